@@ -1,0 +1,46 @@
+# On a fresh machine: make demo, make test. Each makes its own environment first.
+PYTHON ?= python3
+PYTEST_ARGS ?=
+BIN := .venv/bin
+
+.PHONY: demo sample test test-core bench lint clean
+
+demo: .venv/demo.stamp
+	$(BIN)/ggt100k demo demo
+
+test: .venv/test.stamp lint
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-core: .venv-core/test.stamp  # without torch
+	.venv-core/bin/python -m pytest $(PYTEST_ARGS)
+
+bench: .venv/test.stamp
+	$(BIN)/python -m tests.benchmarks
+
+lint: .venv/test.stamp
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+sample: .venv/demo.stamp  # the packed sample that ships with the package, anew from its photographs
+	$(BIN)/ggt100k demo demo
+	rm -rf dataset_card/sample/packed
+	cp -r demo/ggt-100k dataset_card/sample/packed
+
+.venv/demo.stamp: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable '.[generate]'
+	touch $@
+
+.venv/test.stamp: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@ .venv/demo.stamp
+
+.venv-core/test.stamp: pyproject.toml
+	$(PYTHON) -m venv .venv-core
+	.venv-core/bin/pip install --quiet --editable '.[test]'
+	touch $@
+
+clean:
+	rm -rf .venv .venv-core demo

@@ -1,0 +1,131 @@
+"""What tests are made of: small pairs, dataset folders, and shards that break one rule."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import ggt100k
+from ggt_tools.pack import PackConfig, pack
+from ggt_tools.png import encode_png
+from ggt_tools.records import Candidate, Pair, Photo, Score, Verdict
+
+GATE = '[all]\nstructure = {min = 0.3, reason = "another_scene"}\n'
+
+
+def picture(seed: int, height: int = 70, width: int = 90) -> npt.NDArray[np.uint8]:
+    """Something like a photograph: soft waves with a little noise."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    waves = [np.sin(x / random.uniform(5, 30) + y / random.uniform(5, 30) + random.uniform(0, 6)) for _ in range(3)]
+    return (np.stack(waves, axis=2) * 90 + 120 + random.integers(-8, 9, (height, width, 3))).astype(np.uint8)
+
+
+class Store:
+    """Images by the SHA-256 of their bytes, in memory."""
+
+    def __init__(self) -> None:
+        self._data: dict[str, bytes] = {}
+
+    def put(self, data: bytes) -> str:
+        name = hashlib.sha256(data).hexdigest()
+        self._data[name] = data
+        return name
+
+    def image(self, name: str) -> bytes:
+        return self._data[name]
+
+    def image_size(self, name: str) -> int:
+        return len(self._data[name])
+
+
+def make_pair(store: Store, seed: int, degradation: str = "rain", **photo: Any) -> Pair:
+    lq = picture(seed)
+    gt = (lq // 2 + 60).astype(np.uint8)
+    key = ggt100k.pair_key(lq)
+    facts: dict[str, Any] = {
+        "key": key,
+        "image": store.put(encode_png(lq)),
+        "width": lq.shape[1],
+        "height": lq.shape[0],
+        "degradation": degradation,
+        "degradations": (degradation, "mixed"),
+        "source": "internet",
+        "source_name": "tests",
+        "licence": "CC0-1.0",
+        "author": "Zoë «the author»",
+        "url": "https://example.org/1",
+        "file": f"{seed}.jpg",
+    }
+    candidate = Candidate(
+        id=f"candidate-{seed}",
+        key=key,
+        restorer="classical-1",
+        strategy="fixed",
+        prompt="Remove the rain.",
+        round=0,
+        seed=0,
+        created="2026-01-01T00:00:00Z",
+        image=store.put(encode_png(gt)),
+        reason="",
+    )
+    scores = (
+        Score(candidate=candidate.id, metric="structure", metric_version="core-1", value=0.5 + seed / 1000),
+        *([Score(candidate=candidate.id, metric="gmsd", metric_version="1", value=0.25)] if seed % 2 else []),
+    )
+    verdict = Verdict(
+        candidate=candidate.id, gate="0" * 16, decision="keep", stage="", reason="", evidence=("structure 0.5 >= 0.3",)
+    )
+    return Pair(photo=Photo(**(facts | photo)), candidate=candidate, scores=scores, verdict=verdict)
+
+
+def make_pairs(store: Store, count: int, degradations: Sequence[str] = ("rain", "snow")) -> list[Pair]:
+    return [make_pair(store, seed, degradations[seed % len(degradations)]) for seed in range(count)]
+
+
+def make_dataset(
+    out: Path, count: int = 6, degradations: Sequence[str] = ("rain", "snow"), test: float = 0.3, **config: Any
+) -> Path:
+    """A dataset folder of `count` small pairs in `out`."""
+    store = Store()
+    pack(make_pairs(store, count, degradations), store, out, PackConfig(test=test, **config), gate=GATE)
+    return out
+
+
+def change_shard(root: Path, change: Callable[[bytes], bytes], which: int = 0) -> str:
+    """Changes the bytes of a shard, and the manifest with it, so that only what was changed is wrong. Its name."""
+    path = root / ggt100k.MANIFEST
+    manifest = json.loads(path.read_text())
+    name = sorted(manifest["shards"])[which]
+    data = change((root / name).read_bytes())
+    (root / name).write_bytes(data)
+    manifest["shards"][name] |= {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    path.write_text(json.dumps(manifest))
+    return name
+
+
+def run_python(code: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs code in a Python of its own, with caches of its own under `cwd`'s sibling, and no Hub but the one given."""
+    cwd.mkdir(exist_ok=True)
+    home = cwd.parent / f"{cwd.name}-home"
+    home.mkdir(exist_ok=True)
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "GGT100K_"))}
+    settings = {"HF_HOME": str(home), "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=cwd,
+        env=inherited | settings | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )

@@ -1,0 +1,508 @@
+"""The command: the whole chain on three photographs, again without doing anything twice, and what it says of faults."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import ggt100k
+from ggt_tools.cli import main
+from ggt_tools.ledger import Ledger
+from ggt_tools.records import Candidate, Photo, Refusal, Score, Verdict, to_row
+
+from .making import change_shard
+
+VERBS = ("ingest", "restore", "score", "verdict", "pack", "validate", "status", "demo")
+GATE = """
+[must]
+structure = { min = -1.0, reason = "another_scene", why = "Every photograph passes it." }
+[degradation.haze]
+structure = { min = 2.0 }
+[gain.other]
+reason = "no_gain"
+why = "Every photograph passes it."
+any = { structure = { min = -1.0 } }
+[best]
+by = ["structure"]
+"""
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a run of the command left: its exit status, and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+
+def ggt(*argv: str | Path) -> Done:
+    """Runs the command in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            code = main([str(arg) for arg in argv])
+        except SystemExit as end:
+            code = int(end.code or 0)
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+def well(*argv: str | Path) -> str:
+    """Runs the command, which goes well and says nothing on stderr. What it said on stdout."""
+    done = ggt(*argv)
+    assert (done.code, done.err) == (0, ""), done
+    return done.out
+
+
+def crop(index: int) -> Image.Image:
+    """512 x 512 out of a photograph of the sample."""
+    path = sorted(ggt100k.sample_folder().glob("*.jpg"))[index]
+    return Image.open(path).convert("RGB").crop((0, 0, 512, 512))
+
+
+def photographs(folder: Path, count: int = 3) -> Path:
+    """`count` photographs with credits: rain, snow, and the rest haze."""
+    folder.mkdir()
+    lines = ["file,licence,author,degradation"]
+    for index in range(count):
+        crop(index).save(folder / f"{index}.png")
+        lines.append(f"{index}.png,CC0-1.0,Zoë,{('rain', 'snow', 'haze')[min(index, 2)]}")
+    (folder / "credits.csv").write_text("\n".join(lines), encoding="utf-8")
+    return folder
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def facts(workspace: Path) -> dict[str, list[str]]:
+    """Every row of the ledger, as text, so that NaN equals NaN."""
+    with Ledger(workspace) as ledger:
+        kinds = (Photo, Refusal, Candidate, Score, Verdict)
+        return {kind.__name__: [str(to_row(record)) for record in ledger.all(kind)] for kind in kinds}
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The chain once through: what each verb said, and the workspace as each verb left it."""
+
+    photos: Path
+    gate: Path
+    workspace: Path
+    out: Path
+    said: dict[str, str]
+    after: dict[str, Path]
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
+    home = tmp_path_factory.mktemp("chain")
+    photos, gate, workspace, out = photographs(home / "photos"), home / "gate.toml", home / "workspace", home / "out"
+    gate.write_text(GATE, encoding="utf-8")
+    said, after = {}, {}
+    verbs: list[tuple[str | Path, ...]] = [
+        ("ingest", photos, workspace),
+        ("restore", workspace),
+        ("score", workspace),
+        ("verdict", workspace, "--gate", gate),
+        ("pack", workspace, out, "--test", "0.5"),
+        ("validate", out),
+        ("status", workspace),
+    ]
+    for argv in verbs:
+        verb = str(argv[0])
+        said[verb] = well(*argv)
+        after[verb] = home / f"after-{verb}"
+        shutil.copytree(workspace, after[verb])
+    return Chain(photos, gate, workspace, out, said, after)
+
+
+@pytest.fixture
+def copy(chain: Chain, tmp_path: Path) -> Callable[[str], Path]:
+    """A workspace of one's own, as a verb left it."""
+    return lambda verb: Path(shutil.copytree(chain.after[verb], tmp_path / "w"))
+
+
+# --- help -----------------------------------------------------------------------------------------------------------
+
+
+def test_help_names_every_verb() -> None:
+    said = well("--help")
+    assert re.findall(r"^    (\w+) ", said, re.M) == list(VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_each_verb_has_help(verb: str) -> None:
+    said = well(verb, "--help")
+    assert said.startswith(f"usage: ggt100k {verb} ")
+    assert ("--dry-run" in said, "--limit N" in said) == (verb not in ("validate", "status", "demo"),) * 2
+
+
+def run_module(*argv: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "ggt_tools.cli", *map(str, argv)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_the_version() -> None:
+    done = run_module("--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"ggt100k {ggt100k.__version__}\n", "")
+
+
+def test_help_waits_for_no_heavy_import() -> None:
+    code = """
+import sys
+from ggt_tools.cli import main
+try:
+    main(["--help"])
+except SystemExit:
+    pass
+print(sorted({"torch", "cv2", "pyiqa", "ncnn"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout.splitlines()[-1], done.stderr) == (0, "[]", "")
+
+
+# --- the chain ------------------------------------------------------------------------------------------------------
+
+
+def test_what_each_verb_says(chain: Chain) -> None:
+    with Ledger(chain.workspace) as ledger:
+        metrics = len({score.metric for score in ledger.all(Score)})
+    assert metrics > 5
+    assert chain.said["ingest"] == "ingest: 3 kept, 0 there already\n"
+    assert chain.said["restore"] == "restore: 3 made, 0 there already\n"
+    assert chain.said["score"] == f"score: {3 * metrics} scores, 3 candidates, 0 there already\n"
+    assert chain.said["verdict"] == "verdict: 2 kept\n  rejected      1  another_scene\n"
+    assert chain.said["validate"] == "validate: 2 pairs, 0 findings\n"
+    pairs = {split: int(count) for count, split in re.findall(r"(\d+) (train|test)", chain.said["pack"])}
+    assert sum(pairs.values()) == 2
+    assert chain.said["pack"].startswith("pack: ")
+    assert chain.said["pack"].endswith(", 2 shards\n")
+
+
+def test_status_prints_the_funnel(chain: Chain) -> None:
+    assert chain.said["status"].splitlines() == [
+        "stage       entered   left   why the others did not",
+        "ingest            3      3   ",
+        "restore           3      3   ",
+        "verdict           3      2   1 another_scene",
+    ]
+
+
+def test_what_came_out_is_what_went_in(chain: Chain) -> None:
+    manifest = json.loads((chain.out / "index" / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["gate"] == GATE
+    assert [stage["left"] for stage in manifest["funnel"]] == [3, 3, 2]
+    pairs = [
+        pair
+        for split in manifest["splits"]
+        for pair in ggt100k.load_dataset(data_dir=str(chain.out), split=split, streaming=True)
+    ]
+    originals = {ggt100k.pair_key(np.asarray(crop(index))): index for index in range(3)}
+    assert sorted(originals[pair["key"]] for pair in pairs) == [0, 1]
+    for pair in pairs:
+        assert np.array_equal(np.asarray(pair["lq"]), np.asarray(crop(originals[pair["key"]])))
+        assert ggt100k.DEGRADATIONS[pair["degradation"]] == ("rain", "snow")[originals[pair["key"]]]
+        assert (pair["author"], pair["licence"]) == ("Zoë", "CC0-1.0")
+
+
+def test_a_second_run_does_nothing_anew(chain: Chain, copy: Callable[[str], Path], tmp_path: Path) -> None:
+    workspace = copy("status")
+    before, images = facts(workspace), files(workspace / "images")
+    assert well("ingest", chain.photos, workspace) == "ingest: 0 kept, 3 there already\n"
+    assert well("restore", workspace) == "restore: 0 made, 3 there already\n"
+    assert well("score", workspace) == "score: 0 scores, 0 candidates, 3 there already\n"
+    assert well("verdict", workspace, "--gate", chain.gate) == chain.said["verdict"]
+    assert facts(workspace) == before
+    assert files(workspace / "images") == images
+    out = Path(shutil.copytree(chain.out, tmp_path / "out"))
+    assert well("pack", workspace, out, "--test", "0.5") == chain.said["pack"]
+    assert files(out) == files(chain.out)
+
+
+@pytest.mark.parametrize(
+    ("verb", "after", "said"),
+    [
+        ("restore", "ingest", "would restore 3 photographs with classical\n"),
+        ("score", "restore", r"would measure \d+ scores of 3 candidates\n"),
+        ("verdict", "score", "verdict: 2 kept\n  rejected      1  another_scene\n"),
+        ("pack", "verdict", "would pack 2 pairs into .*\n"),
+    ],
+)
+def test_a_dry_run_changes_nothing(
+    chain: Chain, copy: Callable[[str], Path], tmp_path: Path, verb: str, after: str, said: str
+) -> None:
+    workspace = copy(after)
+    before = files(tmp_path)
+    more: dict[str, tuple[str | Path, ...]] = {"verdict": ("--gate", chain.gate), "pack": (tmp_path / "out",)}
+    assert re.fullmatch(said, well(verb, workspace, *more.get(verb, ()), "--dry-run"))
+    assert files(tmp_path) == before
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_of_ingest_makes_no_workspace(chain: Chain, tmp_path: Path) -> None:
+    assert well("ingest", chain.photos, tmp_path / "w", "--dry-run") == "would look at 3 files\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_limit_is_kept_and_the_next_run_takes_the_next(chain: Chain, tmp_path: Path) -> None:
+    workspace = tmp_path / "w"
+    assert well("ingest", chain.photos, workspace, "--limit", "2").startswith("ingest: 2 kept, ")
+    assert well("restore", workspace, "--limit", "1").startswith("restore: 1 made, ")
+    assert well("score", workspace, "--limit", "1", "--metrics", "structure").startswith(
+        "score: 1 scores, 1 candidates"
+    )
+    assert [len(facts(workspace)[kind]) for kind in ("Photo", "Candidate", "Score")] == [2, 1, 1]
+    assert well("ingest", chain.photos, workspace, "--limit", "2") == "ingest: 1 kept, 2 there already\n"
+    assert well("restore", workspace, "--limit", "1", "--dry-run") == "would restore 1 photographs with classical\n"
+    assert len(facts(workspace)["Photo"]) == 3
+
+
+def test_only_missing_scores_are_measured(copy: Callable[[str], Path]) -> None:
+    workspace = copy("restore")
+    assert well("score", workspace, "--metrics", "structure").startswith("score: 3 scores, 3 candidates, ")
+    assert well("score", workspace, "--metrics", "structure,shift").startswith("score: 3 scores, 3 candidates, ")
+    with Ledger(workspace) as ledger:
+        assert sorted(score.metric for score in ledger.all(Score)) == ["shift"] * 3 + ["structure"] * 3
+
+
+def test_another_seed_is_another_candidate(copy: Callable[[str], Path]) -> None:
+    workspace = copy("restore")
+    assert well("restore", workspace, "--seed", "1", "--limit", "1").startswith("restore: 1 made, ")
+    assert len(facts(workspace)["Candidate"]) == 4
+
+
+def test_the_packages_own_gate_judges_too(copy: Callable[[str], Path]) -> None:
+    workspace = copy("score")
+    said = well("verdict", workspace)
+    with Ledger(workspace) as ledger:
+        verdicts = list(ledger.all(Verdict))
+        assert "[must]" in ledger.gate_text(verdicts[0].gate)
+    assert len(verdicts) == 3
+    assert all(verdict.evidence for verdict in verdicts)
+    assert said.startswith(f"verdict: {sum(v.decision == 'keep' for v in verdicts)} kept\n")
+
+
+def test_what_is_not_taken_is_counted_by_reason(chain: Chain, tmp_path: Path) -> None:
+    folder, workspace = Path(shutil.copytree(chain.photos, tmp_path / "photos")), tmp_path / "w"
+    crop(0).save(folder / "again.bmp")
+    crop(3).resize((300, 300)).save(folder / "small.png")
+    (folder / "text.png").write_text("no image")
+    crop(3).save(folder / "unlicensed.png")
+    with (folder / "credits.csv").open("a", encoding="utf-8") as credits:
+        credits.write("\nagain.bmp,MIT\nsmall.png,MIT\ntext.png,MIT\n../x,MIT\n")
+    reasons = ["duplicate", "no_licence", "not_an_image", "too_small"]
+    lines = [f"  rejected      1  {reason}" for reason in reasons]
+    for taken in ("3 kept, 0 there already", "0 kept, 3 there already"):
+        assert well("ingest", folder, workspace).splitlines() == [f"ingest: {taken}", *lines]
+    with Ledger(workspace) as ledger:
+        refused = {refusal.file: refusal for refusal in ledger.all(Refusal)}
+    assert sorted(refusal.reason for refusal in refused.values()) == reasons
+    assert refused["again.bmp"].detail == "again.bmp: the same pixels as 0.png; leave one out"
+    assert refused["small.png"].detail == "small.png: 300 x 300; the short side must have 512 pixels"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photos", "w"]
+    said = well("ingest", folder, workspace, "--licence", "CC0-1.0").splitlines()
+    assert said == ["ingest: 1 kept, 3 there already", lines[0], *lines[2:]], "what was mended is taken"
+    funnel = "ingest            7      4   1 duplicate, 1 not_an_image, 1 too_small"
+    assert well("status", workspace).splitlines()[1] == funnel
+
+
+# --- faults ---------------------------------------------------------------------------------------------------------
+
+
+def fails(*argv: str | Path) -> str:
+    """Runs the command, which cannot do its work: exit 2, nothing on stdout, one line on stderr. The line."""
+    done = ggt(*argv)
+    assert (done.code, done.out) == (2, ""), done
+    assert done.err.count("\n") == 1, done.err
+    assert done.err.startswith(f"ggt100k {argv[0]}: ")
+    return done.err.removeprefix(f"ggt100k {argv[0]}: ").rstrip("\n")
+
+
+@pytest.mark.parametrize("verb", ["restore", "score", "verdict", "pack", "status"])
+def test_an_unknown_workspace(tmp_path: Path, verb: str) -> None:
+    w = tmp_path / "nowhere"
+    said = f"{w}: no ledger.sqlite, so no workspace; begin one: ggt100k ingest PHOTOS {w}"
+    assert fails(verb, w, *([tmp_path / "out"] if verb == "pack" else [])) == said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_restorer(copy: Callable[[str], Path]) -> None:
+    said = fails("restore", copy("ingest"), "--with", "clasical")
+    assert said.startswith("no restorer is named 'clasical' (did you mean classical?); known: classical, ")
+
+
+def test_an_unknown_metric(copy: Callable[[str], Path]) -> None:
+    assert "'strukture'" in fails("score", copy("restore"), "--metrics", "strukture")
+
+
+def test_a_gate_that_is_not_there(copy: Callable[[str], Path], tmp_path: Path) -> None:
+    assert fails("verdict", copy("score"), "--gate", tmp_path / "no.toml").startswith(f"{tmp_path / 'no.toml'}: ")
+
+
+def test_no_folder_of_photographs(tmp_path: Path) -> None:
+    said = f"{tmp_path / 'no'}: no such folder; name the one that holds the photographs"
+    assert fails("ingest", tmp_path / "no", tmp_path / "w") == said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_without_photographs(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    said = fails("ingest", tmp_path / "empty", tmp_path / "w")
+    assert (
+        said == f"{tmp_path / 'empty'}: no photograph in it; ingest reads .jpg, .jpeg, .png, .webp, .tif, .tiff, .bmp"
+    )
+    assert not (tmp_path / "w").exists()
+
+
+def test_pack_before_verdict(copy: Callable[[str], Path], tmp_path: Path) -> None:
+    w = copy("score")
+    assert fails("pack", w, tmp_path / "out") == f"{w}: nothing has been judged; run: ggt100k verdict {w}"
+
+
+def test_nothing_to_pack(copy: Callable[[str], Path], tmp_path: Path) -> None:
+    w, gate, out = copy("score"), tmp_path / "gate.toml", tmp_path / "out"
+    gate.write_text(GATE.replace("min = -1.0", "min = 2.0"), encoding="utf-8")
+    assert well("verdict", w, "--gate", gate) == "verdict: 0 kept\n  rejected      3  another_scene\n"
+    said = f"{out}: the gate keeps no pair, so there is nothing to pack; see why: ggt100k verdict WORKSPACE"
+    assert fails("pack", w, out) == said
+    assert not out.exists()
+
+
+def test_pack_into_a_folder_of_other_things(chain: Chain, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    said = f"{tmp_path}: is no dataset folder and not empty; name another one"
+    assert fails("pack", chain.workspace, tmp_path) == said
+    assert files(tmp_path) == {"mine.txt": b"mine"}
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--version", "1.0", "--version 1.0: a version is three numbers, e.g. 1.1.0"),
+        ("--test", "1", "--test 1.0: a share lies between 0 and 1"),
+    ],
+)
+def test_options_of_pack_that_cannot_be(chain: Chain, tmp_path: Path, option: str, value: str, said: str) -> None:
+    assert fails("pack", chain.workspace, tmp_path / "out", option, value) == said
+
+
+def test_an_image_that_was_lost_is_named(copy: Callable[[str], Path]) -> None:
+    workspace = copy("ingest")
+    with Ledger(workspace) as ledger:
+        name = next(ledger.all(Photo)).image
+    path = workspace / "images" / name[:2] / name
+    path.unlink()
+    said = f"{path}: the ledger names it and it is not there; restore the workspace from its backup"
+    assert fails("restore", workspace) == said
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "x"])
+def test_a_limit_that_is_no_count(tmp_path: Path, limit: str) -> None:
+    done = ggt("restore", tmp_path, "--limit", limit)
+    assert done.code == 2
+    assert "argument --limit: " in done.err.splitlines()[-1]
+
+
+def test_the_exit_status_of_a_process(tmp_path: Path) -> None:
+    done = run_module("status", tmp_path)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+
+
+# --- validate -------------------------------------------------------------------------------------------------------
+
+
+def test_validate_tells_its_findings_and_writes_them_down(chain: Chain, tmp_path: Path) -> None:
+    out = Path(shutil.copytree(chain.out, tmp_path / "out"))
+    (out / "data" / "rain" / "stray.txt").write_text("stray")
+    shard = change_shard(out, lambda data: data.replace(b"CC0-1.0", b"CC0-9.9", 1))
+    done = ggt("validate", out, "--json", tmp_path / "findings.jsonl")
+    assert (done.code, done.err) == (1, "")
+    rows: list[dict[str, Any]] = [json.loads(line) for line in (tmp_path / "findings.jsonl").read_text().splitlines()]
+    assert [(row["reason"], row["shard"]) for row in rows] == [
+        ("unknown_file", "data/rain/stray.txt"),
+        ("json_differs", shard),
+    ]
+    assert all(list(row) == ["shard", "key", "offset", "reason", "detail", "mend"] for row in rows)
+    lines = done.out.splitlines()
+    assert lines[0] == "unknown_file: data/rain/stray.txt: the manifest does not name it; delete it or pack again"
+    assert lines[1].startswith(f"json_differs: {shard}: key {rows[1]['key']}: byte {rows[1]['offset']}: ")
+    assert lines[2:] == [
+        "validate: 2 pairs, 2 findings",
+        "  found      1  json_differs",
+        "  found      1  unknown_file",
+    ]
+
+
+def test_validate_without_findings_writes_an_empty_list(chain: Chain, tmp_path: Path) -> None:
+    assert well("validate", chain.out, "--json", tmp_path / "findings.jsonl") == chain.said["validate"]
+    assert (tmp_path / "findings.jsonl").read_bytes() == b""
+
+
+def test_validate_of_what_is_no_dataset(tmp_path: Path) -> None:
+    assert fails("validate", tmp_path) == f"{tmp_path}: a folder without index/manifest.json, so no dataset is in it"
+
+
+def test_metrics_are_listed() -> None:
+    said = well("score", "--list")
+    assert re.search(r"^structure +runs here$", said, re.M)
+
+
+# --- stopped in the middle ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(os.name != "posix", reason="wants kill -9")
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
+def test_a_restore_that_is_stopped_goes_on_and_does_nothing_twice(
+    tmp_path: Path, how: signal.Signals, code: int
+) -> None:
+    count = 3
+    workspace = tmp_path / "w"
+    well("ingest", photographs(tmp_path / "photos", count), workspace)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ggt_tools.cli", "restore", workspace],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        with Ledger(workspace) as ledger:
+            while not (made := list(ledger.all(Candidate))):
+                assert process.poll() is None, process.communicate()
+                time.sleep(0.002)
+        process.send_signal(how)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == code
+    assert err == ("" if code < 0 else "ggt100k restore: stopped; run it again and it goes on\n")
+    with Ledger(workspace) as ledger:
+        made = list(ledger.all(Candidate))
+    assert 0 < len(made) < count, "it was stopped in the middle"
+    images = {path: path.stat().st_mtime_ns for path in (workspace / "images").glob("*/*") if path.suffix != ".part"}
+    said = well("restore", workspace)
+    assert said == f"restore: {count - len(made)} made, {len(made)} there already\n"
+    with Ledger(workspace) as ledger:
+        photos, candidates = list(ledger.all(Photo)), list(ledger.all(Candidate))
+        assert sorted(c.key for c in candidates) == [photo.key for photo in photos]
+        assert [c for c in candidates if c in made] == made, "what was made stays as it was"
+        named = {c.image for c in candidates} | {photo.image for photo in photos}
+        assert all(ledger.image(name) for name in named)
+    assert {path.name for path in (workspace / "images").glob("*/*") if path.suffix != ".part"} == named
+    assert all(path.stat().st_mtime_ns == when for path, when in images.items()), "no image is written twice"

@@ -1,0 +1,359 @@
+"""The ledger: facts stay, images are what their names say, readers do not wait, and a kill loses nothing committed."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import multiprocessing
+import os
+import random
+import sqlite3
+import subprocess
+import sys
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ggt_tools.errors import ConfigError, ShardError
+from ggt_tools.ledger import Ledger
+from ggt_tools.records import Candidate, Photo, Refusal, Score, Stage, Verdict
+
+
+def photo(key: str, **other: Any) -> Photo:
+    facts: dict[str, Any] = {
+        "key": key,
+        "image": "0" * 64,
+        "width": 90,
+        "height": 70,
+        "degradation": "rain",
+        "degradations": ("rain", "noise"),
+        "source": "internet",
+        "source_name": "tests",
+        "licence": "CC0-1.0",
+        "author": "Zoë «the author»",
+        "url": "",
+        "file": f"{key}.jpg",
+    }
+    return Photo(**(facts | other))
+
+
+def candidate(name: str, key: str, **other: Any) -> Candidate:
+    facts: dict[str, Any] = {
+        "id": name,
+        "key": key,
+        "restorer": "classical-1",
+        "strategy": "none",
+        "prompt": "",
+        "round": 0,
+        "seed": 0,
+        "created": "2026-01-01T00:00:00Z",
+        "image": "1" * 64,
+        "reason": "",
+    }
+    return Candidate(**(facts | other))
+
+
+def score(name: str, value: float, metric: str = "structure", version: str = "1") -> Score:
+    return Score(candidate=name, metric=metric, metric_version=version, value=value)
+
+
+def verdict(name: str, decision: str = "keep", stage: str = "", reason: str = "") -> Verdict:
+    return Verdict(candidate=name, gate="g", decision=decision, stage=stage, reason=reason, evidence=("a", "b"))
+
+
+# --- opening --------------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_without_a_ledger_is_no_workspace_and_is_left_alone(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as fault:
+        Ledger(tmp_path / "w")
+    w = tmp_path / "w"
+    assert str(fault.value) == f"{w}: no ledger.sqlite, so no workspace; begin one: ggt100k ingest PHOTOS {w}"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_put_in_is_there_when_it_is_opened_again(tmp_path: Path) -> None:
+    facts: list[Any] = [
+        photo("b"),
+        photo("a"),
+        Refusal(file="x.jpg", reason="too_small", detail="é"),
+        candidate("c", "a"),
+    ]
+    numbers = [score("c", 0.1), score("c", math.inf, "gmsd"), score("c", math.nan, "shift")]
+    with Ledger(tmp_path / "deep" / "w", create=True) as ledger:
+        ledger.add(*facts, *numbers)
+        ledger.judge("g", "the gate\n", [verdict("c")])
+        name = ledger.put_image(b"pixels")
+    with Ledger(tmp_path / "deep" / "w", create=True) as ledger:
+        assert list(ledger.all(Photo)) == [photo("a"), photo("b")]
+        assert list(ledger.all(Refusal)) == [facts[2]]
+        assert list(ledger.all(Candidate)) == [facts[3]]
+        assert [s.metric for s in ledger.all(Score)] == ["gmsd", "shift", "structure"]
+        values = [s.value for s in ledger.all(Score)]
+        assert (values[0], math.isnan(values[1]), values[2]) == (math.inf, True, 0.1)
+        assert list(ledger.all(Verdict)) == [verdict("c")]
+        assert ledger.gate_text("g") == "the gate\n"
+        assert (ledger.image(name), ledger.image_size(name)) == (b"pixels", 6)
+
+
+def test_a_newer_schema_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    with Ledger(tmp_path, create=True) as ledger:
+        ledger.add(photo("a"))
+    file = tmp_path / "ledger.sqlite"
+    db = sqlite3.connect(file)
+    db.execute("PRAGMA user_version=2")
+    db.close()
+    before = file.read_bytes()
+    for create in (False, True):
+        with pytest.raises(ConfigError) as fault:
+            Ledger(tmp_path, create=create)
+        assert str(fault.value) == f"{file}: schema version 2, this ggt100k reads 1; install the one that wrote it"
+    assert file.read_bytes() == before
+
+
+def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "ledger.sqlite"
+    file.write_bytes(b"not a database" * 100)
+    with pytest.raises(ConfigError) as fault:
+        Ledger(tmp_path)
+    assert str(fault.value) == f"{file}: cannot be read: file is not a database; restore the workspace from its backup"
+
+
+def test_a_file_in_the_workspaces_place_is_told(tmp_path: Path) -> None:
+    (tmp_path / "w").write_text("a file")
+    with pytest.raises(ConfigError) as fault:
+        Ledger(tmp_path / "w", create=True)
+    assert str(fault.value).startswith(f"{tmp_path / 'w'}: cannot be a workspace: ")
+    assert str(fault.value).endswith("; name another folder")
+
+
+def test_opening_and_reading_changes_no_byte(tmp_path: Path) -> None:
+    with Ledger(tmp_path, create=True) as ledger:
+        ledger.add(photo("a"))
+    before = (tmp_path / "ledger.sqlite").read_bytes()
+    with Ledger(tmp_path) as ledger:
+        assert [p.key for p in ledger.all(Photo)] == ["a"]
+    assert (tmp_path / "ledger.sqlite").read_bytes() == before
+
+
+# --- facts ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_fact_that_is_added_twice_stays_the_first(tmp_path: Path) -> None:
+    with Ledger(tmp_path, create=True) as ledger:
+        first = (photo("a"), candidate("c", "a"), score("c", 0.5))
+        ledger.add(*first)
+        ledger.add(photo("a", author="another"), candidate("c", "a", prompt="another"), score("c", 0.75))
+        assert [*ledger.all(Photo), *ledger.all(Candidate), *ledger.all(Score)] == list(first)
+        ledger.add(score("c", 0.75, version="2"))
+        assert [s.value for s in ledger.all(Score)] == [0.5, 0.75], "another version of a metric is another fact"
+
+
+def test_a_refusal_gives_way_to_the_newer_one_and_goes_when_the_photograph_is_in(tmp_path: Path) -> None:
+    with Ledger(tmp_path, create=True) as ledger:
+        ledger.add(Refusal(file="a.jpg", reason="no_licence", detail="1"))
+        ledger.add(Refusal(file="b.jpg", reason="no_licence", detail="2"))
+        newer = Refusal(file="a.jpg", reason="too_small", detail="3")
+        ledger.add(newer)
+        assert [r.reason for r in ledger.all(Refusal)] == ["too_small", "no_licence"]
+        ledger.add(photo("k", file="b.jpg"))
+        assert list(ledger.all(Refusal)) == [newer]
+
+
+def test_facts_are_added_all_or_none(tmp_path: Path) -> None:
+    with Ledger(tmp_path, create=True) as ledger:
+        with pytest.raises(OverflowError):
+            ledger.add(photo("a"), photo("b", width=2**70))
+        assert list(ledger.all(Photo)) == []
+        ledger.add(photo("a"))
+        assert [p.key for p in ledger.all(Photo)] == ["a"], "the ledger goes on after it"
+
+
+def test_judging_replaces_every_verdict(tmp_path: Path) -> None:
+    def fail() -> Any:
+        yield verdict("3")
+        raise ConfigError("the gate is wrong")
+
+    with Ledger(tmp_path, create=True) as ledger:
+        ledger.judge("g", "first", [verdict("1"), verdict("2")])
+        ledger.judge("h", "second", [verdict("2", "reject", "score", "unchanged")])
+        assert list(ledger.all(Verdict)) == [verdict("2", "reject", "score", "unchanged")]
+        assert (ledger.gate_text("g"), ledger.gate_text("h")) == ("first", "second")
+        with pytest.raises(ConfigError):
+            ledger.judge("i", "third", fail())
+        assert [v.candidate for v in ledger.all(Verdict)] == ["2"], "half a judgement is none"
+
+
+def test_the_pairs_are_what_is_kept_in_the_order_of_the_keys(tmp_path: Path) -> None:
+    with Ledger(tmp_path, create=True) as ledger:
+        ledger.add(*[photo(key) for key in "dbca"])
+        ledger.add(candidate("1", "d"), candidate("2", "b"), candidate("3", "c"), candidate("4", "a"))
+        ledger.add(score("1", 0.5), score("1", 0.25, "gmsd"), score("2", 0.75), score("3", 1.0))
+        ledger.judge(
+            "g", "", [verdict("1"), verdict("2", "reject", "score", "halos"), verdict("3", "unsure"), verdict("4")]
+        )
+        pairs = list(ledger.pairs())
+    assert [(p.photo.key, p.candidate.id, p.verdict.candidate) for p in pairs] == [("a", "4", "4"), ("d", "1", "1")]
+    assert pairs[0].scores == ()
+    assert pairs[1].scores == (score("1", 0.25, "gmsd"), score("1", 0.5))
+
+
+def test_without_a_verdict_there_are_no_pairs_and_the_verb_is_named(tmp_path: Path) -> None:
+    with Ledger(tmp_path, create=True) as ledger, pytest.raises(ConfigError) as fault:
+        list(ledger.pairs())
+    assert str(fault.value) == f"{tmp_path}: nothing has been judged; run: ggt100k verdict {tmp_path}"
+
+
+def test_the_funnel_counts_who_entered_who_left_and_why_not(tmp_path: Path) -> None:
+    with Ledger(tmp_path, create=True) as ledger:
+        empty = Stage(stage="ingest", entered=0, left=0, reasons=())
+        assert ledger.funnel()[0] == empty
+        ledger.add(*[photo(key) for key in "abcde"])
+        for file, reason in (("1", "too_small"), ("2", "no_licence"), ("3", "too_small")):
+            ledger.add(Refusal(file=file, reason=reason, detail=""))
+        ledger.add(*[candidate(key, key) for key in "abcd"], candidate("e", "e", image="", reason="refused"))
+        ledger.judge(
+            "g",
+            "",
+            [
+                verdict("a"),
+                verdict("b", "reject", "score", "unchanged"),
+                verdict("c", "unsure", "score", "unmeasured_shift"),
+                verdict("d", "reject", "score", "unchanged"),
+                verdict("e", "reject", "restore", "refused"),
+            ],
+        )
+        assert ledger.funnel() == (
+            Stage(stage="ingest", entered=8, left=5, reasons=(("no_licence", 1), ("too_small", 2))),
+            Stage(stage="restore", entered=5, left=4, reasons=(("refused", 1),)),
+            Stage(stage="verdict", entered=4, left=1, reasons=(("unchanged", 2), ("unmeasured_shift", 1))),
+        )
+
+
+# --- images ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_image_is_named_by_its_bytes_and_stored_once(tmp_path: Path) -> None:
+    with Ledger(tmp_path, create=True) as ledger:
+        name = ledger.put_image(b"pixels")
+        assert name == hashlib.sha256(b"pixels").hexdigest()
+        path = tmp_path / "images" / name[:2] / name
+        before = path.stat().st_mtime_ns, path.stat().st_ino
+        assert ledger.put_image(b"pixels") == name
+        assert (path.stat().st_mtime_ns, path.stat().st_ino) == before
+        assert ledger.put_image(b"other") != name
+    assert sorted(p.read_bytes() for p in (tmp_path / "images").glob("*/*")) == [b"other", b"pixels"]
+
+
+def test_a_damaged_image_is_told(tmp_path: Path) -> None:
+    with Ledger(tmp_path, create=True) as ledger:
+        name = ledger.put_image(b"pixels")
+        path = tmp_path / "images" / name[:2] / name
+        path.write_bytes(b"pixel5")
+        with pytest.raises(ShardError) as fault:
+            ledger.image(name)
+    assert (
+        str(fault.value) == f"{path}: its bytes are not those that were stored; restore the workspace from its backup"
+    )
+
+
+def test_a_missing_image_is_told(tmp_path: Path) -> None:
+    with Ledger(tmp_path, create=True) as ledger:
+        name = ledger.put_image(b"pixels")
+        path = tmp_path / "images" / name[:2] / name
+        path.unlink()
+        for look in (ledger.image, ledger.image_size):
+            with pytest.raises(ShardError) as fault:
+                look(name)
+            said = f"{path}: the ledger names it and it is not there; restore the workspace from its backup"
+            assert str(fault.value) == said
+
+
+# --- more than one process ------------------------------------------------------------------------------------------
+
+HOLD = """
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+db.execute("BEGIN IMMEDIATE")
+db.execute("INSERT INTO refusal VALUES ('half', 'too_small', '')")
+print("held", flush=True)
+sys.stdin.readline()
+db.execute("COMMIT")
+"""
+
+
+def test_a_second_process_reads_while_one_writes(tmp_path: Path) -> None:
+    with Ledger(tmp_path, create=True) as ledger:
+        ledger.add(photo("a"))
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, tmp_path / "ledger.sqlite"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert holder.stdin and holder.stdout
+    try:
+        assert holder.stdout.readline() == "held\n"
+        start = time.monotonic()
+        with Ledger(tmp_path) as ledger:
+            assert [p.key for p in ledger.all(Photo)] == ["a"]
+            assert list(ledger.all(Refusal)) == [], "what is not committed is not there"
+            assert time.monotonic() - start < 5, "a reader waits for no writer"
+            holder.communicate("go on\n", timeout=30)
+            assert [r.file for r in ledger.all(Refusal)] == ["half"]
+    finally:
+        holder.kill()
+        holder.wait()
+
+
+def _image_of(number: int) -> bytes:
+    """The same number, the same bytes: some small, some as large as a photograph."""
+    return random.Random(number).randbytes(1000 if number % 3 else 1_500_000)
+
+
+def _work(workspace: Path, done: Connection) -> None:
+    """What a verb does: each image, then the row that names it, then word that it is in."""
+    with Ledger(workspace, create=True) as ledger:
+        first = sum(1 for _ in ledger.all(Candidate))
+        for number in range(first, first + 10_000):
+            name = ledger.put_image(_image_of(number))
+            ledger.add(candidate(f"{number:06d}", "k", image=name), score(f"{number:06d}", float(number)))
+            done.send(number)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="wants kill -9")
+def test_a_kill_at_any_moment_loses_no_committed_row_and_leaves_no_row_without_its_image(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["ggt_tools.ledger", __name__])
+    moments, said, went_on, checked = random.Random(0), set[int](), 0, 0
+    for _ in range(25):
+        receive, send = context.Pipe(duplex=False)
+        process = context.Process(target=_work, args=(tmp_path, send))
+        process.start()
+        send.close()
+        receive.poll(30)  # the first row is in, or the worker died
+        time.sleep(moments.uniform(0, 0.08))
+        process.kill()
+        process.join()
+        assert process.exitcode == -9
+        before = len(said)
+        try:
+            while True:
+                said.add(receive.recv())
+        except EOFError:
+            pass
+        went_on += len(said) > before
+        with Ledger(tmp_path) as ledger:
+            rows = list(ledger.all(Candidate))
+            assert [row.id for row in rows] == [f"{number:06d}" for number in range(len(rows))], "nothing twice, no gap"
+            assert said <= {int(row.id) for row in rows}, "a committed row is lost"
+            assert [s.candidate for s in ledger.all(Score)] == [row.id for row in rows], "half a transaction"
+            for row in rows[checked:]:
+                assert ledger.image(row.image) == _image_of(int(row.id))
+            checked = len(rows)
+    assert went_on == 25
+    with Ledger(tmp_path) as ledger:
+        assert all(ledger.image(row.image) for row in ledger.all(Candidate)), "an earlier image was damaged later"

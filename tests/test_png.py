@@ -1,0 +1,191 @@
+"""Banded PNG: any image survives it, every decoder reads it, and damage is told."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import struct
+import subprocess
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import ggt100k
+from ggt_tools.errors import ShardError
+from ggt_tools.png import check_banded, encode_png
+
+from .making import picture
+
+SAMPLE = sorted(ggt100k.sample_folder().glob("*.jpg"))
+
+
+@st.composite
+def images(draw: st.DrawFn) -> npt.NDArray[np.uint8]:
+    """Noise, flat areas and ramps of any small size: each row filter is the best one somewhere."""
+    height, width = draw(st.integers(1, 200)), draw(st.integers(1, 40))
+    random = np.random.default_rng(draw(st.integers(0, 2**32)))
+    kind = draw(st.sampled_from(["noise", "flat", "across", "down", "rows"]))
+    if kind == "noise":
+        return random.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    if kind == "flat":
+        return np.full((height, width, 3), random.integers(256), np.uint8)
+    y, x = np.mgrid[:height, :width]
+    ramp = {"across": 7 * x, "down": 5 * y, "rows": np.where(y % 3 == 0, 9 * x, 11 * y)}[kind]
+    return np.repeat(ramp[..., None] % 256, 3, axis=2).astype(np.uint8)
+
+
+@given(images(), st.integers(1, 70))
+@settings(max_examples=150, deadline=None)
+def test_any_image_comes_back_from_every_decoder(image: npt.NDArray[np.uint8], band_rows: int) -> None:
+    data = encode_png(image, band_rows)
+    assert np.array_equal(ggt100k.decode_image(data), image)
+    assert np.array_equal(check_banded(data, "image"), image)
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), image)
+    assert np.array_equal(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1], image)
+
+
+@given(images(), st.integers(1, 70), st.data())
+@settings(max_examples=150, deadline=None)
+def test_any_window_is_the_window_of_the_image(
+    image: npt.NDArray[np.uint8], band_rows: int, data: st.DataObject
+) -> None:
+    file = encode_png(image, band_rows)
+    bands = ggt100k.read_bands(file)
+    assert bands is not None
+    height, width = image.shape[:2]
+    top, left = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
+    rows, columns = data.draw(st.integers(1, height - top)), data.draw(st.integers(1, width - left))
+    first, last = top // band_rows, -(-(top + rows) // band_rows)
+    part = file[bands.offsets[first] : bands.offsets[last]]
+    window = ggt100k.decode_bands(part, bands, top, left, rows, columns)
+    assert np.array_equal(window, image[top : top + rows, left : left + columns])
+
+
+@pytest.mark.skipif(shutil.which("pngcheck") is None, reason="wants the program pngcheck")
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (64, 3), (65, 64), (200, 130)])
+def test_pngcheck_accepts_it(tmp_path: Path, size: tuple[int, int]) -> None:
+    path = tmp_path / "image.png"
+    path.write_bytes(encode_png(picture(1, *size)))
+    result = subprocess.run(["pngcheck", "-v", path], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout
+    assert "unknown private, ancillary, unsafe-to-copy chunk" in result.stdout
+    assert "No errors detected" in result.stdout
+
+
+def test_bands_begin_where_the_chunk_says() -> None:
+    image = picture(2, 130, 20)
+    data = encode_png(image)
+    bands = ggt100k.read_bands(data)
+    assert bands is not None
+    assert (bands.width, bands.height, bands.rows, len(bands.offsets)) == (20, 130, 64, 4)
+    for band, start in enumerate(bands.offsets[:-1]):
+        assert data[start + 4 : start + 8] == b"IDAT"
+        (size,) = struct.unpack_from(">I", data, start)
+        lines = zlib.decompressobj(-15).decompress(data[start + 8 : start + 8 + size] + b"\x03\x00")
+        assert len(lines) == min(64, 130 - 64 * band) * 61
+        assert lines[0] in (0, 1), "a band's first row looks at no row above"
+
+
+def test_only_none_sub_and_up_are_used() -> None:
+    image = np.asarray(Image.open(SAMPLE[0]).convert("RGB"))
+    data = encode_png(image)
+    bands = ggt100k.read_bands(data)
+    assert bands is not None
+    stream = b"".join(data[a + 8 : b - 4] for a, b in zip(bands.offsets, bands.offsets[1:], strict=False))
+    lines = zlib.decompressobj(-15).decompress(stream + b"\x03\x00")
+    assert set(lines[:: 1 + 3 * image.shape[1]]) == {1, 2}
+
+
+def test_photographs_take_at_most_8_percent_more_than_pillows_default() -> None:
+    ours = pillows = 0
+    for path in SAMPLE:
+        image = Image.open(path).convert("RGB")
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG")
+        pillows += len(buffer.getvalue())
+        ours += len(encode_png(np.asarray(image)))
+    assert ours <= 1.08 * pillows, ours / pillows
+
+
+def test_equal_pixels_give_equal_bytes() -> None:
+    assert encode_png(picture(3)) == encode_png(picture(3).copy())
+
+
+@pytest.mark.parametrize(
+    ("array", "said"),
+    [
+        (np.zeros((4, 4), np.uint8), "an image is uint8, height x width x 3; this is uint8, (4, 4)"),
+        (np.zeros((4, 4, 4), np.uint8), "an image is uint8, height x width x 3; this is uint8, (4, 4, 4)"),
+        (np.zeros((4, 4, 3), np.float32), "an image is uint8, height x width x 3; this is float32, (4, 4, 3)"),
+        (np.zeros((0, 4, 3), np.uint8), "an image is uint8, height x width x 3; this is uint8, (0, 4, 3)"),
+    ],
+)
+def test_what_is_no_image_is_refused(array: npt.NDArray[np.uint8], said: str) -> None:
+    with pytest.raises(ValueError) as fault:
+        encode_png(array)
+    assert str(fault.value) == said
+
+
+def test_a_flipped_bit_in_any_band_is_told_with_its_place() -> None:
+    data = bytearray(encode_png(picture(4, 200, 30)))
+    bands = ggt100k.read_bands(bytes(data))
+    assert bands is not None
+    at = bands.offsets[2]
+    data[at + 20] ^= 1
+    with pytest.raises(ShardError) as fault:
+        ggt100k.decode_image(bytes(data), "a.tar: key k")
+    assert str(fault.value) == f"a.tar: key k: band 2, byte {at}: the checksum is wrong; fetch the shard again"
+    window = data[bands.offsets[0] : bands.offsets[2]]
+    assert ggt100k.decode_bands(bytes(window), bands, 0, 0, 128, 30).shape == (128, 30, 3), "other bands stay readable"
+
+
+def test_every_flipped_bit_is_found() -> None:
+    image = picture(5, 66, 8)
+    data = encode_png(image)
+    for at in range(len(data)):
+        for bit in (0, 3, 7):
+            damaged = bytearray(data)
+            damaged[at] ^= 1 << bit
+            with pytest.raises(ShardError):
+                check_banded(bytes(damaged), "image")
+
+
+def test_a_png_that_is_not_banded_is_read_and_not_passed() -> None:
+    image = picture(6)
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG")
+    assert ggt100k.read_bands(buffer.getvalue()) is None
+    assert np.array_equal(ggt100k.decode_image(buffer.getvalue()), image)
+    with pytest.raises(ShardError, match=r"^image: is no banded PNG; pack it again$"):
+        check_banded(buffer.getvalue(), "image")
+
+
+def test_bytes_after_the_image_do_not_pass() -> None:
+    with pytest.raises(ShardError, match="are not those of a banded PNG, or bytes follow them; pack it again"):
+        check_banded(encode_png(picture(7)) + bytes(5), "image")
+
+
+def test_a_header_that_claims_more_than_its_bytes_can_hold_takes_no_memory() -> None:
+    data = bytearray(encode_png(picture(7)))
+    data[16:20] = (1 << 27).to_bytes(4, "big")
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    with pytest.raises(ShardError, match=r"^image: its gbND chunk does not fit its header; pack it again$"):
+        ggt100k.decode_image(bytes(data))
+
+
+def test_what_is_no_image_at_all() -> None:
+    with pytest.raises(ShardError, match=r"^image: cannot be decoded: .*; fetch the shard again$"):
+        ggt100k.decode_image(b"not an image", "image")
+
+
+def test_without_the_fast_library_the_pixels_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = picture(8, 150, 33)
+    monkeypatch.setattr(ggt100k, "deflate", None)
+    assert np.array_equal(ggt100k.decode_image(encode_png(image)), image)

@@ -1,0 +1,109 @@
+"""Records: each comes back from its row as it was, and the same work has the same id."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ggt_tools.records import Candidate, Finding, Photo, Refusal, Score, Stage, Verdict, from_row, to_row, work_id
+
+TEXT = st.text(max_size=8)
+INT64 = st.integers(-(2**63), 2**63 - 1)
+FIELDS: dict[str, st.SearchStrategy[Any]] = {
+    "str": TEXT,
+    "int": INT64,
+    "float": st.floats(),
+    "tuple[str, ...]": st.lists(TEXT, max_size=3).map(tuple),
+    "tuple[tuple[str, int], ...]": st.lists(st.tuples(TEXT, INT64), max_size=3).map(tuple),
+}
+
+
+def records(kind: type[Any]) -> st.SearchStrategy[Any]:
+    return st.builds(kind, **{field.name: FIELDS[str(field.type)] for field in dataclasses.fields(kind)})
+
+
+def alike(a: Any, b: Any) -> bool:
+    """Equal, and NaN equals NaN."""
+    return a == b or (isinstance(a, float) and isinstance(b, float) and math.isnan(a) and math.isnan(b))
+
+
+@pytest.mark.parametrize("kind", [Photo, Refusal, Candidate, Score, Verdict, Stage, Finding])
+@given(data=st.data())
+def test_any_record_comes_back_from_its_row(kind: type[Any], data: st.DataObject) -> None:
+    record = data.draw(records(kind))
+    row = to_row(record)
+    assert list(row) == [field.name for field in dataclasses.fields(kind)]
+    assert {type(value) for value in row.values()} <= {str, int, float}
+    back = from_row(kind, row)
+    assert type(back) is kind
+    for name in row:
+        assert alike(getattr(back, name), getattr(record, name)), name
+        assert type(getattr(back, name)) is type(getattr(record, name)), name
+
+
+def test_what_a_row_looks_like() -> None:
+    verdict = Verdict(
+        candidate="c", gate="g", decision="reject", stage="score", reason="unchanged", evidence=("é", 'a "b"')
+    )
+    assert to_row(verdict) == {
+        "candidate": "c",
+        "gate": "g",
+        "decision": "reject",
+        "stage": "score",
+        "reason": "unchanged",
+        "evidence": '["\\u00e9", "a \\"b\\""]',
+    }
+    assert to_row(dataclasses.replace(verdict, evidence=()))["evidence"] == "[]"
+    assert from_row(Verdict, to_row(dataclasses.replace(verdict, evidence=()))).evidence == ()
+
+
+def test_a_null_in_place_of_a_number_is_nan() -> None:
+    row = {"candidate": "c", "metric": "gmsd", "metric_version": "1", "value": None}
+    assert math.isnan(from_row(Score, row).value)
+
+
+def test_records_cannot_be_edited() -> None:
+    refusal = Refusal(file="a.jpg", reason="too_small", detail="")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        refusal.file = "b.jpg"  # type: ignore[misc]
+
+
+def test_work_ids_stay_as_they_are() -> None:
+    assert work_id("0123456789abcdef", "classical-1", "none", "", 0, 0) == "fe8fc1e9bd9024bf"
+
+
+@given(st.lists(TEXT | st.integers(), max_size=5), st.lists(TEXT | st.integers(), max_size=5))
+def test_work_ids_differ_where_the_work_does(one: list[str | int], other: list[str | int]) -> None:
+    assert (work_id(*one) == work_id(*other)) == (one == other)
+
+
+def test_work_ids_see_where_a_part_ends_and_of_what_kind_it_is() -> None:
+    parts: list[tuple[str | int, ...]] = [("a", "bc"), ("ab", "c"), ("abc",), ("a", "bc", ""), ("1",), (1,), ()]
+    assert len({work_id(*p) for p in parts}) == len(parts)
+    assert all(len(work_id(*p)) == 16 and int(work_id(*p), 16) >= 0 for p in parts)
+
+
+@pytest.mark.parametrize(
+    ("finding", "said"),
+    [
+        (
+            Finding(shard="a.tar", key="k", offset=512, reason="r", detail="wrong", mend="pack it again"),
+            "a.tar: key k: byte 512: wrong; pack it again",
+        ),
+        (
+            Finding(shard="a.tar", key="", offset=-1, reason="r", detail="wrong", mend="pack it again"),
+            "a.tar: wrong; pack it again",
+        ),
+        (
+            Finding(shard="a.tar", key="", offset=0, reason="r", detail="wrong", mend="pack it again"),
+            "a.tar: byte 0: wrong; pack it again",
+        ),
+    ],
+)
+def test_what_a_finding_says(finding: Finding, said: str) -> None:
+    assert str(finding) == said

@@ -1,0 +1,503 @@
+"""validate: for every rule of the format a folder that breaks this one rule, and the finding it gives."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import ggt100k
+from ggt_tools.errors import ConfigError
+from ggt_tools.png import encode_png
+from ggt_tools.validate import MEMBERS, validate
+
+from .making import change_shard, make_dataset, picture
+
+NAME = "data/rain/train-00000.tar"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Three pairs in one shard."""
+    return make_dataset(tmp_path / "ggt-100k", count=3, degradations=["rain"], test=0.0)
+
+
+def keys(root: Path) -> list[str]:
+    return [str(key) for key in pq.read_table(root / "index/train.parquet")["key"].to_pylist()]
+
+
+def findings(root: Path) -> list[tuple[str, str]]:
+    return [(finding.reason, str(finding)) for finding in validate(str(root))]
+
+
+def test_a_good_folder_has_no_findings(root: Path) -> None:
+    assert findings(root) == []
+
+
+def test_progress_counts_the_pairs(root: Path) -> None:
+    done: list[int] = []
+    assert list(validate(str(root), progress=done.append)) == []
+    assert sum(done) == 3
+
+
+# --- the tar --------------------------------------------------------------------------------------------------------
+
+Member = tuple[tarfile.TarInfo, bytes]
+
+
+def members(data: bytes) -> list[Member]:
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        return [(info, tar.extractfile(info).read()) for info in tar]  # type: ignore[union-attr]
+
+
+def retar(change: Callable[[list[Member]], list[Member] | None], form: int = tarfile.USTAR_FORMAT) -> Any:
+    """A change of a shard's bytes: its members changed, and written anew by tarfile."""
+
+    def changed(data: bytes) -> bytes:
+        found = members(data)
+        found = change(found) or found
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w", format=form) as tar:
+            for info, body in found:
+                info.size = len(body) if info.isreg() else 0
+                tar.addfile(info, io.BytesIO(body) if info.isreg() else None)
+        return buffer.getvalue()
+
+    return changed
+
+
+def info_of(found: list[Member], which: int = 0, **values: Any) -> None:
+    for name, value in values.items():
+        setattr(found[which][0], name, value)
+
+
+def swapped(found: list[Member]) -> list[Member]:
+    return [found[0], found[2], found[1], *found[3:]]
+
+
+def apart(found: list[Member]) -> list[Member]:
+    return [*found[:2], *found[3:6], found[2], *found[6:]]
+
+
+def renamed(which: int, name: str) -> Any:
+    return retar(lambda found: info_of(found, which, name=name))
+
+
+def shown(name: str, *lines: tuple[str, str, str, str]) -> list[tuple[str, str]]:
+    """(reason, key, detail, mend) as findings of a shard."""
+    return [
+        (reason, f"{name}:{' key ' + key + ':' if key else ''} {detail}; {mend}") for reason, key, detail, mend in lines
+    ]
+
+
+def only(root: Path, reason: str) -> list[str]:
+    """The texts of one reason: a member out of place moves what is behind it too, and the index tells that as well."""
+    return [text for found, text in findings(root) if found == reason]
+
+
+def test_lq_and_gt_in_another_order(root: Path) -> None:
+    key = keys(root)[0]
+    change_shard(root, retar(swapped))
+    right, found = (", ".join(f"{key}.{m}" for m in order) for order in (MEMBERS, [MEMBERS[i] for i in (0, 2, 1)]))
+    assert only(root, "broken_pair") == [
+        f"{NAME}: key {key}: its members are {found}, not {right}, side by side; pack it again"
+    ]
+    assert only(root, "not_in_shard") == [
+        f"{NAME}: key {key}: the index names it, and the shard has no whole pair of it; pack it again"
+    ]
+
+
+def test_members_of_a_pair_apart(root: Path) -> None:
+    one = keys(root)[0]
+    change_shard(root, retar(apart))
+    right = f"{one}.json, {one}.lq.png, {one}.gt.png"
+    assert only(root, "broken_pair") == [
+        f"{NAME}: key {one}: its members are {one}.json, {one}.lq.png, not {right}, side by side; pack it again",
+        f"{NAME}: key {one}: its members are {one}.gt.png, not {right}, side by side; pack it again",
+    ]
+
+
+def test_a_missing_member(root: Path) -> None:
+    key = keys(root)[2]
+    change_shard(root, retar(lambda found: found[:-1]))
+    assert findings(root) == shown(
+        NAME,
+        (
+            "broken_pair",
+            key,
+            f"its members are {key}.json, {key}.lq.png, not {key}.json, {key}.lq.png, {key}.gt.png, side by side",
+            "pack it again",
+        ),
+        ("not_in_shard", key, "the index names it, and the shard has no whole pair of it", "pack it again"),
+    )
+
+
+@pytest.mark.parametrize("name", ["../../evil.json", "/etc/passwd", "a.b.json", "dir/{key}.json", "{key}.JSON"])
+def test_a_name_that_is_not_the_formats(root: Path, name: str) -> None:
+    name = name.format(key=keys(root)[0])
+    change_shard(root, renamed(0, name))
+    found = only(root, "broken_pair")
+    assert any(f"its members are {name}" in text for text in found), found
+    assert len(only(root, "not_in_shard")) == 1
+
+
+@pytest.mark.parametrize(
+    "values", [{"mtime": 1}, {"uid": 1}, {"gid": 1}, {"uname": "zoe"}, {"gname": "zoe"}, {"mode": 0o600}]
+)
+def test_a_header_that_tells_of_its_maker(root: Path, values: dict[str, Any]) -> None:
+    change_shard(root, retar(lambda found: info_of(found, **values)))
+    name = f"{keys(root)[0]}.json"
+    assert findings(root) == [
+        (
+            "bad_header",
+            f"{NAME}: byte 0: the header of '{name}' is not plain ustar with mode 644, no time, owner or group; "
+            "pack it again",
+        )
+    ]
+
+
+def test_gnu_headers_are_not_plain_ustar(root: Path) -> None:
+    change_shard(root, retar(lambda found: None, tarfile.GNU_FORMAT))
+    assert {reason for reason, _ in findings(root)} == {"bad_header"}
+    assert len(findings(root)) == 9
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE])
+def test_only_plain_files(root: Path, kind: bytes) -> None:
+    change_shard(root, retar(lambda found: info_of(found, type=kind, linkname="/etc/passwd")))
+    name = f"{keys(root)[0]}.json"
+    assert only(root, "not_a_file") == [
+        f"{NAME}: byte 0: {name!r} is no plain file but of type {kind!r}; pack it again"
+    ]
+
+
+def test_a_pair_twice(root: Path) -> None:
+    key = keys(root)[2]
+    size = len((root / NAME).read_bytes())
+    change_shard(root, retar(lambda found: [*found, *found[-3:]]))
+    [text] = only(root, "duplicate_key")
+    assert text.startswith(f"{NAME}: key {key}: byte ") and text.endswith(": stands in the shard twice; pack it again")
+    assert int(text.split("byte ")[1].split(":")[0]) < size
+
+
+def test_a_pair_that_the_index_does_not_name(root: Path, tmp_path: Path) -> None:
+    more = make_dataset(tmp_path / "more", count=4, degradations=["rain"], test=0.0)
+    (extra,) = set(keys(more)) - set(keys(root))
+    (root / NAME).write_bytes((more / NAME).read_bytes())
+    change_shard(root, lambda data: data)
+    assert [text.split("byte")[0] for text in only(root, "not_in_index")] == [f"{NAME}: key {extra}: "]
+
+
+def test_a_tar_cut_within_a_member(root: Path) -> None:
+    change_shard(root, lambda data: data[: len(data) // 2])
+    [text] = only(root, "truncated")
+    assert text.endswith("; fetch the shard again") and "ends within" in text
+
+
+def test_a_tar_without_its_end(root: Path) -> None:
+    at = 0
+
+    def cut(data: bytes) -> bytes:
+        nonlocal at
+        at = len(data.rstrip(b"\0")) + 511 & ~511
+        return data[:at]
+
+    change_shard(root, cut)
+    assert findings(root) == [
+        (
+            "truncated",
+            f"{NAME}: byte {at}: ends without the blocks of zeros that end a tar; fetch the shard again",
+        )
+    ]
+
+
+@pytest.mark.parametrize("more", [bytes(10240), b"x" + bytes(511)])
+def test_bytes_after_the_end(root: Path, more: bytes) -> None:
+    change_shard(root, lambda data: data + more)
+    [(reason, text)] = findings(root)
+    assert reason == "trailing_bytes"
+    assert text.endswith(": goes on after the end of its tar; pack it again")
+
+
+def test_bytes_in_the_padding(root: Path) -> None:
+    place = 0
+
+    def change(data: bytes) -> bytes:
+        nonlocal place
+        size = len(members(data)[0][1])
+        place = 512 + size
+        return data[:place] + b"x" + data[place + 1 :]
+
+    change_shard(root, change)
+    assert findings(root) == [
+        (
+            "bad_padding",
+            f"{NAME}: byte {place}: bytes stand after '{keys(root)[0]}.json', where zeros belong; pack it again",
+        )
+    ]
+
+
+def test_a_header_with_a_wrong_checksum(root: Path) -> None:
+    change_shard(root, lambda data: b"y" + data[1:])
+    said = f"{NAME}: byte 0: no tar header: bad checksum; fetch the shard again"
+    assert findings(root)[0] == ("bad_header", said)
+
+
+# --- the pair -------------------------------------------------------------------------------------------------------
+
+
+def put(which: int, body: Callable[[bytes], bytes]) -> Any:
+    """Changes a member's bytes; a change of length moves those behind it, so tests of these look at one reason."""
+
+    def change(found: list[Member]) -> list[Member]:
+        found[which] = (found[which][0], body(found[which][1]))
+        return found
+
+    return retar(change)
+
+
+def test_json_that_is_not_the_indexs(root: Path) -> None:
+    change_shard(root, put(0, lambda text: text.replace(b"CC0-1.0", b"CC0-2.0")))
+    key = keys(root)[0]
+    assert findings(root) == [
+        ("json_differs", f"{NAME}: key {key}: byte 512: its JSON is not what the index says; pack it again")
+    ]
+
+
+def test_json_that_is_none(root: Path) -> None:
+    change_shard(root, put(0, lambda text: b"?" + text[1:]))
+    [(reason, text)] = findings(root)
+    assert (reason, "its JSON cannot be read: Expecting value: line 1 column 1 (char 0)" in text) == (
+        "json_differs",
+        True,
+    )
+
+
+def test_a_damaged_band(root: Path) -> None:
+    change_shard(root, put(2, lambda png: png[:2000] + bytes([png[2000] ^ 1]) + png[2001:]))
+    [(reason, text)] = findings(root)
+    assert reason == "damaged_image"
+    assert text.startswith(f"{NAME}: key {keys(root)[0]}: byte ")
+    assert text.endswith(".gt.png: band 0, byte 84: the checksum is wrong; fetch the shard again")
+
+
+def test_an_image_that_is_not_banded(root: Path) -> None:
+    from PIL import Image
+
+    def plain(png: bytes) -> bytes:
+        buffer = io.BytesIO()
+        Image.open(io.BytesIO(png)).save(buffer, "PNG")
+        return buffer.getvalue()
+
+    change_shard(root, put(1, plain))
+    assert any(text.endswith(".lq.png: is no banded PNG; pack it again") for text in only(root, "damaged_image"))
+
+
+def test_an_image_with_alpha(root: Path) -> None:
+    from PIL import Image
+
+    def alpha(png: bytes) -> bytes:
+        buffer = io.BytesIO()
+        Image.open(io.BytesIO(png)).convert("RGBA").save(buffer, "PNG")
+        return buffer.getvalue()
+
+    change_shard(root, put(1, alpha))
+    assert any(text.endswith(".lq.png: is no banded PNG; pack it again") for text in only(root, "damaged_image"))
+
+
+def test_other_bands_than_the_index_names(root: Path) -> None:
+    change_shard(root, put(2, lambda png: encode_png(ggt100k.decode_image(png), 32)))
+    key = keys(root)[0]
+    assert f"{NAME}: key {key}: the index looks for the bands of {key}.gt.png elsewhere; pack it again" in only(
+        root, "wrong_bands"
+    )
+
+
+def test_lq_that_is_another_photograph(root: Path) -> None:
+    change_shard(root, put(1, lambda png: encode_png(picture(77))))
+    assert any("is not the digest of its lq's pixels; ingest it again" in text for text in only(root, "wrong_key"))
+
+
+def test_lq_and_gt_swapped(root: Path) -> None:
+    def swap(found: list[Member]) -> list[Member]:
+        (lq, one), (gt, other) = found[1], found[2]
+        return [found[0], (lq, other), (gt, one), *found[3:]]
+
+    change_shard(root, retar(swap))
+    assert any("is not the digest of its lq's pixels; ingest it again" in text for text in only(root, "wrong_key"))
+
+
+def test_lq_and_gt_the_same(root: Path) -> None:
+    def same(found: list[Member]) -> list[Member]:
+        return [*found[:2], (found[2][0], found[1][1]), *found[3:]]
+
+    change_shard(root, retar(same))
+    assert any("lq and gt are the same image; judge it again" in text for text in only(root, "identical"))
+
+
+def test_lq_and_gt_of_other_sizes(root: Path) -> None:
+    change_shard(root, put(2, lambda png: encode_png(picture(1, 71, 90))))
+    assert any("lq and gt are 90 x 70 and 90 x 71; align the candidate" in text for text in only(root, "size_differs"))
+
+
+# --- index and manifest ---------------------------------------------------------------------------------------------
+
+
+def change_index(root: Path, change: Callable[[list[dict[str, Any]]], list[dict[str, Any]] | None]) -> None:
+    """Changes the rows of the index, and the manifest's hash of it."""
+    path = root / "index/train.parquet"
+    table = pq.read_table(path)
+    rows = table.to_pylist()
+    write_index(root, pa.Table.from_pylist(change(rows) or rows, schema=table.schema))
+
+
+def write_index(root: Path, table: pa.Table) -> None:
+    path = root / "index/train.parquet"
+    pq.write_table(table, path)
+    data = path.read_bytes()
+
+    def told(manifest: dict[str, Any]) -> None:
+        manifest["splits"]["train"]["index"] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+    change_manifest(root, told)
+
+
+def change_manifest(root: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    path = root / ggt100k.MANIFEST
+    manifest = json.loads(path.read_text())
+    change(manifest)
+    path.write_text(json.dumps(manifest))
+
+
+def first(**values: Any) -> Callable[[list[dict[str, Any]]], None]:
+    def change(rows: list[dict[str, Any]]) -> None:
+        rows[0].update(values)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "reason", "said"),
+    [
+        (first(lq_offset=4), "wrong_offset", "the index looks for {key}.lq.png elsewhere"),
+        (first(gt_size=4), "wrong_offset", "the index looks for {key}.gt.png elsewhere"),
+        (first(lq_bands=[1, 2]), "wrong_bands", "the index looks for the bands of {key}.lq.png elsewhere"),
+        (first(author="another"), "json_differs", "its JSON is not what the index says"),
+        (first(shard="../x.tar"), "unknown_shard", "lies in '../x.tar', which the manifest does not name"),
+        (first(degradation="snow"), "wrong_shard", "snow, train, lies in data/rain/train-00000.tar"),
+        (lambda rows: [*rows, rows[2]], "duplicate_key", "stands in the index of train too"),
+        (lambda rows: rows[::-1], "not_sorted", "its rows are not in the order of degradation and key"),
+        (lambda rows: rows[:2], "wrong_count", "has 2 pairs {{'rain': 2}}, the manifest says 3"),
+        (lambda rows: rows[:2], "wrong_count", "the index names 2 pairs in it, the manifest 3"),
+        (first(author=None), "null", 'has nulls (author); what is not known is "" or NaN'),
+        (first(scores={"gmsd": None, "structure": 0.5}), "null", 'has nulls (scores); what is not known is "" or NaN'),
+    ],
+)
+def test_an_index_that_says_otherwise(root: Path, change: Any, reason: str, said: str) -> None:
+    said = said.format(key=keys(root)[0])
+    change_index(root, change)
+    assert any(said in text and text.endswith("; pack it again") for text in only(root, reason)), findings(root)
+
+
+def test_an_index_with_other_columns(root: Path) -> None:
+    write_index(root, pq.read_table(root / "index/train.parquet").drop_columns(["author"]))
+    assert "index/train.parquet: its columns are not those of the format; pack it again" in only(root, "wrong_schema")
+
+
+def test_an_index_that_cannot_be_read(root: Path) -> None:
+    path = root / "index/train.parquet"
+    path.write_bytes(b"no parquet")
+    assert "index/train.parquet: its bytes are not those that the manifest names; fetch it again" in only(
+        root, "wrong_hash"
+    )
+    assert len(only(root, "not_parquet")) == 1
+
+
+def test_a_pair_in_both_splits(tmp_path: Path) -> None:
+    root = make_dataset(tmp_path / "out", count=6, degradations=["rain"], test=0.3)
+    other = make_dataset(tmp_path / "other", count=6, degradations=["rain"], test=0.0)
+    (key,) = set(keys(other)) - set(keys(root))
+    (root / NAME).write_bytes((other / NAME).read_bytes())
+    (root / "index/train.parquet").write_bytes((other / "index/train.parquet").read_bytes())
+    mine, its = (json.loads((folder / ggt100k.MANIFEST).read_text()) for folder in (root, other))
+    mine["splits"]["train"] = its["splits"]["train"]
+    mine["shards"][NAME] = its["shards"][NAME]
+    (root / ggt100k.MANIFEST).write_text(json.dumps(mine))
+    assert only(root, "both_splits") == [
+        f"index/test.parquet: key {key}: stands in the index of train too; pack it again"
+    ]
+
+
+def test_a_missing_shard(root: Path) -> None:
+    (root / NAME).unlink()
+    assert findings(root) == [
+        ("missing_file", f"{NAME}: the manifest names it and it is not there; fetch the shard again")
+    ]
+
+
+def test_a_missing_index(root: Path) -> None:
+    (root / "index/train.parquet").unlink()
+    assert only(root, "missing_file") == [
+        "index/train.parquet: the manifest names it and it is not there; fetch it again"
+    ]
+
+
+def test_a_file_that_nobody_names(root: Path) -> None:
+    (root / "data/rain/train-00009.tar").write_bytes(b"")
+    assert findings(root) == [
+        (
+            "unknown_file",
+            "data/rain/train-00009.tar: the manifest does not name it; delete it or pack again",
+        )
+    ]
+
+
+def test_bytes_that_are_not_the_manifests(root: Path) -> None:
+    path = root / NAME
+    data = path.read_bytes()
+    path.write_bytes(data + bytes(10240))
+    reasons = [reason for reason, _ in findings(root)]
+    assert reasons == ["wrong_bytes", "wrong_hash", "trailing_bytes"]
+    assert findings(root)[0][1] == (
+        f"{NAME}: has {len(data) + 10240} bytes, the manifest says {len(data)}; fetch the shard again"
+    )
+
+
+def test_a_shards_name_in_the_manifest_is_checked_before_it_is_a_path(root: Path) -> None:
+    def hostile(manifest: dict[str, Any]) -> None:
+        manifest["shards"]["../../etc/passwd"] = manifest["shards"].pop(NAME)
+
+    change_manifest(root, hostile)
+    assert only(root, "bad_name") == [
+        "../../etc/passwd: is no shard's name, which is data/DEGRADATION/SPLIT-00000.tar; pack it again"
+    ]
+
+
+def test_no_dataset_at_all(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"a folder without index/manifest\.json, so no dataset is in it$"):
+        list(validate(str(tmp_path)))
+
+
+def test_any_flipped_bit_is_found(root: Path) -> None:
+    random = np.random.default_rng(1)
+    path = root / NAME
+    good = path.read_bytes()
+    for at in random.integers(0, len(good), size=60):
+        bad = bytearray(good)
+        bad[at] ^= 1 << int(random.integers(8))
+        path.write_bytes(bad)
+        assert findings(root) != [], at
+        change_shard(root, lambda data: data)  # and without the help of the hash
+        assert findings(root) != [], at
+        path.write_bytes(good)
+        change_shard(root, lambda data: data)
+    assert findings(root) == []

@@ -1,0 +1,1 @@
+"""The toolchain behind the command `ggt100k`: one module a stage, named as the verb."""

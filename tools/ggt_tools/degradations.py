@@ -1,0 +1,197 @@
+"""What is wrong with a photograph, measured without a model.
+
+Each measure looks at one fault and says nothing of what caused it: a grey wall looks like haze to the dark channel, a
+black stone like darkness. They are first evidence, for the choice of a class and of a restorer's steps; the limits in
+`classify` are ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ggt100k import DEGRADATIONS
+from ggt_tools.errors import ConfigError, PairError
+
+Image = npt.NDArray[np.uint8]
+Plane = npt.NDArray[np.float32]
+
+SEEN = ("low_light", "haze", "noise", "defocus_blur", "compression")  # what classify() can see
+EDGE_SLOPE = 2.0  # grey levels a pixel: a slope below it says nothing of blur in an 8-bit photograph
+PRE_BLUR = 0.5  # pixels, so that noise does not pass for sharpness
+PROBE_BLUR = 1.0  # pixels, the known blur added to an edge to learn how blurred it was before
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Degradations:
+    """Each measure grows with its fault, all else equal. NaN: nothing in the photograph tells."""
+
+    haze: float  # 0..1, mean share of airlight
+    darkness: float  # 0..1, mean depth of the brightest channel below 96
+    noise: float  # standard deviation of luma noise, grey levels of 0..255
+    chroma_noise: float  # the same of the noisier colour difference, at half resolution
+    blur: float  # pixels, standard deviation of the Gaussian that blurs the sharper edges
+    blockiness: float  # grey levels by which steps on the 8 x 8 grid exceed steps elsewhere
+    fading: float  # 0..1, share of the tonal range that is not used
+
+
+def measure(image: Image) -> Degradations:
+    """Measure one photograph: uint8 RGB (height, width, 3), at least 32 px on each side.
+
+    Raises PairError `too_small` below that, ConfigError where OpenCV is not installed.
+    """
+    height, width = image.shape[:2]
+    if min(height, width) < 32:
+        raise PairError("too_small", f"the photograph is {width} x {height} px; measuring needs 32 px on each side")
+    cv2 = opencv()
+    luma, cr, cb = (plane.astype(np.float32) for plane in cv2.split(cv2.cvtColor(image, cv2.COLOR_RGB2YCrCb)))
+    low, high = np.percentile(luma, (0.5, 99.5))
+    return Degradations(
+        haze=haze(image),
+        darkness=darkness(image),
+        noise=noise(luma),
+        chroma_noise=max(noise(_half(cr)), noise(_half(cb))),
+        blur=blur(luma),
+        blockiness=blockiness(luma),
+        fading=1.0 - float(high - low) / 255.0,
+    )
+
+
+def classify(d: Degradations) -> tuple[str, tuple[str, ...]]:
+    """The class of a photograph, one of DEGRADATIONS, and all that is seen in it, of SEEN, the worst first.
+
+    The class is the worst fault that has one, measured by how far it is beyond its limit. Rain, snow and age are not
+    seen: no measure here tells them from texture. Nor is a night with lamps in it, which is not dark in the mean. The
+    dark channel says nothing of a dark scene, so darkness rules haze out.
+    """
+    excess = {
+        "low_light": d.darkness / 0.20,
+        "haze": d.haze / 0.38 if d.darkness < 0.20 else 0.0,
+        "noise": max(d.noise, d.chroma_noise) / 1.5,
+        "defocus_blur": d.blur / 1.1,
+        "compression": d.blockiness / 1.5,
+    }
+    seen = tuple(sorted((name for name in SEEN if excess[name] >= 1.0), key=lambda name: -excess[name]))
+    classes = [name for name in seen if name in DEGRADATIONS]
+    return (classes[0] if classes else "mixed"), seen
+
+
+def haze(image: Image) -> float:
+    """The mean share of airlight in a photograph, 0..1 (dark channel prior: He, Sun, Tang, CVPR 2009).
+
+    Without haze some channel is near zero almost everywhere. The dark channel over 15 x 15 px at 512 px long edge,
+    divided by the airlight (the brightest of its top thousandth).
+    """
+    cv2 = opencv()
+    scale = 512.0 / max(image.shape[:2])
+    small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image
+    dark = cv2.erode(small.min(axis=2), np.ones((15, 15), np.uint8)).astype(np.float32)
+    top = small[dark >= np.quantile(dark, 0.999)]
+    airlight = max(float(top.max()), 1.0)
+    return float(dark.mean()) / airlight
+
+
+def darkness(image: Image) -> float:
+    """How deep a photograph lies in the dark, 0..1: each pixel's shortfall of its brightest channel below 96 of 255.
+
+    Ours. A grey rock in daylight is no darkness, so the mean brightness would not do.
+    """
+    brightest = image.max(axis=2).astype(np.float32)
+    return float(np.maximum(0.0, 1.0 - brightest / 96.0).mean())
+
+
+def noise(plane: Plane) -> float:
+    """Standard deviation of the noise in a plane, in its own units.
+
+    Immerkaer's difference of Laplacians (CVIU 64, 1996), which no straight edge passes, over 16 x 16 px blocks; of the
+    blocks that are not clipped, the median of the calmer quarter, so that texture does not count.
+    Noise that a camera has smoothed or compressed is seen at half resolution: the larger of both is returned.
+    """
+    return max(_noise_at(plane), _noise_at(_half(plane)) if min(plane.shape) >= 64 else 0.0)
+
+
+def _noise_at(plane: Plane) -> float:
+    cv2 = opencv()
+    kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
+    response = np.abs(cv2.filter2D(plane, cv2.CV_32F, kernel))[1:-1, 1:-1]
+    sigma = _blocks(response) * (np.sqrt(np.pi / 2) / 6)
+    level = _blocks(plane[1:-1, 1:-1])
+    usable = sigma[(level > 8) & (level < 247)]
+    if usable.size == 0:
+        return 0.0
+    calm = np.sort(usable)[: max(usable.size // 4, 1)]
+    return float(np.median(calm))
+
+
+def blur(luma: Plane) -> float:
+    """The blur of the sharper edges as the standard deviation of a Gaussian, in pixels; NaN without edges.
+
+    Blurring once more by a known amount weakens a sharp edge more than a soft one; the ratio of the slopes gives the
+    blur (Zhuo and Sim, Pattern Recognition 44, 2011). Of the strongest edges the quarter sharpest, since what lies
+    out of focus on purpose is no fault. What pixels themselves blur counts: a step between two measures about 0.7.
+    """
+    at_edges = edge_blur(luma, luma)
+    return float(np.quantile(at_edges, 0.25)) if at_edges.size >= 50 else float("nan")
+
+
+def edge_blur(luma: Plane, where: Plane) -> Plane:
+    """The blur in pixels of `luma` at each strong edge of `where`, both (height, width) in 0..255."""
+    cv2 = opencv()
+    slope = _slope(cv2.GaussianBlur(where, (0, 0), PROBE_BLUR))
+    strong = slope >= max(EDGE_SLOPE, float(np.quantile(slope, 0.98)))
+    crest = strong & (slope >= 0.98 * cv2.dilate(slope, np.ones((3, 3), np.uint8)))
+    once = cv2.GaussianBlur(luma, (0, 0), PRE_BLUR)
+    before, after = _slope(once)[crest], _slope(cv2.GaussianBlur(once, (0, 0), PROBE_BLUR))[crest]
+    ratio = np.maximum(before / np.maximum(after, 1e-3), 1.0 + 1e-3)
+    variance = PROBE_BLUR**2 / (ratio**2 - 1.0) - PRE_BLUR**2
+    return np.asarray(np.sqrt(np.clip(variance, 0.0, 100.0)), np.float32)
+
+
+def blockiness(luma: Plane) -> float:
+    """Grey levels by which the steps on an 8 x 8 grid exceed those off it; about 0 without compression.
+
+    The step at a boundary less the mean slope at both its sides (after Wang, Sheikh, Bovik, ICIP 2002), cut off at
+    real edges; the grid may start anywhere, since photographs are cropped.
+    """
+    return max(_grid_excess(luma), _grid_excess(luma.T))
+
+
+def _grid_excess(luma: Plane) -> float:
+    step = np.diff(luma, axis=1)
+    excess = np.abs(step[:, 1:-1] - 0.5 * (step[:, :-2] + step[:, 2:]))
+    columns = np.minimum(excess, 12.0).mean(axis=0)
+    columns = columns[: columns.size // 8 * 8].reshape(-1, 8)
+    phases = np.sort(np.median(columns, axis=0))
+    return float(phases[-1] - np.median(phases))
+
+
+def _blocks(plane: Plane, size: int = 16) -> Plane:
+    height, width = (side // size * size for side in plane.shape)
+    tiles = plane[:height, :width].reshape(height // size, size, width // size, size)
+    return np.asarray(tiles.mean(axis=(1, 3)), np.float32)
+
+
+def _half(plane: Plane) -> Plane:
+    cv2 = opencv()
+    half: Plane = cv2.resize(plane, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    return half
+
+
+def _slope(plane: Plane) -> Plane:
+    cv2 = opencv()
+    along_x = cv2.Sobel(plane, cv2.CV_32F, 1, 0, scale=0.125)
+    along_y = cv2.Sobel(plane, cv2.CV_32F, 0, 1, scale=0.125)
+    slope: Plane = cv2.magnitude(along_x, along_y)
+    return slope
+
+
+def opencv() -> Any:
+    """OpenCV, or ConfigError with the way to install it."""
+    try:
+        import cv2
+    except ImportError as error:
+        raise ConfigError("OpenCV is not installed: pip install 'ggt100k[generate]'") from error
+    return cv2

@@ -1,0 +1,201 @@
+"""The gate file: every threshold, with its reason and its why; read and checked as a whole before anything is judged.
+
+[must]                        # each holds, or the candidate is rejected for the rule's reason
+structure = { min = 0.30, reason = "not_the_same_scene", why = "..." }
+
+[degradation.low_light]       # the same rules where the class differs; false takes a rule out
+structure = { min = 0.10 }
+
+[gain.haze]                   # for each thing that is wrong with the photograph, one of `any` holds
+reason = "haze_stays"
+why = "..."
+any = { haze_gain = { min = 0.05 }, contrast_gain = { min = 0.2 } }
+
+[best]                        # of several candidates of one photograph: highest first, the next at a tie
+by = ["quality_gain", "structure"]
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from ggt100k import DEGRADATIONS
+from ggt_tools.degradations import SEEN
+from ggt_tools.errors import ConfigError
+from ggt_tools.score import METRICS
+
+OTHER = "other"  # the gain asked of a photograph none of whose faults has a table of its own
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """Bounds of one metric. At least one of them is finite."""
+
+    metric: str
+    min: float
+    max: float
+    reason: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gain:
+    """What counts as a gain over one fault: any of the rules."""
+
+    reason: str
+    why: str
+    any: tuple[Rule, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """A gate file, checked."""
+
+    id: str  # first 16 hex characters of `policy`
+    policy: str  # SHA-256 of the file's text, hex
+    must: Mapping[str, tuple[Rule, ...]]  # by degradation
+    gains: Mapping[str, Gain]  # by fault
+    best: tuple[str, ...]  # metrics, higher is better
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """All metrics that some rule asks for, sorted."""
+        names = {rule.metric for rules in self.must.values() for rule in rules}
+        names |= {rule.metric for gain in self.gains.values() for rule in gain.any}
+        return tuple(sorted(names | set(self.best)))
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """All reasons a rule of this gate can give, sorted."""
+        names = {rule.reason for rules in self.must.values() for rule in rules}
+        return tuple(sorted(names | {gain.reason for gain in self.gains.values()}))
+
+
+def load_gate(path: Path) -> Gate:
+    """Read a gate file. ConfigError names the file, the fault and near names: no file, no TOML, a typo, no bound."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: the gate cannot be read: {error}") from error
+    data = _parse(path, text)
+    where = str(path)
+    _known(where, data, ("must", "degradation", "gain", "best"))
+    for section in ("must", "gain", "best"):
+        _require(where, data, section)
+    policy = hashlib.sha256(text.encode()).hexdigest()
+    must = _table(f"{where}: [must]", data["must"])
+    overrides = _table(f"{where}: [degradation]", data.get("degradation", {}))
+    _known(f"{where}: [degradation]", overrides, DEGRADATIONS)
+    gains = _table(f"{where}: [gain]", data["gain"])
+    _known(f"{where}: [gain]", gains, (*DEGRADATIONS, *SEEN, OTHER))
+    _require(f"{where}: [gain]", gains, OTHER)
+    best = _table(f"{where}: [best]", data["best"])
+    _known(f"{where}: [best]", best, ("by",))
+    by = best.get("by")
+    if not isinstance(by, list) or not by:
+        raise ConfigError(f"{where}: [best] by: a list of metrics is wanted, not {by!r}")
+    _known(f"{where}: [best] by", [str(name) for name in by], METRICS)
+    return Gate(
+        id=policy[:16],
+        policy=policy,
+        must={name: _must(where, must, name, overrides.get(name, {})) for name in DEGRADATIONS},
+        gains={name: _gain(f"{where}: [gain.{name}]", table) for name, table in gains.items()},
+        best=tuple(by),
+    )
+
+
+def _parse(path: Path, text: str) -> dict[str, Any]:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        try:
+            import tomli as tomllib
+        except ImportError as error:
+            raise ConfigError("tomli is not installed: pip install 'ggt100k[generate]'") from error
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from error
+
+
+def _must(where: str, must: Mapping[str, Any], degradation: str, override: Any) -> tuple[Rule, ...]:
+    place = f"{where}: [degradation.{degradation}]"
+    override = _table(place, override)
+    _known(place, override, must)
+    rules = []
+    for metric, table in must.items():
+        changed = override.get(metric, {})
+        if changed is False:
+            continue
+        merged = {**_table(f"{where}: [must] {metric}", table), **_table(f"{place} {metric}", changed)}
+        rules.append(_rule(f"{where}: [must]" if not changed else place, metric, merged))
+    return tuple(rules)
+
+
+def _gain(where: str, value: Any) -> Gain:
+    table = _table(where, value)
+    _known(where, table, ("reason", "why", "any"))
+    reason, why = _texts(where, table)
+    _require(where, table, "any")
+    rules = _table(f"{where} any", table["any"])
+    if not rules:
+        raise ConfigError(f"{where} any: no rule; a gain without one could never be reached")
+    shared = {"reason": reason, "why": why}
+    return Gain(
+        reason=reason,
+        why=why,
+        any=tuple(_rule(f"{where} any", name, {**shared, **_table(where, rule)}) for name, rule in rules.items()),
+    )
+
+
+def _rule(where: str, metric: str, table: Mapping[str, Any]) -> Rule:
+    _known(where, [metric], METRICS)
+    where = f"{where} {metric}"
+    _known(where, table, ("min", "max", "reason", "why"))
+    bounds = {}
+    for name, absent in (("min", -math.inf), ("max", math.inf)):
+        bound = table.get(name, absent)
+        if isinstance(bound, bool) or not isinstance(bound, (int, float)) or math.isnan(bound):
+            raise ConfigError(f"{where} {name}: a number is wanted, not {bound!r}")
+        bounds[name] = float(bound)
+    if bounds["min"] > bounds["max"] or all(math.isinf(bound) for bound in bounds.values()):
+        raise ConfigError(f"{where}: min, max or both are wanted, min not above max")
+    reason, why = _texts(where, table)
+    return Rule(metric=metric, min=bounds["min"], max=bounds["max"], reason=reason, why=why)
+
+
+def _texts(where: str, table: Mapping[str, Any]) -> tuple[str, str]:
+    reason, why = table.get("reason"), table.get("why")
+    if not isinstance(reason, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", reason):
+        raise ConfigError(f"{where} reason: small letters, digits and _ are wanted, not {reason!r}")
+    if not isinstance(why, str) or not why.strip():
+        raise ConfigError(f"{where} why: the ground of the threshold is wanted, in words")
+    return reason, why
+
+
+def _table(where: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ConfigError(f"{where}: a table is wanted, not {value!r}")
+    return value
+
+
+def _require(where: str, table: Mapping[str, Any], name: str) -> None:
+    if name not in table:
+        raise ConfigError(f"{where}: {name!r} is missing")
+
+
+def _known(where: str, names: Iterable[str], known: Iterable[str]) -> None:
+    choices = list(known)
+    for name in names:
+        if name not in choices:
+            near = get_close_matches(name, choices, n=3, cutoff=0.5)
+            hint = f"near: {', '.join(near)}" if near else f"known: {', '.join(sorted(choices))}"
+            raise ConfigError(f"{where}: {name!r} is not known; {hint}")

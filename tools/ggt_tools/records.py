@@ -1,0 +1,154 @@
+"""What passes between the stages and lies in the ledger: facts, each a frozen record.
+
+No record holds a threshold, and none is edited: a stage reads some and adds others.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, TypeVar, get_type_hints
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Photo:
+    """A real low-quality photograph, as it stands after ingest."""
+
+    key: str  # 16 hex characters, the start of the SHA-256 of its RGB pixels
+    image: str  # SHA-256 of its PNG file among the workspace's images
+    width: int
+    height: int
+    degradation: str  # its class, one of ggt100k.DEGRADATIONS
+    degradations: tuple[str, ...]  # all that is seen in it
+    source: str  # one of ggt100k.SOURCES
+    source_name: str
+    licence: str  # an SPDX identifier
+    author: str
+    url: str
+    file: str  # the name it came in under
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A file that ingest did not take, and why."""
+
+    file: str
+    reason: str  # stable, e.g. "too_small"
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One attempt to restore one photograph."""
+
+    id: str  # the work's id: work_id(key, restorer, its version, prompt, seed, round)
+    key: str
+    restorer: str  # model id, e.g. "classical-1"
+    strategy: str  # how the prompt was made
+    prompt: str
+    round: int  # 0 for the first attempt, then a refinement each
+    seed: int
+    created: str  # UTC, ISO 8601, whole seconds
+    image: str  # SHA-256 of the restored image's file; "" where there is none
+    reason: str  # "" or why there is no image
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """One number measured on one candidate."""
+
+    candidate: str
+    metric: str  # e.g. "structure", or pyiqa's name, e.g. "gmsd"; gains end in "_gain"
+    metric_version: str  # of the code and, where it has any, of its weights
+    value: float  # in the metric's own unit; NaN where it is not defined
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What the gate says of one candidate. Policy, not fact: judged again whenever the gate changes."""
+
+    candidate: str
+    gate: str  # the start of the SHA-256 of the gate file's text
+    decision: str  # keep | reject | unsure
+    stage: str  # the stage that rejects; "" where it is kept
+    reason: str  # stable, e.g. "unchanged"; "" where it is kept
+    evidence: tuple[str, ...]  # each rule that was asked, as "metric value rule"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """What is shipped: a photograph, the candidate that was kept of it, and all that speaks for it."""
+
+    photo: Photo
+    candidate: Candidate
+    scores: tuple[Score, ...]
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One step of the funnel: how many went in, how many came out, and why the others did not."""
+
+    stage: str
+    entered: int
+    left: int
+    reasons: tuple[tuple[str, int], ...]  # sorted by reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """A fault that validate found."""
+
+    shard: str  # or the file
+    key: str  # "" where it concerns no one pair
+    offset: int  # in the shard; -1 where it has no one place
+    reason: str  # stable
+    detail: str
+    mend: str
+
+    def __str__(self) -> str:
+        at = f" key {self.key}:" if self.key else ""
+        where = f" byte {self.offset}:" if self.offset >= 0 else ""
+        return f"{self.shard}:{at}{where} {self.detail}; {self.mend}"
+
+
+Record = TypeVar("Record", bound="DataclassRecord")
+
+
+class DataclassRecord(Protocol):
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+
+def to_row(record: DataclassRecord) -> dict[str, Any]:
+    """The record as one flat row of scalars; tuples become JSON text."""
+    row = {}
+    for field in dataclasses.fields(record):
+        value = getattr(record, field.name)
+        row[field.name] = json.dumps(value) if isinstance(value, tuple) else value
+    return row
+
+
+def from_row(kind: type[Record], row: Mapping[str, Any]) -> Record:
+    """The record that to_row() made this row of."""
+    hints = get_type_hints(kind)
+    values = {}
+    for name in kind.__dataclass_fields__:
+        value = row[name]
+        if hints[name] is float:
+            value = float("nan") if value is None else float(value)  # SQLite stores NaN as NULL
+        elif hints[name] not in (str, int):
+            value = _tuples(json.loads(value))
+        values[name] = value
+    return kind(**values)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def work_id(*parts: str | int) -> str:
+    """The same work has the same id, whatever the order of work or the number of workers."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]

@@ -1,0 +1,116 @@
+"""Shards: plain ustar tars with three adjacent members a pair. What breaks a rule of the format cannot be written."""
+
+from __future__ import annotations
+
+import json
+import os
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from ggt100k import DEGRADATIONS, KEY, SOURCES, fact_columns, index_schema, pair_key, read_bands
+from ggt_tools.errors import PairError
+from ggt_tools.ledger import sync_folder
+from ggt_tools.png import BAND_ROWS, check_banded
+
+
+class ShardWriter:
+    """Writes one shard. A pair that breaks a rule of the format raises PairError, and nothing of it is written."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        self.name = name
+        self._path, self._part = path, path.with_name(path.name + ".part")
+        self._file = self._part.open("wb")
+        self._keys: set[str] = set()
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        """Ends the shard as tar does and gives it its name; where something was raised it leaves none."""
+        if kind is None:
+            size = self._file.tell() + 2 * tarfile.BLOCKSIZE
+            self._file.write(bytes(2 * tarfile.BLOCKSIZE - size % -tarfile.RECORDSIZE))
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        self._file.close()
+        if kind is None:
+            self._part.replace(self._path)
+            sync_folder(self._path.parent)
+        else:
+            self._part.unlink()
+
+    def add(self, facts: dict[str, Any], lq: bytes, gt: bytes) -> dict[str, Any]:
+        """Adds a pair, and returns its row of the index: `facts` and where its bytes lie."""
+        key = facts["key"]
+        check_pair(facts, lq, gt, self.name)
+        if key in self._keys:
+            raise PairError("duplicate_key", f"{self.name}: key {key}: stands in it twice; ingest each photograph once")
+        self._keys.add(key)
+        row = dict(facts) | {"shard": self.name, "band_rows": BAND_ROWS}
+        for field, member, data in (("json", "json", encode_json(facts)), ("lq", "lq.png", lq), ("gt", "gt.png", gt)):
+            header = member_header(f"{key}.{member}", len(data))
+            self._file.write(header)
+            row |= {f"{field}_offset": self._file.tell(), f"{field}_size": len(data)}
+            self._file.write(data + bytes(-len(data) % tarfile.BLOCKSIZE))
+            if field != "json":
+                bands = read_bands(data)
+                row[f"{field}_bands"] = list(bands.offsets) if bands else []
+        return row
+
+
+def member_header(name: str, size: int) -> bytes:
+    """The one header that a member of this name and size has: plain ustar, nothing of when, who or where."""
+    info = tarfile.TarInfo(name)
+    info.size = size
+    info.mode = 0o644
+    return info.tobuf(tarfile.USTAR_FORMAT)
+
+
+def encode_json(facts: dict[str, Any]) -> bytes:
+    """A pair's JSON member. An unmeasured score is NaN, as Python's json reads and writes it: never null."""
+    return json.dumps(facts, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def check_pair(facts: dict[str, Any], lq: bytes, gt: bytes, where: str) -> None:
+    """Holds one pair against the format: its facts, both images, and that the key is the digest of the LQ pixels."""
+    key = facts.get("key")
+    if not isinstance(key, str) or not KEY.fullmatch(key):
+        raise PairError("bad_key", f"{where}: key {key!r}: a key is 16 hex characters; ingest the photograph again")
+    fault = fact_fault(facts)
+    if fault:
+        raise PairError("bad_facts", f"{where}: key {key}: {fault}")
+    lq_pixels, gt_pixels = (check_banded(data, f"{where}: {key}.{n}.png") for n, data in (("lq", lq), ("gt", gt)))
+    if pair_key(lq_pixels) != key:
+        raise PairError("wrong_key", f"{where}: key {key}: is not the digest of its lq's pixels; ingest it again")
+    if lq_pixels.shape != gt_pixels.shape:
+        sizes = " and ".join(f"{a.shape[1]} x {a.shape[0]}" for a in (lq_pixels, gt_pixels))
+        raise PairError("size_differs", f"{where}: key {key}: lq and gt are {sizes}; align the candidate")
+    if (facts["height"], facts["width"]) != lq_pixels.shape[:2]:
+        raise PairError("wrong_size", f"{where}: key {key}: its facts name another size than its images; pack it again")
+    if (lq_pixels == gt_pixels).all():
+        raise PairError("identical", f"{where}: key {key}: lq and gt are the same image; judge it again")
+
+
+def fact_fault(facts: dict[str, Any]) -> str:
+    """What is wrong with a pair's facts, and the mend; "" where nothing is."""
+    scores = facts.get("scores")
+    if not isinstance(scores, dict) or not all(isinstance(v, float) for v in scores.values()):
+        return "its scores are not all numbers; an unmeasured one is NaN; pack it again"
+    schema = index_schema(sorted(scores))
+    wanted = fact_columns(sorted(scores))
+    if list(facts) != wanted:
+        odd = sorted(set(facts) ^ set(wanted)) or "their order"
+        return f"its facts are not those of the format ({odd}); pack it again"
+    for name in wanted:
+        kind, value = schema.field(name).type, facts[name]
+        right: type = {pa.string(): str, pa.int32(): int, pa.list_(pa.string()): list}.get(kind, dict)
+        if type(value) is not right or (isinstance(value, list) and not all(type(item) is str for item in value)):
+            return f"{name} is {value!r}; it must be {kind}; pack it again"
+    if facts["degradation"] not in DEGRADATIONS or facts["source"] not in SOURCES:
+        return f"degradation {facts['degradation']!r} or source {facts['source']!r} is unknown; ingest it again"
+    if not facts["licence"]:
+        return "it has no licence; ingest it again with --licence"
+    return ""

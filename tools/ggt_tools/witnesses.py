@@ -1,0 +1,249 @@
+"""The core metrics: what is measured on a pair with numpy and OpenCV alone.
+
+Faithfulness is a matter of the scene, so its witnesses look at a scale or through a measure that the faults of a
+photograph disturb little. Gains are one fault's measure on lq less the same on gt: above zero is better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from ggt_tools.degradations import Degradations, Image, Plane, edge_blur, measure, opencv
+
+VERSION = "core-1"  # raise it whenever a value may change
+NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One pair, and what several metrics need of it, made once. Both uint8 RGB (height, width, 3), of one size."""
+
+    lq: Image
+    gt: Image
+
+    @cached_property
+    def grey(self) -> tuple[Plane, Plane]:
+        """Luma in 0..255."""
+        return _grey(self.lq), _grey(self.gt)
+
+    @cached_property
+    def small(self) -> tuple[Image, Image]:
+        """At 192 px long edge."""
+        return _resized(self.lq, 192), _resized(self.gt, 192)
+
+    @cached_property
+    def degradations(self) -> tuple[Degradations, Degradations]:
+        return measure(self.lq), measure(self.gt)
+
+
+def structure(pair: Pair) -> float:
+    """SSIM of luma at 192 px long edge, -1..1 (Wang, Bovik, Sheikh, Simoncelli, TIP 13, 2004): the same scene?"""
+    return float(ssim_map(_grey(pair.small[0]), _grey(pair.small[1])).mean())
+
+
+def tile_worst(pair: Pair) -> float:
+    """Agreement of structure in the worst tile, -1..1: something that is missing is missing at one place.
+
+    The contrast and structure terms of SSIM at 256 px long edge, where noise and blur are mostly gone, after one
+    gain for the whole picture; the mean of each 32 x 32 px tile by the contrast in it, the lowest of them.
+    """
+    lq, gt = _grey(_resized(pair.lq, 256)), _grey(_resized(pair.gt, 256))
+    gain = float(np.clip(gt.std() / max(float(lq.std()), 1.0), 0.25, 4.0))
+    _, _, var_l, var_g, cov = _moments(lq * gain, gt)
+    agreement = (2 * cov + 60.0) / (var_l + var_g + 60.0)
+    weight = np.sqrt(var_l + var_g) + 1.0
+    cv2 = opencv()
+    share = cv2.blur(agreement * weight, (32, 32)) / cv2.blur(weight, (32, 32))
+    inside = share[16:-16, 16:-16] if min(share.shape) > 40 else share
+    return float(inside.min())
+
+
+def chroma_drift(pair: Pair) -> float:
+    """Mean distance of the chromaticities (r, g) = (R, G) / (R + G + B) at 192 px long edge, free of luminance.
+
+    0 is none. Where it is dark a hue says little: pixels count by their brightness.
+    """
+    shift, weight, _ = _chromaticity(pair)
+    return float((np.hypot(shift[..., 0], shift[..., 1]) * weight).sum() / weight.sum())
+
+
+def colour_cast(pair: Pair) -> float:
+    """Length of the mean shift of chromaticity where the photograph is nearest to grey; 0 is none.
+
+    More colour moves hues apart and leaves grey where it is; a cast moves all, grey as well.
+    """
+    shift, weight, distance = _chromaticity(pair)
+    weight = weight * np.exp(-((distance / 0.05) ** 2)) + 0.01 * weight
+    mean = (shift * weight[..., None]).sum(axis=(0, 1)) / weight.sum()
+    return float(np.hypot(mean[0], mean[1]))
+
+
+def unchanged(pair: Pair) -> float:
+    """SSIM of luma at full resolution, its mean by the contrast that either picture has there: 1 is the same again.
+
+    A plain mean hides in a clear sky what was sharpened at the edges.
+    """
+    same = ssim_map(*pair.grey)
+    _, _, var_l, var_g, _ = _moments(*pair.grey)
+    weight = np.sqrt(var_l + var_g) + 1.0
+    return float((same * weight).sum() / weight.sum())
+
+
+def shift(pair: Pair) -> float:
+    """Length of the displacement of the whole picture in pixels, by phase correlation of slopes; NaN where unsure.
+
+    Kuglin and Hines 1975; sub-pixel by the centroid of the peak. Unsure is a peak that holds under 3 % of the power.
+    """
+    cv2 = opencv()
+    lq, gt = (_slopes(plane) for plane in pair.grey)
+    window = cv2.createHanningWindow(lq.shape[::-1], cv2.CV_32F)
+    (right, down), response = cv2.phaseCorrelate(lq, gt, window)
+    return float(np.hypot(right, down)) if response >= 0.03 else NAN
+
+
+def detail_kept(pair: Pair) -> float:
+    """Share of the photograph's own fine structure that gt still holds, in the worse textured half; 1 is all.
+
+    Regression of gt on lq after a band-pass of 1 to 3 px, by 32 x 32 px tiles whose structure stands out of the
+    noise. Above 1: contrast or sharpness was raised. 1 where no tile has such structure: there is nothing to lose.
+    """
+    cv2 = opencv()
+    lq, gt = (cv2.GaussianBlur(p, (0, 0), 1.0) - cv2.GaussianBlur(p, (0, 0), 3.0) for p in pair.grey)
+    power, common = cv2.blur(lq * lq, (32, 32))[16::32, 16::32], cv2.blur(lq * gt, (32, 32))[16::32, 16::32]
+    textured = power > (1.0 + 0.5 * pair.degradations[0].noise) ** 2
+    if textured.sum() < 4:
+        return 1.0
+    kept = np.sort((common[textured] / power[textured]).ravel())
+    return float(kept[: max(kept.size // 2, 1)].mean())
+
+
+def halo(pair: Pair) -> float:
+    """Grey levels by which gt overshoots its surroundings in lq next to edges, the mean of the worse twentieth.
+
+    gt is brought to the local mean and contrast of lq first (33 px), so that light and haze do not count.
+    """
+    cv2 = opencv()
+    lq, gt = pair.grey
+    mean_l, mean_g = cv2.blur(lq, (33, 33)), cv2.blur(gt, (33, 33))
+    std_l, std_g = _std(lq, mean_l), _std(gt, mean_g)
+    level = (gt - mean_g) * np.minimum((std_l + 2.0) / (std_g + 2.0), 1.0) + mean_l
+    window = np.ones((7, 7), np.uint8)
+    over = np.maximum(level - cv2.dilate(lq, window), cv2.erode(lq, window) - level)
+    return float(np.sort(np.maximum(over, 0.0).ravel())[-over.size // 20 :].mean())
+
+
+def sharpness_gain(pair: Pair) -> float:
+    """Pixels of blur taken away at the edges that lq shows; NaN without edges."""
+    cv2 = opencv()
+    lq, gt = pair.grey
+    where = cv2.GaussianBlur(lq, (0, 0), 1.0)
+    before, after = edge_blur(lq, where), edge_blur(gt, where)
+    return float(np.median(before) - np.median(after)) if before.size >= 50 else NAN
+
+
+def contrast_gain(pair: Pair) -> float:
+    """Growth of local contrast at 192 px long edge, as the logarithm to 2 of its ratio: 1 is twice."""
+    cv2 = opencv()
+    stds = []
+    for small in pair.small:
+        grey = _grey(small)
+        stds.append(float(np.median(_std(grey, cv2.blur(grey, (9, 9)), 9))) + 0.5)
+    return float(np.log2(stds[1] / stds[0]))
+
+
+def fault(name: str, scale: float = 1.0) -> Callable[[Pair], float]:
+    """The gain in one of the measures of degradations.py: lq less gt, in the measure's unit."""
+
+    def gain(pair: Pair) -> float:
+        lq, gt = pair.degradations
+        return scale * (float(getattr(lq, name)) - float(getattr(gt, name)))
+
+    return gain
+
+
+# What one unit of severity is, for each fault: a clearly visible amount (ours).
+SEVERITY = {"noise": 4.0, "chroma_noise": 3.0, "blur": 1.0, "blockiness": 3.0, "haze": 0.4, "darkness": 0.3}
+
+
+def quality_gain(pair: Pair) -> float:
+    """Sum of all faults in lq less that in gt, each in units of a clearly visible amount. Ours.
+
+    It adds unlike things, and serves to choose among results that are kept, not to keep one.
+    """
+    gains = (fault(name)(pair) / unit for name, unit in SEVERITY.items())
+    return float(np.nansum(list(gains)))
+
+
+CORE: dict[str, Callable[[Pair], float]] = {
+    "structure": structure,
+    "tile_worst": tile_worst,
+    "chroma_drift": chroma_drift,
+    "colour_cast": colour_cast,
+    "unchanged": unchanged,
+    "shift": shift,
+    "detail_kept": detail_kept,
+    "halo": halo,
+    "noise_gain": fault("noise"),
+    "chroma_noise_gain": fault("chroma_noise"),
+    "blockiness_gain": fault("blockiness"),
+    "haze_gain": fault("haze"),
+    "light_gain": fault("darkness"),
+    "sharpness_gain": sharpness_gain,
+    "contrast_gain": contrast_gain,
+    "quality_gain": quality_gain,
+}
+
+
+def ssim_map(a: Plane, b: Plane) -> Plane:
+    """SSIM at each pixel of two planes in 0..255, Gaussian window of 1.5 px as in the paper."""
+    mean_a, mean_b, var_a, var_b, cov = _moments(a, b)
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    result = (2 * mean_a * mean_b + c1) * (2 * cov + c2) / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))
+    return np.asarray(result, np.float32)
+
+
+def _moments(a: Plane, b: Plane) -> tuple[Plane, Plane, Plane, Plane, Plane]:
+    cv2 = opencv()
+    mean_a, mean_b, aa, bb, ab = (cv2.GaussianBlur(p, (11, 11), 1.5) for p in (a, b, a * a, b * b, a * b))
+    var_a, var_b = np.maximum(aa - mean_a**2, 0.0), np.maximum(bb - mean_b**2, 0.0)
+    return mean_a, mean_b, var_a, var_b, ab - mean_a * mean_b
+
+
+def _chromaticity(pair: Pair) -> tuple[Plane, Plane, Plane]:
+    lq, gt = (small.astype(np.float32) for small in pair.small)
+    sums = [p.sum(axis=2, keepdims=True) + 3.0 for p in (lq, gt)]
+    before, after = lq[..., :2] / sums[0], gt[..., :2] / sums[1]
+    weight = np.minimum(sums[0], sums[1])[..., 0] / 765.0
+    distance = np.hypot(before[..., 0] - 1 / 3, before[..., 1] - 1 / 3)
+    return after - before, weight, distance
+
+
+def _slopes(plane: Plane) -> Plane:
+    cv2 = opencv()
+    smooth = cv2.GaussianBlur(plane, (0, 0), 1.5)
+    slope = cv2.magnitude(cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1))
+    result: Plane = slope / (cv2.blur(slope, (65, 65)) + 8.0)
+    return result
+
+
+def _std(plane: Plane, mean: Plane, size: int = 33) -> Plane:
+    square = opencv().blur(plane * plane, (size, size))
+    return np.asarray(np.sqrt(np.maximum(square - mean * mean, 0.0)), np.float32)
+
+
+def _grey(image: Image) -> Plane:
+    cv2 = opencv()
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.float32)
+
+
+def _resized(image: Image, long_edge: int) -> Image:
+    cv2 = opencv()
+    scale = long_edge / max(image.shape[:2])
+    if scale >= 1.0:
+        return image
+    small: Image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return small
