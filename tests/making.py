@@ -65,6 +65,7 @@ def make_pair(store: Store, seed: int, degradation: str = "rain", **photo: Any) 
         "author": "Zoë «the author»",
         "url": "https://example.org/1",
         "file": f"{seed}.jpg",
+        "original": "0" * 64,
     }
     candidate = Candidate(
         id=f"candidate-{seed}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
 import os
@@ -24,9 +25,11 @@ from PIL import Image
 import ggt100k
 from ggt_tools.cli import main
 from ggt_tools.ledger import Ledger
+from ggt_tools.png import encode_png
 from ggt_tools.records import Candidate, Photo, Refusal, Score, Verdict, to_row
+from ggt_tools.verdict import DEFAULT_GATE
 
-from .making import change_shard
+from .making import change_shard, picture
 
 VERBS = ("ingest", "restore", "score", "verdict", "pack", "validate", "status", "demo")
 GATE = """
@@ -272,6 +275,48 @@ def test_the_limit_is_kept_and_the_next_run_takes_the_next(chain: Chain, tmp_pat
     assert well("ingest", chain.photos, workspace, "--limit", "2") == "ingest: 1 kept, 2 there already\n"
     assert well("restore", workspace, "--limit", "1", "--dry-run") == "would restore 1 photographs with classical\n"
     assert len(facts(workspace)["Photo"]) == 3
+
+
+def test_two_folders_may_name_their_files_alike(chain: Chain, tmp_path: Path) -> None:
+    workspace = tmp_path / "w"
+    for which, folder in enumerate(("one", "two")):
+        (tmp_path / folder).mkdir()
+        crop(which).save(tmp_path / folder / "IMG_1.png")
+    for folder in ("one", "two"):
+        said = well("ingest", tmp_path / folder, workspace, "--licence", "CC0-1.0")
+        assert said == "ingest: 1 kept, 0 there already\n"
+    assert len(facts(workspace)["Photo"]) == 2
+    assert well("ingest", tmp_path / "two", workspace, "--licence", "CC0-1.0") == "ingest: 0 kept, 1 there already\n"
+
+
+def test_a_part_judged_by_another_gate_is_not_packed(copy: Callable[[str], Path], tmp_path: Path) -> None:
+    workspace = copy("verdict")
+    gate = tmp_path / "gate.toml"
+    gate.write_text(DEFAULT_GATE.read_text(encoding="utf-8") + "# another\n", encoding="utf-8")
+    well("verdict", workspace, "--gate", gate, "--limit", "1")
+    assert len(facts(workspace)["Verdict"]) == 3
+    done = ggt("pack", workspace, tmp_path / "out")
+    said = f"ggt100k pack: {workspace}: judged by more than one gate; run verdict without --limit\n"
+    assert (done.code, done.err) == (2, said)
+
+
+def test_a_candidate_that_cannot_be_measured_does_not_stop_the_others(copy: Callable[[str], Path]) -> None:
+    workspace = copy("restore")
+    with Ledger(workspace) as ledger:
+        odd = next(ledger.all(Candidate))
+        small = ledger.put_image(encode_png(picture(1)))
+        ledger.add(dataclasses.replace(odd, id="f" * 16, image=small))
+    done = ggt("score", workspace, "--metrics", "structure")
+    lines = ["score: 3 scores, 4 candidates, 0 there already", "  failed      1  size_differs"]
+    assert (done.code, done.out.splitlines()) == (0, lines)
+    assert "align them first" in done.err
+
+
+@pytest.mark.parametrize("seed", ["-1", str(2**63)])
+def test_a_seed_that_the_ledger_cannot_hold(seed: str, tmp_path: Path) -> None:
+    done = ggt("restore", tmp_path, "--seed", seed)
+    assert done.code == 2
+    assert f"argument --seed: {seed} is not between 0 and 2**63 - 1" in done.err
 
 
 def test_only_missing_scores_are_measured(copy: Callable[[str], Path]) -> None:

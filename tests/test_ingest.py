@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import random
@@ -74,6 +75,7 @@ def test_a_photograph_is_taken_as_it_is_and_its_key_is_the_digest_of_its_pixels(
         author="",
         url="",
         file="haze/a.PNG",
+        original=hashlib.sha256(png(image)).hexdigest(),
     )
     assert found.degradations[0] == "haze"
     assert len(set(found.degradations)) == len(found.degradations)

@@ -36,6 +36,7 @@ def photo(key: str, **other: Any) -> Photo:
         "author": "Zoë «the author»",
         "url": "",
         "file": f"{key}.jpg",
+        "original": "1" * 64,
     }
     return Photo(**(facts | other))
 
@@ -172,7 +173,7 @@ def test_facts_are_added_all_or_none(tmp_path: Path) -> None:
         assert [p.key for p in ledger.all(Photo)] == ["a"], "the ledger goes on after it"
 
 
-def test_judging_replaces_every_verdict(tmp_path: Path) -> None:
+def test_judging_replaces_the_verdicts_on_these_candidates(tmp_path: Path) -> None:
     def fail() -> Any:
         yield verdict("3")
         raise ConfigError("the gate is wrong")
@@ -180,11 +181,12 @@ def test_judging_replaces_every_verdict(tmp_path: Path) -> None:
     with Ledger(tmp_path, create=True) as ledger:
         ledger.judge("g", "first", [verdict("1"), verdict("2")])
         ledger.judge("h", "second", [verdict("2", "reject", "score", "unchanged")])
-        assert list(ledger.all(Verdict)) == [verdict("2", "reject", "score", "unchanged")]
+        now = [verdict("1"), verdict("2", "reject", "score", "unchanged")]
+        assert list(ledger.all(Verdict)) == now
         assert (ledger.gate_text("g"), ledger.gate_text("h")) == ("first", "second")
         with pytest.raises(ConfigError):
             ledger.judge("i", "third", fail())
-        assert [v.candidate for v in ledger.all(Verdict)] == ["2"], "half a judgement is none"
+        assert list(ledger.all(Verdict)) == now, "half a judgement is none"
 
 
 def test_the_pairs_are_what_is_kept_in_the_order_of_the_keys(tmp_path: Path) -> None:
@@ -274,6 +276,11 @@ def test_a_missing_image_is_told(tmp_path: Path) -> None:
 
 # --- more than one process ------------------------------------------------------------------------------------------
 
+posix = pytest.mark.skipif(os.name != "posix", reason="wants kill -9, fork and limits")
+PROCESSES: Any = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")
+if os.name == "posix":
+    PROCESSES.set_forkserver_preload(["ggt_tools.ledger", __name__])
+
 HOLD = """
 import sqlite3, sys
 db = sqlite3.connect(sys.argv[1], isolation_level=None)
@@ -324,14 +331,34 @@ def _work(workspace: Path, done: Connection) -> None:
             done.send(number)
 
 
-@pytest.mark.skipif(os.name != "posix", reason="wants kill -9")
+def _put_on_a_full_disk(workspace: Path) -> None:
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))  # no file may grow past it
+    with Ledger(workspace) as ledger:
+        ledger.put_image(_image_of(0))
+
+
+@posix
+def test_an_image_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+    with Ledger(tmp_path, create=True) as ledger:
+        process = PROCESSES.Process(target=_put_on_a_full_disk, args=(tmp_path,))
+        process.start()
+        process.join(60)
+        assert process.exitcode == 1, "the disk was full in the middle of the image"
+        name = hashlib.sha256(_image_of(0)).hexdigest()
+        with pytest.raises(ShardError, match="is not there"):
+            ledger.image(name)
+        assert ledger.image(ledger.put_image(_image_of(0))) == _image_of(0)
+        assert [path.name for path in (tmp_path / "images").glob("*/*")] == [name]
+
+
+@posix
 def test_a_kill_at_any_moment_loses_no_committed_row_and_leaves_no_row_without_its_image(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ggt_tools.ledger", __name__])
     moments, said, went_on, checked = random.Random(0), set[int](), 0, 0
     for _ in range(25):
-        receive, send = context.Pipe(duplex=False)
-        process = context.Process(target=_work, args=(tmp_path, send))
+        receive, send = PROCESSES.Pipe(duplex=False)
+        process = PROCESSES.Process(target=_work, args=(tmp_path, send))
         process.start()
         send.close()
         receive.poll(30)  # the first row is in, or the worker died

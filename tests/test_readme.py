@@ -34,7 +34,7 @@ def test_it_starts_with_the_hubs_yaml() -> None:
 
 def test_every_reason_is_listed() -> None:
     listed = set(re.findall(r"`([a-z_]+)`", README.split("| stage | reasons |")[1].split("\n\n")[0]))
-    ingest = {"no_licence", "not_an_image", "unsupported_mode", "too_small", "too_large", "duplicate"}
+    ingest = {"no_licence", "not_an_image", "unsupported_mode", "too_small", "too_large", "bad_name", "duplicate"}
     assert listed == set(load_gate(DEFAULT_GATE).reasons) | ingest | {"not_the_best", "no_image"}
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import ggt100k
-from ggt_tools.errors import ConfigError, GGTError
+from ggt_tools.errors import ConfigError, GGTError, PairError
 from ggt_tools.ledger import Ledger
 from ggt_tools.records import Candidate, Photo, Refusal, Score, Verdict
 
@@ -34,6 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has gone: no fault of ours
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as fault:  # a full disk, a folder that may not be written
+        print(f"ggt100k {options.verb}: {fault}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print(f"ggt100k {options.verb}: stopped; run it again and it goes on", file=sys.stderr)
         return 130
@@ -63,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     sub = verb("restore", _restore, "make a candidate ground truth of each photograph")
     sub.add_argument("workspace", type=Path)
     sub.add_argument("--with", dest="restorer", default="classical", metavar="RESTORER", help="default: classical")
-    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--seed", type=_seed, default=0)
 
     sub = verb("score", _score, "measure each candidate against its photograph")
     sub.add_argument("workspace", type=Path, nargs="?")
@@ -93,6 +96,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _seed(text: str) -> int:
+    number = int(text)
+    if not 0 <= number < 2**63:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 2**63 - 1")
+    return number
+
+
 def _count(text: str) -> int:
     number = int(text)
     if number < 1:
@@ -104,7 +114,7 @@ def _count(text: str) -> int:
 
 
 def _ingest(options: argparse.Namespace) -> int:
-    from ggt_tools.ingest import IngestConfig, find_photos, ingest, read_credits
+    from ggt_tools.ingest import IngestConfig, find_photos, ingest, known, read_credits
     from ggt_tools.png import encode_png
 
     config = IngestConfig(licence=options.licence, source=options.source, source_name=options.source_name)
@@ -112,15 +122,20 @@ def _ingest(options: argparse.Namespace) -> int:
         raise ConfigError(f"{options.folder}: no such folder; name the one that holds the photographs")
     credits = read_credits(options.folder)
     files = find_photos(options.folder)
-    if options.dry_run:
-        print(f"would look at {len(files[: options.limit])} files")
-        return 0
     refused: Counter[str] = Counter()
     taken = 0
+    if options.dry_run and not (options.workspace / "ledger.sqlite").exists():
+        print(f"would look at {len(files[: options.limit])} files")
+        return 0
     with Ledger(options.workspace, create=True) as ledger:
         photos = list(ledger.all(Photo))
-        known, keys = {photo.file for photo in photos}, {photo.key: photo.file for photo in photos}
-        todo = [path for path in files if path.relative_to(options.folder).as_posix() not in known][: options.limit]
+        names = {photo.original: photo.file for photo in photos}
+        keys = {photo.key: photo.file for photo in photos}
+        new = [path for path in files if not known(path, path.relative_to(options.folder).as_posix(), names)]
+        todo = new[: options.limit]
+        if options.dry_run:
+            print(f"would look at {len(todo)} files")
+            return 0
         for found in _progress(ingest(todo, config, root=options.folder, credits=credits), len(todo), "ingest"):
             if not isinstance(found, Refusal) and found[0].key in keys:
                 name, other = found[0].file, keys[found[0].key]
@@ -135,7 +150,7 @@ def _ingest(options: argparse.Namespace) -> int:
             ledger.add(_named(photo, ledger.put_image(encode_png(pixels))))
             keys[photo.key] = photo.file
             taken += 1
-    _table("ingest", {"kept": taken, "there already": len(files) - len(todo)}, rejected=refused)
+    _table("ingest", {"kept": taken, "there already": len(files) - len(new)}, rejected=refused)
     return 0
 
 
@@ -148,7 +163,8 @@ def _restore(options: argparse.Namespace) -> int:
     with Ledger(options.workspace) as ledger:
         done = {candidate.id for candidate in ledger.all(Candidate)}
         photos = list(ledger.all(Photo))
-        todo = [photo for photo in photos if candidate_id(photo, maker, seed=options.seed) not in done][: options.limit]
+        new = [photo for photo in photos if candidate_id(photo, maker, seed=options.seed) not in done]
+        todo = new[: options.limit]
         if options.dry_run:
             print(f"would restore {len(todo)} photographs with {options.restorer}")
             return 0
@@ -162,7 +178,7 @@ def _restore(options: argparse.Namespace) -> int:
             else:
                 ledger.add(_named(candidate, ledger.put_image(encode_png(pixels))))
                 made += 1
-    _table("restore", {"made": made, "there already": len(photos) - len(todo)}, rejected=empty)
+    _table("restore", {"made": made, "there already": len(photos) - len(new)}, rejected=empty)
     return 0
 
 
@@ -181,20 +197,27 @@ def _score(options: argparse.Namespace) -> int:
         done = {(s.candidate, s.metric) for s in ledger.all(Score) if metrics.get(s.metric) == s.metric_version}
         candidates = [candidate for candidate in ledger.all(Candidate) if candidate.image]
         missing = {c.id: [m for m in metrics if (c.id, m) not in done] for c in candidates}
-        todo = [candidate for candidate in candidates if missing[candidate.id]][: options.limit]
+        new = [candidate for candidate in candidates if missing[candidate.id]]
+        todo = new[: options.limit]
         if options.dry_run:
             print(f"would measure {sum(len(missing[c.id]) for c in todo)} scores of {len(todo)} candidates")
             return 0
-        measured = 0
+        measured, failed = 0, Counter[str]()
         for candidate in _progress(todo, len(todo), "score"):
             photo = photos[candidate.key]
             lq, gt = (
                 ggt100k.decode_image(ledger.image(name), candidate.key) for name in (photo.image, candidate.image)
             )
-            scores = list(score([(candidate.id, lq, gt)], missing[candidate.id]))
+            try:
+                scores = list(score([(candidate.id, lq, gt)], missing[candidate.id]))
+            except PairError as fault:
+                print(f"ggt100k score: {fault}", file=sys.stderr)
+                failed[fault.reason] += 1
+                continue
             ledger.add(*scores)
             measured += len(scores)
-    _table("score", {"scores": measured, "candidates": len(todo), "there already": len(candidates) - len(todo)})
+    counts = {"scores": measured, "candidates": len(todo), "there already": len(candidates) - len(new)}
+    _table("score", counts, failed=failed)
     return 0
 
 
@@ -227,7 +250,10 @@ def _pack(options: argparse.Namespace) -> int:
         if options.dry_run:
             print(f"would pack {len(pairs)} pairs into {options.out}")
             return 0
-        gate = next(iter({verdict.gate for verdict in ledger.all(Verdict)}))
+        gates = {verdict.gate for verdict in ledger.all(Verdict)}
+        if len(gates) > 1:
+            raise ConfigError(f"{options.workspace}: judged by more than one gate; run verdict without --limit")
+        (gate,) = gates
         with _Bar(len(pairs), "pack") as bar:
             manifest = pack(
                 pairs, ledger, options.out, config,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import hashlib
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,11 @@ def find_photos(folder: Path) -> list[Path]:
     return files
 
 
+def known(path: Path, name: str, photos: Mapping[str, str]) -> bool:
+    """Whether this very file is in already: `photos` gives the name by the digest of each photograph's file."""
+    return photos.get(hashlib.sha256(path.read_bytes()).hexdigest()) == name
+
+
 def ingest(
     files: Iterable[Path], config: IngestConfig, *, root: Path, credits: dict[str, Credit]
 ) -> Iterator[tuple[Photo, npt.NDArray[np.uint8]] | Refusal]:
@@ -105,7 +111,8 @@ def ingest(
             licence = credit.licence or config.licence
             if not licence:
                 raise PairError("no_licence", f"{name}: no licence is known; add it to {CREDITS}, or give --licence")
-            pixels = _crop(_open(path, name), name, config)
+            data = path.read_bytes()
+            pixels = _crop(_open(data, name), name, config)
             measured, seen = classify(measure(pixels))
         except UnicodeEncodeError:
             name = ascii(name)[1:-1]
@@ -129,14 +136,15 @@ def ingest(
             author=credit.author,
             url=credit.url,
             file=name,
+            original=hashlib.sha256(data).hexdigest(),
         )
         yield photo, pixels
 
 
-def _open(path: Path, name: str) -> Image.Image:
+def _open(data: bytes, name: str) -> Image.Image:
     """The photograph upright and in sRGB, or a PairError: nothing is guessed."""
     try:
-        file = Image.open(io.BytesIO(path.read_bytes()), formats=FORMATS)
+        file = Image.open(io.BytesIO(data), formats=FORMATS)
         odd = file.mode if file.mode not in ("RGB", "L") else ""
         if any(";16" in str(tile) for tile in file.tile):  # Pillow would cut 16 bits to 8 in silence
             odd = "16-bit"

@@ -103,10 +103,9 @@ class Ledger:
                     self._db.execute("DELETE FROM refusal WHERE file = ?", (record.file,))
 
     def judge(self, gate: str, text: str, verdicts: Iterable[Verdict]) -> None:
-        """Replaces every verdict: they are the policy `text` applied, not facts."""
+        """Replaces the verdicts on these candidates: they are the policy `text` applied, not facts."""
         with self._transaction():
             self._db.execute("INSERT OR IGNORE INTO gates VALUES (?, ?)", (gate, text))
-            self._db.execute("DELETE FROM verdict")
             for record in verdicts:
                 self._insert(record, "REPLACE")
 

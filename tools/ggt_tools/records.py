@@ -29,6 +29,7 @@ class Photo:
     author: str
     url: str
     file: str  # the name it came in under
+    original: str  # SHA-256 of the file's bytes as they came in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

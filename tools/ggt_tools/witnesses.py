@@ -96,13 +96,13 @@ def unchanged(pair: Pair) -> float:
 def shift(pair: Pair) -> float:
     """Length of the displacement of the whole picture in pixels, by phase correlation of slopes; NaN where unsure.
 
-    Kuglin and Hines 1975; sub-pixel by the centroid of the peak. Unsure is a peak that holds under 3 % of the power.
+    Kuglin and Hines 1975; sub-pixel by the centroid of the peak. Unsure is a peak of under a tenth of a copy's.
     """
     cv2 = opencv()
     lq, gt = (_slopes(plane) for plane in pair.grey)
     window = cv2.createHanningWindow(lq.shape[::-1], cv2.CV_32F)
     (right, down), response = cv2.phaseCorrelate(lq, gt, window)
-    return float(np.hypot(right, down)) if response >= 0.03 else NAN
+    return float(np.hypot(right, down)) if response >= 0.10 else NAN
 
 
 def detail_kept(pair: Pair) -> float:

