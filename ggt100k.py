@@ -6,26 +6,37 @@
     pairs = load_dataset("ggt-100k", "sample", split="train")
     pairs[0]["lq"], pairs[0]["gt"]              # two PIL images of one size
 
-The file in order: errors, schema, banded PNG, where the bytes lie, index, builder, the door `load_dataset("ggt-100k")`.
+The file in order: errors, schema, banded images, where the bytes lie, index, PairDataset, builder, the doors.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import difflib
 import functools
 import hashlib
 import inspect
 import io
+import itertools
 import json
+import logging
+import mmap
 import os
 import re
 import struct
+import sys
+import tempfile
+import threading
+import time
 import warnings
+import weakref
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import datasets
 import datasets.inspect
@@ -34,6 +45,8 @@ import fsspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 from datasets.builder import Key
 from PIL import Image
@@ -43,14 +56,23 @@ try:
     import deflate
 except ImportError:  # no wheel for this machine: slower, the same pixels
     deflate = None
+try:
+    import simplejpeg  # type: ignore[import-untyped,unused-ignore]
+except ImportError:  # an extra for the light flavour: without it Pillow decodes, slower, the same pixels
+    simplejpeg = None
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 __version__ = "0.1.0"
 
 NAME = "ggt-100k"
 REPO_ID = "ggt-100k/ggt-100k"  # maintainers set it to their organisation's repository
 FORMAT_VERSION = 1
+BLOCK_PAIRS = 16  # what a stream hands out, splits among workers and resumes at: no more than a batch is read twice
 SPLITS = ("train", "test")
 SOURCES = ("dataset", "internet", "captured")
+CODECS = {"png": "png", "jpeg": "jpg"}  # the manifest's word: the end of the members' names
 DEGRADATIONS = (
     *("mixed", "rain", "haze", "snow", "low_light", "old_photo"),
     *("raindrop", "underwater", "reflection", "shadow", "motion_blur", "defocus_blur"),  # of adopted sets
@@ -137,32 +159,43 @@ def features(metrics: Sequence[str]) -> datasets.Features:
     return datasets.Features({name: labels.get(name, columns[name]) for name in kept})
 
 
-# --- banded PNG -----------------------------------------------------------------------------------------------------
-# An ordinary 8-bit RGB PNG. After IHDR and sRGB comes the chunk gbND: rows a band, then the size of each band's IDAT.
-# Then the image data: an IDAT with the two bytes of zlib's header; an IDAT a band, each ended by a full flush, so that
-# with the two bytes 03 00 (an empty last block) it is a whole deflate stream; an IDAT with the last block and checksum.
+# --- banded images --------------------------------------------------------------------------------------------------
+# PNG: an ordinary 8-bit RGB PNG. After IHDR and sRGB comes the chunk gbND: rows a band, then the size of each band's
+# IDAT. Then the image data: an IDAT with the two bytes of zlib's header; an IDAT a band, each ended by a full flush, so
+# that with the two bytes 03 00 (an empty last block) it is a whole deflate stream; an IDAT with the end and checksum.
+# JPEG, the light flavour: an ordinary baseline 4:4:4 JPEG with restart markers, a whole number of intervals a row of
+# blocks. The segment APP9 gbND holds the rows a band, a multiple of 8, and each band's size and CRC-32.
 
-PNG = b"\x89PNG\r\n\x1a\n"
+PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
 END_OF_DEFLATE = b"\x03\x00"
+HEAD = 4096  # bytes that hold all up to the first band, of an image of up to 60,000 rows
+BLOCK = 8  # pixels of a JPEG block's side
+_log = logging.getLogger(NAME)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Bands:
-    """Where the bands of one image lie: band i is the IDAT chunk `offsets[i]:offsets[i + 1]` of the file."""
+    """Where the bands of one image lie: band i is `offsets[i]:offsets[i + 1]` of the file."""
 
     width: int
     height: int
     rows: int  # of each band; the last may have fewer
     offsets: tuple[int, ...]
+    head: bytes = b""  # of a JPEG: all before its first band
+    crcs: tuple[int, ...] = ()  # of a JPEG; a PNG's stand behind each band
 
 
 def read_bands(head: bytes, where: str = "image") -> Bands | None:
-    """The bands of a PNG whose first bytes are `head` (all up to the first IDAT); None where it is not banded.
+    """The bands of an image whose first bytes are `head` (HEAD of them will do); None where it is not banded.
 
     Raises ShardError where it says that it is banded, and the numbers cannot be true.
     """
-    if head[:8] != PNG or head[12:16] != b"IHDR":
-        return None
+    if head[:8] == PNG and head[12:16] == b"IHDR":
+        return _png_bands(head, where)
+    return _jpeg_bands(head, where) if head[:2] == JPEG else None
+
+
+def _png_bands(head: bytes, where: str) -> Bands | None:
     at, chunks = 8, {}
     while at + 8 <= len(head):
         size, kind = struct.unpack_from(">I4s", head, at)
@@ -185,10 +218,7 @@ def read_bands(head: bytes, where: str = "image") -> Bands | None:
     if not right:
         raise ShardError(f"{where}: its gbND chunk does not fit its header; pack it again")
     first = at + 12 + 2  # past the IDAT with zlib's header
-    offsets = [first]
-    for size in sizes:
-        offsets.append(offsets[-1] + 12 + size)
-    return Bands(width, height, rows, tuple(offsets))
+    return Bands(width, height, rows, tuple(itertools.accumulate((12 + size for size in sizes), initial=first)))
 
 
 def _checked_chunk(head: bytes, at: int, where: str) -> bytes:
@@ -199,17 +229,47 @@ def _checked_chunk(head: bytes, at: int, where: str) -> bytes:
     return body[4:]
 
 
+def _jpeg_bands(head: bytes, where: str) -> Bands | None:
+    """Walks the segments of a JPEG (ITU-T T.81, annex B) up to its coded data."""
+    at, found, size = 2, b"", b""
+    while at + 4 <= len(head) and head[at] == 0xFF:
+        kind, length = head[at + 1], int.from_bytes(head[at + 2 : at + 4], "big")
+        body = head[at + 4 : at + 2 + length]
+        at += 2 + length
+        if kind == 0xE9 and body[:5] == b"gbND\0":
+            found = body[5:]
+        elif kind == 0xC0:
+            size = body[1:5]
+        elif kind == 0xDA:
+            break
+    if not found:
+        return None
+    try:
+        height, width = struct.unpack(">HH", size)
+        rows, *numbers = struct.unpack(f">{len(found) // 4}I", found)
+        sizes, crcs = numbers[::2], tuple(numbers[1::2])
+        right = at <= len(head) and rows > 0 and rows % BLOCK == 0 and len(sizes) == len(crcs) == -(-height // rows)
+    except struct.error:
+        right = False
+    if not right:
+        raise ShardError(f"{where}: its gbND segment does not fit its header; pack it again")
+    return Bands(width, height, rows, tuple(itertools.accumulate(sizes, initial=at)), head[:at], crcs)
+
+
 def _inflate(deflated: bytes, size: int) -> bytes | bytearray:
     if deflate is not None:
         return deflate.deflate_decompress(deflated, size)  # type: ignore[no-any-return]
     return zlib.decompressobj(-15).decompress(deflated, size)
 
 
-_DAMAGE: tuple[type[Exception], ...] = (ValueError, zlib.error, *([deflate.DeflateError] if deflate else []))
+_DAMAGE: tuple[type[Exception], ...] = (
+    *(ValueError, IndexError, OSError, SyntaxError, struct.error, zlib.error, Image.DecompressionBombError),
+    *([deflate.DeflateError] if deflate else []),
+)
 
 
 def _undo_filters(lines: npt.NDArray[np.uint8], out: npt.NDArray[np.uint8], left: int) -> None:
-    """One band's lines (a filter byte, then the row) to pixels. `out` takes columns `left` on, in bytes.
+    """One band's lines (a filter byte, then the row) to pixels. `out` takes the columns from `left` on, in bytes.
 
     PNG's filters None, Sub and Up (W3C PNG, section 9) undo by a cumulative sum: Sub along the row, Up down the rows.
     """
@@ -219,13 +279,20 @@ def _undo_filters(lines: npt.NDArray[np.uint8], out: npt.NDArray[np.uint8], left
     out[...] = lines[:, 1 + left : 1 + right]
     sub = np.flatnonzero(filters == 1)
     if len(sub):
-        pixels = lines[sub, 1 : 1 + right].reshape(len(sub), -1, 3)
+        # of the pixels left of the window only their sum counts; 16 at a time, it is a sum of long rows
+        skip = left // 48 * 48
+        coded = lines[sub, 1 + skip : 1 + right]
+        if skip:
+            before = np.add.reduce(lines[sub, 1 : 1 + skip].reshape(len(sub), -1, 48), axis=1, dtype=np.uint8)
+            coded[:, :3] += np.add.reduce(before.reshape(len(sub), 16, 3), axis=1, dtype=np.uint8)
+        pixels = coded.reshape(len(sub), -1, 3)
         np.add.accumulate(pixels, axis=1, out=pixels)
-        out[sub] = pixels.reshape(len(sub), right)[:, left:]
-    starts = np.flatnonzero(filters != 2)
-    for start, stop in zip(starts, [*starts[1:], len(lines)], strict=True):
-        if stop - start > 1:
-            np.add.accumulate(out[start:stop], axis=0, out=out[start:stop])
+        out[sub] = coded[:, left - skip :]
+    above = out[0]
+    for row, kind in zip(out, filters.tolist(), strict=True):
+        if kind == 2:
+            np.add(row, above, row)  # a row at a time: numpy's accumulate down short columns is ten times as slow
+        above = row
 
 
 def decode_bands(
@@ -233,9 +300,11 @@ def decode_bands(
 ) -> npt.NDArray[np.uint8]:
     """The window of `height` x `width` pixels at row `top`, column `left`: uint8, height x width x 3.
 
-    `data` is the file's bytes from the first band that the window touches to the last. Only these are inflated, and
-    their CRCs checked. Raises ShardError where a band is damaged.
+    `data` is the file's bytes from the first band that the window touches to the last. Only these are decoded, and
+    their CRCs are checked. Raises ShardError where a band is damaged.
     """
+    if bands.head:
+        return _decode_jpeg(data, bands, top, left, height, width, where)
     first, last = top // bands.rows, -(-(top + height) // bands.rows)
     out = np.empty((height, 3 * width), np.uint8)
     stride = 1 + 3 * bands.width
@@ -249,30 +318,89 @@ def decode_bands(
             rows = min(bands.rows, bands.height - begin)
             lines = np.frombuffer(_inflate(body[4:] + END_OF_DEFLATE, rows * stride), np.uint8).reshape(rows, stride)
             skip = max(0, top - begin)  # the window's first row in this band; rows above it are undone and dropped
-            stop_row = min(rows, top + height - begin)
+            end = min(rows, top + height - begin)
             if skip == 0:
-                to = begin - top
-                _undo_filters(lines[:stop_row], out[to : to + stop_row], 3 * left)
+                _undo_filters(lines[:end], out[begin - top :][:end], 3 * left)
             else:
-                whole = np.empty((stop_row, 3 * width), np.uint8)
-                _undo_filters(lines[:stop_row], whole, 3 * left)
-                out[: stop_row - skip] = whole[skip:]
+                whole = np.empty((end, 3 * width), np.uint8)
+                _undo_filters(lines[:end], whole, 3 * left)
+                out[: end - skip] = whole[skip:]
         except _DAMAGE as fault:
-            raise ShardError(
-                f"{where}: band {band}, byte {bands.offsets[band]}: {fault}; fetch the shard again"
-            ) from fault
+            at = bands.offsets[band]
+            raise ShardError(f"{where}: band {band}, byte {at}: {fault}; fetch the shard again") from fault
     return out.reshape(height, width, 3)
+
+
+def _decode_jpeg(
+    data: bytes, bands: Bands, top: int, left: int, height: int, width: int, where: str
+) -> npt.NDArray[np.uint8]:
+    """As decode_bands: the restart intervals that the window needs, put together as a small JPEG of its own.
+
+    At each restart the prediction begins anew (ITU-T T.81, F.1.1.5.1), and at 4:4:4 no block's pixels depend on another
+    block: the pixels are those of the whole image's decode.
+    """
+    first, last = top // bands.rows, -(-(top + height) // bands.rows)
+    try:
+        for band in range(first, last):
+            start, stop = (bands.offsets[i] - bands.offsets[first] for i in (band, band + 1))
+            if zlib.crc32(data[start:stop]) != bands.crcs[band] or len(data) < stop:
+                first = band
+                raise ValueError("the checksum is wrong")
+        dri = bands.head.index(b"\xff\xdd\x00\x04")
+        interval = int.from_bytes(bands.head[dri + 4 : dri + 6], "big") * BLOCK  # pixels of a row
+        across = -(-bands.width // interval)
+        lo, hi = left // interval, -(-(left + width) // interval)
+        block_rows = range(top // BLOCK, -(-(top + height) // BLOCK))
+        starts = restarts(data)
+        begins, ends = [0, *(starts + 2).tolist()], [*starts.tolist(), len(data)]
+        kept = []
+        for row in block_rows:
+            at = (row - first * bands.rows // BLOCK) * across
+            kept += [data[begins[i] : ends[i]] for i in range(at + lo, at + hi)]
+        sof = bands.head.index(b"\xff\xc0")
+        size = struct.pack(">HH", len(block_rows) * BLOCK, min(hi * interval, bands.width) - lo * interval)
+        coded = [bands.head[: sof + 5], size, bands.head[sof + 9 :], kept[0]]
+        for number, part in enumerate(kept[1:]):
+            coded += [_RESTARTS[number % 8], part]
+        small = _whole_jpeg(b"".join([*coded, b"\xff\xd9"]))
+    except _DAMAGE as fault:
+        at = bands.offsets[first]
+        raise ShardError(f"{where}: band {first}, byte {at}: {fault}; fetch the shard again") from fault
+    above, before = top % BLOCK, left - lo * interval
+    return small[above : above + height, before : before + width]
+
+
+_RESTARTS = [bytes([0xFF, 0xD0 + number]) for number in range(8)]
+
+
+def restarts(coded: bytes) -> npt.NDArray[np.int64]:
+    """Where the restart markers stand in a JPEG's coded data: int64."""
+    data = np.frombuffer(coded, np.uint8)
+    found = np.flatnonzero(data[:-1] == 0xFF)
+    marks: npt.NDArray[np.int64] = found[(data[found + 1] & 0xF8) == 0xD0]
+    return marks
+
+
+def _whole_jpeg(data: bytes) -> npt.NDArray[np.uint8]:
+    if simplejpeg is not None:
+        return simplejpeg.decode_jpeg(data)  # type: ignore[no-any-return]
+    return np.asarray(Image.open(io.BytesIO(data), formats=["JPEG"]))
 
 
 def decode_image(data: bytes, where: str = "image") -> npt.NDArray[np.uint8]:
     """A whole image as it lies in a shard, banded or not: uint8, height x width x 3. Raises ShardError."""
     bands = read_bands(data, where)
-    if bands is not None:
+    if bands is not None and not bands.head:
         part = data[bands.offsets[0] : bands.offsets[-1]]
         return decode_bands(part, bands, 0, 0, bands.height, bands.width, where)
     try:
+        for crc, start, stop in zip(bands.crcs, bands.offsets, bands.offsets[1:], strict=False) if bands else ():
+            if zlib.crc32(data[start:stop]) != crc:
+                raise ValueError(f"byte {start}: the checksum is wrong")
+        if bands is not None:
+            return _whole_jpeg(data)
         return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as fault:
+    except _DAMAGE as fault:
         raise ShardError(f"{where}: cannot be decoded: {fault}; fetch the shard again") from fault
 
 
@@ -292,12 +420,127 @@ class Root:
     def metrics(self) -> list[str]:
         return [str(name) for name in self.manifest["metrics"]]
 
-    def open(self, path: str) -> Any:
-        """A seekable binary file of the folder, which reads the ranges it is asked for and no more."""
+    def read(self, path: str) -> bytes:
+        """A whole file of the folder. Raises FileNotFoundError, and whatever the place's client raises."""
         if "://" not in self.url:
-            return io.FileIO(f"{self.url}/{path}")
+            return (Path(self.url) / path).read_bytes()
         system, at = fsspec.core.url_to_fs(f"{self.url}/{path}", **self.storage_options)
-        return system.open(at, "rb", cache_type="none")  # the default fetches megabytes around each range
+        return bytes(system.cat_file(at))
+
+
+class _Range(NamedTuple):
+    """Bytes of a shard, and the key of the pair that they are of."""
+
+    shard: str
+    start: int
+    stop: int
+    key: str
+
+
+class _Reader:
+    """Byte ranges of a root's files: those it is asked for, exactly. No file stays open, so a fork shares none.
+
+    From elsewhere than a local folder, ranges that lie near each other are joined and fetched at once, and a fetch that
+    fails is tried again. With `cache`, a folder, what was fetched stays there, up to `cache_bytes`.
+    """
+
+    TRIES = 4
+    GAP = 1 << 15  # bytes: to fetch so many in vain takes less time than another request
+
+    def __init__(self, root: Root, cache: Path | None, cache_bytes: int) -> None:
+        self.root, self.local = root, "://" not in root.url
+        self.cache, self.cache_bytes = cache, cache_bytes
+        self._threads: tuple[int, ThreadPoolExecutor] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_threads": None}
+
+    def map(self, function: Callable[[T], U], items: Sequence[T], threads: int) -> list[U]:
+        """`function` of each item, in order, on up to `threads` threads."""
+        if threads < 2 or len(items) < 2:
+            return [function(item) for item in items]
+        if self._threads is None or self._threads[0] != os.getpid():  # threads do not survive a fork
+            self._threads = (os.getpid(), ThreadPoolExecutor(threads, thread_name_prefix=NAME))
+        return list(self._threads[1].map(function, items))
+
+    def read(self, ranges: Sequence[_Range]) -> list[bytes]:
+        """The bytes of each range. Raises ShardError where they cannot be had."""
+        for each in ranges:
+            if not SHARD.fullmatch(each.shard):
+                raise ShardError(f"{self.root.url}: the index names {each.shard!r}, which is no shard's name")
+        if self.local:
+            return [self._read(each) for each in ranges]
+        joined: list[_Range] = []
+        for each in sorted(set(ranges)):
+            if joined and joined[-1].shard == each.shard and each.start <= joined[-1].stop + self.GAP:
+                joined[-1] = joined[-1]._replace(stop=max(each.stop, joined[-1].stop))
+            else:
+                joined.append(each)
+        fetched = dict(zip(joined, self.map(self._fetch, joined, 16), strict=True))
+        found = []
+        for shard, start, stop, _ in ranges:
+            whole = next(each for each in joined if each.shard == shard and each.start <= start and stop <= each.stop)
+            found.append(fetched[whole][start - whole.start : stop - whole.start])
+        return found
+
+    def _read(self, each: _Range) -> bytes:
+        url = f"{self.root.url}/{each.shard}"
+        try:
+            if self.local:
+                with io.FileIO(url) as file:
+                    file.seek(each.start)
+                    data = file.read(each.stop - each.start)
+            else:
+                system, at = fsspec.core.url_to_fs(url, **self.root.storage_options)
+                if system.async_impl:
+                    data = system.cat_file(at, start=each.start, end=each.stop)
+                else:  # cat_file would read with the default cache: megabytes around the range
+                    with system.open(at, "rb", cache_type="none") as file:
+                        file.seek(each.start)
+                        data = file.read(each.stop - each.start)
+        except FileNotFoundError as fault:
+            raise ShardError(f"{url}: key {each.key}: the index names this shard; it is not there: fetch it") from fault
+        if len(data) != each.stop - each.start:
+            at = each.start + len(data)
+            raise ShardError(f"{each.shard}: key {each.key}: ends at byte {at}; fetch the shard again")
+        return bytes(data)
+
+    def _fetch(self, each: _Range) -> bytes:
+        """A range from elsewhere: out of the cache, or fetched, at the fourth failure no more."""
+        name = f"{self.root.identity[:16]}-{each.shard.replace('/', '-')}-{each.start}-{each.stop}"
+        kept = self.cache / name if self.cache else None
+        if kept is not None and kept.exists():
+            kept.touch()
+            return kept.read_bytes()
+        for left in reversed(range(self.TRIES)):
+            try:
+                data = self._read(each)
+                break
+            except ShardError:
+                raise
+            except Exception as fault:  # each client of fsspec has exceptions of its own
+                said = f"{each.shard}: key {each.key}: byte {each.start}: {type(fault).__name__}: {fault}"
+                if not left:
+                    raise ShardError(f"{said}; {self.TRIES} tries failed, try again later") from fault
+                _log.warning("%s; trying again", said)
+                time.sleep(0.1 * 4 ** (self.TRIES - 1 - left))
+        if kept is not None:
+            self._keep(kept, data)
+        return data
+
+    def _keep(self, path: Path, data: bytes) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.part")
+        part.write_bytes(data)
+        part.replace(path)
+        with contextlib.suppress(FileNotFoundError):  # another process may tidy up too
+            entries = [(entry.stat(), Path(entry.path)) for entry in os.scandir(path.parent)]
+            size = sum(stat.st_size for stat, _ in entries)
+            for stat, old in sorted(entries, key=lambda entry: entry[0].st_mtime) if size > self.cache_bytes else ():
+                old.unlink(missing_ok=True)
+                size -= stat.st_size
+                if size <= 0.9 * self.cache_bytes:
+                    break
 
 
 def sample_folder() -> Path:
@@ -332,13 +575,14 @@ def open_root(url: str, revision: str | None = None, storage_options: Mapping[st
     url = url.rstrip("/") if local is None else str(local)
     try:
         url = _pin(url, revision, options)
-        with Root(url, {}, "", options).open(MANIFEST) as file:
-            text = file.read()
+        text = Root(url, {}, "", options).read(MANIFEST)
     except FileNotFoundError as fault:
         if local is not None and local.is_dir():
             raise ConfigError(f"{url}: a folder without {MANIFEST}, so no dataset is in it") from fault
         of = f" of revision {revision}" if revision else ""
         raise ConfigError(f"{url}: nothing{of} is there") from fault
+    except ImportError as fault:
+        raise ConfigError(f"{url}: {fault}; for https: pip install 'ggt100k[http]'") from fault
     except Exception as fault:  # each client of fsspec has exceptions of its own
         said = " ".join(str(fault).split())[:300]
         raise ConfigError(f"{url}: cannot be read: {type(fault).__name__}: {said}") from fault
@@ -365,6 +609,8 @@ def _check_manifest(manifest: Mapping[str, Any]) -> None:
     for split, about in manifest["splits"].items():
         if split not in SPLITS or not set(about["degradations"]) <= set(DEGRADATIONS):
             raise ValueError(f"an unknown split or degradation in {split!r}")
+    if manifest["codec"] not in CODECS:
+        raise ValueError(f"codec {manifest['codec']!r} is none of {', '.join(CODECS)}")
     str(manifest["dataset_version"])
 
 
@@ -397,30 +643,433 @@ def locate(
     )
 
 
+def _root(name: str | None, data_dir: Any, revision: str | None, options: Mapping[str, Any] | None) -> Root:
+    if name == "sample":
+        return open_root(str(sample_folder() / "packed"))
+    return locate(data_dir, revision=revision, storage_options=options)
+
+
 # --- index ----------------------------------------------------------------------------------------------------------
 
+Where: TypeAlias = Mapping[str, Any] | pc.Expression | None
+_TABLES: dict[tuple[str, str], pa.Table] = {}  # by identity and split; what a fork inherits is only mapped memory
 
-@contextlib.contextmanager
-def _index_file(root: Root, split: str) -> Iterator[pq.ParquetFile]:
-    if split not in root.manifest["splits"]:
-        raise ConfigError(f"{root.url}: no split {split!r}; there are: {', '.join(root.manifest['splits'])}")
-    with root.open(f"index/{split}.parquet") as file:
-        yield pq.ParquetFile(file, pre_buffer=True)
+
+def _table(root: Root, split: str) -> pa.Table:
+    """The index of a split, memory-mapped: processes share it, and a column that nobody asks for takes no memory.
+
+    It is fetched once for each release, held against the manifest's checksum, and kept in datasets' cache folder.
+    """
+    if (root.identity, split) not in _TABLES:
+        if split not in root.manifest["splits"]:
+            raise ConfigError(f"{root.url}: no split {split!r}; there are: {', '.join(root.manifest['splits'])}")
+        path = Path(datasets.config.HF_DATASETS_CACHE) / NAME / f"index-{root.identity[:32]}-{split}.arrow"
+        if not path.exists():
+            _map_index(root, split, path)
+        _TABLES[root.identity, split] = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    return _TABLES[root.identity, split]
+
+
+def _map_index(root: Root, split: str, path: Path) -> None:
+    """Writes the parquet index as an uncompressed Arrow file, which needs no decoding. It appears whole."""
+    name = f"index/{split}.parquet"
+    try:
+        data = root.read(name)
+    except FileNotFoundError as fault:
+        raise ShardError(f"{root.url}: {name} is named by the manifest and is not there; fetch it again") from fault
+    if hashlib.sha256(data).hexdigest() != root.manifest["splits"][split]["index"]["sha256"]:
+        raise ShardError(f"{root.url}: {name}: its bytes are not those that the manifest names; fetch it again")
+    parquet = pq.ParquetFile(pa.BufferReader(data))
+    schema = index_schema(root.metrics)
+    if not parquet.schema_arrow.equals(schema):
+        raise ShardError(f"{root.url}: {name}: its columns are not those of the format; pack it again")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(f".{os.getpid()}.part")
+    with pa.OSFile(str(part), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+        groups: list[pa.Table] = []
+        for number in range(parquet.num_row_groups):
+            groups.append(parquet.read_row_group(number))
+            # few, large batches: a row is found by its batch
+            if sum(group.num_rows for group in groups) >= 1 << 16 or number == parquet.num_row_groups - 1:
+                writer.write_table(pa.concat_tables(groups).combine_chunks())
+                groups = []
+    part.replace(path)
+
+
+def select(table: pa.Table, where: Where, config: str = "all") -> npt.NDArray[np.int64]:
+    """The numbers of the rows of an index that `where` leaves, in order: int64.
+
+    `where` is a pyarrow expression, or by column (`scores.NAME` for a score) what it must be: a value, a list of values
+    of which one, or a tuple (least, most) with None for no bound. A list column must hold one of the values. Raises
+    ConfigError that names the columns, or counts what each clause left.
+    """
+    clauses: dict[str, npt.NDArray[np.bool_]] = {}
+    if config in DEGRADATIONS:
+        clauses[f"config {config}"] = _holds(table, "degradation", config)
+    if isinstance(where, pc.Expression):
+        numbered = table.append_column("__row__", pa.array(np.arange(table.num_rows)))
+        try:
+            rows = pads.dataset(numbered).to_table(columns=["__row__"], filter=where)["__row__"].to_numpy()
+        except (pa.ArrowException, KeyError, TypeError) as fault:
+            said = str(fault).partition(" in key: ")[0]  # without pyarrow's list of the columns, a line each
+            raise ConfigError(f"where: {said}; the columns are: {', '.join(_columns(table))}") from fault
+        clauses[f"where {where}"] = np.isin(np.arange(table.num_rows), rows)
+    else:
+        clauses |= {f"{name} {wanted!r}": _holds(table, name, wanted) for name, wanted in (where or {}).items()}
+    if not clauses:
+        return np.arange(table.num_rows)
+    rows = np.flatnonzero(np.logical_and.reduce(list(clauses.values())))
+    if not len(rows):
+        counts = ", ".join(f"{clause} leaves {int(mask.sum())}" for clause, mask in clauses.items())
+        raise ConfigError(f"nothing is left of {table.num_rows} pairs: {counts}; widen one of them")
+    return rows
+
+
+def _columns(table: pa.Table) -> list[str]:
+    scores = [f"scores.{field.name}" for field in table.schema.field("scores").type]
+    return [*(name for name in table.column_names if name != "scores"), *scores]
+
+
+def _column(table: pa.Table, name: str) -> pa.ChunkedArray:
+    if name not in _columns(table):
+        near = difflib.get_close_matches(name, _columns(table), n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise ConfigError(f"no column {name!r}{hint}; there are: {', '.join(_columns(table))}")
+    top, _, score = name.partition(".")
+    return pc.struct_field(table[top], score) if score else table[top]
+
+
+def _holds(table: pa.Table, name: str, wanted: Any) -> npt.NDArray[np.bool_]:
+    column = _column(table, name)
+    try:
+        if pa.types.is_list(column.type):
+            values = pa.array(wanted if isinstance(wanted, (list, set)) else [wanted], column.type.value_type)
+            rows = pc.list_parent_indices(column.combine_chunks()).filter(
+                pc.is_in(pc.list_flatten(column.combine_chunks()), values)
+            )
+            return np.isin(np.arange(table.num_rows), rows.to_numpy())
+        if isinstance(wanted, tuple):
+            least, most = wanted
+            mask = pc.is_valid(column)
+            for bound, compare in ((least, pc.greater_equal), (most, pc.less_equal)):
+                if bound is not None:
+                    mask = pc.and_(mask, compare(column, pa.scalar(bound)))
+        else:
+            values = pa.array(wanted if isinstance(wanted, (list, set)) else [wanted], column.type)
+            mask = pc.is_in(column, values)
+    except (pa.ArrowException, ValueError, TypeError) as fault:
+        raise ConfigError(f"where: {name} is {column.type} and cannot be held against {wanted!r}: {fault}") from fault
+    return np.asarray(mask.to_numpy())
 
 
 def index(
     data_dir: str | os.PathLike[str] | None = None,
     split: str = "train",
     *,
+    where: Where = None,
     columns: Sequence[str] | None = None,
     revision: str | None = None,
 ) -> pa.Table:
-    """The index of a split, a row a pair (columns: `index_schema`). Reads only the columns that it is asked for."""
-    with _index_file(locate(data_dir, revision=revision), split) as file:
-        unknown = set(columns or ()) - set(file.schema_arrow.names)
-        if unknown:
-            raise ConfigError(f"no column {sorted(unknown)}; there are: {', '.join(file.schema_arrow.names)}")
-        return file.read(columns=list(columns) if columns is not None else None)
+    """The index of a split, a row a pair (columns: `index_schema`), memory-mapped. `where` as in `select`."""
+    table = _table(locate(data_dir, revision=revision), split)
+    if where is not None:
+        table = table.take(select(table, where))
+    if columns is None:
+        return table
+    for name in columns:
+        _column(table, name)
+    top = [name for name in columns if "." not in name]
+    return pa.table({name: table[name] if name in top else _column(table, name) for name in columns})
+
+
+# --- pairs, by number -------------------------------------------------------------------------------------------------
+
+Crop: TypeAlias = int | Callable[[Mapping[str, Any], np.random.Generator], tuple[int, int, int, int]] | None
+_PLACES = ["shard", "lq_offset", "lq_size", "gt_offset", "gt_size"]
+_ITEM = ["key", "degradation", "source", "scores"]
+
+
+class PairDataset:
+    """The pairs of a split by their number, for torch's DataLoader and every sampler, and without torch as well.
+
+        pairs = PairDataset("/data/ggt-100k", crop=256, where={"degradation": ["rain", "snow"]})
+        pairs[0]["lq"]  # uint8, 256 x 256 x 3
+
+    An item is a dict: `key`, `lq`, `gt` (uint8, height x width x 3), `degradation`, `source`, `scores` (NaN where not
+    measured), and what `columns` names. Only the bytes that the window needs are read and decoded. A pickled dataset is
+    small: each process maps the index itself.
+
+    Args:
+        data_dir, revision, storage_options: where it is, as in `locate`; `name` is a config of the builder.
+        where: which pairs, as in `select`.
+        columns: further columns of the index in each item, `prompt` for one.
+        crop: the side of a square window, the same of both images, drawn from (seed, epoch, number) alone; or a
+            function (row, random generator) -> (top, left, height, width), drawn likewise; None for whole images.
+        transform: called with each item; what it returns is the item.
+        decode: False gives `lq` and `gt` as bytes, as they are stored.
+        on_error: "raise", or "skip": a batch comes without the pairs that are damaged, `skipped` counts them by reason,
+            and each is logged. A single pair that is damaged always raises.
+        threads: how many decode a batch; by default as many as there are cores, and one in a DataLoader's worker.
+        cache, cache_bytes: a folder that keeps what was fetched from elsewhere, up to so many bytes.
+
+    Raises ConfigError at once where nothing is found or left, ShardError at an item where its bytes are damaged.
+    """
+
+    def __init__(
+        self,
+        data_dir: str | os.PathLike[str] | None = None,
+        split: str = "train",
+        *,
+        name: str = "all",
+        where: Where = None,
+        columns: Sequence[str] | None = None,
+        crop: Crop = None,
+        seed: int = 0,
+        transform: Callable[[dict[str, Any]], Any] | None = None,
+        decode: bool = True,
+        on_error: str = "raise",
+        threads: int | None = None,
+        revision: str | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        cache: str | os.PathLike[str] | None = None,
+        cache_bytes: int = 50_000_000_000,
+    ) -> None:
+        configs = ("all", "sample", *DEGRADATIONS)
+        if name not in configs:
+            raise ConfigError(f"no config {name!r}; there are: {', '.join(configs)}")
+        if on_error not in ("raise", "skip"):
+            raise ConfigError(f'on_error={on_error!r} is neither "raise" nor "skip"')
+        if isinstance(crop, int) and crop < 1:
+            raise ConfigError(f"crop={crop}: a window has 1 pixel or more")
+        if crop is not None and not decode:
+            raise ConfigError("decode=False gives whole images as they are stored: leave crop= out")
+        self.root = _root(name, data_dir, revision, storage_options)
+        self.split, self.name, self.where = split, name, where
+        self.columns, self.crop, self.seed, self.transform = list(columns or ()), crop, seed, transform
+        self.decode, self.on_error, self.threads = decode, on_error, threads
+        self.skipped: Counter[str] = Counter()
+        self._said_slow = False
+        self._epoch = _Epoch()
+        self._reader = _Reader(self.root, None if cache is None else Path(cache), cache_bytes)
+        self._view: tuple[pa.Table, npt.NDArray[np.int64]] | None = None
+        self._rows()  # what is wrong with the arguments is said here, not in a worker
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_view": None}
+
+    def _rows(self) -> tuple[pa.Table, npt.NDArray[np.int64]]:
+        """The columns of the index that items need, mapped, and the numbers of the rows that are left."""
+        if self._view is None:
+            table = _table(self.root, self.split)
+            rows = select(table, self.where, self.name)
+            for column in self.columns:
+                _column(table, column)
+            places = [] if self._reader.local else ["width", "height", "band_rows", "lq_bands", "gt_bands"]
+            wanted = [*_ITEM, *_PLACES, *places, *(column.partition(".")[0] for column in self.columns)]
+            self._view = (table.select(list(dict.fromkeys(wanted))), rows)
+        return self._view
+
+    def __len__(self) -> int:
+        return len(self._rows()[1])
+
+    def set_epoch(self, epoch: int) -> None:
+        """Other windows from here on, in this process and in the workers it has started."""
+        self._epoch.set(epoch)
+
+    def state_dict(self) -> dict[str, int]:
+        """What a checkpoint must keep besides the sampler's place."""
+        return {"epoch": self._epoch.get(), "seed": self.seed}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        self.seed = state["seed"]
+        self.set_epoch(state["epoch"])
+
+    def __getitem__(self, number: Any) -> Any:
+        if isinstance(number, slice):
+            return self.__getitems__(list(range(*number.indices(len(self)))))
+        (item,) = self._items([number], keep_faults=False)
+        return item
+
+    def __getitems__(self, numbers: Sequence[int]) -> list[Any]:
+        """The items of a batch, in order: their bytes are fetched together and decoded on several threads."""
+        items = self._items(numbers, keep_faults=self.on_error == "skip")
+        good = [item for item in items if not isinstance(item, ShardError)]
+        if items and not good:
+            raise ShardError(f"every pair of a batch is damaged, the last: {items[-1]}")
+        return good
+
+    def __iter__(self) -> Iterator[Any]:
+        for number in range(len(self)):
+            yield from self.__getitems__([number])
+
+    def _items(self, numbers: Sequence[int], keep_faults: bool) -> list[Any]:
+        table, rows = self._rows()
+        places = []
+        for number in numbers:
+            if not -len(rows) <= number < len(rows):
+                raise IndexError(f"{number}: there are {len(rows)} pairs")
+            places.append(int(number) % len(rows))
+        found = [table.slice(int(rows[place]), 1).to_pylist()[0] for place in places]
+        plans = [self._guard(keep_faults, self._plan, place, row) for place, row in zip(places, found, strict=True)]
+        ranges = [each for plan in plans if not isinstance(plan, ShardError) for each in plan.members.values()]
+        data: dict[_Range, bytes] = {}
+        if not self._reader.local:
+            with contextlib.suppress(*([ShardError] if keep_faults else [])):  # then each pair reads for itself
+                data = dict(zip(ranges, self._reader.read(ranges), strict=True))
+        threads = self._thread_count() if self.decode else 1
+
+        def make(plan: Any) -> Any:
+            return plan if isinstance(plan, ShardError) else self._guard(keep_faults, self._make, plan, data)
+
+        return self._reader.map(make, plans, threads)
+
+    def _thread_count(self) -> int:
+        if self.threads is not None:
+            return self.threads
+        torch = sys.modules.get("torch.utils.data")
+        worker = torch is not None and torch.get_worker_info() is not None
+        return 1 if worker else os.cpu_count() or 1
+
+    def _guard(self, keep_faults: bool, step: Callable[..., Any], *args: Any) -> Any:
+        """`step`, or the ShardError that it raised, counted and logged, where faults are kept."""
+        try:
+            return step(*args)
+        except ShardError as fault:
+            if not keep_faults:
+                raise
+            self.skipped[str(fault)] += 1
+            _log.warning("skipped: %s", fault)
+            return fault
+
+    def _plan(self, place: int, row: dict[str, Any]) -> _Plan:
+        """What to read of a pair: the whole images, or the bands that the window touches."""
+        members = {}
+        for name in ("lq", "gt"):
+            start, size = row[f"{name}_offset"], row[f"{name}_size"]
+            members[name] = _Range(row["shard"], start, start + size, row["key"])
+        if self.crop is None:
+            return _Plan(row, members, {}, None)
+        bands = {name: self._bands(row, name) for name in members}
+        lq = bands["lq"]
+        if lq is None or bands["gt"] is None:
+            if not self._said_slow:
+                _log.warning("%s: key %s is not banded: it is decoded whole, which is slow", row["shard"], row["key"])
+                self._said_slow = True
+            return _Plan(row, members, {}, None, place)
+        window = self._window(place, row, lq.height, lq.width)
+        for name, about in bands.items():
+            assert about is not None
+            if (about.width, about.height) != (lq.width, lq.height):
+                raise ShardError(f"{row['shard']}: key {row['key']}: lq and gt are of two sizes; pack it again")
+            first, last = window[0] // about.rows, -(-(window[0] + window[2]) // about.rows)
+            start = members[name].start
+            members[name] = members[name]._replace(start=start + about.offsets[first], stop=start + about.offsets[last])
+        return _Plan(row, members, bands, window)
+
+    def _bands(self, row: dict[str, Any], name: str) -> Bands | None:
+        """Where an image's bands lie: of a local file its own head says so, elsewhere the index saves the request."""
+        shard, start, size = row["shard"], row[f"{name}_offset"], row[f"{name}_size"]
+        jpeg = self.root.manifest["codec"] == "jpeg"
+        if self._reader.local or jpeg:
+            (head,) = self._reader.read([_Range(shard, start, start + min(size, HEAD), row["key"])])
+            return read_bands(head, f"{shard}: key {row['key']}: {name}")
+        if not row[f"{name}_bands"]:
+            return None
+        return Bands(row["width"], row["height"], row["band_rows"], tuple(row[f"{name}_bands"]))
+
+    def _window(self, place: int, row: dict[str, Any], height: int, width: int) -> tuple[int, int, int, int]:
+        """(top, left, height, width), from (seed, epoch, place) alone."""
+        drawn = hashlib.blake2b(struct.pack(">qqq", self.seed, self._epoch.get(), place), digest_size=16).digest()
+        if callable(self.crop):
+            random = np.random.default_rng(int.from_bytes(drawn, "big"))
+            facts = {name: row[name] for name in (*_ITEM, *(column.partition(".")[0] for column in self.columns))}
+            window = tuple(map(int, self.crop(facts | {"height": height, "width": width}, random)))
+        else:
+            side = self.crop or 0
+            spans = [
+                (int.from_bytes(part, "big"), length - side + 1)
+                for part, length in ((drawn[:8], height), (drawn[8:], width))
+            ]
+            window = (*(number % max(span, 1) for number, span in spans), side, side)
+        top, left, rows, columns = window
+        if min(top, left) < 0 or min(rows, columns) < 1 or top + rows > height or left + columns > width:
+            raise ConfigError(
+                f"key {row['key']}: the window {window} does not lie in its {height} x {width} pixels; "
+                'take a smaller crop, or the larger images: where={"height": (512, None), "width": (512, None)}'
+            )
+        return top, left, rows, columns
+
+    def _make(self, plan: _Plan, data: Mapping[_Range, bytes]) -> Any:
+        row = plan.row
+        item = {name: row[name] for name in _ITEM}
+        for name, member in plan.members.items():
+            read = data[member] if member in data else self._reader.read([member])[0]
+            where = f"{row['shard']}: key {row['key']}: {name}"
+            about = plan.bands.get(name)
+            if not self.decode:
+                item[name] = read
+            elif about is not None and plan.window is not None:
+                item[name] = decode_bands(read, about, *plan.window, where)
+            else:
+                item[name] = decode_image(read, where)
+        if self.decode and not plan.bands and self.crop is not None:
+            item = self._cut(item, plan)
+        for column in self.columns:
+            top, _, score = column.partition(".")
+            item[column] = row[top][score] if score else row[top]
+        return item if self.transform is None else self.transform(item)
+
+    def _cut(self, item: dict[str, Any], plan: _Plan) -> dict[str, Any]:
+        """The window of images that had to be decoded whole."""
+        height, width = item["lq"].shape[:2]
+        if item["gt"].shape != item["lq"].shape:
+            raise ShardError(f"{plan.row['shard']}: key {item['key']}: lq and gt are of two sizes; pack it again")
+        top, left, rows, columns = self._window(plan.place, plan.row, height, width)
+        cut = {name: item[name][top : top + rows, left : left + columns] for name in ("lq", "gt")}
+        return item | cut
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is to be read of a pair, and what of it becomes the item."""
+
+    row: dict[str, Any]
+    members: dict[str, _Range]
+    bands: dict[str, Bands | None]
+    window: tuple[int, int, int, int] | None
+    place: int = 0
+
+
+class _Epoch:
+    """A number that a process shares with the workers it starts, by fork or spawn, also after they have started."""
+
+    def __init__(self) -> None:
+        handle, self._path = tempfile.mkstemp(prefix=f"{NAME}-epoch-")
+        os.write(handle, bytes(8))
+        os.close(handle)
+        self._value = 0
+        self._map: mmap.mmap | None = None
+        weakref.finalize(self, _remove, self._path, os.getpid())
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_path": self._path, "_value": self.get(), "_map": None}
+
+    def get(self) -> int:
+        if self._map is None:
+            with contextlib.suppress(FileNotFoundError), Path(self._path).open("r+b") as file:
+                self._map = mmap.mmap(file.fileno(), 8)  # on another machine it is not there: what was pickled holds
+        return self._value if self._map is None else int.from_bytes(self._map[:8], "big", signed=True)
+
+    def set(self, epoch: int) -> None:
+        self._value = epoch
+        self.get()
+        if self._map is not None:
+            self._map[:8] = epoch.to_bytes(8, "big", signed=True)
+
+
+def _remove(path: str, process: int) -> None:
+    if os.getpid() == process:
+        Path(path).unlink(missing_ok=True)
 
 
 # --- builder --------------------------------------------------------------------------------------------------------
@@ -428,9 +1077,10 @@ def index(
 
 @dataclasses.dataclass
 class GGT100KConfig(datasets.BuilderConfig):
-    """`sample`, `all`, or the name of a degradation."""
+    """`sample`, `all`, or the name of a degradation; `where` as in `select`."""
 
     revision: str | None = None
+    where: Where = None
 
 
 class GGT100K(datasets.GeneratorBasedBuilder):
@@ -463,10 +1113,7 @@ class GGT100K(datasets.GeneratorBasedBuilder):
         options = dict(storage_options or {})
         if token is not None:
             options.setdefault("token", token)
-        if config_name == "sample":
-            self.root = open_root(str(sample_folder() / "packed"))
-        else:
-            self.root = locate(data_dir, revision=revision, storage_options=options)
+        self.root = _root(config_name, data_dir, revision, options)
         # the hash names the folder of datasets' cache: any change of a byte, the commit or the place is another one
         super().__init__(
             cache_dir=cache_dir,
@@ -488,71 +1135,39 @@ class GGT100K(datasets.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
         del dl_manager  # nothing is downloaded whole: _generate_examples reads the ranges it needs
-        generators = []
+        generators, nothing = [], []
         for split, about in self.root.manifest["splits"].items():
-            blocks = self._blocks(split) if self._wanted() & set(about["degradations"]) else []
-            if blocks:
-                generators.append(datasets.SplitGenerator(name=split, gen_kwargs={"split": split, "blocks": blocks}))
+            if self.config.name in DEGRADATIONS and self.config.name not in about["degradations"]:
+                continue
+            try:
+                rows = select(_table(self.root, split), self.config.where, self.config.name)
+            except ConfigError as fault:
+                nothing.append(fault)
+                continue
+            blocks = [rows[start : start + BLOCK_PAIRS].tolist() for start in range(0, len(rows), BLOCK_PAIRS)]
+            generators.append(datasets.SplitGenerator(name=split, gen_kwargs={"split": split, "blocks": blocks}))
+        if nothing and not generators:
+            raise nothing[0]
         if not generators:
             there = {name for about in self.root.manifest["splits"].values() for name in about["degradations"]}
             raise ConfigError(f"{self.root.url}: no pair of {self.config.name}; there are: {', '.join(sorted(there))}")
         return generators
 
-    def _wanted(self) -> set[str]:
-        return {self.config.name} & set(DEGRADATIONS) or set(DEGRADATIONS)
-
-    def _blocks(self, split: str) -> list[int]:
-        """The row groups of the index to read. A row group holds one degradation, which its statistics name."""
-        with _index_file(self.root, split) as file:
-            column = file.schema_arrow.names.index("degradation")
-            groups = (file.metadata.row_group(i).column(column).statistics for i in range(file.num_row_groups))
-            return [i for i, about in enumerate(groups) if {about.min, about.max} & self._wanted()]
-
-    def _generate_shards(self, split: str, blocks: list[int]) -> Iterator[str]:
+    def _generate_shards(self, split: str, blocks: list[list[int]]) -> Iterator[str]:
         for block in blocks:
-            yield f"{self.root.url}/index/{split}.parquet#{block}"
+            yield f"{self.root.url}/index/{split}.parquet#{block[0]}"
 
-    def _generate_examples(self, split: str, blocks: list[int]) -> Iterator[tuple[Key, dict[str, Any]]]:
-        names = list(self.info.features)
-        with _index_file(self.root, split) as file:
-            for block in blocks:
-                rows = file.read_row_group(block)
-                for at, (row, images) in enumerate(_read_pairs(self.root, rows)):
-                    yield Key(block, at), {name: images.get(name, row.get(name)) for name in names}
-
-
-def _read_pairs(root: Root, rows: pa.Table) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """Each row with its two images as {"path": None, "bytes": ...}. One read a pair: they lie side by side."""
-    shard, file = "", None
-    try:
-        for row in rows.to_pylist():
-            if row["shard"] != shard:
-                if not SHARD.fullmatch(row["shard"]):
-                    raise ShardError(
-                        f"{root.url}: the index names the shard {row['shard']!r}, which is no shard's name"
-                    )
-                if file is not None:
-                    file.close()
-                shard = row["shard"]
-                file = root.open(shard)
-            assert file is not None
-            start, stop = row["lq_offset"], row["gt_offset"] + row["gt_size"]
-            file.seek(start)
-            data = file.read(stop - start)
-            if len(data) != stop - start:
-                raise ShardError(f"{shard}: key {row['key']}: ends at byte {start + len(data)}; fetch the shard again")
-            yield (
-                row,
-                {
-                    name: {"path": None, "bytes": data[row[f"{name}_offset"] - start :][: row[f"{name}_size"]]}
-                    for name in ("lq", "gt")
-                },
-            )
-    except FileNotFoundError as fault:
-        raise ShardError(f"{root.url}: {shard} is named by the index and is not there; fetch it again") from fault
-    finally:
-        if file is not None:
-            file.close()
+    def _generate_examples(self, split: str, blocks: list[list[int]]) -> Iterator[tuple[Key, dict[str, Any]]]:
+        names, reader = list(self.info.features), _Reader(self.root, None, 0)
+        table = _table(self.root, split)
+        for block in blocks:
+            for number in block:
+                (row,) = table.slice(number, 1).to_pylist()
+                start, stop = row["lq_offset"], row["gt_offset"] + row["gt_size"]
+                (data,) = reader.read([_Range(row["shard"], start, stop, row["key"])])  # they lie side by side
+                for name in ("lq", "gt"):
+                    row[name] = {"path": None, "bytes": data[row[f"{name}_offset"] - start :][: row[f"{name}_size"]]}
+                yield Key(block[0], number), {name: row[name] for name in names}
 
 
 # --- the doors ------------------------------------------------------------------------------------------------------

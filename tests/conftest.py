@@ -1,8 +1,18 @@
-"""A run with --no-skips fails where a test was skipped: there nothing that a test wants may be missing."""
+"""Every run keeps its caches to itself and knows no Hub; with --no-skips it fails where a test was skipped."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
+
 import pytest
+
+os.environ |= {  # before anything imports datasets, which reads them once
+    "HF_HOME": tempfile.mkdtemp(prefix="ggt-100k-tests-"),
+    "HF_ENDPOINT": "http://127.0.0.1:9",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -11,6 +21,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
+    shutil.rmtree(os.environ["HF_HOME"], ignore_errors=True)
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     skipped = reporter.stats.get("skipped", []) if reporter else []
     if session.config.getoption("--no-skips") and skipped:

@@ -1,13 +1,29 @@
-"""Runs every bench: `python -m tests.benchmarks`, or the named ones: `python -m tests.benchmarks png`."""
+"""Runs every bench: `python -m tests.benchmarks`, or the named ones: `python -m tests.benchmarks png loaders`."""
 
 from __future__ import annotations
 
-import sys
+import argparse
 
-from . import png
+from . import loaders, png
+from .field import Options
 
-BENCHES = {"png": png.bench}
+BENCHES = {"png": lambda options: png.bench(), "loaders": loaders.bench}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHES)}; all where none is named")
+    parser.add_argument("--pairs", type=int, default=48, help="of 1024 x 1024 pixels that the loaders read")
+    parser.add_argument("--rounds", type=int, default=3, help="of the loaders that count")
+    parser.add_argument("--quick", action="store_true", help="6 pairs and a round: shows that it works, not how fast")
+    asked = parser.parse_args()
+    unknown = set(asked.names) - set(BENCHES)
+    if unknown:
+        parser.error(f"no bench {', '.join(sorted(unknown))}; there are: {', '.join(BENCHES)}")
+    few = {"pairs": 6, "rounds": 1, "seconds": 0.0} if asked.quick else {"pairs": asked.pairs, "rounds": asked.rounds}
+    for name in asked.names or BENCHES:
+        print(BENCHES[name](Options(quick=asked.quick, **few)), flush=True)
+
 
 if __name__ == "__main__":
-    for name in sys.argv[1:] or BENCHES:
-        print(BENCHES[name](), flush=True)
+    main()

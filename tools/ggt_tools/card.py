@@ -13,13 +13,14 @@ import datasets
 import yaml
 
 from ggt100k import DEGRADATIONS, SPLITS, fact_columns, features
+from ggt_tools.shard import members
 
 
-def front_matter(metrics: Sequence[str], splits: Mapping[str, Sequence[str]]) -> str:
+def front_matter(metrics: Sequence[str], splits: Mapping[str, Sequence[str]], codec: str = "png") -> str:
     """The YAML between the two lines of dashes. `splits` names the degradations that each split holds."""
     there = {name for names in splits.values() for name in names}
     degradations = [name for name in DEGRADATIONS if name in there]
-    typed = plain_features(metrics)._to_yaml_list()
+    typed = plain_features(metrics, codec)._to_yaml_list()
     configs = []
     for config in ("all", *degradations):
         files = [
@@ -44,14 +45,13 @@ def front_matter(metrics: Sequence[str], splits: Mapping[str, Sequence[str]]) ->
     return f"---\n{yaml.safe_dump(about, sort_keys=False)}---\n"
 
 
-def plain_features(metrics: Sequence[str]) -> datasets.Features:
+def plain_features(metrics: Sequence[str], codec: str = "png") -> datasets.Features:
     """What the packaged webdataset reader of `datasets` makes of a shard: its columns are named as the members are."""
     typed = features(metrics)
     return datasets.Features(
         {
             "json": {name: typed[name] for name in fact_columns(metrics)},
-            "lq.png": datasets.Image(),
-            "gt.png": datasets.Image(),
+            **{end: datasets.Image() for end in members(codec)[1:]},
             "__key__": datasets.Value("string"),
             "__url__": datasets.Value("string"),
         }
@@ -66,15 +66,16 @@ def card(manifest: Mapping[str, Any]) -> str:
         for name in DEGRADATIONS
         if any(name in there for there in splits.values())
     )
+    names = ", ".join(f"`{{key}}.{end}`" for end in members(manifest["codec"]))
     head = f"| degradation | {' | '.join(splits)} |\n|---|{'---|' * len(splits)}\n"
     return (
-        front_matter(manifest["metrics"], splits)
+        front_matter(manifest["metrics"], splits, manifest["codec"])
         + f"\n# ggt-100k {manifest['dataset_version']}\n\n"
         + "Pairs of a real low-quality photograph (`lq`) and its generative ground truth (`gt`).\n\n"
         + head
         + rows
         + "\n```python\nimport ggt100k  # pip install ggt100k\nfrom datasets import load_dataset\n\n"
         + 'pairs = load_dataset("ggt-100k", data_dir="FOLDER OR URL OF THIS REPOSITORY")\n```\n\n'
-        + "Plain `datasets`, webdataset and tar read `data/` as it is: `{key}.json`, `{key}.lq.png`, `{key}.gt.png`.\n"
+        + f"Plain `datasets`, webdataset and tar read `data/` as it is: {names}.\n"
         + "The licence of each photograph stands in its `json` and in the index.\n"
     )

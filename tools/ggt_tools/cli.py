@@ -82,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("out", type=Path)
     sub.add_argument("--version", default="1.0.0", help="of the dataset; default: 1.0.0")
     sub.add_argument("--test", type=float, default=0.005, help="share of the test split; default: 0.005")
+    sub.add_argument("--codec", default="png", choices=ggt100k.CODECS, help="jpeg: a third of the size; default: png")
     sub.add_argument("--shard-bytes", type=_count, default=500_000_000, help="most bytes a shard; default: 500000000")
 
     sub = verb("validate", _validate, "hold a dataset folder against the format", changes=False)
@@ -244,7 +245,9 @@ def _verdict(options: argparse.Namespace) -> int:
 def _pack(options: argparse.Namespace) -> int:
     from ggt_tools.pack import PackConfig, pack
 
-    config = PackConfig(version=options.version, test=options.test, shard_bytes=options.shard_bytes)
+    config = PackConfig(
+        version=options.version, test=options.test, shard_bytes=options.shard_bytes, codec=options.codec
+    )
     with Ledger(options.workspace) as ledger:
         pairs = list(islice(ledger.pairs(), options.limit))
         if options.dry_run:

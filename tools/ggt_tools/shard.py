@@ -10,8 +10,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from ggt100k import DEGRADATIONS, KEY, SOURCES, fact_columns, index_schema, pair_key, read_bands
+from ggt100k import CODECS, DEGRADATIONS, KEY, SOURCES, fact_columns, index_schema, pair_key, read_bands
 from ggt_tools.errors import PairError
+from ggt_tools.jpeg import check_jpeg
 from ggt_tools.ledger import sync_folder
 from ggt_tools.png import BAND_ROWS, check_banded
 
@@ -19,8 +20,8 @@ from ggt_tools.png import BAND_ROWS, check_banded
 class ShardWriter:
     """Writes one shard. A pair that breaks a rule of the format raises PairError, and nothing of it is written."""
 
-    def __init__(self, path: Path, name: str) -> None:
-        self.name = name
+    def __init__(self, path: Path, name: str, codec: str = "png") -> None:
+        self.name, self.codec = name, codec
         self._path, self._part = path, path.with_name(path.name + ".part")
         self._file = self._part.open("wb")
         self._keys: set[str] = set()
@@ -45,12 +46,13 @@ class ShardWriter:
     def add(self, facts: dict[str, Any], lq: bytes, gt: bytes) -> dict[str, Any]:
         """Adds a pair, and returns its row of the index: `facts` and where its bytes lie."""
         key = facts["key"]
-        check_pair(facts, lq, gt, self.name)
+        check_pair(facts, lq, gt, self.name, self.codec)
         if key in self._keys:
             raise PairError("duplicate_key", f"{self.name}: key {key}: stands in it twice; ingest each photograph once")
         self._keys.add(key)
         row = dict(facts) | {"shard": self.name, "band_rows": BAND_ROWS}
-        for field, member, data in (("json", "json", encode_json(facts)), ("lq", "lq.png", lq), ("gt", "gt.png", gt)):
+        parts = zip(("json", "lq", "gt"), members(self.codec), (encode_json(facts), lq, gt), strict=True)
+        for field, member, data in parts:
             header = member_header(f"{key}.{member}", len(data))
             self._file.write(header)
             row |= {f"{field}_offset": self._file.tell(), f"{field}_size": len(data)}
@@ -59,6 +61,11 @@ class ShardWriter:
                 bands = read_bands(data)
                 row[f"{field}_bands"] = list(bands.offsets) if bands else []
         return row
+
+
+def members(codec: str) -> tuple[str, str, str]:
+    """What the names of a pair's members end in, in their order."""
+    return "json", f"lq.{CODECS[codec]}", f"gt.{CODECS[codec]}"
 
 
 def member_header(name: str, size: int) -> bytes:
@@ -74,16 +81,21 @@ def encode_json(facts: dict[str, Any]) -> bytes:
     return json.dumps(facts, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def check_pair(facts: dict[str, Any], lq: bytes, gt: bytes, where: str) -> None:
-    """Holds one pair against the format: its facts, both images, and that the key is the digest of the LQ pixels."""
+def check_pair(facts: dict[str, Any], lq: bytes, gt: bytes, where: str, codec: str = "png") -> None:
+    """Holds one pair against the format: its facts, both images, and that the key is the digest of the LQ pixels.
+
+    JPEG changes the pixels, and the key is of those before it: there the digest cannot be held against them.
+    """
     key = facts.get("key")
     if not isinstance(key, str) or not KEY.fullmatch(key):
         raise PairError("bad_key", f"{where}: key {key!r}: a key is 16 hex characters; ingest the photograph again")
     fault = fact_fault(facts)
     if fault:
         raise PairError("bad_facts", f"{where}: key {key}: {fault}")
-    lq_pixels, gt_pixels = (check_banded(data, f"{where}: {key}.{n}.png") for n, data in (("lq", lq), ("gt", gt)))
-    if pair_key(lq_pixels) != key:
+    check = check_banded if codec == "png" else check_jpeg
+    named = zip((lq, gt), members(codec)[1:], strict=True)
+    lq_pixels, gt_pixels = (check(data, f"{where}: {key}.{member}") for data, member in named)
+    if codec == "png" and pair_key(lq_pixels) != key:
         raise PairError("wrong_key", f"{where}: key {key}: is not the digest of its lq's pixels; ingest it again")
     if lq_pixels.shape != gt_pixels.shape:
         sizes = " and ".join(f"{a.shape[1]} x {a.shape[0]}" for a in (lq_pixels, gt_pixels))

@@ -16,10 +16,9 @@ import pyarrow.parquet as pq
 from ggt100k import SHARD, Root, fact_columns, index_schema, open_root, read_bands
 from ggt_tools.errors import GGTError, PairError
 from ggt_tools.records import Finding
-from ggt_tools.shard import check_pair, encode_json, member_header
+from ggt_tools.shard import check_pair, encode_json, member_header, members
 
 BLOCK = tarfile.BLOCKSIZE
-MEMBERS = ("json", "lq.png", "gt.png")
 FETCH, PACK = "fetch the shard again", "pack it again"
 
 
@@ -68,8 +67,7 @@ def _index(
     """Reads the index of a split into `rows` by shard, and yields what is wrong with it."""
     name = f"index/{split}.parquet"
     try:
-        with place.open(name) as file:
-            data = file.read()
+        data = place.read(name)
     except FileNotFoundError:
         yield _fault(name, "missing_file", "the manifest names it and it is not there", "fetch it again")
         return
@@ -115,8 +113,7 @@ def _shard(place: Root, name: str, about: Any, rows: list[dict[str, Any]]) -> It
         yield _fault(name, "bad_name", "is no shard's name, which is data/DEGRADATION/SPLIT-00000.tar")
         return
     try:
-        with place.open(name) as file:
-            data = file.read()
+        data = place.read(name)
     except FileNotFoundError:
         yield _fault(name, "missing_file", "the manifest names it and it is not there", FETCH)
         return
@@ -124,15 +121,16 @@ def _shard(place: Root, name: str, about: Any, rows: list[dict[str, Any]]) -> It
         yield _fault(name, "wrong_bytes", f"has {len(data)} bytes, the manifest says {about['bytes']}", FETCH)
     if hashlib.sha256(data).hexdigest() != about["sha256"]:
         yield _fault(name, "wrong_hash", "its SHA-256 is not the one that the manifest names", FETCH)
-    members: list[Member] = []
+    there: list[Member] = []
     for found in walk(data, name):
         if isinstance(found, Finding):
             yield found
         else:
-            members.append(found)
+            there.append(found)
     by_key = {row["key"]: row for row in rows}
     seen = set()
-    for key, group in _pairs(members):
+    codec = place.manifest["codec"]
+    for key, group in _pairs(there, members(codec)):
         if isinstance(group, str):
             yield _fault(name, "broken_pair", group, key=key)
             continue
@@ -143,7 +141,7 @@ def _shard(place: Root, name: str, about: Any, rows: list[dict[str, Any]]) -> It
         if key not in by_key:
             yield _fault(name, "not_in_index", "no row of the index names it", key=key, offset=group[0].start)
         else:
-            yield from _pair(name, by_key[key], group)
+            yield from _pair(name, by_key[key], group, codec)
     for key in by_key.keys() - seen:
         yield _fault(name, "not_in_shard", "the index names it, and the shard has no whole pair of it", key=key)
     if about["pairs"] != len(rows):
@@ -184,45 +182,45 @@ def walk(data: bytes, shard: str) -> Iterator[Member | Finding]:
         yield _fault(shard, "trailing_bytes", "goes on after the end of its tar", offset=at)
 
 
-def _pairs(members: list[Member]) -> Iterator[tuple[str, str | list[Member]]]:
+def _pairs(there: list[Member], ends: tuple[str, ...]) -> Iterator[tuple[str, str | list[Member]]]:
     """Members as they stand, by pair: a key with its three members in order, or with what is wrong."""
     at = 0
-    while at < len(members):
-        key = members[at].name.partition(".")[0]
-        group = members[at : at + 3]
-        if [member.name for member in group] == [f"{key}.{member}" for member in MEMBERS]:
+    while at < len(there):
+        key = there[at].name.partition(".")[0]
+        group = there[at : at + 3]
+        if [member.name for member in group] == [f"{key}.{end}" for end in ends]:
             yield key, group
             at += 3
             continue
         names = []
-        while at < len(members) and members[at].name.partition(".")[0] == key:
-            names.append(members[at].name)
+        while at < len(there) and there[at].name.partition(".")[0] == key:
+            names.append(there[at].name)
             at += 1
-        yield key, f"its members are {', '.join(names)}, not {', '.join(f'{key}.{m}' for m in MEMBERS)}, side by side"
+        yield key, f"its members are {', '.join(names)}, not {', '.join(f'{key}.{end}' for end in ends)}, side by side"
 
 
-def _pair(shard: str, row: dict[str, Any], group: list[Member]) -> Iterator[Finding]:
+def _pair(name: str, row: dict[str, Any], group: list[Member], codec: str) -> Iterator[Finding]:
     key = row["key"]
     for field, member in zip(("json", "lq", "gt"), group, strict=True):
         if (row[f"{field}_offset"], row[f"{field}_size"]) != (member.offset, len(member.data)):
             yield _fault(
-                shard, "wrong_offset", f"the index looks for {member.name} elsewhere", key=key, offset=member.offset
+                name, "wrong_offset", f"the index looks for {member.name} elsewhere", key=key, offset=member.offset
             )
-    facts = {name: row[name] for name in fact_columns(list(row["scores"]))}
+    facts = {column: row[column] for column in fact_columns(list(row["scores"]))}
     if group[0].data != encode_json(facts):
         try:
             json.loads(group[0].data)
             detail = "its JSON is not what the index says"
         except ValueError as fault:
             detail = f"its JSON cannot be read: {fault}"
-        yield _fault(shard, "json_differs", detail, key=key, offset=group[0].offset)
+        yield _fault(name, "json_differs", detail, key=key, offset=group[0].offset)
     try:
-        check_pair(facts, group[1].data, group[2].data, shard)
+        check_pair(facts, group[1].data, group[2].data, name, codec)
         for field, member in (("lq", group[1]), ("gt", group[2])):
             bands = read_bands(member.data)
             if bands is None or list(bands.offsets) != row[f"{field}_bands"] or bands.rows != row["band_rows"]:
-                yield _fault(shard, "wrong_bands", f"the index looks for the bands of {member.name} elsewhere", key=key)
+                yield _fault(name, "wrong_bands", f"the index looks for the bands of {member.name} elsewhere", key=key)
     except GGTError as fault:
         reason = fault.reason if isinstance(fault, PairError) else "damaged_image"
-        detail, _, mend = str(fault).removeprefix(f"{shard}: ").removeprefix(f"key {key}: ").rpartition("; ")
-        yield _fault(shard, reason, detail, mend, key=key, offset=group[1].offset)
+        detail, _, mend = str(fault).removeprefix(f"{name}: ").removeprefix(f"key {key}: ").rpartition("; ")
+        yield _fault(name, reason, detail, mend, key=key, offset=group[1].offset)

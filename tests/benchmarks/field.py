@@ -1,0 +1,135 @@
+"""The contestants at the start: who is here, who is not and why, and rounds in which they take turns."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from . import material
+from .contestants import PEERS, Contestant, Job, contestant
+from .processes import ContestantFailed, Process, environment
+
+OURS, BOUND, FAST = "ours", "pure bound", "webdataset, fastest decoder"
+Seconds = dict[str, list[float]]  # of each round, by contestant
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    pairs: int = 48
+    rounds: int = 3
+    quick: bool = False  # few pairs, a round, and no environment is made
+    seconds: float = 0.4  # a round makes passes for at least so long
+
+    def __post_init__(self) -> None:
+        if self.pairs < len(material.CLASSES) or self.rounds < 1:
+            raise ValueError(f"--pairs is at least {len(material.CLASSES)}, --rounds at least 1")
+
+
+class Field:
+    """The contestants that run, and `notes` on those that do not."""
+
+    def __init__(self, folder: Path, options: Options, names: Iterable[str] = PEERS) -> None:
+        self.folder, self.options = folder, options
+        self.kinds: dict[str, type[Contestant]] = {name: contestant(name) for name in names}
+        self.processes: dict[str, Process] = {}
+        self.notes: dict[str, str] = {}
+        self.decoders: dict[str, dict[str, float]] = {}  # by codec, times as fast as Pillow
+        self.pythons: dict[str, str] = {}
+
+    def __enter__(self) -> Field:
+        for name in self.kinds:
+            try:
+                self._start(name)
+            except ContestantFailed as fault:
+                self._drop(name, str(fault))
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        for process in self.processes.values():
+            process.close()
+
+    def _start(self, name: str) -> None:
+        own = self.kinds[name].environment
+        if own not in self.pythons:
+            self.pythons[own] = environment(own, make=not self.options.quick) if own else sys.executable
+        self.processes[name] = process = Process(name, self.folder, self.pythons[own])
+        missing = process.ask("missing")["missing"]
+        if missing:
+            raise ContestantFailed(f"not installed: {', '.join(missing)}")
+
+    def _drop(self, name: str, why: str) -> None:
+        if name == OURS:
+            raise ContestantFailed(f"ours: {why}; see {self.folder / 'contestants.log'}")
+        self.notes[name] = why
+        if name in self.processes:
+            self.processes.pop(name).close()
+
+    def prepare(self) -> None:
+        """Each makes its copy of the material, and the fastest decoders are found."""
+        for codec in material.CODECS:
+            about = {"folder": str(self.folder), "codec": codec}
+            self.gather(lambda name, about=about: self.processes[name].ask("write", **about))
+            if FAST in self.processes:
+                self.decoders[codec] = self.processes[FAST].ask("decoders", **about)
+
+    def job(self, **about: Any) -> dict[str, Any]:
+        facts = {codec: next(iter(speeds)) for codec, speeds in self.decoders.items()}
+        return dataclasses.asdict(Job(folder=str(self.folder), facts=facts, **about))
+
+    def able(self, test: Callable[[type[Contestant]], bool] = lambda kind: True) -> list[str]:
+        return [name for name in self.processes if test(self.kinds[name])]
+
+    def gather(
+        self, ask: Callable[[str], dict[str, Any]], names: Iterable[str] | None = None
+    ) -> dict[str, dict[str, Any]]:
+        """The answers of those who gave one. Who fails leaves the field, with a note."""
+        answers = {}
+        for name in list(self.processes if names is None else names):
+            if name in self.processes:
+                try:
+                    answers[name] = ask(name)
+                except ContestantFailed as fault:
+                    self._drop(name, str(fault))
+        return answers
+
+    def race(self, names: Iterable[str], job: dict[str, Any], seconds: float | None = None) -> Seconds:
+        """Seconds a pass of each round, by turns, after a pass in which every pair is held against what was packed."""
+        self.gather(lambda name: self.check(name, job), names)
+        least = self.options.seconds if seconds is None else seconds
+        taken: Seconds = {name: [] for name in names}
+        for _ in range(self.options.rounds):
+            answers = self.gather(lambda name: self.processes[name].ask("round", job=job, seconds=least), names)
+            for name, answer in answers.items():
+                taken[name].append(answer["seconds"])
+        return {name: each for name, each in taken.items() if name in self.processes}
+
+    def check(self, name: str, job: dict[str, Any]) -> dict[str, Any]:
+        """Raises ContestantFailed where a pair is missing, comes twice or has other pixels."""
+        if name == BOUND:
+            return {}
+        answer = self.processes[name].ask("check", job=job)
+        facts = material.facts(self.folder, job["codec"])
+        if sorted(answer["keys"]) != sorted(facts["keys"]):
+            raise ContestantFailed(f"delivered {len(answer['keys'])} pairs, not each of the {len(facts['keys'])} once")
+        if answer["faults"]:
+            raise ContestantFailed(f"delivered other pixels: {answer['faults'][0]}")
+        if not job["crop"] and answer["digest"] != facts["digest"]:
+            raise ContestantFailed("delivered other pixels than were packed")
+        return answer
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """A table as Markdown."""
+    lines = [list(head)]
+    lines += [["---"] * len(lines[0]), *([str(cell) for cell in row] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def figure(value: float | None, digits: int = 2) -> str:
+    """Two significant digits, and whole numbers whole; a dash where nothing was measured."""
+    if value is None:
+        return "-"
+    return f"{value:.0f}" if abs(value) >= 9.95 else f"{value:.1f}" if abs(value) >= 0.95 else f"{value:.2f}"

@@ -1,0 +1,666 @@
+"""PairDataset: the right windows of the right pairs, on any number of workers, from anywhere, and resumed exactly."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import io
+import json
+import logging
+import pickle
+import random
+import re
+import tarfile
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import ggt100k
+from ggt100k import PairDataset
+from ggt_tools.errors import ConfigError, ShardError
+from ggt_tools.pack import PackConfig, pack
+from ggt_tools.shard import member_header
+
+from .hub import Hub
+from .making import GATE, Store, change_shard, make_dataset, make_pairs, run_python
+
+COUNT, TEST = 14, 3
+
+
+@pytest.fixture(scope="module", params=["png", "jpeg"])
+def root(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """Fourteen pairs of rain and snow, 90 x 70, three of them in the test split, several shards."""
+    out = tmp_path_factory.mktemp(request.param) / "ggt-100k"
+    return make_dataset(out, count=COUNT, shard_bytes=60_000, codec=request.param)
+
+
+@pytest.fixture(scope="module")
+def png(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_dataset(tmp_path_factory.mktemp("only") / "ggt-100k", count=COUNT, shard_bytes=60_000)
+
+
+def truth(root: Path) -> dict[str, dict[str, npt.NDArray[np.uint8]]]:
+    """By key both images, read by tarfile and Pillow alone."""
+    found: dict[str, dict[str, npt.NDArray[np.uint8]]] = {}
+    for path in sorted(root.glob("data/*/*.tar")):
+        with tarfile.open(path) as tar:
+            for member in tar:
+                key, name, end = member.name.split(".", 2) if member.name.count(".") == 2 else ("", "", "")
+                if end:
+                    data = tar.extractfile(member).read()  # type: ignore[union-attr]
+                    found.setdefault(key, {})[name] = np.asarray(Image.open(io.BytesIO(data)))
+    return found
+
+
+def found_in(item: dict[str, Any], images: dict[str, npt.NDArray[np.uint8]]) -> tuple[int, int] | None:
+    """Where the item's windows lie in both images; None where they are no window, or two."""
+    side = item["lq"].shape[0]
+    for top in range(images["lq"].shape[0] - side + 1):
+        for left in range(images["lq"].shape[1] - side + 1):
+            box = (slice(top, top + side), slice(left, left + side))
+            if all(np.array_equal(item[name], images[name][box]) for name in ("lq", "gt")):
+                return top, left
+    return None
+
+
+# --- a sequence -----------------------------------------------------------------------------------------------------
+
+
+def test_it_is_a_sequence_of_whole_pairs(root: Path) -> None:
+    pairs, images = PairDataset(root), truth(root)
+    assert len(pairs) == COUNT - TEST
+    assert {item["key"] for item in pairs} <= set(images)
+    for item in pairs:
+        assert item["lq"].dtype == np.uint8 and item["lq"].shape == (70, 90, 3)
+        assert all(np.array_equal(item[name], images[item["key"]][name]) for name in ("lq", "gt"))
+    keys = [item["key"] for item in pairs]
+    assert pairs[-1]["key"] == pairs[np.int64(len(pairs) - 1)]["key"] == keys[-1]
+    assert [item["key"] for item in pairs[2:5]] == keys[2:5]
+    assert [item["key"] for item in pairs[::-4]] == keys[::-4]
+    assert [item["key"] for item in pairs.__getitems__([3, 0, 3])] == [keys[3], keys[0], keys[3]]
+    for number in (len(pairs), -len(pairs) - 1):
+        with pytest.raises(IndexError, match=rf"^{number}: there are 11 pairs$"):
+            pairs[number]
+
+
+def test_an_item_has_what_it_should(root: Path) -> None:
+    item = PairDataset(root, columns=["prompt", "scores.structure", "author"])[0]
+    names = ["key", "degradation", "source", "scores", "lq", "gt", "prompt", "scores.structure", "author"]
+    assert list(item) == names
+    assert (item["degradation"], item["source"], item["prompt"]) == ("rain", "internet", "Remove the rain.")
+    assert item["scores"]["structure"] == item["scores.structure"]
+
+
+def test_splits_configs_and_the_sample(root: Path) -> None:
+    assert len(PairDataset(root, "test")) == TEST
+    both = [PairDataset(root, name=name) for name in ("rain", "snow")]
+    assert sum(map(len, both)) == COUNT - TEST
+    assert {item["degradation"] for item in both[1]} == {"snow"}
+    assert len(PairDataset(name="sample")) >= 8
+
+
+def test_transform_and_bytes(root: Path) -> None:
+    assert PairDataset(root, transform=lambda item: item["key"])[0] == PairDataset(root)[0]["key"]
+    stored = PairDataset(root, decode=False)[0]
+    assert isinstance(stored["lq"], bytes)
+    whole = PairDataset(root)[0]
+    for name in ("lq", "gt"):
+        assert np.array_equal(np.asarray(Image.open(io.BytesIO(stored[name]))), whole[name])
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"split": "val"}, r": no split 'val'; there are: train, test$"),
+        ({"name": "fog"}, r"^no config 'fog'; there are: all, sample, mixed, "),
+        ({"name": "haze"}, r"^nothing is left of 11 pairs: config haze leaves 0; widen one of them$"),
+        ({"columns": ["prompts"]}, r"^no column 'prompts' \(did you mean prompt\?\); there are: key, "),
+        ({"crop": 0}, r"^crop=0: a window has 1 pixel or more$"),
+        ({"crop": 8, "decode": False}, r"^decode=False gives whole images as they are stored: leave crop= out$"),
+        ({"on_error": "ignore"}, r"^on_error='ignore' is neither \"raise\" nor \"skip\"$"),
+    ],
+)
+def test_wrong_arguments_are_told_at_once(png: Path, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        PairDataset(png, **options)
+
+
+# --- windows --------------------------------------------------------------------------------------------------------
+
+
+def test_a_crop_is_the_same_window_of_both(root: Path) -> None:
+    images = truth(root)
+    pairs = PairDataset(root, crop=16)
+    windows = [found_in(item, images[item["key"]]) for item in pairs]
+    assert None not in windows
+    assert len(set(windows)) > 8, "they are drawn, not fixed"
+
+
+def test_a_crop_depends_on_seed_epoch_and_number_alone(root: Path) -> None:
+    def digest(pairs: PairDataset) -> list[bytes]:
+        return [item["lq"].tobytes() for item in pairs]
+
+    pairs = PairDataset(root, crop=32, seed=5)
+    first = digest(pairs)
+    assert digest(PairDataset(root, crop=32, seed=5)) == first
+    assert [item["lq"].tobytes() for item in pairs.__getitems__(range(len(pairs)))] == first
+    assert digest(PairDataset(root, crop=32, seed=6)) != first
+    pairs.set_epoch(1)
+    assert digest(pairs) != first
+    pairs.set_epoch(0)
+    assert digest(pairs) == first
+
+
+def test_every_window_can_be_drawn(png: Path) -> None:
+    pairs = PairDataset(png, crop=69)
+    images, drawn = truth(png), set()
+    for epoch in range(60):
+        pairs.set_epoch(epoch)
+        for item in pairs[:2]:
+            drawn.add(found_in(item, images[item["key"]]))
+    assert {top for top, _ in drawn} == {0, 1}  # type: ignore[misc]
+    assert {left for _, left in drawn} == set(range(22))  # type: ignore[misc]
+
+
+def test_a_function_picks_the_window(root: Path) -> None:
+    def lowest(row: Any, random: np.random.Generator) -> tuple[int, int, int, int]:
+        assert row["key"] and row["author"] and (row["height"], row["width"]) == (70, 90)
+        return row["height"] - 10, int(random.integers(50)), 10, 40
+
+    pairs, images = PairDataset(root, crop=lowest, columns=["author"]), truth(root)
+    for item in pairs:
+        assert item["lq"].shape == (10, 40, 3)
+        lefts = [
+            left for left in range(50) if np.array_equal(images[item["key"]]["lq"][60:, left : left + 40], item["lq"])
+        ]
+        assert lefts
+        assert np.array_equal(images[item["key"]]["gt"][60:, lefts[0] : lefts[0] + 40], item["gt"])
+
+
+def test_a_window_that_does_not_fit_is_told(png: Path) -> None:
+    said = r"^key [0-9a-f]{16}: the window \(\d+, \d+, 71, 71\) does not lie in its 70 x 90 pixels; take a smaller crop"
+    with pytest.raises(ConfigError, match=said):
+        PairDataset(png, crop=71)[0]
+    with pytest.raises(ConfigError, match=r"the window \(-1, 0, 5, 5\) does not lie"):
+        PairDataset(png, crop=lambda row, random: (-1, 0, 5, 5))[0]
+
+
+def test_only_the_bands_that_a_window_touches_are_read(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    original = ggt100k._Reader._read
+
+    def counting(self: Any, each: Any) -> bytes:
+        read.append(each.stop - each.start)
+        return original(self, each)
+
+    monkeypatch.setattr(ggt100k._Reader, "_read", counting)
+    pairs = PairDataset(root, crop=lambda row, random: (65, 0, 5, 20))
+    stored = PairDataset(root, decode=False)[0]
+    read.clear()
+    pairs[0]
+    whole = sum(len(stored[name]) for name in ("lq", "gt"))
+    heads, bands = read[:2], read[2:]
+    assert (len(bands), max(heads)) == (2, ggt100k.HEAD)
+    assert sum(bands) < 0.15 * whole, "6 of 70 rows lie in the second band"
+
+
+# --- where ----------------------------------------------------------------------------------------------------------
+
+
+def rows(root: Path) -> list[dict[str, Any]]:
+    return list(pq.read_table(root / "index/train.parquet").to_pylist())
+
+
+@pytest.mark.parametrize(
+    ("where", "holds"),
+    [
+        ({"degradation": "rain"}, lambda row: row["degradation"] == "rain"),
+        ({"degradation": ["rain", "haze"]}, lambda row: row["degradation"] == "rain"),
+        ({"scores.structure": (0.505, None)}, lambda row: row["scores"]["structure"] >= 0.505),
+        ({"scores.structure": (None, 0.505)}, lambda row: row["scores"]["structure"] <= 0.505),
+        ({"scores.gmsd": (0.2, 0.3)}, lambda row: row["scores"]["gmsd"] == 0.25),
+        ({"degradations": ["snow"]}, lambda row: "snow" in row["degradations"]),
+        ({"degradations": "mixed", "degradation": "snow"}, lambda row: row["degradation"] == "snow"),
+        ({"width": (90, 90), "height": 70}, lambda row: True),
+        (pc.field("scores", "structure") > 0.505, lambda row: row["scores"]["structure"] > 0.505),
+        (
+            (pc.field("degradation") == "snow") & (pc.field("scores", "structure") < 0.51),
+            lambda row: row["degradation"] == "snow" and row["scores"]["structure"] < 0.51,
+        ),
+        (None, lambda row: True),
+        ({}, lambda row: True),
+    ],
+)
+def test_where_leaves_what_it_says(png: Path, where: Any, holds: Any) -> None:
+    wanted = [row["key"] for row in rows(png) if holds(row)]
+    assert wanted
+    assert [item["key"] for item in PairDataset(png, where=where)] == wanted
+    assert [
+        pair["key"] for pair in ggt100k.load_dataset(data_dir=str(png), split="train", streaming=True, where=where)
+    ] == wanted
+    assert ggt100k.index(png, where=where, columns=["key"])["key"].to_pylist() == wanted
+    assert len(pickle.loads(pickle.dumps(PairDataset(png, where=where)))) == len(wanted)
+
+
+def test_where_in_load_dataset_is_part_of_the_caches_name(png: Path, tmp_path: Path) -> None:
+    import datasets
+
+    cache = str(tmp_path)
+    for where, count in (({"degradation": "rain"}, 6), ({"degradation": "snow"}, 5), (None, 11)):
+        loaded = datasets.load_dataset("ggt-100k", data_dir=str(png), split="train", where=where, cache_dir=cache)
+        assert len(loaded) == count
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        (
+            {"degradatoin": "rain"},
+            r"^no column 'degradatoin' \(did you mean degradation\?\); there are: key, .*scores\.gmsd",
+        ),
+        ({"scores.lpips": (0, 1)}, r"^no column 'scores\.lpips'"),
+        (pc.field("nothing") == 1, r"nothing.*; the columns are: key, .*scores\.structure$"),
+        ({"width": "wide"}, r"^where: width is int32 and cannot be held against 'wide'"),
+        (
+            {"degradation": "rain", "scores.structure": (9, None)},
+            r"^nothing is left of 11 pairs: degradation 'rain' leaves 6, scores\.structure \(9, None\) leaves 0; widen",
+        ),
+        (
+            pc.field("width") > 1000,
+            r"^nothing is left of 11 pairs: where \(width > 1000\) leaves 0; widen one of them$",
+        ),
+    ],
+)
+def test_where_that_cannot_be_or_leaves_nothing(png: Path, where: Any, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        PairDataset(png, where=where)
+    with pytest.raises(ConfigError, match=said):
+        ggt100k.load_dataset(data_dir=str(png), streaming=True, where=where)
+
+
+# --- training -------------------------------------------------------------------------------------------------------
+
+
+def told(item: dict[str, Any]) -> str:
+    return f"{item['key']} {hashlib.sha256(item['lq'].tobytes() + item['gt'].tobytes()).hexdigest()}"
+
+
+def as_list(items: list[Any]) -> list[Any]:
+    return items
+
+
+@pytest.fixture(scope="module")
+def torch() -> Any:
+    return pytest.importorskip("torch", reason="wants torch: pip install 'ggt100k[quality]'")
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_two_epochs_are_the_same_on_any_number_of_workers_and_ranks(torch: Any, root: Path, start: str) -> None:
+    from torch.utils.data import DataLoader, DistributedSampler
+
+    def epochs(workers: int, ranks: int) -> list[Counter[str]]:
+        found = [Counter[str](), Counter[str]()]
+        for rank in range(ranks):
+            pairs = PairDataset(root, crop=32, transform=told)
+            sampler = DistributedSampler(pairs, ranks, rank, shuffle=True)  # type: ignore[var-annotated,arg-type]
+            context = start if workers else None
+            loader = DataLoader(
+                pairs, batch_size=3, sampler=sampler, num_workers=workers, multiprocessing_context=context,
+                collate_fn=as_list, persistent_workers=workers > 0,
+            )  # type: ignore[var-annotated,arg-type]  # fmt: skip
+            for epoch in range(2):
+                pairs.set_epoch(epoch)
+                sampler.set_epoch(epoch)
+                for batch in loader:
+                    found[epoch].update(batch)
+        return found
+
+    alone = epochs(0, 1)
+    assert [len(epoch) for epoch in alone] == [COUNT - TEST] * 2
+    assert not set(alone[0]) & set(alone[1]), "another window each epoch"
+    for workers in (1, 3) if start == "fork" else (1,):
+        assert epochs(workers, 1) == alone
+    assert [set(epoch) for epoch in epochs(0, 2)] == [set(epoch) for epoch in alone]
+
+
+def test_a_stateful_dataloader_cut_at_any_batch_resumes_exactly(torch: Any, png: Path) -> None:
+    stateful = pytest.importorskip("torchdata.stateful_dataloader", reason="wants torchdata")
+
+    def loader(workers: int) -> Any:
+        generator = torch.Generator()
+        generator.manual_seed(0)
+        pairs = PairDataset(png, crop=32, transform=told)
+        pairs.set_epoch(3)
+        return stateful.StatefulDataLoader(
+            pairs, batch_size=2, shuffle=True, generator=generator, num_workers=workers, collate_fn=as_list
+        )
+
+    for workers in (0, 2):
+        whole = [batch for batch in loader(workers)]
+        assert sum(map(len, whole)) == COUNT - TEST
+        for cut in (0, 1, 2, 4, 5):
+            first = loader(workers)
+            iterator = iter(first)
+            seen = [next(iterator) for _ in range(cut)]
+            state = first.state_dict()
+            again = loader(workers)
+            again.load_state_dict(state)
+            assert seen + list(again) == whole, (workers, cut)
+
+
+def test_state_holds_epoch_and_seed(png: Path) -> None:
+    one, other = PairDataset(png, crop=16, seed=3), PairDataset(png, crop=16)
+    one.set_epoch(7)
+    assert one.state_dict() == {"epoch": 7, "seed": 3}
+    other.load_state_dict(one.state_dict())
+    assert [told(item) for item in other] == [told(item) for item in one]
+
+
+def test_fifty_steps_of_training_on_the_sample_lower_the_loss(torch: Any) -> None:
+    from torch.utils.data import DataLoader, RandomSampler
+
+    torch.manual_seed(0)
+    pairs = PairDataset(name="sample", crop=64)
+    sampler = RandomSampler(pairs, replacement=True, num_samples=200)  # type: ignore[arg-type]
+    loader = DataLoader(pairs, batch_size=4, sampler=sampler)  # type: ignore[var-annotated,arg-type]
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 16, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(16, 3, 3, padding=1)
+    )
+    optimizer, losses = torch.optim.Adam(model.parameters(), 3e-3), []
+    for batch in loader:
+        lq, gt = (batch[name].permute(0, 3, 1, 2).float() / 255 for name in ("lq", "gt"))
+        loss = torch.nn.functional.l1_loss(model(lq), gt)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss))
+    assert len(losses) == 50
+    assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:10])
+    assert isinstance(batch["scores"]["structure"], torch.Tensor) and not batch["scores"]["structure"].isnan().any()
+
+
+# --- from elsewhere -------------------------------------------------------------------------------------------------
+
+
+class Ranges(http.server.BaseHTTPRequestHandler):
+    """Serves the byte ranges of a folder; `server.fail` says of each request's number whether to cut it off."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        server: Any = self.server
+        path = server.folder / self.path.lstrip("/")
+        if not path.is_file():
+            self.send_error(404)
+            return
+        data = path.read_bytes()
+        asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        start, stop = (int(asked[1]), int(asked[2]) + 1) if asked else (0, len(data))
+        body = data[start:stop]
+        with server.lock:
+            server.count += 1
+            server.sent.append((self.path, start, len(body)))
+            fail = server.fail(server.count) and self.path.endswith(".tar")
+        self.send_response(206 if asked else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(data)}")
+        self.end_headers()
+        self.wfile.write(body[: len(body) // 2] if fail else body)
+        self.close_connection = fail
+
+    def do_HEAD(self) -> None:
+        self.send_error(405)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def served(root: Path) -> Iterator[Any]:
+    server: Any = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Ranges)
+    server.folder, server.count, server.sent, server.lock = root, 0, [], threading.Lock()
+    server.fail = lambda number: False
+    server.url = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_over_http_the_items_are_the_same_and_only_wanted_bytes_are_read(served: Any, root: Path) -> None:
+    here, there = (PairDataset(place, crop=16) for place in (root, served.url))
+    assert [told(item) for item in there] == [told(item) for item in here]
+    whole = PairDataset(served.url, where={"degradation": "snow"})
+    served.sent.clear()
+    items = whole[:]
+    assert [told(item) for item in items] == [told(item) for item in PairDataset(root, where={"degradation": "snow"})]
+    sent = sum(size for path, _, size in served.sent if path.endswith(".tar"))
+    wanted = sum(row["lq_size"] + row["gt_size"] for row in rows(root) if row["degradation"] == "snow")
+    # neighbours are joined over what lies between them: the headers and the JSON
+    assert wanted <= sent <= wanted + 3072 * len(items)
+    assert len(served.sent) < len(items), "a shard's pairs in one request"
+    assert {path.split("/")[2] for path, _, _ in served.sent} == {"snow"}
+
+
+def test_a_dropped_connection_is_tried_again_visibly(served: Any, root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pairs = PairDataset(served.url)
+    served.fail = lambda number: number % 3 == 0
+    with caplog.at_level(logging.WARNING, "ggt-100k"):
+        assert [told(item) for item in pairs] == [told(item) for item in PairDataset(root)]
+    assert any("; trying again" in record.message for record in caplog.records)
+    served.fail = lambda number: True
+    with pytest.raises(
+        ShardError, match=r"^data/rain/train-00000\.tar: key [0-9a-f]{16}: byte \d+: .*; 4 tries failed"
+    ):
+        pairs[0]
+
+
+def test_the_cache_keeps_what_was_fetched_up_to_its_size(served: Any, root: Path, tmp_path: Path) -> None:
+    pairs = PairDataset(served.url, cache=tmp_path / "cache")
+    first = [told(item) for item in pairs]
+    served.sent.clear()
+    assert [told(item) for item in pairs] == first
+    assert [told(item) for item in PairDataset(served.url, cache=tmp_path / "cache")] == first
+    assert [path for path, _, _ in served.sent if path.endswith(".tar")] == []
+    small = PairDataset(served.url, cache=tmp_path / "small", cache_bytes=40_000)
+    assert [told(item) for item in small] == first
+    assert sum(path.stat().st_size for path in (tmp_path / "small").iterdir()) <= 40_000
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_workers_read_over_http(torch: Any, served: Any, start: str) -> None:
+    from torch.utils.data import DataLoader
+
+    pairs = PairDataset(served.url, crop=16, transform=told)
+    alone = Counter(item for item in pairs)
+    loader = DataLoader(pairs, batch_size=3, num_workers=2, collate_fn=as_list, multiprocessing_context=start)  # type: ignore[var-annotated,arg-type]
+    assert Counter(item for batch in loader for item in batch) == alone
+
+
+def test_a_revision_on_the_hub_is_resolved_once_and_kept(tmp_path: Path) -> None:
+    with Hub() as hub:
+        for version, count in (("1.0.0", 4), ("1.1.0", 5)):
+            folder = make_dataset(tmp_path / version, count=count, degradations=["rain"], test=0.0, version=version)
+            hub.publish(ggt100k.REPO_ID, folder, tag=f"v{version}")
+        code = """
+import pickle
+from ggt100k import PairDataset
+pairs = PairDataset("hf://datasets/ggt-100k/ggt-100k@v1.0.0", crop=16)
+print(len(pairs), pairs[0]["lq"].shape, "@v" in pairs.root.url, len(PairDataset(crop=16)))
+print(len(pickle.loads(pickle.dumps(pairs))))
+"""
+        hub.requests.clear()
+        result = run_python(code, tmp_path / "cwd", HF_ENDPOINT=hub.url)
+        assert result.stdout == "4 (16, 16, 3) False 5\n4\n", result.stderr
+        row = pq.read_table(tmp_path / "1.0.0" / "index/train.parquet").to_pylist()[0]
+        assert hub.sent("train-00000.tar") <= row["lq_size"] + row["gt_size"] + 1024
+
+
+# --- damage ---------------------------------------------------------------------------------------------------------
+
+
+def broken(root: Path, tmp_path: Path) -> tuple[Path, str, int, str]:
+    """A dataset in which one bit of the second pair's first band of gt is flipped: place, shard, offset, key."""
+    codec = json.loads((root / ggt100k.MANIFEST).read_text())["codec"]
+    out = make_dataset(tmp_path / "broken", count=4, degradations=["rain"], test=0.0, codec=codec)
+    row = rows(out)[1]
+    at = row["gt_offset"] + row["gt_bands"][0] + 100
+    name = change_shard(out, lambda data: data[:at] + bytes([data[at] ^ 4]) + data[at + 1 :])
+    return out, name, row["gt_bands"][0], row["key"]
+
+
+def test_a_damaged_band_is_told_with_shard_key_and_byte(root: Path, tmp_path: Path) -> None:
+    out, name, at, key = broken(root, tmp_path)
+    pairs = PairDataset(out, crop=lambda row, random: (0, 0, 60, 60))
+    said = rf"^{name}: key {key}: gt: band 0, byte {at}: the checksum is wrong; fetch the shard again$"
+    for read in (lambda: pairs[1], lambda: pairs[:], lambda: pairs.__getitems__([0, 1])):
+        with pytest.raises(ShardError, match=said):
+            read()
+    with pytest.raises(ShardError, match=rf"^{name}: key {key}: gt"):
+        PairDataset(out)[1]
+    below = PairDataset(out, crop=lambda row, random: (65, 0, 5, 5))
+    assert below[1]["key"] == key, "other bands are as good as before"
+
+
+def test_skipping_is_counted_and_logged(root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    out, _, _, key = broken(root, tmp_path)
+    pairs = PairDataset(out, on_error="skip")
+    with caplog.at_level(logging.WARNING, "ggt-100k"):
+        assert key not in [item["key"] for item in pairs[:]] and len(pairs[:]) == 3
+    assert sum(pairs.skipped.values()) == 2 and all(key in reason for reason in pairs.skipped)
+    assert any(record.message.startswith("skipped: ") and key in record.message for record in caplog.records)
+    with pytest.raises(ShardError):
+        pairs[1]
+    with pytest.raises(ShardError, match=r"^every pair of a batch is damaged, the last: "):
+        pairs.__getitems__([1, 1])
+
+
+def test_any_flipped_bit_in_a_bands_bytes_is_told(root: Path, tmp_path: Path) -> None:
+    out = make_dataset(tmp_path / "bits", count=1, degradations=["rain"], test=0.0,
+                       codec=json.loads((root / ggt100k.MANIFEST).read_text())["codec"])  # fmt: skip
+    (row,) = rows(out)
+    path = out / row["shard"]
+    good, pairs = path.read_bytes(), PairDataset(out)
+    start, stop = row["lq_offset"] + row["lq_bands"][0], row["lq_offset"] + row["lq_bands"][-1]
+    for at in random.Random(0).sample(range(start, stop), 40):
+        path.write_bytes(good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :])
+        with pytest.raises(ShardError):
+            pairs[0]
+
+
+# --- images that are not banded -------------------------------------------------------------------------------------
+
+
+def plain_dataset(out: Path, form: str, **save: Any) -> Path:
+    """A dataset whose images some other program has written, and packed in the format's order."""
+    make_dataset(out, count=3, degradations=["rain"], test=0.0)
+    manifest = json.loads((out / ggt100k.MANIFEST).read_text())
+    table = pq.read_table(out / "index/train.parquet")
+    shard, found = io.BytesIO(), []
+    (name,) = manifest["shards"]
+    old = (out / name).read_bytes()
+    for row in table.to_pylist():
+        for part in ("json", "lq", "gt"):
+            data = old[row[f"{part}_offset"] :][: row[f"{part}_size"]]
+            if part != "json":
+                buffer = io.BytesIO()
+                Image.open(io.BytesIO(data)).save(buffer, form, **save)
+                data = buffer.getvalue()
+                row[f"{part}_bands"] = []
+            shard.write(member_header(f"{row['key']}.{part}", len(data)))
+            row |= {f"{part}_offset": shard.tell(), f"{part}_size": len(data)}
+            shard.write(data + bytes(-len(data) % 512))
+        found.append(row)
+    (out / name).write_bytes(shard.getvalue() + bytes(1024))
+    pq.write_table(pa.Table.from_pylist(found, schema=table.schema), out / "index/train.parquet")
+    data = (out / "index/train.parquet").read_bytes()
+    manifest["splits"]["train"]["index"] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    (out / ggt100k.MANIFEST).write_text(json.dumps(manifest))
+    return out
+
+
+@pytest.mark.parametrize(("form", "save"), [("PNG", {}), ("JPEG", {"quality": 90}), ("WEBP", {"lossless": True})])
+def test_images_that_are_not_banded_work_and_say_once_that_they_are_slow(
+    tmp_path: Path, form: str, save: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    out = plain_dataset(tmp_path / "out", form, **save)
+    whole = {item["key"]: item for item in PairDataset(out)}
+    pairs = PairDataset(out, crop=16)
+    with caplog.at_level(logging.WARNING, "ggt-100k"):
+        for item in pairs:
+            assert found_in(item, whole[item["key"]]) is not None
+    slow = [record.message for record in caplog.records if "is not banded" in record.message]
+    assert len(slow) == 1
+    assert re.fullmatch(
+        r"data/rain/train-00000\.tar: key [0-9a-f]{16} is not banded: it is decoded whole, which is slow", slow[0]
+    )
+
+
+# --- size -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_pickled_dataset_of_the_reference_sets_size_stays_small(tmp_path: Path) -> None:
+    count, a_shard = 103_707, 190
+    make_dataset(tmp_path, count=2, degradations=["rain"], test=0.0)
+    manifest = json.loads((tmp_path / ggt100k.MANIFEST).read_text())
+    table = pq.read_table(tmp_path / "index/train.parquet")
+    many = table.take(np.arange(count) % 2)
+    shards = [f"data/rain/train-{number // a_shard:05d}.tar" for number in range(count)]
+    many = many.set_column(many.column_names.index("shard"), "shard", pa.array(shards))
+    pq.write_table(many, tmp_path / "index/train.parquet")
+    data = (tmp_path / "index/train.parquet").read_bytes()
+    manifest["splits"]["train"] |= {"index": {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}}
+    (about,) = manifest["shards"].values()
+    manifest["shards"] = dict.fromkeys(sorted(set(shards)), about)
+    (tmp_path / ggt100k.MANIFEST).write_text(json.dumps(manifest))
+    pairs = PairDataset(tmp_path, crop=16, where={"scores.structure": (0, 1)})
+    assert len(pairs) == count
+    pairs._rows()
+    assert len(pickle.dumps(pairs)) < 1_000_000
+
+
+@given(st.integers(1, 400), st.integers(1, 8), st.integers(1, 5))
+@settings(max_examples=20, deadline=None)
+def test_blocks_of_a_stream_are_shared_evenly(pairs: int, world: int, workers: int) -> None:
+    """What _split_generators hands to datasets: blocks of one size, so that ranks differ by one block at most."""
+    sizes = [min(ggt100k.BLOCK_PAIRS, pairs - at) for at in range(0, pairs, ggt100k.BLOCK_PAIRS)]
+    shares = [len(sizes[rank :: world * workers]) for rank in range(world * workers)]
+    assert max(shares) - min(shares) <= 1
+
+
+def test_a_stream_is_cut_into_blocks_and_resumes_at_one(tmp_path: Path) -> None:
+    store = Store()
+    out = tmp_path / "out"
+    pack(make_pairs(store, 40, ["rain"]), store, out, PackConfig(test=0.0), gate=GATE)
+    stream = ggt100k.load_dataset(data_dir=str(out), split="train", streaming=True)
+    assert stream.num_shards == 3
+    keys = [pair["key"] for pair in stream]
+    seen = []
+    for pair in stream:
+        seen.append(pair["key"])
+        if len(seen) == 35:
+            state = stream.state_dict()
+            break
+    again = ggt100k.load_dataset(data_dir=str(out), split="train", streaming=True)
+    again.load_state_dict(state)
+    read: list[str] = []
+    original = ggt100k._Reader._read
+    ggt100k._Reader._read = lambda self, each: read.append(each.key) or original(self, each)  # type: ignore[method-assign,func-returns-value,assignment]
+    try:
+        assert seen + [pair["key"] for pair in again] == keys
+    finally:
+        ggt100k._Reader._read = original  # type: ignore[method-assign]
+    assert read == keys[32:], "nothing before the block is read again"
