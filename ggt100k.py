@@ -731,7 +731,7 @@ def _columns(table: pa.Table) -> list[str]:
 
 
 def _column(table: pa.Table, name: str) -> pa.ChunkedArray:
-    if name not in _columns(table):
+    if name != "scores" and name not in _columns(table):
         near = difflib.get_close_matches(name, _columns(table), n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
         raise ConfigError(f"no column {name!r}{hint}; there are: {', '.join(_columns(table))}")

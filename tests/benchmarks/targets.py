@@ -16,7 +16,7 @@ def report(
 ) -> str:
     rows = [
         *_against_peers(crops),
-        ["one class of six: bytes read over bytes wanted", figure(one_class.class_ratio, 3), "", "at most 1.05"],
+        ["one class of six: bytes read over bytes wanted", f"{one_class.class_ratio:.3f}", "", "at most 1.05"],
         [
             f"cut off at 80 %: read again, MB (a batch: {cut_off.batch / MB:.1f})",
             figure(cut_off.again / MB),

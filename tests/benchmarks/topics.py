@@ -7,7 +7,6 @@ import importlib.util
 import shutil
 import statistics
 import time
-from pathlib import Path
 from typing import Any
 
 from . import material
@@ -50,7 +49,7 @@ def one_class(field: Field) -> Figures:
             for name, answer in field.gather(once, field.able(lambda kind: kind.remote == "http")).items():
                 seconds.setdefault(name, []).extend([answer["seconds"]] if counted >= 0 else [])
     rows = [
-        [name, figure(sent[name] / wanted), figure(statistics.median(taken)), figure(ratio(seconds, name))]
+        [name, f"{sent[name] / wanted:.3f}", figure(statistics.median(taken)), figure(ratio(seconds, name))]
         for name, taken in seconds.items()
     ]
     head = ["one class of six, over HTTP", "bytes read / wanted", "seconds", "ours is as fast, times"]
@@ -89,12 +88,12 @@ def _cut_off(field: Field, name: str, cut: int, server: Server) -> dict[str, Any
         shutil.rmtree(cache)
         return answer
 
-    ask("once")
     first = ask("begin", batches=cut)
     rest = ask("resume", state=first["state"])
+    ask("once")  # last, so that what a process keeps of its first opening is not taken for a saving
     seen = first["keys"] + rest["keys"]
     return {
-        "again": read[1] + read[2] - read[0],
+        "again": read[0] + read[1] - read[2],
         "seconds": rest["seconds"],
         "lost": len(set(material.facts(field.folder, "png")["keys"]) - set(seen)),
         "repeated": len(seen) - len(set(seen)),
