@@ -428,6 +428,21 @@ class Root:
         return bytes(system.cat_file(at))
 
 
+def _tried(read: Callable[[], bytes], what: str, tries: int = 4) -> bytes:
+    """What `read` gives. A fetch that fails is tried again, visibly; the last failure is a ShardError."""
+    for number in itertools.count(1):
+        try:
+            return read()
+        except (ShardError, FileNotFoundError):
+            raise
+        except Exception as fault:  # each client of fsspec has exceptions of its own
+            said = f"{what}: {type(fault).__name__}: {fault}"
+            if number == tries:
+                raise ShardError(f"{said}; {tries} tries failed, try again later") from fault
+            _log.warning("%s; trying again", said)
+            time.sleep(0.1 * 4 ** (number - 1))
+
+
 class _Range(NamedTuple):
     """Bytes of a shard, and the key of the pair that they are of."""
 
@@ -444,12 +459,11 @@ class _Reader:
     fails is tried again. With `cache`, a folder, what was fetched stays there, up to `cache_bytes`.
     """
 
-    TRIES = 4
     GAP = 1 << 15  # bytes: to fetch so many in vain takes less time than another request
 
     def __init__(self, root: Root, cache: Path | None, cache_bytes: int) -> None:
         self.root, self.local = root, "://" not in root.url
-        self.cache, self.cache_bytes = cache, cache_bytes
+        self.cache, self.cache_bytes, self._added = cache, cache_bytes, 0
         self._threads: tuple[int, ThreadPoolExecutor] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -509,21 +523,12 @@ class _Reader:
         """A range from elsewhere: out of the cache, or fetched, at the fourth failure no more."""
         name = f"{self.root.identity[:16]}-{each.shard.replace('/', '-')}-{each.start}-{each.stop}"
         kept = self.cache / name if self.cache else None
-        if kept is not None and kept.exists():
-            kept.touch()
-            return kept.read_bytes()
-        for left in reversed(range(self.TRIES)):
-            try:
-                data = self._read(each)
-                break
-            except ShardError:
-                raise
-            except Exception as fault:  # each client of fsspec has exceptions of its own
-                said = f"{each.shard}: key {each.key}: byte {each.start}: {type(fault).__name__}: {fault}"
-                if not left:
-                    raise ShardError(f"{said}; {self.TRIES} tries failed, try again later") from fault
-                _log.warning("%s; trying again", said)
-                time.sleep(0.1 * 4 ** (self.TRIES - 1 - left))
+        if kept is not None:
+            with contextlib.suppress(FileNotFoundError):
+                data = kept.read_bytes()
+                kept.touch()
+                return data
+        data = _tried(lambda: self._read(each), f"{each.shard}: key {each.key}: byte {each.start}")
         if kept is not None:
             self._keep(kept, data)
         return data
@@ -533,6 +538,10 @@ class _Reader:
         part = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.part")
         part.write_bytes(data)
         part.replace(path)
+        self._added += len(data)
+        if self._added < self.cache_bytes // 20:
+            return  # to look through the folder at each range would take longer than to fetch it
+        self._added = 0
         with contextlib.suppress(FileNotFoundError):  # another process may tidy up too
             entries = [(entry.stat(), Path(entry.path)) for entry in os.scandir(path.parent)]
             size = sum(stat.st_size for stat, _ in entries)
@@ -665,27 +674,36 @@ def _table(root: Root, split: str) -> pa.Table:
             raise ConfigError(f"{root.url}: no split {split!r}; there are: {', '.join(root.manifest['splits'])}")
         path = Path(datasets.config.HF_DATASETS_CACHE) / NAME / f"index-{root.identity[:32]}-{split}.arrow"
         if not path.exists():
-            _map_index(root, split, path)
+            parquet = _fetch_index(root, split)
+            try:
+                _map_index(parquet, path)
+            except OSError as fault:  # a full disk, a cache folder that may not be written
+                _log.warning("the index is kept in memory, in each process: %s", fault)
+                _TABLES[root.identity, split] = parquet.read()
+                return _TABLES[root.identity, split]
         _TABLES[root.identity, split] = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
     return _TABLES[root.identity, split]
 
 
-def _map_index(root: Root, split: str, path: Path) -> None:
-    """Writes the parquet index as an uncompressed Arrow file, which needs no decoding. It appears whole."""
+def _fetch_index(root: Root, split: str) -> pq.ParquetFile:
     name = f"index/{split}.parquet"
     try:
-        data = root.read(name)
+        data = _tried(lambda: root.read(name), f"{root.url}: {name}")
     except FileNotFoundError as fault:
         raise ShardError(f"{root.url}: {name} is named by the manifest and is not there; fetch it again") from fault
     if hashlib.sha256(data).hexdigest() != root.manifest["splits"][split]["index"]["sha256"]:
         raise ShardError(f"{root.url}: {name}: its bytes are not those that the manifest names; fetch it again")
     parquet = pq.ParquetFile(pa.BufferReader(data))
-    schema = index_schema(root.metrics)
-    if not parquet.schema_arrow.equals(schema):
+    if not parquet.schema_arrow.equals(index_schema(root.metrics)):
         raise ShardError(f"{root.url}: {name}: its columns are not those of the format; pack it again")
+    return parquet
+
+
+def _map_index(parquet: pq.ParquetFile, path: Path) -> None:
+    """Writes the index as an uncompressed Arrow file, which needs no decoding. It appears whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(f".{os.getpid()}.part")
-    with pa.OSFile(str(part), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+    with pa.OSFile(str(part), "wb") as sink, pa.ipc.new_file(sink, parquet.schema_arrow) as writer:
         groups: list[pa.Table] = []
         for number in range(parquet.num_row_groups):
             groups.append(parquet.read_row_group(number))

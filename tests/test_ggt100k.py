@@ -7,6 +7,7 @@ import io
 import json
 import math
 import pickle
+import subprocess
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,6 +84,8 @@ def test_every_reader_gives_the_same_pixels(root: Path, truth: Pixels, cache: st
     by_webdataset = webdataset.WebDataset(shards, shardshuffle=False).decode("rgb8")
     read = {s["__key__"]: (s["lq.png"].tobytes(), s["gt.png"].tobytes()) for s in by_webdataset}
     assert read == truth
+    listed = subprocess.run(["tar", "-tf", shards[0]], capture_output=True, text=True, check=True).stdout.split()
+    assert {name.partition(".")[0] for name in listed} <= set(truth) and len(listed) % 3 == 0
     ours_alone = {}
     for path in root.glob("data/*/*.tar"):
         with tarfile.open(path) as tar:

@@ -385,7 +385,7 @@ def test_fifty_steps_of_training_on_the_sample_lower_the_loss(torch: Any) -> Non
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
     assert len(losses) == 50
     assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:10])
     assert isinstance(batch["scores"]["structure"], torch.Tensor) and not batch["scores"]["structure"].isnan().any()
@@ -607,6 +607,17 @@ def test_images_that_are_not_banded_work_and_say_once_that_they_are_slow(
     assert re.fullmatch(
         r"data/rain/train-00000\.tar: key [0-9a-f]{16} is not banded: it is decoded whole, which is slow", slow[0]
     )
+
+
+def test_where_the_cache_cannot_be_written_the_index_stays_in_memory(png: Path, tmp_path: Path) -> None:
+    code = f"""
+import ggt100k
+print(len(ggt100k.PairDataset({str(png)!r}, crop=16)[:]))
+"""
+    (tmp_path / "blocked").write_text("a file where the cache's folder should be")
+    result = run_python(code, tmp_path / "work", HF_DATASETS_CACHE=str(tmp_path / "blocked"))
+    assert result.stdout == f"{COUNT - TEST}\n", result.stderr
+    assert "the index is kept in memory, in each process: " in result.stderr
 
 
 # --- size -----------------------------------------------------------------------------------------------------------
