@@ -430,17 +430,19 @@ class Root:
 
 def _tried(read: Callable[[], bytes], what: str, tries: int = 4) -> bytes:
     """What `read` gives. A fetch that fails is tried again, visibly; the last failure is a ShardError."""
-    for number in itertools.count(1):
+    failed = 0
+    while True:
         try:
             return read()
         except (ShardError, FileNotFoundError):
             raise
         except Exception as fault:  # each client of fsspec has exceptions of its own
             said = f"{what}: {type(fault).__name__}: {fault}"
-            if number == tries:
+            failed += 1
+            if failed == tries:
                 raise ShardError(f"{said}; {tries} tries failed, try again later") from fault
             _log.warning("%s; trying again", said)
-            time.sleep(0.1 * 4 ** (number - 1))
+            time.sleep(0.1 * 4 ** (failed - 1))
 
 
 class _Range(NamedTuple):

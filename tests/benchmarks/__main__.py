@@ -13,7 +13,7 @@ BENCHES = {"png": lambda options: png.bench(), "loaders": loaders.bench}
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHES)}; all where none is named")
-    parser.add_argument("--pairs", type=int, default=48, help="of 1024 x 1024 pixels that the loaders read")
+    parser.add_argument("--pairs", type=int, default=24, help="of 1024 x 1024 pixels that the loaders read")
     parser.add_argument("--rounds", type=int, default=3, help="of the loaders that count")
     parser.add_argument("--quick", action="store_true", help="6 pairs and a round: shows that it works, not how fast")
     asked = parser.parse_args()

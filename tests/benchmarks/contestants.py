@@ -30,7 +30,7 @@ class Job:
     codec: str = "png"
     crop: int = 0  # pixels a side; 0: whole pairs
     workers: int = 0
-    batch: int = 8
+    batch: int = 4
     url: str = ""  # of the material's folder over HTTP; "": the files themselves
     wanted: str = ""  # this degradation alone
     cache: str = ""  # an empty folder for what is fetched
@@ -65,6 +65,10 @@ class Contestant:
         """One pass: every pair once, shuffled anew for each number."""
         raise NotImplementedError
 
+    def epochs(self, first: int, count: int) -> Iterator[Batch]:
+        """So many passes, one after the other."""
+        return itertools.chain.from_iterable(self.epoch(number) for number in range(first, first + count))
+
     def state(self, batches: int) -> Any:
         """What a checkpoint holds after so many batches of the running pass, which nothing was read ahead of."""
         return batches
@@ -92,10 +96,20 @@ class Indexed(Contestant):
     def epoch(self, number: int) -> Iterator[Batch]:
         return self.resume(number, 0)
 
+    def epochs(self, first: int, count: int) -> Iterator[Batch]:
+        """As one long pass: a set of many pairs has no beginning and end every moment, which its workers wait for."""
+        return self._batches([place for number in range(first, first + count) for place in self._order(number)])
+
     def resume(self, number: int, state: Any) -> Iterator[Batch]:
+        return self._batches(self._order(number)[state * self.job.batch :])
+
+    def _order(self, number: int) -> list[int]:
         order = list(range(len(self)))
         random.Random(number).shuffle(order)
-        self._sampler.order = order[state * self.job.batch :]
+        return order
+
+    def _batches(self, order: list[int]) -> Iterator[Batch]:
+        self._sampler.order = order
         if not self.job.workers:
             return (stack(self.dataset().__getitems__(part)) for part in self._sampler)
         if self._loader is None:

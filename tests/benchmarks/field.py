@@ -18,14 +18,19 @@ Seconds = dict[str, list[float]]  # of each round, by contestant
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    pairs: int = 48
+    pairs: int = 24
     rounds: int = 3
     quick: bool = False  # few pairs, a round, and no environment is made
     seconds: float = 0.4  # a round makes passes for at least so long
 
     def __post_init__(self) -> None:
-        if self.pairs < len(material.CLASSES) or self.rounds < 1:
-            raise ValueError(f"--pairs is at least {len(material.CLASSES)}, --rounds at least 1")
+        if self.pairs < 1 or self.pairs % len(material.CLASSES) or self.rounds < 1:
+            raise ValueError(f"--pairs is a multiple of {len(material.CLASSES)}, --rounds at least 1")
+
+    @property
+    def batch(self) -> int:
+        """Two workers get three batches each."""
+        return self.pairs // len(material.CLASSES)
 
 
 class Field:
@@ -77,6 +82,7 @@ class Field:
 
     def job(self, **about: Any) -> dict[str, Any]:
         facts = {codec: next(iter(speeds)) for codec, speeds in self.decoders.items()}
+        about = {"batch": self.options.batch} | about
         return dataclasses.asdict(Job(folder=str(self.folder), facts=facts, **about))
 
     def able(self, test: Callable[[type[Contestant]], bool] = lambda kind: True) -> list[str]:

@@ -24,7 +24,7 @@ def bench(options: Options) -> str:
             measured = crops.measure(field)
             one_class, cut_off = topics.one_class(field), topics.cut_off(field)
             parts = [
-                f"Loaders, {options.pairs} pairs of {material.SIZE} x {material.SIZE} pixels, batches of 8",
+                f"Loaders, {options.pairs} pairs of {material.SIZE} x {material.SIZE} pixels, batches of {options.batch}",
                 crops.report(field, measured),
                 _decoders(field),
                 one_class.text,
