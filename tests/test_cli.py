@@ -525,6 +525,7 @@ def test_a_restore_that_is_stopped_goes_on_and_does_nothing_twice(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
     )
     try:
         with Ledger(workspace) as ledger:

@@ -42,9 +42,9 @@ def test_count_and_bytes() -> None:
     assert sum(path.stat().st_size for path in SAMPLE.iterdir()) <= 4_000_000
 
 
-def test_holds_only_photographs_and_credits() -> None:
+def test_holds_only_photographs_credits_and_what_is_packed_of_them() -> None:
     names = {path.name for path in SAMPLE.iterdir()}
-    assert names == {path.name for path in photographs()} | {"credits.csv", "NOTICE"}
+    assert names == {path.name for path in photographs()} | {"credits.csv", "NOTICE", "packed"}
 
 
 @pytest.mark.parametrize("path", photographs(), ids=lambda path: path.stem)
