@@ -22,6 +22,7 @@ import itertools
 import json
 import logging
 import mmap
+import operator
 import os
 import re
 import struct
@@ -69,6 +70,7 @@ __version__ = "0.1.0"
 NAME = "ggt-100k"
 REPO_ID = "ggt-100k/ggt-100k"  # maintainers set it to their organisation's repository
 FORMAT_VERSION = 1
+_patched_for_streaming = True  # else datasets replaces open, os and Path in this module by its own, at the first stream
 BLOCK_PAIRS = 16  # what a stream hands out, splits among workers and resumes at: no more than a batch is read twice
 SPLITS = ("train", "test")
 SOURCES = ("dataset", "internet", "captured")
@@ -99,6 +101,7 @@ class ShardError(GGTError):
 MANIFEST = "index/manifest.json"
 KEY = re.compile(r"[0-9a-f]{16}")
 SHARD = re.compile(rf"data/(?:{'|'.join(DEGRADATIONS)})/(?:{'|'.join(SPLITS)})-[0-9]{{5,9}}\.tar")
+VERSION = re.compile(r"\d+\.\d+\.\d+")
 METRIC = re.compile(r"[a-z0-9_]+")
 
 
@@ -387,16 +390,29 @@ def _whole_jpeg(data: bytes) -> npt.NDArray[np.uint8]:
     return np.asarray(Image.open(io.BytesIO(data), formats=["JPEG"]))
 
 
+def check_image(data: bytes, where: str = "image") -> None:
+    """Holds an image against its checksums without decoding it. Raises ShardError. An image without any passes."""
+    bands = read_bands(data, where)
+    if data[:8] == PNG:
+        at = 8
+        while at < len(data):
+            at += 12 + len(_checked_chunk(data, at, where))
+    elif bands is not None:
+        for number, crc in enumerate(bands.crcs):
+            start, stop = bands.offsets[number], bands.offsets[number + 1]
+            if zlib.crc32(data[start:stop]) != crc:
+                said = f"band {number}, byte {start}: the checksum is wrong"
+                raise ShardError(f"{where}: {said}; fetch the shard again")
+
+
 def decode_image(data: bytes, where: str = "image") -> npt.NDArray[np.uint8]:
     """A whole image as it lies in a shard, banded or not: uint8, height x width x 3. Raises ShardError."""
     bands = read_bands(data, where)
     if bands is not None and not bands.head:
         part = data[bands.offsets[0] : bands.offsets[-1]]
         return decode_bands(part, bands, 0, 0, bands.height, bands.width, where)
+    check_image(data, where)
     try:
-        for crc, start, stop in zip(bands.crcs, bands.offsets, bands.offsets[1:], strict=False) if bands else ():
-            if zlib.crc32(data[start:stop]) != crc:
-                raise ValueError(f"byte {start}: the checksum is wrong")
         if bands is not None:
             return _whole_jpeg(data)
         return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
@@ -589,9 +605,10 @@ def open_root(url: str, revision: str | None = None, storage_options: Mapping[st
         text = Root(url, {}, "", options).read(MANIFEST)
     except FileNotFoundError as fault:
         if local is not None and local.is_dir():
-            raise ConfigError(f"{url}: a folder without {MANIFEST}, so no dataset is in it") from fault
+            said = "a folder without {MANIFEST}, so no dataset is in it; name the one that pack has written"
+            raise ConfigError(f"{url}: {said.format(MANIFEST=MANIFEST)}") from fault
         of = f" of revision {revision}" if revision else ""
-        raise ConfigError(f"{url}: nothing{of} is there") from fault
+        raise ConfigError(f"{url}: nothing{of} is there; name a folder that pack has written, or its URL") from fault
     except ImportError as fault:
         raise ConfigError(f"{url}: {fault}; for https: pip install 'ggt100k[http]'") from fault
     except Exception as fault:  # each client of fsspec has exceptions of its own
@@ -605,7 +622,7 @@ def open_root(url: str, revision: str | None = None, storage_options: Mapping[st
                 "install the ggt100k that reads it"
             )
         _check_manifest(manifest)
-    except (ValueError, KeyError, TypeError, AttributeError) as fault:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as fault:
         raise ConfigError(f"{url}: {MANIFEST} cannot be read ({fault!r}); fetch it again") from fault
     if local is not None and revision is not None and revision.removeprefix("v") != manifest["dataset_version"]:
         raise ConfigError(f"{url}: holds version {manifest['dataset_version']}, not {revision}; leave revision= out")
@@ -620,9 +637,25 @@ def _check_manifest(manifest: Mapping[str, Any]) -> None:
     for split, about in manifest["splits"].items():
         if split not in SPLITS or not set(about["degradations"]) <= set(DEGRADATIONS):
             raise ValueError(f"an unknown split or degradation in {split!r}")
+        _check_numbers(split, about, "pairs")
+        _check_numbers(split, about["index"], "bytes")
+        _check_numbers(split, about["degradations"], *about["degradations"])
+    for shard, about in manifest["shards"].items():
+        _check_numbers(shard, about, "pairs", "bytes")
+    texts = [manifest["gate"], *(about["sha256"] for about in manifest["shards"].values())]
+    texts += [about["index"]["sha256"] for about in manifest["splits"].values()]
+    if not all(isinstance(text, str) for text in texts) or not isinstance(manifest["funnel"], list):
+        raise ValueError("the gate or a checksum is no text, or the funnel no list")
     if manifest["codec"] not in CODECS:
         raise ValueError(f"codec {manifest['codec']!r} is none of {', '.join(CODECS)}")
-    str(manifest["dataset_version"])
+    if not VERSION.fullmatch(manifest["dataset_version"]):
+        raise ValueError(f"version {manifest['dataset_version']!r} is not three numbers")
+
+
+def _check_numbers(of: str, about: Mapping[str, Any], *names: str) -> None:
+    for name in names:
+        if type(about[name]) is not int or about[name] < 0:
+            raise ValueError(f"{name} of {of!r} is {about[name]!r}, no count")
 
 
 def locate(
@@ -644,7 +677,7 @@ def locate(
         except ConfigError as fault:
             if (Path(place) / MANIFEST).is_file():
                 raise  # it is there, and something is wrong with it: another place would hide that
-            tried.append(str(fault))
+            tried.append(str(fault).partition("; name ")[0])
     raise ConfigError(
         f"no {NAME} was found; tried in this order:\n"
         + "".join(f"  {line}\n" for line in tried)
@@ -655,7 +688,11 @@ def locate(
 
 
 def _root(name: str | None, data_dir: Any, revision: str | None, options: Mapping[str, Any] | None) -> Root:
+    if name not in (None, "all", "sample", *DEGRADATIONS):
+        raise ConfigError(f"no config {name!r}; there are: {', '.join(('all', 'sample', *DEGRADATIONS))}")
     if name == "sample":
+        if data_dir is not None or revision is not None:
+            raise ConfigError("the config 'sample' ships with the package: leave data_dir= and revision= out")
         return open_root(str(sample_folder() / "packed"))
     return locate(data_dir, revision=revision, storage_options=options)
 
@@ -724,6 +761,8 @@ def select(table: pa.Table, where: Where, config: str = "all") -> npt.NDArray[np
     ConfigError that names the columns, or counts what each clause left.
     """
     clauses: dict[str, npt.NDArray[np.bool_]] = {}
+    if where is not None and not isinstance(where, (Mapping, pc.Expression)):
+        raise ConfigError(f"where={where!r} is neither a dict by column nor a pyarrow expression")
     if config in DEGRADATIONS:
         clauses[f"config {config}"] = _holds(table, "degradation", config)
     if isinstance(where, pc.Expression):
@@ -786,14 +825,15 @@ def index(
     data_dir: str | os.PathLike[str] | None = None,
     split: str = "train",
     *,
+    name: str = "all",
     where: Where = None,
     columns: Sequence[str] | None = None,
     revision: str | None = None,
 ) -> pa.Table:
     """The index of a split, a row a pair (columns: `index_schema`), memory-mapped. `where` as in `select`."""
-    table = _table(locate(data_dir, revision=revision), split)
-    if where is not None:
-        table = table.take(select(table, where))
+    table = _table(_root(name, data_dir, revision, None), split)
+    if where is not None or name in DEGRADATIONS:
+        table = table.take(select(table, where, name))
     if columns is None:
         return table
     for name in columns:
@@ -854,13 +894,10 @@ class PairDataset:
         cache: str | os.PathLike[str] | None = None,
         cache_bytes: int = 50_000_000_000,
     ) -> None:
-        configs = ("all", "sample", *DEGRADATIONS)
-        if name not in configs:
-            raise ConfigError(f"no config {name!r}; there are: {', '.join(configs)}")
         if on_error not in ("raise", "skip"):
             raise ConfigError(f'on_error={on_error!r} is neither "raise" nor "skip"')
-        if isinstance(crop, int) and crop < 1:
-            raise ConfigError(f"crop={crop}: a window has 1 pixel or more")
+        if crop is not None and not callable(crop) and (not isinstance(crop, int) or crop < 1):
+            raise ConfigError(f"crop={crop!r}: a window has 1 pixel or more, or a function picks it")
         if crop is not None and not decode:
             raise ConfigError("decode=False gives whole images as they are stored: leave crop= out")
         self.root = _root(name, data_dir, revision, storage_options)
@@ -925,10 +962,10 @@ class PairDataset:
     def _items(self, numbers: Sequence[int], keep_faults: bool) -> list[Any]:
         table, rows = self._rows()
         places = []
-        for number in numbers:
+        for number in map(operator.index, numbers):
             if not -len(rows) <= number < len(rows):
                 raise IndexError(f"{number}: there are {len(rows)} pairs")
-            places.append(int(number) % len(rows))
+            places.append(number % len(rows))
         found = [table.slice(int(rows[place]), 1).to_pylist()[0] for place in places]
         plans = [self._guard(keep_faults, self._plan, place, row) for place, row in zip(places, found, strict=True)]
         ranges = [each for plan in plans if not isinstance(plan, ShardError) for each in plan.members.values()]
@@ -1186,7 +1223,9 @@ class GGT100K(datasets.GeneratorBasedBuilder):
                 start, stop = row["lq_offset"], row["gt_offset"] + row["gt_size"]
                 (data,) = reader.read([_Range(row["shard"], start, stop, row["key"])])  # they lie side by side
                 for name in ("lq", "gt"):
-                    row[name] = {"path": None, "bytes": data[row[f"{name}_offset"] - start :][: row[f"{name}_size"]]}
+                    image = data[row[f"{name}_offset"] - start :][: row[f"{name}_size"]]
+                    check_image(image, f"{row['shard']}: key {row['key']}: {name}")  # Pillow would not
+                    row[name] = {"path": None, "bytes": image}
                 yield Key(block[0], number), {name: row[name] for name in names}
 
 

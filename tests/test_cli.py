@@ -355,14 +355,17 @@ def test_what_is_not_taken_is_counted_by_reason(chain: Chain, tmp_path: Path) ->
     reasons = ["duplicate", "no_licence", "not_an_image", "too_small"]
     lines = [f"  rejected      1  {reason}" for reason in reasons]
     for taken in ("3 kept, 0 there already", "0 kept, 3 there already"):
-        assert well("ingest", folder, workspace).splitlines() == [f"ingest: {taken}", *lines]
+        done = ggt("ingest", folder, workspace)
+        assert (done.code, done.out.splitlines()) == (0, [f"ingest: {taken}", *lines])
+        said = "ggt100k ingest: too_small: small.png: 300 x 300; the short side must have 512 pixels"
+        assert said in done.err.splitlines() and len(done.err.splitlines()) == 4
     with Ledger(workspace) as ledger:
         refused = {refusal.file: refusal for refusal in ledger.all(Refusal)}
     assert sorted(refusal.reason for refusal in refused.values()) == reasons
     assert refused["again.bmp"].detail == "again.bmp: the same pixels as 0.png; leave one out"
     assert refused["small.png"].detail == "small.png: 300 x 300; the short side must have 512 pixels"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photos", "w"]
-    said = well("ingest", folder, workspace, "--licence", "CC0-1.0").splitlines()
+    said = ggt("ingest", folder, workspace, "--licence", "CC0-1.0").out.splitlines()
     assert said == ["ingest: 1 kept, 3 there already", lines[0], *lines[2:]], "what was mended is taken"
     funnel = "ingest            7      4   1 duplicate, 1 not_an_image, 1 too_small"
     assert well("status", workspace).splitlines()[1] == funnel
@@ -501,7 +504,8 @@ def test_validate_without_findings_writes_an_empty_list(chain: Chain, tmp_path: 
 
 
 def test_validate_of_what_is_no_dataset(tmp_path: Path) -> None:
-    assert fails("validate", tmp_path) == f"{tmp_path}: a folder without index/manifest.json, so no dataset is in it"
+    said = "a folder without index/manifest.json, so no dataset is in it; name the one that pack has written"
+    assert fails("validate", tmp_path) == f"{tmp_path}: {said}"
 
 
 def test_metrics_are_listed() -> None:

@@ -7,6 +7,7 @@ import io
 import json
 import math
 import pickle
+import re
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -140,7 +141,7 @@ def test_a_degradation_is_a_config(root: Path, cache: str) -> None:
     assert sum(map(len, rain.values())) + sum(map(len, snow.values())) == COUNT
     with pytest.raises(ConfigError, match=r": no pair of haze; there are: rain, snow$"):
         load(root, "haze", cache_dir=cache)
-    with pytest.raises(ValueError, match="BuilderConfig 'fog' not found"):
+    with pytest.raises(ConfigError, match=r"^no config 'fog'; there are: all, sample, mixed, rain, "):
         load(root, "fog", cache_dir=cache)
 
 
@@ -434,6 +435,40 @@ def test_a_missing_or_cut_shard_is_told_with_its_name(tmp_path: Path) -> None:
     said = rf"{name}: key [0-9a-f]{{16}}: the index names this shard; it is not there: fetch it$"
     with pytest.raises(ShardError, match=said):
         list(load(root, split="train", streaming=True))
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_a_flipped_bit_is_told_and_never_loaded(tmp_path: Path, cache: str, streaming: bool) -> None:
+    root = damaged(tmp_path)
+    row = ggt100k.index(root, columns=["key", "lq_offset", "lq_bands"]).to_pylist()[1]
+    at = row["lq_offset"] + row["lq_bands"][0] + 1000
+    name = change_shard(root, lambda data: data[:at] + bytes([data[at] ^ 8]) + data[at + 1 :])
+    options = {} if streaming else {"cache_dir": cache}
+    with pytest.raises(Exception) as fault:
+        list(load(root, split="train", streaming=streaming, **options))
+    told = fault.value if streaming else fault.value.__cause__
+    assert isinstance(told, ShardError)
+    said = (
+        rf"^{name}: key {row['key']}: lq: byte \d+: the checksum of its chunk b'IDAT' is wrong; fetch the shard again$"
+    )
+    assert re.match(said, str(told))
+
+
+def test_streaming_leaves_the_module_as_it_is(root: Path) -> None:
+    list(load(root, split="test", streaming=True))
+    assert ggt100k.Path is Path
+    with pytest.raises(ConfigError, match="foo://x: cannot be read"):
+        ggt100k.load_dataset(data_dir="foo://x")
+
+
+def test_arguments_that_do_not_go_with_the_sample_are_refused() -> None:
+    said = r"^the config 'sample' ships with the package: leave data_dir= and revision= out$"
+    for options in ({"revision": "v9"}, {"data_dir": "/nowhere"}):
+        with pytest.raises(ConfigError, match=said):
+            datasets.load_dataset("ggt-100k", "sample", **options)
+        with pytest.raises(ConfigError, match=said):
+            ggt100k.index(name="sample", **options)
+    assert ggt100k.index(name="sample").num_rows >= 8
 
 
 def test_a_hostile_index_reads_no_other_file(tmp_path: Path) -> None:

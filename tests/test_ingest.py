@@ -396,8 +396,12 @@ def test_without_credits(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("name,licence\na.png,CC0-1.0\n", "line 2: the column 'file' is missing or empty; name the file there"),
-        ("file,licence\na.png,MIT\n\n,MIT\n", "line 4: the column 'file' is missing or empty; name the file there"),
+        (
+            "name,licence\na.png,CC0-1.0\n",
+            "no column 'name' is known; the first line names columns, with commas between, of file, title, licence, "
+            "author, url, source, source_name, degradation",
+        ),
+        ("file,licence\na.png,MIT\n\n,MIT\n", "line 4: the column 'file' is empty; name the file there"),
         (
             'file,author,source\na.png,"two\nlines",\nb.png,,moon\n',
             "line 4: source 'moon' is none of dataset, internet, captured",
@@ -405,6 +409,10 @@ def test_without_credits(tmp_path: Path) -> None:
         (
             "file,degradation\na.png,rain\nb.png,drizzle\n",
             f"line 3: degradation 'drizzle' is none of {', '.join(ggt100k.DEGRADATIONS)}",
+        ),
+        (
+            "file,licence\na.png,MIT,2026\n",
+            "line 2: has more fields than the first line; quote one with commas",
         ),
         ("file,licence\na.png,MIT\na.png,CC0-1.0\n", "line 3: 'a.png' stands there twice; leave one line of it"),
     ],

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from filelock import FileLock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -187,6 +188,16 @@ AT = f"data/rain/train-00000.tar: key {KEY}: "
             "bad_facts",
             "its scores are not all numbers; an unmeasured one is NaN; pack it again",
         ),
+        ({"degradations": ["mixed"]}, "bad_facts", "its class rain comes first; ingest it again"),
+        ({"degradations": []}, "bad_facts", "its class rain comes first; ingest it again"),
+        (
+            {"round": 2**40},
+            "bad_facts",
+            "round 1099511627776 or created '2026-01-01T00:00:00Z' cannot be; restore it again",
+        ),
+        ({"created": "yesterday"}, "bad_facts", "round 0 or created 'yesterday' cannot be; restore it again"),
+        ({"author": "a\0b"}, "bad_facts", "'a\\x00b' holds what is no text; ingest it again"),
+        ({"prompt": "\ud800"}, "bad_facts", "'\\ud800' holds what is no text; ingest it again"),
         ({"more": 1}, "bad_facts", "its facts are not those of the format (['more']); pack it again"),
         (
             {"degradation": "fog"},
@@ -235,11 +246,33 @@ def test_wrong_images_are_not_written(
 
 
 def test_a_pair_is_not_written_twice(tmp_path: Path) -> None:
-    with pytest.raises(PairError) as fault, ShardWriter(tmp_path / "a.tar", "a.tar") as shard:
+    with pytest.raises(PairError) as fault, ShardWriter(tmp_path / "a.tar", "data/rain/train-00000.tar") as shard:
         shard.add(*parts())
         shard.add(*parts())
     assert fault.value.reason == "duplicate_key"
-    assert str(fault.value) == f"a.tar: key {KEY}: stands in it twice; ingest each photograph once"
+    assert str(fault.value) == f"{AT}stands in it twice; ingest each photograph once"
+
+
+def test_a_shard_takes_its_own_class_and_at_least_one_pair(tmp_path: Path) -> None:
+    for name in ("data/snow/train-00000.tar", "x.tar"):
+        said = f"{name}: key {KEY}: is of the class rain, which this shard does not hold; give it to another"
+        with pytest.raises(PairError) as fault, ShardWriter(tmp_path / "a.tar", name) as shard:
+            shard.add(*parts())
+        assert (fault.value.reason, str(fault.value)) == ("wrong_shard", said)
+    said = r"^a\.tar: a shard without a pair; plan it with one$"
+    with pytest.raises(ShardError, match=said), ShardWriter(tmp_path / "a.tar", "a.tar"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_bands_than_the_formats_are_not_written(tmp_path: Path) -> None:
+    facts, lq, gt = parts()
+    with pytest.raises(PairError) as fault, ShardWriter(tmp_path / "a.tar", "data/rain/train-00000.tar") as shard:
+        shard.add(facts, lq, encode_png(ggt100k.decode_image(gt), 32))
+    assert (fault.value.reason, str(fault.value)) == (
+        "wrong_bands",
+        f"{AT}gt is not in bands of 64 rows; pack it again",
+    )
 
 
 # --- bad input, interruptions ---------------------------------------------------------------------------------------
@@ -271,6 +304,46 @@ def test_a_folder_that_is_something_else_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"out: is no dataset folder and not empty; name another one$"):
         make_dataset(out)
     assert (out / "thesis.txt").read_text() == "years of work"
+
+
+def test_what_else_lies_in_a_dataset_folder_stays(tmp_path: Path) -> None:
+    out = make_dataset(tmp_path / "out", count=3)
+    (out / ".git").mkdir()
+    (out / ".git/config").write_text("years of work")
+    (out / "ggt100k.py").write_text("the module")
+    make_dataset(out, count=4, version="1.1.0")
+    assert list(validate(str(out))) == []
+    assert (out / ".git/config").read_text() == "years of work" and (out / "ggt100k.py").exists()
+
+
+def test_a_link_and_the_folder_one_stands_in_are_packed_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = make_dataset(tmp_path / "real", count=3)
+    link = tmp_path / "link"
+    link.symlink_to(real)
+    make_dataset(link, count=4)
+    assert link.is_symlink() and list(validate(str(real))) == []
+    monkeypatch.chdir(real)
+    make_dataset(Path(), count=5)
+    assert list(validate(str(real))) == []
+
+
+def test_two_packs_of_one_folder_do_not_meet(tmp_path: Path) -> None:
+    out = (tmp_path / "out").resolve()
+    said = rf"^{out}: another pack is writing it; wait for its end$"
+    with FileLock(tmp_path / ".out.lock"), pytest.raises(ConfigError, match=said):
+        make_dataset(out)
+    make_dataset(out)
+
+
+def test_killed_while_it_moved_the_new_folder_in_the_next_run_finishes(tmp_path: Path) -> None:
+    out = make_dataset(tmp_path / "out", count=3)
+    (tmp_path / "out.old").mkdir()
+    (out / "index").rename(tmp_path / "out.old/index")
+    with pytest.raises(ConfigError, match=r"a folder without index/manifest\.json"):
+        list(validate(str(out)))
+    make_dataset(out, count=4)
+    assert list(validate(str(out))) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_a_metric_that_cannot_be_a_column(tmp_path: Path) -> None:

@@ -90,6 +90,8 @@ def test_it_is_a_sequence_of_whole_pairs(root: Path) -> None:
     assert [item["key"] for item in pairs[2:5]] == keys[2:5]
     assert [item["key"] for item in pairs[::-4]] == keys[::-4]
     assert [item["key"] for item in pairs.__getitems__([3, 0, 3])] == [keys[3], keys[0], keys[3]]
+    with pytest.raises(TypeError):
+        pairs[1.5]
     for number in (len(pairs), -len(pairs) - 1):
         with pytest.raises(IndexError, match=rf"^{number}: there are 11 pairs$"):
             pairs[number]
@@ -127,7 +129,9 @@ def test_transform_and_bytes(root: Path) -> None:
         ({"name": "fog"}, r"^no config 'fog'; there are: all, sample, mixed, "),
         ({"name": "haze"}, r"^nothing is left of 11 pairs: config haze leaves 0; widen one of them$"),
         ({"columns": ["prompts"]}, r"^no column 'prompts' \(did you mean prompt\?\); there are: key, "),
-        ({"crop": 0}, r"^crop=0: a window has 1 pixel or more$"),
+        ({"crop": 0}, r"^crop=0: a window has 1 pixel or more, or a function picks it$"),
+        ({"crop": "x"}, r"^crop='x': a window has 1 pixel or more, or a function picks it$"),
+        ({"where": "haze"}, r"^where='haze' is neither a dict by column nor a pyarrow expression$"),
         ({"crop": 8, "decode": False}, r"^decode=False gives whole images as they are stored: leave crop= out$"),
         ({"on_error": "ignore"}, r"^on_error='ignore' is neither \"raise\" nor \"skip\"$"),
     ],

@@ -21,8 +21,7 @@ SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=range(len(SNIPPETS)))
 def test_a_snippet_runs_as_it_stands(snippet: str, tmp_path: Path) -> None:
-    packed = str(ggt100k.sample_folder() / "packed")
-    result = run_python(snippet, tmp_path / "cwd", GGT100K_HOME=packed)
+    result = run_python(snippet, tmp_path / "cwd")
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip()
 
@@ -34,7 +33,16 @@ def test_it_starts_with_the_hubs_yaml() -> None:
 
 def test_every_reason_is_listed() -> None:
     listed = set(re.findall(r"`([a-z_]+)`", README.split("| stage | reasons |")[1].split("\n\n")[0]))
-    ingest = {"no_licence", "not_an_image", "unsupported_mode", "too_small", "too_large", "bad_name", "duplicate"}
+    ingest = {
+        "no_licence",
+        "not_an_image",
+        "unsupported_mode",
+        "too_small",
+        "too_large",
+        "unreadable",
+        "bad_name",
+        "duplicate",
+    }
     assert listed == set(load_gate(DEFAULT_GATE).reasons) | ingest | {"not_the_best", "no_image"}
 
 

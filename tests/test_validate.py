@@ -254,6 +254,19 @@ def test_a_header_with_a_wrong_checksum(root: Path) -> None:
     assert findings(root)[0] == ("bad_header", said)
 
 
+@pytest.mark.parametrize("field", [b"\x80" + b"\0" * 3 + b"\xff" * 8, b"\xff" * 12], ids=["huge", "negative"])
+def test_a_size_in_base_256(root: Path, field: bytes) -> None:
+    def change(data: bytes) -> bytes:
+        header = bytearray(data[:512])
+        header[124:136] = field
+        header[148:156] = b" " * 8
+        header[148:156] = f"{sum(header):06o}\0 ".encode()
+        return bytes(header) + data[512:]
+
+    change_shard(root, change)
+    assert findings(root)[0][0] in ("bad_header", "truncated")
+
+
 # --- the pair -------------------------------------------------------------------------------------------------------
 
 
@@ -318,10 +331,8 @@ def test_an_image_with_alpha(root: Path) -> None:
 
 def test_other_bands_than_the_index_names(root: Path) -> None:
     change_shard(root, put(2, lambda png: encode_png(ggt100k.decode_image(png), 32)))
-    key = keys(root)[0]
-    assert f"{NAME}: key {key}: the index looks for the bands of {key}.gt.png elsewhere; pack it again" in only(
-        root, "wrong_bands"
-    )
+    [text] = only(root, "wrong_bands")
+    assert text.endswith(": gt is not in bands of 64 rows; pack it again")
 
 
 def test_lq_that_is_another_photograph(root: Path) -> None:
@@ -439,6 +450,61 @@ def test_a_pair_in_both_splits(tmp_path: Path) -> None:
     ]
 
 
+def test_a_row_group_of_two_degradations(tmp_path: Path) -> None:
+    root = make_dataset(tmp_path / "two", count=4, test=0.0)
+    write_index(root, pq.read_table(root / "index/train.parquet"))
+    assert findings(root) == [
+        ("mixed_row_group", "index/train.parquet: row group 0 holds 2 degradations; pack it again")
+    ]
+
+
+def test_links_and_strangers_in_the_folder(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "outside.tar").write_bytes((root / NAME).read_bytes())
+    (root / NAME).unlink()
+    (root / NAME).symlink_to(tmp_path / "outside.tar")
+    (root / "index/val.parquet").write_bytes(b"")
+    assert findings(root) == [
+        ("link", f"{NAME}: is a link, which may lead anywhere; put the file there"),
+        ("unknown_file", "index/val.parquet: the manifest does not name it; delete it or pack again"),
+    ]
+
+
+def test_a_shard_that_is_a_folder(root: Path) -> None:
+    (root / NAME).unlink()
+    (root / NAME).mkdir()
+    assert findings(root) == [("unreadable", f"{NAME}: cannot be read: Is a directory; fetch the shard again")]
+
+
+def test_a_readme_that_would_mislead_plain_datasets(root: Path) -> None:
+    text = (root / "README.md").read_text()
+    (root / "README.md").write_text(text.replace("data/rain/train-*.tar", "data/snow/train-*.tar"))
+    found = [("readme_differs", "README.md: does not begin with the YAML of this dataset; pack again")]
+    assert findings(root) == found
+    (root / "README.md").unlink()
+    assert findings(root) == found
+    (root / "README.md").write_text(text + "more words")
+    assert findings(root) == []
+
+
+def test_a_manifest_with_a_gap_is_no_manifest(root: Path) -> None:
+    good = (root / ggt100k.MANIFEST).read_text()
+    for path in ("shards", "gate", "funnel", "codec", "dataset_version", "splits.train.pairs", "splits.train.index"):
+        manifest = json.loads(good)
+        *above, last = path.split(".")
+        inner = manifest
+        for name in above:
+            inner = inner[name]
+        del inner[last]
+        (root / ggt100k.MANIFEST).write_text(json.dumps(manifest))
+        with pytest.raises(
+            ConfigError, match=rf"index/manifest\.json cannot be read \(KeyError\('{last}'\)\); fetch it"
+        ):
+            list(validate(str(root)))
+    (root / ggt100k.MANIFEST).write_text("[" * 100_000)
+    with pytest.raises(ConfigError, match="RecursionError"):
+        list(validate(str(root)))
+
+
 def test_a_missing_shard(root: Path) -> None:
     (root / NAME).unlink()
     assert findings(root) == [
@@ -485,7 +551,10 @@ def test_a_shards_name_in_the_manifest_is_checked_before_it_is_a_path(root: Path
 
 
 def test_no_dataset_at_all(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"a folder without index/manifest\.json, so no dataset is in it$"):
+    with pytest.raises(
+        ConfigError,
+        match=r"a folder without index/manifest\.json, so no dataset is in it; name the one that pack has written$",
+    ):
         list(validate(str(tmp_path)))
 
 

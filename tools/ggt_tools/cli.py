@@ -29,13 +29,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(options.run(options))
     except GGTError as fault:
-        print(f"ggt100k {options.verb}: {fault}", file=sys.stderr)
+        print(f"ggt100k {options.verb}: {_printable(str(fault))}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader of our output has gone: no fault of ours
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as fault:  # a full disk, a folder that may not be written
-        print(f"ggt100k {options.verb}: {fault}", file=sys.stderr)
+        print(f"ggt100k {options.verb}: {fault}; mend that and run it again, it goes on", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"ggt100k {options.verb}: stopped; run it again and it goes on", file=sys.stderr)
@@ -115,7 +115,7 @@ def _count(text: str) -> int:
 
 
 def _ingest(options: argparse.Namespace) -> int:
-    from ggt_tools.ingest import IngestConfig, find_photos, ingest, known, read_credits
+    from ggt_tools.ingest import CREDITS, IngestConfig, find_photos, ingest, known, read_credits
     from ggt_tools.png import encode_png
 
     config = IngestConfig(licence=options.licence, source=options.source, source_name=options.source_name)
@@ -126,18 +126,22 @@ def _ingest(options: argparse.Namespace) -> int:
     refused: Counter[str] = Counter()
     taken = 0
     if options.dry_run and not (options.workspace / "ledger.sqlite").exists():
-        print(f"would look at {len(files[: options.limit])} files")
+        print(f"would look at {len(files)} files")
         return 0
     with Ledger(options.workspace, create=True) as ledger:
         photos = list(ledger.all(Photo))
         names = {photo.original: photo.file for photo in photos}
         keys = {photo.key: photo.file for photo in photos}
         new = [path for path in files if not known(path, path.relative_to(options.folder).as_posix(), names)]
-        todo = new[: options.limit]
+        for photo in photos:  # a fact is not edited, and what it says of the licence goes with each pair
+            now = credits.get(photo.file)
+            if now and now.licence not in ("", photo.licence):
+                said = f"{photo.file}: is in with the licence {photo.licence}, {CREDITS} says {now.licence}"
+                print(f"ggt100k ingest: {said}; take it into a new workspace", file=sys.stderr)
         if options.dry_run:
-            print(f"would look at {len(todo)} files")
+            print(f"would look at {len(new)} files")
             return 0
-        for found in _progress(ingest(todo, config, root=options.folder, credits=credits), len(todo), "ingest"):
+        for found in _progress(ingest(new, config, root=options.folder, credits=credits), len(new), "ingest"):
             if not isinstance(found, Refusal) and found[0].key in keys:
                 name, other = found[0].file, keys[found[0].key]
                 found = Refusal(
@@ -146,11 +150,14 @@ def _ingest(options: argparse.Namespace) -> int:
             if isinstance(found, Refusal):
                 ledger.add(found)
                 refused[found.reason] += 1
+                print(f"ggt100k ingest: {found.reason}: {_printable(found.detail)}", file=sys.stderr)
                 continue
             photo, pixels = found
             ledger.add(_named(photo, ledger.put_image(encode_png(pixels))))
             keys[photo.key] = photo.file
             taken += 1
+            if taken == options.limit:
+                break
     _table("ingest", {"kept": taken, "there already": len(files) - len(new)}, rejected=refused)
     return 0
 
@@ -229,7 +236,8 @@ def _verdict(options: argparse.Namespace) -> int:
     gate = load_gate(path)
     with Ledger(options.workspace) as ledger:
         seen = {photo.key: photo.degradations for photo in ledger.all(Photo)}
-        candidates = list(islice(ledger.all(Candidate), options.limit))
+        judged = {verdict.candidate for verdict in ledger.all(Verdict) if verdict.gate == gate.id}
+        candidates = sorted(ledger.all(Candidate), key=lambda candidate: candidate.id in judged)[: options.limit]
         verdicts = list(verdict(candidates, ledger.all(Score), seen, gate))
         if not options.dry_run:
             ledger.judge(gate.id, path.read_text(encoding="utf-8"), verdicts)
@@ -243,13 +251,14 @@ def _verdict(options: argparse.Namespace) -> int:
 
 
 def _pack(options: argparse.Namespace) -> int:
-    from ggt_tools.pack import PackConfig, pack
+    from ggt_tools.pack import PackConfig, check_place, pack
 
     config = PackConfig(
         version=options.version, test=options.test, shard_bytes=options.shard_bytes, codec=options.codec
     )
     with Ledger(options.workspace) as ledger:
         pairs = list(islice(ledger.pairs(), options.limit))
+        check_place(options.out)
         if options.dry_run:
             print(f"would pack {len(pairs)} pairs into {options.out}")
             return 0
@@ -275,7 +284,7 @@ def _validate(options: argparse.Namespace) -> int:
     lines, reasons = [], Counter[str]()
     with _Bar(total, "validate") as bar:
         for finding in validate(options.root, progress=bar.update):
-            print(f"{finding.reason}: {finding}")
+            print(f"{finding.reason}: {_printable(str(finding))}")
             lines.append(json.dumps(to_row(finding)) + "\n")
             reasons[finding.reason] += 1
     if options.json:
@@ -314,6 +323,11 @@ def _table(verb: str, counts: dict[str, int], **reasons: Counter[str]) -> None:
     for name, counted in reasons.items():
         for reason, count in sorted(counted.items()):
             print(f"  {name} {count:>6}  {reason}")
+
+
+def _printable(text: str) -> str:
+    """A text from outside, harmless to a terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 
 def _reasons(reasons: Iterable[tuple[str, int]]) -> str:

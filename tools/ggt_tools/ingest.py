@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import hashlib
 import io
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from ggt_tools.degradations import classify, measure
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.records import Photo, Refusal
 
+_log = logging.getLogger(__name__)
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")  # whatever the suffix: no other decoder is let near a stranger's file
 CREDITS = "credits.csv"
@@ -64,21 +66,30 @@ def read_credits(folder: Path) -> dict[str, Credit]:
     credits: dict[str, Credit] = {}
     try:
         # spreadsheets put a byte order mark first, which utf-8-sig takes away
-        rows = csv.DictReader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline=""))
+        rows = csv.DictReader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline=""), strict=True)
+        odd = [name for name in rows.fieldnames or () if name not in ("file", "title", *names)]
+        if odd or "file" not in (rows.fieldnames or ()):
+            known = ", ".join(("file", "title", *names))
+            said = f"no column {odd[0]!r} is known" if odd else "the column 'file' is missing"
+            raise ConfigError(f"{path}: {said}; the first line names columns, with commas between, of {known}")
         for row in rows:
             where = f"{path}: line {rows.line_num}"
+            if None in row:
+                raise ConfigError(f"{where}: has more fields than the first line; quote one with commas")
             credit = Credit(**{name: (row.get(name) or "").strip() for name in names})
             file = row.get("file")
             if not file:
-                raise ConfigError(f"{where}: the column 'file' is missing or empty; name the file there")
+                raise ConfigError(f"{where}: the column 'file' is empty; name the file there")
             if file in credits:
                 raise ConfigError(f"{where}: {file!r} stands there twice; leave one line of it")
             if credit.degradation and credit.degradation not in DEGRADATIONS:
                 raise ConfigError(f"{where}: degradation {credit.degradation!r} is none of {', '.join(DEGRADATIONS)}")
             if credit.source and credit.source not in SOURCES:
                 raise ConfigError(f"{where}: source {credit.source!r} is none of {', '.join(SOURCES)}")
+            if not (folder / file).is_file():
+                _log.warning("%s: names %r, which is not in the folder", where, file)
             credits[file] = credit
-    except (UnicodeDecodeError, csv.Error) as fault:
+    except (OSError, UnicodeDecodeError, csv.Error) as fault:
         raise ConfigError(f"{path}: cannot be read: {fault}; save it as CSV in UTF-8") from fault
     return credits
 
@@ -93,7 +104,10 @@ def find_photos(folder: Path) -> list[Path]:
 
 def known(path: Path, name: str, photos: Mapping[str, str]) -> bool:
     """Whether this very file is in already: `photos` gives the name by the digest of each photograph's file."""
-    return photos.get(hashlib.sha256(path.read_bytes()).hexdigest()) == name
+    try:
+        return photos.get(hashlib.sha256(path.read_bytes()).hexdigest()) == name
+    except OSError:
+        return False  # ingest says why
 
 
 def ingest(
@@ -111,7 +125,10 @@ def ingest(
             licence = credit.licence or config.licence
             if not licence:
                 raise PairError("no_licence", f"{name}: no licence is known; add it to {CREDITS}, or give --licence")
-            data = path.read_bytes()
+            try:
+                data = path.read_bytes()
+            except OSError as fault:
+                raise PairError("unreadable", f"{name}: {fault.strerror}; mend that and ingest again") from fault
             pixels = _crop(_open(data, name), name, config)
             measured, seen = classify(measure(pixels))
         except UnicodeEncodeError:

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
 
 from ggt100k import (
     CODECS,
@@ -131,9 +132,51 @@ def pack(
     wrong = [name for name in metrics if not METRIC.fullmatch(name)]
     if wrong:
         raise ConfigError(f"{out}: metric {wrong[0]!r} is no column's name; a name is of a-z, 0-9 and _")
-    if out.exists() and not (out / MANIFEST).is_file() and any(out.iterdir()):
+    out = check_place(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(out.with_name(f".{out.name}.lock"), timeout=0)
+    try:
+        with lock:
+            try:
+                manifest = _pack(chosen, metrics, images, out, config, gate, funnel, progress)
+            finally:
+                Path(lock.lock_file).unlink(missing_ok=True)
+    except Timeout as busy:
+        raise ConfigError(f"{out}: another pack is writing it; wait for its end") from busy
+    return manifest
+
+
+def check_place(out: Path) -> Path:
+    """Where the folder `out` is to stand, links followed. Raises ConfigError where something else stands there."""
+    out = out.resolve()
+    killed = (_part(out) / "plan").is_file() or _old(out).is_dir()  # a run, as it moved the new folder in
+    ours = killed or (out / MANIFEST).is_file()
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"{out}: is a file; name a folder")
+    if out.is_dir() and not ours and any(out.iterdir()):
         raise ConfigError(f"{out}: is no dataset folder and not empty; name another one")
-    part = out.with_name(out.name + ".part")
+    return out
+
+
+def _part(out: Path) -> Path:
+    return out.with_name(out.name + ".part")
+
+
+def _old(out: Path) -> Path:
+    return out.with_name(out.name + ".old")
+
+
+def _pack(
+    chosen: Sequence[Pair],
+    metrics: Sequence[str],
+    images: Images,
+    out: Path,
+    config: PackConfig,
+    gate: str,
+    funnel: Sequence[Stage],
+    progress: Callable[[int], object],
+) -> dict[str, Any]:
+    part = _part(out)
     _begin(part, chosen, config, gate)
     splits: dict[str, Any] = {}
     shards: dict[str, Any] = {}
@@ -252,15 +295,23 @@ def _file_facts(path: Path) -> dict[str, Any]:
 
 
 def _put_in_place(part: Path, out: Path) -> None:
-    """Moves the finished folder to its place; the one that was there goes when the new one stands."""
-    for note in [part / "plan", *part.glob("data/*/*.rows")]:
+    """Moves what is finished to its place, the index with the manifest last; what else lies there stays.
+
+    While the old is taken away and the new put there, the folder has no manifest: it is absent, never half.
+    """
+    old = _old(out)
+    if old.exists():
+        shutil.rmtree(old)
+    old.mkdir()
+    out.mkdir(exist_ok=True)
+    for name in ("index", "data", "README.md"):
+        if (out / name).exists():
+            (out / name).rename(old / name)
+    sync_folder(out)
+    for note in part.glob("data/*/*.rows"):
         note.unlink()
-    old = out.with_name(out.name + ".old")
-    if old.exists():
-        shutil.rmtree(old)
-    if out.exists():
-        out.rename(old)
-    part.rename(out)
-    sync_folder(out.parent)
-    if old.exists():
-        shutil.rmtree(old)
+    for name in ("data", "README.md", "index"):
+        (part / name).rename(out / name)
+        sync_folder(out)
+    shutil.rmtree(part)
+    shutil.rmtree(old)

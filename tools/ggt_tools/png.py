@@ -12,7 +12,7 @@ import zlib
 import numpy as np
 import numpy.typing as npt
 
-from ggt100k import END_OF_DEFLATE, PNG, decode_image, read_bands
+from ggt100k import END_OF_DEFLATE, HEAD, PNG, decode_image, read_bands
 from ggt_tools.errors import ConfigError, ShardError
 
 BAND_ROWS = 64
@@ -33,6 +33,8 @@ def encode_png(image: npt.NDArray[np.uint8], band_rows: int = BAND_ROWS) -> byte
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise ValueError(f"an image is uint8, height x width x 3; this is {image.dtype}, {image.shape}")
     height, width, _ = image.shape
+    if 4 * -(-height // band_rows) > HEAD - 200:
+        raise ValueError(f"{height} rows in bands of {band_rows}: the table of the bands outgrows {HEAD} bytes")
     lines = _filter(image.reshape(height, 3 * width), band_rows)
     deflater = zlib_ng.compressobj(LEVEL, zlib_ng.DEFLATED, -15)
     bands = [

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tarfile
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from ggt100k import CODECS, DEGRADATIONS, KEY, SOURCES, fact_columns, index_schema, pair_key, read_bands
-from ggt_tools.errors import PairError
+from ggt100k import CODECS, DEGRADATIONS, KEY, SHARD, SOURCES, fact_columns, index_schema, pair_key, read_bands
+from ggt_tools.errors import PairError, ShardError
 from ggt_tools.jpeg import check_jpeg
 from ggt_tools.ledger import sync_folder
 from ggt_tools.png import BAND_ROWS, check_banded
+
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
 class ShardWriter:
@@ -31,12 +34,16 @@ class ShardWriter:
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         """Ends the shard as tar does and gives it its name; where something was raised it leaves none."""
+        empty = kind is None and not self._keys
         if kind is None:
             size = self._file.tell() + 2 * tarfile.BLOCKSIZE
             self._file.write(bytes(2 * tarfile.BLOCKSIZE - size % -tarfile.RECORDSIZE))
             self._file.flush()
             os.fsync(self._file.fileno())
         self._file.close()
+        if empty:
+            self._part.unlink()
+            raise ShardError(f"{self.name}: a shard without a pair; plan it with one")
         if kind is None:
             self._part.replace(self._path)
             sync_folder(self._path.parent)
@@ -45,8 +52,11 @@ class ShardWriter:
 
     def add(self, facts: dict[str, Any], lq: bytes, gt: bytes) -> dict[str, Any]:
         """Adds a pair, and returns its row of the index: `facts` and where its bytes lie."""
-        key = facts["key"]
         check_pair(facts, lq, gt, self.name, self.codec)
+        key = facts["key"]
+        if not SHARD.fullmatch(self.name) or self.name.split("/")[1] != facts["degradation"]:
+            said = f"{self.name}: key {key}: is of the class {facts['degradation']}, which this shard does not hold"
+            raise PairError("wrong_shard", f"{said}; give it to another")
         if key in self._keys:
             raise PairError("duplicate_key", f"{self.name}: key {key}: stands in it twice; ingest each photograph once")
         self._keys.add(key)
@@ -97,6 +107,12 @@ def check_pair(facts: dict[str, Any], lq: bytes, gt: bytes, where: str, codec: s
     lq_pixels, gt_pixels = (check(data, f"{where}: {key}.{member}") for data, member in named)
     if codec == "png" and pair_key(lq_pixels) != key:
         raise PairError("wrong_key", f"{where}: key {key}: is not the digest of its lq's pixels; ingest it again")
+    for data, member in ((lq, "lq"), (gt, "gt")):
+        bands = read_bands(data)
+        if bands is None or bands.rows != BAND_ROWS:
+            raise PairError(
+                "wrong_bands", f"{where}: key {key}: {member} is not in bands of {BAND_ROWS} rows; pack it again"
+            )
     if lq_pixels.shape != gt_pixels.shape:
         sizes = " and ".join(f"{a.shape[1]} x {a.shape[0]}" for a in (lq_pixels, gt_pixels))
         raise PairError("size_differs", f"{where}: key {key}: lq and gt are {sizes}; align the candidate")
@@ -121,8 +137,16 @@ def fact_fault(facts: dict[str, Any]) -> str:
         right: type = {pa.string(): str, pa.int32(): int, pa.list_(pa.string()): list}.get(kind, dict)
         if type(value) is not right or (isinstance(value, list) and not all(type(item) is str for item in value)):
             return f"{name} is {value!r}; it must be {kind}; pack it again"
+    for value in facts.values():
+        for text in [value] if isinstance(value, str) else value if isinstance(value, list) else []:
+            if any((ord(c) < 32 and c not in "\n\t") or 0xD800 <= ord(c) < 0xE000 for c in text):
+                return f"{text!r} holds what is no text; ingest it again"
     if facts["degradation"] not in DEGRADATIONS or facts["source"] not in SOURCES:
         return f"degradation {facts['degradation']!r} or source {facts['source']!r} is unknown; ingest it again"
+    if facts["degradations"][:1] != [facts["degradation"]]:
+        return f"degradations is {facts['degradations']}; its class {facts['degradation']} comes first; ingest it again"
+    if not 0 <= facts["round"] < 1 << 31 or not TIME.fullmatch(facts["created"]):
+        return f"round {facts['round']} or created {facts['created']!r} cannot be; restore it again"
     if not facts["licence"]:
         return "it has no licence; ingest it again with --licence"
     return ""

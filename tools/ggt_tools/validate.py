@@ -1,4 +1,7 @@
-"""validate: holds a dataset folder against the format, byte by byte. It repairs nothing."""
+"""validate: holds a dataset folder against the format, byte by byte. It repairs nothing.
+
+Of a PNG pair the key proves the lq. JPEG changes the pixels, so there a swap of lq and gt stays unseen here.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,15 @@ import dataclasses
 import hashlib
 import json
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ggt100k import SHARD, Root, fact_columns, index_schema, open_root, read_bands
+from ggt100k import MANIFEST, SHARD, Root, fact_columns, index_schema, open_root, read_bands
+from ggt_tools.card import front_matter
 from ggt_tools.errors import GGTError, PairError
 from ggt_tools.records import Finding
 from ggt_tools.shard import check_pair, encode_json, member_header, members
@@ -41,13 +45,8 @@ def validate(root: str, *, progress: Callable[[int], object] = lambda done: None
     folder = Path(place.url)
     manifest = place.manifest
     named = set(manifest["shards"])
-    for path in sorted(folder.glob("data/**/*")):
-        name = path.relative_to(folder).as_posix()
-        if path.is_file() and name not in named:
-            yield Finding(
-                shard=name, key="", offset=-1, reason="unknown_file",
-                detail="the manifest does not name it", mend="delete it or pack again",
-            )  # fmt: skip
+    yield from _files(folder, named | {MANIFEST} | {f"index/{split}.parquet" for split in manifest["splits"]})
+    yield from _readme(folder, manifest)
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in named}
     split_of_key: dict[str, str] = {}
     for split, about in manifest["splits"].items():
@@ -55,6 +54,25 @@ def validate(root: str, *, progress: Callable[[int], object] = lambda done: None
     for name in sorted(named):
         yield from _shard(place, name, manifest["shards"][name], rows[name])
         progress(len(rows[name]))
+
+
+def _files(folder: Path, named: set[str]) -> Iterator[Finding]:
+    """What lies in data/ and index/ and should not: links, and files that nobody names."""
+    for path in sorted(path for top in ("data", "index") for path in (folder / top).rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink():
+            yield _fault(name, "link", "is a link, which may lead anywhere", "put the file there")
+        elif not path.is_dir() and name not in named:
+            yield _fault(name, "unknown_file", "the manifest does not name it", "delete it or pack again")
+
+
+def _readme(folder: Path, manifest: Mapping[str, Any]) -> Iterator[Finding]:
+    """The YAML is how plain `datasets` finds splits, configs and types."""
+    splits = {name: list(about["degradations"]) for name, about in manifest["splits"].items()}
+    wanted = front_matter(manifest["metrics"], splits, manifest["codec"])
+    path = folder / "README.md"
+    if not path.is_file() or not path.read_text(encoding="utf-8", errors="replace").startswith(wanted):
+        yield _fault("README.md", "readme_differs", "does not begin with the YAML of this dataset", "pack again")
 
 
 def _fault(file: str, reason: str, detail: str, mend: str = PACK, key: str = "", offset: int = -1) -> Finding:
@@ -71,6 +89,9 @@ def _index(
     except FileNotFoundError:
         yield _fault(name, "missing_file", "the manifest names it and it is not there", "fetch it again")
         return
+    except OSError as fault:
+        yield _fault(name, "unreadable", f"cannot be read: {fault.strerror}", "fetch it again")
+        return
     if len(data) != about["index"]["bytes"] or hashlib.sha256(data).hexdigest() != about["index"]["sha256"]:
         yield _fault(name, "wrong_hash", "its bytes are not those that the manifest names", "fetch it again")
     try:
@@ -81,6 +102,11 @@ def _index(
     if not table.schema.equals(index_schema(place.metrics)):
         yield _fault(name, "wrong_schema", "its columns are not those of the format")
         return
+    groups = pq.ParquetFile(pa.BufferReader(data))
+    for number in range(groups.num_row_groups):
+        classes = set(groups.read_row_group(number, columns=["degradation"])["degradation"].to_pylist())
+        if len(classes) > 1:
+            yield _fault(name, "mixed_row_group", f"row group {number} holds {len(classes)} degradations")
     nulls = [column for column in table.column_names if table[column].null_count]
     if nulls or any(table["scores"].combine_chunks().field(i).null_count for i in range(len(place.metrics))):
         yield _fault(name, "null", f'has nulls ({", ".join(nulls) or "scores"}); what is not known is "" or NaN')
@@ -116,6 +142,9 @@ def _shard(place: Root, name: str, about: Any, rows: list[dict[str, Any]]) -> It
         data = place.read(name)
     except FileNotFoundError:
         yield _fault(name, "missing_file", "the manifest names it and it is not there", FETCH)
+        return
+    except OSError as fault:
+        yield _fault(name, "unreadable", f"cannot be read: {fault.strerror}", FETCH)
         return
     if len(data) != about["bytes"]:
         yield _fault(name, "wrong_bytes", f"has {len(data)} bytes, the manifest says {about['bytes']}", FETCH)
@@ -155,10 +184,15 @@ def walk(data: bytes, shard: str) -> Iterator[Member | Finding]:
         header = data[at : at + BLOCK]
         try:
             info = tarfile.TarInfo.frombuf(header, "utf-8", "strict")
-        except (tarfile.HeaderError, UnicodeDecodeError) as fault:
+            if info.size < 0:
+                raise ValueError("a negative size")
+        except (tarfile.HeaderError, ValueError, OverflowError) as fault:
             yield _fault(shard, "bad_header", f"no tar header: {fault}", FETCH, offset=at)
             return
         stop = at + BLOCK + info.size
+        if stop > len(data):
+            yield _fault(shard, "truncated", f"ends within {info.name!r}", FETCH, offset=at)
+            return
         if not info.isreg() or info.type != tarfile.REGTYPE:
             yield _fault(shard, "not_a_file", f"{info.name!r} is no plain file but of type {info.type!r}", offset=at)
         elif header != member_header(info.name, info.size):
@@ -166,9 +200,6 @@ def walk(data: bytes, shard: str) -> Iterator[Member | Finding]:
                 shard, "bad_header",
                 f"the header of {info.name!r} is not plain ustar with mode 644, no time, owner or group", offset=at,
             )  # fmt: skip
-        if stop > len(data):
-            yield _fault(shard, "truncated", f"ends within {info.name!r}", FETCH, offset=at)
-            return
         if any(data[stop : stop + -info.size % BLOCK]):
             yield _fault(shard, "bad_padding", f"bytes stand after {info.name!r}, where zeros belong", offset=stop)
         if info.isreg():
@@ -211,7 +242,7 @@ def _pair(name: str, row: dict[str, Any], group: list[Member], codec: str) -> It
         try:
             json.loads(group[0].data)
             detail = "its JSON is not what the index says"
-        except ValueError as fault:
+        except (ValueError, RecursionError) as fault:
             detail = f"its JSON cannot be read: {fault}"
         yield _fault(name, "json_differs", detail, key=key, offset=group[0].offset)
     try:

@@ -1,0 +1,110 @@
+"""The bench is right, not only fast: whoever takes part delivers every pair once, with the pixels that were packed."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.benchmarks import crops, decoders, loaders, material
+from tests.benchmarks.field import Field, Options
+from tests.benchmarks.processes import ContestantFailed
+from tests.benchmarks.remote import serve
+
+HERE = ["ours", "webdataset", "datasets, tar", "datasets, parquet", "datasets, map-style"]
+QUICK = Options(pairs=6, rounds=1, quick=True, seconds=0.0)
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def field(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
+    folder = tmp_path_factory.mktemp("bench")
+    material.make(folder, 6)
+    with Field(folder, QUICK, [*HERE, "pure bound"]) as field:
+        yield field
+
+
+@pytest.fixture(scope="module")
+def tables(field: Field) -> str:
+    return loaders.tables(field)
+
+
+def test_each_contestant_delivers_every_pair_once_with_the_right_pixels(field: Field, tables: str) -> None:
+    assert not set(field.notes) & set(HERE), tables
+    for codec in material.CODECS:
+        facts = material.facts(field.folder, codec)
+        for name in HERE:
+            whole, cropped = (field.checked[name, codec, crop, 0] for crop in (0, 256))
+            assert sorted(whole["keys"]) == sorted(cropped["keys"]) == sorted(facts["keys"]), name
+            assert whole["digest"] == facts["digest"], name
+
+
+def test_the_tables_are_all_there(tables: str) -> None:
+    for title in ("PNG, ", "JPEG, ", "256 crops, one core", "from nothing", "rows of the index", "to be reached"):
+        assert title in tables
+    assert "against the pure bound" in tables and "nan" not in tables
+
+
+def test_the_command_names_the_benches() -> None:
+    run = [sys.executable, "-m", "tests.benchmarks", "nothing"]
+    done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 2 and "there are: png, loaders" in done.stderr
+
+
+def test_workers_deliver_the_same(field: Field) -> None:
+    if importlib.util.find_spec("torch") is None:
+        assert {workers for _, _, workers in crops.conditions(quick=False)} == {0}
+        return
+    for name in ("ours", "webdataset", "datasets, map-style"):
+        field.check(name, field.job(crop=256, workers=2))
+
+
+def test_another_window_is_found_out(tmp_path: Path) -> None:
+    material.make(tmp_path, 6, ["png"])
+    truth = material.Truth(tmp_path, "png")
+    pair = next(material.stored(tmp_path, "png"))
+    lq, gt = np.load(tmp_path / "png.npy")[0]
+    assert truth.fault(pair.key, lq, gt, material.SIZE) == ""
+    assert truth.fault(pair.key, *material.cut(lq, gt, 70, 31, 256), 256) == ""
+    assert "of no window" in truth.fault(pair.key, lq[70:326, 31:287], gt[70:326, 32:288], 256)
+    assert "of no window" in truth.fault(pair.key, gt, lq, material.SIZE)
+    assert "(255, 256, 3)" in truth.fault(pair.key, lq[:255, :256], gt[:255, :256], 256)
+    assert "no pair has" in truth.fault("0" * 16, lq, gt, material.SIZE)
+
+
+def _absent() -> decoders.Decode:
+    raise ImportError
+
+
+def test_the_fastest_decoder_is_one_with_the_right_pixels(field: Field, monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing = np.zeros(1, np.uint8)
+    makers = {"Pillow": lambda: decoders.pillow, "wrong": lambda: lambda data: nothing, "absent": _absent}
+    monkeypatch.setitem(decoders._MAKERS, "png", makers)
+    images = [pair.lq for pair in material.stored(field.folder, "png")][:2]
+    assert decoders.fastest("png", images, rounds=1) == {"Pillow": 1.0}
+
+
+def test_a_failing_contestant_leaves_the_field_with_its_reason(field: Field) -> None:
+    with Field(field.folder, QUICK, ["webdataset"]) as few:
+        few.gather(lambda name: few.processes[name].ask("round", job=field.job(codec="gif"), seconds=0.0))
+    assert few.processes == {} and few.notes["webdataset"]
+    with Field(field.folder, QUICK, ["ours"]) as alone, pytest.raises(ContestantFailed, match="ours: "):
+        alone.gather(lambda name: alone.processes[name].ask("round", job=field.job(codec="gif"), seconds=0.0))
+
+
+def test_the_server_sends_ranges_and_counts_them(tmp_path: Path) -> None:
+    (tmp_path / "ten").write_bytes(b"0123456789")
+    with serve(tmp_path) as server:
+        for asked, got in (("bytes=2-4", b"234"), ("bytes=8-", b"89"), ("bytes=-3", b"789"), ("", b"0123456789")):
+            request = urllib.request.Request(f"{server.url}/ten", headers={"Range": asked} if asked else {})
+            with urllib.request.urlopen(request) as answer:
+                assert (answer.status, answer.read()) == (206 if asked else 200, got)
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(f"{server.url}/../ten")
+    assert (server.sent, server.requests) == (18, 5)
