@@ -482,18 +482,19 @@ class _Reader:
     def __init__(self, root: Root, cache: Path | None, cache_bytes: int) -> None:
         self.root, self.local = root, "://" not in root.url
         self.cache, self.cache_bytes, self._added = cache, cache_bytes, 0
-        self._threads: tuple[int, ThreadPoolExecutor] | None = None
+        self._pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_threads": None}
+        return self.__dict__ | {"_pools": {}}
 
     def map(self, function: Callable[[T], U], items: Sequence[T], threads: int) -> list[U]:
         """`function` of each item, in order, on up to `threads` threads."""
         if threads < 2 or len(items) < 2:
             return [function(item) for item in items]
-        if self._threads is None or self._threads[0] != os.getpid():  # threads do not survive a fork
-            self._threads = (os.getpid(), ThreadPoolExecutor(threads, thread_name_prefix=NAME))
-        return list(self._threads[1].map(function, items))
+        pool = (os.getpid(), threads)  # threads do not survive a fork
+        if pool not in self._pools:
+            self._pools[pool] = ThreadPoolExecutor(threads, thread_name_prefix=NAME)
+        return list(self._pools[pool].map(function, items))
 
     def read(self, ranges: Sequence[_Range]) -> list[bytes]:
         """The bytes of each range. Raises ShardError where they cannot be had."""
@@ -865,7 +866,7 @@ class PairDataset:
         columns: further columns of the index in each item, `prompt` for one.
         crop: the side of a square window, the same of both images, drawn from (seed, epoch, number) alone; or a
             function (row, random generator) -> (top, left, height, width), drawn likewise; None for whole images.
-        transform: called with each item; what it returns is the item.
+        transform: called with each item, one after the other; what it returns is the item.
         decode: False gives `lq` and `gt` as bytes, as they are stored.
         on_error: "raise", or "skip": a batch comes without the pairs that are damaged, `skipped` counts them by reason,
             and each is logged. A single pair that is damaged always raises.
@@ -967,18 +968,29 @@ class PairDataset:
                 raise IndexError(f"{number}: there are {len(rows)} pairs")
             places.append(number % len(rows))
         found = [table.slice(int(rows[place]), 1).to_pylist()[0] for place in places]
-        plans = [self._guard(keep_faults, self._plan, place, row) for place, row in zip(places, found, strict=True)]
-        ranges = [each for plan in plans if not isinstance(plan, ShardError) for each in plan.members.values()]
         data: dict[_Range, bytes] = {}
-        if not self._reader.local:
-            with contextlib.suppress(*([ShardError] if keep_faults else [])):  # then each pair reads for itself
-                data = dict(zip(ranges, self._reader.read(ranges), strict=True))
+        if self.crop is not None and self.root.manifest["codec"] == "jpeg":
+            self._read_at_once([self._head(row, name) for row in found for name in ("lq", "gt")], data, keep_faults)
+        plans = [
+            self._guard(keep_faults, self._plan, place, row, data) for place, row in zip(places, found, strict=True)
+        ]
+        ranges = [each for plan in plans if not isinstance(plan, ShardError) for each in plan.members.values()]
+        self._read_at_once(ranges, data, keep_faults)
         threads = self._thread_count() if self.decode else 1
 
         def make(plan: Any) -> Any:
             return plan if isinstance(plan, ShardError) else self._guard(keep_faults, self._make, plan, data)
 
-        return self._reader.map(make, plans, threads)
+        items = self._reader.map(make, plans, threads)
+        if self.transform is None:
+            return items
+        return [item if isinstance(item, ShardError) else self.transform(item) for item in items]
+
+    def _read_at_once(self, ranges: Sequence[_Range], data: dict[_Range, bytes], keep_faults: bool) -> None:
+        """Fetches a batch's ranges from elsewhere together; a local file is read as each pair is decoded."""
+        if not self._reader.local:
+            with contextlib.suppress(*([ShardError] if keep_faults else [])):  # then each pair reads for itself
+                data.update(zip(ranges, self._reader.read(ranges), strict=True))
 
     def _thread_count(self) -> int:
         if self.threads is not None:
@@ -998,7 +1010,7 @@ class PairDataset:
             _log.warning("skipped: %s", fault)
             return fault
 
-    def _plan(self, place: int, row: dict[str, Any]) -> _Plan:
+    def _plan(self, place: int, row: dict[str, Any], data: Mapping[_Range, bytes]) -> _Plan:
         """What to read of a pair: the whole images, or the bands that the window touches."""
         members = {}
         for name in ("lq", "gt"):
@@ -1006,7 +1018,7 @@ class PairDataset:
             members[name] = _Range(row["shard"], start, start + size, row["key"])
         if self.crop is None:
             return _Plan(row, members, {}, None)
-        bands = {name: self._bands(row, name) for name in members}
+        bands = {name: self._bands(row, name, data) for name in members}
         lq = bands["lq"]
         if lq is None or bands["gt"] is None:
             if not self._said_slow:
@@ -1023,13 +1035,16 @@ class PairDataset:
             members[name] = members[name]._replace(start=start + about.offsets[first], stop=start + about.offsets[last])
         return _Plan(row, members, bands, window)
 
-    def _bands(self, row: dict[str, Any], name: str) -> Bands | None:
-        """Where an image's bands lie: of a local file its own head says so, elsewhere the index saves the request."""
-        shard, start, size = row["shard"], row[f"{name}_offset"], row[f"{name}_size"]
-        jpeg = self.root.manifest["codec"] == "jpeg"
-        if self._reader.local or jpeg:
-            (head,) = self._reader.read([_Range(shard, start, start + min(size, HEAD), row["key"])])
-            return read_bands(head, f"{shard}: key {row['key']}: {name}")
+    def _head(self, row: dict[str, Any], name: str) -> _Range:
+        start, size = row[f"{name}_offset"], row[f"{name}_size"]
+        return _Range(row["shard"], start, start + min(size, HEAD), row["key"])
+
+    def _bands(self, row: dict[str, Any], name: str, data: Mapping[_Range, bytes]) -> Bands | None:
+        """Where an image's bands lie: its own head says so; of a PNG from elsewhere the index saves that request."""
+        if self._reader.local or self.root.manifest["codec"] == "jpeg":
+            head = self._head(row, name)
+            read = data[head] if head in data else self._reader.read([head])[0]
+            return read_bands(read, f"{row['shard']}: key {row['key']}: {name}")
         if not row[f"{name}_bands"]:
             return None
         return Bands(row["width"], row["height"], row["band_rows"], tuple(row[f"{name}_bands"]))
@@ -1056,7 +1071,7 @@ class PairDataset:
             )
         return top, left, rows, columns
 
-    def _make(self, plan: _Plan, data: Mapping[_Range, bytes]) -> Any:
+    def _make(self, plan: _Plan, data: Mapping[_Range, bytes]) -> dict[str, Any]:
         row = plan.row
         item = {name: row[name] for name in _ITEM}
         for name, member in plan.members.items():
@@ -1074,7 +1089,7 @@ class PairDataset:
         for column in self.columns:
             top, _, score = column.partition(".")
             item[column] = row[top][score] if score else row[top]
-        return item if self.transform is None else self.transform(item)
+        return item
 
     def _cut(self, item: dict[str, Any], plan: _Plan) -> dict[str, Any]:
         """The window of images that had to be decoded whole."""

@@ -65,11 +65,10 @@ def test_workers_deliver_the_same(field: Field) -> None:
         field.check(name, field.job(crop=256, workers=2))
 
 
-def test_another_window_is_found_out(tmp_path: Path) -> None:
-    material.make(tmp_path, 6, ["png"])
-    truth = material.Truth(tmp_path, "png")
-    pair = next(material.stored(tmp_path, "png"))
-    lq, gt = np.load(tmp_path / "png.npy")[0]
+def test_another_window_is_found_out(field: Field) -> None:
+    truth = material.Truth(field.folder, "png")
+    pair = next(material.stored(field.folder, "png"))
+    lq, gt = np.load(field.folder / "png.npy")[0]
     assert truth.fault(pair.key, lq, gt, material.SIZE) == ""
     assert truth.fault(pair.key, *material.cut(lq, gt, 70, 31, 256), 256) == ""
     assert "of no window" in truth.fault(pair.key, lq[70:326, 31:287], gt[70:326, 32:288], 256)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import importlib.util
 import itertools
 import random
 from collections.abc import Iterable, Iterator, Sequence
@@ -56,6 +55,11 @@ class Contestant:
 
     def __init__(self, job: Job) -> None:
         self.job = job
+        self._loader: Any = None
+
+    def close(self) -> None:
+        """Ends its workers now: left to the collector of cycles, torch waits for each of them for 5 s."""
+        self._loader = None
 
     @classmethod
     def write(cls, folder: Path, codec: str) -> None:
@@ -84,7 +88,6 @@ class Indexed(Contestant):
     def __init__(self, job: Job) -> None:
         super().__init__(job)
         self._sampler = _Order(self.job.batch)
-        self._loader: Any = None
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -157,11 +160,13 @@ def stack(samples: Iterable[dict[str, Any]]) -> Batch:
 
 
 def stack_tensors(samples: Iterable[dict[str, Any]]) -> Batch:
-    """The same as tensors, which a DataLoader's workers hand over in shared memory."""
+    """The same as tensors, which torch's own collation writes to where a worker's loader reads them."""
     import torch
+    from torch.utils.data import default_collate
 
-    keys, lq, gt = stack(samples)
-    return keys, torch.from_numpy(lq), torch.from_numpy(gt)
+    samples = list(samples)
+    lq, gt = (default_collate([torch.from_numpy(sample[name]) for sample in samples]) for name in ("lq", "gt"))
+    return [sample["key"] for sample in samples], lq, gt
 
 
 def batches_of(job: Job, samples: Iterator[dict[str, Any]]) -> Iterator[Batch]:
@@ -203,8 +208,3 @@ def contestant(name: str) -> type[Contestant]:
     module, _, attribute = PEERS[name].partition(":")
     found: type[Contestant] = getattr(importlib.import_module(f".{module}", __package__), attribute)
     return found
-
-
-def missing(kind: type[Contestant]) -> list[str]:
-    """The modules that a contestant needs and this environment has not."""
-    return [name for name in kind.needs if importlib.util.find_spec(name) is None]

@@ -43,6 +43,7 @@ class Field:
         self.notes: dict[str, str] = {}
         self.decoders: dict[str, dict[str, float]] = {}  # by codec, times as fast as Pillow
         self.pythons: dict[str, str] = {}
+        self.checked: dict[tuple[str, str, int, int], dict[str, Any]] = {}  # by name, codec, crop and workers
 
     def __enter__(self) -> Field:
         for name in self.kinds:
@@ -50,9 +51,12 @@ class Field:
                 self._start(name)
             except ContestantFailed as fault:
                 self._drop(name, str(fault))
+        self.gather(self._ready)
         return self
 
     def __exit__(self, *raised: object) -> None:
+        for process in self.processes.values():
+            process.dismiss()
         for process in self.processes.values():
             process.close()
 
@@ -60,10 +64,14 @@ class Field:
         own = self.kinds[name].environment
         if own not in self.pythons:
             self.pythons[own] = environment(own, make=not self.options.quick) if own else sys.executable
-        self.processes[name] = process = Process(name, self.folder, self.pythons[own])
-        missing = process.ask("missing")["missing"]
-        if missing:
-            raise ContestantFailed(f"not installed: {', '.join(missing)}")
+        self.processes[name] = Process(name, self.folder, self.pythons[own])
+        self.processes[name].send("begin")
+
+    def _ready(self, name: str) -> dict[str, Any]:
+        answer = self.processes[name].answer()
+        if answer["missing"]:
+            raise ContestantFailed(f"not installed: {', '.join(answer['missing'])}")
+        return answer
 
     def _drop(self, name: str, why: str) -> None:
         if name == OURS:
@@ -76,17 +84,23 @@ class Field:
         """Each makes its copy of the material, and the fastest decoders are found."""
         for codec in material.CODECS:
             about = {"folder": str(self.folder), "codec": codec}
-            self.gather(lambda name, about=about: self.processes[name].ask("write", **about))
-            if FAST in self.processes:
-                self.decoders[codec] = self.processes[FAST].ask("decoders", **about)
+            self.gather(lambda name: self.processes[name].ask("write", **about))  # noqa: B023
+            rounds = 1 if self.options.quick else 5
+            found = self.gather(lambda name: self.processes[name].ask("decoders", **about, rounds=rounds), [FAST])  # noqa: B023
+            if FAST in found:
+                self.decoders[codec] = found[FAST]
 
     def job(self, **about: Any) -> dict[str, Any]:
         facts = {codec: next(iter(speeds)) for codec, speeds in self.decoders.items()}
         about = {"batch": self.options.batch} | about
         return dataclasses.asdict(Job(folder=str(self.folder), facts=facts, **about))
 
-    def able(self, test: Callable[[type[Contestant]], bool] = lambda kind: True) -> list[str]:
+    def able(self, test: Callable[[type[Contestant]], bool]) -> list[str]:
         return [name for name in self.processes if test(self.kinds[name])]
+
+    def few(self, test: Callable[[type[Contestant]], bool]) -> list[str]:
+        """Those able to; of a quick run two, which is enough to see that it works."""
+        return self.able(test)[: 2 if self.options.quick else None]
 
     def gather(
         self, ask: Callable[[str], dict[str, Any]], names: Iterable[str] | None = None
@@ -124,6 +138,7 @@ class Field:
             raise ContestantFailed(f"delivered other pixels: {answer['faults'][0]}")
         if not job["crop"] and answer["digest"] != facts["digest"]:
             raise ContestantFailed("delivered other pixels than were packed")
+        self.checked[name, job["codec"], job["crop"], job["workers"]] = answer
         return answer
 
 

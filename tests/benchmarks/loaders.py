@@ -20,21 +20,27 @@ def bench(options: Options) -> str:
         folder = Path(name)
         material.make(folder, options.pairs)
         with Field(folder, options) as field:
-            field.prepare()
-            measured = crops.measure(field)
-            one_class, cut_off = topics.one_class(field), topics.cut_off(field)
-            parts = [
-                f"Loaders, {options.pairs} pairs of {material.SIZE} x {material.SIZE} pixels, batches of {options.batch}",
-                crops.report(field, measured),
-                _decoders(field),
-                one_class.text,
-                cut_off.text,
-                topics.first_pair(field),
-                topics.network(field),
-            ]
-            text, taken = memory.report(field)
-            parts += [text, targets.report(measured, one_class, cut_off, taken)]
-            parts += [f"- {peer}: did not take part: {why}" for peer, why in field.notes.items()]
+            return tables(field)
+
+
+def tables(field: Field) -> str:
+    """Measures everything, with the material of the field's folder."""
+    options = field.options
+    field.prepare()
+    measured = crops.measure(field)
+    one_class, cut_off = topics.one_class(field), topics.cut_off(field)
+    parts = [
+        f"Loaders: {options.pairs} pairs of {material.SIZE} x {material.SIZE}, batches of {options.batch}",
+        crops.report(field, measured),
+        _decoders(field),
+        one_class.text if one_class else "",
+        cut_off.text if cut_off else "",
+        topics.first_pair(field),
+        topics.network(field),
+    ]
+    text, taken = memory.report(field)
+    parts += [text, targets.report(measured, one_class, cut_off, taken)]
+    parts += [f"- {peer}: {why}" for peer, why in field.notes.items()]
     return "\n\n".join(part.strip("\n") for part in parts if part) + "\n"
 
 

@@ -92,7 +92,10 @@ def _read_tar(path: Path) -> Iterator[Stored]:
 
 def pair_digest(key: str, lq: Pixels, gt: Pixels) -> int:
     """Pairs' digests add up, so that the order does not count."""
-    return zlib.crc32(gt, zlib.crc32(lq, zlib.crc32(key.encode())))
+    digest = zlib.crc32(key.encode())
+    for image in (lq, gt):
+        digest = zlib.crc32(np.ascontiguousarray(image).data, digest)
+    return digest
 
 
 def cut(lq: Pixels, gt: Pixels, top: int, left: int, size: int) -> tuple[Pixels, Pixels]:
@@ -118,7 +121,7 @@ class Truth:
         for y, x in itertools.product((0, size // 2, size - 1), repeat=2):  # of nine pixels few places have all
             same = (whole_lq[tops + y, lefts + x] == lq[y, x]).all(axis=1)
             tops, lefts = tops[same], lefts[same]
-        for top, left in zip(tops, lefts, strict=True):
+        for top, left in zip(tops.tolist(), lefts.tolist(), strict=True):
             if all(map(np.array_equal, cut(whole_lq, whole_gt, top, left, size), (lq, gt))):
                 return ""
         return f"{key}: its pixels are of no window of the pair"
@@ -149,6 +152,7 @@ def _tiles() -> Iterator[tuple[Pixels, Pixels]]:
 
 
 def _make_codec(folder: Path, codec: str, photographs: list[tuple[Pixels, Pixels]]) -> dict[str, Any]:
+    from ggt100k import pair_key
     from ggt_tools.pack import PackConfig, pack
     from ggt_tools.png import encode_png
     from tests import making
@@ -157,24 +161,25 @@ def _make_codec(folder: Path, codec: str, photographs: list[tuple[Pixels, Pixels
     pairs = []
     for number, (lq, gt) in enumerate(photographs):
         pair = making.make_pair(store, number, CLASSES[number % len(CLASSES)])
-        key = making.ggt100k.pair_key(lq)
+        key = pair_key(lq)
         photo = dataclasses.replace(
             pair.photo, key=key, image=store.put(encode_png(lq)), width=lq.shape[1], height=lq.shape[0]
         )
         candidate = dataclasses.replace(pair.candidate, key=key, image=store.put(encode_png(gt)))
         pairs.append(dataclasses.replace(pair, photo=photo, candidate=candidate))
     pack(pairs, store, folder / codec, PackConfig(test=0, codec=codec), gate=making.GATE)
-    keys, digest, sizes = [], 0, {}
+    keys: list[str] = []
+    digest, sizes = 0, dict.fromkeys(CLASSES, 0)
     pixels = np.lib.format.open_memmap(
         folder / f"{codec}.npy", mode="w+", dtype=np.uint8, shape=(len(pairs), 2, SIZE, SIZE, 3)
     )
-    for row, pair in enumerate(stored(folder, codec)):
-        for number, data in enumerate((pair.lq, pair.gt)):
+    for row, packed in enumerate(stored(folder, codec)):
+        for number, data in enumerate((packed.lq, packed.gt)):
             pixels[row, number] = pillow(data)
-        keys.append(pair.key)
-        digest += pair_digest(pair.key, *pixels[row])
-        sizes[pair.degradation] = sizes.get(pair.degradation, 0) + len(pair.lq) + len(pair.gt)
-    return {"keys": keys, "digest": digest, "all": sum(sizes.values()), "wanted": sizes.get(WANTED, 0)}
+        keys.append(packed.key)
+        digest += pair_digest(packed.key, *pixels[row])
+        sizes[packed.degradation] += len(packed.lq) + len(packed.gt)
+    return {"keys": keys, "digest": digest, "all": sum(sizes.values()), "wanted": sizes[WANTED]}
 
 
 def folder_bytes(folder: str | os.PathLike[str]) -> int:

@@ -9,8 +9,8 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +48,20 @@ class Process:
 
     def ask(self, do: str, **about: Any) -> dict[str, Any]:
         """Raises ContestantFailed."""
-        process = self._process
-        assert process.stdin is not None
+        self.send(do, **about)
+        return self.answer()
+
+    def send(self, do: str, **about: Any) -> None:
+        """A request whose answer is fetched later."""
+        assert self._process.stdin is not None
+        with suppress(OSError):  # it has ended, as its answer will show
+            self._process.stdin.write(json.dumps({"do": do, **about}).encode() + b"\n")
+
+    def answer(self) -> dict[str, Any]:
         try:
-            process.stdin.write(json.dumps({"do": do, **about}).encode() + b"\n")
             answer: dict[str, Any] = json.loads(self._line(time.monotonic() + PATIENCE))
         except (OSError, ValueError) as fault:
-            raise ContestantFailed(f"gave no answer to {do!r} (exit status {process.poll()})") from fault
+            raise ContestantFailed(f"gave no answer (exit status {self._process.poll()})") from fault
         if "failed" in answer:
             raise ContestantFailed(answer["failed"])
         return answer
@@ -71,9 +78,14 @@ class Process:
         line, _, self._rest = self._rest.partition(b"\n")
         return line
 
-    def close(self) -> None:
-        assert self._process.stdin is not None and self._process.stdout is not None
+    def dismiss(self) -> None:
+        """Tells it to end, and does not wait."""
+        assert self._process.stdin is not None
         self._process.stdin.close()
+
+    def close(self) -> None:
+        assert self._process.stdout is not None
+        self.dismiss()
         try:
             self._process.wait(10)
         except subprocess.TimeoutExpired:
@@ -81,19 +93,6 @@ class Process:
             self._process.wait()
         self._process.stdout.close()
         self._log.close()
-
-
-@contextmanager
-def processes(pythons: dict[str, str], folder: Path) -> Iterator[dict[str, Process]]:
-    """One for each contestant, by name; ended with the block."""
-    running: dict[str, Process] = {}
-    try:
-        for name, python in pythons.items():
-            running[name] = Process(name, folder, python)
-        yield running
-    finally:
-        for process in running.values():
-            process.close()
 
 
 def environment(name: str, make: bool) -> str:

@@ -12,18 +12,18 @@ MB = 1e6
 
 
 def report(
-    crops: dict[Condition, Seconds], one_class: Figures, cut_off: Figures, memory: dict[int, dict[str, float]]
+    crops: dict[Condition, Seconds],
+    one_class: Figures | None,
+    cut_off: Figures | None,
+    memory: dict[int, dict[str, float]],
 ) -> str:
-    rows = [
-        *_against_peers(crops),
-        ["one class of six: bytes read over bytes wanted", f"{one_class.class_ratio:.3f}", "", "at most 1.05"],
-        [
-            f"cut off at 80 %: read again, MB (a batch: {cut_off.batch / MB:.1f})",
-            figure(cut_off.again / MB),
-            "",
-            "at most a batch",
-        ],
-    ]
+    rows = list(_against_peers(crops))
+    if one_class:
+        read = f"{one_class.class_ratio:.3f}"
+        rows.append(["one class of six: bytes read over bytes wanted", read, "", "at most 1.05"])
+    if cut_off:
+        label = f"cut off at 80 %: read again, MB (a batch: {cut_off.batch / MB:.1f})"
+        rows.append([label, figure(cut_off.again / MB), "", "at most a batch"])
     for count, taken in memory.items():
         most = ("at most 200", "at most 30") if count == 1_000_000 else ("", "")
         rows.append([f"index of {count:,} rows: shared, MB", figure(taken["shared"] / MB), "", most[0]])

@@ -29,8 +29,18 @@ class Figures:
     batch: float = 0.0  # bytes of a batch of that pass
 
 
-def one_class(field: Field) -> Figures:
+def over_http(field: Field) -> bool:
+    """Whether this environment's readers speak HTTP."""
+    if importlib.util.find_spec("aiohttp") is None:
+        field.notes["over HTTP"] = "not installed: aiohttp"
+        return False
+    return True
+
+
+def one_class(field: Field) -> Figures | None:
     """One degradation of six, over HTTP: opened afresh, read whole."""
+    if not over_http(field):
+        return None
     wanted = material.facts(field.folder, "png")["wanted"]
     seconds: Seconds = {}
     sent: dict[str, int] = {}
@@ -46,7 +56,7 @@ def one_class(field: Field) -> Figures:
             return answer
 
         for counted in range(-1, field.options.rounds):
-            for name, answer in field.gather(once, field.able(lambda kind: kind.remote == "http")).items():
+            for name, answer in field.gather(once, field.few(lambda kind: kind.remote == "http")).items():
                 seconds.setdefault(name, []).extend([answer["seconds"]] if counted >= 0 else [])
     rows = [
         [name, f"{sent[name] / wanted:.3f}", figure(statistics.median(taken)), figure(ratio(seconds, name))]
@@ -56,14 +66,16 @@ def one_class(field: Field) -> Figures:
     return Figures(table(head, rows), class_ratio=sent[OURS] / wanted)
 
 
-def cut_off(field: Field) -> Figures:
+def cut_off(field: Field) -> Figures | None:
     """A pass of 256 crops that ends at 80 % and goes on in a loader just made. Fetched files are not kept."""
+    if not over_http(field):
+        return None
     batches = -(-field.options.pairs // BATCH)
     cut = round(0.8 * batches)
     rows = []
     again = {}
     with serve(field.folder) as server:
-        for name in field.able(lambda kind: "png" in kind.codecs and bool(kind.remote)):
+        for name in field.few(lambda kind: "png" in kind.codecs and bool(kind.remote)):
             found = field.gather(lambda name: _cut_off(field, name, cut, server), [name]).get(name)
             if found:
                 again[name] = found["again"]
@@ -88,7 +100,7 @@ def _cut_off(field: Field, name: str, cut: int, server: Server) -> dict[str, Any
         shutil.rmtree(cache)
         return answer
 
-    first = ask("begin", batches=cut)
+    first = ask("cut", batches=cut)
     rest = ask("resume", state=first["state"])
     ask("once")  # last, so that what a process keeps of its first opening is not taken for a saving
     seen = first["keys"] + rest["keys"]
@@ -113,7 +125,7 @@ def first_pair(field: Field) -> str:
         finally:
             process.close()
 
-    names = [name for name in field.able(lambda kind: "png" in kind.codecs) if name != BOUND]
+    names = [name for name in field.few(lambda kind: "png" in kind.codecs) if name != BOUND]
     for _ in range(field.options.rounds):
         for name, answer in field.gather(start, names).items():
             seconds.setdefault(name, []).append(answer["seconds"])
@@ -123,7 +135,9 @@ def first_pair(field: Field) -> str:
 
 def network(field: Field) -> str:
     """256 crops over HTTP with some time added to each request."""
-    names = field.able(lambda kind: "png" in kind.codecs and kind.remote == "http")
+    if not over_http(field):
+        return ""
+    names = field.few(lambda kind: "png" in kind.codecs and kind.remote == "http")
     rows: dict[str, list[object]] = {name: [name] for name in names}
     columns = [0, 2] if importlib.util.find_spec("torch") and not field.options.quick else [0]
     with serve(field.folder, DELAY) as server:

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import gc
+import importlib
+import importlib.util
 import itertools
 import json
 import math
@@ -17,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from . import material, memory
-from .contestants import Batch, Contestant, Job, contestant, missing
+from .contestants import Batch, Contestant, Job, contestant
 from .decoders import fastest
 
 
@@ -30,18 +32,22 @@ class Running:
         self._open: Contestant | None = None
         self._epoch = 0
 
-    def missing(self) -> dict[str, Any]:
-        return {"missing": missing(self.kind)}
+    def begin(self) -> dict[str, Any]:
+        """Imports what the contestant needs, while others do the same."""
+        absent = [name for name in self.kind.needs if importlib.util.find_spec(name) is None]
+        for name in [] if absent else self.kind.needs:
+            importlib.import_module(name)
+        return {"missing": absent}
 
     def write(self, folder: str, codec: str) -> dict[str, Any]:
         start = time.perf_counter()
         self.kind.write(Path(folder), codec)
         return {"seconds": time.perf_counter() - start}
 
-    def decoders(self, folder: str, codec: str) -> dict[str, float]:
-        pairs = itertools.islice(material.stored(Path(folder), codec), 4)
+    def decoders(self, folder: str, codec: str, rounds: int) -> dict[str, float]:
+        pairs = itertools.islice(material.stored(Path(folder), codec), rounds)
         _one_core(True)
-        return fastest(codec, [data for pair in pairs for data in (pair.lq, pair.gt)])
+        return fastest(codec, [data for pair in pairs for data in (pair.lq, pair.gt)], rounds)
 
     def memory(self, folder: str) -> dict[str, Any]:
         return memory.measure(Path(folder))
@@ -86,7 +92,7 @@ class Running:
     def first(self, job: dict[str, Any]) -> dict[str, Any]:
         return {"pairs": len(next(iter(self._next(self._opened(Job(**job)))))[0])}
 
-    def begin(self, job: dict[str, Any], batches: int) -> dict[str, Any]:
+    def cut(self, job: dict[str, Any], batches: int) -> dict[str, Any]:
         """A pass that is cut off after so many batches: what was seen, and the state to go on from."""
         self._close()
         running = self._opened(Job(**job))
@@ -123,6 +129,8 @@ class Running:
         return running.epoch(self._epoch)
 
     def _close(self) -> None:
+        if self._open is not None:
+            self._open.close()
         self._open = self._job = None
         gc.collect()  # workers, mapped files and shared memory go with it
 
