@@ -14,7 +14,7 @@ test: .venv/test.stamp lint
 test-core: .venv-core/test.stamp  # without torch
 	.venv-core/bin/python -m pytest $(PYTEST_ARGS)
 
-bench: .venv/test.stamp
+bench: .venv/bench.stamp
 	$(BIN)/python -m tests.benchmarks
 
 lint: .venv/test.stamp
@@ -37,10 +37,14 @@ sample: .venv/demo.stamp  # the packed sample that ships with the package, anew 
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	touch $@ .venv/demo.stamp
 
+.venv/bench.stamp: .venv/test.stamp
+	$(BIN)/pip install --quiet --editable '.[dev,bench]'
+	touch $@
+
 .venv-core/test.stamp: pyproject.toml
 	$(PYTHON) -m venv .venv-core
 	.venv-core/bin/pip install --quiet --editable '.[test]'
 	touch $@
 
 clean:
-	rm -rf .venv .venv-core demo
+	rm -rf .venv .venv-core .venv-bench-* demo
