@@ -227,7 +227,7 @@ def _png_bands(head: bytes, where: str) -> Bands | None:
 def _checked_chunk(head: bytes, at: int, where: str) -> bytes:
     (size,) = struct.unpack_from(">I", head, at)
     body, crc = head[at + 4 : at + 8 + size], head[at + 8 + size : at + 12 + size]
-    if len(crc) < 4 or zlib.crc32(body) != int.from_bytes(crc, "big"):
+    if len(crc) < 4 or _crc32(body) != int.from_bytes(crc, "big"):
         raise ShardError(f"{where}: byte {at}: the checksum of its chunk {body[:4]!r} is wrong; fetch the shard again")
     return body[4:]
 
@@ -263,6 +263,10 @@ def _inflate(deflated: bytes, size: int) -> bytes | bytearray:
     if deflate is not None:
         return deflate.deflate_decompress(deflated, size)  # type: ignore[no-any-return]
     return zlib.decompressobj(-15).decompress(deflated, size)
+
+
+def _crc32(data: bytes | memoryview) -> int:
+    return int(deflate.crc32(data)) if deflate is not None else zlib.crc32(data)
 
 
 _DAMAGE: tuple[type[Exception], ...] = (
@@ -310,24 +314,26 @@ def decode_bands(
         return _decode_jpeg(data, bands, top, left, height, width, where)
     first, last = top // bands.rows, -(-(top + height) // bands.rows)
     out = np.empty((height, 3 * width), np.uint8)
-    stride = 1 + 3 * bands.width
+    stride, view = 1 + 3 * bands.width, memoryview(data)
     for band in range(first, last):
         start, stop = (bands.offsets[i] - bands.offsets[first] for i in (band, band + 1))
-        body, crc = data[start + 4 : stop - 4], data[stop - 4 : stop]
+        crc = data[stop - 4 : stop]
         try:
-            if body[:4] != b"IDAT" or len(crc) != 4 or zlib.crc32(body) != int.from_bytes(crc, "big"):
+            if len(crc) != 4 or _crc32(view[start + 4 : stop - 4]) != int.from_bytes(crc, "big"):
                 raise ValueError("the checksum is wrong")
             begin = band * bands.rows
             rows = min(bands.rows, bands.height - begin)
-            lines = np.frombuffer(_inflate(body[4:] + END_OF_DEFLATE, rows * stride), np.uint8).reshape(rows, stride)
-            skip = max(0, top - begin)  # the window's first row in this band; rows above it are undone and dropped
+            whole = _inflate(b"".join([view[start + 8 : stop - 4], END_OF_DEFLATE]), rows * stride)
+            lines = np.frombuffer(whole, np.uint8).reshape(rows, stride)
+            skip = max(0, top - begin)  # the window's first row in this band
             end = min(rows, top + height - begin)
             if skip == 0:
                 _undo_filters(lines[:end], out[begin - top :][:end], 3 * left)
-            else:
-                whole = np.empty((end, 3 * width), np.uint8)
-                _undo_filters(lines[:end], whole, 3 * left)
-                out[: end - skip] = whole[skip:]
+            else:  # from the last row above the window that looks at no row above itself
+                from_row = int(np.flatnonzero(lines[: skip + 1, 0] != 2)[-1])
+                part = np.empty((end - from_row, 3 * width), np.uint8)
+                _undo_filters(lines[from_row:end], part, 3 * left)
+                out[: end - skip] = part[skip - from_row :]
         except _DAMAGE as fault:
             at = bands.offsets[band]
             raise ShardError(f"{where}: band {band}, byte {at}: {fault}; fetch the shard again") from fault
@@ -342,11 +348,11 @@ def _decode_jpeg(
     At each restart the prediction begins anew (ITU-T T.81, F.1.1.5.1), and at 4:4:4 no block's pixels depend on another
     block: the pixels are those of the whole image's decode.
     """
-    first, last = top // bands.rows, -(-(top + height) // bands.rows)
+    first, last, view = top // bands.rows, -(-(top + height) // bands.rows), memoryview(data)
     try:
         for band in range(first, last):
             start, stop = (bands.offsets[i] - bands.offsets[first] for i in (band, band + 1))
-            if zlib.crc32(data[start:stop]) != bands.crcs[band] or len(data) < stop:
+            if len(data) < stop or _crc32(view[start:stop]) != bands.crcs[band]:
                 first = band
                 raise ValueError("the checksum is wrong")
         dri = bands.head.index(b"\xff\xdd\x00\x04")
@@ -400,7 +406,7 @@ def check_image(data: bytes, where: str = "image") -> None:
     elif bands is not None:
         for number, crc in enumerate(bands.crcs):
             start, stop = bands.offsets[number], bands.offsets[number + 1]
-            if zlib.crc32(data[start:stop]) != crc:
+            if _crc32(data[start:stop]) != crc:
                 said = f"band {number}, byte {start}: the checksum is wrong"
                 raise ShardError(f"{where}: {said}; fetch the shard again")
 
@@ -502,7 +508,9 @@ class _Reader:
             if not SHARD.fullmatch(each.shard):
                 raise ShardError(f"{self.root.url}: the index names {each.shard!r}, which is no shard's name")
         if self.local:
-            return [self._read(each) for each in ranges]
+            with contextlib.ExitStack() as stack:
+                files: dict[str, io.FileIO] = {}
+                return [self._read_local(each, files, stack) for each in ranges]
         joined: list[_Range] = []
         for each in sorted(set(ranges)):
             if joined and joined[-1].shard == each.shard and each.start <= joined[-1].stop + self.GAP:
@@ -516,27 +524,35 @@ class _Reader:
             found.append(fetched[whole][start - whole.start : stop - whole.start])
         return found
 
+    def _read_local(self, each: _Range, files: dict[str, io.FileIO], stack: contextlib.ExitStack) -> bytes:
+        if each.shard not in files:
+            try:
+                files[each.shard] = stack.enter_context(io.FileIO(f"{self.root.url}/{each.shard}"))
+            except FileNotFoundError as fault:
+                raise self._absent(each) from fault
+        files[each.shard].seek(each.start)
+        return self._whole(each, files[each.shard].read(each.stop - each.start))
+
     def _read(self, each: _Range) -> bytes:
-        url = f"{self.root.url}/{each.shard}"
+        system, at = fsspec.core.url_to_fs(f"{self.root.url}/{each.shard}", **self.root.storage_options)
         try:
-            if self.local:
-                with io.FileIO(url) as file:
-                    file.seek(each.start)
-                    data = file.read(each.stop - each.start)
-            else:
-                system, at = fsspec.core.url_to_fs(url, **self.root.storage_options)
-                if system.async_impl:
-                    data = system.cat_file(at, start=each.start, end=each.stop)
-                else:  # cat_file would read with the default cache: megabytes around the range
-                    with system.open(at, "rb", cache_type="none") as file:
-                        file.seek(each.start)
-                        data = file.read(each.stop - each.start)
+            if system.async_impl:
+                return self._whole(each, system.cat_file(at, start=each.start, end=each.stop))
+            with system.open(at, "rb", cache_type="none") as file:  # cat_file's cache reads megabytes around the range
+                file.seek(each.start)
+                return self._whole(each, file.read(each.stop - each.start))
         except FileNotFoundError as fault:
-            raise ShardError(f"{url}: key {each.key}: the index names this shard; it is not there: fetch it") from fault
+            raise self._absent(each) from fault
+
+    def _absent(self, each: _Range) -> ShardError:
+        where = f"{self.root.url}/{each.shard}: key {each.key}"
+        return ShardError(f"{where}: the index names this shard; it is not there: fetch it")
+
+    def _whole(self, each: _Range, data: bytes) -> bytes:
         if len(data) != each.stop - each.start:
             at = each.start + len(data)
             raise ShardError(f"{each.shard}: key {each.key}: ends at byte {at}; fetch the shard again")
-        return bytes(data)
+        return data
 
     def _fetch(self, each: _Range) -> bytes:
         """A range from elsewhere: out of the cache, or fetched, at the fourth failure no more."""
@@ -969,7 +985,7 @@ class PairDataset:
             places.append(number % len(rows))
         found = [table.slice(int(rows[place]), 1).to_pylist()[0] for place in places]
         data: dict[_Range, bytes] = {}
-        if self.crop is not None and self.root.manifest["codec"] == "jpeg":
+        if self.crop is not None and not self._reader.local and self.root.manifest["codec"] == "jpeg":
             self._read_at_once([self._head(row, name) for row in found for name in ("lq", "gt")], data, keep_faults)
         plans = [
             self._guard(keep_faults, self._plan, place, row, data) for place, row in zip(places, found, strict=True)
@@ -1018,6 +1034,9 @@ class PairDataset:
             members[name] = _Range(row["shard"], start, start + size, row["key"])
         if self.crop is None:
             return _Plan(row, members, {}, None)
+        if self._reader.local:
+            heads = [self._head(row, name) for name in members]
+            data = dict(zip(heads, self._reader.read(heads), strict=True))
         bands = {name: self._bands(row, name, data) for name in members}
         lq = bands["lq"]
         if lq is None or bands["gt"] is None:
@@ -1074,8 +1093,11 @@ class PairDataset:
     def _make(self, plan: _Plan, data: Mapping[_Range, bytes]) -> dict[str, Any]:
         row = plan.row
         item = {name: row[name] for name in _ITEM}
+        ranges = list(plan.members.values())
+        if not all(each in data for each in ranges):
+            data = dict(zip(ranges, self._reader.read(ranges), strict=True))
         for name, member in plan.members.items():
-            read = data[member] if member in data else self._reader.read([member])[0]
+            read = data[member]
             where = f"{row['shard']}: key {row['key']}: {name}"
             about = plan.bands.get(name)
             if not self.decode:
