@@ -62,6 +62,9 @@ class Field:
 
     def _start(self, name: str) -> None:
         own = self.kinds[name].environment
+        same = [self.notes[other] for other in self.notes if own and self.kinds[other].environment == own]
+        if same:
+            raise ContestantFailed(same[0])
         if own not in self.pythons:
             self.pythons[own] = environment(own, make=not self.options.quick) if own else sys.executable
         self.processes[name] = Process(name, self.folder, self.pythons[own])

@@ -28,12 +28,12 @@ class Process:
 
     def __init__(self, name: str, folder: Path, python: str = sys.executable) -> None:
         self.name = name
-        home = folder / "home"
+        home = folder / "home"  # what libraries keep for themselves goes with the folder
         home.mkdir(exist_ok=True)
         self._log = (folder / "contestants.log").open("ab")
         settings = {
-            **{"HOME": str(home), "HF_HOME": str(home / "hf"), "HF_HUB_OFFLINE": "1", "LITDATA_CACHE_DIR": str(home)},
-            **{"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
+            **{name: str(home) for name in ("HOME", "TMPDIR", "XDG_CACHE_HOME", "HF_HOME", "LITDATA_CACHE_DIR")},
+            **{"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
         }
         self._process = subprocess.Popen(
             [python, "-m", f"{__package__}.worker", name],
