@@ -22,6 +22,7 @@ import itertools
 import json
 import logging
 import mmap
+import multiprocessing.context
 import operator
 import os
 import re
@@ -167,7 +168,8 @@ def features(metrics: Sequence[str]) -> datasets.Features:
 # IDAT. Then the image data: an IDAT with the two bytes of zlib's header; an IDAT a band, each ended by a full flush, so
 # that with the two bytes 03 00 (an empty last block) it is a whole deflate stream; an IDAT with the end and checksum.
 # JPEG, the light flavour: an ordinary baseline 4:4:4 JPEG with restart markers, a whole number of intervals a row of
-# blocks. The segment APP9 gbND holds the rows a band, a multiple of 8, and each band's size and CRC-32.
+# blocks. The segment APP9 gbND holds a CRC-32 of what follows it before the first band, the rows a band (a multiple of
+# 8), and each band's size and CRC-32.
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
 END_OF_DEFLATE = b"\x03\x00"
@@ -234,13 +236,13 @@ def _checked_chunk(head: bytes, at: int, where: str) -> bytes:
 
 def _jpeg_bands(head: bytes, where: str) -> Bands | None:
     """Walks the segments of a JPEG (ITU-T T.81, annex B) up to its coded data."""
-    at, found, size = 2, b"", b""
+    at, found, size, start = 2, b"", b"", 0
     while at + 4 <= len(head) and head[at] == 0xFF:
         kind, length = head[at + 1], int.from_bytes(head[at + 2 : at + 4], "big")
         body = head[at + 4 : at + 2 + length]
         at += 2 + length
         if kind == 0xE9 and body[:5] == b"gbND\0":
-            found = body[5:]
+            found, start = body[5:], at - len(body) + 9  # the CRC covers all from its own end on
         elif kind == 0xC0:
             size = body[1:5]
         elif kind == 0xDA:
@@ -249,13 +251,14 @@ def _jpeg_bands(head: bytes, where: str) -> Bands | None:
         return None
     try:
         height, width = struct.unpack(">HH", size)
-        rows, *numbers = struct.unpack(f">{len(found) // 4}I", found)
+        crc, rows, *numbers = struct.unpack(f">{len(found) // 4}I", found)
         sizes, crcs = numbers[::2], tuple(numbers[1::2])
-        right = at <= len(head) and rows > 0 and rows % BLOCK == 0 and len(sizes) == len(crcs) == -(-height // rows)
+        right = at <= len(head) and _crc32(head[start:at]) == crc and rows > 0 and rows % BLOCK == 0
+        right = right and len(sizes) == len(crcs) == -(-height // rows)
     except struct.error:
         right = False
     if not right:
-        raise ShardError(f"{where}: its gbND segment does not fit its header; pack it again")
+        raise ShardError(f"{where}: its gbND segment does not fit its header; fetch the shard again")
     return Bands(width, height, rows, tuple(itertools.accumulate(sizes, initial=at)), head[:at], crcs)
 
 
@@ -376,7 +379,7 @@ def _decode_jpeg(
         at = bands.offsets[first]
         raise ShardError(f"{where}: band {first}, byte {at}: {fault}; fetch the shard again") from fault
     above, before = top % BLOCK, left - lo * interval
-    return small[above : above + height, before : before + width]
+    return np.ascontiguousarray(small[above : above + height, before : before + width])
 
 
 _RESTARTS = [bytes([0xFF, 0xD0 + number]) for number in range(8)]
@@ -559,13 +562,17 @@ class _Reader:
         name = f"{self.root.identity[:16]}-{each.shard.replace('/', '-')}-{each.start}-{each.stop}"
         kept = self.cache / name if self.cache else None
         if kept is not None:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):
                 data = kept.read_bytes()
-                kept.touch()
-                return data
+                if len(data) == each.stop - each.start:  # else a crash cut it short
+                    kept.touch()
+                    return data
         data = _tried(lambda: self._read(each), f"{each.shard}: key {each.key}: byte {each.start}")
         if kept is not None:
-            self._keep(kept, data)
+            try:
+                self._keep(kept, data)
+            except OSError as fault:  # a full disk, a folder that may not be written
+                _log.warning("the cache does not keep %s: %s", kept, fault)
         return data
 
     def _keep(self, path: Path, data: bytes) -> None:
@@ -737,7 +744,12 @@ def _table(root: Root, split: str) -> pa.Table:
                 _log.warning("the index is kept in memory, in each process: %s", fault)
                 _TABLES[root.identity, split] = parquet.read()
                 return _TABLES[root.identity, split]
-        _TABLES[root.identity, split] = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        try:
+            _TABLES[root.identity, split] = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        except pa.ArrowInvalid as fault:  # a crash has damaged it
+            _log.warning("%s: %s; it is made anew", path, fault)
+            path.unlink()
+            return _table(root, split)
     return _TABLES[root.identity, split]
 
 
@@ -828,10 +840,11 @@ def _holds(table: pa.Table, name: str, wanted: Any) -> npt.NDArray[np.bool_]:
             least, most = wanted
             mask = pc.is_valid(column)
             for bound, compare in ((least, pc.greater_equal), (most, pc.less_equal)):
-                if bound is not None:
-                    mask = pc.and_(mask, compare(column, pa.scalar(bound)))
+                if bound is not None:  # a score's bound as float32, or 0.1 would not be 0.1
+                    kind = column.type if pa.types.is_floating(column.type) else None
+                    mask = pc.and_(mask, compare(column, pa.scalar(bound, kind)))
         else:
-            values = pa.array(wanted if isinstance(wanted, (list, set)) else [wanted], column.type)
+            values = pa.array(list(wanted) if isinstance(wanted, (list, set)) else [wanted]).cast(column.type)
             mask = pc.is_in(column, values)
     except (pa.ArrowException, ValueError, TypeError) as fault:
         raise ConfigError(f"where: {name} is {column.type} and cannot be held against {wanted!r}: {fault}") from fault
@@ -884,8 +897,8 @@ class PairDataset:
             function (row, random generator) -> (top, left, height, width), drawn likewise; None for whole images.
         transform: called with each item, one after the other; what it returns is the item.
         decode: False gives `lq` and `gt` as bytes, as they are stored.
-        on_error: "raise", or "skip": a batch comes without the pairs that are damaged, `skipped` counts them by reason,
-            and each is logged. A single pair that is damaged always raises.
+        on_error: "raise", or "skip": a batch comes without the pairs that are damaged, `skipped` counts them by reason
+            in the process that read them, and each is logged. A damaged pair that is a whole batch always raises.
         threads: how many decode a batch; by default as many as there are cores, and one in a DataLoader's worker.
         cache, cache_bytes: a folder that keeps what was fetched from elsewhere, up to so many bytes.
 
@@ -899,7 +912,7 @@ class PairDataset:
         *,
         name: str = "all",
         where: Where = None,
-        columns: Sequence[str] | None = None,
+        columns: Sequence[str] | str | None = None,
         crop: Crop = None,
         seed: int = 0,
         transform: Callable[[dict[str, Any]], Any] | None = None,
@@ -913,13 +926,18 @@ class PairDataset:
     ) -> None:
         if on_error not in ("raise", "skip"):
             raise ConfigError(f'on_error={on_error!r} is neither "raise" nor "skip"')
-        if crop is not None and not callable(crop) and (not isinstance(crop, int) or crop < 1):
-            raise ConfigError(f"crop={crop!r}: a window has 1 pixel or more, or a function picks it")
+        if crop is not None and not callable(crop):
+            if isinstance(crop, bool) or not hasattr(crop, "__index__") or operator.index(crop) < 1:
+                raise ConfigError(f"crop={crop!r}: a window has 1 pixel or more, or a function picks it")
+            crop = operator.index(crop)
+        if not hasattr(seed, "__index__") or not -(1 << 63) <= operator.index(seed) < 1 << 63:
+            raise ConfigError(f"seed={seed!r} is no 64-bit integer")
         if crop is not None and not decode:
             raise ConfigError("decode=False gives whole images as they are stored: leave crop= out")
         self.root = _root(name, data_dir, revision, storage_options)
         self.split, self.name, self.where = split, name, where
-        self.columns, self.crop, self.seed, self.transform = list(columns or ()), crop, seed, transform
+        self.columns = [columns] if isinstance(columns, str) else list(columns or ())
+        self.crop, self.seed, self.transform = crop, operator.index(seed), transform
         self.decode, self.on_error, self.threads = decode, on_error, threads
         self.skipped: Counter[str] = Counter()
         self._said_slow = False
@@ -951,7 +969,7 @@ class PairDataset:
         self._epoch.set(epoch)
 
     def state_dict(self) -> dict[str, int]:
-        """What a checkpoint must keep besides the sampler's place."""
+        """What a checkpoint must keep besides the sampler's place. Load it before workers start."""
         return {"epoch": self._epoch.get(), "seed": self.seed}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
@@ -974,7 +992,9 @@ class PairDataset:
 
     def __iter__(self) -> Iterator[Any]:
         for number in range(len(self)):
-            yield from self.__getitems__([number])
+            (item,) = self._items([number], keep_faults=self.on_error == "skip")
+            if not isinstance(item, ShardError):
+                yield item
 
     def _items(self, numbers: Sequence[int], keep_faults: bool) -> list[Any]:
         table, rows = self._rows()
@@ -1141,12 +1161,21 @@ class _Epoch:
         handle, self._path = tempfile.mkstemp(prefix=f"{NAME}-epoch-")
         os.write(handle, bytes(8))
         os.close(handle)
-        self._value = 0
+        self._value, self._owner = 0, os.getpid()
         self._map: mmap.mmap | None = None
         weakref.finalize(self, _remove, self._path, os.getpid())
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_path": self._path, "_value": self.get(), "_map": None}
+        started = (
+            multiprocessing.context.get_spawning_popen() is not None
+        )  # else it is a copy, with an epoch of its own
+        return {"_path": self._path if started else "", "_value": self.get(), "_owner": self._owner, "_map": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ = state
+        if not self._path:
+            self.__init__()  # type: ignore[misc]
+            self.set(state["_value"])
 
     def get(self) -> int:
         if self._map is None:
@@ -1155,7 +1184,9 @@ class _Epoch:
         return self._value if self._map is None else int.from_bytes(self._map[:8], "big", signed=True)
 
     def set(self, epoch: int) -> None:
-        self._value = epoch
+        if os.getpid() != self._owner:  # a rank that was started with it: from here on it counts for itself
+            self.__init__()  # type: ignore[misc]
+        self._value = epoch = operator.index(epoch)
         self.get()
         if self._map is not None:
             self._map[:8] = epoch.to_bytes(8, "big", signed=True)

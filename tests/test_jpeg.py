@@ -109,6 +109,23 @@ def test_damage_is_told_with_its_place() -> None:
         check_jpeg(file + b"more", "image")
 
 
+def test_any_flipped_bit_of_the_header_is_told() -> None:
+    file = encode_jpeg(picture(3, 100, 100))
+    bands = ggt100k.read_bands(file)
+    assert bands is not None
+    whole = pillow(file)
+    for at in range(bands.offsets[0]):
+        bad = file[:at] + bytes([file[at] ^ 1]) + file[at + 1 :]
+        try:
+            again = ggt100k.read_bands(bad, "image")
+        except ShardError:
+            continue
+        assert again is None, f"byte {at}: it says that it is banded, and is not what was packed"
+        with pytest.raises(ShardError):
+            check_jpeg(bad, "image")
+    assert np.array_equal(ggt100k.decode_image(file), whole)
+
+
 # --- a dataset of it ------------------------------------------------------------------------------------------------
 
 

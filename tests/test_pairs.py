@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 import hashlib
 import http.server
 import io
@@ -130,6 +132,8 @@ def test_transform_and_bytes(root: Path) -> None:
         ({"name": "haze"}, r"^nothing is left of 11 pairs: config haze leaves 0; widen one of them$"),
         ({"columns": ["prompts"]}, r"^no column 'prompts' \(did you mean prompt\?\); there are: key, "),
         ({"crop": 0}, r"^crop=0: a window has 1 pixel or more, or a function picks it$"),
+        ({"crop": True}, r"^crop=True: a window has 1 pixel or more, or a function picks it$"),
+        ({"seed": "a"}, r"^seed='a' is no 64-bit integer$"),
         ({"crop": "x"}, r"^crop='x': a window has 1 pixel or more, or a function picks it$"),
         ({"where": "haze"}, r"^where='haze' is neither a dict by column nor a pyarrow expression$"),
         ({"crop": 8, "decode": False}, r"^decode=False gives whole images as they are stored: leave crop= out$"),
@@ -237,6 +241,7 @@ def rows(root: Path) -> list[dict[str, Any]]:
         ({"scores.gmsd": (0.2, 0.3)}, lambda row: row["scores"]["gmsd"] == 0.25),
         ({"degradations": ["snow"]}, lambda row: "snow" in row["degradations"]),
         ({"degradations": "mixed", "degradation": "snow"}, lambda row: row["degradation"] == "snow"),
+        ({"scores.structure": (0.506, 0.506)}, lambda row: row["scores"]["structure"] == np.float32(0.506)),
         ({"width": (90, 90), "height": 70}, lambda row: True),
         (pc.field("scores", "structure") > 0.505, lambda row: row["scores"]["structure"] > 0.505),
         (
@@ -276,6 +281,7 @@ def test_where_in_load_dataset_is_part_of_the_caches_name(png: Path, tmp_path: P
         ),
         ({"scores.lpips": (0, 1)}, r"^no column 'scores\.lpips'"),
         (pc.field("nothing") == 1, r"nothing.*; the columns are: key, .*scores\.structure$"),
+        ({"width": 90.5}, r"^where: width is int32 and cannot be held against 90\.5"),
         ({"width": "wide"}, r"^where: width is int32 and cannot be held against 'wide'"),
         (
             {"degradation": "rain", "scores.structure": (9, None)},
@@ -395,6 +401,20 @@ def test_fifty_steps_of_training_on_the_sample_lower_the_loss(torch: Any) -> Non
     assert isinstance(batch["scores"]["structure"], torch.Tensor) and not batch["scores"]["structure"].isnan().any()
 
 
+def test_a_copy_has_an_epoch_of_its_own(png: Path) -> None:
+    one = PairDataset(png, crop=16)
+    other, stored = copy.deepcopy(one), pickle.dumps(one)
+    other.set_epoch(7)
+    assert (one.state_dict()["epoch"], other.state_dict()["epoch"]) == (0, 7)
+    one.set_epoch(np.int64(3))
+    del one
+    gc.collect()
+    again = pickle.loads(stored)
+    again.set_epoch(4)
+    assert again.state_dict() == {"epoch": 4, "seed": 0}
+    assert [told(item) for item in again] != [told(item) for item in other]
+
+
 # --- from elsewhere -------------------------------------------------------------------------------------------------
 
 
@@ -482,6 +502,20 @@ def test_the_cache_keeps_what_was_fetched_up_to_its_size(served: Any, root: Path
     small = PairDataset(served.url, cache=tmp_path / "small", cache_bytes=40_000)
     assert [told(item) for item in small] == first
     assert sum(path.stat().st_size for path in (tmp_path / "small").iterdir()) <= 40_000
+
+
+def test_a_damaged_cache_heals_and_one_that_cannot_be_written_is_done_without(
+    served: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pairs = PairDataset(served.url, cache=tmp_path / "cache")
+    first = [told(item) for item in pairs]
+    for path in (tmp_path / "cache").iterdir():
+        path.write_bytes(path.read_bytes()[:100])
+    assert [told(item) for item in pairs] == first
+    (tmp_path / "file").write_text("")
+    with caplog.at_level(logging.WARNING, "ggt-100k"):
+        assert [told(item) for item in PairDataset(served.url, cache=tmp_path / "file")] == first
+    assert any("the cache does not keep" in record.message for record in caplog.records)
 
 
 @pytest.mark.parametrize("start", ["fork", "spawn"])
@@ -611,6 +645,15 @@ def test_images_that_are_not_banded_work_and_say_once_that_they_are_slow(
     assert re.fullmatch(
         r"data/rain/train-00000\.tar: key [0-9a-f]{16} is not banded: it is decoded whole, which is slow", slow[0]
     )
+
+
+def test_a_damaged_index_in_the_cache_is_made_anew(png: Path, tmp_path: Path) -> None:
+    code = f"import ggt100k; print(len(ggt100k.PairDataset({str(png)!r})))"
+    assert run_python(code, tmp_path / "cwd").stdout == f"{COUNT - TEST}\n"
+    (index,) = (tmp_path / "cwd-home").rglob("index-*.arrow")
+    index.write_bytes(index.read_bytes()[:1000])
+    again = run_python(code, tmp_path / "cwd")
+    assert again.stdout == f"{COUNT - TEST}\n" and "; it is made anew" in again.stderr
 
 
 def test_where_the_cache_cannot_be_written_the_index_stays_in_memory(png: Path, tmp_path: Path) -> None:

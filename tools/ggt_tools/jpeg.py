@@ -44,7 +44,9 @@ def encode_jpeg(image: npt.NDArray[np.uint8], band_rows: int = BAND_ROWS) -> byt
     offsets = [*starts[::each], len(coded)]
     bands = [coded[begin:stop] for begin, stop in itertools.pairwise(offsets)]
     numbers = [number for band in bands for number in (len(band), zlib.crc32(band))]
-    body = b"gbND\0" + struct.pack(f">{1 + len(numbers)}I", band_rows, *numbers)
+    table = struct.pack(f">{1 + len(numbers)}I", band_rows, *numbers)
+    crc = zlib.crc32(table + data[2:start])  # of the table and the header: a flipped quantiser would show nowhere else
+    body = b"gbND\0" + struct.pack(">I", crc) + table
     segment = b"\xff\xe9" + struct.pack(">H", 2 + len(body)) + body
     return JPEG + segment + data[2:]
 
