@@ -1033,7 +1033,9 @@ class PairDataset:
             return self.threads
         torch = sys.modules.get("torch.utils.data")
         worker = torch is not None and torch.get_worker_info() is not None
-        return 1 if worker else os.cpu_count() or 1
+        if worker:
+            return 1
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
     def _guard(self, keep_faults: bool, step: Callable[..., Any], *args: Any) -> Any:
         """`step`, or the ShardError that it raised, counted and logged, where faults are kept."""

@@ -14,10 +14,10 @@ Condition = tuple[str, int, int]  # codec, crop, workers
 
 def conditions(quick: bool) -> list[Condition]:
     """What is measured. Workers are torch's: without torch there are none."""
-    crops, workers = ((256, 0), (0,)) if quick else ((256, 512, 0), (0, 2))
-    if importlib.util.find_spec("torch") is None:
-        workers = (0,)
-    return [(codec, crop, count) for codec in material.CODECS for crop in crops for count in workers]
+    if quick:
+        return [("png", 256, 0), ("png", 0, 0), ("jpeg", 0, 0)]
+    workers = (0, 2) if importlib.util.find_spec("torch") else (0,)
+    return [(codec, crop, count) for codec in material.CODECS for crop in (256, 512, 0) for count in workers]
 
 
 def measure(field: Field) -> dict[Condition, Seconds]:
