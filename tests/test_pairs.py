@@ -25,8 +25,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 import ggt100k
@@ -688,15 +686,6 @@ def test_a_pickled_dataset_of_the_reference_sets_size_stays_small(tmp_path: Path
     assert len(pairs) == count
     pairs._rows()
     assert len(pickle.dumps(pairs)) < 1_000_000
-
-
-@given(st.integers(1, 400), st.integers(1, 8), st.integers(1, 5))
-@settings(max_examples=20, deadline=None)
-def test_blocks_of_a_stream_are_shared_evenly(pairs: int, world: int, workers: int) -> None:
-    """What _split_generators hands to datasets: blocks of one size, so that ranks differ by one block at most."""
-    sizes = [min(ggt100k.BLOCK_PAIRS, pairs - at) for at in range(0, pairs, ggt100k.BLOCK_PAIRS)]
-    shares = [len(sizes[rank :: world * workers]) for rank in range(world * workers)]
-    assert max(shares) - min(shares) <= 1
 
 
 def test_a_stream_is_cut_into_blocks_and_resumes_at_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
