@@ -278,35 +278,34 @@ _DAMAGE: tuple[type[Exception], ...] = (
 )
 
 
-def _undo_filters(lines: npt.NDArray[np.uint8], out: npt.NDArray[np.uint8], left: int) -> None:
-    """One band's lines (a filter byte, then the row) to pixels. `out` takes the columns from `left` on, in bytes.
+def _undo_filters(lines: npt.NDArray[np.uint8], left: int, width: int) -> npt.NDArray[np.uint8]:
+    """Lines (a filter byte, then the row) to the pixels of `width` columns from `left` on: uint8, rows x 3 width.
 
     PNG's filters None, Sub and Up (W3C PNG, section 9) undo by a cumulative sum: Sub along the row, Up down the rows.
     """
-    filters, right = lines[:, 0], left + out.shape[1]
-    if filters.max() > 2 or filters[0] == 2:
-        raise ValueError("a filter that looks out of its band")
-    out[...] = lines[:, 1 + left : 1 + right]
+    filters, right = lines[:, 0], 1 + 3 * (left + width)
+    out = np.ascontiguousarray(lines[:, 1 + 3 * left : right])
     sub = np.flatnonzero(filters == 1)
     if len(sub):
         # of the pixels left of the window only their sum counts; 16 at a time, it is a sum of long rows
-        skip = left // 48 * 48
-        coded = lines[sub, 1 + skip : 1 + right]
+        skip = left // 16 * 48
+        coded = lines[sub, 1 + skip : right]
         if skip:
             before = np.add.reduce(lines[sub, 1 : 1 + skip].reshape(len(sub), -1, 48), axis=1, dtype=np.uint8)
-            coded[:, :3] += np.add.reduce(before.reshape(len(sub), 16, 3), axis=1, dtype=np.uint8)
+            for half in (24, 12, 6, 3):
+                before = before[:, :half] + before[:, half:]
+            coded[:, :3] += before
         pixels = coded.reshape(len(sub), -1, 3)
         np.add.accumulate(pixels, axis=1, out=pixels)
-        out[sub] = coded[:, left - skip :]
-    above = out[0]
-    for row, kind in zip(out, filters.tolist(), strict=True):
-        if kind == 2:
-            np.add(row, above, row)  # a row at a time: numpy's accumulate down short columns is ten times as slow
-        above = row
+        out[sub] = coded[:, 3 * left - skip :]
+    for number in np.flatnonzero(filters == 2).tolist():
+        row = out[number]
+        np.add(row, out[number - 1], row)  # a row at a time: numpy's accumulate down short columns is ten times as slow
+    return out
 
 
 def decode_bands(
-    data: bytes, bands: Bands, top: int, left: int, height: int, width: int, where: str = "image"
+    data: bytes | memoryview, bands: Bands, top: int, left: int, height: int, width: int, where: str = "image"
 ) -> npt.NDArray[np.uint8]:
     """The window of `height` x `width` pixels at row `top`, column `left`: uint8, height x width x 3.
 
@@ -316,35 +315,31 @@ def decode_bands(
     if bands.head:
         return _decode_jpeg(data, bands, top, left, height, width, where)
     first, last = top // bands.rows, -(-(top + height) // bands.rows)
-    out = np.empty((height, 3 * width), np.uint8)
-    stride, view = 1 + 3 * bands.width, memoryview(data)
-    for band in range(first, last):
-        start, stop = (bands.offsets[i] - bands.offsets[first] for i in (band, band + 1))
-        crc = data[stop - 4 : stop]
-        try:
-            if len(crc) != 4 or _crc32(view[start + 4 : stop - 4]) != int.from_bytes(crc, "big"):
+    base, view, deflated, band = bands.offsets[first], memoryview(data), [], first
+    try:
+        for band in range(first, last):
+            start, stop = bands.offsets[band] - base, bands.offsets[band + 1] - base
+            if len(view) < stop or _crc32(view[start + 4 : stop - 4]) != int.from_bytes(view[stop - 4 : stop], "big"):
                 raise ValueError("the checksum is wrong")
-            begin = band * bands.rows
-            rows = min(bands.rows, bands.height - begin)
-            whole = _inflate(b"".join([view[start + 8 : stop - 4], END_OF_DEFLATE]), rows * stride)
-            lines = np.frombuffer(whole, np.uint8).reshape(rows, stride)
-            skip = max(0, top - begin)  # the window's first row in this band
-            end = min(rows, top + height - begin)
-            if skip == 0:
-                _undo_filters(lines[:end], out[begin - top :][:end], 3 * left)
-            else:  # from the last row above the window that looks at no row above itself
-                from_row = int(np.flatnonzero(lines[: skip + 1, 0] != 2)[-1])
-                part = np.empty((end - from_row, 3 * width), np.uint8)
-                _undo_filters(lines[from_row:end], part, 3 * left)
-                out[: end - skip] = part[skip - from_row :]
-        except _DAMAGE as fault:
-            at = bands.offsets[band]
-            raise ShardError(f"{where}: band {band}, byte {at}: {fault}; fetch the shard again") from fault
-    return out.reshape(height, width, 3)
+            deflated.append(view[start + 8 : stop - 4])
+        band = first
+        begin, stride = first * bands.rows, 1 + 3 * bands.width
+        rows = min(last * bands.rows, bands.height) - begin
+        # all bands at once: of a small window the calls would take longer than the work
+        whole = _inflate(b"".join([*deflated, END_OF_DEFLATE]), rows * stride)
+        lines = np.frombuffer(whole, np.uint8).reshape(rows, stride)[: top + height - begin]
+        if lines[:, 0].max() > 2 or 2 in lines[:: bands.rows, 0]:
+            raise ValueError("a filter that looks out of its band")
+    except _DAMAGE as fault:
+        at = bands.offsets[band]
+        raise ShardError(f"{where}: band {band}, byte {at}: {fault}; fetch the shard again") from fault
+    skip = top - begin  # rows above the window: from the last that looks at no row above itself they count
+    skip -= int(np.flatnonzero(lines[: skip + 1, 0] != 2)[-1])
+    return _undo_filters(lines[-height - skip :], left, width)[skip:].reshape(height, width, 3)
 
 
 def _decode_jpeg(
-    data: bytes, bands: Bands, top: int, left: int, height: int, width: int, where: str
+    data: bytes | memoryview, bands: Bands, top: int, left: int, height: int, width: int, where: str
 ) -> npt.NDArray[np.uint8]:
     """As decode_bands: the restart intervals that the window needs, put together as a small JPEG of its own.
 
@@ -362,30 +357,27 @@ def _decode_jpeg(
         interval = int.from_bytes(bands.head[dri + 4 : dri + 6], "big") * BLOCK  # pixels of a row
         across = -(-bands.width // interval)
         lo, hi = left // interval, -(-(left + width) // interval)
-        block_rows = range(top // BLOCK, -(-(top + height) // BLOCK))
-        starts = restarts(data)
-        begins, ends = [0, *(starts + 2).tolist()], [*starts.tolist(), len(data)]
-        kept = []
-        for row in block_rows:
-            at = (row - first * bands.rows // BLOCK) * across
-            kept += [data[begins[i] : ends[i]] for i in range(at + lo, at + hi)]
+        begins = np.concatenate([[0], restarts(data) + 2, [len(data) + 2]])  # of all intervals, and the end
+        rows = np.arange(top // BLOCK, -(-(top + height) // BLOCK)) - first * bands.rows // BLOCK
+        wanted = begins[np.add.outer(rows * across, np.arange(lo, hi + 1))]
+        wanted[-1, -1] -= 2  # behind the last stands no marker
         sof = bands.head.index(b"\xff\xc0")
-        size = struct.pack(">HH", len(block_rows) * BLOCK, min(hi * interval, bands.width) - lo * interval)
-        coded = [bands.head[: sof + 5], size, bands.head[sof + 9 :], kept[0]]
-        for number, part in enumerate(kept[1:]):
-            coded += [_RESTARTS[number % 8], part]
-        small = _whole_jpeg(b"".join([*coded, b"\xff\xd9"]))
+        size = struct.pack(">HH", len(rows) * BLOCK, min(hi * interval, bands.width) - lo * interval)
+        kept = [view[start:stop] for start, stop in wanted[:, [0, -1]].tolist()]
+        small = bytearray().join([bands.head[: sof + 5], size, bands.head[sof + 9 :], *kept, b"\xff\xd9"])
+        marks = (
+            len(bands.head) - 1 + (wanted[:, 1:] - wanted[:, :-1]).cumsum()[:-1]
+        )  # they count 0 to 7, again and again
+        np.frombuffer(small, np.uint8)[marks] = 0xD0 + np.arange(len(marks)) % 8
+        pixels = _whole_jpeg(small)
     except _DAMAGE as fault:
         at = bands.offsets[first]
         raise ShardError(f"{where}: band {first}, byte {at}: {fault}; fetch the shard again") from fault
     above, before = top % BLOCK, left - lo * interval
-    return np.ascontiguousarray(small[above : above + height, before : before + width])
+    return np.ascontiguousarray(pixels[above : above + height, before : before + width])
 
 
-_RESTARTS = [bytes([0xFF, 0xD0 + number]) for number in range(8)]
-
-
-def restarts(coded: bytes) -> npt.NDArray[np.int64]:
+def restarts(coded: bytes | memoryview) -> npt.NDArray[np.int64]:
     """Where the restart markers stand in a JPEG's coded data: int64."""
     data = np.frombuffer(coded, np.uint8)
     found = np.flatnonzero(data[:-1] == 0xFF)
@@ -393,7 +385,7 @@ def restarts(coded: bytes) -> npt.NDArray[np.int64]:
     return marks
 
 
-def _whole_jpeg(data: bytes) -> npt.NDArray[np.uint8]:
+def _whole_jpeg(data: bytes | bytearray) -> npt.NDArray[np.uint8]:
     if simplejpeg is not None:
         return simplejpeg.decode_jpeg(data)  # type: ignore[no-any-return]
     return np.asarray(Image.open(io.BytesIO(data), formats=["JPEG"]))
@@ -418,7 +410,7 @@ def decode_image(data: bytes, where: str = "image") -> npt.NDArray[np.uint8]:
     """A whole image as it lies in a shard, banded or not: uint8, height x width x 3. Raises ShardError."""
     bands = read_bands(data, where)
     if bands is not None and not bands.head:
-        part = data[bands.offsets[0] : bands.offsets[-1]]
+        part = memoryview(data)[bands.offsets[0] : bands.offsets[-1]]
         return decode_bands(part, bands, 0, 0, bands.height, bands.width, where)
     check_image(data, where)
     try:
@@ -511,9 +503,8 @@ class _Reader:
             if not SHARD.fullmatch(each.shard):
                 raise ShardError(f"{self.root.url}: the index names {each.shard!r}, which is no shard's name")
         if self.local:
-            with contextlib.ExitStack() as stack:
-                files: dict[str, io.FileIO] = {}
-                return [self._read_local(each, files, stack) for each in ranges]
+            of_shards = itertools.groupby(ranges, key=operator.attrgetter("shard"))
+            return [data for _, of_shard in of_shards for data in self._read_local(list(of_shard))]
         joined: list[_Range] = []
         for each in sorted(set(ranges)):
             if joined and joined[-1].shard == each.shard and each.start <= joined[-1].stop + self.GAP:
@@ -527,14 +518,17 @@ class _Reader:
             found.append(fetched[whole][start - whole.start : stop - whole.start])
         return found
 
-    def _read_local(self, each: _Range, files: dict[str, io.FileIO], stack: contextlib.ExitStack) -> bytes:
-        if each.shard not in files:
-            try:
-                files[each.shard] = stack.enter_context(io.FileIO(f"{self.root.url}/{each.shard}"))
-            except FileNotFoundError as fault:
-                raise self._absent(each) from fault
-        files[each.shard].seek(each.start)
-        return self._whole(each, files[each.shard].read(each.stop - each.start))
+    def _read_local(self, ranges: Sequence[_Range]) -> list[bytes]:
+        """Ranges of one shard."""
+        try:
+            with io.FileIO(f"{self.root.url}/{ranges[0].shard}") as file:
+                found = []
+                for each in ranges:
+                    file.seek(each.start)
+                    found.append(self._whole(each, file.read(each.stop - each.start)))
+                return found
+        except FileNotFoundError as fault:
+            raise self._absent(ranges[0]) from fault
 
     def _read(self, each: _Range) -> bytes:
         system, at = fsspec.core.url_to_fs(f"{self.root.url}/{each.shard}", **self.root.storage_options)
@@ -943,13 +937,13 @@ class PairDataset:
         self._said_slow = False
         self._epoch = _Epoch()
         self._reader = _Reader(self.root, None if cache is None else Path(cache), cache_bytes)
-        self._view: tuple[pa.Table, npt.NDArray[np.int64]] | None = None
+        self._view: tuple[dict[str, pa.ChunkedArray], npt.NDArray[np.int64]] | None = None
         self._rows()  # what is wrong with the arguments is said here, not in a worker
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_view": None}
 
-    def _rows(self) -> tuple[pa.Table, npt.NDArray[np.int64]]:
+    def _rows(self) -> tuple[dict[str, pa.ChunkedArray], npt.NDArray[np.int64]]:
         """The columns of the index that items need, mapped, and the numbers of the rows that are left."""
         if self._view is None:
             table = _table(self.root, self.split)
@@ -958,7 +952,7 @@ class PairDataset:
                 _column(table, column)
             places = [] if self._reader.local else ["width", "height", "band_rows", "lq_bands", "gt_bands"]
             wanted = [*_ITEM, *_PLACES, *places, *(column.partition(".")[0] for column in self.columns)]
-            self._view = (table.select(list(dict.fromkeys(wanted))), rows)
+            self._view = ({name: table[name] for name in wanted}, rows)
         return self._view
 
     def __len__(self) -> int:
@@ -997,13 +991,13 @@ class PairDataset:
                 yield item
 
     def _items(self, numbers: Sequence[int], keep_faults: bool) -> list[Any]:
-        table, rows = self._rows()
+        columns, rows = self._rows()
         places = []
         for number in map(operator.index, numbers):
             if not -len(rows) <= number < len(rows):
                 raise IndexError(f"{number}: there are {len(rows)} pairs")
             places.append(number % len(rows))
-        found = [table.slice(int(rows[place]), 1).to_pylist()[0] for place in places]
+        found = [{name: column[row].as_py() for name, column in columns.items()} for row in rows[places].tolist()]
         data: dict[_Range, bytes] = {}
         if self.crop is not None and not self._reader.local and self.root.manifest["codec"] == "jpeg":
             self._read_at_once([self._head(row, name) for row in found for name in ("lq", "gt")], data, keep_faults)

@@ -19,7 +19,7 @@ from PIL import Image
 
 import ggt100k
 from ggt_tools.errors import ShardError
-from ggt_tools.png import check_banded, encode_png
+from ggt_tools.png import ZLIB_HEADER, _chunk, _filter, check_banded, encode_png
 
 from .making import picture
 
@@ -189,3 +189,38 @@ def test_without_the_fast_library_the_pixels_are_the_same(monkeypatch: pytest.Mo
     image = picture(8, 150, 33)
     monkeypatch.setattr(ggt100k, "deflate", None)
     assert np.array_equal(ggt100k.decode_image(encode_png(image)), image)
+
+
+@pytest.mark.parametrize(("band", "kind"), [(0, 2), (1, 2), (1, 3)])
+def test_a_band_that_begins_with_a_filter_that_looks_out_of_it_is_told(band: int, kind: int) -> None:
+    chunks, offsets = b"", [0]
+    for number in range(2):
+        deflater = zlib.compressobj(wbits=-15)
+        line = bytes([kind if number == band else 0, 1, 2, 3])
+        body = b"IDAT" + deflater.compress(line * 4) + deflater.flush(zlib.Z_FULL_FLUSH)
+        chunks += struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+        offsets.append(len(chunks))
+    bands = ggt100k.Bands(1, 8, 4, tuple(offsets))
+    with pytest.raises(ShardError, match=r"a filter that looks out of its band; fetch the shard again$"):
+        ggt100k.decode_bands(chunks, bands, 0, 0, 8, 1)
+
+
+def test_a_band_that_refers_to_the_one_before_it_does_not_pass() -> None:
+    """As a writer makes it that ends bands with a sync flush: its decoders see nothing, and a crop would be wrong."""
+    image = np.tile(picture(3, 64, 60), (3, 1, 1))  # bands alike, so that the second finds itself in the first
+    lines = _filter(image.reshape(192, 180), 64)
+    deflater = zlib.compressobj(9, zlib.DEFLATED, -15)
+    bands = [deflater.compress(lines[top : top + 64]) + deflater.flush(zlib.Z_SYNC_FLUSH) for top in (0, 64, 128)]
+    bad = b"".join(
+        [
+            encode_png(image)[:33],
+            _chunk(b"gbND", struct.pack(">4I", 64, *map(len, bands))),
+            _chunk(b"IDAT", ZLIB_HEADER),
+            *(_chunk(b"IDAT", band) for band in bands),
+            _chunk(b"IDAT", ggt100k.END_OF_DEFLATE + struct.pack(">I", zlib.adler32(lines))),
+            _chunk(b"IEND", b""),
+        ]
+    )
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(bad))), image), "other decoders read it"
+    with pytest.raises(ShardError, match=r"^a\.png: band 1"):
+        check_banded(bad, "a.png")
