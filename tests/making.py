@@ -86,7 +86,9 @@ def make_pair(store: Store, seed: int, degradation: str = "rain", **photo: Any) 
     verdict = Verdict(
         candidate=candidate.id, gate="0" * 16, decision="keep", stage="", reason="", evidence=("structure 0.5 >= 0.3",)
     )
-    return Pair(photo=Photo(**(facts | photo)), candidate=candidate, scores=scores, verdict=verdict)
+    return Pair(
+        photo=Photo(**(facts | photo)), candidate=candidate, image=candidate.image, scores=scores, verdict=verdict
+    )
 
 
 def make_pairs(store: Store, count: int, degradations: Sequence[str] = ("rain", "snow")) -> list[Pair]:

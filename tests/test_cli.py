@@ -26,12 +26,12 @@ import ggt100k
 from ggt_tools.cli import main
 from ggt_tools.ledger import Ledger
 from ggt_tools.png import encode_png
-from ggt_tools.records import Candidate, Photo, Refusal, Score, Verdict, to_row
+from ggt_tools.records import Aligned, Candidate, Photo, Refusal, Score, Verdict, to_row
 from ggt_tools.verdict import DEFAULT_GATE
 
 from .making import change_shard, picture
 
-VERBS = ("ingest", "restore", "score", "verdict", "pack", "validate", "status", "demo")
+VERBS = ("ingest", "prompt", "restore", "retry", "align", "score", "verdict", "pack", "validate", "status", "demo")
 GATE = """
 [must]
 structure = { min = -1.0, reason = "another_scene", why = "Every photograph passes it." }
@@ -97,7 +97,7 @@ def files(folder: Path) -> dict[str, bytes]:
 def facts(workspace: Path) -> dict[str, list[str]]:
     """Every row of the ledger, as text, so that NaN equals NaN."""
     with Ledger(workspace) as ledger:
-        kinds = (Photo, Refusal, Candidate, Score, Verdict)
+        kinds = (Photo, Refusal, Candidate, Aligned, Score, Verdict)
         return {kind.__name__: [str(to_row(record)) for record in ledger.all(kind)] for kind in kinds}
 
 
@@ -122,6 +122,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
     verbs: list[tuple[str | Path, ...]] = [
         ("ingest", photos, workspace),
         ("restore", workspace),
+        ("align", workspace),
         ("score", workspace),
         ("verdict", workspace, "--gate", gate),
         ("pack", workspace, out, "--test", "0.5"),
@@ -190,6 +191,7 @@ def test_what_each_verb_says(chain: Chain) -> None:
     assert metrics > 5
     assert chain.said["ingest"] == "ingest: 3 kept, 0 there already\n"
     assert chain.said["restore"] == "restore: 3 made, 0 there already\n"
+    assert chain.said["align"] == "align: 3 kept, 0 there already\n"
     assert chain.said["score"] == f"score: {3 * metrics} scores, 3 candidates, 0 there already\n"
     assert chain.said["verdict"] == "verdict: 2 kept\n  rejected      1  another_scene\n"
     assert chain.said["validate"] == "validate: 2 pairs, 0 findings\n"
@@ -204,14 +206,25 @@ def test_status_prints_the_funnel(chain: Chain) -> None:
         "stage       entered   left   why the others did not",
         "ingest            3      3   ",
         "restore           3      3   ",
+        "align             3      3   ",
         "verdict           3      2   1 another_scene",
+        "",
+        "degradation  photographs  made  kept  rejected  unsure",
+        "haze                   1     1     0         1       0",
+        "rain                   1     1     1         0       0",
+        "snow                   1     1     1         0       0",
+        "",
+        "restorer     prompt  degradation  candidates  made  failed  in_flight  kept  rejected  unsure   usd",
+        "classical-1  none    haze                  1     1       0          0     0         1       0  0.00",
+        "classical-1  none    rain                  1     1       0          0     1         0       0  0.00",
+        "classical-1  none    snow                  1     1       0          0     1         0       0  0.00",
     ]
 
 
 def test_what_came_out_is_what_went_in(chain: Chain) -> None:
     manifest = json.loads((chain.out / "index" / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["gate"] == GATE
-    assert [stage["left"] for stage in manifest["funnel"]] == [3, 3, 2]
+    assert [stage["left"] for stage in manifest["funnel"]] == [3, 3, 3, 2]
     pairs = [
         pair
         for split in manifest["splits"]
@@ -230,6 +243,7 @@ def test_a_second_run_does_nothing_anew(chain: Chain, copy: Callable[[str], Path
     before, images = facts(workspace), files(workspace / "images")
     assert well("ingest", chain.photos, workspace) == "ingest: 0 kept, 3 there already\n"
     assert well("restore", workspace) == "restore: 0 made, 3 there already\n"
+    assert well("align", workspace) == "align: 0 kept, 3 there already\n"
     assert well("score", workspace) == "score: 0 scores, 0 candidates, 3 there already\n"
     assert well("verdict", workspace, "--gate", chain.gate) == chain.said["verdict"]
     assert facts(workspace) == before
@@ -243,7 +257,8 @@ def test_a_second_run_does_nothing_anew(chain: Chain, copy: Callable[[str], Path
     ("verb", "after", "said"),
     [
         ("restore", "ingest", "would restore 3 photographs with classical\n"),
-        ("score", "restore", r"would measure \d+ scores of 3 candidates\n"),
+        ("align", "restore", "would align 3 candidates\n"),
+        ("score", "align", r"would measure \d+ scores of 3 candidates\n"),
         ("verdict", "score", "verdict: 2 kept\n  rejected      1  another_scene\n"),
         ("pack", "verdict", "would pack 2 pairs into .*\n"),
     ],
@@ -268,6 +283,7 @@ def test_the_limit_is_kept_and_the_next_run_takes_the_next(chain: Chain, tmp_pat
     workspace = tmp_path / "w"
     assert well("ingest", chain.photos, workspace, "--limit", "2").startswith("ingest: 2 kept, ")
     assert well("restore", workspace, "--limit", "1").startswith("restore: 1 made, ")
+    assert well("align", workspace) == "align: 1 kept, 0 there already\n"
     assert well("score", workspace, "--limit", "1", "--metrics", "structure").startswith(
         "score: 1 scores, 1 candidates"
     )
@@ -301,11 +317,14 @@ def test_a_part_judged_by_another_gate_is_not_packed(copy: Callable[[str], Path]
 
 
 def test_a_candidate_that_cannot_be_measured_does_not_stop_the_others(copy: Callable[[str], Path]) -> None:
-    workspace = copy("restore")
+    workspace = copy("align")
     with Ledger(workspace) as ledger:
         odd = next(ledger.all(Candidate))
         small = ledger.put_image(encode_png(picture(1)))
-        ledger.add(dataclasses.replace(odd, id="f" * 16, image=small))
+        ledger.add(
+            dataclasses.replace(odd, id="f" * 16, image=small),
+            Aligned(candidate="f" * 16, version="align-1", image=small, reason=""),
+        )
     done = ggt("score", workspace, "--metrics", "structure")
     lines = ["score: 3 scores, 4 candidates, 0 there already", "  failed      1  size_differs"]
     assert (done.code, done.out.splitlines()) == (0, lines)
@@ -319,8 +338,15 @@ def test_a_seed_that_the_ledger_cannot_hold(seed: str, tmp_path: Path) -> None:
     assert f"argument --seed: {seed} is not between 0 and 2**63 - 1" in done.err
 
 
-def test_only_missing_scores_are_measured(copy: Callable[[str], Path]) -> None:
+def test_what_is_not_aligned_is_not_measured(copy: Callable[[str], Path]) -> None:
     workspace = copy("restore")
+    done = ggt("score", workspace)
+    said = f"ggt100k score: {workspace}: nothing is aligned; run: ggt100k align {workspace}\n"
+    assert (done.code, done.err) == (2, said)
+
+
+def test_only_missing_scores_are_measured(copy: Callable[[str], Path]) -> None:
+    workspace = copy("align")
     assert well("score", workspace, "--metrics", "structure").startswith("score: 3 scores, 3 candidates, ")
     assert well("score", workspace, "--metrics", "structure,shift").startswith("score: 3 scores, 3 candidates, ")
     with Ledger(workspace) as ledger:
@@ -413,9 +439,8 @@ def test_no_folder_of_photographs(tmp_path: Path) -> None:
 def test_a_folder_without_photographs(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     said = fails("ingest", tmp_path / "empty", tmp_path / "w")
-    assert (
-        said == f"{tmp_path / 'empty'}: no photograph in it; ingest reads .jpg, .jpeg, .png, .webp, .tif, .tiff, .bmp"
-    )
+    kinds = ".jpg, .jpeg, .png, .webp, .tif, .tiff, .bmp, .avif, .heic, .heif"
+    assert said == f"{tmp_path / 'empty'}: no photograph in it; ingest reads {kinds}"
     assert not (tmp_path / "w").exists()
 
 

@@ -35,9 +35,10 @@ def test_the_gate_keeps_most_and_says_why_it_does_not_keep_the_others(
     demo: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["status", str(demo / "workspace")]) == 0
-    rows = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines()[1:]}
+    funnel = capsys.readouterr().out.split("\n\n")[0]
+    rows = {line.split()[0]: line.split()[1:] for line in funnel.splitlines()[1:]}
     photos = len(list(ggt100k.sample_folder().glob("*.jpg")))
-    assert [int(rows[stage][0]) for stage in ("ingest", "restore", "verdict")] == [photos] * 3
+    assert [int(rows[stage][0]) for stage in ("ingest", "restore", "align", "verdict")] == [photos] * 4
     kept = int(rows["verdict"][1])
     assert photos / 2 < kept < photos, "better for most, and what is not better does not get in"
     rejected = sum(int(number) for number in re.findall(r"(\d+) [a-z_]+", " ".join(rows["verdict"][2:])))

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import functools
 import hashlib
+import http.server
 import io
 import os
 import random
+import re
+import shutil
+import sqlite3
 import struct
+import subprocess
+import sys
+import tarfile
+import threading
+import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import cv2
+import datasets
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -21,11 +34,16 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps
 
 import ggt100k
-from ggt_tools.errors import ConfigError
-from ggt_tools.ingest import Credit, IngestConfig, find_photos, ingest, read_credits
-from ggt_tools.records import Photo, Refusal
+from ggt_tools.cli import main
+from ggt_tools.errors import ConfigError, PairError
+from ggt_tools.ingest import FORMATS, IngestConfig, by_folder, decode, fit, ingest, window
+from ggt_tools.ledger import Ledger
+from ggt_tools.looks import Looks
+from ggt_tools.records import Photo, Refusal, Seen
+from ggt_tools.sources import Found, from_folder
 
 from .making import picture
+from .photographs import photograph
 
 Pixels = npt.NDArray[np.uint8]
 SMALL = IngestConfig(licence="CC0-1.0", least=64, most=128)
@@ -37,8 +55,11 @@ def png(image: Image.Image | Pixels, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def take(folder: Path, config: IngestConfig = SMALL) -> list[tuple[Photo, Pixels] | Refusal]:
-    return list(ingest(find_photos(folder), config, root=folder, credits=read_credits(folder)))
+def take(
+    folder: Path, config: IngestConfig = SMALL, looks: Looks | None = None
+) -> list[tuple[Photo, Pixels] | Refusal]:
+    taken = ingest(from_folder(folder).found, config, looks or Looks())
+    return [one if isinstance(one, Refusal) else (one[0], one[2]) for one in taken]
 
 
 def take_one(folder: Path, config: IngestConfig = SMALL) -> tuple[Photo, Pixels]:
@@ -137,31 +158,97 @@ def test_a_profile_that_is_srgb_changes_next_to_nothing(tmp_path: Path) -> None:
 def test_grey_is_taken_as_rgb(tmp_path: Path) -> None:
     grey = picture(4, 80, 100)[..., 0]
     (tmp_path / "a.png").write_bytes(png(grey))
-    (tmp_path / "b.png").write_bytes(png(grey, icc_profile=_profile_with_red_and_blue_swapped()))
-    for found in take(tmp_path):
-        assert not isinstance(found, Refusal), "a grey photograph with a profile for colours has no colours to bring"
-        assert np.array_equal(found[1], np.repeat(grey[..., None], 3, axis=2))
+    assert np.array_equal(take_one(tmp_path)[1], np.repeat(grey[..., None], 3, axis=2))
+    (tmp_path / "a.png").write_bytes(png(grey, icc_profile=_profile_with_red_and_blue_swapped()))
+    pixels = take_one(tmp_path)[1]
+    assert np.array_equal(pixels, np.repeat(grey[..., None], 3, axis=2)), "a profile for colours that it has not"
+
+
+# --- to size --------------------------------------------------------------------------------------------------------
+
+
+def _image(width: int, height: int, seed: int = 5) -> Image.Image:
+    return Image.fromarray(picture(seed, height, width))
 
 
 @pytest.mark.parametrize(
-    ("size", "box"),
+    ("rule", "size", "wanted"),
     [
-        ((1100, 1301), (38, 138, 1062, 1162)),
-        ((512, 1024), (0, 0, 512, 1024)),
-        ((512, 1025), (0, 0, 512, 1024)),
-        ((1027, 600), (1, 0, 1025, 600)),
+        ("crop", (1100, 1301), (1024, 1024)),
+        ("crop", (512, 1025), (512, 1024)),
+        ("crop", (1024, 600), (1024, 600)),
+        ("resize", (600, 900), (1024, 1024)),
+        ("resize", (2100, 1050), (1024, 1024)),
+        ("pad", (2048, 1024), (1024, 512)),
+        ("pad", (600, 800), (768, 1024)),
+        ("pad", (1024, 700), (1024, 700)),
     ],
 )
-def test_of_a_larger_photograph_the_centre_is_kept(
-    tmp_path: Path, size: tuple[int, int], box: tuple[int, int, int, int]
-) -> None:
-    width, height = size
-    image = picture(5, height, width)
-    Image.fromarray(image).save(tmp_path / "a.bmp")
-    found, pixels = take_one(tmp_path, IngestConfig(licence="CC0-1.0"))
-    left, top, right, bottom = box
-    assert np.array_equal(pixels, image[top:bottom, left:right])
-    assert (found.width, found.height) == (right - left, bottom - top)
+def test_a_photograph_comes_to_size_by_the_rule(rule: str, size: tuple[int, int], wanted: tuple[int, int]) -> None:
+    pixels = fit(_image(*size), "a", IngestConfig(fit=rule))
+    assert (pixels.shape[1], pixels.shape[0]) == wanted
+
+
+def test_what_has_its_size_is_not_resampled() -> None:
+    image = _image(1024, 700)
+    for rule in ("crop", "pad"):
+        assert np.array_equal(fit(image, "a", IngestConfig(fit=rule)), np.asarray(image))
+    crop = fit(_image(1300, 1200), "a", IngestConfig())
+    whole = picture(5, 1200, 1300)
+    assert any(
+        np.array_equal(crop, whole[t : t + 1024, x : x + 1024]) for t in range(0, 177, 16) for x in range(0, 277, 16)
+    )
+
+
+def test_a_resized_photograph_is_lanczos_of_the_whole() -> None:
+    image = _image(512, 512)
+    wanted = image.resize((1024, 1024), Image.Resampling.LANCZOS)
+    assert np.array_equal(fit(image, "a", IngestConfig(fit="resize")), np.asarray(wanted))
+
+
+@pytest.mark.parametrize(
+    ("size", "rule", "said"),
+    [
+        ((600, 511), "resize", "a: 600 x 511; the short side must have 512 pixels"),
+        ((6000, 600), "pad", "a: padding would make it 1024 x 102, and 256 are needed; take another --fit"),
+    ],
+)
+def test_what_no_rule_makes_large_enough(size: tuple[int, int], rule: str, said: str) -> None:
+    with pytest.raises(PairError) as fault:
+        fit(_image(*size), "a", IngestConfig(fit=rule))
+    assert (fault.value.reason, str(fault.value)) == ("too_small", said)
+
+
+def test_what_is_too_long_to_be_enlarged() -> None:
+    with pytest.raises(PairError) as fault:
+        fit(_image(600, 60), "a", IngestConfig(fit="resize", least=60, most_pixels=1_000_000))
+    said = "a: is 600 x 60, too long to be enlarged; crop it first"
+    assert (fault.value.reason, str(fault.value)) == ("too_large", said)
+
+
+@given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 70), st.integers(0, 2**32))
+@settings(max_examples=150, deadline=None)
+def test_the_window_has_the_most_detail_of_all_on_the_grid(width: int, height: int, most: int, seed: int) -> None:
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
+    left, top, right, bottom = window(pixels, most)
+    assert 0 <= left <= right <= width and 0 <= top <= bottom <= height
+    assert (right - left, bottom - top) == (min(width, most), min(height, most))
+    assert window(pixels.copy(), most) == (left, top, right, bottom)
+    assert left % 16 == top % 16 == 0
+    luma = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.int64)
+    across, down = np.zeros_like(luma), np.zeros_like(luma)
+    across[:, 1:], down[1:] = np.abs(np.diff(luma, axis=1)), np.abs(np.diff(luma, axis=0))
+    detail = across + down
+    tops, lefts = range(0, height - (bottom - top) + 1, 16), range(0, width - (right - left) + 1, 16)
+    sums = [detail[t : t + bottom - top, x : x + right - left].sum() for t in tops for x in lefts]
+    assert detail[top:bottom, left:right].sum() == max(sums)
+
+
+def test_the_window_goes_to_the_texture_and_stays_in_the_middle_where_there_is_none() -> None:
+    pixels = np.full((1024, 1600, 3), 90, np.uint8)
+    assert window(pixels, 1024) == (288, 0, 1312, 1024)
+    pixels[400:700, 1200:1590] = picture(1, 300, 390)
+    assert window(pixels, 1024)[2] == 1600
 
 
 # --- what is not ----------------------------------------------------------------------------------------------------
@@ -204,16 +291,28 @@ def test_too_large(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda image: png(Image.fromarray(image).convert("RGBA")), "RGBA"),
-        (lambda image: png(Image.fromarray(image).convert("LA")), "LA"),
-        (lambda image: png(Image.fromarray(image).convert("P")), "P"),
+        (lambda image: png(Image.fromarray(np.dstack([image, image[..., 0] | 1]))), "transparent in places"),
+        (lambda image: png(Image.fromarray(image[..., :2], "LA")), "transparent in places"),
+        (
+            lambda image: png((p := Image.fromarray(image).convert("P")), transparency=p.getpixel((0, 0))),
+            "transparent in places",
+        ),
         (lambda image: png(Image.fromarray(image).convert("1")), "1"),
-        (lambda image: png(image, transparency=(0, 0, 0)), "RGB with transparency"),
+        (lambda image: png(image, transparency=tuple(image[0, 0].tolist())), "transparent in places"),
         (lambda image: cv2.imencode(".png", image.astype(np.uint16) * 257)[1].tobytes(), "16-bit"),
         (lambda image: cv2.imencode(".png", image[..., 0].astype(np.uint16) * 257)[1].tobytes(), "16-bit"),
         (lambda image: cv2.imencode(".tiff", image.astype(np.uint16) * 257)[1].tobytes(), "16-bit"),
     ],
-    ids=["alpha", "grey alpha", "palette", "bits", "transparent colour", "16-bit", "16-bit grey", "16-bit tiff"],
+    ids=[
+        "alpha",
+        "grey alpha",
+        "palette with a hole",
+        "bits",
+        "transparent colour",
+        "16-bit",
+        "16-bit grey",
+        "16-bit tiff",
+    ],
 )
 def test_pixels_that_are_not_8_bit_rgb_or_grey(tmp_path: Path, make: Callable[[Pixels], bytes], said: str) -> None:
     (tmp_path / "a.png").write_bytes(make(picture(6, 80, 100)))
@@ -224,19 +323,137 @@ def test_pixels_that_are_not_8_bit_rgb_or_grey(tmp_path: Path, make: Callable[[P
     )
 
 
-def test_cmyk(tmp_path: Path) -> None:
-    Image.fromarray(picture(6, 80, 100)).convert("CMYK").save(tmp_path / "a.jpg")
-    found = refuse_one(tmp_path)
-    assert (found.reason, found.detail) == (
-        "unsupported_mode",
-        "a.jpg: its pixels are CMYK; save it as 8-bit RGB or grey",
+def test_an_alpha_that_hides_nothing_is_dropped(tmp_path: Path) -> None:
+    image = picture(6, 80, 100)
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    (tmp_path / "a.png").write_bytes(png(Image.fromarray(image).convert("RGBA"), exif=exif))
+    (tmp_path / "b.png").write_bytes(png(Image.fromarray(image[..., 1]).convert("LA")))
+    (a, b) = (found for found in take(tmp_path) if not isinstance(found, Refusal))
+    assert np.array_equal(a[1], image[::-1, ::-1])
+    assert np.array_equal(b[1], np.repeat(image[..., 1:2], 3, axis=2))
+
+
+def test_a_palette_is_its_colours(tmp_path: Path) -> None:
+    image = Image.fromarray(picture(6, 80, 100)).convert("P", palette=Image.Palette.ADAPTIVE)
+    (tmp_path / "a.png").write_bytes(png(image, icc_profile=_profile_with_red_and_blue_swapped()))
+    _, pixels = take_one(tmp_path)
+    assert np.abs(pixels.astype(int) - np.asarray(image.convert("RGB"))[..., ::-1]).max() <= 1
+
+
+def _cmyk_profile() -> bytes:
+    """A printer's profile in which only black counts: L* = 100 - 100 K, a* = b* = 0 (ICC.1:2001-04, lut8Type)."""
+    curve = bytes(range(256))
+    grid = b"".join(bytes([0 if k else 255, 128, 128]) for _ in range(8) for k in (0, 1))  # black varies fastest
+    unit = struct.pack(">9i", *(65536 * (at % 4 == 0) for at in range(9)))
+    lut = b"mft1\0\0\0\0" + bytes([4, 3, 2, 0]) + unit + curve * 4 + grid + curve * 3
+    tags = {b"desc": b"desc\0\0\0\0\0\0\0\2t\0" + bytes(79), b"cprt": b"text\0\0\0\0t\0", b"A2B0": lut}
+    tags[b"wtpt"] = b"XYZ \0\0\0\0" + struct.pack(">3i", 63190, 65536, 54061)
+    table, body = b"", b""
+    for name, data in tags.items():
+        table += name + struct.pack(">II", 132 + 12 * len(tags) + len(body), len(data))
+        body += data + bytes(-len(data) % 4)
+    head = bytearray(128)
+    struct.pack_into(
+        ">I4sI4s4s4s", head, 0, 132 + len(table) + len(body), b"lcms", 0x02400000, b"prtr", b"CMYK", b"Lab "
     )
+    struct.pack_into(">4s", head, 36, b"acsp")
+    struct.pack_into(">3i", head, 68, 63190, 65536, 54061)
+    return bytes(head) + struct.pack(">I", len(tags)) + table + body
+
+
+def test_cmyk_goes_through_its_profile(tmp_path: Path) -> None:
+    image = picture(6, 80, 100)
+    inks = np.dstack([image, image[..., 0]])
+    Image.fromarray(inks, "CMYK").save(tmp_path / "a.tif", icc_profile=_cmyk_profile())
+    _, pixels = take_one(tmp_path)
+    lightness = 100 - inks[..., 3] / 2.55
+    y = np.where(lightness > 8, ((lightness + 16) / 116) ** 3, lightness / 903.3)
+    wanted = np.where(y > 0.0031308, 1.055 * y ** (1 / 2.4) - 0.055, 12.92 * y) * 255
+    assert np.ptp(pixels, axis=2).max() <= 3, "no colour"
+    assert np.abs(pixels[..., 1] - wanted).max() <= 4
+
+
+def test_cmyk_without_a_profile(tmp_path: Path) -> None:
+    Image.fromarray(picture(6, 80, 100)).convert("CMYK").save(tmp_path / "a.jpg")
+    said = "a.jpg: its pixels are CMYK without a profile that tells their colours; save it as 8-bit RGB or grey"
+    assert refuse_one(tmp_path) == Refusal(file="a.jpg", reason="unsupported_mode", detail=said)
+
+
+def test_heic_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100))
+    said = "a.heic: is HEIC, whose decoders are under patents; convert it to PNG, e.g. by heif-convert"
+    assert refuse_one(tmp_path) == Refusal(file="a.heic", reason="unsupported_format", detail=said)
+
+
+@pytest.mark.skipif("AVIF" not in FORMATS, reason="wants a Pillow with AVIF")
+def test_avif_is_read_unless_its_colours_are_of_a_high_range(tmp_path: Path) -> None:
+    Image.fromarray(picture(6, 80, 100)).save(tmp_path / "a.avif", quality=90)
+    _, pixels = take_one(tmp_path)
+    assert np.abs(pixels.astype(int) - picture(6, 80, 100)).mean() < 6
+    data = (tmp_path / "a.avif").read_bytes()
+    assert b"colrnclx" in data
+    at = data.index(b"colrnclx") + 8
+    (tmp_path / "a.avif").write_bytes(data[:at] + struct.pack(">HH", 9, 16) + data[at + 4 :])
+    said = "a.avif: its pixels are of a wide gamut or high dynamic range; save it as 8-bit RGB or grey"
+    assert refuse_one(tmp_path) == Refusal(file="a.avif", reason="unsupported_mode", detail=said)
+
+
+def test_a_file_of_several_images(tmp_path: Path) -> None:
+    first, *others = (Image.fromarray(picture(seed, 80, 100)) for seed in range(3))
+    first.save(tmp_path / "a.webp", save_all=True, append_images=others, lossless=True)
+    said = "a.webp: holds 3 images; save one of them by itself"
+    assert refuse_one(tmp_path) == Refusal(file="a.webp", reason="unsupported_format", detail=said)
+
+
+def test_of_a_cameras_jpeg_with_a_second_image_the_first_is_taken(tmp_path: Path) -> None:
+    first, second = (Image.fromarray(picture(seed, 80, 100)) for seed in range(2))
+    first.save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[second])
+    _, pixels = take_one(tmp_path)
+    assert np.abs(pixels.astype(int) - picture(0, 80, 100)).mean() < 10
+
+
+def test_more_pixels_than_are_decoded(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(_claim(3000, 1000))
+    with pytest.raises(PairError) as fault:
+        decode((tmp_path / "a.png").read_bytes(), "a.png", 2_999_999)
+    said = "a.png: 3000 x 1000 pixels are more than 2999999; crop it first"
+    assert (fault.value.reason, str(fault.value)) == ("too_large", said)
+
+
+def test_what_shows_nothing_and_what_is_drawn(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png(np.full((80, 100, 3), 30, np.uint8)))
+    drawn = np.full((80, 100, 3), 255, np.uint8)
+    drawn[20:60, 10:30], drawn[40:60, 40:60], drawn[10:60, 70:90] = (200, 0, 0), (0, 90, 0), (0, 0, 90)
+    (tmp_path / "b.png").write_bytes(png(drawn))
+    assert take(tmp_path) == [
+        Refusal(file="a.png", reason="too_flat", detail="a.png: shows next to nothing; leave it out"),
+        Refusal(
+            file="b.png",
+            reason="screenshot",
+            detail="b.png: is drawn, no photograph: a page, a chart, a window; leave it out",
+        ),
+    ]
+
+
+def test_the_same_again_and_nearly_the_same(tmp_path: Path) -> None:
+    image = Image.fromarray(photograph("wine-1")[:512, :512])
+    image.save(tmp_path / "a.png")
+    image.save(tmp_path / "b.bmp")
+    image.save(tmp_path / "c.jpg", quality=80)
+    Image.fromarray(photograph("wine-2")[:512, :512]).save(tmp_path / "d.png")
+    a, b, c, d = take(tmp_path)
+    assert not isinstance(a, Refusal) and not isinstance(d, Refusal)
+    said = "b.bmp: the same pixels as a.png; leave one out"
+    assert b == Refusal(file="b.bmp", reason="duplicate", detail=said)
+    assert isinstance(c, Refusal) and c.reason == "near_duplicate"
+    assert re.fullmatch(r"c.jpg: looks like a.png \(\d+ of 144 bits of their looks differ\); leave one out", c.detail)
 
 
 @pytest.mark.parametrize("data", [b"", b"not an image", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\n"])
 def test_what_is_no_image(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.jpg").write_bytes(data)
-    said = "a.jpg: is none of JPEG, PNG, WEBP, TIFF, BMP; fetch it again"
+    said = f"a.jpg: is none of {', '.join(FORMATS)}; fetch it again"
     assert refuse_one(tmp_path) == Refusal(file="a.jpg", reason="not_an_image", detail=said)
 
 
@@ -290,7 +507,15 @@ def test_damaged_bytes_are_taken_or_refused_and_stop_nothing(
     (folder / "a.jpg").write_bytes(data[: chance.randrange(len(data))] if chance.random() < 0.2 else data)
     (found,) = take(folder)
     if isinstance(found, Refusal):
-        assert found.reason in ("not_an_image", "too_large", "too_small", "unsupported_mode")
+        assert found.reason in (
+            "not_an_image",
+            "too_large",
+            "too_small",
+            "unsupported_mode",
+            "unsupported_format",
+            "too_flat",
+            "screenshot",
+        )
     else:
         assert found[0].key == ggt100k.pair_key(found[1])
 
@@ -327,33 +552,6 @@ def test_a_credit_for_a_file_outside_brings_nothing_in(tmp_path: Path) -> None:
     assert take_one(folder)[0].licence == "CC0-1.0"
 
 
-def test_a_name_that_is_no_text(tmp_path: Path) -> None:
-    try:
-        (tmp_path / os.fsdecode(b"a\xff.png")).write_bytes(png(picture(1, 80, 100)))
-    except OSError:
-        pytest.skip("wants a file system that takes any bytes for a name")
-    said = "a\\udcff.png: has bytes that are no text; rename it"
-    assert refuse_one(tmp_path) == Refusal(file="a\\udcff.png", reason="bad_name", detail=said)
-
-
-def test_photographs_are_found_below_in_the_order_of_their_names(tmp_path: Path) -> None:
-    for name in ("b.png", "a/z.JPEG", "a/b/c.tiff", "c.txt", "d.gif", "e.png.part"):
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    (tmp_path / "folder.png").mkdir()
-    found = [path.relative_to(tmp_path).as_posix() for path in find_photos(tmp_path)]
-    assert found == ["a/b/c.tiff", "a/z.JPEG", "b.png"]
-
-
-def test_a_folder_without_photographs(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").touch()
-    with pytest.raises(ConfigError) as fault:
-        find_photos(tmp_path)
-    said = f"{tmp_path}: no photograph in it; ingest reads .jpg, .jpeg, .png, .webp, .tif, .tiff, .bmp"
-    assert str(fault.value) == said
-
-
 # --- where they come from -------------------------------------------------------------------------------------------
 
 
@@ -384,59 +582,11 @@ def test_the_folders_name_is_the_class_only_where_it_is_one(tmp_path: Path) -> N
     assert found["summer/a.png"] in ggt100k.DEGRADATIONS, "it is measured"
 
 
-def test_credits_as_a_spreadsheet_saves_them(tmp_path: Path) -> None:
-    (tmp_path / "credits.csv").write_bytes('\ufefffile,author\r\na.png,"Zoë, the\r\nauthor"\r\n'.encode())
-    assert read_credits(tmp_path) == {"a.png": Credit(author="Zoë, the\r\nauthor")}
-
-
-def test_without_credits(tmp_path: Path) -> None:
-    assert read_credits(tmp_path) == {}
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        (
-            "name,licence\na.png,CC0-1.0\n",
-            "no column 'name' is known; the first line names columns, with commas between, of file, title, licence, "
-            "author, url, source, source_name, degradation",
-        ),
-        ("file,licence\na.png,MIT\n\n,MIT\n", "line 4: the column 'file' is empty; name the file there"),
-        (
-            'file,author,source\na.png,"two\nlines",\nb.png,,moon\n',
-            "line 4: source 'moon' is none of dataset, internet, captured",
-        ),
-        (
-            "file,degradation\na.png,rain\nb.png,drizzle\n",
-            f"line 3: degradation 'drizzle' is none of {', '.join(ggt100k.DEGRADATIONS)}",
-        ),
-        (
-            "file,licence\na.png,MIT,2026\n",
-            "line 2: has more fields than the first line; quote one with commas",
-        ),
-        ("file,licence\na.png,MIT\na.png,CC0-1.0\n", "line 3: 'a.png' stands there twice; leave one line of it"),
-    ],
-)
-def test_bad_credits_are_told_with_their_line(tmp_path: Path, text: str, said: str) -> None:
-    (tmp_path / "credits.csv").write_text(text)
-    with pytest.raises(ConfigError) as fault:
-        read_credits(tmp_path)
-    assert str(fault.value) == f"{tmp_path / 'credits.csv'}: {said}"
-
-
-@pytest.mark.parametrize("data", [b"file\na\xff.png\n", b"file\n" + b"a" * 200_000])
-def test_credits_that_are_no_text_table(tmp_path: Path, data: bytes) -> None:
-    (tmp_path / "credits.csv").write_bytes(data)
-    with pytest.raises(ConfigError) as fault:
-        read_credits(tmp_path)
-    assert str(fault.value).startswith(f"{tmp_path / 'credits.csv'}: cannot be read: ")
-    assert str(fault.value).endswith("; save it as CSV in UTF-8")
-
-
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         ({"source": "moon"}, "--source moon: is none of dataset, internet, captured"),
+        ({"fit": "squeeze"}, "--fit squeeze: is none of crop, resize, pad"),
         ({"least": 0}, "the least side, 0, is not between 1 and the most, 1024"),
         ({"least": 9, "most": 8}, "the least side, 9, is not between 1 and the most, 8"),
     ],
@@ -447,11 +597,209 @@ def test_options_that_cannot_be(options: dict[str, Any], said: str) -> None:
     assert str(fault.value) == said
 
 
-def test_the_samples_photographs_are_taken_with_their_credits() -> None:
+def test_the_samples_photographs_are_taken_as_they_are_with_their_credits() -> None:
     folder = ggt100k.sample_folder()
-    found = list(ingest(find_photos(folder)[:2], IngestConfig(), root=folder, credits=read_credits(folder)))
+    found = take(folder, IngestConfig())
+    assert len(found) == 17
     for one in found:
-        assert not isinstance(one, Refusal)
+        assert not isinstance(one, Refusal), one
         original = ImageOps.exif_transpose(Image.open(folder / one[0].file)).convert("RGB")
         assert np.array_equal(one[1], np.asarray(original))
         assert one[0].licence
+
+
+def test_another_may_name_the_class_where_neither_credit_nor_folder_does(tmp_path: Path) -> None:
+    (tmp_path / "snow").mkdir()
+    for seed, name in enumerate(("snow/a.png", "b.png")):
+        (tmp_path / name).write_bytes(png(picture(seed, 80, 100)))
+    asked = []
+
+    def old(pixels: Pixels) -> tuple[str, tuple[str, ...]]:
+        asked.append(pixels.shape)
+        return "old_photo", ("old_photo", "noise")
+
+    config = dataclasses.replace(SMALL, classify=old)
+    found = {f[0].file: f[0] for f in take(tmp_path, config) if not isinstance(f, Refusal)}
+    assert asked == [(80, 100, 3)]
+    assert (found["b.png"].degradation, found["b.png"].degradations) == ("old_photo", ("old_photo", "noise"))
+    assert found["snow/a.png"].degradation == "snow"
+    refused = [f for f in take(tmp_path, dataclasses.replace(SMALL, classify=by_folder)) if isinstance(f, Refusal)]
+    said = "b.png: its folder's name is no degradation, and no credit names one; give it one, or --classes measured"
+    assert refused == [Refusal(file="b.png", reason="no_class", detail=said)]
+
+
+def test_a_fault_of_the_source_is_a_refusal_and_the_order_is_kept() -> None:
+    def found() -> Iterator[Found]:
+        for seed in range(12):
+            fault = PairError("unreachable", f"{seed}: gone") if seed % 5 == 2 else None
+            yield Found(name=str(seed), data=b"" if fault else png(picture(seed, 64 + 9 * (seed % 3), 64)), fault=fault)
+
+    taken = list(ingest(found(), SMALL, Looks()))
+    assert [one.file if isinstance(one, Refusal) else one[0].file for one in taken] == [str(n) for n in range(12)]
+    assert [one.detail for one in taken if isinstance(one, Refusal)] == ["2: gone", "7: gone"]
+
+
+# --- the command ----------------------------------------------------------------------------------------------------
+
+
+def command(*argv: str | Path) -> tuple[int, list[str], list[str]]:
+    """Runs `ggt100k ingest` in this process: its exit status, and the lines of stdout and stderr."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(["ingest", *(str(arg) for arg in argv)])
+    return code, out.getvalue().splitlines(), err.getvalue().splitlines()
+
+
+def facts(workspace: Path) -> tuple[list[Photo], list[Refusal], list[Seen]]:
+    with Ledger(workspace) as ledger:
+        return list(ledger.all(Photo)), list(ledger.all(Refusal)), list(ledger.all(Seen))
+
+
+@contextlib.contextmanager
+def serving(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """The files of a folder over HTTP: the URL, and what was asked for. "busy" is not to be had now."""
+    asked: list[str] = []
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(503) if "busy" in self.path else super().do_GET()
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    handler = functools.partial(Handler, directory=folder)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", asked
+        server.shutdown()
+
+
+def test_a_list_is_taken_and_what_came_is_not_fetched_again(tmp_path: Path) -> None:
+    files, w = tmp_path / "files", tmp_path / "w"
+    files.mkdir()
+    for name in ("wine-1", "sunset-1"):
+        (files / f"{name}.jpg").write_bytes((ggt100k.sample_folder() / f"{name}.jpg").read_bytes())
+    (files / "page.html").write_text("<html>no image</html>")
+    with serving(files) as (url, asked):
+        names = ("wine-1.jpg?token=s3cret", "page.html", "busy.jpg", "gone.jpg", "sunset-1.jpg")
+        rows = [f"{url}/{name},{'' if name.startswith('sunset') else 'CC0-1.0'},Zoë" for name in names]
+        table = tmp_path / "list.csv"
+        table.write_text("\n".join(["url,licence,author", *rows]), encoding="utf-8")
+        assert command(table, w, "--dry-run") == (0, ["would look at 5 files"], [])
+        refused = ["no_licence", "not_an_image", "not_served", "unreachable"]
+        code, out, err = command(table, w, "--allow-private")
+        lines = [f"  rejected      1  {reason}" for reason in refused]
+        assert (code, out) == (0, ["ingest: 1 kept, 0 there already", *lines])
+        assert sorted(line.split()[2] for line in err) == [f"{reason}:" for reason in refused]
+        assert "s3cret" not in "".join(err)
+        assert len(asked) == 4, "what has no licence is not fetched"
+        (photo,), _, _ = facts(w)
+        assert (photo.url, photo.source, photo.author) == (f"{url}/{names[0]}", "internet", "Zoë")
+        assert photo.file == f"{url}/wine-1.jpg#{hashlib.sha256(b'token=s3cret').hexdigest()[:12]}"
+        asked.clear()
+        assert command(table, w, "--dry-run") == (0, ["would look at 2 files"], [])
+        code, out, _ = command(table, w, "--allow-private", "--licence", "MIT")
+        line = "ingest: 1 kept, 1 there already, 2 refused before"
+        assert (code, out) == (0, [line, "  rejected      1  unreachable"])
+        assert sorted(asked) == ["/busy.jpg", "/sunset-1.jpg"]
+        assert sorted(refusal.reason for refusal in facts(w)[1]) == refused[1:]
+        code, out, _ = command(table, tmp_path / "v")
+        assert out == ["ingest: 0 kept, 0 there already", "  rejected      4  bad_url", "  rejected      1  no_licence"]
+
+
+def test_a_tar_and_a_dataset_are_taken_like_a_folder(tmp_path: Path) -> None:
+    sample, w = ggt100k.sample_folder(), tmp_path / "w"
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as tar:
+        for name in ("wine-1.jpg", "sunset-1.jpg", "credits.csv"):
+            tar.add(sample / name, name)
+    code, out, _ = command(tmp_path / "a.tar.gz", w)
+    assert (code, out) == (0, ["ingest: 2 kept, 0 there already"])
+    assert command(tmp_path / "a.tar.gz", w)[1] == ["ingest: 0 kept, 2 there already"]
+    assert [photo.licence for photo in facts(w)[0]] == ["CC-BY-4.0"] * 2
+    made = datasets.Dataset.from_dict({"photo": [str(sample / f"{name}.jpg") for name in ("wine-2", "wine-1")]})
+    made.cast_column("photo", datasets.Image()).to_parquet(tmp_path / "d" / "train.parquet")
+    options: list[str | Path] = ["--dataset", tmp_path / "d", "--column", "photo", "--licence", "CC-BY-4.0"]
+    assert command(w, *options, "--dry-run") == (0, ["would look at all files"], [])
+    code, out, _ = command(*options, w)
+    assert (code, out) == (0, ["ingest: 1 kept, 0 there already", "  rejected      1  duplicate"])
+    photo = next(photo for photo in facts(w)[0] if photo.source == "dataset")
+    assert (photo.file, photo.source_name) == (f"{tmp_path / 'd'}/train/0", str(tmp_path / "d"))
+
+
+def test_what_is_published_is_refused_and_hashed_once(tmp_path: Path) -> None:
+    sample, photos, w = ggt100k.sample_folder(), tmp_path / "photos", tmp_path / "w"
+    photos.mkdir()
+    Image.open(sample / "wine-1.jpg").save(photos / "near.jpg", quality=80)
+    (photos / "same.jpg").write_bytes((sample / "wine-2.jpg").read_bytes())
+    code, out, err = command(photos, w, "--licence", "CC-BY-4.0", "--published", sample / "packed")
+    rejected = ["  rejected      1  duplicate", "  rejected      1  near_duplicate"]
+    assert (code, out) == (0, ["ingest: 0 kept, 0 there already", *rejected])
+    wanted = (
+        r"ggt100k ingest: near_duplicate: near.jpg: looks like [0-9a-f]{16} of the published (train|test) split \(.*"
+    )
+    assert re.fullmatch(wanted, err[0])
+    rows = facts(w)[2]
+    assert len(rows) == 15
+    broken = Path(shutil.copytree(sample / "packed", tmp_path / "packed"))
+    for shard in broken.glob("data/*/*.tar"):
+        shard.unlink()
+    assert command(photos, w, "--licence", "CC-BY-4.0", "--published", broken)[1] == out, "no image is read again"
+    assert command(photos, w, "--licence", "CC-BY-4.0")[1] == out, "it holds without being named again"
+    assert facts(w)[2] == rows
+
+
+def test_a_workspace_of_before_there_were_looks(tmp_path: Path) -> None:
+    photos, w = tmp_path / "photos", tmp_path / "w"
+    photos.mkdir()
+    Image.open(ggt100k.sample_folder() / "wine-1.jpg").save(photos / "a.png")
+    command(photos, w, "--licence", "MIT")
+    seen = facts(w)[2]
+    with contextlib.closing(sqlite3.connect(w / "ledger.sqlite")) as db, db:
+        db.execute("DELETE FROM seen")
+    Image.open(photos / "a.png").save(photos / "b.jpg", quality=80)
+    lines = ["ingest: 0 kept, 1 there already", "  rejected      1  near_duplicate"]
+    assert command(photos, w, "--licence", "MIT")[1] == lines
+    assert facts(w)[2] == seen
+
+
+@pytest.mark.skipif(os.name != "posix", reason="wants kill -9")
+def test_an_ingest_that_is_killed_goes_on_and_takes_nothing_twice(tmp_path: Path) -> None:
+    w = tmp_path / "w"
+    process = subprocess.Popen([sys.executable, "-m", "ggt_tools.cli", "ingest", ggt100k.sample_folder(), w])
+    try:
+        while not (w / "ledger.sqlite").exists() or len(facts(w)[0]) < 2:
+            assert process.poll() is None
+            time.sleep(0.01)
+    finally:
+        process.kill()
+        process.wait()
+    photos, _, seen = facts(w)
+    assert 2 <= len(photos) < 17, "it was killed in the middle"
+    assert {photo.key for photo in photos} == {one.key for one in seen}
+    code, out, _ = command(ggt100k.sample_folder(), w)
+    assert (code, out) == (0, [f"ingest: {17 - len(photos)} kept, {len(photos)} there already"])
+    assert len(facts(w)[0]) == len(facts(w)[2]) == 17
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["p", "w", "--dataset", "x"], "--dataset x: stands in the place of p; leave one of them out"),
+        (["p", "--dataset", "x", "w"], "--dataset x: stands in the place of p; leave one of them out"),
+        (["a.zip", "w"], "a.zip: is no folder, and ends in none of .tar, .tar.gz, .tgz, .tar.xz, .csv, .jsonl, "),
+        (["a.tar", "w"], "a.tar: cannot be read as a tar: "),
+        (["no.csv", "w"], "no.csv: no such folder; name the one that holds the photographs"),
+        (["a.csv", "w", "--most-bytes", "0"], "size: 0 is not above 0"),
+    ],
+)
+def test_what_cannot_be_taken_from_makes_no_workspace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, argv: list[str], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.zip", "a.tar", "a.csv"):
+        Path(name).write_text("url\n")
+    code, out, err = command(*argv)
+    assert (code, out, len(err)) == (2, [], 1)
+    assert err[0].startswith(f"ggt100k ingest: {said}")
+    assert not Path("w").exists()

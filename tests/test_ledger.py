@@ -19,7 +19,7 @@ import pytest
 
 from ggt_tools.errors import ConfigError, ShardError
 from ggt_tools.ledger import Ledger
-from ggt_tools.records import Candidate, Photo, Refusal, Score, Stage, Verdict
+from ggt_tools.records import IN_FLIGHT, Aligned, Call, Candidate, Photo, Refusal, Score, Stage, Verdict
 
 
 def photo(key: str, **other: Any) -> Photo:
@@ -105,14 +105,47 @@ def test_a_newer_schema_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
         ledger.add(photo("a"))
     file = tmp_path / "ledger.sqlite"
     db = sqlite3.connect(file)
-    db.execute("PRAGMA user_version=2")
+    db.execute("PRAGMA user_version=3")
     db.close()
     before = file.read_bytes()
     for create in (False, True):
         with pytest.raises(ConfigError) as fault:
             Ledger(tmp_path, create=create)
-        assert str(fault.value) == f"{file}: schema version 2, this ggt100k reads 1; install the one that wrote it"
+        assert str(fault.value) == f"{file}: schema version 3, this ggt100k reads 2; install the one that wrote it"
     assert file.read_bytes() == before
+
+
+FIRST = """
+CREATE TABLE photo ("key" TEXT NOT NULL, "image" TEXT NOT NULL, "width" INTEGER NOT NULL, "height" INTEGER NOT NULL,
+    "degradation" TEXT NOT NULL, "degradations" TEXT NOT NULL, "source" TEXT NOT NULL, "source_name" TEXT NOT NULL,
+    "licence" TEXT NOT NULL, "author" TEXT NOT NULL, "url" TEXT NOT NULL, "file" TEXT NOT NULL,
+    "original" TEXT NOT NULL, PRIMARY KEY (key));
+CREATE TABLE refusal ("file" TEXT NOT NULL, "reason" TEXT NOT NULL, "detail" TEXT NOT NULL, PRIMARY KEY (file));
+CREATE TABLE candidate ("id" TEXT NOT NULL, "key" TEXT NOT NULL, "restorer" TEXT NOT NULL, "strategy" TEXT NOT NULL,
+    "prompt" TEXT NOT NULL, "round" INTEGER NOT NULL, "seed" INTEGER NOT NULL, "created" TEXT NOT NULL,
+    "image" TEXT NOT NULL, "reason" TEXT NOT NULL, PRIMARY KEY (id));
+CREATE TABLE score ("candidate" TEXT NOT NULL, "metric" TEXT NOT NULL, "metric_version" TEXT NOT NULL, "value" REAL,
+    PRIMARY KEY (candidate, metric, metric_version));
+CREATE TABLE verdict ("candidate" TEXT NOT NULL, "gate" TEXT NOT NULL, "decision" TEXT NOT NULL,
+    "stage" TEXT NOT NULL, "reason" TEXT NOT NULL, "evidence" TEXT NOT NULL, PRIMARY KEY (candidate));
+CREATE TABLE gates (id TEXT PRIMARY KEY, text TEXT);
+INSERT INTO candidate VALUES ('c', 'a', 'classical-1', 'none', '', 0, 0, '2026-01-01T00:00:00Z', 'abc', '');
+PRAGMA user_version=1;
+"""  # as version 1 wrote it
+
+
+def test_a_ledger_of_the_first_version_is_brought_to_this_one_and_keeps_its_facts(tmp_path: Path) -> None:
+    db = sqlite3.connect(tmp_path / "ledger.sqlite")
+    db.executescript(FIRST)
+    db.close()
+    for _ in range(2):
+        with Ledger(tmp_path) as ledger:
+            assert list(ledger.all(Candidate)) == [candidate("c", "a", image="abc", maker="", frame=())]
+            assert list(ledger.all(Call)) == []
+    with Ledger(tmp_path) as ledger:
+        framed = candidate("d", "a", maker="gemini:m", frame=(4, 4, 0, 1, 4, 2))
+        ledger.add(framed)
+        assert list(ledger.all(Candidate))[1] == framed
 
 
 def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
@@ -197,7 +230,13 @@ def test_the_pairs_are_what_is_kept_in_the_order_of_the_keys(tmp_path: Path) -> 
         ledger.judge(
             "g", "", [verdict("1"), verdict("2", "reject", "score", "halos"), verdict("3", "unsure"), verdict("4")]
         )
+        with pytest.raises(ConfigError) as fault:
+            list(ledger.pairs())
+        said = f"{tmp_path}: candidate 4 is not aligned; run: ggt100k align {tmp_path}"
+        assert str(fault.value) == said
+        ledger.add(*(Aligned(candidate=name, version="1", image=name * 64, reason="") for name in "1234"))
         pairs = list(ledger.pairs())
+    assert [p.image for p in pairs] == ["4" * 64, "1" * 64]
     assert [(p.photo.key, p.candidate.id, p.verdict.candidate) for p in pairs] == [("a", "4", "4"), ("d", "1", "1")]
     assert pairs[0].scores == ()
     assert pairs[1].scores == (score("1", 0.25, "gmsd"), score("1", 0.5))
@@ -217,6 +256,9 @@ def test_the_funnel_counts_who_entered_who_left_and_why_not(tmp_path: Path) -> N
         for file, reason in (("1", "too_small"), ("2", "no_licence"), ("3", "too_small")):
             ledger.add(Refusal(file=file, reason=reason, detail=""))
         ledger.add(*[candidate(key, key) for key in "abcd"], candidate("e", "e", image="", reason="refused"))
+        ledger.add(candidate("f", "e", image="", reason=IN_FLIGHT), candidate("g", "e"))
+        ledger.add(*[Aligned(candidate=key, version="1", image="0" * 64, reason="") for key in "abcd"])
+        ledger.add(Aligned(candidate="g", version="1", image="", reason="aspect_changed"))
         ledger.judge(
             "g",
             "",
@@ -226,13 +268,115 @@ def test_the_funnel_counts_who_entered_who_left_and_why_not(tmp_path: Path) -> N
                 verdict("c", "unsure", "score", "unmeasured_shift"),
                 verdict("d", "reject", "score", "unchanged"),
                 verdict("e", "reject", "restore", "refused"),
+                verdict("g", "reject", "align", "aspect_changed"),
             ],
         )
         assert ledger.funnel() == (
             Stage(stage="ingest", entered=8, left=5, reasons=(("no_licence", 1), ("too_small", 2))),
-            Stage(stage="restore", entered=5, left=4, reasons=(("refused", 1),)),
+            Stage(stage="restore", entered=6, left=5, reasons=(("refused", 1),)),
+            Stage(stage="align", entered=5, left=4, reasons=(("aspect_changed", 1),)),
             Stage(stage="verdict", entered=4, left=1, reasons=(("unchanged", 2), ("unmeasured_shift", 1))),
         )
+
+
+# --- what is under way ----------------------------------------------------------------------------------------------
+
+
+def call(name: str, work: str, outcome: str = IN_FLIGHT, usd: float = 0.5) -> Call:
+    return Call(
+        id=name, work=work, stage="restore", model="m", started="2026-01-01T00:00:00Z", seconds=math.nan,
+        outcome=outcome, detail="", usd=usd, tokens_in=0, tokens_out=0,
+    )  # fmt: skip
+
+
+def test_a_candidate_without_an_image_gives_way_and_one_with_an_image_stays(tmp_path: Path) -> None:
+    with Ledger(tmp_path, create=True) as ledger:
+        for reason in (IN_FLIGHT, "timeout", "refused"):
+            ledger.add(candidate("c", "a", image="", reason=reason))
+            assert [c.reason for c in ledger.all(Candidate)] == [reason]
+        ledger.add(candidate("c", "a", image="abc"))
+        ledger.add(candidate("c", "a", image="", reason="timeout"), candidate("c", "a", image="def"))
+        assert [c.image for c in ledger.all(Candidate)] == ["abc"]
+
+
+def test_a_call_is_noted_and_noted_again_when_it_has_ended_and_what_is_under_way_counts_as_spent(
+    tmp_path: Path,
+) -> None:
+    with Ledger(tmp_path, create=True) as ledger:
+        assert ledger.spent() == 0.0
+        ledger.add(call("1", "c"), call("2", "d", usd=math.nan))
+        assert ledger.spent() == 0.5
+        ledger.add(call("1", "c", "ok", 0.2))
+        assert ledger.spent() == pytest.approx(0.2)
+        assert [c.outcome for c in ledger.all(Call)] == ["ok", IN_FLIGHT]
+        assert ledger.outcomes() == [("restore", "m", IN_FLIGHT, 1, 0.0), ("restore", "m", "ok", 1, 0.2)]
+
+
+def test_what_came_gets_its_name_when_it_is_settled_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    with Ledger(tmp_path, create=True) as ledger:
+        ledger.receive("c", b"pixels")
+        ledger.receive("d", b"pixels")
+        assert ledger.received() == ["c", "d"]
+        ledger.settle(candidate("c", "a", image=""), candidate("d", "b", image=""), call("1", "c", "ok"))
+        name = hashlib.sha256(b"pixels").hexdigest()
+        assert [(c.id, c.image) for c in ledger.all(Candidate)] == [("c", name), ("d", name)]
+        assert ledger.image(name) == b"pixels"
+        assert ledger.received() == []
+        assert len(list((tmp_path / "images").glob("*/*"))) == 1
+
+
+def test_a_refusal_is_settled_without_a_file(tmp_path: Path) -> None:
+    with Ledger(tmp_path, create=True) as ledger:
+        ledger.settle(candidate("c", "a", image="", reason="refused"))
+        assert [c.reason for c in ledger.all(Candidate)] == ["refused"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_kill_between_the_link_and_the_row_loses_nothing(tmp_path: Path, links: bool) -> None:
+    """What a kill leaves: the file among the images or not yet, in incoming/ in any case, and no row."""
+    with Ledger(tmp_path, create=True) as ledger:
+        ledger.add(candidate("c", "a", image="", reason=IN_FLIGHT))
+        ledger.receive("c", b"pixels")
+        if links:
+            ledger.put_image(b"pixels")
+    (tmp_path / "incoming" / "e.part").write_bytes(b"half a")
+    with Ledger(tmp_path) as ledger:
+        assert ledger.received() == ["c"], "and what came in half is gone"
+        ledger.settle(candidate("c", "a", image=""))
+        assert ledger.image(next(ledger.all(Candidate)).image) == b"pixels"
+        assert list((tmp_path / "incoming").iterdir()) == []
+
+
+def test_a_verb_that_pays_is_alone(tmp_path: Path) -> None:
+    with Ledger(tmp_path, create=True) as one, Ledger(tmp_path) as other:
+        with one.lock("restore"):
+            with pytest.raises(ConfigError) as fault:
+                other.lock("restore")
+            said = f"{tmp_path}: another ggt100k restore is at work in it; wait for its end, or stop it"
+            assert str(fault.value) == said
+        with other.lock("restore"):
+            pass
+
+
+def test_how_far_each_class_is_with_each_restorer(tmp_path: Path) -> None:
+    with Ledger(tmp_path, create=True) as ledger:
+        ledger.add(*[photo(key) for key in "ab"], photo("c", degradation="haze"))
+        ledger.add(candidate("1", "a"), candidate("2", "a", restorer="m", strategy="fixed"), candidate("3", "b"))
+        ledger.add(candidate("4", "c", restorer="m", strategy="fixed", image="", reason="refused"))
+        ledger.add(candidate("5", "c", restorer="m", strategy="fixed", image="", reason=IN_FLIGHT))
+        ledger.add(call("x", "2", "ok", 0.25), call("y", "2", "timeout", 0.25), call("z", "4", "refused", 0.0))
+        ledger.judge("g", "", [verdict("1"), verdict("2", "reject"), verdict("3", "unsure")])
+        rows = [
+            (s.degradation, s.restorer, s.strategy, s.photos, s.candidates, s.made, s.in_flight, s.failed, s.usd)
+            for s in ledger.standing()
+        ]
+        assert rows == [
+            ("haze", "m", "fixed", 1, 2, 0, 1, 1, 0.0),
+            ("rain", "classical-1", "none", 2, 2, 2, 0, 0, 0.0),
+            ("rain", "m", "fixed", 2, 1, 1, 0, 0, 0.5),
+        ]
+        assert [(s.kept, s.rejected, s.unsure) for s in ledger.standing()] == [(0, 0, 0), (1, 0, 1), (0, 1, 0)]
+        assert ledger.classes() == [("haze", 1, 0, 0, 0, 0), ("rain", 2, 2, 1, 0, 1)]
 
 
 # --- images ---------------------------------------------------------------------------------------------------------

@@ -156,7 +156,7 @@ def parts(**facts: Any) -> tuple[dict[str, Any], bytes, bytes]:
     return (
         pair_facts(pair, ["structure"]) | facts,
         store.image(pair.photo.image),
-        store.image(pair.candidate.image),
+        store.image(pair.image),
     )
 
 

@@ -37,13 +37,28 @@ def test_every_reason_is_listed() -> None:
         "no_licence",
         "not_an_image",
         "unsupported_mode",
+        "unsupported_format",
         "too_small",
         "too_large",
+        "too_flat",
+        "screenshot",
         "unreadable",
         "bad_name",
+        "duplicate_name",
         "duplicate",
+        "near_duplicate",
+        "no_class",
+        "bad_url",
+        "not_served",
+        "unreachable",
     }
-    assert listed == set(load_gate(DEFAULT_GATE).reasons) | ingest | {"not_the_best", "no_image"}
+    restore = {"refused", "not_an_image", "no_result", "bad_request", "bad_reply", "expired", "model_failed"}
+    retry = {"rate_limited", "server_error", "timeout", "cut_off", "unavailable"}
+    align = {"aspect_changed", "retry"}
+    assert listed == set(load_gate(DEFAULT_GATE).reasons) | ingest | restore | retry | align | {
+        "not_the_best",
+        "no_image",
+    }
 
 
 def test_every_verb_is_named(capsys: pytest.CaptureFixture[str]) -> None:

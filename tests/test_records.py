@@ -10,7 +10,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ggt_tools.records import Candidate, Finding, Photo, Refusal, Score, Stage, Verdict, from_row, to_row, work_id
+from ggt_tools.records import (
+    Aligned,
+    Call,
+    Candidate,
+    Finding,
+    Job,
+    Photo,
+    Prompt,
+    Refusal,
+    Score,
+    Seen,
+    Stage,
+    Verdict,
+    from_row,
+    to_row,
+    work_id,
+)
 
 TEXT = st.text(max_size=8)
 INT64 = st.integers(-(2**63), 2**63 - 1)
@@ -18,6 +34,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "str": TEXT,
     "int": INT64,
     "float": st.floats(),
+    "tuple[int, ...]": st.lists(INT64, max_size=6).map(tuple),
     "tuple[str, ...]": st.lists(TEXT, max_size=3).map(tuple),
     "tuple[tuple[str, int], ...]": st.lists(st.tuples(TEXT, INT64), max_size=3).map(tuple),
 }
@@ -32,7 +49,9 @@ def alike(a: Any, b: Any) -> bool:
     return a == b or (isinstance(a, float) and isinstance(b, float) and math.isnan(a) and math.isnan(b))
 
 
-@pytest.mark.parametrize("kind", [Photo, Refusal, Candidate, Score, Verdict, Stage, Finding])
+@pytest.mark.parametrize(
+    "kind", [Photo, Refusal, Seen, Prompt, Candidate, Call, Job, Aligned, Score, Verdict, Stage, Finding]
+)
 @given(data=st.data())
 def test_any_record_comes_back_from_its_row(kind: type[Any], data: st.DataObject) -> None:
     record = data.draw(records(kind))

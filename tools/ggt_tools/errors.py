@@ -20,10 +20,19 @@ __all__ = ["ConfigError", "GGTError", "PairError", "ShardError", "TransientError
 class PairError(GGTError):
     """This pair cannot be worked on; the others can. `reason` is stable, the message is for people."""
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: str, message: str, *, paid: bool = False) -> None:
         super().__init__(message)
         self.reason = reason
+        self.paid = paid  # whether a provider may charge for it all the same
 
 
 class TransientError(GGTError):
     """The outside world failed in a way that passes."""
+
+    def __init__(
+        self, message: str, *, reason: str = "unavailable", retry_after: float = 0.0, paid: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason  # stable: rate_limited, server_error, timeout, cut_off, unavailable
+        self.retry_after = retry_after  # seconds that the other side asked for; 0 where it did not
+        self.paid = paid  # whether a provider may charge for it all the same

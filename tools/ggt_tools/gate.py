@@ -20,7 +20,6 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -31,6 +30,7 @@ from ggt100k import DEGRADATIONS
 from ggt_tools.degradations import SEEN
 from ggt_tools.errors import ConfigError
 from ggt_tools.score import METRICS
+from ggt_tools.toml import parse_toml
 
 OTHER = "other"  # the gain asked of a photograph none of whose faults has a table of its own
 
@@ -85,7 +85,7 @@ def load_gate(path: Path) -> Gate:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: the gate cannot be read: {error}") from error
-    data = _parse(path, text)
+    data = parse_toml(path, text)
     where = str(path)
     _known(where, data, ("must", "degradation", "gain", "best"))
     for section in ("must", "gain", "best"):
@@ -110,20 +110,6 @@ def load_gate(path: Path) -> Gate:
         gains={name: _gain(f"{where}: [gain.{name}]", table) for name, table in gains.items()},
         best=tuple(by),
     )
-
-
-def _parse(path: Path, text: str) -> dict[str, Any]:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        try:
-            import tomli as tomllib
-        except ImportError as error:
-            raise ConfigError("tomli is not installed: pip install 'ggt100k[generate]'") from error
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not TOML: {error}") from error
 
 
 def _must(where: str, must: Mapping[str, Any], degradation: str, override: Any) -> tuple[Rule, ...]:

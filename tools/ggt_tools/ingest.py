@@ -2,179 +2,177 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import hashlib
 import io
-import logging
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError, features
 
 from ggt100k import DEGRADATIONS, SOURCES, pair_key
-from ggt_tools.degradations import classify, measure
+from ggt_tools.degradations import classify, measure, opencv
 from ggt_tools.errors import ConfigError, PairError
-from ggt_tools.records import Photo, Refusal
+from ggt_tools.looks import Looks, is_flat, is_screenshot, phash
+from ggt_tools.records import Photo, Refusal, Seen
+from ggt_tools.sources import Found, in_order, no_licence
 
-_log = logging.getLogger(__name__)
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")  # whatever the suffix: no other decoder is let near a stranger's file
-CREDITS = "credits.csv"
+Pixels = npt.NDArray[np.uint8]
+Classes = Callable[[Pixels], tuple[str, tuple[str, ...]]]
+Taken = tuple[Photo, Seen, Pixels]
+FITS = ("crop", "resize", "pad")
+# whatever the suffix: no other decoder is let near a stranger's file
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", *(("AVIF",) if "avif" in features.modules else ()))
+HEIC = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")  # brands of its ISO container
+SPACES = {"RGB": "RGB", "L": "GRAY", "CMYK": "CMYK"}  # of a profile, by the mode of the pixels
+STEP = 16  # pixels between two places that a window may have
+
+
+def measured(pixels: Pixels) -> tuple[str, tuple[str, ...]]:
+    """The class of a photograph and all that is seen in it, without a model."""
+    return classify(measure(pixels))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class IngestConfig:
-    """`licence`, `source` and `source_name` hold for the files that credits.csv says nothing of."""
+    """`licence`, `source` and `source_name` hold for the files that no credit says anything of.
+
+    fit: how a photograph comes to `most` pixels a side. `crop`: no resampling, the window with most detail; a side that
+    is shorter stays. `resize`: resampled (Lanczos, to less or to more) so that the shorter side is `most`, then the
+    window. `pad`: resampled so that the longer side is `most`, nothing is cut; who restores pads for the model's call.
+    classify: names the class (one of DEGRADATIONS) and all that is seen, where neither credit nor folder names one.
+    """
 
     licence: str = ""
     source: str = "captured"
     source_name: str = ""
-    least: int = 512  # pixels of the short side
-    most: int = 1024  # pixels of a side; the centre of a larger photograph is kept
+    least: int = 512  # pixels of the short side, as the file has it
+    most: int = 1024  # pixels of a side
+    most_pixels: int = 89_478_485  # of a file: above it, it is refused before it is decoded
+    fit: str = "crop"
+    classify: Classes = measured
+    threads: int = 4  # that decode ahead
 
     def __post_init__(self) -> None:
         if self.source not in SOURCES:
             raise ConfigError(f"--source {self.source}: is none of {', '.join(SOURCES)}")
+        if self.fit not in FITS:
+            raise ConfigError(f"--fit {self.fit}: is none of {', '.join(FITS)}")
         if not 1 <= self.least <= self.most:
             raise ConfigError(f"the least side, {self.least}, is not between 1 and the most, {self.most}")
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Credit:
-    """What credits.csv says of one file; "" where it says nothing."""
-
-    licence: str = ""
-    author: str = ""
-    url: str = ""
-    source: str = ""
-    source_name: str = ""
-    degradation: str = ""
+def by_folder(pixels: Pixels) -> tuple[str, tuple[str, ...]]:
+    """Refuses what neither credit nor folder names the class of."""
+    raise PairError(
+        "no_class", "its folder's name is no degradation, and no credit names one; give it one, or --classes measured"
+    )
 
 
-def read_credits(folder: Path) -> dict[str, Credit]:
-    """`credits.csv` of a folder, by file name: columns `file` and any of Credit's. {} where there is none.
-
-    Raises ConfigError, with the line, where it says what cannot be.
-    """
-    path = folder / CREDITS
-    if not path.exists():
-        return {}
-    names = [field.name for field in dataclasses.fields(Credit)]
-    credits: dict[str, Credit] = {}
-    try:
-        # spreadsheets put a byte order mark first, which utf-8-sig takes away
-        rows = csv.DictReader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline=""), strict=True)
-        odd = [name for name in rows.fieldnames or () if name not in ("file", "title", *names)]
-        if odd or "file" not in (rows.fieldnames or ()):
-            known = ", ".join(("file", "title", *names))
-            said = f"no column {odd[0]!r} is known" if odd else "the column 'file' is missing"
-            raise ConfigError(f"{path}: {said}; the first line names columns, with commas between, of {known}")
-        for row in rows:
-            where = f"{path}: line {rows.line_num}"
-            if None in row:
-                raise ConfigError(f"{where}: has more fields than the first line; quote one with commas")
-            credit = Credit(**{name: (row.get(name) or "").strip() for name in names})
-            file = row.get("file")
-            if not file:
-                raise ConfigError(f"{where}: the column 'file' is empty; name the file there")
-            if file in credits:
-                raise ConfigError(f"{where}: {file!r} stands there twice; leave one line of it")
-            if credit.degradation and credit.degradation not in DEGRADATIONS:
-                raise ConfigError(f"{where}: degradation {credit.degradation!r} is none of {', '.join(DEGRADATIONS)}")
-            if credit.source and credit.source not in SOURCES:
-                raise ConfigError(f"{where}: source {credit.source!r} is none of {', '.join(SOURCES)}")
-            if not (folder / file).is_file():
-                _log.warning("%s: names %r, which is not in the folder", where, file)
-            credits[file] = credit
-    except (OSError, UnicodeDecodeError, csv.Error) as fault:
-        raise ConfigError(f"{path}: cannot be read: {fault}; save it as CSV in UTF-8") from fault
-    return credits
-
-
-def find_photos(folder: Path) -> list[Path]:
-    """Every image file below a folder, in the order of their names. Raises ConfigError where there is none."""
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-    if not files:
-        raise ConfigError(f"{folder}: no photograph in it; ingest reads {', '.join(SUFFIXES)}")
-    return files
-
-
-def known(path: Path, name: str, photos: Mapping[str, str]) -> bool:
+def known(found: Found, photos: Mapping[str, str]) -> bool:
     """Whether this very file is in already: `photos` gives the name by the digest of each photograph's file."""
-    try:
-        return photos.get(hashlib.sha256(path.read_bytes()).hexdigest()) == name
-    except OSError:
-        return False  # ingest says why
+    return bool(found.data) and photos.get(hashlib.sha256(found.data).hexdigest()) == found.name
 
 
-def ingest(
-    files: Iterable[Path], config: IngestConfig, *, root: Path, credits: dict[str, Credit]
-) -> Iterator[tuple[Photo, npt.NDArray[np.uint8]] | Refusal]:
-    """Each file as a photograph with its pixels (uint8, height x width x 3), or the reason why not.
+def ingest(found: Iterable[Found], config: IngestConfig, looks: Looks) -> Iterator[Taken | Refusal]:
+    """Each file as a photograph with its looks and pixels (uint8, height x width x 3), or the reason why not.
 
-    `Photo.image` is "" still: who stores the pixels names them.
+    What `looks` knows already is refused, and what is taken is added to it. `Photo.image` is "" still: who stores the
+    pixels names them. Some are decoded ahead, in threads; they come in their order.
     """
-    for path in files:
-        name = path.relative_to(root).as_posix()
-        credit = credits.get(name, Credit())
-        try:
-            name.encode()
-            licence = credit.licence or config.licence
-            if not licence:
-                raise PairError("no_licence", f"{name}: no licence is known; add it to {CREDITS}, or give --licence")
+    for one in in_order(lambda each: _take(each, config), found, config.threads):
+        if not isinstance(one, Refusal):
+            photo, seen, _ = one
             try:
-                data = path.read_bytes()
-            except OSError as fault:
-                raise PairError("unreadable", f"{name}: {fault.strerror}; mend that and ingest again") from fault
-            pixels = _crop(_open(data, name), name, config)
-            measured, seen = classify(measure(pixels))
-        except UnicodeEncodeError:
-            name = ascii(name)[1:-1]
-            yield Refusal(file=name, reason="bad_name", detail=f"{name}: has bytes that are no text; rename it")
-            continue
-        except PairError as fault:
-            yield Refusal(file=name, reason=fault.reason, detail=str(fault))
-            continue
-        folder = path.parent.name if path.parent.name in DEGRADATIONS else ""
-        degradation = credit.degradation or folder or measured
-        photo = Photo(
-            key=pair_key(pixels),
-            image="",
-            width=pixels.shape[1],
-            height=pixels.shape[0],
-            degradation=degradation,
-            degradations=(degradation, *(other for other in seen if other != degradation)),
-            source=credit.source or config.source,
-            source_name=credit.source_name or config.source_name,
-            licence=licence,
-            author=credit.author,
-            url=credit.url,
-            file=name,
-            original=hashlib.sha256(data).hexdigest(),
-        )
-        yield photo, pixels
+                looks.check(seen, photo.file)
+            except PairError as fault:
+                yield Refusal(file=photo.file, reason=fault.reason, detail=str(fault))
+                continue
+            looks.add(seen, photo.file)
+        yield one
 
 
-def _open(data: bytes, name: str) -> Image.Image:
-    """The photograph upright and in sRGB, or a PairError: nothing is guessed."""
+def _take(found: Found, config: IngestConfig) -> Taken | Refusal:
+    name, credit = found.name, found.credit
+    try:
+        if found.fault is not None and found.fault.reason == "bad_name":
+            raise found.fault
+        licence = credit.licence or config.licence
+        if not licence:
+            raise no_licence(name)
+        if found.fault is not None:
+            raise found.fault
+        pixels = fit(decode(found.data, name, config.most_pixels), name, config)
+        _check_looks(pixels, name)
+        named = credit.degradation or (found.folder if found.folder in DEGRADATIONS else "")
+        degradation, seen = _classes(pixels, name, named, config)
+    except PairError as fault:
+        return Refusal(file=name, reason=fault.reason, detail=str(fault))
+    photo = Photo(
+        key=pair_key(pixels),
+        image="",
+        width=pixels.shape[1],
+        height=pixels.shape[0],
+        degradation=degradation,
+        degradations=(degradation, *(other for other in seen if other != degradation)),
+        source=credit.source or config.source,
+        source_name=credit.source_name or config.source_name,
+        licence=licence,
+        author=credit.author,
+        url=credit.url,
+        file=name,
+        original=hashlib.sha256(found.data).hexdigest(),
+    )
+    return photo, Seen(key=photo.key, phash=phash(pixels), place=""), pixels
+
+
+def _classes(pixels: Pixels, name: str, named: str, config: IngestConfig) -> tuple[str, tuple[str, ...]]:
+    """The class and all that is seen. A class that is named spares asking for one, not measuring."""
+    try:
+        degradation, seen = (measured if named else config.classify)(pixels)
+    except PairError as fault:
+        raise PairError(fault.reason, f"{name}: {fault}") from fault
+    return named or degradation, seen
+
+
+def _check_looks(pixels: Pixels, name: str) -> None:
+    if is_flat(pixels):
+        raise PairError("too_flat", f"{name}: shows next to nothing; leave it out")
+    if is_screenshot(pixels):
+        raise PairError("screenshot", f"{name}: is drawn, no photograph: a page, a chart, a window; leave it out")
+
+
+def decode(data: bytes, name: str, most_pixels: int) -> Image.Image:
+    """A file as an upright 8-bit sRGB image, or a PairError: nothing is guessed.
+
+    Grey becomes RGB, a palette its colours, an alpha that hides nothing is dropped, CMYK goes through its profile.
+    Refused with `unsupported_mode`: 16 bits (a profile is right for them, and eight would be cut from them), alpha that
+    hides something, CMYK without a profile, AVIF of high dynamic range, any other mode; with `unsupported_format`:
+    HEIC, and files of several images, but the JPEGs with thumbnails that cameras write.
+    """
+    if data[4:8] == b"ftyp" and data[8:12] in HEIC and b"avif" not in data[8:64]:
+        said = "is HEIC, whose decoders are under patents; convert it to PNG, e.g. by heif-convert"
+        raise PairError("unsupported_format", f"{name}: {said}")
     try:
         file = Image.open(io.BytesIO(data), formats=FORMATS)
-        odd = file.mode if file.mode not in ("RGB", "L") else ""
-        if any(";16" in str(tile) for tile in file.tile):  # Pillow would cut 16 bits to 8 in silence
-            odd = "16-bit"
-        elif "transparency" in file.info:
-            odd = f"{file.mode} with transparency"
-        if odd:
+        if file.width * file.height > most_pixels:
+            said = f"{file.width} x {file.height} pixels are more than {most_pixels}"
+            raise PairError("too_large", f"{name}: {said}; crop it first")
+        if file.format != "MPO" and getattr(file, "n_frames", 1) > 1:
+            said = f"holds {getattr(file, 'n_frames', 0)} images; save one of them by itself"
+            raise PairError("unsupported_format", f"{name}: {said}")
+        if odd := _odd(file, data):
             raise PairError("unsupported_mode", f"{name}: its pixels are {odd}; save it as 8-bit RGB or grey")
         file.load()
         profile = file.info.get("icc_profile")
-        image = ImageOps.exif_transpose(file)
+        image = ImageOps.exif_transpose(_opaque(file, name))
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile)) if profile else None
-        if source and source.profile.xcolor_space.strip() == {"RGB": "RGB", "L": "GRAY"}[image.mode]:
+        if source and source.profile.xcolor_space.strip() == SPACES[image.mode]:
             image = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB") or image
+        if image.mode == "CMYK":
+            said = "its pixels are CMYK without a profile that tells their colours; save it as 8-bit RGB or grey"
+            raise PairError("unsupported_mode", f"{name}: {said}")
     except Image.DecompressionBombError as fault:
         raise PairError("too_large", f"{name}: {fault}; crop it first") from fault
     except UnidentifiedImageError as fault:
@@ -186,9 +184,88 @@ def _open(data: bytes, name: str) -> Image.Image:
     return image.convert("RGB")
 
 
-def _crop(image: Image.Image, name: str, config: IngestConfig) -> npt.NDArray[np.uint8]:
+def _odd(file: Image.Image, data: bytes) -> str:
+    """What is wrong with the pixels of a file that is not decoded yet; "" where nothing is."""
+    if any(";16" in str(tile) for tile in getattr(file, "tile", ())):  # Pillow would cut 16 bits to 8 in silence
+        return "16-bit"
+    if file.mode not in ("RGB", "L", "RGBA", "LA", "P", "PA", "CMYK"):
+        return "16-bit" if file.mode.startswith("I;16") else file.mode
+    if file.format == "AVIF" and (at := data.find(b"colrnclx")) >= 0:
+        primaries, transfer = (int.from_bytes(data[at + 8 + 2 * n : at + 10 + 2 * n], "big") for n in range(2))
+        if primaries not in (1, 2, 5, 6) or transfer in (16, 18):  # CICP, ITU-T H.273: PQ and HLG
+            return "of a wide gamut or high dynamic range"
+    return ""
+
+
+def _opaque(file: Image.Image, name: str) -> Image.Image:
+    """The same without palette and alpha."""
+    if file.mode in ("RGBA", "LA", "PA") or "transparency" in file.info:
+        whole = file.convert("RGBA")
+        if whole.getchannel("A").getextrema() != (255, 255):
+            said = "its pixels are transparent in places; save it as 8-bit RGB or grey"
+            raise PairError("unsupported_mode", f"{name}: {said}")
+        flat = whole.convert("RGB")
+    elif file.mode == "P":
+        flat = file.convert("RGB")
+    else:
+        return file
+    flat.info.pop("transparency", None)
+    flat.getexif().update(file.getexif())
+    return flat
+
+
+def fit(image: Image.Image, name: str, config: IngestConfig) -> Pixels:
+    """The pixels of an upright photograph, brought to size by the rule `config.fit`. Raises PairError `too_small`."""
     width, height = image.size
     if min(width, height) < config.least:
         raise PairError("too_small", f"{name}: {width} x {height}; the short side must have {config.least} pixels")
-    left, top = max(0, (width - config.most) // 2), max(0, (height - config.most) // 2)
-    return np.asarray(image.crop((left, top, min(width, left + config.most), min(height, top + config.most))))
+    if config.fit != "crop":
+        scale = config.most / (max(width, height) if config.fit == "pad" else min(width, height))
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        if min(size) < config.least // 2:
+            said = f"padding would make it {size[0]} x {size[1]}, and {config.least // 2} are needed"
+            raise PairError("too_small", f"{name}: {said}; take another --fit")
+        if size[0] * size[1] > config.most_pixels:
+            raise PairError("too_large", f"{name}: is {width} x {height}, too long to be enlarged; crop it first")
+        if size != image.size:
+            image = image.resize(size, Image.Resampling.LANCZOS)
+    return np.asarray(image.crop(window(np.asarray(image), config.most)))
+
+
+def window(pixels: Pixels, most: int) -> tuple[int, int, int, int]:
+    """Left, top, right, bottom of the window of at most `most` x `most` pixels with most detail.
+
+    Detail: the absolute differences of luma between neighbours, in both directions, summed. Windows lie 16 pixels
+    apart, from the left and the top; of equal ones the one next to the middle is taken, then the upper, the left one.
+    """
+    height, width = pixels.shape[:2]
+    wide, high = min(width, most), min(height, most)
+    if (wide, high) == (width, height):
+        return 0, 0, width, height
+    cv2 = opencv()
+    luma = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    # sums of rows and columns up to each place of a window, from sums over stripes: a whole integral image is large
+    tops, lefts = np.arange(0, height - high + 1, STEP), np.arange(0, width - wide + 1, STEP)
+    columns = np.zeros((len(tops), width), np.int64)
+    for at, top in enumerate(tops):
+        if at == 0:
+            columns[0] = _detail(luma, 0, high)
+        else:
+            columns[at] = (
+                columns[at - 1] - _detail(luma, top - STEP, top) + _detail(luma, top - STEP + high, top + high)
+            )
+    sums = np.concatenate([np.zeros((len(tops), 1), np.int64), np.cumsum(columns, axis=1)], axis=1)
+    detail = sums[:, lefts + wide] - sums[:, lefts]
+    off = np.abs(tops[:, None] - (height - high) / 2) + np.abs(lefts[None] - (width - wide) / 2)
+    best = np.lexsort((off.ravel(), -detail.ravel()))[0]
+    top, left = int(tops[best // len(lefts)]), int(lefts[best % len(lefts)])
+    return left, top, left + wide, top + high
+
+
+def _detail(luma: Pixels, top: int, bottom: int) -> npt.NDArray[np.int64]:
+    """Rows top to bottom, each column's sum of differences to the pixel before and above; 0 at the edge."""
+    rows = luma[max(top - 1, 0) : bottom].astype(np.int16)
+    out = np.zeros(luma.shape[1], np.int64)
+    out[1:] = np.abs(np.diff(rows[-(bottom - top) :], axis=1)).sum(axis=0)
+    out += np.abs(np.diff(rows, axis=0)).sum(axis=0)
+    return out

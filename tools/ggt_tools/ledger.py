@@ -1,7 +1,8 @@
 """The workspace: `ledger.sqlite` with every fact, and the images beside it, named by their content.
 
 One process writes, many read (SQLite in WAL mode). An image is on disk before the row that names it, a row is committed
-before the next work begins: a kill loses the work in flight and nothing else.
+before the next work begins: a kill loses the work in flight and nothing else. What was paid for goes to `incoming/`
+first, under the id of its work: a kill between its arrival and its row loses nothing either, settle() finds it there.
 """
 
 from __future__ import annotations
@@ -11,33 +12,74 @@ import os
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import get_type_hints
 
 from ggt_tools.errors import ConfigError, ShardError
 from ggt_tools.records import (
+    IN_FLIGHT,
+    Aligned,
+    Call,
     Candidate,
+    Job,
     Pair,
     Photo,
+    Prompt,
     Record,
     Refusal,
     Score,
+    Seen,
     Stage,
     Verdict,
     from_row,
     to_row,
 )
 
-SCHEMA_VERSION = 1
+Fact = Photo | Refusal | Seen | Prompt | Candidate | Call | Job | Aligned | Score
+SCHEMA_VERSION = 2
 # Each kind of record is a table; these columns tell two of its rows apart.
 KEYS: dict[type, tuple[str, ...]] = {
     Photo: ("key",),
     Refusal: ("file",),
+    Seen: ("key", "place"),
+    Prompt: ("id",),
     Candidate: ("id",),
+    Call: ("id",),
+    Job: ("id",),
+    Aligned: ("candidate",),
     Score: ("candidate", "metric", "metric_version"),
     Verdict: ("candidate",),
 }
+# These give way to a newer row of the same key: they tell how something stands, and it goes on.
+REPLACED = (Refusal, Call, Job, Aligned, Verdict)
+# What brings a ledger of a version to the next one; tables that are new are made in any case.
+MIGRATIONS = {
+    1: (
+        "ALTER TABLE candidate ADD COLUMN maker TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE candidate ADD COLUMN frame TEXT NOT NULL DEFAULT '[]'",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How far the photographs of one class are with one restorer and kind of prompt."""
+
+    degradation: str
+    restorer: str
+    strategy: str
+    photos: int  # of the class
+    candidates: int
+    made: int
+    in_flight: int
+    failed: int
+    kept: int
+    rejected: int
+    unsure: int
+    usd: float
 
 
 class Ledger:
@@ -70,17 +112,22 @@ class Ledger:
         found = self._db.execute("PRAGMA user_version").fetchone()[0]
         if found == SCHEMA_VERSION:  # nothing to write, so a reader need not wait for the writer
             return
-        if found != 0:
+        if found > SCHEMA_VERSION:
             raise ConfigError(
                 f"{file}: schema version {found}, this ggt100k reads {SCHEMA_VERSION}; install the one that wrote it"
             )
         with self._transaction():
+            found = self._db.execute("PRAGMA user_version").fetchone()[0]  # another may have been faster
+            for version in range(found, SCHEMA_VERSION) if found else ():
+                for statement in MIGRATIONS[version]:
+                    self._db.execute(statement)
             for kind, keys in KEYS.items():
                 columns = ", ".join(f'"{name}" {_sql_type(hint)}' for name, hint in get_type_hints(kind).items())
                 self._db.execute(
                     f"CREATE TABLE IF NOT EXISTS {_table(kind)} ({columns}, PRIMARY KEY ({', '.join(keys)}))"
                 )
             self._db.execute("CREATE TABLE IF NOT EXISTS gates (id TEXT PRIMARY KEY, text TEXT)")
+            self._db.execute("CREATE INDEX IF NOT EXISTS call_work ON call (work)")
             self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
     def __enter__(self) -> Ledger:
@@ -94,11 +141,14 @@ class Ledger:
     def _transaction(self) -> _Transaction:
         return _Transaction(self._db)
 
-    def add(self, *records: Photo | Refusal | Candidate | Score) -> None:
-        """Adds facts, all or none. A fact that is there already stays as it is; a refusal gives way to a newer one."""
+    def add(self, *records: Fact) -> None:
+        """Adds facts, all or none. A fact that is there already stays as it is.
+
+        What tells how something stands (REPLACED, and a candidate without an image) gives way to what is newer.
+        """
         with self._transaction():
             for record in records:
-                self._insert(record, "REPLACE" if isinstance(record, Refusal) else "IGNORE")
+                self._insert(record)
                 if isinstance(record, Photo):
                     self._db.execute("DELETE FROM refusal WHERE file = ?", (record.file,))
 
@@ -107,12 +157,17 @@ class Ledger:
         with self._transaction():
             self._db.execute("INSERT OR IGNORE INTO gates VALUES (?, ?)", (gate, text))
             for record in verdicts:
-                self._insert(record, "REPLACE")
+                self._insert(record)
 
-    def _insert(self, record: Photo | Refusal | Candidate | Score | Verdict, conflict: str) -> None:
-        row = to_row(record)
-        marks = ", ".join("?" * len(row))
-        self._db.execute(f"INSERT OR {conflict} INTO {_table(type(record))} VALUES ({marks})", tuple(row.values()))
+    def _insert(self, record: Fact | Verdict) -> None:
+        row, table = to_row(record), _table(type(record))
+        conflict = "REPLACE" if isinstance(record, REPLACED) else "IGNORE"
+        if isinstance(record, Candidate):
+            self._db.execute("DELETE FROM candidate WHERE id = ? AND image = ''", (record.id,))
+        self._db.execute(
+            f"INSERT OR {conflict} INTO {table} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})",
+            tuple(row.values()),
+        )
 
     def all(self, kind: type[Record]) -> Iterator[Record]:
         """Every record of a kind, in the order of its key."""
@@ -123,14 +178,62 @@ class Ledger:
     def gate_text(self, gate: str) -> str:
         return str(self._db.execute("SELECT text FROM gates WHERE id = ?", (gate,)).fetchone()[0])
 
+    def receive(self, work: str, data: bytes) -> None:
+        """Puts the image file that came for a candidate on disk, before anything else happens. Any thread may."""
+        self._incoming.mkdir(exist_ok=True)
+        write_whole(self._incoming / work, data)
+
+    def received(self) -> list[str]:
+        """The ids of the candidates whose image came and was not settled: a kill was faster."""
+        if not self._incoming.is_dir():
+            return []
+        for part in self._incoming.glob("*.part"):
+            part.unlink()
+        return sorted(path.name for path in self._incoming.iterdir())
+
+    def forget(self, work: str) -> None:
+        """Removes what came for a candidate that is done already."""
+        (self._incoming / work).unlink()
+
+    def settle(self, *records: Fact) -> None:
+        """Adds facts, all or none; a candidate without image or reason gets the image that was received for it."""
+        settled = [record for record in records if isinstance(record, Candidate) and not record.image + record.reason]
+        images = {candidate.id: self._take_in(self._incoming / candidate.id) for candidate in settled}
+        self.add(
+            *(replace(r, image=images[r.id]) if isinstance(r, Candidate) and r.id in images else r for r in records)
+        )
+        for candidate in settled:
+            (self._incoming / candidate.id).unlink()
+
+    @property
+    def _incoming(self) -> Path:
+        return self.workspace / "incoming"
+
+    def _take_in(self, file: Path) -> str:
+        """Links a file among the images: until the row is there, it stays where a next run finds it."""
+        data = file.read_bytes()
+        name = hashlib.sha256(data).hexdigest()
+        path = self._image_path(name)
+        if not path.exists():
+            self._make_folder(path)
+            try:
+                path.hardlink_to(file)
+            except OSError:  # a file system without links
+                write_whole(path, data)
+            sync_folder(path.parent)
+        return name
+
+    def _make_folder(self, path: Path) -> None:
+        if not path.parent.is_dir():
+            path.parent.mkdir(exist_ok=True)
+            sync_folder(path.parent.parent)
+
     def put_image(self, data: bytes) -> str:
         """Stores an image file, whole and on disk, and returns its name: the SHA-256 of its bytes."""
         name = hashlib.sha256(data).hexdigest()
         path = self._image_path(name)
         if not path.exists():
-            if not path.parent.is_dir():
-                path.parent.mkdir(exist_ok=True)
-                sync_folder(path.parent.parent)
+            self._make_folder(path)
             write_whole(path, data)
         return name
 
@@ -164,29 +267,91 @@ class Ledger:
         scores: dict[str, list[Score]] = {}
         for score in self.all(Score):
             scores.setdefault(score.candidate, []).append(score)
+        images = {aligned.candidate: aligned.image for aligned in self.all(Aligned)}
         kept = [c for c in self.all(Candidate) if c.id in verdicts and verdicts[c.id].decision == "keep"]
         for candidate in sorted(kept, key=lambda c: c.key):
+            if candidate.id not in images:
+                raise ConfigError(
+                    f"{self.workspace}: candidate {candidate.id} is not aligned; run: ggt100k align {self.workspace}"
+                )
             yield Pair(
                 photo=photos[candidate.key],
                 candidate=candidate,
+                image=images[candidate.id],
                 scores=tuple(scores.get(candidate.id, ())),
                 verdict=verdicts[candidate.id],
             )
 
     def funnel(self) -> tuple[Stage, ...]:
         """How many entered each stage, how many left it, and why the others did not."""
-        photos = list(self.all(Photo))
-        refused = Counter(refusal.reason for refusal in self.all(Refusal))
-        candidates = list(self.all(Candidate))
-        empty = Counter(candidate.reason for candidate in candidates if not candidate.image)
-        verdicts = list(self.all(Verdict))
-        judged = [v for v in verdicts if v.stage != "restore"]
-        out = Counter(v.reason for v in judged if v.decision != "keep")
-        return (
-            _stage("ingest", len(photos), refused),
-            _stage("restore", len(candidates) - empty.total(), empty),
-            _stage("verdict", sum(v.decision == "keep" for v in judged), out),
+        photos = self._count("SELECT 1, count(*) FROM photo")
+        refused = self._count("SELECT reason, count(*) FROM refusal GROUP BY reason")
+        made = self._count("SELECT 1, count(*) FROM candidate WHERE image != ''")
+        empty = self._count(
+            f"SELECT reason, count(*) FROM candidate WHERE image = '' AND reason != '{IN_FLIGHT}' GROUP BY reason"
         )
+        aligned = self._count("SELECT 1, count(*) FROM aligned WHERE image != ''")
+        astray = self._count("SELECT reason, count(*) FROM aligned WHERE image = '' GROUP BY reason")
+        judged = "FROM verdict WHERE stage NOT IN ('restore', 'align')"
+        kept = self._count(f"SELECT 1, count(*) {judged} AND decision = 'keep'")
+        out = self._count(f"SELECT reason, count(*) {judged} AND decision != 'keep' GROUP BY reason")
+        return (
+            _stage("ingest", photos.total(), refused),
+            _stage("restore", made.total(), empty),
+            _stage("align", aligned.total(), astray),
+            _stage("verdict", kept.total(), out),
+        )
+
+    def _count(self, sql: str) -> Counter[str]:
+        return Counter({name: count for name, count in self._db.execute(sql)})
+
+    def standing(self) -> tuple[Standing, ...]:
+        """How far it is by class and, below each, by restorer, with what that cost."""
+        photos = self._count("SELECT degradation, count(*) FROM photo GROUP BY 1")
+        rows = self._db.execute(
+            f"""
+            SELECT p.degradation, c.restorer, c.strategy, count(*) AS candidates,
+                sum(c.image != '') AS made, sum(c.image = '' AND c.reason = '{IN_FLIGHT}') AS in_flight,
+                sum(c.image = '' AND c.reason != '{IN_FLIGHT}') AS failed, sum(v.decision IS 'keep') AS kept,
+                sum(v.decision IS 'reject' AND c.image != '') AS rejected, sum(v.decision IS 'unsure') AS unsure,
+                total((SELECT total(usd) FROM call WHERE call.work = c.id)) AS usd
+            FROM candidate c JOIN photo p USING (key) LEFT JOIN verdict v ON v.candidate = c.id
+            GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+            """
+        )
+        return tuple(Standing(photos=photos[row["degradation"]], **dict(row)) for row in rows)
+
+    def classes(self) -> list[tuple[str, int, int, int, int, int]]:
+        """By class: photographs, and of how many of them a candidate was made, kept, only rejected, only unsure."""
+        sql = """
+            SELECT degradation, count(*), sum(made), sum(best = 3), sum(best = 1), sum(best = 2) FROM (
+                SELECT p.degradation, max(c.image IS NOT NULL AND c.image != '') AS made,
+                    max(CASE v.decision WHEN 'keep' THEN 3 WHEN 'unsure' THEN 2 WHEN 'reject' THEN 1 ELSE 0 END) AS best
+                FROM photo p LEFT JOIN candidate c USING (key) LEFT JOIN verdict v ON v.candidate = c.id GROUP BY p.key
+            ) GROUP BY 1 ORDER BY 1
+        """
+        return [tuple(row) for row in self._db.execute(sql)]
+
+    def outcomes(self) -> list[tuple[str, str, str, int, float]]:
+        """Calls by stage, model and outcome: how many, and what they cost in USD."""
+        sql = "SELECT stage, model, outcome, count(*), total(usd) FROM call GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
+        return [tuple(row) for row in self._db.execute(sql)]
+
+    def lock(self, verb: str) -> AbstractContextManager[object]:
+        """Held while a verb pays for things: two of them side by side would pay twice. ConfigError where it is held."""
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self.workspace / f"{verb}.lock")
+        try:
+            return lock.acquire(blocking=False)
+        except Timeout as fault:
+            raise ConfigError(
+                f"{self.workspace}: another ggt100k {verb} is at work in it; wait for its end, or stop it"
+            ) from fault
+
+    def spent(self) -> float:
+        """What all calls cost in USD, those whose end is not known at the most that they may."""
+        return float(self._db.execute("SELECT total(usd) FROM call").fetchone()[0])
 
 
 class _Transaction:

@@ -234,7 +234,7 @@ def _plan(pairs: Sequence[Pair], split: str, most: int, images: Images) -> Itera
     shard: list[Pair] = []
     size = 0
     for pair in pairs:
-        more = sum(images.image_size(name) for name in (pair.photo.image, pair.candidate.image))
+        more = sum(images.image_size(name) for name in (pair.photo.image, pair.image))
         if shard and (size + more > most or pair.photo.degradation != shard[0].photo.degradation):
             yield _shard_name(shard, split, count), shard
             shard, size = [], 0
@@ -265,7 +265,7 @@ def _shard(
     with ShardWriter(path, name, codec) as shard:
         for pair in pairs:
             facts = pair_facts(pair, metrics)
-            lq, gt = (images.image(image) for image in (pair.photo.image, pair.candidate.image))
+            lq, gt = (images.image(image) for image in (pair.photo.image, pair.image))
             if codec == "jpeg":
                 check_pair(facts, lq, gt, name)
                 lq, gt = (encode_jpeg(decode_image(data, name)) for data in (lq, gt))

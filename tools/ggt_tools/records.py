@@ -42,6 +42,28 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What a photograph looks like, so that a second one of the same thing is found: of ours and of published ones."""
+
+    key: str
+    phash: str  # 36 hex characters, its perceptual hash
+    place: str  # "" in this workspace, else the split it was published in: "train", "test"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """What a restorer is told of one photograph."""
+
+    id: str  # work_id(key, strategy, version)
+    key: str
+    strategy: str  # fixed | measured | vlm
+    version: str  # of the strategy and, where one writes it, of its model
+    text: str
+    note: str  # "" or why it is another prompt than the strategy's own
+    created: str  # UTC, ISO 8601, whole seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
     """One attempt to restore one photograph."""
 
@@ -53,13 +75,59 @@ class Candidate:
     round: int  # 0 for the first attempt, then a refinement each
     seed: int
     created: str  # UTC, ISO 8601, whole seconds
-    image: str  # SHA-256 of the restored image's file; "" where there is none
-    reason: str  # "" or why there is no image
+    image: str  # SHA-256 of the restored image's file, as it came; "" where there is none
+    reason: str  # "" or why there is no image; IN_FLIGHT where nothing has come yet
+    maker: str = ""  # the restorer as --with names it, e.g. "gemini:gemini-3.1-flash-image-preview"
+    frame: tuple[
+        int, ...
+    ] = ()  # of what was sent: width, height, then left, top, width, height of the photograph in it
+
+
+IN_FLIGHT = "in_flight"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One request that costs money, or may. Noted before it is sent, and once more when it has ended."""
+
+    id: str  # of this request alone
+    work: str  # the id of the candidate, prompt or opinion that it is for
+    stage: str  # the verb that sent it
+    model: str
+    started: str  # UTC, ISO 8601, whole seconds
+    seconds: float  # NaN until it has ended
+    outcome: str  # IN_FLIGHT, "ok", or the reason why nothing came
+    detail: str  # what was said of a failure
+    usd: float  # what it cost; until it has ended, the most that it may; NaN where no price is known
+    tokens_in: int
+    tokens_out: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """Many requests handed to a provider at once, at its price for those who wait."""
+
+    id: str  # ours, which the provider was told: a job that was sent and not noted is found again by it
+    maker: str  # the restorer as --with names it
+    name: str  # the provider's; "" until it answers
+    state: str  # sent | done | failed
+    works: tuple[str, ...]  # the ids of the candidates
+    created: str  # UTC, ISO 8601, whole seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aligned:
+    """A candidate in the frame of its photograph: the ground truth that it would be."""
+
+    candidate: str
+    version: str  # of align
+    image: str  # SHA-256 of the image's file, of the photograph's size; "" where there is none
+    reason: str  # "" or why there is none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """One number measured on one candidate."""
+    """One number measured on one candidate, as it was aligned."""
 
     candidate: str
     metric: str  # e.g. "structure", or pyiqa's name, e.g. "gmsd"; gains end in "_gain"
@@ -85,6 +153,7 @@ class Pair:
 
     photo: Photo
     candidate: Candidate
+    image: str  # SHA-256 of the ground truth's file, of the photograph's size
     scores: tuple[Score, ...]
     verdict: Verdict
 

@@ -2,49 +2,159 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import io
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
+from PIL import Image as Pillow
 
-from ggt_tools.errors import PairError
-from ggt_tools.records import Candidate, Photo, work_id
-from ggt_tools.restorers import Restored, Restorer
+from ggt_tools.calls import CallConfig, Calls
+from ggt_tools.errors import ConfigError
+from ggt_tools.png import encode_png
+from ggt_tools.prices import Price
+from ggt_tools.records import IN_FLIGHT, Call, Candidate, Photo, Prompt, work_id
+from ggt_tools.restorers import Image, Restored, Restorer
+
+FORMATS = ("PNG", "JPEG", "WEBP")  # that a reply may have
+NO_PROMPT = "none"  # the strategy of a restorer that reads no prompt
 
 
-def candidate_id(photo: Photo, restorer: Restorer, *, strategy: str = "none", prompt: str = "", seed: int = 0) -> str:
-    """The id of this attempt, known before it is made: what is in the ledger under it is not made again."""
-    return work_id(photo.key, f"{restorer.name}-{restorer.version}", strategy, prompt, seed, 0)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """A photograph, and the candidate that is to be made of it."""
+
+    photo: Photo
+    candidate: Candidate
+
+    @property
+    def id(self) -> str:
+        return self.candidate.id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What came of it, without the image, which is kept already."""
+
+    reason: str
+    detail: str
+    tokens_in: int
+    tokens_out: int
+
+
+def plan(
+    photos: Iterable[Photo],
+    restorer: Restorer,
+    *,
+    maker: str,
+    prompts: Mapping[str, Prompt],
+    seeds: Sequence[int],
+    clock: Callable[[], str],
+) -> Iterator[Work]:
+    """The works of a run, each under an id that is known before it is done: one for each photograph and seed.
+
+    `maker`: the restorer as it was named. `prompts`: by key, where the restorer reads them; ConfigError names a
+    photograph without one.
+    """
+    for photo in photos:
+        strategy, text = NO_PROMPT, ""
+        if restorer.prompted:
+            if photo.key not in prompts:
+                raise ConfigError(f"{photo.file}: key {photo.key}: has no prompt for {maker}; run: ggt100k prompt")
+            strategy, text = prompts[photo.key].strategy, prompts[photo.key].text
+        for seed in seeds:
+            candidate = Candidate(
+                id=work_id(photo.key, restorer.name, restorer.model, restorer.version, strategy, text, seed, 0),
+                key=photo.key,
+                restorer=restorer.model,
+                strategy=strategy,
+                prompt=text,
+                round=0,
+                seed=seed,
+                created=clock(),
+                image="",
+                reason=IN_FLIGHT,
+                maker=maker,
+            )
+            yield Work(photo=photo, candidate=candidate)
+
+
+def framed(work: Work, restorer: Restorer) -> Work:
+    """The same work with what align will have to undo: the frame in which the restorer sees the photograph."""
+    width, height = work.photo.width, work.photo.height
+    if not restorer.square or width == height:
+        return work
+    side = max(width, height)
+    frame = (side, side, (side - width) // 2, (side - height) // 2, width, height)
+    return replace(work, candidate=replace(work.candidate, frame=frame))
+
+
+def padded(image: Image, frame: tuple[int, ...]) -> Image:
+    """The photograph within its frame, mirrored at its edges: nothing for a model to fill in."""
+    if not frame:
+        return image
+    side, _, left, top, width, height = frame
+    return np.pad(image, ((top, side - top - height), (left, side - left - width), (0, 0)), mode="symmetric")
 
 
 def restore(
-    photos: Iterable[tuple[Photo, npt.NDArray[np.uint8]]],
+    works: Iterable[Work],
     restorer: Restorer,
+    config: CallConfig,
     *,
+    load: Callable[[Photo], Image],
+    keep: Callable[[str, bytes], None],
+    note: Callable[[Sequence[Call]], None],
     clock: Callable[[], str],
-    strategy: str = "none",
-    prompt: str = "",
-    seed: int = 0,
-) -> Iterator[tuple[Candidate, npt.NDArray[np.uint8] | None]]:
-    """One candidate of each photograph, with its pixels (uint8, height x width x 3), or None and the reason why not.
+    price: Price | None = None,
+    spent: float = 0.0,
+    stage: str = "restore",
+    now: Callable[[], float] = time.monotonic,
+) -> Iterator[list[tuple[Candidate | None, Call]]]:
+    """Makes the candidates, many at a time where the restorer is remote, and yields what has ended, in no order.
 
-    `Candidate.image` is "" still: who stores the pixels names them. `clock` gives the time in UTC, ISO 8601.
+    Beside each call stands the candidate that is done with it, or None where it is to be tried again. A candidate
+    without a reason has its image where `keep(id, file)` put it, as it came, and not its name yet: who keeps it names
+    it. `load` gives a photograph's pixels, uint8 RGB; both run in threads. `note`, `price`, `spent` and what is
+    raised: as in calls.Calls.
     """
-    for photo, pixels in photos:
-        try:
-            restored = restorer.restore(pixels, prompt, seed=seed)
-        except PairError as fault:
-            restored = Restored(image=None, reason=fault.reason)
-        candidate = Candidate(
-            id=candidate_id(photo, restorer, strategy=strategy, prompt=prompt, seed=seed),
-            key=photo.key,
-            restorer=f"{restorer.name}-{restorer.version}",
-            strategy=strategy,
-            prompt=prompt,
-            round=0,
-            seed=seed,
-            created=clock(),
-            image="",
-            reason=restored.reason,
-        )
-        yield candidate, restored.image
+
+    def ask(work: Work) -> Reply:
+        image = padded(load(work.photo), work.candidate.frame)
+        restored = restorer.restore(image, work.candidate.prompt, seed=work.candidate.seed)
+        return kept(work.id, restored, keep)
+
+    calls: Calls[Work, Reply] = Calls(
+        ask, config, stage=stage, model=restorer.model, price=price, spent=spent, note=note, clock=clock, now=now
+    )
+    for ended in calls.perform(works):
+        done: list[tuple[Candidate | None, Call]] = []
+        for end in ended:
+            reason = end.answer.reason if end.answer else end.call.outcome
+            call = replace(end.call, outcome=reason, detail=end.answer.detail) if end.answer and reason else end.call
+            candidate = replace(end.work.candidate, reason=reason, created=clock()) if end.final else None
+            done.append((candidate, call))
+        yield done
+
+
+def kept(work: str, restored: Restored, keep: Callable[[str, bytes], None]) -> Reply:
+    """Looks into what came, keeps it where it is an image, and says what it was."""
+    reason, detail = restored.reason, restored.detail
+    data = encode_png(restored.image) if restored.image is not None else restored.data
+    if data and not reason:
+        reason, detail = _fault(data)
+        if not reason:
+            keep(work, data)
+    elif not reason:
+        reason, detail = "no_image", "the answer holds no image"
+    return Reply(reason=reason, detail=detail, tokens_in=restored.tokens_in, tokens_out=restored.tokens_out)
+
+
+def _fault(data: bytes) -> tuple[str, str]:
+    try:
+        with Pillow.open(io.BytesIO(data), formats=FORMATS) as image:
+            image.load()
+    except Exception as fault:  # a decoder raises anything over a stranger's bytes
+        return "not_an_image", f"{len(data)} bytes came that are no {', '.join(FORMATS)}: {fault}"
+    return "", ""

@@ -29,17 +29,26 @@ def verdict(
     scores: Iterable[Score] | Mapping[str, Mapping[str, float]],
     degradation_of: Mapping[str, str | tuple[str, ...]],
     gate: Gate,
+    *,
+    astray: Mapping[str, str] | None = None,
 ) -> Iterator[Verdict]:
     """A verdict on each candidate, in their order.
 
     `scores`: the records, or value by candidate and metric; a metric's later record replaces an earlier one.
     `degradation_of`: by key the photograph's class, or the class and then all that is seen in it: the class chooses
     the rules, and each of them that has a [gain.*] table asks for its gain.
+    `astray`: why align could not bring a candidate into its photograph's frame, by candidate.
     Of several candidates of one key that would be kept, the best by `gate.best` is; ties go to the lower id.
     """
     listed = list(candidates)
     values = scores if isinstance(scores, Mapping) else _by_candidate(scores)
-    verdicts = [_judge(c, values.get(c.id, {}), degradation_of[c.key], gate) for c in listed]
+    lost = astray or {}
+    verdicts = [
+        _say(c, gate, "reject", "align", lost[c.id], [])
+        if c.id in lost
+        else _judge(c, values.get(c.id, {}), degradation_of[c.key], gate)
+        for c in listed
+    ]
     kept: dict[str, list[int]] = defaultdict(list)
     for place, judged in enumerate(verdicts):
         if judged.decision == "keep":

@@ -22,7 +22,11 @@ class Classical:
     """The chain. Deterministic: the prompt and the seed change nothing."""
 
     name: str = "classical"
+    model: str = "classical-1"
     version: str = "1"
+    remote: bool = False
+    square: bool = False
+    prompted: bool = False
 
     def restore(self, image: Image, prompt: str, *, seed: int) -> Restored:
         """Restore uint8 RGB (height, width, 3); PairError below 32 px, ConfigError without OpenCV."""

@@ -35,7 +35,11 @@ class RealESRGAN:
     """The learned restorer. Deterministic: the prompt and the seed change nothing."""
 
     name: str = "realesrgan"
-    version: str = "x4plus-1"
+    model: str = "realesrgan-x4plus-1"
+    version: str = "1"
+    remote: bool = False
+    square: bool = False
+    prompted: bool = False
 
     def restore(self, image: Image, prompt: str, *, seed: int) -> Restored:
         """Restore uint8 RGB (height, width, 3) at its size; PairError below 32 px, ConfigError without the packages."""

@@ -1,0 +1,319 @@
+"""fetch: against servers on loopback that do what servers should not."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from ggt_tools.errors import ConfigError, PairError
+from ggt_tools.fetch import FetchConfig, _is_public, _tls, fetch
+
+HERE = FetchConfig(private=True, seconds=5, size=1000)
+Answer = bytes | Callable[[socket.socket], None]
+
+
+@contextlib.contextmanager
+def server(*answers: Answer, peek: bool = False) -> Iterator[tuple[str, list[bytes]]]:
+    """Answers one connection after the other as told; its URL, and the requests that came."""
+    requests: list[bytes] = []
+
+    def serve(listener: socket.socket) -> None:
+        for answer in answers:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection, contextlib.suppress(OSError):
+                requests.append(connection.recv(65536, socket.MSG_PEEK if peek else 0))
+                connection.sendall(answer) if isinstance(answer, bytes) else answer(connection)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=[listener], daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", requests
+
+
+def reply(body: bytes = b"", *headers: str, status: int = 200, length: int | None = None) -> bytes:
+    lines = [f"HTTP/1.1 {status} Some", f"Content-Length: {len(body) if length is None else length}", *headers]
+    return "\r\n".join((*lines, "", "")).encode() + body
+
+
+def to(url: str) -> bytes:
+    return reply(b"elsewhere", f"Location: {url}", status=302)
+
+
+def fails(url: str, config: FetchConfig = HERE) -> tuple[str, str]:
+    with pytest.raises(PairError) as fault:
+        fetch(url, "a", config)
+    return fault.value.reason, str(fault.value)
+
+
+def drip(data: bytes, then: bytes = b"", pause: float = 0.05) -> Callable[[socket.socket], None]:
+    """Some bytes, and then others without end, one by one."""
+
+    def send(connection: socket.socket) -> None:
+        connection.sendall(data)
+        while True:
+            time.sleep(pause)
+            connection.sendall(then)
+
+    return send
+
+
+# --- what comes -----------------------------------------------------------------------------------------------------
+
+
+def test_the_bytes_come_as_they_are_served() -> None:
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n"
+    until_closed = b"HTTP/1.0 200 OK\r\n\r\nabc"
+    with server(reply(b"a" * 1000), chunked, until_closed) as (url, requests):
+        assert fetch(f"{url}/Zo\u00eb b.jpg?k=1", "a", HERE) == b"a" * 1000
+        assert fetch(url, "a", HERE) == b"abcdefg"
+        assert fetch(url, "a", HERE) == b"abc"
+    lines = requests[0].decode().split("\r\n")
+    assert lines[0] == "GET /Zo%C3%AB%20b.jpg?k=1 HTTP/1.1"
+    assert f"Host: {url.removeprefix('http://')}" in lines
+    assert "Accept-Encoding: identity" in lines
+    assert any(line.startswith("User-Agent: ggt100k/") for line in lines)
+
+
+def test_redirects_are_followed_also_relative_ones_and_to_other_hosts() -> None:
+    with server(to("/b"), to("c?d=1"), reply(b"x")) as (url, requests), server(to(f"{url}/z/a")) as (first, _):
+        assert fetch(first, "a", HERE) == b"x"
+        assert [request.split()[1] for request in requests] == [b"/z/a", b"/b", b"/c?d=1"]
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="wants openssl, to make a certificate")
+def test_https_is_spoken_to_who_has_the_right_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = ["-newkey", "rsa:2048", "-nodes", "-subj", "/CN=x", "-addext", "subjectAltName=DNS:localhost"]
+    command = ["openssl", "req", "-x509", *options, "-keyout", str(tmp_path / "key"), "-out", str(tmp_path / "cert")]
+    subprocess.run(command, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "cert", tmp_path / "key")
+
+    def answer(connection: socket.socket) -> None:
+        with context.wrap_socket(connection, server_side=True) as secure:
+            secure.recv(65536)
+            secure.sendall(reply(b"secret"))
+
+    def ask(host: str) -> bytes:
+        with server(answer, peek=True) as (url, _):
+            return fetch(url.replace("http://127.0.0.1", f"https://{host}"), "a", HERE)
+
+    _tls.cache_clear()
+    with pytest.raises(PairError, match="certificate verify failed"):
+        ask("localhost")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert"))
+    _tls.cache_clear()
+    assert ask("localhost") == b"secret"
+    with pytest.raises(PairError, match="certificate verify failed"):
+        ask("127.0.0.1")
+    _tls.cache_clear()
+
+
+# --- what does not --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("file:///etc/passwd", "leads to what is no http or https URL; mend it in the list"),
+        ("ftp://h.org/a", "leads to what is no http or https URL; mend it in the list"),
+        ("/a.jpg", "leads to what is no http or https URL; mend it in the list"),
+        ("http://", "leads to what is no http or https URL; mend it in the list"),
+        ("http://h.org:0/", "leads to what is no http or https URL; mend it in the list"),
+        ("http://h.org:99999/", "is no URL; mend it in the list"),
+        ("http://[::1/", "is no URL; mend it in the list"),
+        ("https://u:pw@h.org/", "leads to a URL with a user or a password in it; name one without"),
+        ("https://u@h.org/", "leads to a URL with a user or a password in it; name one without"),
+        ("http://h.org/\x01", "leads to a URL with characters that no URL has; mend it in the list"),
+        ("http://h\u00e9.org/", "leads to a URL with characters that no URL has; mend it in the list"),
+        (f"http://{'h' * 70}.org/", "leads to a host whose name cannot be; mend it in the list"),
+    ],
+)
+def test_urls_that_are_not_fetched(url: str, said: str) -> None:
+    assert fails(url) == ("bad_url", f"a: {said}")
+    with server(to(url)) as (first, _):
+        if url.startswith(("https:", "f")):
+            assert fails(first) == ("bad_url", f"a: {said}"), "nor where a redirect leads there"
+
+
+def test_a_redirect_to_what_is_no_url() -> None:
+    with server(to("http://[::1/")) as (url, _):
+        assert fails(url) == ("bad_url", "a: is redirected to what is no URL; leave it out")
+
+
+PRIVATE = "a: leads to an address that is not public; allow those of your own networks: --allow-private"
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "localhost", "[::1]", "10.0.0.1", "169.254.169.254", "0.0.0.0", "0177.1"]
+)
+def test_a_private_address_is_not_connected_to(host: str) -> None:
+    with server(reply(b"secret")) as (url, requests):
+        port = url.rpartition(":")[2]
+        assert fails(f"http://{host}:{port}/", FetchConfig(seconds=5)) == ("bad_url", PRIVATE)
+        assert requests == []
+
+
+def test_a_name_is_looked_up_once_and_what_was_looked_at_is_connected_to() -> None:
+    looked_up = []
+
+    def look_up(host: str, port: int, **options: object) -> list[tuple[object, ...]]:
+        looked_up.append(host)
+        address = "127.0.0.1" if len(looked_up) == 1 else "127.0.0.99"
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
+
+    with server(reply(b"x")) as (url, requests):
+        named = url.replace("127.0.0.1", "rebinding.example")
+        assert fetch(named, "a", HERE, look_up=look_up) == b"x"
+        assert f"Host: {named.removeprefix('http://')}".encode() in requests[0]
+        with pytest.raises(PairError) as fault:
+            fetch(named, "a", FetchConfig(seconds=5), look_up=look_up)
+    assert (fault.value.reason, str(fault.value)) == ("bad_url", PRIVATE)
+    assert looked_up == ["rebinding.example"] * 2
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("93.184.215.14", True),
+        ("2606:2800:21f:cb07:6820:80da:af6b:8b2c", True),
+        ("127.0.0.1", False),
+        ("10.1.2.3", False),
+        ("172.16.0.1", False),
+        ("192.168.1.1", False),
+        ("100.64.0.1", False),
+        ("169.254.169.254", False),
+        ("0.0.0.0", False),
+        ("224.0.0.1", False),
+        ("239.1.1.1", False),
+        ("255.255.255.255", False),
+        ("192.0.2.1", False),
+        ("::1", False),
+        ("::", False),
+        ("fe80::1%eth0", False),
+        ("fc00::1", False),
+        ("fec0::1", False),
+        ("ff0e::1", False),
+        ("::ffff:127.0.0.1", False),
+        ("::ffff:93.184.215.14", True),
+        ("64:ff9b::7f00:1", False),
+        ("64:ff9b::5db8:d70e", True),
+        ("2002:7f00:1::", False),
+        ("2001:0:53aa:64c:0:0:80ff:fffe", False),
+    ],
+)
+def test_which_addresses_are_public(address: str, public: bool) -> None:
+    assert _is_public(address) == public
+
+
+def test_redirects_without_end() -> None:
+    with server(*[to("/again")] * 10) as (url, requests):
+        assert fails(url) == ("bad_url", "a: is redirected more than 5 times; name its last address")
+        assert len(requests) == 6
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        reply(b"a" * 1001),
+        reply(length=10**12),
+        b"HTTP/1.0 200 OK\r\n\r\n" + b"a" * 5000,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1f4\r\n" + (b"a" * 500 + b"\r\n1f4\r\n") * 9,
+    ],
+    ids=["a byte more", "what it claims", "no length", "chunks"],
+)
+def test_more_bytes_than_allowed(answer: bytes) -> None:
+    with server(answer) as (url, _):
+        said = "a: has more than 1000 bytes; raise --most-bytes or leave it out"
+        assert fails(url) == ("too_large", said)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        drip(b""),
+        drip(b"HTTP/1.1 200 OK\r\nX-", b"a"),
+        drip(b"HTTP/1.1 200 OK\r\n", b"X-A: b\r\n"),
+        drip(b"HTTP/1.1 200 OK\r\n\r\n", b"a"),
+        drip(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n", b"a"),
+        drip(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\na\r\n"),
+    ],
+    ids=["silence", "a header", "headers", "a body", "a body of known length", "chunks"],
+)
+def test_an_answer_without_end_takes_no_longer_than_allowed(answer: Answer) -> None:
+    with server(answer) as (url, _):
+        began = time.monotonic()
+        reason, said = fails(url, FetchConfig(private=True, seconds=0.5))
+        assert (reason, said) == ("unreachable", "a: took more than 0.5 s; try it again later")
+        assert 0.4 < time.monotonic() - began < 3
+
+
+def test_https_that_does_not_shake_hands_takes_no_longer_than_allowed() -> None:
+    with server(drip(b"\x16\x03\x03\x40\x00", b"\x02")) as (url, _):
+        began = time.monotonic()
+        config = FetchConfig(private=True, seconds=0.5)
+        said = "a: took more than 0.5 s; try it again later"
+        assert fails(url.replace("http:", "https:"), config) == ("unreachable", said)
+        assert time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason", "said"),
+    [
+        (reply(status=404), "not_served", "the server answers 404; take it out of the list"),
+        (reply(status=403), "not_served", "the server answers 403; take it out of the list"),
+        (reply(status=204), "not_served", "the server answers 204; take it out of the list"),
+        (reply(status=302), "not_served", "the server answers 302; take it out of the list"),
+        (reply(status=500), "unreachable", "the server answers 500; try it again later"),
+        (reply(status=503), "unreachable", "the server answers 503; try it again later"),
+        (reply(status=429), "unreachable", "the server answers 429; try it again later"),
+        (reply(b"abc", length=9), "unreachable", "ended early; try it again later"),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nabc",
+            "unreachable",
+            "ended early; try it again later",
+        ),
+        (b"", "unreachable", "the server does not speak HTTP as it should; try it again later"),
+        (b"SSH-2.0\r\n", "unreachable", "the server does not speak HTTP as it should; try it again later"),
+    ],
+)
+def test_answers_that_bring_nothing(answer: bytes, reason: str, said: str) -> None:
+    with server(answer) as (url, _):
+        assert fails(url) == (reason, f"a: {said}")
+
+
+def test_nobody_there() -> None:
+    with server() as (url, _):
+        pass
+    assert fails(url) == ("unreachable", "a: Connection refused; try it again later")
+
+
+def test_a_name_that_nobody_knows() -> None:
+    reason, said = fails("http://nowhere.invalid/?token=s3cret")
+    assert reason == "unreachable"
+    assert "s3cret" not in said
+
+
+def test_a_server_without_tls() -> None:
+    with server(reply(b"no tls")) as (url, _):
+        assert fails(url.replace("http:", "https:"))[0] == "unreachable"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"), [({"size": 0}, "size: 0 is not above 0"), ({"seconds": -1.0}, "seconds: -1.0 is not above 0")]
+)
+def test_limits_that_cannot_be(options: dict[str, float], said: str) -> None:
+    with pytest.raises(ConfigError) as fault:
+        FetchConfig(**options)  # type: ignore[arg-type]
+    assert str(fault.value) == said

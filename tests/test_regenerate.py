@@ -1,0 +1,452 @@
+"""Photographs in, candidates out, with the real SDKs over loopback: nothing is paid twice, nothing paid for is lost.
+
+The models run in a process of their own (tests/models.py) and count what was paid by photograph.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import json
+import multiprocessing
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+import ggt100k
+from ggt_tools.cli import main
+from ggt_tools.ledger import Ledger
+from ggt_tools.png import encode_png
+from ggt_tools.records import IN_FLIGHT, Aligned, Call, Candidate, Job, Photo, Prompt
+
+from .making import Store, make_pair, picture
+from .models import KEY, Models, Reply, brightened, cut, echo, failed, refusal, script, sized, slow, too_many
+from .photographs import crop
+
+GEMINI = "gemini-3.1-flash-image-preview"
+
+
+@dataclass(frozen=True)
+class Done:
+    code: int
+    out: str
+    err: str
+
+
+def ggt(*argv: str | Path) -> Done:
+    """Runs the command in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main([str(arg) for arg in argv])
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+def well(*argv: str | Path) -> str:
+    done = ggt(*argv)
+    assert done.code == 0, done
+    return done.out
+
+
+def workspace(folder: Path, count: int, prompts: str = "fixed", size: tuple[int, int] = (70, 90)) -> Path:
+    """A workspace of `count` small photographs with their prompts."""
+    with Ledger(folder, create=True) as ledger:
+        for seed in range(count):
+            lq = picture(seed, *size)
+            facts = {"key": ggt100k.pair_key(lq), "image": ledger.put_image(encode_png(lq))}
+            ledger.add(make_pair(Store(), seed, **facts, width=size[1], height=size[0]).photo)
+    if prompts:
+        assert well("prompt", folder, "--strategy", prompts) == f"prompt: {count} written, 0 there already\n"
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _key(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GEMINI_API_KEY", "OPENAI_API_KEY", "OPENAI_COMPATIBLE_API_KEY"):
+        monkeypatch.setenv(name, KEY)
+    monkeypatch.delenv("GOOGLE_API_KEY", raising=False)
+
+
+def facts(folder: Path, kind: type[Any]) -> list[Any]:
+    with Ledger(folder) as ledger:
+        return list(ledger.all(kind))
+
+
+def sound(folder: Path) -> None:
+    """No file without its row, no row without its file."""
+    with Ledger(folder) as ledger:
+        named = {photo.image for photo in ledger.all(Photo)}
+        named |= {candidate.image for candidate in ledger.all(Candidate) if candidate.image}
+        named |= {aligned.image for aligned in ledger.all(Aligned) if aligned.image}
+        for name in named:
+            assert ledger.image(name)
+    assert {path.name for path in (folder / "images").glob("*/*")} == named
+    assert list((folder / "incoming").glob("*")) == []
+
+
+def options(models: Models, *more: str) -> tuple[str, ...]:
+    return ("--with", "gemini", "--base-url", models.url, *more)
+
+
+# --- faults ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("maker", ["gemini", "openai", "openai-compatible:some-model"])
+def test_every_fault_that_passes_is_outlived(tmp_path: Path, maker: str) -> None:
+    faults = [too_many(0.3), failed(500), failed(503), cut(Reply(image=b"x" * 5000)), slow(5.0), too_many(0.2)]
+    with Models(script(*faults)) as models:
+        folder = workspace(tmp_path / "w", 4)
+        url = models.url if maker == "gemini" else models.v1
+        price = ("--price", "0.1") if ":" in maker else ()
+        began = time.monotonic()
+        done = ggt("restore", folder, "--with", maker, "--base-url", url, "--in-flight", "2", "--timeout", "2", *price)
+        assert done.code == 0, done
+        assert time.monotonic() - began < 60
+        lines = done.out.splitlines()
+        assert lines[0] == "restore: 4 made, 0 there already"
+        again = {line.split()[2]: int(line.split()[1]) for line in lines if line.startswith("  again")}
+        assert again == {"rate_limited": 2, "server_error": 2, "cut_off": 1, "timeout": 1}
+        asked = len(models.asked)
+    calls = facts(folder, Call)
+    assert len(calls) == asked == 10
+    assert Counter(call.outcome for call in calls) == {"ok": 4} | again
+    made = facts(folder, Candidate)
+    assert [(c.reason, bool(c.image), c.maker, c.strategy) for c in made] == [("", True, maker, "fixed")] * 4
+    sound(folder)
+
+
+def test_what_does_not_pass_is_an_outcome_with_its_reason_and_can_be_retried_by_it(tmp_path: Path) -> None:
+    answers = [refusal("a face"), Reply(image=b"not an image"), Reply(text="I would rather not"), failed(400)]
+    with Models(script(*answers)) as models:
+        folder = workspace(tmp_path / "w", 5)
+        done = ggt("restore", folder, *options(models, "--in-flight", "1"))
+        assert done.code == 0
+        reasons = {line.split()[2]: int(line.split()[1]) for line in done.out.splitlines() if "rejected" in line}
+        assert reasons == {"refused": 1, "not_an_image": 1, "no_image": 1, "bad_request": 1}
+        assert "no_image: I would rather not" in done.err
+        before = len(models.asked)
+        assert well("restore", folder, *options(models)).startswith("restore: 0 made, 5 there already\n")
+        assert len(models.asked) == before, "an outcome is not asked for again"
+        done = ggt("retry", folder, "--reason", "timeout", "--base-url", models.url)
+        known = "bad_request, no_image, not_an_image, refused"
+        said = f"ggt100k retry: {folder}: nothing failed for 'timeout'; there is: {known}\n"
+        assert (done.code, done.err) == (2, said)
+        more = ("--reason", "refused", "--reason", "no_image", "--base-url", models.url)
+        assert well("retry", folder, *more).startswith("retry: 2 made, 0 there already\n")
+        assert len(models.asked) == before + 2
+    assert Counter(c.reason for c in facts(folder, Candidate)) == {"": 3, "not_an_image": 1, "bad_request": 1}
+    sound(folder)
+    status = well("status", folder)
+    assert re.search(r"^restore +5 +3 +1 bad_request, 1 not_an_image$", status, re.M)
+    assert re.search(rf"^restore +{GEMINI} +refused +1 +\d", status, re.M)
+    assert re.search(rf"^retry +{GEMINI} +ok +2 +\d", status, re.M)
+
+
+def test_a_reply_of_another_size_is_kept_as_it_came_and_brought_back_by_align(tmp_path: Path) -> None:
+    with Models(script(sized(360, 360), sized(180, 180), then=sized(180, 360))) as models:
+        folder = workspace(tmp_path / "w", 3)
+        well("restore", folder, *options(models, "--in-flight", "1"))
+        (asked, *_) = models.asked
+        assert asked.kind == "generate"
+    candidates = facts(folder, Candidate)
+    assert {c.frame for c in candidates} == {(90, 90, 0, 10, 90, 70)}
+    with Ledger(folder) as ledger:
+        sizes = sorted(ggt100k.decode_image(ledger.image(c.image)).shape[:2] for c in candidates)
+        assert sizes == [(180, 180), (360, 180), (360, 360)]
+    done = ggt("align", folder)
+    assert done.out.splitlines() == ["align: 2 kept, 0 there already", "  rejected      1  aspect_changed"]
+    assert "aspect_changed: came back as 180 x 360, was sent as 90 x 90; try another seed or restorer" in done.err
+    with Ledger(folder) as ledger:
+        for aligned in ledger.all(Aligned):
+            assert not aligned.image or ggt100k.decode_image(ledger.image(aligned.image)).shape == (70, 90, 3)
+    sound(folder)
+
+
+def test_several_candidates_and_several_restorers(tmp_path: Path) -> None:
+    with Models() as models:
+        folder = workspace(tmp_path / "w", 2)
+        # both at one address: Gemini's stands below /v1beta, OpenAI's below /v1
+        well("restore", folder, *options(models, "--n", "3"))
+        well("restore", folder, "--with", "openai", "--base-url", models.v1)
+        well("restore", folder, "--with", "classical")
+    made = Counter((c.restorer, c.seed) for c in facts(folder, Candidate))
+    assert made == {(GEMINI, 0): 2, (GEMINI, 1): 2, (GEMINI, 2): 2, ("gpt-image-2", 0): 2, ("classical-1", 0): 2}
+
+
+def test_what_has_no_prompt_is_told(tmp_path: Path) -> None:
+    folder = workspace(tmp_path / "w", 1, prompts="")
+    done = ggt("restore", folder, "--with", "gemini")
+    said = f"no prompts of the strategy fixed; run: ggt100k prompt {folder} --strategy fixed"
+    assert (done.code, done.err) == (2, f"ggt100k restore: {folder}: {said}\n")
+    well("prompt", folder)
+    well("prompt", folder, "--strategy", "measured")
+    done = ggt("restore", folder, "--with", "gemini")
+    said = "has prompts of fixed, measured; choose with --prompt"
+    assert (done.code, done.err) == (2, f"ggt100k restore: {folder}: {said}\n")
+
+
+# --- money ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_budget_is_not_exceeded_and_the_next_run_goes_on(tmp_path: Path) -> None:
+    with Models() as models:
+        folder = workspace(tmp_path / "w", 10)
+        done = ggt("restore", folder, *options(models, "--budget", "0.4usd", "--in-flight", "4"))
+        assert done.code == 2
+        assert re.search(r"the budget of 0\.40 usd: 0\.3\d are spent, .* may cost 0\.0900; raise --budget", done.err)
+        spent = sum(call.usd for call in facts(folder, Call))
+        assert 0.3 < spent <= 0.4
+        assert sum(models.paid.values()) == len([c for c in facts(folder, Candidate) if c.image]) < 10
+        said = well("restore", folder, *options(models, "--dry-run"))
+        left = 10 - sum(models.paid.values())
+        assert said == f"would restore {left} photographs with gemini, for {left * 0.09:.2f} usd at most\n"
+        assert well("restore", folder, *options(models, "--budget", "5")).startswith(f"restore: {left} made")
+        assert set(models.paid.values()) == {1}
+        cost = (1300 * 0.5 + 1320 * 60) / 1e6
+        assert sum(call.usd for call in facts(folder, Call)) == pytest.approx(10 * cost)
+
+
+def test_a_model_without_a_price_keeps_no_budget(tmp_path: Path) -> None:
+    folder = workspace(tmp_path / "w", 1)
+    with Models() as models:
+        more = ("--with", "openai-compatible:m", "--base-url", models.v1, "--budget", "1")
+        done = ggt("restore", folder, *more)
+        said = "m: no price is known, so no budget can be kept; say what a call costs: --price USD"
+        assert (done.code, done.err) == (2, f"ggt100k restore: {said}\n")
+        said = well("restore", folder, *more, "--price", "0.2")
+        assert said.splitlines()[1] == "  cost 0.20 usd, 0.20 with all before"
+
+
+# --- batches --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("maker", ["gemini", "openai"])
+def test_a_batch_is_half_the_price_and_picked_up_after_a_restart(tmp_path: Path, maker: str) -> None:
+    with Models(script(refusal("no"), then=brightened), jobs_done=False) as models:
+        folder = workspace(tmp_path / "w", 5)
+        argv = ["restore", str(folder), "--with", maker, "--batch", "--poll", "0.1"]
+        argv += ["--base-url", models.url if maker == "gemini" else models.v1]
+        process = multiprocessing.get_context("spawn").Process(target=main, args=(argv,))
+        process.start()
+        while not [job for job in facts(folder, Job) if job.name]:
+            assert process.is_alive()
+            time.sleep(0.05)
+        process.kill()
+        process.join()
+        assert Counter(c.reason for c in facts(folder, Candidate)) == {IN_FLIGHT: 5}
+        alone = ggt("restore", folder, "--with", maker, "--base-url", argv[-1])
+        assert "5 photographs are in batch jobs; --batch takes in what came of them" in alone.err
+        assert sum(models.paid.values()) == 0, "what is in a job is not asked for once more"
+        models.finish()
+        said = well(*argv)
+        assert said.splitlines()[:2] == ["restore: 4 made, 0 there already", "  rejected      1  refused"]
+        assert len(models.jobs) == 1
+        assert sorted(models.paid.values()) == [1] * 4
+    calls = facts(folder, Call)
+    full = (1300 * 0.5 + 1320 * 60) / 1e6 if maker == "gemini" else (1300 * 8 + 1120 * 30) / 1e6
+    assert sum(call.usd for call in calls if call.outcome == "ok") == pytest.approx(4 * full / 2)
+    assert [job.state for job in facts(folder, Job)] == ["done"]
+    sound(folder)
+
+
+def test_a_job_that_was_noted_and_perhaps_handed_over_is_looked_for_before_it_is_sent(tmp_path: Path) -> None:
+    with Models() as models:
+        folder = workspace(tmp_path / "w", 2)
+        argv = ["restore", str(folder), "--with", "gemini", "--batch", "--poll", "0.1", "--base-url", models.url]
+        well(*argv)
+        (job,) = facts(folder, Job)
+        with Ledger(folder) as ledger:  # as a kill between the hand-over and its note leaves it
+            for candidate in list(ledger.all(Candidate)):
+                ledger._db.execute("DELETE FROM candidate WHERE id = ?", (candidate.id,))
+                ledger.add(dataclasses.replace(candidate, image="", reason=IN_FLIGHT))
+            ledger.add(dataclasses.replace(job, name="", state="sent"))
+        assert well(*argv).startswith("restore: 2 made, 0 there already\n")
+        assert len(models.jobs) == 1, "it was found by our id, and not sent once more"
+        assert [one.name for one in facts(folder, Job)] == [job.name]
+
+
+# --- secrets --------------------------------------------------------------------------------------------------------
+
+
+def test_the_key_appears_nowhere(tmp_path: Path) -> None:
+    faults = [echo(), too_many(0.1), failed(500, f"key {KEY} is odd"), refusal(f"not with {KEY}")]
+    with Models(script(*faults)) as models:
+        folder = workspace(tmp_path / "w", 4)
+        environment = dict(os.environ) | {"GEMINI_API_KEY": KEY}
+        command = [sys.executable, "-m", "ggt_tools.cli", "--verbose", "restore", str(folder), *options(models)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+    with Models(key="another") as models:  # ours is refused there
+        command = [*command[:-1], models.url, "--seed", "7"]
+        wrong = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert wrong.returncode == 2
+    assert "GEMINI_API_KEY" in wrong.stderr
+    shown = [done.stdout, done.stderr, wrong.stdout, wrong.stderr, well("status", folder)]
+    for text in shown:
+        assert KEY not in text and KEY[3:] not in text
+    for path in folder.rglob("*"):
+        if path.is_file():
+            assert KEY.encode() not in path.read_bytes(), path
+
+
+def test_a_key_that_is_not_there_is_named_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GEMINI_API_KEY")
+    folder = workspace(tmp_path / "w", 1)
+    done = ggt("restore", folder, "--with", "gemini")
+    assert done.code == 2
+    assert done.err.startswith("ggt100k restore: GEMINI_API_KEY: ")
+
+
+# --- prompts by a model ---------------------------------------------------------------------------------------------
+
+
+def test_prompts_by_a_model_are_paid_once_and_what_is_no_json_becomes_the_fixed_one(tmp_path: Path) -> None:
+    good = json.dumps({"faults": [{"kind": "rain", "strength": "clear", "where": "the sky"}], "keep": ["two lamps"]})
+    answers = [Reply(text="Sure! " + good), Reply(text="{"), too_many(0.1)]
+    with Models(script(*answers, then=Reply(text=good))) as models:
+        folder = workspace(tmp_path / "w", 3, prompts="")
+        argv = ("prompt", folder, "--strategy", "vlm", "--base-url", models.url, "--in-flight", "1")
+        said = well(*argv, "--dry-run")
+        assert said == "would write 3 prompts, for 0.03 usd at most\n"
+        said = well(*argv)
+        assert said.splitlines() == [
+            "prompt: 3 written, 0 there already",
+            "  1 of them fixed ones, for want of an answer that could be used",
+        ]
+        assert len(models.asked) == 5, "one repair try, one retry"
+        assert well(*argv).startswith("prompt: 0 written, 3 there already\n")
+        assert len(models.asked) == 5
+    prompts = facts(folder, Prompt)
+    assert sorted(bool(prompt.note) for prompt in prompts) == [False, False, True]
+    assert all("two lamps" in prompt.text for prompt in prompts if not prompt.note)
+    assert Counter((call.stage, call.outcome) for call in facts(folder, Call)) == {
+        ("prompt", "ok"): 3,
+        ("prompt", "rate_limited"): 1,
+    }
+
+
+def test_classes_by_a_model_are_paid_for_and_a_refusal_leaves_the_measured_one(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for name in ("aitzgorri-1", "friends-1", "life-1"):
+        Image.fromarray(crop(name, 512)).save(tmp_path / "photos" / f"{name}.png")
+    good = Reply(text=json.dumps({"main": "rain", "all": ["rain", "noise"]}))
+    with Models(script(too_many(0.1), refusal("no"), then=good)) as models:
+        argv = ("ingest", tmp_path / "photos", tmp_path / "w", "--licence", "CC0-1.0", "--classes", "vlm")
+        done = ggt(*argv, "--base-url", models.url)
+    assert done.out == "ingest: 3 kept, 0 there already\n"
+    assert "refuses" in done.err and "the measured class stands" in done.err
+    photos = facts(tmp_path / "w", Photo)
+    assert sorted(photo.degradation for photo in photos).count("rain") == 2
+    assert [photo.degradations for photo in photos if photo.degradation == "rain"] == [("rain", "noise")] * 2
+    outcomes = Counter((call.stage, call.outcome) for call in facts(tmp_path / "w", Call))
+    assert outcomes == {("ingest", "ok"): 2, ("ingest", "refused"): 1, ("ingest", "rate_limited"): 1}
+
+
+# --- kill -9 --------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def elsewhere(*argv: str) -> Iterator[dict[str, str]]:
+    """The models in a process of their own."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.models", *argv],
+        cwd=Path(__file__).parents[1],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None and process.stdin is not None
+    try:
+        yield json.loads(process.stdout.readline())
+    finally:
+        process.stdin.close()
+        process.wait(timeout=30)
+
+
+def paid(url: str) -> dict[str, Any]:
+    with urllib.request.urlopen(f"{url}/paid", timeout=30) as reply:
+        return dict(json.load(reply))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="wants kill -9")
+def test_fifty_kills_pay_for_no_more_than_was_in_flight(tmp_path: Path) -> None:
+    count, kills, in_flight = 100, 50, 3
+    dice = random.Random(5)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["ggt_tools.cli.calling", "ggt_tools.restorers.gemini", "google.genai"])
+    folder = workspace(tmp_path / "w", count, size=(72, 72))  # square: what is sent is the photograph itself
+    lost: Counter[str] = Counter()
+    with elsewhere("--latency", "0.25") as models:
+        argv = ["restore", str(folder), "--with", "gemini", "--base-url", models["url"]]
+        argv += ["--in-flight", str(in_flight)]
+        killed = 0
+        while killed < kills:
+            before = paid(models["url"])["asked"]
+            process = context.Process(target=main, args=(argv,))
+            process.start()
+            while paid(models["url"])["asked"] == before and process.is_alive():
+                time.sleep(0.01)
+            time.sleep(dice.uniform(0, 0.4))
+            assert process.is_alive(), "100 photographs last for more than 50 kills"
+            assert process.pid is not None
+            os.kill(process.pid, signal.SIGKILL)
+            process.join()
+            killed += 1
+            key_of = {candidate.id: candidate.key for candidate in facts(folder, Candidate)}
+            flying = [call for call in facts(folder, Call) if call.outcome == IN_FLIGHT]
+            assert len(flying) <= in_flight
+            lost.update(key_of[call.work] for call in flying)
+        well(*argv)
+        found = paid(models["url"])
+    made = facts(folder, Candidate)
+    assert len(made) == count and all(candidate.image for candidate in made)
+    assert set(found["paid"]) == {candidate.key for candidate in made}
+    for key, times in found["paid"].items():
+        assert 1 <= times <= 1 + lost[key], f"{key}: paid {times} times, in flight at {lost[key]} kills"
+    assert sum(found["paid"].values()) > count, "some kill hit a call that had been paid"
+    outcomes = Counter(call.outcome for call in facts(folder, Call))
+    assert set(outcomes) == {"ok", "lost"} and outcomes["ok"] == count
+    sound(folder)
+
+
+# --- many at a time -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc for a process's memory")
+def test_two_thousand_photographs_in_flat_memory(tmp_path: Path) -> None:
+    count = 2000
+    folder = workspace(tmp_path / "w", count)
+    (tmp_path / "fixed.png").write_bytes(encode_png(picture(1, 90, 90)))
+    with elsewhere("--fixed", str(tmp_path / "fixed.png")) as models:
+        argv = ["restore", str(folder), "--with", "gemini", "--base-url", models["url"], "--in-flight", "64"]
+        process = subprocess.Popen([sys.executable, "-m", "ggt_tools.cli", *argv], stdout=subprocess.PIPE, text=True)
+        sizes: list[tuple[int, int]] = []
+        try:
+            while process.poll() is None:
+                pages = Path(f"/proc/{process.pid}/statm").read_text().split()
+                if pages:
+                    sizes.append((paid(models["url"])["answered"], int(pages[1]) * os.sysconf("SC_PAGE_SIZE")))
+                time.sleep(0.1)
+        finally:
+            process.kill()
+        out = process.stdout.read() if process.stdout else ""
+    assert out.startswith(f"restore: {count} made, 0 there already\n")
+    early = max(size for done, size in sizes if count // 5 <= done <= count // 3)
+    late = max(size for done, size in sizes if done >= count * 4 // 5)
+    assert late - early < 20e6, f"{early / 1e6:.0f} MB with a fifth done, {late / 1e6:.0f} MB at the end"
+    sound(folder)

@@ -1,0 +1,449 @@
+"""sources: folders, tars, lists and datasets, what they give, and what of them is refused."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import http.server
+import io
+import json
+import lzma
+import os
+import tarfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+import ggt100k
+from ggt_tools.credits import Credit, read_credits
+from ggt_tools.errors import ConfigError
+from ggt_tools.fetch import FetchConfig
+from ggt_tools.sources import (
+    Found,
+    Source,
+    find_photos,
+    from_dataset,
+    from_folder,
+    from_list,
+    from_tar,
+    in_order,
+    url_name,
+)
+
+from .making import picture
+
+
+def reason(found: Found) -> str:
+    return found.fault.reason if found.fault else ""
+
+
+# --- folders --------------------------------------------------------------------------------------------------------
+
+
+def test_a_name_that_is_no_text(tmp_path: Path) -> None:
+    try:
+        (tmp_path / os.fsdecode(b"a\xff.png")).write_bytes(b"x")
+    except OSError:
+        pytest.skip("wants a file system that takes any bytes for a name")
+    (found,) = from_folder(tmp_path).found
+    assert (found.name, found.data, reason(found)) == ("a\\udcff.png", b"", "bad_name")
+    assert str(found.fault) == "a\\udcff.png: has bytes that are no text; rename it"
+
+
+def test_photographs_are_found_below_in_the_order_of_their_names(tmp_path: Path) -> None:
+    for name in ("b.png", "a/z.JPEG", "a/b/c.avif", "c.txt", "d.gif", "e.png.part"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (tmp_path / "folder.png").mkdir()
+    found = [path.relative_to(tmp_path).as_posix() for path in find_photos(tmp_path)]
+    assert found == ["a/b/c.avif", "a/z.JPEG", "b.png"]
+
+
+def test_a_folder_without_photographs(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").touch()
+    with pytest.raises(ConfigError) as fault:
+        find_photos(tmp_path)
+    read = ".jpg, .jpeg, .png, .webp, .tif, .tiff, .bmp, .avif, .heic, .heif"
+    assert str(fault.value) == f"{tmp_path}: no photograph in it; ingest reads {read}"
+
+
+def test_a_folder_gives_its_files_with_their_folder_and_credit(tmp_path: Path) -> None:
+    (tmp_path / "rain").mkdir()
+    (tmp_path / "rain" / "a.png").write_bytes(b"a")
+    (tmp_path / "b.jpg").write_bytes(b"b")
+    (tmp_path / "credits.csv").write_text("file,licence\nrain/a.png,MIT\n")
+    source = from_folder(tmp_path)
+    assert source.count == 2
+    assert list(source.found) == [
+        Found(name="b.jpg", folder=tmp_path.name, data=b"b"),
+        Found(name="rain/a.png", folder="rain", data=b"a", credit=Credit(licence="MIT")),
+    ]
+
+
+def test_a_file_that_goes_away_meanwhile(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"a")
+    source = from_folder(tmp_path)
+    (tmp_path / "a.png").unlink()
+    (found,) = source.found
+    assert (reason(found), str(found.fault)) == (
+        "unreadable",
+        "a.png: No such file or directory; mend that and ingest again",
+    )
+
+
+# --- credits --------------------------------------------------------------------------------------------------------
+
+
+def test_credits_as_a_spreadsheet_saves_them(tmp_path: Path) -> None:
+    (tmp_path / "credits.csv").write_bytes('\ufefffile,author\r\na.png,"Zoë, the\r\nauthor"\r\n'.encode())
+    assert read_credits(tmp_path) == {"a.png": Credit(author="Zoë, the\r\nauthor")}
+
+
+def test_without_credits(tmp_path: Path) -> None:
+    assert read_credits(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "name,licence\na.png,CC0-1.0\n",
+            "no column 'name' is known; the first line names columns, with commas between, of file, title, licence, "
+            "author, url, source, source_name, degradation",
+        ),
+        ("file,licence\na.png,MIT\n\n,MIT\n", "line 4: the column 'file' is empty; name the file there"),
+        (
+            'file,author,source\na.png,"two\nlines",\nb.png,,moon\n',
+            "line 4: source 'moon' is none of dataset, internet, captured",
+        ),
+        (
+            "file,degradation\na.png,rain\nb.png,drizzle\n",
+            f"line 3: degradation 'drizzle' is none of {', '.join(ggt100k.DEGRADATIONS)}",
+        ),
+        (
+            "file,licence\na.png,MIT,2026\n",
+            "line 2: has more fields than the first line; quote one with commas",
+        ),
+        ("file,licence\na.png,MIT\na.png,CC0-1.0\n", "line 3: 'a.png' stands there twice; leave one line of it"),
+    ],
+)
+def test_bad_credits_are_told_with_their_line(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "credits.csv").write_text(text)
+    with pytest.raises(ConfigError) as fault:
+        read_credits(tmp_path)
+    assert str(fault.value) == f"{tmp_path / 'credits.csv'}: {said}"
+
+
+@pytest.mark.parametrize("data", [b"file\na\xff.png\n", b"file\n" + b"a" * 200_000])
+def test_credits_that_are_no_text_table(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "credits.csv").write_bytes(data)
+    with pytest.raises(ConfigError) as fault:
+        read_credits(tmp_path)
+    assert str(fault.value).startswith(f"{tmp_path / 'credits.csv'}: cannot be read: ")
+    assert str(fault.value).endswith("; save it as CSV in UTF-8")
+
+
+# --- tars -----------------------------------------------------------------------------------------------------------
+
+
+def make_tar(path: Path, *members: tuple[str, bytes | bytes], mode: str = "w") -> Path:
+    """A tar of files; a member without bytes is one of another kind, which its name tells."""
+    with tarfile.open(path, mode) as tar:  # type: ignore[call-overload]
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return path
+
+
+@pytest.mark.parametrize(("name", "mode"), [("a.tar", "w"), ("a.tar.gz", "w:gz"), ("a.tar.xz", "w:xz")])
+def test_a_tar_gives_its_images_with_their_credits(tmp_path: Path, name: str, mode: str) -> None:
+    table = b"file,licence\nrain/a.png,MIT\n"
+    members = [("./rain/a.png", b"a"), ("notes.txt", b"no"), ("credits.csv", table), ("b.JPG", b"b")]
+    source = from_tar(make_tar(tmp_path / name, *members, mode=mode))
+    assert source.count == 2
+    assert list(source.found) == [
+        Found(name="rain/a.png", folder="rain", data=b"a", credit=Credit(licence="MIT")),
+        Found(name="b.JPG", data=b"b"),
+    ]
+
+
+def test_hostile_members_are_refused_or_passed_by_and_nothing_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "in" / "a.tar"
+    path.parent.mkdir()
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
+        for kind, name in ((tarfile.SYMTYPE, "l.png"), (tarfile.LNKTYPE, "h.png"), (tarfile.CHRTYPE, "c.png")):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, "/etc/passwd"
+            tar.addfile(info)
+        for name in ("/etc/x.png", "../x.png", "a/../../x.png", "a\\x.png", "a\nb.png", "ok.png", "ok.png", "big.png"):
+            info = tarfile.TarInfo(name)
+            info.size = 30 if name == "big.png" else 2
+            tar.addfile(info, io.BytesIO(bytes(info.size)))
+    found = list(from_tar(path, member_bytes=20).found)
+    assert [(one.name, reason(one), len(one.data)) for one in found] == [
+        ("/etc/x.png", "bad_name", 0),
+        ("../x.png", "bad_name", 0),
+        ("a/../../x.png", "bad_name", 0),
+        ("a\\x.png", "bad_name", 0),
+        ("a\nb.png", "bad_name", 0),
+        ("ok.png", "", 2),
+        ("ok.png", "duplicate_name", 0),
+        ("big.png", "too_large", 0),
+    ]
+    assert [str(one.fault) for one in (found[1], found[6], found[7])] == [
+        "../x.png: leads out of the tar, or is no name; rename it",
+        "ok.png: stands in the tar twice; rename one",
+        "big.png: has 30 bytes, above 20; leave it out",
+    ]
+    assert [each.name for each in tmp_path.rglob("*")] == ["in", "a.tar"]
+
+
+def test_a_tar_that_unpacks_to_too_much(tmp_path: Path) -> None:
+    path = make_tar(tmp_path / "a.tar.gz", ("a.png", bytes(3_000_000)), mode="w:gz")
+    assert path.stat().st_size < 10_000
+    with pytest.raises(ConfigError) as fault:
+        from_tar(path, tar_bytes=1_000_000)
+    assert str(fault.value) == f"{path}: unpacks to more than 1000000 bytes; split it"
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, lzma.compress])
+def test_a_tar_that_ends_early_or_is_none(tmp_path: Path, pack: Any) -> None:
+    whole = make_tar(tmp_path / "whole.tar", ("a.png", os.urandom(50_000))).read_bytes()
+    path = tmp_path / "a.tar"
+    for data in (pack(whole)[:20_000], b"no tar at all" * 100, b""):
+        path.write_bytes(data)
+        with pytest.raises(ConfigError) as fault:
+            list(from_tar(path).found)
+        assert str(fault.value).startswith(f"{path}: ")
+    path.write_bytes(pack(make_tar(tmp_path / "none.tar", ("a.txt", b"")).read_bytes()))
+    with pytest.raises(ConfigError, match=r"no photograph in it; ingest reads \.jpg, "):
+        from_tar(path)
+
+
+def test_the_credits_of_a_tar_are_checked_like_any(tmp_path: Path) -> None:
+    path = make_tar(tmp_path / "a.tar", ("a.png", b"a"), ("credits.csv", b"file,degradation\na.png,fog\n"))
+    with pytest.raises(ConfigError) as fault:
+        from_tar(path)
+    said = f"line 2: degradation 'fog' is none of {', '.join(ggt100k.DEGRADATIONS)}"
+    assert str(fault.value) == f"{path}: credits.csv: {said}"
+
+
+# --- lists ----------------------------------------------------------------------------------------------------------
+
+
+class _Echo(http.server.BaseHTTPRequestHandler):
+    """Answers with the path that was asked for; 404 where it says so."""
+
+    asked: ClassVar[list[str]]
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        self.send_response(404 if "missing" in self.path else 200)
+        self.end_headers()
+        self.wfile.write(self.path.encode())
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def echo() -> Iterator[tuple[str, list[str]]]:
+    """A server on loopback: its URL, and what it was asked for."""
+
+    class Handler(_Echo):
+        asked: ClassVar[list[str]] = []
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", Handler.asked
+        server.shutdown()
+
+
+def from_rows(path: Path, **options: Any) -> Source:
+    asked: dict[str, Any] = {"skip": lambda name, credit: False, "licensed": True}
+    return from_list(path, FetchConfig(private=True, seconds=10), **(asked | options))
+
+
+def write_list(path: Path, rows: list[dict[str, str]]) -> Path:
+    if path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    elif path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    else:
+        lines = [",".join(rows[0]), *(",".join(row.values()) for row in rows)]
+        path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_a_list_is_fetched_in_its_order_with_its_facts(tmp_path: Path, ending: str) -> None:
+    with echo() as (url, _):
+        rows = [
+            {
+                "url": f"{url}/{n}.png?token=s3cret",
+                "file": f"rain/{n}.png" if n else "",
+                "licence": "MIT",
+                "author": "Zoë",
+            }
+            for n in range(30)
+        ]
+        source = from_rows(write_list(tmp_path / f"a.{ending}", rows))
+        found = list(source.found)
+    assert source.count == 30
+    assert [one.data for one in found] == [f"/{n}.png?token=s3cret".encode() for n in range(30)]
+    assert found[0].name.startswith(f"{url}/0.png#") and "s3cret" not in found[0].name and found[0].folder == ""
+    assert (found[1].name, found[1].folder) == ("rain/1.png", "rain")
+    assert found[1].credit == Credit(licence="MIT", author="Zoë", url=rows[1]["url"])
+
+
+def test_what_is_known_or_has_no_licence_is_not_fetched(tmp_path: Path) -> None:
+    with echo() as (url, asked):
+        rows = [{"url": f"{url}/{n}", "licence": "MIT" if n < 4 else ""} for n in range(6)]
+        path = write_list(tmp_path / "a.csv", rows)
+        source = from_rows(path, skip=lambda name, credit: name.endswith(("/1", "/2")), licensed=False)
+        found = list(source.found)
+        assert sorted(asked) == ["/0", "/3"]
+        assert [reason(one) for one in found] == ["", "", "no_licence", "no_licence"]
+        said = f"{url}/4: no licence is known; add it to credits.csv, or give --licence"
+        assert str(found[2].fault) == said
+        assert [one.name for one in from_rows(path, dry=True).found] == [row["url"] for row in rows]
+        assert len(asked) == 2
+
+
+def test_what_a_server_does_not_have_is_a_refusal_and_the_others_come(tmp_path: Path) -> None:
+    with echo() as (url, _):
+        path = write_list(tmp_path / "a.csv", [{"url": f"{url}/{name}"} for name in ("a", "missing?k=s3cret", "b")])
+        found = list(from_rows(path).found)
+    assert [reason(one) for one in found] == ["", "not_served", ""]
+    assert str(found[1].fault) == f"{found[1].name}: the server answers 404; take it out of the list"
+    assert "s3cret" not in str(found[1].fault)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        (
+            "a.csv",
+            "link\nx\n",
+            "no column 'link' is known; the first line names columns, with commas between, of url, ",
+        ),
+        (
+            "a.csv",
+            "file\nx\n",
+            "the column 'url' is missing; the first line names columns, with commas between, of url,",
+        ),
+        ("a.csv", "url,file\nhttp://x/1,\n,b\n", "line 3: the column 'url' is empty; name the file's URL there"),
+        ("a.csv", "url\nhttp://x/1\nhttp://x/1\n", "line 3: 'http://x/1' stands there twice; leave one line of it"),
+        ("a.csv", "url,source\nhttp://x/1,moon\n", "line 2: source 'moon' is none of dataset, internet, captured"),
+        (
+            "a.jsonl",
+            '{"url": "http://x/1"}\n\n{"file": "b"}\n',
+            "line 3: the column 'url' is missing; columns are of url,",
+        ),
+        ("a.jsonl", '{"url": "http://x/1", "size": "2"}\n', "line 1: no column 'size' is known; columns are of url,"),
+        ("a.jsonl", '{"url": 7}\n', 'line 1: is no table of texts; write it as {"url": "https://..."}'),
+        ("a.jsonl", "[]\n", 'line 1: is no table of texts; write it as {"url": "https://..."}'),
+        ("a.jsonl", "{", "cannot be read: Expecting property name"),
+        ("a.parquet", "no parquet", "cannot be read: "),
+    ],
+)
+def test_bad_lists_are_told_with_their_line(tmp_path: Path, name: str, text: str, said: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigError) as fault:
+        from_rows(tmp_path / name)
+    assert str(fault.value).startswith(f"{tmp_path / name}: {said}")
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("https://h.org/a/b.jpg", "https://h.org/a/b.jpg"),
+        ("https://u:pw@h.org/a.jpg#top", "https://h.org/a.jpg"),
+        ("https://h.org/?q=1", "https://h.org/#02f5e6e36c03"),
+        ("https://[::1/u:pw@x", "x"),
+    ],
+)
+def test_a_url_as_a_name_holds_no_secret(url: str, name: str) -> None:
+    assert url_name(url) == name
+
+
+# --- datasets -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset with an image column, in parquet as the Hub has it."""
+    folder = tmp_path_factory.mktemp("saved")
+    images = [Image.fromarray(picture(seed, 64, 70)) for seed in range(3)]
+    rows = {
+        "photo": images,
+        "label": [1, 2, 3],
+        "license": ["MIT", "CC0-1.0", None],
+        "author": ["Zoë", "", "x"],
+        "degradation": ["rain", "drizzle", "snow"],
+    }
+    made = datasets.Dataset.from_dict(rows).cast_column("photo", datasets.Image())
+    (folder / "data").mkdir()
+    made.to_parquet(folder / "data" / "train-00000.parquet")
+    return folder
+
+
+def test_a_dataset_gives_its_images_as_they_are_stored(saved: Path) -> None:
+    found = list(from_dataset(str(saved), "photo").found)
+    assert [one.name for one in found] == [f"{saved}/train/{n}" for n in range(3)]
+    for seed, one in enumerate(found):
+        assert one.data.startswith(b"\x89PNG"), "not decoded on the way"
+        assert np.array_equal(np.asarray(Image.open(io.BytesIO(one.data))), picture(seed, 64, 70))
+    assert [one.credit for one in found] == [
+        Credit(licence="MIT", author="Zoë", degradation="rain"),
+        Credit(licence="CC0-1.0"),
+        Credit(author="x", degradation="snow"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("column", "options", "said"),
+    [
+        ("image", {}, "has no image column 'image'; images are in: photo"),
+        ("label", {}, "has no image column 'label'; images are in: photo"),
+        ("photo", {"split": "moon"}, "cannot be loaded: ValueError: "),
+    ],
+)
+def test_a_dataset_that_has_no_such_thing(saved: Path, column: str, options: dict[str, str], said: str) -> None:
+    with pytest.raises(ConfigError) as fault:
+        from_dataset(str(saved), column, **options)
+    assert str(fault.value).startswith(f"{saved}: {said}")
+
+
+def test_a_dataset_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as fault:
+        from_dataset(str(tmp_path / "nowhere"), "image")
+    assert str(fault.value).startswith(f"{tmp_path / 'nowhere'}: cannot be loaded: ")
+
+
+# --- order ----------------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.integers()), st.integers(1, 5))
+def test_what_is_done_at_once_comes_in_order(items: list[int], at_once: int) -> None:
+    assert list(in_order(lambda item: item * 2, items, at_once)) == [item * 2 for item in items]
+
+
+def test_no_more_is_begun_than_is_about_to_be_asked_for() -> None:
+    begun: list[int] = []
+    results = in_order(begun.append, range(100), 3)
+    next(results)
+    results.close()  # type: ignore[attr-defined]
+    assert len(begun) <= 3

@@ -1,0 +1,212 @@
+"""Take photographs into a workspace."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import ggt100k
+from ggt_tools.cli import calling
+from ggt_tools.cli.classing import by_vlm
+from ggt_tools.cli.show import complain, progress, table
+from ggt_tools.errors import ConfigError
+from ggt_tools.ledger import Ledger
+from ggt_tools.records import Photo, Refusal, Seen
+
+if TYPE_CHECKING:
+    from ggt_tools.credits import Credit
+    from ggt_tools.looks import Looks
+    from ggt_tools.sources import Found, Source
+
+AGAIN = ("unreachable", "no_licence", "no_class")  # what was refused for these is fetched again
+TOGETHER = 256  # looks of published pairs that are added at once
+
+
+def arguments(sub: argparse.ArgumentParser) -> None:
+    where = "a folder or a tar, with credits.csv in it where there is one; or a list of URLs: .csv, .jsonl, .parquet"
+    sub.add_argument("photos", type=Path, help=where)
+    workspace = sub.add_argument("workspace", type=Path)
+
+    class InPlaceOfPhotos(argparse.Action):
+        """With a dataset there is one place less to name, and it is the workspace. An optional first place would not
+        do: Pythons before 3.12.7 take the workspace for it where an option stands between the two."""
+
+        def __call__(self, parser: object, options: argparse.Namespace, value: object, name: str | None = None) -> None:
+            options.dataset = value
+            workspace.required = False
+
+    dataset = "in the place of photos: a dataset of the Hub"
+    sub.add_argument("--dataset", metavar="ID", action=InPlaceOfPhotos, help=dataset)
+    sub.add_argument("--column", default="image", help="of the dataset's images")
+    sub.add_argument("--config", help="of the dataset")
+    sub.add_argument("--split", default="train", help="of the dataset")
+    sub.add_argument("--revision", help="of the dataset")
+    sub.add_argument("--licence", default="", help="of the files that no credit names one for")
+    sub.add_argument("--source", choices=ggt100k.SOURCES, help="else: of a list internet, of a dataset dataset")
+    sub.add_argument("--source-name", default="")
+    sub.add_argument("--fit", default="crop", choices=("crop", "resize", "pad"), help="how it comes to 1024 x 1024")
+    sub.add_argument("--classes", default="measured", choices=("measured", "folder", "vlm"), help="who names it")
+    sub.add_argument("--vlm", default="gemini", metavar="NAME", help="MAKER or MAKER:MODEL; default: gemini")
+    published = "a dataset folder or its URL: what looks like a photograph in it is refused; may be given several times"
+    sub.add_argument("--published", action="append", default=[], metavar="ROOT", help=published)
+    sub.add_argument("--most-bytes", type=int, default=50_000_000, metavar="N", help="of a file that is fetched")
+    sub.add_argument("--seconds", type=float, default=60.0, metavar="S", help="that fetching a file may take")
+    sub.add_argument("--allow-private", action="store_true", help="fetch from private addresses too")
+    calling.arguments(sub)
+
+
+def run(options: argparse.Namespace) -> int:
+    from ggt_tools.ingest import IngestConfig, by_folder, ingest, measured
+    from ggt_tools.png import encode_png
+
+    classes = {"measured": measured, "folder": by_folder}
+    config = IngestConfig(
+        licence=options.licence,
+        source=options.source or _kind(options),
+        source_name=options.source_name or options.dataset or "",
+        fit=options.fit,
+        classify=classes.get(options.classes, measured),
+    )
+    if options.dataset and options.workspace is None:
+        options.photos, options.workspace = None, options.photos
+    before = _Before()
+    source = _source(options, before)  # what is wrong with it is said before a workspace is made
+    if options.dry_run and not (options.workspace / "ledger.sqlite").exists():
+        print(f"would look at {source.count or 'all'} files")
+        return 0
+    refused: Counter[str] = Counter()
+    taken = 0
+    with Ledger(options.workspace, create=True) as ledger:
+        before.read(ledger)
+        if options.classes == "vlm" and not options.dry_run:
+            calling.recover(ledger, "ingest")
+            config = dataclasses.replace(config, classify=by_vlm(options))
+        if options.dry_run:
+            print(f"would look at {source.count or 'all' if options.dataset else _count(before.new(source))} files")
+            return 0
+        looks = _looks(ledger, options.published)
+        for found in progress(ingest(before.new(source), config, looks), source.count, "ingest"):
+            if isinstance(found, Refusal):
+                ledger.add(found)
+                refused[found.reason] += 1
+                complain("ingest", f"{found.reason}: {found.detail}")
+                continue
+            photo, seen, pixels = found
+            ledger.add(dataclasses.replace(photo, image=ledger.put_image(encode_png(pixels))), seen)
+            taken += 1
+            if taken == options.limit:
+                break
+    earlier = {"refused before": before.refused} if before.refused else {}
+    table("ingest", {"kept": taken, "there already": before.there, **earlier}, rejected=refused)
+    return 0
+
+
+def _kind(options: argparse.Namespace) -> str:
+    from ggt_tools.sources import LISTS
+
+    if options.dataset:
+        return "dataset"
+    return "internet" if options.photos and options.photos.name.lower().endswith(LISTS) else "captured"
+
+
+def _source(options: argparse.Namespace, before: _Before) -> Source:
+    from ggt_tools.fetch import FetchConfig
+    from ggt_tools.sources import LISTS, TARS, from_dataset, from_folder, from_list, from_tar
+
+    path: Path | None = options.photos
+    if path is not None and options.dataset:
+        raise ConfigError(f"--dataset {options.dataset}: stands in the place of {path}; leave one of them out")
+    if path is None:
+        return from_dataset(
+            options.dataset,
+            options.column,
+            config=options.config,
+            split=options.split,
+            revision=options.revision,
+        )
+    if path.is_file() and path.name.lower().endswith(TARS):
+        return from_tar(path)
+    if path.is_file() and path.name.lower().endswith(LISTS):
+        fetching = FetchConfig(size=options.most_bytes, seconds=options.seconds, private=options.allow_private)
+        return from_list(path, fetching, before.skip, licensed=bool(options.licence), dry=options.dry_run)
+    if path.is_file():
+        raise ConfigError(f"{path}: is no folder, and ends in none of {', '.join((*TARS, *LISTS))}; name one of these")
+    if not path.is_dir():
+        raise ConfigError(f"{path}: no such folder; name the one that holds the photographs")
+    return from_folder(path)
+
+
+class _Before:
+    """What earlier runs took and refused, and how often it came again."""
+
+    def __init__(self) -> None:
+        self.there = self.refused = 0
+        self._names: dict[str, str] = {}  # by the digest of the file
+        self._photos: dict[tuple[str, str], Photo] = {}  # by name and the URL without its query
+        self._reasons: dict[str, str] = {}
+
+    def read(self, ledger: Ledger) -> None:
+        for photo in ledger.all(Photo):
+            self._names[photo.original] = photo.file
+            self._photos[photo.file, photo.url.partition("?")[0]] = photo
+        self._reasons = {refusal.file: refusal.reason for refusal in ledger.all(Refusal)}
+
+    def skip(self, name: str, credit: Credit) -> bool:
+        """Whether it is in, or was refused for what does not pass: it is not fetched again."""
+        if (photo := self._photos.get((name, credit.url.partition("?")[0]))) is not None:
+            self._came_again(photo, credit)
+            return True
+        known = self._reasons.get(name, AGAIN[0]) not in AGAIN
+        self.refused += known
+        return known
+
+    def new(self, source: Source) -> Iterator[Found]:
+        """What is not in already, by its name and its bytes."""
+        from ggt_tools.ingest import known
+
+        photos = {photo.file: photo for photo in self._photos.values()}
+        for found in source.found:
+            if known(found, self._names):
+                self._came_again(photos[found.name], found.credit)
+            else:
+                yield found
+
+    def _came_again(self, photo: Photo, credit: Credit) -> None:
+        """A fact is not edited, and what it says of the licence goes with each pair."""
+        self.there += 1
+        if credit.licence not in ("", photo.licence):
+            said = f"{photo.file}: is in with the licence {photo.licence}, its credit says {credit.licence} now"
+            complain("ingest", f"{said}; take it into a new workspace")
+
+
+def _looks(ledger: Ledger, published: list[str]) -> Looks:
+    """The looks of all that is in and of what is published; those that the ledger does not have yet go into it."""
+    from ggt_tools.looks import Looks, phash
+    from ggt_tools.looks import published as looks_of
+
+    looks = Looks()
+    photos = {photo.key: photo for photo in ledger.all(Photo)}
+    seen = {(one.key, one.place): one for one in ledger.all(Seen)}
+    for key, photo in photos.items():  # a workspace of before there were looks
+        if (key, "") not in seen:
+            pixels = ggt100k.decode_image(ledger.image(photo.image), f"{ledger.workspace}: key {key}")
+            seen[key, ""] = Seen(key=key, phash=phash(pixels), place="")
+            ledger.add(seen[key, ""])
+    for root in published:
+        total = sum(about["pairs"] for about in ggt100k.open_root(root).manifest["splits"].values())
+        fresh = progress(looks_of(root, frozenset(seen)), total, "published")
+        while some := list(islice(fresh, TOGETHER)):
+            ledger.add(*some)
+            seen.update({(one.key, one.place): one for one in some})
+    for one in seen.values():
+        looks.add(one, photos[one.key].file if not one.place else f"{one.key} of the published {one.place} split")
+    return looks
+
+
+def _count(items: Iterable[object]) -> int:
+    return sum(1 for _ in items)

@@ -1,0 +1,77 @@
+"""Make candidate ground truths of the photographs."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from ggt_tools.batch import SENT
+from ggt_tools.cli import batching, calling
+from ggt_tools.cli.show import complain, count, now, seed
+from ggt_tools.errors import ConfigError
+from ggt_tools.ledger import Ledger
+from ggt_tools.records import IN_FLIGHT, Candidate, Job, Photo, Prompt
+
+
+def arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("workspace", type=Path)
+    sub.add_argument(
+        "--with",
+        dest="restorers",
+        action="append",
+        metavar="RESTORER",
+        help="NAME or NAME:MODEL, more than once for several; default: classical",
+    )
+    sub.add_argument("--prompt", metavar="STRATEGY", help="fixed, measured or vlm; default: the one there is")
+    sub.add_argument("--n", type=count, default=1, help="candidates of a photograph, each with a seed of its own")
+    sub.add_argument("--seed", type=seed, default=0)
+    sub.add_argument("--batch", action="store_true", help="hand over batch jobs: half the price, within a day")
+    sub.add_argument("--poll", type=float, default=60.0, metavar="SECONDS", help="between two looks at batch jobs")
+    calling.arguments(sub)
+
+
+def run(options: argparse.Namespace) -> int:
+    from ggt_tools.restore import plan
+    from ggt_tools.restorers import restorer
+
+    with Ledger(options.workspace) as ledger, calling.alone(options, ledger):
+        photos = list(ledger.all(Photo))
+        setting = calling.setting(options, {photo.key: photo.file for photo in photos})
+        makers = [(name, restorer(name, setting)) for name in options.restorers or ["classical"]]
+        if not options.dry_run:
+            calling.recover(ledger, "restore", "retry")
+        seeds = range(options.seed, options.seed + options.n)
+        for name, maker in makers:
+            done = {candidate.id for candidate in ledger.all(Candidate) if candidate.reason != IN_FLIGHT}
+            prompts = _prompts(ledger, options.prompt) if maker.prompted else {}
+            works = list(plan(photos, maker, maker=name, prompts=prompts, seeds=seeds, clock=now))
+            handed = {work for job in ledger.all(Job) if job.state == SENT for work in job.works}
+            new = [work for work in works if work.id not in done | handed]
+            if handed and not options.batch:
+                complain("restore", f"{len(handed)} photographs are in batch jobs; --batch takes in what came of them")
+            todo = new[: options.limit]
+            if options.dry_run:
+                print(f"would restore {len(todo)} photographs with {name}{calling.expected(options, maker, len(todo))}")
+                continue
+            if options.batch:
+                made = batching.make(options, ledger, name, maker, todo)
+            else:
+                made = calling.make(options, ledger, maker, todo, "restore")
+            made.tell("restore", ledger, there=sum(work.id in done for work in works))
+    return 0
+
+
+def _prompts(ledger: Ledger, strategy: str | None) -> dict[str, Prompt]:
+    """The newest prompt of that strategy by key."""
+    prompts: Sequence[Prompt] = sorted(ledger.all(Prompt), key=lambda prompt: prompt.created)
+    made = sorted({prompt.strategy for prompt in prompts})
+    if strategy is None and len(made) > 1:
+        raise ConfigError(f"{ledger.workspace}: has prompts of {', '.join(made)}; choose with --prompt")
+    chosen = strategy or (made[0] if made else "fixed")
+    if chosen not in made:
+        raise ConfigError(
+            f"{ledger.workspace}: no prompts of the strategy {chosen}; "
+            f"run: ggt100k prompt {ledger.workspace} --strategy {chosen}"
+        )
+    return {prompt.key: prompt for prompt in prompts if prompt.strategy == chosen}

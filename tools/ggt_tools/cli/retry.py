@@ -1,0 +1,49 @@
+"""Try again what restore could not make, by the kind of failure."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter, defaultdict
+from dataclasses import replace
+from pathlib import Path
+
+from ggt_tools.cli import calling
+from ggt_tools.errors import ConfigError
+from ggt_tools.ledger import Ledger
+from ggt_tools.records import IN_FLIGHT, Candidate, Photo
+
+
+def arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("workspace", type=Path)
+    sub.add_argument(
+        "--reason", action="append", required=True, help="as status names it: timeout, refused, ...; more than once"
+    )
+    calling.arguments(sub)
+
+
+def run(options: argparse.Namespace) -> int:
+    from ggt_tools.restore import Work
+    from ggt_tools.restorers import restorer
+
+    with Ledger(options.workspace) as ledger, calling.alone(options, ledger):
+        if not options.dry_run:
+            calling.recover(ledger, "restore", "retry")
+        photos = {photo.key: photo for photo in ledger.all(Photo)}
+        failed = [c for c in ledger.all(Candidate) if not c.image and c.reason != IN_FLIGHT]
+        there = Counter(candidate.reason for candidate in failed)
+        if unknown := [reason for reason in options.reason if reason not in there]:
+            known = ", ".join(sorted(there)) or "nothing failed"
+            raise ConfigError(f"{options.workspace}: nothing failed for {unknown[0]!r}; there is: {known}")
+        chosen = [candidate for candidate in failed if candidate.reason in options.reason][: options.limit]
+        works = defaultdict(list)
+        for candidate in chosen:
+            again = replace(candidate, reason=IN_FLIGHT)
+            works[candidate.maker].append(Work(photo=photos[candidate.key], candidate=again))
+        setting = calling.setting(options, {photo.key: photo.file for photo in photos.values()})
+        for name, todo in works.items():
+            maker = restorer(name, setting)
+            if options.dry_run:
+                print(f"would try {len(todo)} again with {name}{calling.expected(options, maker, len(todo))}")
+                continue
+            calling.make(options, ledger, maker, todo, "retry").tell("retry", ledger, there=0)
+    return 0

@@ -1,0 +1,107 @@
+"""What a person sees of a verb: progress, tables, and texts from outside made harmless."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def table(verb: str, counts: dict[str, int], **reasons: Counter[str]) -> None:
+    """How a verb ends: "verb: 3 kept, 0 there already", then a line for each reason."""
+    print(f"{verb}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
+    for name, counted in reasons.items():
+        for reason, count in sorted(counted.items()):
+            print(f"  {name} {count:>6}  {reason}")
+
+
+def columns(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table: texts to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(names, *rows, strict=True)]
+    right = [all(row[at].replace(".", "", 1).isdigit() for row in rows) for at in range(len(names))]
+    for row in (names, *rows):
+        cells = (c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True))
+        print(printable("  ".join(cells)).rstrip())
+
+
+def complain(verb: str, text: str) -> None:
+    """One line on stderr."""
+    print(f"ggt100k {verb}: {printable(text)}", file=sys.stderr)
+
+
+def printable(text: str) -> str:
+    """A text from outside, harmless to a terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+
+
+def reasons(counted: Iterable[tuple[str, int]]) -> str:
+    return ", ".join(f"{count} {reason}" for reason, count in counted)
+
+
+class Bar:
+    """A progress bar on a terminal; elsewhere a line every half minute."""
+
+    def __init__(self, total: int, what: str) -> None:
+        from tqdm import tqdm
+
+        every = 0.1 if sys.stderr.isatty() else 30.0
+        self._bar = tqdm(total=total, desc=what, file=sys.stderr, mininterval=every, delay=0 if every < 1 else every)
+
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(self, *rest: object) -> None:
+        self._bar.close()
+
+    def update(self, done: int) -> None:
+        self._bar.update(done)
+
+    def say(self, **what: str) -> None:
+        """What stands behind the bar."""
+        self._bar.set_postfix(what, refresh=False)
+
+
+def progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:
+    with Bar(total, what) as bar:
+        for item in items:
+            yield item
+            bar.update(1)
+
+
+def now() -> str:
+    """UTC, ISO 8601, whole seconds."""
+    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def seed(text: str) -> int:
+    number = int(text)
+    if not 0 <= number < 2**63:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 2**63 - 1")
+    return number
+
+
+def count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return number
+
+
+def usd(text: str) -> float:
+    """Money: "250usd", "250 usd", "$250", "0.07"."""
+    number = float(text.lower().replace("usd", "").replace("$", "").strip())
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 usd")
+    return number
+
+
+def per_minute(text: str) -> float:
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} a minute is not above 0")
+    return number

@@ -1,0 +1,129 @@
+"""credits: what a table says of photographs, a folder's credits.csv or a list of URLs."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import itertools
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ggt100k import DEGRADATIONS, SOURCES
+from ggt_tools.errors import ConfigError
+
+_log = logging.getLogger(__name__)
+CREDITS = "credits.csv"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Credit:
+    """What credits.csv or a list says of one file; "" where it says nothing."""
+
+    licence: str = ""
+    author: str = ""
+    url: str = ""
+    source: str = ""
+    source_name: str = ""
+    degradation: str = ""
+
+
+COLUMNS = tuple(field.name for field in dataclasses.fields(Credit))
+
+
+def read_credits(folder: Path) -> dict[str, Credit]:
+    """`credits.csv` of a folder, by file name: columns `file` and any of Credit's. {} where there is none.
+
+    Raises ConfigError, with the line, where it says what cannot be.
+    """
+    path = folder / CREDITS
+    if not path.exists():
+        return {}
+    try:
+        data = path.read_bytes()
+    except OSError as fault:
+        raise ConfigError(f"{path}: cannot be read: {fault}; save it as CSV in UTF-8") from fault
+    credits = parse_credits(data, str(path))
+    for file in credits:
+        if not (folder / file).is_file():
+            _log.warning("%s: names %r, which is not in the folder", path, file)
+    return credits
+
+
+def parse_credits(data: bytes, path: str) -> dict[str, Credit]:
+    """The bytes of a credits.csv, by file name; `path` stands for it in messages."""
+    credits: dict[str, Credit] = {}
+    for where, row in _csv_rows(data, path, "file", ("file", "title", *COLUMNS)):
+        file = row["file"]
+        if not file:
+            raise ConfigError(f"{where}: the column 'file' is empty; name the file there")
+        if file in credits:
+            raise ConfigError(f"{where}: {file!r} stands there twice; leave one line of it")
+        credits[file] = to_credit(row, where)
+    return credits
+
+
+def _csv_rows(data: bytes, path: str, must: str, known: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str]]]:
+    try:
+        # spreadsheets put a byte order mark first, which utf-8-sig takes away
+        rows = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
+        _check_columns(rows.fieldnames or (), path, must, known)
+        for row in rows:
+            where = f"{path}: line {rows.line_num}"
+            if None in row:
+                raise ConfigError(f"{where}: has more fields than the first line; quote one with commas")
+            yield where, {name: value or "" if name == "file" else (value or "").strip() for name, value in row.items()}
+    except (UnicodeDecodeError, csv.Error) as fault:
+        raise ConfigError(f"{path}: cannot be read: {fault}; save it as CSV in UTF-8") from fault
+
+
+def _check_columns(names: Iterable[str], path: str, must: str, known: tuple[str, ...]) -> None:
+    names = list(names)
+    odd = [name for name in names if name not in known]
+    if odd or must not in names:
+        said = f"no column {odd[0]!r} is known" if odd else f"the column {must!r} is missing"
+        how = "the first line names columns, with commas between, of " if path.endswith(".csv") else "columns are of "
+        raise ConfigError(f"{path}: {said}; {how}{', '.join(known)}")
+
+
+def to_credit(row: Mapping[str, str], where: str) -> Credit:
+    """A row's facts. Raises ConfigError where they cannot be."""
+    credit = Credit(**{name: row.get(name, "") for name in COLUMNS})
+    if credit.degradation and credit.degradation not in DEGRADATIONS:
+        raise ConfigError(f"{where}: degradation {credit.degradation!r} is none of {', '.join(DEGRADATIONS)}")
+    if credit.source and credit.source not in SOURCES:
+        raise ConfigError(f"{where}: source {credit.source!r} is none of {', '.join(SOURCES)}")
+    return credit
+
+
+def read_list(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """Each row of a list of URLs (CSV, JSON lines, parquet), after where it stands. Raises ConfigError."""
+    known = ("url", "file", "title", *(name for name in COLUMNS if name != "url"))
+    try:
+        if path.suffix.lower() == ".csv":
+            yield from _csv_rows(path.read_bytes(), str(path), "url", known)
+        elif path.suffix.lower() == ".jsonl":
+            with path.open(encoding="utf-8") as lines:
+                for number, line in enumerate(lines, 1):
+                    if line.strip():
+                        yield _texts(json.loads(line), f"{path}: line {number}", str(path), known)
+        else:
+            import pyarrow.parquet as pq
+
+            file = pq.ParquetFile(path)
+            _check_columns(file.schema_arrow.names, str(path), "url", known)
+            rows = itertools.chain.from_iterable(batch.to_pylist() for batch in file.iter_batches())
+            for number, row in enumerate(rows, 1):
+                yield _texts(row, f"{path}: row {number}", str(path), known)
+    except (OSError, ValueError, RecursionError) as fault:  # pyarrow's and json's exceptions are ValueErrors
+        raise ConfigError(f"{path}: cannot be read: {fault}; make the list again") from fault
+
+
+def _texts(row: Any, where: str, path: str, known: tuple[str, ...]) -> tuple[str, dict[str, str]]:
+    if not isinstance(row, dict) or not all(value is None or isinstance(value, str) for value in row.values()):
+        raise ConfigError(f'{where}: is no table of texts; write it as {{"url": "https://..."}}')
+    _check_columns(row, where, "url", known)
+    return where, {name: (value or "").strip() for name, value in row.items()}

@@ -1,0 +1,294 @@
+"""The providers' doors: keys, clients of their SDKs, and what their errors mean here.
+
+Nothing that holds a key leaves this module: texts from outside are scrubbed of every key that was handed out, and the
+SDKs' own exceptions, which hold requests and their headers, are not chained to ours.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from ggt_tools.errors import ConfigError, PairError, TransientError
+from ggt_tools.faults import REFUSED, Answer, BadReply, broken, hide, retry_after, said, seconds, violations
+from ggt_tools.fetch import FetchConfig, fetch
+from ggt_tools.restorers import Setting
+
+if TYPE_CHECKING:
+    from google.genai import Client as GeminiClient
+    from httpx2 import Response
+    from openai import OpenAI
+
+SERVICE = "ggt100k"  # under which keyring keeps the keys
+GEMINI_KEY, OPENAI_KEY, COMPATIBLE_KEY = "GEMINI_API_KEY", "OPENAI_API_KEY", "OPENAI_COMPATIBLE_API_KEY"
+MOST = 100 * 1024 * 1024  # bytes of a reply: two images of 4096 x 4096 as text
+LONGEST = 24 * 3600.0  # seconds that a call may be given
+BATCH_MOST, BATCH_WAIT = 8 * 1024**3, 4 * 3600.0  # bytes of a batch's results, and seconds to fetch them
+
+
+def secret(variable: str) -> str:
+    """The key in that variable of the environment, else in the keyring where `keyring` is installed.
+
+    ConfigError: there is none, or it holds what no key holds. It names the variable and never a value.
+    """
+    value = os.environ.get(variable, "").strip()
+    if not value:
+        value = (_from_keyring(variable) or "").strip()
+    if not value:
+        raise ConfigError(
+            f"{variable}: is not set; export it, or keep it in the keyring: pip install keyring; "
+            f"keyring set {SERVICE} {variable}"
+        )
+    if not value.isascii() or not value.isprintable() or " " in value:
+        raise ConfigError(f"{variable}: holds characters that no key has; set it again")
+    hide(value)
+    return value
+
+
+def _from_keyring(variable: str) -> str | None:
+    try:
+        keyring = import_module("keyring")
+    except ImportError:
+        return None
+    try:
+        value: str | None = keyring.get_password(SERVICE, variable)
+        return value
+    except Exception as fault:  # each backend has errors of its own
+        raise ConfigError(
+            f"{variable}: is not set, and the keyring cannot be read: {type(fault).__name__}; export it"
+        ) from None
+
+
+def loopback(host: str) -> bool:
+    """Whether the name or address is this machine's own."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def checked_url(url: str, *, insecure: bool) -> str:
+    """The base URL, or ConfigError where a key would go in the clear, or the URL itself may hold one."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        host, parts = "", urlsplit("")
+    if parts.scheme not in ("http", "https") or not host:
+        raise ConfigError(f"--base-url {said(url)}: is no URL; give one such as https://host/v1")
+    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+        raise ConfigError(f"--base-url with host {host}: holds more than host and path; keys go into the environment")
+    if parts.scheme == "http" and not loopback(host) and not insecure:
+        raise ConfigError(
+            f"--base-url {url}: http sends the key in the clear; give https, or --option insecure=yes in a network of "
+            "your own"
+        )
+    return url
+
+
+def gemini_client(setting: Setting, *, most: int = MOST, whole: float = 0.0) -> GeminiClient:
+    """A client of Gemini, or of a server that speaks as it does. `most`: bytes of a reply; `whole`: seconds for it.
+
+    It tries nothing again, follows no redirect, and does not wait for ever. ConfigError: no package, no key, a bad URL.
+    """
+    try:
+        from google import genai
+    except ImportError:
+        raise ConfigError("google-genai is not installed: pip install 'ggt100k[generate]'") from None
+    url = setting.base_url or os.environ.get("GOOGLE_GEMINI_BASE_URL", "")
+    base = checked_url(url, insecure=_insecure(setting)) if url else None
+    transport = _transport(whole or setting.timeout, most)
+    options = genai.types.HttpOptions(
+        base_url=base,
+        api_version="v1beta",  # what previews of models are under
+        timeout=max(1, round(setting.timeout * 1000)),
+        client_args=transport,
+        retry_options=genai.types.HttpRetryOptions(attempts=1),
+    )
+    return genai.Client(api_key=secret(GEMINI_KEY), vertexai=False, http_options=options)
+
+
+def openai_client(setting: Setting, *, variable: str = OPENAI_KEY, most: int = MOST, whole: float = 0.0) -> OpenAI:
+    """A client of OpenAI, or of a server that speaks as it does. As gemini_client()."""
+    url = setting.base_url or os.environ.get("OPENAI_BASE_URL", "") or "https://api.openai.com/v1"
+    return _openai(setting, checked_url(url, insecure=_insecure(setting)), secret(variable), most, whole)
+
+
+def compatible_client(setting: Setting) -> OpenAI:
+    """A client of any server that speaks as OpenAI does; one on this machine needs no key. As gemini_client()."""
+    url = setting.base_url or os.environ.get("OPENAI_COMPATIBLE_BASE_URL", "")
+    if not url:
+        raise ConfigError("openai-compatible: wants the server's address: --base-url, or OPENAI_COMPATIBLE_BASE_URL")
+    checked_url(url, insecure=_insecure(setting))
+    try:
+        key = secret(COMPATIBLE_KEY)
+    except ConfigError:
+        if os.environ.get(COMPATIBLE_KEY, "").strip() or not loopback(urlsplit(url).hostname or ""):
+            raise
+        key = "none"
+    return _openai(setting, url, key, MOST, 0.0)
+
+
+def _openai(setting: Setting, url: str, key: str, most: int, whole: float) -> OpenAI:
+    try:
+        import openai
+    except ImportError:
+        raise ConfigError("openai is not installed: pip install 'ggt100k[generate]'") from None
+    client = openai.DefaultHttpxClient(**_transport(whole or setting.timeout, most))
+    return openai.OpenAI(api_key=key, base_url=url, timeout=setting.timeout, max_retries=0, http_client=client)
+
+
+def _insecure(setting: Setting) -> bool:
+    return setting.options.get("insecure", "no") == "yes"
+
+
+def _transport(timeout: float, most: int) -> dict[str, Any]:
+    """Arguments of an httpx2 client: no redirects, which might carry the key elsewhere, and an end to every reply.
+
+    httpx2 limits the time between two packets alone, and no size.
+    """
+    import httpx2
+
+    if not 0 < timeout <= LONGEST:
+        raise ConfigError(f"--timeout {timeout:g}: is not between 0 and {LONGEST:g} seconds")
+
+    class Bounded(httpx2.SyncByteStream):
+        def __init__(self, inner: Any) -> None:
+            self._inner, self._end = inner, time.monotonic() + timeout
+
+        def __iter__(self) -> Iterator[bytes]:
+            size = 0
+            for part in self._inner:
+                size += len(part)
+                if size > most:
+                    raise BadReply(f"its answer is larger than {most} bytes")
+                if time.monotonic() > self._end:
+                    raise httpx2.ReadTimeout("the whole answer takes too long")
+                yield part
+
+        def close(self) -> None:
+            self._inner.close()
+
+    def bound(response: Response) -> None:
+        if response.headers.get("content-encoding", "identity") != "identity":  # a small bomb makes a large answer
+            raise BadReply("its answer is compressed, which was not asked for")
+        response.stream = Bounded(response.stream)
+
+    return {
+        "follow_redirects": False,
+        "headers": {"Accept-Encoding": "identity"},
+        "event_hooks": {"response": [bound]},
+        "limits": httpx2.Limits(max_connections=None, max_keepalive_connections=256),
+    }
+
+
+@contextmanager
+def gemini_faults(model: str) -> Iterator[None]:
+    """Around one call of google-genai: its errors become ours.
+
+    TransientError: rate_limited, server_error, timeout, cut_off, unavailable. PairError: bad_request, bad_reply.
+    ConfigError: the key, the model's name, a quota that is used up.
+    """
+    from google.genai import errors
+
+    try:
+        yield
+    except errors.APIError as fault:
+        body = fault.details.get("error", fault.details) if isinstance(fault.details, dict) else {}
+        details = body.get("details") if isinstance(body, dict) else None
+        facts = [detail for detail in details or () if isinstance(detail, dict)] if isinstance(details, list) else []
+        reasons = {str(fact.get("reason")) for fact in facts}
+        used_up = any("PerDay" in str(broken.get("quotaId")) for fact in facts for broken in violations(fact))
+        waits = [seconds(fact.get("retryDelay")) for fact in facts]
+        error = Answer(
+            model=model,
+            variable=GEMINI_KEY,
+            status=fault.code if isinstance(fault.code, int) else 0,
+            text=fault.message or fault.status or "",
+            wait=max([retry_after(getattr(fault.response, "headers", {})), *waits]),
+            no_key="API_KEY_INVALID" in reasons,
+            used_up=used_up,
+        ).meaning()
+    except Exception as fault:
+        error = broken(model, fault)
+    else:
+        return
+    raise error from None
+
+
+@contextmanager
+def openai_faults(model: str, *, variable: str = OPENAI_KEY) -> Iterator[None]:
+    """Around one call of openai: its errors become ours, as with gemini_faults(); PairError "refused" besides."""
+    import openai
+
+    try:
+        yield
+    except openai.APIStatusError as fault:
+        code = fault.code or ""
+        text = fault.body.get("message", "") if isinstance(fault.body, Mapping) else fault.body
+        error = Answer(
+            model=model,
+            variable=variable,
+            status=fault.status_code,
+            text=text or "",
+            wait=retry_after(fault.response.headers),
+            used_up=code in ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active"),
+            refused=code in REFUSED,
+        ).meaning()
+    except openai.ContentFilterFinishReasonError:
+        error = PairError("refused", f"{model}: refuses: its content filter stopped the answer", paid=True)
+    except Exception as fault:
+        error = broken(model, fault)
+    else:
+        return
+    raise error from None
+
+
+def batch_lines(path: Path, model: str) -> Iterator[dict[str, Any]]:
+    """The lines of a batch's results, JSON objects, one at a time in memory. PairError "bad_reply": one is none."""
+    with path.open("rb") as file:
+        for number in count(1):
+            line = file.readline(MOST)
+            if not line:
+                return
+            try:
+                value = json.loads(line)
+            except (ValueError, RecursionError):
+                value = None
+            if not isinstance(value, dict):
+                raise PairError(
+                    "bad_reply", f"{model}: line {number} of the batch's results is no JSON object", paid=True
+                )
+            yield value
+
+
+def fetch_image(url: str, model: str, base_url: str, timeout: float, *, other_hosts: bool) -> bytes:
+    """The image that a server says lies at `url`, at most 50 MB: from that very server, or any public one if told so.
+
+    The key is not sent there. ConfigError: it lies elsewhere. PairError, TransientError: it cannot be had, though paid.
+    """
+    try:
+        here, there = urlsplit(base_url), urlsplit(url)
+        host = said(there.hostname)
+        same = (there.scheme, there.hostname, there.port) == (here.scheme, here.hostname, here.port)
+    except ValueError:
+        raise PairError("bad_reply", f"{model}: its image's address is no URL", paid=True) from None
+    if not same and not other_hosts:
+        raise ConfigError(f"{model}: its images lie at another host, {host}; allow that: --option other_hosts=yes")
+    config = FetchConfig(seconds=timeout, private=same, redirects=0 if same else 5)
+    try:
+        return fetch(url, host, config)
+    except PairError as fault:
+        what = f"{model}: its image at {host} cannot be fetched: {fault.reason}"
+        if fault.reason == "unreachable":
+            raise TransientError(what, reason="cut_off", paid=True) from None
+        raise PairError("bad_reply", what, paid=True) from None

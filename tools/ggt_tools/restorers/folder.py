@@ -1,0 +1,131 @@
+"""Results that were made elsewhere: files in a folder, each for one photograph.
+
+--with folder:RESULTS. A result belongs to the photograph that manifest.csv or manifest.jsonl names for it (columns
+`key` or `file`, and `result`), else to the one that has its name: the photograph's key, or its file's name without the
+ending, with its folders or without. Options: path (the folder), model (what made them; default: the folder's name).
+A file that is exchanged for another after it was taken is not noticed: use another name for the model then.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import ggt100k
+from ggt_tools.errors import ConfigError, PairError
+from ggt_tools.restorers import Image, Restored, Setting, options
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+MANIFESTS = ("manifest.csv", "manifest.jsonl")
+MOST = 50 * 1024 * 1024  # bytes of a result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folder:
+    """A Restorer. `results`: files by key, by name with folders, and by name alone; `names`: the photographs'."""
+
+    model: str
+    results: Mapping[str, Path] = field(repr=False)
+    names: Mapping[str, str] = field(repr=False)
+    name: str = "folder"
+    version: str = "1"
+    remote: bool = False
+    square: bool = False
+    prompted: bool = False
+
+    def restore(self, image: Image, prompt: str, *, seed: int) -> Restored:
+        """As Restorer.restore(): the file as it is. Without one, the reason is no_result."""
+        key = ggt100k.pair_key(image)
+        path = self.results.get(key)
+        if path is None:
+            return Restored(reason="no_result", detail=f"no result is for {self.names.get(key, key)}")
+        try:
+            size = path.stat().st_size
+            if size > MOST:
+                raise PairError("too_large", f"{path}: {size} bytes; a result has {MOST} at most")
+            return Restored(data=path.read_bytes())
+        except OSError as fault:
+            raise PairError("unreadable", f"{path}: {fault.strerror}; mend that and try it again") from fault
+
+
+def folder(setting: Setting) -> Folder:
+    """ConfigError: there is no such folder, a photograph has two results, or a result two photographs."""
+    chosen = options("folder", setting, path=setting.model, model="")
+    root = Path(chosen["path"])
+    if not chosen["path"] or not root.is_dir():
+        raise ConfigError(f"folder: {chosen['path']!r} is no folder; name the results' one: --with folder:RESULTS")
+    manifest = next((root / name for name in MANIFESTS if (root / name).is_file()), None)
+    claims = _listed(root, manifest, setting.names) if manifest else _named(root, setting.names)
+    return Folder(model=chosen["model"] or root.resolve().name, results=_single(claims), names=setting.names)
+
+
+def _single(claims: Iterator[tuple[str, Path]]) -> dict[str, Path]:
+    results: dict[str, Path] = {}
+    for key, path in claims:
+        if results.setdefault(key, path) != path:
+            raise ConfigError(f"folder: key {key}: has two results, {results[key]} and {path}; take one of them away")
+    return results
+
+
+def _named(root: Path, names: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
+    """Each photograph's key with the result of its name: with its folders where there is one, else without."""
+    whole: dict[str, list[Path]] = defaultdict(list)
+    stems: dict[str, list[Path]] = defaultdict(list)
+    for path in sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()):
+        if not path.resolve().is_relative_to(root.resolve()):
+            raise ConfigError(f"{path}: lies outside the folder; copy it there")
+        whole[path.relative_to(root).with_suffix("").as_posix()].append(path)
+        stems[path.stem].append(path)
+    taken: dict[Path, str] = {}
+    for key, name in names.items():
+        exact = PurePosixPath(name).with_suffix("").as_posix()
+        found = stems.get(key) or whole.get(exact) or stems.get(PurePosixPath(name).stem, [])
+        for path in found:
+            if taken.setdefault(path, key) != key:
+                raise ConfigError(
+                    f"{path}: may belong to {names[taken[path]]} and to {name}; name it as the one with its folders is "
+                    f"named, or write {MANIFESTS[0]}"
+                )
+            yield key, path
+    for stem, paths in stems.items():  # keys of photographs whose names are not known
+        if stem not in names and len(stem) == 16:
+            yield from ((stem, path) for path in paths)
+
+
+def _listed(root: Path, manifest: Path, names: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
+    keys: dict[str, list[str]] = defaultdict(list)
+    for key, name in names.items():
+        keys[name].append(key)
+    for number, row in _rows(manifest):
+        where = f"{manifest}: line {number}"
+        result = row.get("result")
+        if not result or not (row.get("key") or row.get("file")):
+            raise ConfigError(f"{where}: wants 'result', and 'key' or 'file'; write them there")
+        path = (root / result).resolve()
+        if not path.is_relative_to(root.resolve()):
+            raise ConfigError(f"{where}: result {result!r} lies outside the folder; copy it there")
+        if not path.is_file():
+            raise ConfigError(f"{where}: result {result!r} is no file; mend its name")
+        for key in [row["key"]] if row.get("key") else keys.get(row["file"], []):
+            yield key, path
+
+
+def _rows(manifest: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
+    try:
+        text = manifest.read_bytes().decode("utf-8-sig")
+        if manifest.suffix == ".csv":
+            rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+            yield from ((rows.line_num, row) for row in rows)
+            return
+        for number, line in enumerate(text.splitlines(), 1):
+            row = json.loads(line)
+            if not isinstance(row, dict) or not all(isinstance(value, str) for value in row.values()):
+                raise ConfigError(f"{manifest}: line {number}: is no JSON object of texts; mend it")
+            yield number, row
+    except (OSError, ValueError, RecursionError, csv.Error) as fault:
+        raise ConfigError(f"{manifest}: cannot be read: {fault}; save it as CSV or JSON lines in UTF-8") from fault

@@ -1,0 +1,273 @@
+"""OpenAI's image models, and any server that speaks as OpenAI does: vLLM, gateways, Seedream, Qwen.
+
+Options of `openai`: quality (default high), size (default: 1024x1024 for a square, else auto), fidelity (that is
+input_fidelity, for models that take it), insecure (yes: a base URL of plain http).
+
+Options of `openai-compatible`, which wants --base-url and a model (NAME:MODEL): the same, without defaults; endpoint
+(edits, or generations with the image as data URL in `image`); seed (yes: it is sent); format (response_format, default
+b64_json; none: it is not sent); body.NAME=VALUE (a further field of the request, VALUE as JSON or text);
+other_hosts (yes: an image that the reply gives the URL of may lie on another public host).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ggt_tools.errors import ConfigError, PairError
+from ggt_tools.faults import REFUSED, UNREADABLE, outcome, said
+from ggt_tools.png import encode_png
+from ggt_tools.providers import (
+    BATCH_MOST,
+    BATCH_WAIT,
+    COMPATIBLE_KEY,
+    batch_lines,
+    compatible_client,
+    fetch_image,
+    openai_client,
+    openai_faults,
+)
+from ggt_tools.restorers import Image, Request, Restored, Setting, options
+
+if TYPE_CHECKING:
+    from openai import OpenAI as Client
+
+MODEL = "gpt-image-2"
+EDITS: Literal["/v1/images/edits"] = "/v1/images/edits"
+KEPT = 3 * 86400  # seconds that the requests of a batch stay there: an account has little room
+FIELDS = {"quality": "quality", "size": "size", "fidelity": "input_fidelity"}  # by our options
+FURTHER = "body."
+LABEL = "ggt100k"  # our job's id among a batch's metadata
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenAI:
+    """A BatchRestorer."""
+
+    model: str
+    options: dict[str, str]
+    version: str
+    client: Client = field(repr=False)
+    slow_client: Client = field(repr=False)  # for the large files of batches
+    name: str = "openai"
+    remote: bool = True
+    square: bool = True
+    prompted: bool = True
+    batch_bytes: int = 190_000_000  # a file may have 200 MB
+
+    def restore(self, image: Image, prompt: str, *, seed: int) -> Restored:
+        """As Restorer.restore(); the model takes no seed. Errors: as providers.openai_faults() has them."""
+        file = ("lq.png", encode_png(image), "image/png")
+        try:
+            with openai_faults(self.model):
+                answer = self.client.images.with_raw_response.edit(
+                    model=self.model, prompt=prompt, image=file, extra_body=_fields(self.options, image)
+                )
+                return _restored(json.loads(answer.content))
+        except PairError as fault:
+            return _refusal(fault)
+
+    def send(self, job: str, requests: Iterable[Request]) -> str:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "requests.jsonl"
+            with path.open("w", encoding="utf-8") as file:
+                for request in requests:
+                    body = {
+                        "model": self.model,
+                        "prompt": request.prompt,
+                        "images": [{"image_url": _data_url(request.image)}],
+                        **_fields(self.options, request.image),
+                    }
+                    line = {"custom_id": request.id, "method": "POST", "url": EDITS, "body": body}
+                    file.write(json.dumps(line) + "\n")
+            with openai_faults(self.model), path.open("rb") as sent:
+                stored = self.slow_client.files.create(
+                    file=sent, purpose="batch", expires_after={"anchor": "created_at", "seconds": KEPT}
+                )
+        with openai_faults(self.model):
+            made = self.client.batches.create(
+                input_file_id=stored.id, endpoint=EDITS, completion_window="24h", metadata={LABEL: job}
+            )
+        return made.id
+
+    def find(self, job: str) -> str:
+        with openai_faults(self.model):
+            for batch in self.client.batches.list(limit=100):
+                if (batch.metadata or {}).get(LABEL) == job:
+                    return batch.id
+        return ""
+
+    def state(self, name: str) -> str:
+        import openai
+
+        with openai_faults(self.model):
+            try:
+                batch = self.client.batches.retrieve(name)
+            except openai.NotFoundError:
+                return f"failed: the provider knows no job {said(name)} any more"
+        if batch.status in ("validating", "in_progress", "finalizing", "cancelling"):
+            return "running"
+        if batch.status == "completed" or batch.output_file_id or batch.error_file_id:
+            return "done"  # of one that expired or was cancelled, what was ready by then
+        faults = (batch.errors.data if batch.errors else None) or []
+        why = said(faults[0].message) if faults and faults[0].message else "the provider does not say why"
+        return f"failed: {why}" if batch.status == "failed" else f"failed: {said(batch.status)}: {why}"
+
+    def results(self, name: str) -> Iterator[tuple[str, Restored]]:
+        with openai_faults(self.model):
+            batch = self.client.batches.retrieve(name)
+        for file in (batch.output_file_id, batch.error_file_id):
+            if not file:
+                continue
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "results.jsonl"
+                with openai_faults(self.model), self.slow_client.files.with_streaming_response.content(file) as reply:
+                    reply.stream_to_file(path)
+                for line in batch_lines(path, self.model):
+                    yield str(line.get("custom_id", "")), _from_line(line)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compatible:
+    """A Restorer."""
+
+    model: str
+    options: dict[str, str]
+    version: str
+    client: Client = field(repr=False)
+    timeout: float
+    name: str = "openai-compatible"
+    remote: bool = True
+    square: bool = True
+    prompted: bool = True
+
+    def restore(self, image: Image, prompt: str, *, seed: int) -> Restored:
+        """As Restorer.restore(). Errors: as providers.openai_faults() has them."""
+        body = _fields(self.options, image)
+        if self.options["format"] != "none":
+            body["response_format"] = self.options["format"]
+        if self.options["seed"] == "yes":
+            body["seed"] = seed
+        images = self.client.images.with_raw_response
+        try:
+            with openai_faults(self.model, variable=COMPATIBLE_KEY):
+                if self.options["endpoint"] == "generations":
+                    body["image"] = _data_url(image)
+                    answer = images.generate(model=self.model, prompt=prompt, extra_body=body)
+                else:
+                    file = ("lq.png", encode_png(image), "image/png")
+                    answer = images.edit(model=self.model, prompt=prompt, image=file, extra_body=body)
+                return _restored(json.loads(answer.content), self._fetch)
+        except PairError as fault:
+            return _refusal(fault)
+
+    def _fetch(self, url: str) -> bytes:
+        other_hosts = self.options["other_hosts"] == "yes"
+        return fetch_image(url, self.model, str(self.client.base_url), self.timeout, other_hosts=other_hosts)
+
+
+def openai(setting: Setting) -> OpenAI:
+    """ConfigError: no package, no key, an option that cannot be."""
+    chosen = options("openai", setting, quality="high", size="", fidelity="", insecure="no")
+    changing = [f"{name}={value}" for name, value in sorted(setting.options.items()) if name != "insecure"]
+    return OpenAI(
+        model=setting.model or MODEL,
+        options=chosen,
+        version=" ".join(["1", *changing]),
+        client=openai_client(setting),
+        slow_client=openai_client(setting, most=BATCH_MOST, whole=BATCH_WAIT),
+    )
+
+
+def compatible(setting: Setting) -> Compatible:
+    """ConfigError: no package, address, model or key, an option that cannot be."""
+    body = {name: value for name, value in setting.options.items() if name.startswith(FURTHER)}
+    known = {"quality": "", "size": "", "fidelity": "", "endpoint": "edits", "seed": "no", "format": "b64_json"}
+    chosen = options("openai-compatible", setting, **known, other_hosts="no", insecure="no", **body)
+    if chosen["endpoint"] not in ("edits", "generations"):
+        raise ConfigError(
+            f"openai-compatible: --option endpoint={chosen['endpoint']}: is neither edits nor generations"
+        )
+    if not setting.model:
+        raise ConfigError("openai-compatible: wants the model's name: --with openai-compatible:MODEL")
+    safe = ("insecure", "other_hosts")
+    changing = [f"{name}={value}" for name, value in sorted(setting.options.items()) if name not in safe]
+    return Compatible(
+        model=setting.model,
+        options=chosen,
+        version=" ".join(["1", *changing]),
+        client=compatible_client(setting),
+        timeout=setting.timeout,
+    )
+
+
+def _fields(chosen: Mapping[str, str], image: Image) -> dict[str, Any]:
+    """The fields of a request that options set."""
+    height, width = image.shape[:2]
+    fields: dict[str, Any] = {name: chosen[option] for option, name in FIELDS.items() if chosen[option]}
+    if "size" not in fields and "endpoint" not in chosen:
+        fields["size"] = "1024x1024" if height == width else "auto"
+    for name in chosen:
+        if name.startswith(FURTHER):
+            fields[name.removeprefix(FURTHER)] = _value(chosen[name])
+    return fields
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _data_url(image: Image) -> str:
+    return "data:image/png;base64," + base64.b64encode(encode_png(image)).decode()
+
+
+def _refusal(fault: PairError) -> Restored:
+    if fault.reason != "refused":
+        raise fault
+    return Restored(reason=fault.reason, detail=str(fault))
+
+
+def _restored(answer: Any, fetch: Callable[[str], bytes] | None = None) -> Restored:
+    """The first image, as it came; else why there is none. ValueError and the like: it cannot be read."""
+    used = answer.get("usage") or {}
+    tokens_in, tokens_out = _count(used.get("input_tokens")), _count(used.get("output_tokens"))
+    for image in answer.get("data") or ():
+        text, url = image.get("b64_json"), image.get("url")
+        if url and url.startswith("data:"):
+            text = url.partition(",")[2]
+        if text:
+            data = base64.b64decode(text, validate=True)
+        elif url and fetch:
+            data = fetch(url)
+        else:
+            continue
+        return Restored(data=data, tokens_in=tokens_in, tokens_out=tokens_out)
+    return Restored(reason="no_image", detail="the answer holds no image", tokens_in=tokens_in, tokens_out=tokens_out)
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) and 0 <= value < 10**9 else 0
+
+
+def _from_line(line: dict[str, Any]) -> Restored:
+    try:
+        answer = line.get("response") or {}
+        body, status = answer.get("body") or {}, answer.get("status_code")
+        if status == 200:
+            return _restored(body)
+        error = body.get("error") or line.get("error") or {}
+        if error.get("code") in REFUSED:
+            return Restored(reason="refused", detail=said(error.get("message")))
+        if error.get("code") in ("batch_expired", "batch_cancelled"):
+            return Restored(reason="expired", detail=said(error.get("message")))
+        return outcome(status, error.get("message"))
+    except UNREADABLE as fault:
+        return Restored(reason="bad_reply", detail=f"the answer cannot be read: {type(fault).__name__}")
