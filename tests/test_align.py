@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import io
+import itertools
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import cv2
@@ -13,12 +17,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ggt_tools.align import align
+from ggt_tools.align import CONFIDENT, InFrame, align, residual
+from ggt_tools.align.blocks import SMALLEST, Matrix, moved, places, scaling
 from ggt_tools.records import Candidate
 from ggt_tools.restore import padded
 
 from .making import Store, make_pair
-from .photographs import crop, psnr
+from .photographs import (
+    aged,
+    at_night,
+    blurred,
+    crop,
+    hazed,
+    jpeg,
+    noisy,
+    photograph,
+    psnr,
+    rained_on,
+    snowed_on,
+    veiled,
+)
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -41,8 +59,10 @@ def encoded(pixels: Pixels, kind: str = "PNG", **options: Any) -> bytes:
 
 def test_what_has_the_photographs_size_stays_as_it_is() -> None:
     image = crop("aitzgorri-1", 200)[:150]
-    found = align(encoded(image), candidate(), width=200, height=150)
+    found = align(encoded(image), image, candidate())
     assert found.image is not None and np.array_equal(found.image, image)
+    assert (found.model, found.resampled, found.missing) == ("identity", False, 0.0)
+    assert found.transform == (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 
 
 @given(st.integers(8, 90), st.integers(8, 90))
@@ -50,7 +70,7 @@ def test_what_has_the_photographs_size_stays_as_it_is() -> None:
 def test_padding_is_cut_back_to_the_pixel(width: int, height: int) -> None:
     image = crop("aitzgorri-1", 96)[:height, :width]
     frame = frame_of(width, height)
-    found = align(encoded(padded(image, frame)), candidate(frame), width=width, height=height)
+    found = align(encoded(padded(image, frame)), image, candidate(frame))
     assert found.image is not None and np.array_equal(found.image, image)
 
 
@@ -59,7 +79,7 @@ def test_another_size_is_brought_back_without_a_shift(side: int) -> None:
     image = crop("aitzgorri-1", 400)[:300]
     frame = frame_of(400, 300)
     reply = cv2.resize(padded(image, frame), (side, side), interpolation=cv2.INTER_CUBIC)
-    found = align(encoded(reply), candidate(frame), width=400, height=300)
+    found = align(encoded(reply), image, candidate(frame))
     assert found.image is not None and found.image.shape == (300, 400, 3)
     assert psnr(found.image, image) > 38
     moved = [
@@ -71,20 +91,22 @@ def test_another_size_is_brought_back_without_a_shift(side: int) -> None:
 def test_models_round_a_side_to_multiples() -> None:
     image = crop("aitzgorri-1", 300)[:200]
     reply = cv2.resize(image, (304, 200), interpolation=cv2.INTER_CUBIC)
-    found = align(encoded(reply), candidate(), width=300, height=200)
+    found = align(encoded(reply), image, candidate())
     assert found.image is not None and found.image.shape == (200, 300, 3)
 
 
-def test_another_ratio_of_the_sides_is_refused() -> None:
-    found = align(encoded(crop("aitzgorri-1", 300)[:200]), candidate(), width=300, height=210)
+def test_another_ratio_of_the_sides_is_refused_where_no_fit_explains_it() -> None:
+    lq = crop("friends-1", 300)[:260]
+    found = align(encoded(crop("aitzgorri-1", 300)[:200]), lq, candidate())
     assert (found.image, found.reason) == (None, "aspect_changed")
-    assert found.detail == "came back as 300 x 200, was sent as 300 x 210; try another seed or restorer"
+    assert found.detail == "came back as 300 x 200, was sent as 300 x 260; try another seed or restorer"
+    assert found.confidence < CONFIDENT
 
 
 @pytest.mark.parametrize(("kind", "options"), [("JPEG", {"quality": 95}), ("WEBP", {"lossless": True}), ("PNG", {})])
 def test_a_reply_may_be_of_any_kind_that_restore_takes(kind: str, options: dict[str, Any]) -> None:
     image = crop("aitzgorri-1", 128)
-    found = align(encoded(image, kind, **options), candidate(), width=128, height=128)
+    found = align(encoded(image, kind, **options), image, candidate())
     assert found.image is not None and psnr(found.image, image) > 30
 
 
@@ -93,6 +115,280 @@ def test_alpha_and_palettes_become_rgb() -> None:
     for changed in (image.convert("RGBA"), image.convert("P"), image.convert("L")):
         buffer = io.BytesIO()
         changed.save(buffer, "PNG")
-        found = align(buffer.getvalue(), candidate(), width=64, height=64)
+        found = align(buffer.getvalue(), crop("aitzgorri-1", 64), candidate())
         assert found.image is not None
         assert np.array_equal(found.image, np.asarray(changed.convert("RGB")))
+
+
+# --- planted geometry -----------------------------------------------------------------------------------------------
+
+RIGHT = 0.3  # px RMS at 1024
+DEGRADED: dict[str, Callable[[Pixels], Pixels]] = {
+    "none": lambda image: image,
+    "haze": lambda image: veiled(image, 0.6),
+    "thick haze": lambda image: jpeg(noisy(veiled(image, 0.85), 2), 60),
+    "night": lambda image: at_night(image, 0.3),
+    "darkness": lambda image: at_night(image, 0.08),
+    "noise": lambda image: noisy(image, 12),
+    "strong noise": lambda image: noisy(image, 30),
+    "blur": lambda image: blurred(image, 2),
+    "strong blur": lambda image: noisy(blurred(image, 4), 3),
+    "jpeg 20": lambda image: jpeg(image, 20),
+    "jpeg 8": lambda image: jpeg(image, 8),
+    "rain": lambda image: rained_on(image, 0.004),
+    "snow": lambda image: snowed_on(image, 0.004),
+    "age": lambda image: aged(image, 0.8),
+}
+GEOMETRY: tuple[tuple[str, float], ...] = (
+    ("shift", 0.0), ("shift", 0.25), ("shift", 1.0), ("shift", 4.0), ("shift", 12.0), ("shift", 30.0),
+    ("scale", 0.5), ("scale", -2.0), ("scale", 4.0), ("scale", -6.0), ("stretch", 1.5), ("rotation", 0.3),
+    ("rotation", 1.5), ("shear", 1.0), ("perspective", 1.0),
+)  # fmt: skip
+
+
+def planted(width: int, height: int, kind: str, amount: float) -> Matrix:
+    """reply <- photograph: shifts in px at 1024, angles in degrees, all else in per cent; about the centre."""
+    centre = np.array([[1, 0, (width - 1) / 2], [0, 1, (height - 1) / 2], [0, 0, 1]])
+    matrix, share, side = np.eye(3), amount / 100, max(width, height)
+    if kind == "shift":
+        matrix[:2, 2] = amount * side / 1024 * np.array([0.8, -0.6])
+    if kind == "scale":
+        matrix[:2, :2] *= 1 + share
+    if kind == "stretch":
+        matrix[0, 0] = 1 + share
+    if kind == "rotation":
+        c, s = np.cos(np.radians(amount)), np.sin(np.radians(amount))
+        matrix[:2, :2] = [[c, -s], [s, c]]
+    if kind == "shear":
+        matrix[0, 1] = share
+    if kind == "perspective":
+        matrix[2, :2] = np.array([2, -1]) * share / side
+    return centre @ matrix @ np.linalg.inv(centre)
+
+
+def restored(image: Pixels, matrix: Matrix, size: tuple[int, int] | None = None) -> Pixels:
+    """What a model makes of it: other tones, a little less noise, an encoding of its own, in a frame of its own."""
+    smooth = cv2.bilateralFilter(image, 5, 12, 2) / 255.0
+    toned = np.clip((smooth**0.85 - 0.5) * 1.15 + 0.5, 0, 1) * [1.0, 0.98, 0.94]
+    other = jpeg(np.asarray(np.rint(toned * 255), np.uint8), 92)
+    if size is None and np.array_equal(matrix, np.eye(3)):
+        return other
+    flags, border = cv2.INTER_CUBIC, cv2.BORDER_REFLECT_101
+    return cv2.warpPerspective(other, matrix, size or image.shape[1::-1], flags=flags, borderMode=border)
+
+
+def off(found: InFrame, matrix: Matrix, width: int, height: int) -> float:
+    """Px at 1024, RMS over the frame: where the reply was taken from, against where it should have been."""
+    points = places(width, height)
+    error = moved(np.array(found.transform).reshape(3, 3) @ matrix, points) - points
+    return float(np.sqrt((error**2).sum(axis=1).mean())) * 1024 / max(width, height)
+
+
+def outcome(found: InFrame, matrix: Matrix, width: int, height: int) -> str:
+    if found.confidence < CONFIDENT:
+        return "unsure"
+    return "right" if off(found, matrix, width, height) <= RIGHT else "wrong"
+
+
+def grid(
+    names: Iterable[str], geometry: Iterable[tuple[str, float]], degraded: Iterable[str]
+) -> Counter[tuple[str, str, str]]:
+    """How often each kind of geometry under each degradation ended right, unsure or wrong."""
+    counted: Counter[tuple[str, str, str]] = Counter()
+    for name, (kind, amount), fault in itertools.product(names, geometry, degraded):
+        image = photograph(name)
+        height, width = image.shape[:2]
+        matrix = planted(width, height, kind, amount)
+        found = align(encoded(restored(image, matrix)), DEGRADED[fault](image), candidate())
+        counted[kind, fault, outcome(found, matrix, width, height)] += 1
+    return counted
+
+
+def show(counted: Counter[tuple[str, str, str]]) -> str:
+    """A line for each degradation and each kind of geometry: shares of right, unsure and wrong."""
+    lines = []
+    for at in (1, 0):
+        for name in dict.fromkeys(key[at] for key in counted):
+            here = {way: sum(n for key, n in counted.items() if key[at] == name and key[2] == way) for way in WAYS}
+            total = sum(here.values())
+            lines.append(f"{name:14} " + "  ".join(f"{way} {here[way] / total:4.2f}" for way in WAYS) + f"  of {total}")
+    return "\n".join(lines)
+
+
+WAYS = ("right", "unsure", "wrong")
+
+
+def test_geometry_is_found_to_a_third_of_a_pixel_or_the_fit_is_unsure_and_never_wrong() -> None:
+    counted: Counter[tuple[str, str, str]] = Counter()
+    cases = list(itertools.product(GEOMETRY, DEGRADED))
+    for at, name in enumerate(("friends-2", "wine-2", "sunset-2", "picture-1a-1")):
+        for geometry, fault in cases[at::15]:
+            counted += grid([name], [geometry], [fault])
+    print(show(counted))
+    ways = {way: sum(n for key, n in counted.items() if key[2] == way) for way in WAYS}
+    assert ways["wrong"] == 0, show(counted)
+    assert ways["right"] >= 0.5 * sum(ways.values()), show(counted)
+    assert {way for _, fault, way in counted if fault in ("none", "haze", "noise")} == {"right"}, show(counted)
+
+
+@pytest.mark.parametrize("kind", ["shift", "scale", "rotation", "stretch", "shear", "perspective"])
+def test_what_the_fit_finds_is_undone(kind: str) -> None:
+    image = photograph("aitzgorri-2")
+    matrix = planted(640, 640, kind, 8.0 if kind == "shift" else 1.0)
+    found = align(encoded(restored(image, matrix)), hazed(image, 0.3), candidate())
+    inner = np.s_[32:-32, 32:-32]
+    assert found.image is not None and found.resampled and found.confidence > 0.8
+    assert off(found, matrix, 640, 640) < 0.15
+    assert found.residual_p99 < 1.0
+    assert psnr(found.image[inner], restored(image, np.eye(3))[inner]) > 33
+
+
+@pytest.mark.parametrize("fault", ["none", "haze", "night", "noise", "jpeg 20"])
+def test_a_reply_in_place_stays_bit_by_bit(fault: str) -> None:
+    image = photograph("friends-2")
+    reply = restored(image, np.eye(3))
+    found = align(encoded(reply), DEGRADED[fault](image), candidate())
+    assert found.image is not None and np.array_equal(found.image, reply)
+    assert (found.model, found.resampled) == ("identity", False)
+    assert found.confidence >= CONFIDENT
+
+
+def test_a_quarter_of_a_pixel_is_not_worth_a_resampling() -> None:
+    image = photograph("aitzgorri-2")
+    reply = restored(image, planted(640, 640, "shift", 0.2))
+    found = align(encoded(reply), image, candidate())
+    assert found.image is not None and np.array_equal(found.image, reply)
+    assert found.confidence >= CONFIDENT
+
+
+@pytest.mark.parametrize("step", [4, 16, 64])
+def test_an_object_that_moved_by_itself_stays_where_the_model_put_it(step: int) -> None:
+    image = photograph("friends-1")
+    reply = image.copy()
+    reply[200:300, 200 + step : 300 + step] = image[200:300, 200:300]
+    found = align(encoded(reply), noisy(image, 8), candidate())
+    assert found.image is not None and np.array_equal(found.image, reply)
+    assert found.confidence >= CONFIDENT and found.residual_median < 0.5
+    assert found.residual_p99 > 3.0 or step == 64, "flow loses what went further than itself"
+
+
+def test_the_residual_is_measured_in_pixels_at_1024() -> None:
+    image = photograph("friends-1")
+    for size, step in ((576, 2.0), (288, 1.0)):
+        small = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
+        flags = cv2.INTER_CUBIC
+        gone = cv2.warpAffine(small, np.array([[1, 0, step], [0, 1, 0.0]]), (size, size), flags=flags)
+        assert residual(small, gone)[0] == pytest.approx(2.0 * 1024 / 576, rel=0.1)
+
+
+# --- another ratio of the sides ---------------------------------------------------------------------------------------
+
+
+def sized(ratio: tuple[int, int], how: str) -> tuple[Pixels, Pixels, Matrix]:
+    """A photograph, what a model made of it in a picture of another ratio, and how it lies there."""
+    image = photograph("aitzgorri-2")
+    width, height = ratio
+    x, y = width / 640, height / 640
+    scale = {"cut": max(x, y), "painted around": min(x, y)}.get(how)
+    matrix = scaling(scale or x, scale or y)
+    if scale:
+        matrix[:2, 2] += [(width - scale * 640) / 2, (height - scale * 640) / 2]
+    return image, restored(image, matrix, ratio), matrix
+
+
+@pytest.mark.parametrize("ratio", [(896, 1152), (1280, 960), (720, 640)])
+@pytest.mark.parametrize("how", ["stretched", "painted around"])
+def test_another_ratio_is_undone_where_the_fit_tells_how_it_came(ratio: tuple[int, int], how: str) -> None:
+    image, reply, matrix = sized(ratio, how)
+    found = align(encoded(reply), veiled(image, 0.5), candidate())
+    assert found.reason == "" and found.confidence >= CONFIDENT
+    assert found.image is not None and found.image.shape == image.shape
+    assert off(found, matrix, 640, 640) < RIGHT
+    assert psnr(found.image[16:-16, 16:-16], restored(image, np.eye(3))[16:-16, 16:-16]) > 30
+
+
+def test_what_a_model_cut_away_is_missing() -> None:
+    image, reply, _ = sized((896, 1152), "cut")
+    found = align(encoded(reply), veiled(image, 0.5), candidate())
+    assert (found.image, found.reason) == (None, "misaligned")
+    assert found.missing == pytest.approx(1 - 896 / 1152, abs=0.02)
+    assert found.detail.startswith("the view has changed: missing 2")
+
+
+def test_padding_that_the_model_cut_off_itself() -> None:
+    image = crop("aitzgorri-1", 640)[:480]
+    found = align(encoded(restored(image, scaling(1.6, 1.6), (1024, 768))), image, candidate(frame_of(640, 480)))
+    assert found.image is not None and found.confidence >= CONFIDENT
+    assert off(found, scaling(1.6, 1.6), 640, 480) < RIGHT
+
+
+# --- beyond the bounds, and beyond telling ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "amount", "said"),
+    [
+        ("shift", 70.0, "the view has changed: translation 6.8 %, at most 5 %"),
+        ("scale", -13.0, "the view has changed: scale 13.0 %, at most 10 %"),
+        ("scale", 5.0, "the view has changed: missing"),
+        ("rotation", 4.0, "the view has changed: rotation 4.0°, at most 3°"),
+        ("stretch", -7.0, "the view has changed: shear 7."),
+        ("perspective", 4.0, "the view has changed: perspective"),
+    ],
+)
+def test_a_motion_beyond_its_bound_is_misaligned(kind: str, amount: float, said: str) -> None:
+    image = photograph("aitzgorri-2")
+    found = align(encoded(restored(image, planted(640, 640, kind, amount))), image, candidate())
+    assert (found.image, found.reason) == (None, "misaligned")
+    assert found.detail.startswith(said)
+    assert found.detail.endswith("; ask for the same framing and viewpoint, or try another seed or restorer")
+    assert found.confidence >= CONFIDENT
+
+
+@pytest.mark.parametrize("name", ["sunset-3", "wine-3", "life-1"])
+def test_the_wrong_photograph_is_unsure_and_stays_as_it_came(name: str) -> None:
+    lq, reply = crop("friends-1", 512), crop(name, 512)
+    found = align(encoded(reply), lq, candidate())
+    assert found.confidence < CONFIDENT
+    assert found.image is not None and np.array_equal(found.image, reply)
+
+
+@pytest.mark.parametrize("sigma", [0.0, 10.0])
+def test_where_nothing_tells_the_fit_is_unsure(sigma: float) -> None:
+    lq = noisy(np.full((300, 400, 3), 90, np.uint8), sigma)
+    found = align(encoded(np.full((300, 400, 3), 120, np.uint8)), lq, candidate())
+    assert (found.confidence, found.model, found.reason) == (0.0, "identity", "")
+    assert np.isnan(found.residual_p99)
+
+
+def test_a_small_picture_is_not_fitted() -> None:
+    side = SMALLEST - 1
+    image = crop("aitzgorri-1", side)
+    found = align(encoded(np.roll(image, 3, axis=1)), image, candidate())
+    assert found.image is not None and np.array_equal(found.image, np.roll(image, 3, axis=1))
+    assert found.confidence == 0.0 and np.isnan(found.error)
+
+
+def test_the_same_comes_out_twice() -> None:
+    image = photograph("friends-1")
+    reply = encoded(restored(image, planted(576, 576, "rotation", 1.0)))
+    one, other = (align(reply, noisy(image, 12), candidate()) for _ in range(2))
+    assert one.image is not None and other.image is not None and np.array_equal(one.image, other.image)
+    assert one.transform == other.transform
+
+
+def test_a_larger_reply_is_brought_down_without_aliasing() -> None:
+    image = photograph("aitzgorri-2")
+    large = cv2.resize(image, (1600, 1600), interpolation=cv2.INTER_CUBIC)
+    reply = np.roll(large, (10, 10), axis=(0, 1))
+    found = align(encoded(reply), image, candidate())
+    assert found.image is not None and found.resampled
+    assert psnr(found.image[16:-16, 16:-16], image[16:-16, 16:-16]) > 36
+
+
+def test_a_pair_of_1024_takes_little_time() -> None:
+    image = cv2.resize(photograph("aitzgorri-2"), (1024, 1024), interpolation=cv2.INTER_CUBIC)
+    reply = encoded(restored(image, planted(1024, 1024, "shift", 9.0)))
+    started = time.process_time()
+    align(reply, image, candidate())
+    assert time.process_time() - started < 3.0  # 1.2 s of one core when it is alone; CI's are slower

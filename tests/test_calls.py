@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import math
 import threading
 import time
@@ -321,6 +322,39 @@ def test_a_fault_of_the_program_loses_nothing_that_was_in_flight() -> None:
         ("w1", "ok", True),
         ("w2", "ok", True),
     ]
+
+
+def test_after_ctrl_c_what_was_in_flight_is_handed_over() -> None:
+    asked: list[str] = []
+
+    def ask(work: Work) -> Answer:
+        asked.append(work.id)
+        time.sleep(0.05)
+        if work.id == "w0":
+            _thread.interrupt_main()
+        time.sleep(0.05)
+        return Answer(tokens_in=1)
+
+    run = calls(ask, cost=Price(model="fake", call=0.5), in_flight=2)
+    found: list[Ended[Work, Answer]] = []
+    with pytest.raises(KeyboardInterrupt):
+        for some in run.perform(works(50)):
+            found += some
+    assert sorted(ended.work.id for ended in found) == sorted(asked), "nothing that came is lost"
+    assert len(asked) < 10, "and no more is sent"
+    assert run.spent == pytest.approx(0.5 * len(asked))
+
+
+def test_what_fails_here_after_the_answer_is_paid_all_the_same() -> None:
+    def ask(work: Work) -> Answer:
+        raise OSError(28, "No space left on device")
+
+    run = calls(ask, cost=Price(model="fake", call=0.5))
+    found: list[Ended[Work, Answer]] = []
+    with pytest.raises(OSError, match="No space left"):
+        for some in run.perform(works(3)):
+            found += some
+    assert [(ended.call.outcome, ended.call.usd, ended.final) for ended in found] == [("stopped", 0.5, False)]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from ggt_tools.errors import ConfigError, PairError
-from ggt_tools.fetch import FetchConfig, _is_public, _tls, fetch
+from ggt_tools.fetch import FetchConfig, _is_public, _tls, fetch, without_secrets
 
 HERE = FetchConfig(private=True, seconds=5, size=1000)
 Answer = bytes | Callable[[socket.socket], None]
@@ -311,9 +311,26 @@ def test_a_server_without_tls() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"), [({"size": 0}, "size: 0 is not above 0"), ({"seconds": -1.0}, "seconds: -1.0 is not above 0")]
+    ("options", "said"),
+    [
+        ({"size": 0}, "--most-bytes 0: is not above 0"),
+        ({"seconds": -1.0}, "--seconds -1.0: is not above 0 and at most 86400, a day"),
+    ],
 )
 def test_limits_that_cannot_be(options: dict[str, float], said: str) -> None:
     with pytest.raises(ConfigError) as fault:
         FetchConfig(**options)  # type: ignore[arg-type]
     assert str(fault.value) == said
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://a.org/1.png", "https://a.org/1.png"),
+        ("https://a.org/?id=7&size=large", "https://a.org/?id=7&size=large"),
+        ("https://a.org/1.png?id=7&Token=abc&X-Amz-Signature=def", "https://a.org/1.png?id=7"),
+        ("https://a.org/1.png?api_key=abc", "https://a.org/1.png"),
+    ],
+)
+def test_a_url_is_shown_without_what_lets_somebody_in(url: str, shown: str) -> None:
+    assert without_secrets(url) == shown

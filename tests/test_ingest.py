@@ -538,7 +538,11 @@ def test_hostile_names_are_names_and_nothing_else(tmp_path: Path) -> None:
     folder.mkdir()
     for seed, name in enumerate(HOSTILE):
         (folder / name).write_bytes(png(picture(seed, 80, 100)))
-    assert sorted(found[0].file for found in take(folder) if not isinstance(found, Refusal)) == sorted(HOSTILE)
+    found = take(folder)
+    seen = [one[0].file for one in found if not isinstance(one, Refusal)]
+    assert sorted(seen) == sorted(name for name in HOSTILE if name.isprintable())
+    refused = {one.file: one.reason for one in found if isinstance(one, Refusal)}
+    assert refused == {ascii(name)[1:-1]: "bad_name" for name in HOSTILE if not name.isprintable()}
     assert sorted(path.name for path in folder.iterdir()) == sorted(HOSTILE)
 
 
@@ -695,14 +699,14 @@ def test_a_list_is_taken_and_what_came_is_not_fetched_again(tmp_path: Path) -> N
         assert "s3cret" not in "".join(err)
         assert len(asked) == 4, "what has no licence is not fetched"
         (photo,), _, _ = facts(w)
-        assert (photo.url, photo.source, photo.author) == (f"{url}/{names[0]}", "internet", "Zoë")
+        assert (photo.url, photo.source, photo.author) == (f"{url}/wine-1.jpg", "internet", "Zoë")
         assert photo.file == f"{url}/wine-1.jpg#{hashlib.sha256(b'token=s3cret').hexdigest()[:12]}"
         asked.clear()
-        assert command(table, w, "--dry-run") == (0, ["would look at 2 files"], [])
+        assert command(table, w, "--dry-run") == (0, ["would look at 3 files"], [])
         code, out, _ = command(table, w, "--allow-private", "--licence", "MIT")
-        line = "ingest: 1 kept, 1 there already, 2 refused before"
-        assert (code, out) == (0, [line, "  rejected      1  unreachable"])
-        assert sorted(asked) == ["/busy.jpg", "/sunset-1.jpg"]
+        line = "ingest: 1 kept, 1 there already, 1 refused before"
+        assert (code, out) == (0, [line, "  rejected      1  not_an_image", "  rejected      1  unreachable"])
+        assert sorted(asked) == ["/busy.jpg", "/page.html", "/sunset-1.jpg"]
         assert sorted(refusal.reason for refusal in facts(w)[1]) == refused[1:]
         code, out, _ = command(table, tmp_path / "v")
         assert out == ["ingest: 0 kept, 0 there already", "  rejected      4  bad_url", "  rejected      1  no_licence"]
@@ -790,7 +794,7 @@ def test_an_ingest_that_is_killed_goes_on_and_takes_nothing_twice(tmp_path: Path
         (["a.zip", "w"], "a.zip: is no folder, and ends in none of .tar, .tar.gz, .tgz, .tar.xz, .csv, .jsonl, "),
         (["a.tar", "w"], "a.tar: cannot be read as a tar: "),
         (["no.csv", "w"], "no.csv: no such folder; name the one that holds the photographs"),
-        (["a.csv", "w", "--most-bytes", "0"], "size: 0 is not above 0"),
+        (["a.csv", "w", "--most-bytes", "0"], "--most-bytes 0: is not above 0"),
     ],
 )
 def test_what_cannot_be_taken_from_makes_no_workspace(

@@ -349,12 +349,12 @@ def test_a_kill_between_the_link_and_the_row_loses_nothing(tmp_path: Path, links
 
 def test_a_verb_that_pays_is_alone(tmp_path: Path) -> None:
     with Ledger(tmp_path, create=True) as one, Ledger(tmp_path) as other:
-        with one.lock("restore"):
+        with one.lock():
             with pytest.raises(ConfigError) as fault:
-                other.lock("restore")
-            said = f"{tmp_path}: another ggt100k restore is at work in it; wait for its end, or stop it"
+                other.lock()
+            said = f"{tmp_path}: another ggt100k that pays is at work in it; wait for its end, or stop it"
             assert str(fault.value) == said
-        with other.lock("restore"):
+        with other.lock():
             pass
 
 

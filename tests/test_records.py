@@ -14,8 +14,10 @@ from ggt_tools.records import (
     Aligned,
     Call,
     Candidate,
+    Classed,
     Finding,
     Job,
+    Opinion,
     Photo,
     Prompt,
     Refusal,
@@ -35,6 +37,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "int": INT64,
     "float": st.floats(),
     "tuple[int, ...]": st.lists(INT64, max_size=6).map(tuple),
+    "tuple[float, ...]": st.lists(st.floats(allow_nan=False), max_size=9).map(tuple),
     "tuple[str, ...]": st.lists(TEXT, max_size=3).map(tuple),
     "tuple[tuple[str, int], ...]": st.lists(st.tuples(TEXT, INT64), max_size=3).map(tuple),
 }
@@ -49,9 +52,12 @@ def alike(a: Any, b: Any) -> bool:
     return a == b or (isinstance(a, float) and isinstance(b, float) and math.isnan(a) and math.isnan(b))
 
 
-@pytest.mark.parametrize(
-    "kind", [Photo, Refusal, Seen, Prompt, Candidate, Call, Job, Aligned, Score, Verdict, Stage, Finding]
-)
+KINDS = [
+    Photo, Refusal, Seen, Classed, Prompt, Candidate, Call, Job, Aligned, Score, Opinion, Verdict, Stage, Finding,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @given(data=st.data())
 def test_any_record_comes_back_from_its_row(kind: type[Any], data: st.DataObject) -> None:
     record = data.draw(records(kind))

@@ -167,7 +167,11 @@ def test_a_reply_of_another_size_is_kept_as_it_came_and_brought_back_by_align(tm
         sizes = sorted(ggt100k.decode_image(ledger.image(c.image)).shape[:2] for c in candidates)
         assert sizes == [(180, 180), (360, 180), (360, 360)]
     done = ggt("align", folder)
-    assert done.out.splitlines() == ["align: 2 kept, 0 there already", "  rejected      1  aspect_changed"]
+    assert done.out.splitlines() == [
+        "align: 2 kept, 0 there already",
+        "  rejected      1  aspect_changed",
+        "  unsure      2  left_as_it_came",
+    ]
     assert "aspect_changed: came back as 180 x 360, was sent as 90 x 90; try another seed or restorer" in done.err
     with Ledger(folder) as ledger:
         for aligned in ledger.all(Aligned):
@@ -248,7 +252,7 @@ def test_a_batch_is_half_the_price_and_picked_up_after_a_restart(tmp_path: Path,
         process.join()
         assert Counter(c.reason for c in facts(folder, Candidate)) == {IN_FLIGHT: 5}
         alone = ggt("restore", folder, "--with", maker, "--base-url", argv[-1])
-        assert "5 photographs are in batch jobs; --batch takes in what came of them" in alone.err
+        assert "5 candidates are in batch jobs; --batch takes in what came of them" in alone.err
         assert sum(models.paid.values()) == 0, "what is in a job is not asked for once more"
         models.finish()
         said = well(*argv)
@@ -276,6 +280,87 @@ def test_a_job_that_was_noted_and_perhaps_handed_over_is_looked_for_before_it_is
         assert well(*argv).startswith("restore: 2 made, 0 there already\n")
         assert len(models.jobs) == 1, "it was found by our id, and not sent once more"
         assert [one.name for one in facts(folder, Job)] == [job.name]
+
+
+def test_a_batch_job_looked_for_at_another_address_stays_where_it_is(tmp_path: Path) -> None:
+    with Models(jobs_done=False) as models, Models() as others:
+        folder = workspace(tmp_path / "w", 2)
+        argv = ["restore", str(folder), "--with", "gemini", "--batch", "--poll", "0.1", "--base-url"]
+        process = multiprocessing.get_context("spawn").Process(target=main, args=([*argv, models.url],))
+        process.start()
+        while not [job for job in facts(folder, Job) if job.name]:
+            assert process.is_alive()
+            time.sleep(0.05)
+        process.kill()
+        process.join()
+        done = ggt(*argv, others.url)
+        assert done.code == 2
+        assert "is known; use the key and --base-url it was sent with" in done.err
+        assert [(job.state, bool(job.name)) for job in facts(folder, Job)] == [("sent", True)]
+        models.finish()
+        assert well(*argv, models.url).startswith("restore: 2 made")
+        assert len(models.jobs) == 1 and not others.jobs
+
+
+def test_a_batch_is_cut_to_what_the_budget_holds(tmp_path: Path) -> None:
+    with Models() as models:
+        folder = workspace(tmp_path / "w", 5)
+        argv = ["restore", str(folder), "--with", "gemini", "--batch", "--poll", "0.1", "--base-url", models.url]
+        done = ggt(*argv, "--budget", "0.10")
+        assert done.code == 2
+        assert done.out.startswith("restore: 2 made")
+        assert "3 candidates wait, and one may cost 0.0450; raise --budget" in done.err
+        assert sum(models.paid.values()) == 2
+        assert well(*argv, "--budget", "5").startswith("restore: 3 made, 2 there already")
+        assert set(models.paid.values()) == {1}
+
+
+# --- again ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_retry_that_is_killed_can_be_retried(tmp_path: Path) -> None:
+    with Models(failed(503)) as models:
+        folder = workspace(tmp_path / "w", 3)
+        done = ggt("restore", folder, *options(models, "--n", "2", "--attempts", "1"))
+        assert done.code == 1, "nothing came of it, and a script should know"
+    with Models(slow(30.0)) as models:
+        argv = ["retry", str(folder), "--reason", "server_error", "--base-url", models.url]
+        process = multiprocessing.get_context("spawn").Process(target=main, args=(argv,))
+        process.start()
+        while len(models.asked) < 6:
+            assert process.is_alive()
+            time.sleep(0.05)
+        process.kill()
+        process.join()
+    with Models() as models:
+        said = well("retry", folder, "--reason", "lost", "--base-url", models.url)
+        assert said.startswith("retry: 6 made, 0 there already\n")
+    sound(folder)
+
+
+def test_a_retry_makes_what_was_begun_or_nothing(tmp_path: Path) -> None:
+    with Models(failed(503)) as models:
+        folder = workspace(tmp_path / "w", 1)
+        ggt("restore", folder, *options(models, "--attempts", "1", "--option", "size=2K"))
+    (candidate,) = facts(folder, Candidate)
+    with Models() as models:
+        done = ggt("retry", folder, "--reason", "server_error", "--base-url", models.url)
+        assert (done.code, len(models.asked)) == (2, 0)
+        assert done.err == (
+            f"ggt100k retry: key {candidate.key}: candidate {candidate.id} was begun with another version or other "
+            "options of gemini; give the --option values that it was begun with\n"
+        )
+        more = ("--reason", "server_error", "--option", "size=2K", "--base-url", models.url)
+        assert well("retry", folder, *more).startswith("retry: 1 made")
+
+
+def test_what_has_a_prompt_is_made_and_the_others_are_counted(tmp_path: Path) -> None:
+    folder = workspace(tmp_path / "w", 3, prompts="")
+    well("prompt", folder, "--limit", "2")
+    with Models() as models:
+        done = ggt("restore", folder, *options(models))
+    assert done.out.startswith("restore: 2 made")
+    assert done.err == f"ggt100k restore: 1 photographs have no prompt, and wait; run: ggt100k prompt {folder}\n"
 
 
 # --- secrets --------------------------------------------------------------------------------------------------------
@@ -322,7 +407,7 @@ def test_prompts_by_a_model_are_paid_once_and_what_is_no_json_becomes_the_fixed_
         folder = workspace(tmp_path / "w", 3, prompts="")
         argv = ("prompt", folder, "--strategy", "vlm", "--base-url", models.url, "--in-flight", "1")
         said = well(*argv, "--dry-run")
-        assert said == "would write 3 prompts, for 0.03 usd at most\n"
+        assert said == "would write 3 prompts, for 0.18 usd at most\n"
         said = well(*argv)
         assert said.splitlines() == [
             "prompt: 3 written, 0 there already",
@@ -357,6 +442,23 @@ def test_classes_by_a_model_are_paid_for_and_a_refusal_leaves_the_measured_one(t
     assert outcomes == {("ingest", "ok"): 2, ("ingest", "refused"): 1, ("ingest", "rate_limited"): 1}
 
 
+def test_a_class_is_asked_for_once_however_often_it_is_ingested(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for name in ("aitzgorri-1", "friends-1", "life-1", "wine-2"):
+        Image.fromarray(crop(name, 512)).save(tmp_path / "photos" / f"{name}.png")
+        Image.fromarray(crop(name, 512)).save(tmp_path / "photos" / f"{name}-again.png")
+    good = Reply(text=json.dumps({"main": "snow", "all": []}))
+    with Models(good) as models:
+        argv = ("ingest", tmp_path / "photos", tmp_path / "w", "--licence", "CC0-1.0", "--classes", "vlm")
+        argv = (*argv, "--base-url", models.url, "--in-flight", "1")
+        assert ggt(*argv, "--limit", "1").out.startswith("ingest: 1 kept")
+        assert len(models.asked) == 1
+        for _ in range(2):
+            assert ggt(*argv).code == 0
+            assert len(models.asked) == 4, "neither a copy nor what is in already"
+    assert [photo.degradation for photo in facts(tmp_path / "w", Photo)] == ["snow"] * 4
+
+
 # --- kill -9 --------------------------------------------------------------------------------------------------------
 
 
@@ -385,13 +487,13 @@ def paid(url: str) -> dict[str, Any]:
 
 @pytest.mark.skipif(os.name != "posix", reason="wants kill -9")
 def test_fifty_kills_pay_for_no_more_than_was_in_flight(tmp_path: Path) -> None:
-    count, kills, in_flight = 100, 50, 3
+    count, kills, in_flight = 100, 50, 2
     dice = random.Random(5)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["ggt_tools.cli.calling", "ggt_tools.restorers.gemini", "google.genai"])
     folder = workspace(tmp_path / "w", count, size=(72, 72))  # square: what is sent is the photograph itself
     lost: Counter[str] = Counter()
-    with elsewhere("--latency", "0.25") as models:
+    with elsewhere("--latency", "0.3") as models:
         argv = ["restore", str(folder), "--with", "gemini", "--base-url", models["url"]]
         argv += ["--in-flight", str(in_flight)]
         killed = 0

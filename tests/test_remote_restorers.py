@@ -288,8 +288,9 @@ def test_an_image_that_lies_on_the_server() -> None:
 def test_an_image_that_lies_elsewhere() -> None:
     with Models() as other:
         reply = Reply(as_url=f"{other.url}/paid")
-        with pytest.raises(ConfigError, match="its images lie at another host"):
+        with pytest.raises(PairError, match="its image lies at another host") as fault:
             restored("openai-compatible:x", reply)
+        assert fault.value.paid and fault.value.reason == "bad_reply"
         with pytest.raises(PairError, match="cannot be fetched: bad_url"):
             restored("openai-compatible:x", reply, other_hosts="yes")
         assert other.paths == [], "a private address is not asked, told so or not"
@@ -426,7 +427,8 @@ def test_a_job_that_the_provider_does_not_know_any_more(name: str) -> None:
     with Models() as models:
         maker = batcher(name, models)
         lost = "batches/77" if name == "gemini" else "batch_77"
-        assert maker.state(lost) == f"failed: the provider knows no job {lost} any more"
+        with pytest.raises(ConfigError, match=f"no job {lost} is known; use the key and --base-url it was sent with"):
+            maker.state(lost)
 
 
 def test_of_a_job_that_expired_what_was_ready_is_taken() -> None:

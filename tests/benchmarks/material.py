@@ -165,8 +165,9 @@ def _make_codec(folder: Path, codec: str, photographs: list[tuple[Pixels, Pixels
         photo = dataclasses.replace(
             pair.photo, key=key, image=store.put(encode_png(lq)), width=lq.shape[1], height=lq.shape[0]
         )
-        candidate = dataclasses.replace(pair.candidate, key=key, image=store.put(encode_png(gt)))
-        pairs.append(dataclasses.replace(pair, photo=photo, candidate=candidate))
+        image = store.put(encode_png(gt))
+        candidate = dataclasses.replace(pair.candidate, key=key, image=image)
+        pairs.append(dataclasses.replace(pair, photo=photo, candidate=candidate, image=image))
     pack(pairs, store, folder / codec, PackConfig(test=0, codec=codec), gate=making.GATE)
     keys: list[str] = []
     digest, sizes = 0, dict.fromkeys(CLASSES, 0)

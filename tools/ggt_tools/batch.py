@@ -116,7 +116,8 @@ def _ended(
     clock: Callable[[], str],
 ) -> tuple[Candidate, Call]:
     reply = kept(candidate.id, restored, keep)
-    free = reply.reason == MISSING or (reply.reason and reply.tokens_in + reply.tokens_out == 0)
+    silent = reply.tokens_in + reply.tokens_out == 0  # it says of no tokens
+    free = reply.reason == MISSING or (silent and reply.reason not in ("", "bad_reply", "not_an_image"))
     usd = 0.0 if free else price.usd(reply.tokens_in, reply.tokens_out) * price.batch
     ended = replace(
         call,

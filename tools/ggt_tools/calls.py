@@ -81,8 +81,8 @@ class Calls(Generic[W, A]):
     """One run of calls to one model: `for ended in Calls(...).perform(works)`.
 
     `ask` runs in a thread, and what it raises decides: TransientError is tried again, PairError ends the work with its
-    reason, ConfigError and anything unforeseen stop the run once what is in flight has ended. `note` is given the calls
-    that are about to be sent. `spent`: USD up to now. `price` None: the model costs nothing, and no call is noted.
+    reason. ConfigError, Ctrl-C and anything unforeseen stop the run once what is in flight has ended. `note` gets the
+    calls that are about to be sent. `spent`: USD up to now. `price` None: it costs nothing, and no call is noted.
     """
 
     def __init__(
@@ -129,17 +129,28 @@ class Calls(Generic[W, A]):
         self._fresh = iter(works)
         with ThreadPoolExecutor(self._config.in_flight, thread_name_prefix=self._stage) as pool:
             while True:
-                pause = self._send(pool)
-                if self._flying:
-                    done, _ = wait(self._flying, None if math.isinf(pause) else pause, return_when=FIRST_COMPLETED)
-                    if done:
-                        yield [self._end(future) for future in done]
+                try:
+                    pause = self._send(pool)
+                    done = self._wait(pause)
+                except KeyboardInterrupt as fault:  # what is in flight is paid for: it is handed over first
+                    if self._stop is not None:
+                        raise
+                    self._stop, pause, done = fault, math.inf, set()
+                if done:
+                    yield [self._end(future) for future in done]
+                elif self._flying:
+                    continue
                 elif self._stop is not None:
                     raise self._stop
                 elif math.isinf(pause):
                     return
                 else:
                     self._sleep(min(pause, 1.0))
+
+    def _wait(self, pause: float) -> set[Future[A]]:
+        if not self._flying:
+            return set()
+        return wait(self._flying, None if math.isinf(pause) else pause, return_when=FIRST_COMPLETED).done
 
     def _send(self, pool: ThreadPoolExecutor) -> float:
         """Sends what may go now; the seconds until more may, and infinity where that hangs on what is in flight."""
@@ -210,7 +221,8 @@ class Calls(Generic[W, A]):
             final, reason, paid = True, fault.reason, fault.paid
             self._failures = 0
         else:
-            self._stop = self._stop or fault
+            # an error of the way there is no answer and costs nothing; any other came after the answer
+            self._stop, paid = self._stop or fault, not isinstance(fault, ConfigError)
         detail = str(fault) if isinstance(fault, GGTError) else type(fault).__name__
         usd = self._purse.pay(call.usd, 0, 0) if paid else self._purse.give_back(call.usd)
         return Ended(work=work, answer=None, call=replace(call, outcome=reason, detail=detail, usd=usd), final=final)

@@ -126,4 +126,8 @@ def _texts(row: Any, where: str, path: str, known: tuple[str, ...]) -> tuple[str
     if not isinstance(row, dict) or not all(value is None or isinstance(value, str) for value in row.values()):
         raise ConfigError(f'{where}: is no table of texts; write it as {{"url": "https://..."}}')
     _check_columns(row, where, "url", known)
+    try:
+        "".join(value for value in row.values() if value).encode()
+    except UnicodeEncodeError as fault:
+        raise ConfigError(f"{where}: has bytes that are no text; write it in UTF-8") from fault
     return where, {name: (value or "").strip() for name, value in row.items()}

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import SplitResult, quote, urljoin, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urljoin, urlsplit
 
 import ggt100k
 from ggt_tools.errors import ConfigError, PairError
@@ -42,9 +42,24 @@ class FetchConfig:
     private: bool = False  # addresses of this machine and of private networks too
 
     def __post_init__(self) -> None:
-        for name in ("size", "seconds"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name}: {getattr(self, name)} is not above 0")
+        if not self.size > 0:
+            raise ConfigError(f"--most-bytes {self.size}: is not above 0")
+        if not 0 < self.seconds <= 86400:
+            raise ConfigError(f"--seconds {self.seconds}: is not above 0 and at most 86400, a day")
+
+
+OPENING = ("token", "key", "secret", "sig", "pass", "auth", "cred", "x-amz", "x-goog")  # parts of a query's names
+
+
+def without_secrets(url: str) -> str:
+    """The URL as it may be shown: without the parts of its query that let somebody in."""
+    try:
+        parts = urlsplit(url)
+        query = parse_qsl(parts.query, keep_blank_values=True)
+    except ValueError:
+        return url.partition("?")[0]
+    kept = [(name, value) for name, value in query if not any(part in name.lower() for part in OPENING)]
+    return url if kept == query else parts._replace(query=urlencode(kept)).geturl()
 
 
 def fetch(url: str, name: str, config: FetchConfig, *, look_up: LookUp = socket.getaddrinfo) -> bytes:

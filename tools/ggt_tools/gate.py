@@ -2,6 +2,7 @@
 
 [must]                        # each holds, or the candidate is rejected for the rule's reason
 structure = { min = 0.30, reason = "not_the_same_scene", why = "..." }
+halo = { max = 5.0, unsure_above = 3.0, reason = "halos", why = "..." }  # between the two a person decides
 
 [degradation.low_light]       # the same rules where the class differs; false takes a rule out
 structure = { min = 0.10 }
@@ -29,21 +30,43 @@ from typing import Any
 from ggt100k import DEGRADATIONS
 from ggt_tools.degradations import SEEN
 from ggt_tools.errors import ConfigError
-from ggt_tools.score import METRICS
+from ggt_tools.score import METRICS as MEASURED
 from ggt_tools.toml import parse_toml
 
+# What align and screen leave as scores. A gate asks for them only where it has a rule for them.
+OTHER_METRICS = (
+    "align_confidence",
+    "residual_p99",
+    "vlm_defects",
+    "vlm_disagreement",
+    "vlm_fidelity",
+    "vlm_quality",
+    "vlm_votes",
+)
+METRICS: tuple[str, ...] = tuple(sorted({*MEASURED, *OTHER_METRICS}))
+BOUNDS = {"min": -math.inf, "unsure_below": -math.inf, "unsure_above": math.inf, "max": math.inf}  # in order of size
 OTHER = "other"  # the gain asked of a photograph none of whose faults has a table of its own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """Bounds of one metric. At least one of them is finite."""
+    """Bounds of one metric, at least one of them finite: min <= unsure_below <= unsure_above <= max.
+
+    Outside min and max a candidate is rejected; within them and outside the inner two it goes to review.
+    """
 
     metric: str
-    min: float
-    max: float
+    min: float = -math.inf
+    unsure_below: float = -math.inf
+    unsure_above: float = math.inf
+    max: float = math.inf
     reason: str
     why: str
+
+    @property
+    def stage(self) -> str:
+        """The stage that measures the metric. What align measures counts as a score."""
+        return "screen" if self.metric.startswith("vlm_") else "score"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +84,7 @@ class Gate:
 
     id: str  # first 16 hex characters of `policy`
     policy: str  # SHA-256 of the file's text, hex
+    text: str  # the file's, as it was read
     must: Mapping[str, tuple[Rule, ...]]  # by degradation
     gains: Mapping[str, Gain]  # by fault
     best: tuple[str, ...]  # metrics, higher is better
@@ -85,6 +109,11 @@ def load_gate(path: Path) -> Gate:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: the gate cannot be read: {error}") from error
+    return parse_gate(path, text)
+
+
+def parse_gate(path: Path, text: str) -> Gate:
+    """The gate of a file's text; `path` is what its errors name."""
     data = parse_toml(path, text)
     where = str(path)
     _known(where, data, ("must", "degradation", "gain", "best"))
@@ -106,6 +135,7 @@ def load_gate(path: Path) -> Gate:
     return Gate(
         id=policy[:16],
         policy=policy,
+        text=text,
         must={name: _must(where, must, name, overrides.get(name, {})) for name in DEGRADATIONS},
         gains={name: _gain(f"{where}: [gain.{name}]", table) for name, table in gains.items()},
         best=tuple(by),
@@ -145,17 +175,35 @@ def _gain(where: str, value: Any) -> Gain:
 def _rule(where: str, metric: str, table: Mapping[str, Any]) -> Rule:
     _known(where, [metric], METRICS)
     where = f"{where} {metric}"
-    _known(where, table, ("min", "max", "reason", "why"))
+    _known(where, table, (*BOUNDS, "reason", "why"))
     bounds = {}
-    for name, absent in (("min", -math.inf), ("max", math.inf)):
+    for name, absent in BOUNDS.items():
         bound = table.get(name, absent)
-        if isinstance(bound, bool) or not isinstance(bound, (int, float)) or math.isnan(bound):
+        number = isinstance(bound, (int, float)) and not isinstance(bound, bool)
+        # TOML knows nan, and whole numbers of any size
+        if not number or not (abs(bound) < 1e300 or abs(bound) == math.inf):
             raise ConfigError(f"{where} {name}: a number is wanted, not {bound!r}")
         bounds[name] = float(bound)
-    if bounds["min"] > bounds["max"] or all(math.isinf(bound) for bound in bounds.values()):
-        raise ConfigError(f"{where}: min, max or both are wanted, min not above max")
+    if all(math.isinf(bound) for bound in bounds.values()):
+        raise ConfigError(f"{where}: a bound is wanted, one of {', '.join(BOUNDS)}")
+    # Without a band for review the inner bound is the outer one
+    inner = max(bounds["min"], bounds["unsure_below"]), min(bounds["unsure_above"], bounds["max"])
+    if math.isfinite(bounds["unsure_below"]) and bounds["unsure_below"] < bounds["min"]:
+        raise ConfigError(f"{where} unsure_below: {inner[0]:g} or more is wanted, as what is below min is rejected")
+    if math.isfinite(bounds["unsure_above"]) and bounds["unsure_above"] > bounds["max"]:
+        raise ConfigError(f"{where} unsure_above: {inner[1]:g} or less is wanted, as what is above max is rejected")
+    if inner[0] > inner[1]:
+        raise ConfigError(f"{where}: no value lies between its bounds {inner[0]:g} and {inner[1]:g}")
     reason, why = _texts(where, table)
-    return Rule(metric=metric, min=bounds["min"], max=bounds["max"], reason=reason, why=why)
+    return Rule(
+        metric=metric,
+        min=bounds["min"],
+        unsure_below=inner[0],
+        unsure_above=inner[1],
+        max=bounds["max"],
+        reason=reason,
+        why=why,
+    )
 
 
 def _texts(where: str, table: Mapping[str, Any]) -> tuple[str, str]:

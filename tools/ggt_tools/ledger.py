@@ -8,6 +8,7 @@ first, under the id of its work: a kill between its arrival and its row loses no
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import sqlite3
 from collections import Counter
@@ -24,7 +25,9 @@ from ggt_tools.records import (
     Aligned,
     Call,
     Candidate,
+    Classed,
     Job,
+    Opinion,
     Pair,
     Photo,
     Prompt,
@@ -38,23 +41,26 @@ from ggt_tools.records import (
     to_row,
 )
 
-Fact = Photo | Refusal | Seen | Prompt | Candidate | Call | Job | Aligned | Score
+Fact = Photo | Refusal | Seen | Classed | Prompt | Candidate | Call | Job | Aligned | Score | Opinion
 SCHEMA_VERSION = 2
 # Each kind of record is a table; these columns tell two of its rows apart.
 KEYS: dict[type, tuple[str, ...]] = {
     Photo: ("key",),
     Refusal: ("file",),
     Seen: ("key", "place"),
+    Classed: ("key", "version"),
     Prompt: ("id",),
     Candidate: ("id",),
     Call: ("id",),
     Job: ("id",),
     Aligned: ("candidate",),
     Score: ("candidate", "metric", "metric_version"),
+    Opinion: ("id",),
     Verdict: ("candidate",),
 }
 # These give way to a newer row of the same key: they tell how something stands, and it goes on.
-REPLACED = (Refusal, Call, Job, Aligned, Verdict)
+REPLACED = (Refusal, Call, Job, Aligned, Opinion, Verdict)
+RECKONED = "vlm_"  # a score whose name begins so is reckoned of all opinions there are: it gives way too
 # What brings a ledger of a version to the next one; tables that are new are made in any case.
 MIGRATIONS = {
     1: (
@@ -161,11 +167,13 @@ class Ledger:
 
     def _insert(self, record: Fact | Verdict) -> None:
         row, table = to_row(record), _table(type(record))
-        conflict = "REPLACE" if isinstance(record, REPLACED) else "IGNORE"
+        columns = ", ".join(f'"{name}"' for name in row)  # some are words of SQL
+        reckoned = isinstance(record, Score) and record.metric.startswith(RECKONED)
+        conflict = "REPLACE" if isinstance(record, REPLACED) or reckoned else "IGNORE"
         if isinstance(record, Candidate):
             self._db.execute("DELETE FROM candidate WHERE id = ? AND image = ''", (record.id,))
         self._db.execute(
-            f"INSERT OR {conflict} INTO {table} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})",
+            f"INSERT OR {conflict} INTO {table} ({columns}) VALUES ({', '.join('?' * len(row))})",
             tuple(row.values()),
         )
 
@@ -174,6 +182,18 @@ class Ledger:
         order = ", ".join(KEYS[kind])
         for row in self._db.execute(f"SELECT * FROM {_table(kind)} ORDER BY {order}"):
             yield from_row(kind, dict(row))
+
+    def scores(self) -> dict[str, dict[str, float]]:
+        """All that was measured of each candidate, by metric: the newest version's value, and align's findings."""
+        found: dict[str, dict[str, float]] = {}
+        facts = """
+            SELECT candidate, 'align_confidence', confidence FROM aligned WHERE image != ''
+            UNION ALL SELECT candidate, 'residual_p99', residual_p99 FROM aligned WHERE image != ''
+        """
+        for sql in (facts, "SELECT candidate, metric, value FROM score ORDER BY rowid"):
+            for candidate, metric, value in self._db.execute(sql):
+                found.setdefault(candidate, {})[metric] = math.nan if value is None else value
+        return found
 
     def gate_text(self, gate: str) -> str:
         return str(self._db.execute("SELECT text FROM gates WHERE id = ?", (gate,)).fetchone()[0])
@@ -337,16 +357,15 @@ class Ledger:
         sql = "SELECT stage, model, outcome, count(*), total(usd) FROM call GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
         return [tuple(row) for row in self._db.execute(sql)]
 
-    def lock(self, verb: str) -> AbstractContextManager[object]:
+    def lock(self) -> AbstractContextManager[object]:
         """Held while a verb pays for things: two of them side by side would pay twice. ConfigError where it is held."""
         from filelock import FileLock, Timeout
 
-        lock = FileLock(self.workspace / f"{verb}.lock")
         try:
-            return lock.acquire(blocking=False)
+            return FileLock(self.workspace / "paying.lock").acquire(blocking=False)
         except Timeout as fault:
             raise ConfigError(
-                f"{self.workspace}: another ggt100k {verb} is at work in it; wait for its end, or stop it"
+                f"{self.workspace}: another ggt100k that pays is at work in it; wait for its end, or stop it"
             ) from fault
 
     def spent(self) -> float:

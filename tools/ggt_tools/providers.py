@@ -274,7 +274,7 @@ def batch_lines(path: Path, model: str) -> Iterator[dict[str, Any]]:
 def fetch_image(url: str, model: str, base_url: str, timeout: float, *, other_hosts: bool) -> bytes:
     """The image that a server says lies at `url`, at most 50 MB: from that very server, or any public one if told so.
 
-    The key is not sent there. ConfigError: it lies elsewhere. PairError, TransientError: it cannot be had, though paid.
+    The key is not sent there. PairError, TransientError: it cannot be had, though paid.
     """
     try:
         here, there = urlsplit(base_url), urlsplit(url)
@@ -283,7 +283,8 @@ def fetch_image(url: str, model: str, base_url: str, timeout: float, *, other_ho
     except ValueError:
         raise PairError("bad_reply", f"{model}: its image's address is no URL", paid=True) from None
     if not same and not other_hosts:
-        raise ConfigError(f"{model}: its images lie at another host, {host}; allow that: --option other_hosts=yes")
+        what = f"{model}: its image lies at another host, {host}; allow that: --option other_hosts=yes, and retry"
+        raise PairError("bad_reply", what, paid=True)
     config = FetchConfig(seconds=timeout, private=same, redirects=0 if same else 5)
     try:
         return fetch(url, host, config)

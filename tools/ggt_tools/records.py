@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar, Protocol, TypeVar, get_type_hints
 
 
@@ -48,6 +49,15 @@ class Seen:
     key: str
     phash: str  # 36 hex characters, its perceptual hash
     place: str  # "" in this workspace, else the split it was published in: "train", "test"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Classed:
+    """What a vision-language model said is wrong with a photograph, before it was taken in."""
+
+    key: str
+    version: str  # of the question, and the model
+    degradations: tuple[str, ...]  # the class first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +133,13 @@ class Aligned:
     version: str  # of align
     image: str  # SHA-256 of the image's file, of the photograph's size; "" where there is none
     reason: str  # "" or why there is none
+    model: str = "identity"  # how it moved: identity | translation | similarity | affine | homography
+    transform: tuple[float, ...] = ()  # 9 numbers, photograph <- reply
+    confidence: float = float("nan")  # 0..1; below 0.5 align is unsure, and moves nothing
+    residual_median: float = float("nan")  # pixels at 1024 that are left of local displacement
+    residual_p99: float = float("nan")
+    missing: float = 0.0  # share of the frame that the reply does not show
+    resampled: int = 0  # 1: its pixels are not the reply's own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +150,27 @@ class Score:
     metric: str  # e.g. "structure", or pyiqa's name, e.g. "gmsd"; gains end in "_gain"
     metric_version: str  # of the code and, where it has any, of its weights
     value: float  # in the metric's own unit; NaN where it is not defined
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opinion:
+    """What a vision-language model says of one candidate at one look, or why it says nothing that counts."""
+
+    id: str  # the work's id: work_id(candidate, image, model, version, order, vote)
+    candidate: str
+    image: str  # SHA-256 of the ground truth's file that was looked at
+    model: str
+    version: str  # of the question
+    order: str  # lq_first | gt_first
+    vote: int  # 0 for the first of an order
+    fidelity: float  # 0 to 100, as it was said; NaN where there is a fault
+    quality: float
+    mode: str  # none | under-doing | over-reach | both; "" where there is a fault
+    redo: int  # 1: it should be made once more
+    words: str  # in which it should
+    defects: tuple[str, ...]  # each JSON of kind, x0, y0, x1, y1 (0 to 1) and severity
+    fault: str  # "" or why there is no opinion: its stable reason, a colon, and what was said
+    created: str  # UTC, ISO 8601, whole seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,7 +241,7 @@ def to_row(record: DataclassRecord) -> dict[str, Any]:
 
 def from_row(kind: type[Record], row: Mapping[str, Any]) -> Record:
     """The record that to_row() made this row of."""
-    hints = get_type_hints(kind)
+    hints = _hints(kind)
     values = {}
     for name in kind.__dataclass_fields__:
         value = row[name]
@@ -213,6 +251,11 @@ def from_row(kind: type[Record], row: Mapping[str, Any]) -> Record:
             value = _tuples(json.loads(value))
         values[name] = value
     return kind(**values)
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
 
 
 def _tuples(value: Any) -> Any:

@@ -65,7 +65,7 @@ def plan(
             strategy, text = prompts[photo.key].strategy, prompts[photo.key].text
         for seed in seeds:
             candidate = Candidate(
-                id=work_id(photo.key, restorer.name, restorer.model, restorer.version, strategy, text, seed, 0),
+                id=identity(photo.key, restorer, strategy=strategy, prompt=text, seed=seed, round=0),
                 key=photo.key,
                 restorer=restorer.model,
                 strategy=strategy,
@@ -78,6 +78,28 @@ def plan(
                 maker=maker,
             )
             yield Work(photo=photo, candidate=candidate)
+
+
+def identity(key: str, restorer: Restorer, *, strategy: str, prompt: str, seed: int, round: int) -> str:
+    """The id of a work: of all that may change what comes out."""
+    return work_id(key, restorer.name, restorer.model, restorer.version, strategy, prompt, seed, round)
+
+
+def check(candidate: Candidate, restorer: Restorer) -> None:
+    """ConfigError where this restorer would make another candidate than that one."""
+    found = identity(
+        candidate.key,
+        restorer,
+        strategy=candidate.strategy,
+        prompt=candidate.prompt,
+        seed=candidate.seed,
+        round=candidate.round,
+    )
+    if found != candidate.id:
+        raise ConfigError(
+            f"key {candidate.key}: candidate {candidate.id} was begun with another version or other options of "
+            f"{candidate.maker}; give the --option values that it was begun with"
+        )
 
 
 def framed(work: Work, restorer: Restorer) -> Work:

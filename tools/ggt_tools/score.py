@@ -7,45 +7,96 @@ Core metrics need OpenCV (witnesses.py); the others come from pyiqa (iqa.py), ex
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
+from types import TracebackType
 
 from ggt_tools import iqa, records, witnesses
 from ggt_tools.degradations import Image, opencv
 from ggt_tools.errors import ConfigError, PairError
 
+_FREE = ("psnr", "ssim", "gmsd", "vsi", "nlpd", *iqa.names("piqe"))
 SETS: dict[str, tuple[str, ...]] = {
     "core": tuple(witnesses.CORE),
-    "weight-free": iqa.WEIGHT_FREE,
-    "offline": (*iqa.WEIGHT_FREE, *iqa.SHIPPED_WEIGHTS),
+    "weight-free": _FREE,
+    "offline": (*_FREE, "stlpips", *iqa.names("niqe")),
+    # those that the field reports most; none of their weights ships with a wheel
+    "default": (
+        *("lpips", "dists", "topiq_fr"),
+        *(name for model in ("musiq", "maniqa", "clipiqa+", "topiq_nr", "liqe") for name in iqa.names(model)),
+    ),
 }
-METRICS: tuple[str, ...] = tuple(sorted({*witnesses.CORE, *SETS["offline"]}))
-
-Measure = Callable[[witnesses.Pair], float]
+METRICS: tuple[str, ...] = tuple(sorted({*witnesses.CORE, *iqa.all_names()}))
+Pairs = Sequence[tuple[str, Image, Image]]  # candidate's id, lq, gt
 
 
 def score(pairs: Iterable[tuple[str, Image, Image]], metrics: Sequence[str]) -> Iterator[records.Score]:
     """Measure (candidate's id, lq, gt) pairs, both uint8 RGB (height, width, 3), by metrics or sets of them.
 
-    Pairs one after the other, each alone: some models give other values in other batches. Models stay loaded for the
-    life of the process. Raises ConfigError before the first pair (unknown metric, missing package or weights), and
-    PairError `size_differs` or `too_small` at a pair: to go on with the others, call it again with them.
+    Pairs one after the other, each alone. Raises ConfigError before the first pair (unknown metric, missing package or
+    weights), and PairError `size_differs`, `too_small` or `not_measured` at a pair. To go on with the others, and for
+    several at a time, use a Scorer.
     """
-    measures = _measures(metrics)
-    return _scored(pairs, measures)
+    scorer = Scorer(metrics)
+    return _all(scorer, pairs)
 
 
-def _scored(
-    pairs: Iterable[tuple[str, Image, Image]], measures: dict[str, tuple[str, Measure]]
-) -> Iterator[records.Score]:
-    for candidate, lq, gt in pairs:
-        if lq.shape != gt.shape:
-            raise PairError("size_differs", f"{candidate}: lq is {_size(lq)} and gt {_size(gt)}; align them first")
-        if min(lq.shape[:2]) < 32:
-            raise PairError("too_small", f"{candidate}: {_size(lq)}; scoring needs 32 px on each side")
-        pair = witnesses.Pair(lq, gt)
-        for name, (version, measure) in measures.items():
-            yield records.Score(candidate=candidate, metric=name, metric_version=version, value=measure(pair))
+def _all(scorer: Scorer, pairs: Iterable[tuple[str, Image, Image]]) -> Iterator[records.Score]:
+    with scorer:
+        for pair in pairs:
+            yield from scorer.score([pair])
+
+
+class Scorer:
+    """Metrics made ready, with their models loaded: `with Scorer(["core"]) as scorer: scorer.score(pairs)`.
+
+    Raises ConfigError as score() does. `versions`: of each metric, as the scores have it. `batch`: so many pairs at a
+    time make sense.
+    """
+
+    def __init__(self, metrics: Sequence[str], config: iqa.IqaConfig | None = None) -> None:
+        self.metrics = expand(metrics)
+        core = [name for name in self.metrics if name in witnesses.CORE]
+        others = [name for name in self.metrics if name not in witnesses.CORE]
+        if core:
+            opencv()
+        for name in others:
+            if why := iqa.missing(name):
+                raise ConfigError(f"metric {name!r} cannot be measured: {why}")
+        self._models = iqa.Models(others, config or iqa.IqaConfig())
+        self.batch = self._models.batch
+        self.versions = {name: witnesses.VERSION for name in core}
+        self.versions |= {name: self._models.versions[name] for name in others}
+
+    def __enter__(self) -> Scorer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._models.close()
+
+    def score(self, pairs: Pairs, wanted: Sequence[str] | None = None) -> list[records.Score]:
+        """The scores of pairs of one size, by pair and then by metric; `wanted` of the metrics, else all."""
+        names = self.metrics if wanted is None else tuple(name for name in self.metrics if name in wanted)
+        for candidate, lq, gt in pairs:
+            if lq.shape != gt.shape:
+                raise PairError("size_differs", f"{candidate}: lq is {_size(lq)} and gt {_size(gt)}; align them first")
+            if min(lq.shape[:2]) < 32:
+                raise PairError("too_small", f"{candidate}: {_size(lq)}; scoring needs 32 px on each side")
+        others = [name for name in names if name not in witnesses.CORE]
+        measured = self._models.measure([(lq, gt) for _, lq, gt in pairs], others)
+        found = []
+        for place, (candidate, lq, gt) in enumerate(pairs):
+            pair = witnesses.Pair(lq, gt)
+            for name in names:
+                value = witnesses.CORE[name](pair) if name in witnesses.CORE else measured[name][place]
+                found.append(
+                    records.Score(
+                        candidate=candidate, metric=name, metric_version=self.versions[name], value=float(value)
+                    )
+                )
+        return found
 
 
 def expand(metrics: Sequence[str]) -> tuple[str, ...]:
@@ -60,34 +111,20 @@ def expand(metrics: Sequence[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def versions(metrics: Sequence[str]) -> dict[str, str]:
-    """The version each metric of these metrics and sets would be measured with; ConfigError as in score()."""
-    return {name: version for name, (version, _) in _measures(metrics).items()}
-
-
 def available() -> list[tuple[str, bool, str]]:
-    """Each metric, whether it can be measured here and now, and why not. Nothing is downloaded or loaded."""
+    """Each metric of the sets, whether it can be measured here and now, and why not. Nothing is fetched.
+
+    Models are made to tell: that takes seconds.
+    """
     try:
         opencv()
         core = ""
-    except ConfigError as error:
-        core = str(error)
+    except ConfigError as fault:
+        core = str(fault)
     rows = [(name, core == "", core) for name in witnesses.CORE]
-    rows += [(name, why == "", why) for name, why in ((name, iqa.missing(name)) for name in SETS["offline"])]
+    models = dict.fromkeys(iqa.model_of(name) for name in (*SETS["offline"], *SETS["default"]))
+    rows += [(name, why == "", why) for model, why in iqa.faults(list(models)).items() for name in iqa.names(model)]
     return rows
-
-
-def _measures(metrics: Sequence[str]) -> dict[str, tuple[str, Measure]]:
-    measures: dict[str, tuple[str, Measure]] = {}
-    for name in expand(metrics):
-        if name in witnesses.CORE:
-            opencv()
-            measures[name] = (witnesses.VERSION, witnesses.CORE[name])
-        elif why := iqa.missing(name):
-            raise ConfigError(f"metric {name!r} cannot be measured: {why}")
-        else:
-            measures[name] = (iqa.version(name), iqa.metric(name))
-    return measures
 
 
 def _size(image: Image) -> str:

@@ -15,12 +15,13 @@ from urllib.parse import urlsplit
 from ggt100k import DEGRADATIONS
 from ggt_tools.credits import COLUMNS, CREDITS, Credit, parse_credits, read_credits, read_list, to_credit
 from ggt_tools.errors import ConfigError, PairError
-from ggt_tools.fetch import FetchConfig, fetch
+from ggt_tools.fetch import FetchConfig, fetch, without_secrets
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".avif", ".heic", ".heif")
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.xz")
 LISTS = (".csv", ".jsonl", ".parquet")
 MEMBER_BYTES = 200_000_000  # of one file in a tar
+EXTENSION_BYTES = 1 << 20  # of what stands before a file's header in a tar: its long name, its times
 TAR_BYTES = 1 << 40  # of all that a compressed tar may unpack to
 T = TypeVar("T")
 U = TypeVar("U")
@@ -87,6 +88,9 @@ def _bad_name(name: str) -> Found | None:
     except UnicodeEncodeError:
         name = ascii(name)[1:-1]
         return Found(name=name, fault=PairError("bad_name", f"{name}: has bytes that are no text; rename it"))
+    if not name.isprintable():
+        name = ascii(name)[1:-1]
+        return Found(name=name, fault=PairError("bad_name", f"{name}: has characters that are not seen; rename it"))
     return None
 
 
@@ -133,9 +137,19 @@ def _tar_photos(path: Path, credits: Mapping[str, Credit], member_bytes: int, ta
             yield dataclasses.replace(found, fault=fault, data=b"" if fault else _content(tar, member, path))
 
 
+class _Header(tarfile.TarInfo):
+    """A header whose extensions, names and the like, take no more memory than that: tarfile reads them whole."""
+
+    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+        if not self.isreg() and self.size > EXTENSION_BYTES:
+            raise tarfile.ReadError(f"a header is extended by {self.size} bytes, above {EXTENSION_BYTES}")
+        return super()._proc_member(tar)  # type: ignore[misc,no-any-return]
+
+
 def _open_tar(path: Path) -> tarfile.TarFile:
     try:
-        return tarfile.open(path, "r|*")  # as a stream: a packed tar cannot be entered in the middle
+        # as a stream: a packed tar cannot be entered in the middle
+        return tarfile.open(path, "r|*", tarinfo=_Header)
     except (OSError, tarfile.TarError, EOFError) as fault:
         raise ConfigError(f"{path}: cannot be read as a tar: {fault}; fetch it again") from fault
 
@@ -191,7 +205,7 @@ def from_list(
         name = row.get("file") or url_name(row["url"])
         if name in rows:
             raise ConfigError(f"{where}: {name!r} stands there twice; leave one line of it")
-        rows[name] = row["url"], to_credit(row, where)
+        rows[name] = row["url"], to_credit(row | {"url": without_secrets(row["url"])}, where)
         count += 1
 
     def get(each: tuple[str, tuple[str, Credit]]) -> Found:

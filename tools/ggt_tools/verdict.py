@@ -4,7 +4,8 @@
     for judged in verdict(candidates, scores, degradation_of, gate): ...
 
 A candidate is kept when it breaks no rule *and* has a gain for each thing that is wrong with its photograph. Neither
-alone will do: an unchanged copy is faithful, and an invented picture is sharp.
+alone will do: an unchanged copy is faithful, and an invented picture is sharp. What no rule rejects and some rule does
+not clear is unsure, and goes to review: a metric that was not measured, a value in a rule's band between good and bad.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from pathlib import Path
 from ggt_tools.gate import OTHER, Gate, Rule, load_gate
 from ggt_tools.records import Candidate, Score, Verdict
 
-__all__ = ["DEFAULT_GATE", "Gate", "load_gate", "verdict"]
+__all__ = ["DEFAULT_GATE", "Gate", "asked_gains", "by_candidate", "load_gate", "verdict"]
 
 DEFAULT_GATE = Path(__file__).with_name("gate.toml")
 NAN = float("nan")
+HOLDS, UNSURE, BREAKS, UNMEASURED = range(4)
 
 
 def verdict(
@@ -41,14 +43,20 @@ def verdict(
     Of several candidates of one key that would be kept, the best by `gate.best` is; ties go to the lower id.
     """
     listed = list(candidates)
-    values = scores if isinstance(scores, Mapping) else _by_candidate(scores)
+    values = scores if isinstance(scores, Mapping) else by_candidate(scores)
     lost = astray or {}
-    verdicts = [
-        _say(c, gate, "reject", "align", lost[c.id], [])
-        if c.id in lost
-        else _judge(c, values.get(c.id, {}), degradation_of[c.key], gate)
-        for c in listed
-    ]
+    lists: dict[str | tuple[str, ...], _Questions] = {}  # one for all photographs with the same faults
+    verdicts = []
+    for candidate in listed:
+        if candidate.id in lost:
+            verdicts.append(_say(candidate, gate, "reject", "align", lost[candidate.id], []))
+        elif not candidate.image:
+            verdicts.append(_say(candidate, gate, "reject", "restore", candidate.reason or "no_image", []))
+        else:
+            wrong = degradation_of[candidate.key]
+            if wrong not in lists:
+                lists[wrong] = _questions((wrong,) if isinstance(wrong, str) else wrong, gate)
+            verdicts.append(_judge(candidate, values.get(candidate.id, {}), lists[wrong], gate))
     kept: dict[str, list[int]] = defaultdict(list)
     for place, judged in enumerate(verdicts):
         if judged.decision == "keep":
@@ -63,56 +71,117 @@ def verdict(
     return iter(verdicts)
 
 
+def asked_gains(wrong: tuple[str, ...], gate: Gate) -> tuple[str, ...]:
+    """The [gain.*] tables that a photograph asks for: those of what is wrong with it, or the one for all others."""
+    return tuple(dict.fromkeys(name for name in wrong if name in gate.gains)) or (OTHER,)
+
+
+def by_candidate(scores: Iterable[Score]) -> dict[str, dict[str, float]]:
+    """Value by candidate and metric; a metric's later record replaces an earlier one."""
+    values: dict[str, dict[str, float]] = defaultdict(dict)
+    for score in scores:
+        values[score.candidate][score.metric] = score.value
+    return values
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """One side of a rule, with the texts of its evidence, which lack the value alone. Lower bounds have sign -1."""
+
+    sign: int
+    inner: float  # times the sign, as `outer`
+    outer: float
+    texts: tuple[str, str, str]  # where it holds, is unsure, breaks
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """A rule, made ready to be asked of many candidates."""
+
+    metric: str
+    stage: str
+    reason: str
+    sides: tuple[_Side, ...]
+
+    def ask(self, scores: Mapping[str, float], evidence: list[str]) -> int:
+        """HOLDS, UNSURE, BREAKS or UNMEASURED. Adds to the evidence."""
+        value = scores.get(self.metric, NAN)
+        if math.isnan(value):
+            evidence.append(f"{self.metric} unmeasured")
+            return UNMEASURED
+        worst = HOLDS
+        for side in self.sides:
+            signed = side.sign * value
+            answer = HOLDS if signed <= side.inner else UNSURE if signed <= side.outer else BREAKS
+            evidence.append(side.texts[answer] % value)
+            worst = max(worst, answer)
+        return worst
+
+
+@dataclass(frozen=True, slots=True)
+class _Questions:
+    must: tuple[_Question, ...]
+    gains: tuple[tuple[_Question, ...], ...]  # of each group one has to hold
+
+
+def _questions(wrong: tuple[str, ...], gate: Gate) -> _Questions:
+    gains = (gate.gains[name].any for name in asked_gains(wrong, gate))
+    return _Questions(
+        tuple(map(_question, gate.must[wrong[0]])), tuple(tuple(map(_question, rules)) for rules in gains)
+    )
+
+
+def _question(rule: Rule) -> _Question:
+    sides = []
+    for sign, inner, outer, holds, breaks in (
+        (-1, rule.unsure_below, rule.min, ">=", "<"),
+        (1, rule.unsure_above, rule.max, "<=", ">"),
+    ):
+        if math.isfinite(inner):
+            texts = (
+                f"{rule.metric} %.3f {holds} {inner:.3f}",
+                f"{rule.metric} %.3f {breaks} {inner:.3f} unsure",
+                f"{rule.metric} %.3f {breaks} {outer:.3f}",
+            )
+            sides.append(_Side(sign, sign * inner, sign * outer, texts))
+    return _Question(rule.metric, rule.stage, rule.reason, tuple(sides))
+
+
 @dataclass(slots=True)
 class _Hearing:
-    """What was found so far on one candidate."""
+    """What was found so far on one candidate: (stage, reason) of what rejects it and of what makes it unsure."""
 
-    scores: Mapping[str, float]
     evidence: list[str] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)  # reasons, in the gate's order
-    unmeasured: list[str] = field(default_factory=list)  # metrics
+    failed: list[tuple[str, str]] = field(default_factory=list)  # in the gate's order
+    doubts: list[tuple[str, str]] = field(default_factory=list)
 
-    def ask(self, rule: Rule) -> bool | None:
-        """Whether the rule holds; None where its metric was not measured. Adds to the evidence."""
-        value = self.scores.get(rule.metric, NAN)
-        if math.isnan(value):
-            self.evidence.append(f"{rule.metric} unmeasured")
-            return None
-        for bound, low in ((rule.min, True), (rule.max, False)):
-            if math.isfinite(bound):
-                holds = value >= bound if low else value <= bound
-                sign = {(True, True): ">=", (True, False): "<", (False, True): "<=", (False, False): ">"}[low, holds]
-                self.evidence.append(f"{rule.metric} {value:.3f} {sign} {bound:.3f}")
-        return rule.min <= value <= rule.max
+    def note(self, question: _Question, answer: int) -> None:
+        if answer == BREAKS:
+            self.failed.append((question.stage, question.reason))
+        elif answer == UNSURE:
+            self.doubts.append((question.stage, question.reason))
+        elif answer == UNMEASURED:
+            self.doubts.append((question.stage, f"unmeasured_{question.metric}"))
 
 
-def _judge(candidate: Candidate, scores: Mapping[str, float], wrong: str | tuple[str, ...], gate: Gate) -> Verdict:
-    if not candidate.image:
-        return _say(candidate, gate, "reject", "restore", candidate.reason or "no_image", [])
-    names = (wrong,) if isinstance(wrong, str) else wrong
-    hearing = _Hearing(scores)
-    for rule in gate.must[names[0]]:
-        holds = hearing.ask(rule)
-        if holds is None:
-            hearing.unmeasured.append(rule.metric)
-        elif not holds:
-            hearing.failed.append(rule.reason)
-    asked = dict.fromkeys(name for name in names if name in gate.gains) or {OTHER: None}
-    for name in asked:
-        gain = gate.gains[name]
-        answers = {rule.metric: hearing.ask(rule) for rule in gain.any}
-        if any(answers.values()):
+def _judge(candidate: Candidate, scores: Mapping[str, float], questions: _Questions, gate: Gate) -> Verdict:
+    hearing = _Hearing()
+    evidence = hearing.evidence
+    for question in questions.must:
+        answer = question.ask(scores, evidence)
+        if answer:
+            hearing.note(question, answer)
+    for group in questions.gains:
+        answers = [question.ask(scores, evidence) for question in group]
+        if HOLDS in answers:
             continue
-        unmeasured = [metric for metric, answer in answers.items() if answer is None]
-        if unmeasured:
-            hearing.unmeasured += unmeasured
-        else:
-            hearing.failed.append(gain.reason)
-    if hearing.failed:
-        return _say(candidate, gate, "reject", "score", hearing.failed[0], hearing.evidence)
-    if hearing.unmeasured:
-        return _say(candidate, gate, "unsure", "score", f"unmeasured_{hearing.unmeasured[0]}", hearing.evidence)
-    return _say(candidate, gate, "keep", "", "", hearing.evidence)
+        doubtful = [at for at, answer in enumerate(answers) if answer != BREAKS]
+        for at in doubtful or (0,):
+            hearing.note(group[at], answers[at])
+    for decision, found in (("reject", hearing.failed), ("unsure", hearing.doubts)):
+        if found:
+            return _say(candidate, gate, decision, *found[0], evidence)
+    return _say(candidate, gate, "keep", "", "", evidence)
 
 
 def _say(candidate: Candidate, gate: Gate, decision: str, stage: str, reason: str, evidence: list[str]) -> Verdict:
@@ -126,10 +195,3 @@ def _rank(candidate: str, values: Mapping[str, Mapping[str, float]], gate: Gate)
     scores = values.get(candidate, {})
     measured = (scores.get(metric, NAN) for metric in gate.best)
     return (*(math.inf if math.isnan(value) else -value for value in measured), candidate)
-
-
-def _by_candidate(scores: Iterable[Score]) -> dict[str, dict[str, float]]:
-    values: dict[str, dict[str, float]] = defaultdict(dict)
-    for score in scores:
-        values[score.candidate][score.metric] = score.value
-    return values

@@ -139,6 +139,7 @@ def read(text: str, schema: type[T]) -> T:
 
 def plain(text: str, most: int) -> str:
     """A model's words, fit to be quoted in one line: printable, no quotation marks or brackets, at most so long."""
+    text = said(text)  # a key that it repeats goes no further
     kept = "".join(letter if letter.isprintable() and letter not in '"“”„«»`<>{}[]\\' else " " for letter in text)
     return " ".join(kept.split())[:most].strip()
 

@@ -9,16 +9,35 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import sqlite3
 import sys
 from collections.abc import Sequence
 
 import ggt100k
-from ggt_tools.cli import align, demo, ingest, pack, prompt, restore, retry, score, status, validate, verdict
+from ggt_tools.cli import (
+    align,
+    calibrate,
+    demo,
+    ingest,
+    pack,
+    prompt,
+    refine,
+    report,
+    restore,
+    retry,
+    score,
+    screen,
+    status,
+    validate,
+    verdict,
+)
 from ggt_tools.cli.show import complain, count
 from ggt_tools.errors import GGTError
 
-VERBS = (ingest, prompt, restore, retry, align, score, verdict, pack, validate, status, demo)
-READING = (validate, status, demo)  # change nothing that is there: no --dry-run, no --limit
+VERBS = (
+    ingest, prompt, restore, retry, align, score, screen, verdict, refine, calibrate, report, pack, validate, status, demo,
+)  # fmt: skip
+READING = (report, validate, status, demo)  # change nothing that is there: no --dry-run, no --limit
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,6 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has gone: no fault of ours
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except sqlite3.Error as fault:
+        complain(options.verb, f"the ledger: {fault}; is the disk full? mend that and run it again, it goes on")
+        return 2
     except OSError as fault:  # a full disk, a folder that may not be written
         complain(options.verb, f"{fault}; mend that and run it again, it goes on")
         return 2

@@ -16,7 +16,8 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from ggt_tools.align import VERSION, align
+    from ggt100k import decode_image
+    from ggt_tools.align import CONFIDENT, VERSION, align
     from ggt_tools.png import encode_png
 
     with Ledger(options.workspace) as ledger:
@@ -28,17 +29,34 @@ def run(options: argparse.Namespace) -> int:
         if options.dry_run:
             print(f"would align {len(todo)} candidates")
             return 0
-        astray, brought = Counter[str](), 0
+        astray, brought, unsure = Counter[str](), 0, 0
         for candidate in progress(todo, len(todo), "align"):
             photo, reply = photos[candidate.key], ledger.image(candidate.image)
-            found = align(reply, candidate, width=photo.width, height=photo.height)
+            lq = decode_image(ledger.image(photo.image), f"key {photo.key}")
+            found = align(reply, lq, candidate)
             if found.image is None:
                 complain("align", f"key {candidate.key}: {found.reason}: {found.detail}")
                 astray[found.reason] += 1
                 image = ""
             else:
                 brought += 1
+                unsure += found.confidence < CONFIDENT
                 image = ledger.put_image(encode_png(found.image))
-            ledger.add(Aligned(candidate=candidate.id, version=VERSION, image=image, reason=found.reason))
-    table("align", {"kept": brought, "there already": len(candidates) - len(new)}, rejected=astray)
+            ledger.add(
+                Aligned(
+                    candidate=candidate.id,
+                    version=VERSION,
+                    image=image,
+                    reason=found.reason,
+                    model=found.model,
+                    transform=tuple(found.transform),
+                    confidence=found.confidence,
+                    residual_median=found.residual_median,
+                    residual_p99=found.residual_p99,
+                    missing=found.missing,
+                    resampled=int(found.resampled),
+                )
+            )
+    counts = {"kept": brought, "there already": len(candidates) - len(new)}
+    table("align", counts, rejected=astray, unsure=Counter({"left_as_it_came": unsure} if unsure else {}))
     return 0

@@ -20,6 +20,9 @@ from ggt_tools.restore import Work, framed, restore
 from ggt_tools.restorers import Image, Restorer, Setting
 
 LOST = "lost"  # the outcome of a call that a kill cut off: nobody knows whether it was paid
+MAKING = ("restore", "retry", "refine")  # the verbs that make candidates
+PRICED = ("size=", "quality=", "body.")  # options that change what a call costs
+PASSING = ("rate_limited", "server_error", "timeout", "cut_off", "unavailable")
 REMOTE = 16  # calls at a time, where a server is asked
 
 
@@ -58,25 +61,34 @@ def price_of(options: argparse.Namespace, model: str, *, remote: bool) -> Price 
     """None: it costs nothing."""
     if not remote:
         return None
-    return Price(model=model, call=options.price) if options.price else price(model)
+    if options.price:
+        return Price(model=model, call=options.price)
+    if math.isfinite(options.budget) and any(text.startswith(PRICED) for text in options.option):
+        raise ConfigError(
+            f"{model}: its price holds for its default size and quality; say what a call costs: --price USD"
+        )
+    return price(model)
 
 
 def expected(options: argparse.Namespace, maker: Restorer, number: int) -> str:
     """What so many calls may cost, for a dry run; "" where they cost nothing."""
     cost = price_of(options, maker.model, remote=maker.remote)
-    return f", for {number * cost.call:.2f} usd at most" if cost else ""
+    if cost is None:
+        return ""
+    return ", at a price that is not known" if math.isnan(cost.call) else f", for {number * cost.call:.2f} usd at most"
 
 
-def alone(options: argparse.Namespace, ledger: Ledger, verb: str = "restore") -> AbstractContextManager[object]:
-    """The lock of what pays; a dry run needs none, and leaves no file."""
-    return nullcontext() if options.dry_run else ledger.lock(verb)
+def alone(options: argparse.Namespace, ledger: Ledger) -> AbstractContextManager[object]:
+    """The lock of all that pays, so that one budget holds for all; a dry run needs none, and leaves no file."""
+    return nullcontext() if options.dry_run else ledger.lock()
 
 
 def recover(ledger: Ledger, *stages: str) -> None:
     """Takes in what came before a kill and was not settled, and writes off what else was in flight in these stages."""
     jobs = {work for job in ledger.all(Job) if job.state == "sent" for work in job.works}
     waiting = {c.id: c for c in ledger.all(Candidate) if c.reason == IN_FLIGHT and c.id not in jobs}
-    came = ledger.received() if "restore" in stages else []
+    making = "restore" in stages
+    came = ledger.received() if making else []
     for work in came:
         if work in waiting:
             ledger.settle(replace(waiting[work], reason=""))
@@ -86,6 +98,7 @@ def recover(ledger: Ledger, *stages: str) -> None:
         if call.outcome == IN_FLIGHT and call.stage in stages and call.work not in jobs:
             outcome = "ok" if call.work in came else LOST
             ledger.add(replace(call, outcome=outcome, detail="the run ended before this call did"))
+    ledger.add(*(replace(c, reason=LOST) for c in waiting.values() if making and c.id not in came))
 
 
 def make(options: argparse.Namespace, ledger: Ledger, maker: Restorer, works: Sequence[Work], verb: str) -> Made:
@@ -142,6 +155,11 @@ class Made:
             self.empty[candidate.reason] += 1
         else:
             self.good += 1
+
+    @property
+    def failed(self) -> bool:
+        """Nothing came at all, for what may pass: a script should know."""
+        return not self.good and any(reason in PASSING for reason in self.empty)
 
     def tell(self, verb: str, ledger: Ledger, *, there: int) -> None:
         """How the verb ends."""

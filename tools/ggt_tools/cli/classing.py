@@ -1,95 +1,118 @@
-"""ingest --classes vlm: a vision-language model names the class of each photograph."""
+"""ingest --classes vlm: a vision-language model names the class of the photographs that nobody named it for."""
 
 from __future__ import annotations
 
 import argparse
-import math
-import random
-import threading
-import time
-import uuid
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from ggt_tools.cli import calling
 from ggt_tools.cli.show import complain, now
-from ggt_tools.errors import ConfigError, PairError, TransientError
 from ggt_tools.ledger import Ledger
-from ggt_tools.records import IN_FLIGHT, Call
+from ggt_tools.records import Call, Classed, Photo, Refusal
 from ggt_tools.restorers import Image
 
+if TYPE_CHECKING:
+    from ggt_tools.ingest import Taken
 
-def by_vlm(options: argparse.Namespace) -> Callable[[Image], tuple[str, tuple[str, ...]]]:
-    """What ingest asks for the class of a photograph; it runs in ingest's threads.
+VERSION = "vlm-1"  # of the question
+TOGETHER = 4  # photographs, for each call in flight, that are asked about before the next are decoded
 
-    Where the model refuses, the measured class stands; where it cannot be reached, PairError "no_class", and the next
-    run asks again. ConfigError where the budget does not hold one call more.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A photograph whose class is asked for; its id is its key."""
+
+    id: str
+    pixels: Image
+
+
+def unnamed(pixels: Image) -> tuple[str, tuple[str, ...]]:
+    """What ingest is to call the class of a photograph that is asked about afterwards."""
+    return "", ()
+
+
+def classed(options: argparse.Namespace, ledger: Ledger, found: Iterable[Taken | Refusal]) -> Iterator[Taken | Refusal]:
+    """What ingest found, with the model's word where it left the class open; asked once for each photograph, ever.
+
+    Where the model refuses, the measured class stands; where it cannot be reached, the photograph is refused with
+    "no_class", and the next run asks again. At most --limit photographs are asked about.
     """
-    from ggt_tools.calls import OK
+    from ggt_tools.calls import Calls
     from ggt_tools.ingest import measured
-    from ggt_tools.prices import Price
-    from ggt_tools.vlm import classify_by_vlm, vlm
+    from ggt_tools.vlm import Classified, classify_by_vlm, vlm
 
     model = vlm(options.vlm, calling.setting(options, {}))
-    cost = calling.price_of(options, model.model, remote=True) or Price(model=model.model, call=0.0)
-    if math.isnan(cost.call) and math.isfinite(options.budget):
-        raise ConfigError(f"{model.model}: no price is known, so no budget can be kept; say what a call costs: --price")
-    alone = threading.Lock()
+    version = f"{VERSION} {model.model}"
+    known = {one.key: one for one in ledger.all(Classed) if one.version == version}
+    config = calling.config(options, remote=True)
 
-    def begin() -> Call:
-        with alone, Ledger(options.workspace) as ledger:
-            spent = ledger.spent()
-            if math.isfinite(options.budget) and spent + cost.call > options.budget:
-                said = f"{spent:.2f} are spent, and one more call may cost {cost.call:.4f}"
-                raise ConfigError(f"the budget of {options.budget:.2f} usd: {said}; raise --budget and run it again")
-            call = Call(
-                id=uuid.uuid4().hex,
-                work="",
-                stage="ingest",
-                model=model.model,
-                started=now(),
-                seconds=math.nan,
-                outcome=IN_FLIGHT,
-                detail="",
-                usd=cost.call,
-                tokens_in=0,
-                tokens_out=0,
-            )
-            ledger.add(call)
-            return call
+    def ask(work: Asked) -> Classified:
+        return classify_by_vlm(model, work.pixels)
 
-    def end(call: Call) -> None:
-        with alone, Ledger(options.workspace) as ledger:
-            ledger.add(call)
+    def note(calls: Sequence[Call]) -> None:
+        ledger.add(*calls)
 
-    def classify(pixels: Image) -> tuple[str, tuple[str, ...]]:
-        for attempt in range(1, options.attempts + 1):
-            call, began = begin(), time.monotonic()
-            try:
-                found = classify_by_vlm(model, pixels)
-            except (TransientError, PairError) as fault:
-                usd = cost.call if fault.paid else 0.0
-                spent = round(time.monotonic() - began, 3)
-                end(replace(call, seconds=spent, outcome=fault.reason, detail=str(fault), usd=usd))
-                if isinstance(fault, PairError):
-                    complain("ingest", f"{fault}; the measured class stands")
-                    return measured(pixels)
-                if attempt == options.attempts:
-                    raise PairError("no_class", f"{fault}; ingest it again") from fault
-                time.sleep(max(fault.retry_after, random.random() * min(2.0**attempt, 120.0)))
-                continue
-            usd = cost.usd(found.tokens_in, found.tokens_out)
-            end(
-                replace(
-                    call,
-                    seconds=round(time.monotonic() - began, 3),
-                    outcome=OK,
-                    usd=usd,
-                    tokens_in=found.tokens_in,
-                    tokens_out=found.tokens_out,
-                )
-            )
-            return found.degradation, found.degradations
-        raise AssertionError("attempts are 1 or more")
+    for some in _chunks(found, TOGETHER * config.in_flight, options.limit):
+        works = [
+            Asked(id=one[0].key, pixels=one[2])
+            for one in some
+            if not isinstance(one, Refusal) and not one[0].degradation and one[0].key not in known
+        ]
+        pixels = {work.id: work.pixels for work in works}
+        calls: Calls[Asked, Classified] = Calls(
+            ask,
+            config,
+            stage="ingest",
+            model=model.model,
+            price=calling.price_of(options, model.model, remote=True),
+            spent=ledger.spent(),
+            note=note,
+            clock=now,
+        )
+        faults: dict[str, str] = {}
+        for ended in calls.perform(works):
+            for end in ended:
+                key, answer = end.work.id, end.answer
+                if answer is not None:
+                    seen = answer.degradations
+                elif end.final and end.call.outcome in ("refused", "bad_reply"):
+                    complain("ingest", f"key {key}: {end.call.detail}; the measured class stands")
+                    name, more = measured(pixels[key])
+                    seen = (name, *(other for other in more if other != name))
+                else:
+                    if end.final:
+                        faults[key] = end.call.detail
+                    continue
+                known[key] = Classed(key=key, version=version, degradations=seen)
+                ledger.add(known[key])
+            ledger.add(*(end.call for end in ended))
+        for one in some:
+            if isinstance(one, Refusal) or one[0].degradation:
+                yield one
+            elif one[0].key in known:
+                yield _named(one[0], known[one[0].key].degradations), one[1], one[2]
+            else:
+                detail = f"{one[0].file}: {faults[one[0].key]}; ingest it again"
+                yield Refusal(file=one[0].file, reason="no_class", detail=detail)
 
-    return classify
+
+def _named(photo: Photo, seen: tuple[str, ...]) -> Photo:
+    return replace(photo, degradation=seen[0], degradations=seen)
+
+
+def _chunks(found: Iterable[Taken | Refusal], most: int, limit: int | None) -> Iterator[list[Taken | Refusal]]:
+    """Some at a time, and no more photographs in all than `limit`."""
+    chunk: list[Taken | Refusal] = []
+    taken = 0
+    for one in found:
+        chunk.append(one)
+        taken += not isinstance(one, Refusal)
+        if len(chunk) == most or taken == limit:
+            yield chunk
+            chunk = []
+        if taken == limit:
+            return
+    if chunk:
+        yield chunk

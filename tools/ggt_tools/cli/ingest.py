@@ -6,13 +6,14 @@ import argparse
 import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import ggt100k
 from ggt_tools.cli import calling
-from ggt_tools.cli.classing import by_vlm
+from ggt_tools.cli.classing import classed, unnamed
 from ggt_tools.cli.show import complain, progress, table
 from ggt_tools.errors import ConfigError
 from ggt_tools.ledger import Ledger
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from ggt_tools.looks import Looks
     from ggt_tools.sources import Found, Source
 
-AGAIN = ("unreachable", "no_licence", "no_class")  # what was refused for these is fetched again
+# What was refused for these is what it was, whatever the options: it is not fetched again.
+FOR_GOOD = ("not_served", "unsupported_mode", "unsupported_format", "too_flat", "screenshot", "duplicate")
 TOGETHER = 256  # looks of published pairs that are added at once
 
 
@@ -64,13 +66,13 @@ def run(options: argparse.Namespace) -> int:
     from ggt_tools.ingest import IngestConfig, by_folder, ingest, measured
     from ggt_tools.png import encode_png
 
-    classes = {"measured": measured, "folder": by_folder}
+    classes = {"measured": measured, "folder": by_folder, "vlm": unnamed}
     config = IngestConfig(
         licence=options.licence,
         source=options.source or _kind(options),
         source_name=options.source_name or options.dataset or "",
         fit=options.fit,
-        classify=classes.get(options.classes, measured),
+        classify=classes[options.classes],
     )
     if options.dataset and options.workspace is None:
         options.photos, options.workspace = None, options.photos
@@ -81,16 +83,18 @@ def run(options: argparse.Namespace) -> int:
         return 0
     refused: Counter[str] = Counter()
     taken = 0
-    with Ledger(options.workspace, create=True) as ledger:
+    with ExitStack() as stack, Ledger(options.workspace, create=True) as ledger:
         before.read(ledger)
-        if options.classes == "vlm" and not options.dry_run:
-            calling.recover(ledger, "ingest")
-            config = dataclasses.replace(config, classify=by_vlm(options))
         if options.dry_run:
             print(f"would look at {source.count or 'all' if options.dataset else _count(before.new(source))} files")
             return 0
         looks = _looks(ledger, options.published)
-        for found in progress(ingest(before.new(source), config, looks), source.count, "ingest"):
+        found_all = ingest(before.new(source), config, looks)
+        if options.classes == "vlm":
+            stack.enter_context(calling.alone(options, ledger))
+            calling.recover(ledger, "ingest")
+            found_all = classed(options, ledger, found_all)
+        for found in progress(found_all, source.count, "ingest"):
             if isinstance(found, Refusal):
                 ledger.add(found)
                 refused[found.reason] += 1
@@ -161,7 +165,7 @@ class _Before:
         if (photo := self._photos.get((name, credit.url.partition("?")[0]))) is not None:
             self._came_again(photo, credit)
             return True
-        known = self._reasons.get(name, AGAIN[0]) not in AGAIN
+        known = self._reasons.get(name) in FOR_GOOD
         self.refused += known
         return known
 

@@ -40,7 +40,7 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from ggt_tools.prompts import version
 
-    with Ledger(options.workspace) as ledger, calling.alone(options, ledger, "prompt"):
+    with Ledger(options.workspace) as ledger, calling.alone(options, ledger):
         photos = list(ledger.all(Photo))
         model = None
         if options.strategy == "vlm":

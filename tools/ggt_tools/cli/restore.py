@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ggt_tools.batch import SENT
 from ggt_tools.cli import batching, calling
-from ggt_tools.cli.show import complain, count, now, seed
+from ggt_tools.cli.show import complain, count, now, per_minute, seed
 from ggt_tools.errors import ConfigError
 from ggt_tools.ledger import Ledger
 from ggt_tools.records import IN_FLIGHT, Candidate, Job, Photo, Prompt
@@ -27,7 +27,7 @@ def arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--n", type=count, default=1, help="candidates of a photograph, each with a seed of its own")
     sub.add_argument("--seed", type=seed, default=0)
     sub.add_argument("--batch", action="store_true", help="hand over batch jobs: half the price, within a day")
-    sub.add_argument("--poll", type=float, default=60.0, metavar="SECONDS", help="between two looks at batch jobs")
+    sub.add_argument("--poll", type=per_minute, default=60.0, metavar="SECONDS", help="between two looks at batch jobs")
     calling.arguments(sub)
 
 
@@ -40,16 +40,24 @@ def run(options: argparse.Namespace) -> int:
         setting = calling.setting(options, {photo.key: photo.file for photo in photos})
         makers = [(name, restorer(name, setting)) for name in options.restorers or ["classical"]]
         if not options.dry_run:
-            calling.recover(ledger, "restore", "retry")
+            calling.recover(ledger, *calling.MAKING)
         seeds = range(options.seed, options.seed + options.n)
+        if seeds[-1] >= 2**63:
+            raise ConfigError(f"--seed {options.seed} --n {options.n}: seeds end before 2**63")
+        failed = False
         for name, maker in makers:
-            done = {candidate.id for candidate in ledger.all(Candidate) if candidate.reason != IN_FLIGHT}
+            done = {c.id for c in ledger.all(Candidate) if c.reason not in (IN_FLIGHT, calling.LOST)}
             prompts = _prompts(ledger, options.prompt) if maker.prompted else {}
-            works = list(plan(photos, maker, maker=name, prompts=prompts, seeds=seeds, clock=now))
+            ready = [photo for photo in photos if not maker.prompted or photo.key in prompts]
+            if len(ready) < len(photos):
+                said = f"{len(photos) - len(ready)} photographs have no prompt, and wait"
+                complain("restore", f"{said}; run: ggt100k prompt {options.workspace}")
+            works = list(plan(ready, maker, maker=name, prompts=prompts, seeds=seeds, clock=now))
             handed = {work for job in ledger.all(Job) if job.state == SENT for work in job.works}
+            handed &= {work.id for work in works}
             new = [work for work in works if work.id not in done | handed]
             if handed and not options.batch:
-                complain("restore", f"{len(handed)} photographs are in batch jobs; --batch takes in what came of them")
+                complain("restore", f"{len(handed)} candidates are in batch jobs; --batch takes in what came of them")
             todo = new[: options.limit]
             if options.dry_run:
                 print(f"would restore {len(todo)} photographs with {name}{calling.expected(options, maker, len(todo))}")
@@ -58,8 +66,9 @@ def run(options: argparse.Namespace) -> int:
                 made = batching.make(options, ledger, name, maker, todo)
             else:
                 made = calling.make(options, ledger, maker, todo, "restore")
+            failed = failed or made.failed
             made.tell("restore", ledger, there=sum(work.id in done for work in works))
-    return 0
+    return int(failed)
 
 
 def _prompts(ledger: Ledger, strategy: str | None) -> dict[str, Prompt]:

@@ -22,12 +22,12 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from ggt_tools.restore import Work
+    from ggt_tools.restore import Work, check
     from ggt_tools.restorers import restorer
 
     with Ledger(options.workspace) as ledger, calling.alone(options, ledger):
         if not options.dry_run:
-            calling.recover(ledger, "restore", "retry")
+            calling.recover(ledger, *calling.MAKING)
         photos = {photo.key: photo for photo in ledger.all(Photo)}
         failed = [c for c in ledger.all(Candidate) if not c.image and c.reason != IN_FLIGHT]
         there = Counter(candidate.reason for candidate in failed)
@@ -40,10 +40,15 @@ def run(options: argparse.Namespace) -> int:
             again = replace(candidate, reason=IN_FLIGHT)
             works[candidate.maker].append(Work(photo=photos[candidate.key], candidate=again))
         setting = calling.setting(options, {photo.key: photo.file for photo in photos.values()})
+        nothing = False
         for name, todo in works.items():
             maker = restorer(name, setting)
+            for work in todo:
+                check(work.candidate, maker)
             if options.dry_run:
                 print(f"would try {len(todo)} again with {name}{calling.expected(options, maker, len(todo))}")
                 continue
-            calling.make(options, ledger, maker, todo, "retry").tell("retry", ledger, there=0)
-    return 0
+            made = calling.make(options, ledger, maker, todo, "retry")
+            nothing = nothing or made.failed
+            made.tell("retry", ledger, there=0)
+    return int(nothing)

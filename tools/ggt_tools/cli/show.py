@@ -36,7 +36,7 @@ def complain(verb: str, text: str) -> None:
 
 def printable(text: str) -> str:
     """A text from outside, harmless to a terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def reasons(counted: Iterable[tuple[str, int]]) -> str:

@@ -101,7 +101,8 @@ class Gemini:
             except errors.ClientError as fault:
                 if fault.code != 404:
                     raise
-                return f"failed: the provider knows no job {said(name)} any more"
+                text = f"{self.model}: no job {said(name)} is known; use the key and --base-url it was sent with"
+                raise ConfigError(text) from None
         return _state(batch)
 
     def results(self, name: str) -> Iterator[tuple[str, Restored]]:

@@ -109,7 +109,8 @@ class OpenAI:
             try:
                 batch = self.client.batches.retrieve(name)
             except openai.NotFoundError:
-                return f"failed: the provider knows no job {said(name)} any more"
+                text = f"{self.model}: no job {said(name)} is known; use the key and --base-url it was sent with"
+                raise ConfigError(text) from None
         if batch.status in ("validating", "in_progress", "finalizing", "cancelling"):
             return "running"
         if batch.status == "completed" or batch.output_file_id or batch.error_file_id:

@@ -1,0 +1,68 @@
+"""Gating: how long the verdicts on many candidates take, out of the records and out of a workspace."""
+
+from __future__ import annotations
+
+import random
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from ggt100k import DEGRADATIONS
+from ggt_tools.ledger import Ledger
+from ggt_tools.records import Candidate, Score, Verdict
+from ggt_tools.verdict import DEFAULT_GATE, by_candidate, load_gate, verdict
+
+from .field import Options
+
+T = TypeVar("T")
+OF_ONE = 2  # candidates a photograph
+
+
+def bench(options: Options) -> str:
+    """A table in Markdown, of synthetic candidates with a score for each metric that the gate asks for."""
+    count = 10_000 if options.quick else 100_000
+    gate = load_gate(DEFAULT_GATE)
+    candidates, scores, seen = _rows(count, gate.metrics)
+    took = []
+
+    def step(name: str, work: Callable[[], T]) -> T:
+        began, spent = time.perf_counter(), time.process_time()
+        result = work()
+        took.append((name, time.perf_counter() - began, time.process_time() - spent))
+        return result
+
+    judged = step("verdict, from records", lambda: list(verdict(candidates, scores, seen, gate)))
+    with tempfile.TemporaryDirectory() as home, Ledger(Path(home) / "w", create=True) as ledger:
+        step("writing the scores to a workspace", lambda: ledger.add(*candidates, *scores))
+        assert len(step("reading them", lambda: by_candidate(ledger.all(Score)))) == count
+        step("writing the verdicts", lambda: ledger.judge(gate.id, gate.text, judged))
+        assert sum(1 for _ in ledger.all(Verdict)) == count
+    lines = [f"Gating: {count} candidates of {count // OF_ONE} photographs, {len(scores)} scores", ""]
+    lines += ["| step | seconds | of a core |", "| --- | --- | --- |"]
+    lines += [f"| {name} | {seconds:.1f} | {spent:.1f} |" for name, seconds, spent in took]
+    lines += ["", f"{sum(v.decision == 'keep' for v in judged)} kept; {_peak():.0f} MB at most", ""]
+    return "\n".join(lines)
+
+
+def _rows(count: int, metrics: tuple[str, ...]) -> tuple[list[Candidate], list[Score], dict[str, tuple[str, ...]]]:
+    drawn = random.Random(1)
+    candidates, scores = [], []
+    seen: dict[str, tuple[str, ...]] = {}
+    for at in range(count):
+        key, name = f"{at // OF_ONE:016x}", f"{at:016x}"
+        seen[key] = (drawn.choice(DEGRADATIONS), "noise")
+        candidates.append(
+            Candidate(
+                id=name, key=key, restorer="synthetic", strategy="", prompt="", round=0, seed=0,
+                created="2026-01-01T00:00:00Z", image="0" * 64, reason="",
+            )
+        )  # fmt: skip
+        scores += [Score(candidate=name, metric=m, metric_version="1", value=drawn.gauss(0.6, 0.3)) for m in metrics]
+    return candidates, scores, seen
+
+
+def _peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -1,0 +1,553 @@
+"""calibrate: what it reads, what it fits, how sure it says it is, and what it writes."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import io
+import json
+import math
+import random
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from ggt_tools.bounds import Bounds, bounds
+from ggt_tools.calibrate import Calibration, Outcome, Rate, calibrate, curve, fitted_gate, outcome, plot
+from ggt_tools.cli import calibrate as verb
+from ggt_tools.errors import ConfigError
+from ggt_tools.fitting import _between, fit
+from ggt_tools.gate import Gate, parse_gate
+from ggt_tools.labels import Label, labels, settled
+from ggt_tools.ledger import Ledger
+from ggt_tools.records import Aligned, Score
+from ggt_tools.verdict import verdict
+
+from .making import Store, make_pair
+from .test_verdict import GOOD, SMALL, TEXT, candidate
+
+TWO = """# thresholds
+[must]
+halo = { max = 5.0, reason = "halos", why = "ours: seen at 100 %" }  # a comment
+tile_worst = { min = 0.6, reason = "object_changed", why = "ours" }
+
+[degradation.haze]
+tile_worst = { min = 0.5 }
+
+[gain.other]
+reason = "no_gain"
+why = "w"
+any = { noise_gain = { min = 0.2 }, haze_gain = { min = 0.05 } }
+
+[best]
+by = ["quality_gain"]
+"""
+Scores = dict[str, float]
+
+
+def table(rows: list[Scores], text: str = TWO, wrong: str = "mixed") -> Bounds:
+    return bounds(parse_gate(Path("two.toml"), text), [(wrong,)] * len(rows), rows)
+
+
+def at(halo: float, tile_worst: float = 0.9, **more: float) -> Scores:
+    return {"halo": halo, "tile_worst": tile_worst, "noise_gain": 1.0, "haze_gain": 0.0, **more}
+
+
+def places(found: Calibration) -> dict[str, float]:
+    return {".".join(move.bound.place): move.limit for move in found.moves}
+
+
+# --- the gate as arrays -----------------------------------------------------------------------------------------------
+
+VALUE = st.floats(-2, 8) | st.just(math.nan)
+METRICS = ("structure", "shift", "halo", "tile_worst", "vlm_fidelity", "haze_gain", "contrast_gain", "noise_gain")
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.fixed_dictionaries(dict.fromkeys((*METRICS, "chroma_noise_gain", "sharpness_gain"), VALUE)),
+            st.sampled_from([("mixed",), ("haze",), ("haze", "noise"), ("mixed", "noise"), ("snow",)]),
+        ),
+        min_size=1,
+        max_size=20,
+    )
+)
+def test_a_margin_of_0_and_above_is_what_the_verdict_keeps(rows: list[tuple[Scores, tuple[str, ...]]]) -> None:
+    rows = [({**scores, "vlm_fidelity": scores["vlm_fidelity"] * 20}, wrong) for scores, wrong in rows]
+    listed = [candidate(f"{number:03}", f"k{number}") for number in range(len(rows))]
+    scores = {c.id: row[0] for c, row in zip(listed, rows, strict=True)}
+    seen = {c.key: row[1] for c, row in zip(listed, rows, strict=True)}
+    kept = [judged.decision == "keep" for judged in verdict(listed, scores, seen, SMALL)]
+    found = bounds(SMALL, [row[1] for row in rows], [row[0] for row in rows])
+    assert [bool(margin >= 0) for margin in found.margins(found.limits)] == kept
+
+
+def test_a_bound_knows_its_place_in_the_file() -> None:
+    found = {bound.place: (bound.limit, bound.outermost) for bound in bounds(SMALL, [], []).bounds}
+    assert found["must", "halo", "unsure_above"] == (3.0, 5.0)
+    assert found["must", "shift", "max"] == (1.0, math.inf)
+    assert found["must", "tile_worst", "unsure_below"] == (0.7, 0.6)
+    assert found["gain", "haze", "any", "contrast_gain", "min"] == (0.25, -math.inf)
+    assert ("must", "halo", "max") not in found, "a kept value lies within the inner bound"
+    taken_out = parse_gate(Path("x"), TEXT.replace("unsure_above = 3.0", "unsure_above = inf"))
+    assert ("must", "halo", "max") in {bound.place for bound in bounds(taken_out, [], []).bounds}
+    two = {bound.place for bound in table([]).bounds}
+    assert {("must", "tile_worst", "min"), ("degradation", "haze", "tile_worst", "min")} <= two
+
+
+# --- rates ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("count", "of", "low", "high"),
+    [(0, 10, 0.0, 0.2775), (5, 10, 0.2366, 0.7634), (1, 50, 0.0035, 0.1050), (10, 10, 0.7225, 1.0), (0, 0, 0.0, 1.0)],
+)
+def test_wilsons_interval(count: int, of: int, low: float, high: float) -> None:
+    """The values of Newcombe, Statistics in Medicine 17 (1998), and of R's prop.test without correction."""
+    assert Rate(count=count, of=of).interval == pytest.approx((low, high), abs=5e-5)
+
+
+def test_a_rate_in_words() -> None:
+    assert str(Rate(count=1, of=50)) == "2.0 % (95 %: 0.4-10.5 %)"
+    assert str(Rate(count=0, of=0)) == "unknown (95 %: 0.0-100.0 %)"
+
+
+def test_the_interval_holds_the_true_rate_about_as_often_as_it_says() -> None:
+    drawn = np.random.default_rng(1)
+    held = [
+        low <= 0.05 <= high
+        for low, high in (Rate(count=int(count), of=200).interval for count in drawn.binomial(200, 0.05, 2000))
+    ]
+    assert 0.93 < np.mean(held) < 0.985
+
+
+def test_precision_and_recall_of_a_gate_that_opens() -> None:
+    margins, kept = np.array([2.0, 1.0, 1.0, 0.5, -np.inf]), np.array([True, True, False, True, True])
+    precision, recall = curve(margins, kept)
+    assert precision.tolist() == [1.0, pytest.approx(2 / 3), 0.75]
+    assert recall.tolist() == [0.25, 0.5, 0.75]  # what was never measured is never kept
+
+
+# --- the fit ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_bound_is_tightened_to_between_the_last_good_and_the_first_bad() -> None:
+    rows = [at(halo) for halo in (1.0, 2.0, 3.0, 4.0, 4.5)]
+    found = table(rows)
+    limits = fit(found, np.array([True, True, True, False, False]), 0.0, loosen=False)
+    moved = [number for number, after in enumerate(limits) if after != found.limits[number]]
+    assert [(found.bounds[n].place, limits[n]) for n in moved] == [
+        (("must", "halo", "max"), pytest.approx(3.5, abs=0.5))
+    ]
+    assert 3.0 <= limits[moved[0]] < 4.0
+
+
+def test_a_bound_is_loosened_as_far_as_people_were_asked_and_no_further() -> None:
+    good, bad = [at(6.0), at(7.0), at(7.5)], [at(9.0)]
+    found = table([*good, *bad])
+    limits = fit(found, np.array([True, True, True, False]), 0.0, loosen=True)
+    assert 7.5 <= limits[0] < 9.0
+    found = table(good)
+    assert 7.5 <= fit(found, np.ones(3, bool), 0.0, loosen=True)[0] < 7.6
+    assert (fit(found, np.ones(3, bool), 0.0, loosen=False) == found.limits).all()
+
+
+def test_of_two_bounds_the_one_that_costs_less_is_tightened() -> None:
+    """The bad ones have halos, and are in the middle of the others by tile_worst."""
+    rows = [at(1.0, 0.7 + 0.01 * n) for n in range(20)] + [at(4.0, 0.75)] * 4
+    found = table(rows)
+    limits = dict(
+        zip(
+            [b.place[1] for b in found.bounds],
+            fit(found, np.array([True] * 20 + [False] * 4), 0.0, loosen=True),
+            strict=True,
+        )
+    )
+    assert limits["halo"] < 4.0
+
+
+def test_the_aim_is_met_and_the_rest_is_kept() -> None:
+    rows = [at(1 + number / 100) for number in range(200)]
+    kept = np.array([number % 20 != 19 for number in range(200)])  # 5 % bad, anywhere: nothing tells them apart
+    found = table(rows)
+    limits = fit(found, kept, 0.05, loosen=True)
+    assert outcome(found.margins(limits) >= 0, kept).kept.share == 1.0
+    strict = fit(found, kept, 0.01, loosen=False)
+    assert outcome(found.margins(strict) >= 0, kept) == Outcome(
+        false_accepts=Rate(count=0, of=19), kept=Rate(count=19, of=190)
+    )
+    strict = fit(found, kept, 9 / 199, loosen=False)  # one less is enough, and no more is taken out
+    assert outcome(found.margins(strict) >= 0, kept).false_accepts == Rate(count=9, of=199)
+
+
+def test_a_band_for_review_is_not_left_by_loosening() -> None:
+    text = TWO.replace("max = 5.0", "max = 8.0, unsure_above = 5.0")
+    rows = [at(6.0), at(7.0), at(9.0), at(10.0)]
+    found = table(rows, text)
+    limits = fit(found, np.ones(4, bool), 0.0, loosen=True)
+    assert found.bounds[0].place == ("must", "halo", "unsure_above") and 7.0 <= limits[0] <= 8.0
+
+
+def test_one_of_a_gains_rules_may_carry_it_alone() -> None:
+    rows = [at(1.0, noise_gain=0.1, haze_gain=0.0), at(1.0, noise_gain=0.0, haze_gain=0.2)] * 3
+    found = table(rows)
+    limits = fit(found, np.ones(6, bool), 0.0, loosen=True)
+    by_place = dict(zip((bound.place for bound in found.bounds), limits, strict=True))
+    assert -by_place["gain", "other", "any", "noise_gain", "min"] == pytest.approx(0.1, rel=0.02)
+    assert by_place["gain", "other", "any", "haze_gain", "min"] == -0.05  # no one depends on it
+
+
+@given(st.floats(-1e6, 1e6), st.floats(1e-6, 1e6))
+def test_a_limit_between_two_values_lies_between_them(low: float, gap: float) -> None:
+    number = _between(low, low + gap)
+    assert low <= number < low + gap
+    assert _between(0.61, 0.79) == 0.7 and _between(3.0, 4.5) == 4.0 and _between(120.0, 290.0) == 200.0
+
+
+def labelled(count: int, seed: int = 1) -> tuple[Bounds, np.ndarray[tuple[int], np.dtype[np.bool_]], list[str]]:
+    """Candidates that people keep where halo is below about 7: the present bound of 5 is too strict."""
+    drawn = random.Random(seed)
+    rows = [at(drawn.uniform(0, 12), drawn.uniform(0.65, 1.0)) for _ in range(count)]
+    kept = np.array([row["halo"] < 7 + drawn.gauss(0, 0.2) for row in rows])
+    return table(rows), kept, [f"key-{number // 2}" for number in range(count)]
+
+
+def test_with_labels_enough_a_strict_bound_is_loosened_to_where_people_draw_the_line() -> None:
+    found = calibrate(*labelled(800), target=0.02)
+    assert found.enough and found.held and found.needed == 150 and found.labels == 800
+    assert list(places(found)) == ["must.halo.max"] and 6.3 < places(found)["must.halo.max"] < 7.2
+    assert found.fitted.false_accepts.share <= 0.02
+    assert found.present.kept.share < 0.8 < 0.9 < found.fitted.kept.share
+
+
+def test_what_is_promised_holds_on_candidates_never_seen() -> None:
+    found = calibrate(*labelled(800), target=0.02)
+    fresh, kept, _ = labelled(4000, seed=2)
+    low, high = found.fitted.false_accepts.interval
+    assert low <= outcome(fresh.margins(found.limits) >= 0, kept).false_accepts.share <= high
+
+
+def test_too_few_labels_to_state_the_rate_loosen_nothing() -> None:
+    found = calibrate(*labelled(100), target=0.02)
+    assert not found.enough and found.fitted.false_accepts.of < found.needed
+    assert all(move.bound.sign * move.limit < move.bound.sign * move.bound.limit for move in found.moves)
+
+
+def test_labels_that_no_bound_tells_apart_are_said_so() -> None:
+    drawn = random.Random(3)
+    rows = [at(1.0, 0.9) for _ in range(300)]
+    found = calibrate(
+        table(rows), np.array([drawn.random() < 0.5 for _ in rows]), [str(n) for n in range(300)], target=0.02
+    )
+    assert found.held and found.fitted.kept.count == 0  # the only way to keep nothing bad is to keep nothing
+    assert not found.enough
+
+
+@pytest.mark.parametrize(("keep", "reject"), [(10, 5), (4, 40), (40, 4), (0, 0)])
+def test_too_few_labels_to_fit_anything(keep: int, reject: int) -> None:
+    rows = [at(1.0)] * (keep + reject)
+    with pytest.raises(ConfigError) as caught:
+        calibrate(table(rows), np.array([True] * keep + [False] * reject, bool), ["k"] * len(rows), target=0.02)
+    assert str(caught.value) == (
+        f"{keep + reject} labels, {keep} keep and {reject} reject: too few to fit anything; label 20 or more "
+        f"candidates, 5 or more of each"
+    )
+
+
+def test_labels_of_one_photograph_say_nothing_of_another() -> None:
+    rows, kept, _ = labelled(40)
+    with pytest.raises(ConfigError) as caught:
+        calibrate(rows, kept, ["a", "b"] * 20, target=0.02)
+    assert str(caught.value) == "labels of 2 photographs: 5 or more are wanted, to be held out in turn"
+
+
+# --- the file that is written -----------------------------------------------------------------------------------------
+
+
+def gate() -> Gate:
+    return parse_gate(Path("two.toml"), TWO)
+
+
+def test_the_fitted_gate_says_what_it_was_fitted_to_and_keeps_its_comments() -> None:
+    found = calibrate(*labelled(800), target=0.02)
+    text = fitted_gate(gate(), found, "2026-02-03")
+    changed = [(a, b) for a, b in zip(TWO.splitlines(), text.splitlines(), strict=True) if a != b]
+    limit, rate = places(found)["must.halo.max"], found.fitted.false_accepts
+    assert changed == [
+        (
+            TWO.splitlines()[2],
+            f'halo = {{ max = {limit}, reason = "halos", why = "fitted to 800 labels on 2026-02-03, '
+            f'false accepts {rate}; was 5: ours: seen at 100 %" }}  # a comment',
+        )
+    ]
+    again = fitted_gate(parse_gate(Path("again.toml"), text), found, "2026-03-04")
+    assert again.count("fitted to") == 1 and "on 2026-03-04" in again and again.count("ours: seen at 100 %") == 1
+
+
+def test_bounds_of_a_class_and_of_a_gain_are_written_where_they_stand() -> None:
+    rows = [at(1.0, 0.3 + number / 100, noise_gain=-1.0, haze_gain=0.001 * number) for number in range(40)]
+    kept = np.array([number >= 30 for number in range(40)])
+    found = calibrate(table(rows, wrong="haze"), kept, [str(number) for number in range(40)], target=0.5)
+    text = fitted_gate(gate(), found, "2026-02-03")
+    moved = places(found)
+    assert moved
+    for place, limit in moved.items():
+        data = parse_gate(Path("x"), text)
+        rules = {r.metric: r.min for r in (*data.must["haze"], *data.gains["other"].any)}
+        assert rules[place.split(".")[-2]] == limit
+
+
+def test_the_plot_is_a_picture() -> None:
+    rows, kept, keys = labelled(400)
+    with Image.open(io.BytesIO(plot(rows, kept, calibrate(rows, kept, keys, target=0.02)))) as image:
+        assert image.format == "PNG" and image.size == (768, 576)
+        assert np.asarray(image.convert("L")).std() > 10
+
+
+# --- labels -----------------------------------------------------------------------------------------------------------
+
+KNOWN = {"a": "k1", "b": "k2", "c": "k2"}
+
+
+def read(folder: Path, text: str) -> tuple[Label, ...]:
+    path = folder / "labels.csv"
+    path.write_text(text, encoding="utf-8")
+    return labels(path, KNOWN)
+
+
+def test_labels_as_csv_and_as_json_lines(tmp_path: Path) -> None:
+    expected = (
+        Label(candidate="a", decision="keep", reason="", reviewer="Zoë"),
+        Label(candidate="b", decision="reject", reason="an object, added", reviewer=""),
+    )
+    text = '\ufeffcandidate,decision,reason,reviewer,note\r\na,keep,,Zoë,x\r\nb, reject ,"an object, added",,\r\n'
+    assert read(tmp_path, text) == expected
+    rows = [
+        {"key": "k1", "decision": "keep", "reviewer": "Zoë"},
+        {"candidate": "b", "decision": "reject", "reason": "an object, added", "seconds": 3},
+    ]
+    assert read(tmp_path, "\n".join(map(json.dumps, rows)) + "\n\n") == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("candidate,decision\na,kep\n", ": line 2: decision: 'kep' is not known; keep"),
+        ("candidate,decision\na,1\n", ": line 2: decision: '1' is not known; keep or reject"),
+        (
+            "candidate,decison\na,keep\n",
+            ": line 2: 'decision' is missing; columns: candidate, key, decision, reason, reviewer",
+        ),
+        (
+            "id,decision\na,keep\n",
+            ": line 2: 'candidate' is missing; columns: candidate, key, decision, reason, reviewer",
+        ),
+        (
+            "key,decision\nk2,keep\n",
+            ": line 2: key 'k2' has 2 candidates to judge; name one in a column 'candidate'",
+        ),
+        ("key,decision\nk9,keep\n", ": line 2: key 'k9' has 0 candidates to judge; name one in a column 'candidate'"),
+        (
+            "candidate,decision\nz,keep\n",
+            ": line 2: candidate 'z' is none of this workspace that can be judged; take the line out, or name the "
+            "workspace it is of",
+        ),
+        ("candidate,decision\na,keep,x\n", ": line 2: more cells than the head has columns; quote commas"),
+        ('candidate,decision\na,"keep\n', ": after line 1: not CSV: unexpected end of data"),
+        (
+            '{"candidate": "a"}\n',
+            ": line 1: 'decision' is missing; columns: candidate, key, decision, reason, reviewer",
+        ),
+        ('{"candidate": "a"\n', ": line 1: not JSON: "),
+        ('{"candidate": "a", "decision": "keep"}\n[1]\n', ": line 2: an object is wanted, not '[1]'"),
+        ('{"candidate": 1, "decision": "keep"}\n', ": line 1: 'candidate' is missing; "),
+        (
+            "candidate,decision\n",
+            ": no label; a line for each candidate is wanted, with columns candidate and decision",
+        ),
+        ("", ": no label; a line for each candidate is wanted, with columns candidate and decision"),
+    ],
+)
+def test_a_label_that_cannot_be_used_names_its_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(tmp_path, text)
+    assert str(caught.value).startswith(f"{tmp_path / 'labels.csv'}{message}")
+
+
+def test_labels_that_are_not_there_or_no_text(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.csv: the labels cannot be read: .*No such file"):
+        labels(tmp_path / "none.csv", KNOWN)
+    (tmp_path / "x").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="the labels cannot be read: "):
+        labels(tmp_path / "x", KNOWN)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["keep", "reject"]), st.text(max_size=5)), min_size=1)
+)
+def test_what_is_written_as_csv_is_read_back(rows: list[tuple[str, str, str]]) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "labels.csv"
+        with path.open("w", newline="", encoding="utf-8", errors="replace") as file:
+            writer = csv.writer(file, quoting=csv.QUOTE_ALL)
+            writer.writerows([("candidate", "decision", "reason"), *rows])
+        try:
+            found = labels(path, KNOWN)
+        except ConfigError as fault:  # csv refuses what it cannot tell apart
+            assert "not CSV" in str(fault)
+        else:
+            assert [(label.candidate, label.decision) for label in found] == [row[:2] for row in rows]
+
+
+def said(*votes: tuple[str, str, str]) -> list[Label]:
+    return [Label(candidate=c, decision=d, reviewer=r, reason="") for c, d, r in votes]
+
+
+def test_the_majority_decides_a_change_of_mind_counts_once_and_a_tie_is_disputed() -> None:
+    votes = said(("a", "keep", "x"), ("a", "keep", "y"), ("a", "reject", "z"), ("b", "keep", "x"), ("b", "reject", "x"))
+    assert settled(votes) == ({"a": True, "b": False}, 0)
+    assert settled(said(("a", "keep", "x"), ("a", "reject", "y"), ("b", "keep", ""))) == ({"b": True}, 1)
+    assert settled(said(("a", "keep", ""), ("a", "keep", ""), ("a", "reject", ""))) == ({"a": True}, 0)
+
+
+# --- the verb ---------------------------------------------------------------------------------------------------------
+
+
+def ggt(*argv: object) -> int:
+    parser = argparse.ArgumentParser()
+    verb.arguments(parser)
+    parser.add_argument("--dry-run", action="store_true")
+    parser.add_argument("--limit", type=int)
+    return verb.run(parser.parse_args([str(one) for one in argv]))
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace of 300 candidates, whose halo is their number / 30, and labels: people bear halos up to 4."""
+    home = tmp_path_factory.mktemp("calibrate")
+    photo = make_pair(Store(), 1, "mixed").photo
+    rows = []
+    with Ledger(home / "w", create=True) as ledger:
+        facts = []
+        for number in range(300):
+            name, key = f"{number:04}", f"{number // 2:016x}"
+            facts += [
+                dataclasses.replace(photo, key=key),
+                candidate(name, key),
+                Aligned(candidate=name, version="1", image="0" * 64, reason=""),
+                *(
+                    Score(candidate=name, metric=metric, metric_version="1", value=value)
+                    for metric, value in {**GOOD, "halo": number / 30}.items()
+                ),
+            ]
+            rows.append((name, "keep" if number < 120 else "reject"))
+        ledger.add(photo, *facts)
+        ledger.add(
+            candidate("astray", photo.key), Aligned(candidate="astray", version="1", image="", reason="misaligned")
+        )
+    (home / "labels.csv").write_text("candidate,decision\n" + "".join(f"{a},{b}\n" for a, b in rows), encoding="utf-8")
+    text = TEXT.replace("max = 5.0, unsure_above = 3.0", "max = 6.0")
+    (home / "gate.toml").write_text(text, encoding="utf-8")
+    return home / "w"
+
+
+@pytest.fixture
+def asked(workspace: Path, tmp_path: Path) -> Callable[..., int]:
+    def run(*more: object, **changed: object) -> int:
+        home = workspace.parent
+        options = {
+            "labels": home / "labels.csv",
+            "gate": home / "gate.toml",
+            "out": tmp_path / "fitted.toml",
+            **changed,
+        }
+        named: Mapping[str, object] = {f"--{name.replace('_', '-')}": value for name, value in options.items()}
+        return ggt(workspace, *(one for pair in named.items() for one in pair), *more)
+
+    return run
+
+
+def test_the_verb_writes_a_gate_and_a_plot_and_says_how_sure_it_is(
+    asked: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert asked(false_accept="0.05") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:4] == [
+        "calibrate: 300 labels, 120 keep, 180 reject, 0 disputed left out",
+        "  labelled 181 of 181 that the gate keeps",
+        "  labelled 119 of 119 of the others",
+        "  present  false accepts 33.7 % (95 %: 27.2-40.9 %), keeps 100.0 % (95 %: 96.9-100.0 %) of what people keep",
+    ]
+    assert lines[-1] == f"  written: {tmp_path / 'fitted.toml'}, {tmp_path / 'fitted.png'}"
+    fitted = parse_gate(tmp_path / "fitted.toml", (tmp_path / "fitted.toml").read_text(encoding="utf-8"))
+    (halo,) = (rule for rule in fitted.must["mixed"] if rule.metric == "halo")
+    assert 119 / 30 <= halo.max < 4.2 and "fitted to 300 labels on " in halo.why
+    with Image.open(tmp_path / "fitted.png") as image:
+        assert image.format == "PNG"
+
+
+def test_nothing_is_written_over(asked: Callable[..., int], tmp_path: Path) -> None:
+    for name in ("fitted.toml", "fitted.png"):
+        (tmp_path / name).write_text("mine", encoding="utf-8")
+        with pytest.raises(ConfigError) as caught:
+            asked()
+        assert (
+            str(caught.value) == f"{tmp_path / name}: is there already, and no file is written over; name another one"
+        )
+        assert (tmp_path / name).read_text(encoding="utf-8") == "mine"
+        (tmp_path / name).unlink()
+    with pytest.raises(ConfigError, match="there is no such folder; make it first"):
+        asked(out=tmp_path / "no" / "fitted.toml")
+
+
+def test_a_dry_run_and_a_limit(asked: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert asked("--dry-run") == 0
+    assert list(tmp_path.iterdir()) == []
+    assert "must.halo.max 6 -> " in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="100 labels, 100 keep and 0 reject: too few to fit anything"):
+        asked("--limit", 100)
+
+
+def test_too_few_labels_are_said_so(
+    asked: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked(false_accept="0.001")
+    said = capsys.readouterr().out
+    assert "  too few labels to state 0.001: the gate keeps " in said
+    assert " of them, and 3000 are needed (3 / 0.001); nothing is loosened\n" in said
+
+
+def test_what_align_lost_cannot_be_labelled(asked: Callable[..., int], tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("candidate,decision\nastray,reject\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="candidate 'astray' is none of this workspace that can be judged"):
+        asked(labels=tmp_path / "labels.csv")
+
+
+@pytest.mark.parametrize("rate", ["0", "1", "-0.1", "nan", "x"])
+def test_a_rate_is_between_0_and_1(asked: Callable[..., int], rate: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        asked(**{"false_accept": rate})
+    assert "--false-accept" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("package", ["tomlkit", "matplotlib"])
+def test_a_missing_extra_is_one_line(
+    asked: Callable[..., int], package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (package, f"{package}.backends.backend_agg"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ConfigError) as caught:
+        asked()
+    assert str(caught.value) == f"{package} is not installed: pip install 'ggt100k[report]'"
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,211 @@
+"""The gate file: what it says, what is filled in, and every error in it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ggt100k import DEGRADATIONS
+from ggt_tools.errors import ConfigError
+from ggt_tools.gate import METRICS, OTHER_METRICS, Rule, load_gate, parse_gate
+from ggt_tools.verdict import DEFAULT_GATE
+
+PATH = Path("gate.toml")
+
+
+def test_a_gate_is_named_by_its_text(tmp_path: Path) -> None:
+    gate = load_gate(DEFAULT_GATE)
+    text = DEFAULT_GATE.read_text(encoding="utf-8")
+    assert (gate.text, gate.policy) == (text, hashlib.sha256(text.encode()).hexdigest())
+    assert gate.id == gate.policy[:16]
+    other = tmp_path / "gate.toml"
+    other.write_text(text + "# another\n", encoding="utf-8")
+    changed = load_gate(other)
+    assert changed.id != gate.id
+    assert dataclasses.replace(changed, id=gate.id, policy=gate.policy, text=text) == gate
+
+
+def test_every_threshold_of_the_packages_gate_has_its_why_and_leaves_room() -> None:
+    gate = load_gate(DEFAULT_GATE)
+    rules = [*(r for rules in gate.must.values() for r in rules), *(r for g in gate.gains.values() for r in g.any)]
+    assert all(rule.why and rule.reason for rule in rules)
+    assert all(rule.unsure_below < rule.unsure_above for rule in rules)
+    assert set(gate.metrics) <= set(METRICS)
+
+
+MUST = 'structure = { min = 0.3, reason = "another", why = "w" }'
+GAIN = '[gain.other]\nreason = "no_gain"\nwhy = "w"\nany = { noise_gain = { min = 0.5 } }'
+BEST = '[best]\nby = ["quality_gain"]'
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"[must]\nstructur = {{ min = 0.3 }}\n{GAIN}\n{BEST}", ": [must]: 'structur' is not known; near: structure"),
+        (f"[must]\nqqqq = {{ min = 0.3 }}\n{GAIN}\n{BEST}", ": [must]: 'qqqq' is not known; known: "),
+        (
+            f'[must]\nstructure = {{ mim = 0.3, reason = "a", why = "w" }}\n{GAIN}\n{BEST}',
+            ": [must] structure: 'mim' is not known; near: min",
+        ),
+        (f"[musst]\n{MUST}\n{GAIN}\n{BEST}", ": 'musst' is not known; near: must"),
+        (f"[must]\n{MUST}\n{BEST}", ": 'gain' is missing"),
+        (f"[must]\n{MUST}\n{GAIN}", ": 'best' is missing"),
+        (f"[must]\n{MUST}\n[gain]\n{BEST}", ": [gain]: 'other' is missing"),
+        (
+            f"[must]\n{MUST}\n{GAIN.replace('other', 'hase')}\n{BEST}",
+            ": [gain]: 'hase' is not known; near: haze",
+        ),
+        (
+            f"[must]\n{MUST}\n{GAIN.replace('noise_gain', 'nose_gain')}\n{BEST}",
+            ": [gain.other] any: 'nose_gain' is not known; near: noise_gain",
+        ),
+        (
+            f"[must]\n{MUST}\n{GAIN.replace('{ noise_gain = { min = 0.5 } }', '{}')}\n{BEST}",
+            ": [gain.other] any: no rule; a gain without one could never be reached",
+        ),
+        (
+            f"[must]\n{MUST}\n[degradation.lowlight]\nstructure = {{ min = 0.1 }}\n{GAIN}\n{BEST}",
+            ": [degradation]: 'lowlight' is not known; near: low_light",
+        ),
+        (
+            f"[must]\n{MUST}\n[degradation.haze]\nhalo = {{ max = 0.1 }}\n{GAIN}\n{BEST}",
+            ": [degradation.haze]: 'halo' is not known; known: structure",
+        ),
+        (
+            f'[must]\nstructure = {{ min = "0.3", reason = "a", why = "w" }}\n{GAIN}\n{BEST}',
+            ": [must] structure min: a number is wanted, not '0.3'",
+        ),
+        (
+            f'[must]\nstructure = {{ reason = "a", why = "w" }}\n{GAIN}\n{BEST}',
+            ": [must] structure: a bound is wanted, one of min, unsure_below, unsure_above, max",
+        ),
+        (
+            f'[must]\nstructure = {{ min = 2, max = 1, reason = "a", why = "w" }}\n{GAIN}\n{BEST}',
+            ": [must] structure: no value lies between its bounds 2 and 1",
+        ),
+        (
+            f'[must]\nstructure = {{ min = 0.3, reason = "Not stable", why = "w" }}\n{GAIN}\n{BEST}',
+            ": [must] structure reason: small letters, digits and _ are wanted, not 'Not stable'",
+        ),
+        (
+            f'[must]\nstructure = {{ min = 0.3, reason = "a" }}\n{GAIN}\n{BEST}',
+            ": [must] structure why: the ground of the threshold is wanted, in words",
+        ),
+        (f"[must]\nstructure = 0.3\n{GAIN}\n{BEST}", ": [must] structure: a table is wanted, not 0.3"),
+        (f"[must]\n{MUST}\n{GAIN}\n[best]\nby = []", ": [best] by: a list of metrics is wanted, not []"),
+        (f'[must]\n{MUST}\n{GAIN}\n[best]\nby = ["qality_gain"]', ": [best] by: 'qality_gain' is not known; near: "),
+        ("[must", ": not TOML: "),
+    ],
+)
+def test_errors_in_the_file(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "gate.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load_gate(path)
+    assert str(caught.value).startswith(f"{path}{message}")
+
+
+def test_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"absent\.toml: the gate cannot be read: .*No such file"):
+        load_gate(tmp_path / "absent.toml")
+
+
+# --- the band for review ----------------------------------------------------------------------------------------------
+
+
+def rule(bounds: str, degradation: str = "mixed", more: str = "") -> Rule:
+    """The rule over halo that a class gets of a gate with these bounds."""
+    text = f'[must]\nhalo = {{ {bounds}, reason = "halos", why = "w" }}\n{more}\n{GAIN}\n{BEST}'
+    (found,) = parse_gate(PATH, text).must[degradation]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("bounds", "expected"),
+    [
+        ("min = 1", (1, 1, math.inf, math.inf)),
+        ("max = 5", (-math.inf, -math.inf, 5, 5)),
+        ("max = 5, unsure_above = 3", (-math.inf, -math.inf, 3, 5)),
+        ("min = 1, unsure_below = 2, max = 5", (1, 2, 5, 5)),
+        ("unsure_above = 3", (-math.inf, -math.inf, 3, math.inf)),
+        ("unsure_below = 0.5", (-math.inf, 0.5, math.inf, math.inf)),
+        ("max = 5, unsure_above = 5", (-math.inf, -math.inf, 5, 5)),
+        ("max = 5, min = -inf", (-math.inf, -math.inf, 5, 5)),
+    ],
+)
+def test_a_rule_without_a_band_has_its_inner_bounds_at_the_outer_ones(
+    bounds: str, expected: tuple[float, float, float, float]
+) -> None:
+    found = rule(bounds)
+    assert (found.min, found.unsure_below, found.unsure_above, found.max) == expected
+
+
+def test_a_class_may_move_a_bound_and_keep_the_band() -> None:
+    more = "[degradation.haze]\nhalo = { max = 9 }\n[degradation.snow]\nhalo = { unsure_above = inf }"
+    assert [rule("max = 5, unsure_above = 3", name, more).max for name in ("mixed", "haze", "snow")] == [5, 9, 5]
+    assert [rule("max = 5, unsure_above = 3", name, more).unsure_above for name in ("mixed", "haze")] == [3, 3]
+
+
+@pytest.mark.parametrize(
+    ("bounds", "message"),
+    [
+        ("max = 5, unsure_above = 6", "unsure_above: 5 or less is wanted, as what is above max is rejected"),
+        ("min = 5, unsure_below = 4", "unsure_below: 5 or more is wanted, as what is below min is rejected"),
+        ("unsure_below = 4, unsure_above = 3", "no value lies between its bounds 4 and 3"),
+        ("min = 4, unsure_above = 3", "no value lies between its bounds 4 and 3"),
+        ("max = inf", "a bound is wanted, one of min, unsure_below, unsure_above, max"),
+        ("max = nan", "max: a number is wanted, not nan"),
+        ("max = true", "max: a number is wanted, not True"),
+        (f"max = 1{'0' * 400}", f"max: a number is wanted, not 1{'0' * 400}"),
+        ("max = 5, unsure = 3", "'unsure' is not known; near: unsure_below, unsure_above"),
+    ],
+)
+def test_bounds_that_make_no_rule(bounds: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        rule(bounds)
+    said = str(caught.value)
+    assert said.startswith("gate.toml: [must] halo") and said.partition("halo")[2].lstrip(": ") == message
+
+
+def test_the_place_of_a_bad_band_is_the_class_that_makes_it_bad() -> None:
+    with pytest.raises(ConfigError) as caught:
+        rule("max = 5, unsure_above = 3", more="[degradation.haze]\nhalo = { max = 2 }")
+    assert str(caught.value) == (
+        "gate.toml: [degradation.haze] halo unsure_above: 2 or less is wanted, as what is above max is rejected"
+    )
+
+
+BOUND = st.floats(-1e6, 1e6) | st.sampled_from([-math.inf, math.inf])
+
+
+@given(st.dictionaries(st.sampled_from(["min", "unsure_below", "unsure_above", "max"]), BOUND))
+def test_whatever_the_bounds_a_rule_is_in_order_or_refused(bounds: dict[str, float]) -> None:
+    text = ", ".join(f"{name} = {value!r}" for name, value in bounds.items()) or "min = inf"
+    try:
+        found = rule(text)
+    except ConfigError as fault:
+        assert str(fault).startswith("gate.toml: [must] halo")
+    else:
+        assert found.min <= found.unsure_below <= found.unsure_above <= found.max
+        assert any(map(math.isfinite, (found.min, found.unsure_below, found.unsure_above, found.max)))
+
+
+# --- metrics of other stages ------------------------------------------------------------------------------------------
+
+
+def test_rules_may_ask_for_what_align_and_screen_measure_and_need_not() -> None:
+    lines = "\n".join(f'{name} = {{ min = 1, reason = "low", why = "w" }}' for name in OTHER_METRICS)
+    gate = parse_gate(PATH, f'[must]\n{lines}\n{GAIN}\n[best]\nby = ["vlm_fidelity"]')
+    assert {rule.metric: rule.stage for rule in gate.must["rain"]} == {
+        "align_confidence": "score", "residual_p99": "score", "vlm_defects": "screen", "vlm_disagreement": "screen",
+        "vlm_fidelity": "screen", "vlm_quality": "screen", "vlm_votes": "screen",
+    }  # fmt: skip
+    assert set(gate.must) == set(DEGRADATIONS)
+    with pytest.raises(ConfigError, match="'vlm_fidelty' is not known; near: vlm_fidelity"):
+        parse_gate(PATH, f"[must]\nvlm_fidelty = {{ min = 1 }}\n{GAIN}\n{BEST}")

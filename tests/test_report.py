@@ -1,0 +1,296 @@
+"""report: the numbers on the page, what is picked out, and that nothing from outside gets to act."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import dataclasses
+import io
+import math
+import random
+import re
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ggt_tools.bounds import bounds
+from ggt_tools.cli import main
+from ggt_tools.cli import report as verb
+from ggt_tools.errors import ConfigError, ShardError
+from ggt_tools.gate import parse_gate
+from ggt_tools.ledger import Ledger
+from ggt_tools.png import encode_png
+from ggt_tools.records import Aligned, Photo, Score, Stage
+from ggt_tools.report import Facts, report
+from ggt_tools.report.figures import HEIGHT, histogram, span, thumbnail
+from ggt_tools.report.findings import best_rejected, lone_witnesses, relations, worst_kept
+from ggt_tools.verdict import verdict
+
+from .making import Store, make_pair, picture
+from .test_verdict import GOOD, TEXT, candidate
+
+GATE = parse_gate(Path("small.toml"), TEXT)
+NASTY = '<script>alert("1")</script>\x00\u202e.jpg'
+VOID = {"meta", "img", "path", "line", "br"}
+
+
+class Page(HTMLParser):
+    """Tags, their attributes and texts; fails where a tag is not closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self._open: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+def facts(count: int, *, file: str = "rain.jpg", images: bool = True, gate: str = TEXT) -> Facts:
+    """Candidates whose halo goes from 0 to 6: kept up to 3, unsure up to 5, then rejected; one has no image at all."""
+    store = Store()
+    pair = make_pair(store, 1, "mixed")
+    photos: dict[str, Photo] = {}
+    candidates, scores = [], {}
+    drawn = random.Random(1)
+    for number in range(count):
+        name, key = f"c{number:05}", f"k{number:05}"
+        degradation = "haze" if number % 3 == 0 else "mixed"
+        photos[key] = dataclasses.replace(
+            pair.photo, key=key, degradation=degradation, degradations=(degradation,), file=file, author=f"{file}!"
+        )
+        candidates.append(dataclasses.replace(candidate(name, key), prompt=file))
+        value = 6 * number / max(count - 1, 1)
+        scores[name] = {**GOOD, "halo": value, "twin": value + drawn.gauss(0, 0.1)}
+    photos["none"] = dataclasses.replace(pair.photo, key="none")
+    candidates.append(candidate("none", "none", image="", reason="safety"))
+    seen = {photo.key: photo.degradations for photo in photos.values()}
+    judged = {v.candidate: v for v in verdict(candidates, scores, seen, parse_gate(Path("g"), gate))}
+
+    def image(name: str) -> bytes:
+        if not images:
+            raise ShardError(f"{name[:8]}: <b>gone</b>")
+        return store.image(name)
+
+    return Facts(
+        name="<i>workspace</i>",
+        gate=parse_gate(Path("g"), gate),
+        funnel=(
+            Stage(stage="restore", entered=count + 1, left=count, reasons=(("safety", 1),)),
+            Stage(stage="verdict", entered=count, left=count // 2, reasons=(("halos", count - count // 2),)),
+        ),
+        photos=photos,
+        candidates=candidates,
+        verdicts=judged,
+        aligned={c.id: pair.image for c in candidates if c.image},
+        scores=scores,
+        image=image,
+    )
+
+
+def test_the_page_has_the_numbers() -> None:
+    page = Page(report(facts(61), created="2026-01-02T03:04:05Z"))
+    assert "Made 2026-01-02T03:04:05Z. Judged by gate " + GATE.id in page.text
+    assert "restore 62 61 1 safety" in page.text and "verdict 61 30 31 halos" in page.text
+    assert "haze 11 6 4 mixed 20 14 7" in page.text  # keep, unsure, reject; the one without image is among the mixed
+    assert "classical-1 31 20 11" in page.text
+    assert "unsure score halos 20 reject score halos 10 reject restore safety 1" in page.text
+    titles = [text for text in page.words if ", haze: " in text or ", mixed: " in text]
+    assert "halo, haze: 11 keep, 6 unsure, 4 reject, 0 unmeasured" in titles
+    assert len(titles) == 2 * len(GATE.metrics) == sum(tag == "svg" for tag, _ in page.tags)
+
+
+def test_what_comes_from_outside_is_text_and_nothing_else() -> None:
+    html = report(facts(61, file=NASTY), created="2026-01-02T03:04:05Z")
+    page = Page(html)
+    tags = {tag for tag, _ in page.tags}
+    assert not tags & {"script", "iframe", "object", "link", "i", "b", "a", "form"} - {"i"}
+    assert '<script>alert("1")</script>\ufffd\ufffd.jpg' in page.words, "shown as it is, without what does not print"
+    assert "<i>workspace</i>" in page.words and "<script" not in html and "\x00" not in html
+    for _, attributes in page.tags:
+        assert not [name for name in attributes if name.startswith("on") or name == "href"]
+        assert (attributes.get("src") or "data:image/jpeg;base64,").startswith("data:image/jpeg;base64,")
+    assert "http://" not in html and "https://" not in html
+    (policy,) = (a["content"] for tag, a in page.tags if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    assert "prefers-color-scheme: dark" in html
+
+
+def test_a_name_that_is_no_unicode_can_be_written() -> None:
+    assert report(facts(3, file="caf\udce9.jpg"), created="x").encode().count("caf\ufffd.jpg".encode()) >= 1
+
+
+def test_an_image_that_is_gone_is_said_so_in_its_place() -> None:
+    page = Page(report(facts(20, images=False), created="x"))
+    assert not [tag for tag, _ in page.tags if tag == "img"]
+    assert any(re.fullmatch(r"lq: [0-9a-f]{8}: <b>gone</b>", text) for text in page.words)
+
+
+def test_the_size_is_bounded_however_many_candidates_there_are() -> None:
+    some, many = (report(facts(count), created="x") for count in (300, 3000))
+    assert many.count("<img") == some.count("<img") and len(many) < 1.02 * len(some)
+    images = [base64.b64decode(data) for data in re.findall(r"base64,([^\"]+)", many)]
+    assert max(map(len, images)) < 30_000
+    noise = np.random.default_rng(1).integers(0, 256, (1024, 768, 3), dtype=np.uint8)
+    assert len(thumbnail(encode_png(noise))) < 60_000, "the worst there is: some 60 of them are a few MB"
+    with Image.open(io.BytesIO(base64.b64decode(thumbnail(encode_png(noise)).partition(",")[2]))) as small:
+        assert small.size == (168, 224)
+
+
+def test_nothing_judged_by_rules_makes_a_page_too() -> None:
+    page = Page(report(facts(0), created="x"))
+    assert page.text.count("None.") == 3 and "No two metrics have a rank correlation of 0.8 and above." in page.text
+
+
+# --- what is picked out -----------------------------------------------------------------------------------------------
+
+
+def asked(rows: list[dict[str, float]]) -> tuple[Any, list[Any]]:
+    listed = [candidate(f"{number:03}", f"k{number}") for number in range(len(rows))]
+    scores = {c.id: row for c, row in zip(listed, rows, strict=True)}
+    judged = list(verdict(listed, scores, {c.key: "mixed" for c in listed}, GATE))
+    return bounds(GATE, [("mixed",)] * len(rows), rows), judged
+
+
+def test_the_worst_kept_and_the_best_rejected_are_next_to_a_bound() -> None:
+    far = {**GOOD, "structure": 50.0, "shift": -50.0, "tile_worst": 50.0, "vlm_fidelity": 200.0, "sharpness_gain": 50.0}
+    found, judged = asked([{**far, "halo": float(halo)} for halo in (0, 1, 2.9, 4, 5.2, 8, 9)])
+    assert [finding.at for finding in worst_kept(found, judged, 2)] == [2, 1]
+    assert worst_kept(found, judged, 1)[0].notes[0] == "halo 2.900 <= 3.000, +0.04 spreads"
+    best = best_rejected(found, judged, 5)
+    assert [finding.at for finding in best] == [4, 5, 6]
+    assert best[0].notes[0] == "halo 5.200 > 3.000, -0.95 spreads"
+    assert best[0].notes[1] == "tile_worst 50.000 >= 0.700, +49.30 spreads"
+
+
+def test_one_witness_against_all_others() -> None:
+    alone, two, near = {"halo": 9.0}, {"halo": 9.0, "shift": 2.0}, {"halo": 9.0, "shift": 0.9}
+    drawn = random.Random(1)
+    rest = [
+        {**{m: v * drawn.uniform(0.9, 1.1) for m, v in GOOD.items()}, "shift": drawn.uniform(0, 0.9)} for _ in range(40)
+    ]
+    found, judged = asked([{**GOOD, **changes} for changes in (alone, two, near)] + rest)
+    assert [(finding.at, len(finding.notes)) for finding in lone_witnesses(found, judged, 5)] == [(0, 1)]
+    assert lone_witnesses(found, judged, 5)[0].notes[0].startswith("halo 9.000 > 3.000, -")
+
+
+def test_witnesses_that_agree_and_where_they_do_not() -> None:
+    drawn = np.random.default_rng(1)
+    a = np.arange(200.0)
+    b, opposite, other = np.exp(a / 50), -a, drawn.permutation(a)
+    b[7] = 1e9
+    holes = np.where(a < 10, math.nan, a)
+    few = np.where(a < 180, math.nan, a)
+    found = relations({"a": a, "b": b, "flat": a * 0, "other": other, "few": few}, 5, 3)
+    assert [(one.first, one.second, one.of) for one in found] == [("a", "b", 200)]
+    assert found[0].rho == pytest.approx(1 - 6 * (192**2 + 192) / (200 * (200**2 - 1)))
+    assert [finding.at for finding in found[0].findings] == [7]
+    assert found[0].findings[0].notes == ("a: above 4% of all", "b: above 100% of all")
+    against = relations({"a": a, "z": opposite, "holes": holes}, 2, 3)
+    assert [(one.first, one.second, round(one.rho, 6), one.of, one.findings) for one in against] == [
+        ("a", "holes", 1.0, 190, ()), ("a", "z", -1.0, 200, ()),
+    ]  # fmt: skip
+
+
+# --- figures ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_histogram_is_stacked_and_full_height_at_its_highest() -> None:
+    plot = histogram([np.array([0.0, 0.0, math.nan]), np.array([0.0, 9.0])], 0.0, 1.0, [0.25])
+    assert plot["lines"] == ["49.0"]
+    top, bottom = plot["paths"]  # the upper one is drawn first
+    assert top.startswith(f"M0 {HEIGHT}V0.0h7.0") and top.endswith(f"V{HEIGHT - HEIGHT / 3:.1f}h7.0V{HEIGHT}z")
+    assert bottom.startswith(f"M0 {HEIGHT}V{HEIGHT - 2 * HEIGHT / 3:.1f}h7.0V{HEIGHT:.1f}h7.0")
+
+
+def test_a_range_holds_the_bounds_and_is_never_empty() -> None:
+    assert span(np.array([1.0, 2.0, math.nan]), [5.0]) == pytest.approx((1.0 + 0.01 - 0.1197, 5.0 + 0.1197))
+    for values in (np.array([]), np.array([math.nan]), np.array([3.0])):
+        low, high = span(values, [])
+        assert low < high
+
+
+# --- the verb ---------------------------------------------------------------------------------------------------------
+
+
+def ggt(*argv: object) -> int:
+    parser = argparse.ArgumentParser()
+    verb.arguments(parser)
+    return verb.run(parser.parse_args([str(one) for one in argv]))
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    with Ledger(tmp_path / "w", create=True) as ledger:
+        for number in range(6):
+            lq = ledger.put_image(encode_png(picture(number)))
+            photo = dataclasses.replace(make_pair(Store(), number, "mixed").photo, image=lq, file=NASTY)
+            name = f"c{number}"
+            ledger.add(
+                photo,
+                candidate(name, photo.key),
+                Aligned(candidate=name, version="1", image=lq, reason=""),
+                *(
+                    Score(candidate=name, metric=metric, metric_version="1", value=value)
+                    for metric, value in {**GOOD, "halo": float(number)}.items()
+                ),
+            )
+    (tmp_path / "gate.toml").write_text(TEXT, encoding="utf-8")
+    return tmp_path / "w"
+
+
+def test_the_verb_writes_one_file(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        ggt(workspace)
+    assert str(caught.value) == f"{workspace}: nothing has been judged; run: ggt100k verdict {workspace}"
+    gate = workspace.parent / "gate.toml"
+    assert main(["verdict", str(workspace), "--gate", str(gate)]) == 0
+    gate.unlink()  # the ledger keeps its text
+    capsys.readouterr()
+    assert ggt(workspace) == 0
+    assert capsys.readouterr().out == f"report: {workspace / 'report.html'}, 0.0 MB\n"
+    page = Page((workspace / "report.html").read_text(encoding="utf-8"))
+    assert "mixed 4 2 0" in page.text
+    assert sum(tag == "img" for tag, _ in page.tags) == 2 * 4
+    with pytest.raises(ConfigError, match="there is no such folder; make it first"):
+        ggt(workspace, "--out", workspace / "no" / "r.html")
+
+
+def test_a_workspace_judged_by_two_gates_is_refused(workspace: Path) -> None:
+    other = workspace.parent / "other.toml"
+    other.write_text(TEXT + "# another\n", encoding="utf-8")
+    assert main(["verdict", str(workspace), "--gate", str(workspace.parent / "gate.toml")]) == 0
+    assert main(["verdict", str(workspace), "--gate", str(other), "--limit", "1"]) == 0
+    with pytest.raises(ConfigError, match="judged by more than one gate; run verdict without --limit"):
+        ggt(workspace)
+
+
+def test_a_missing_extra_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    with pytest.raises(ConfigError) as caught:
+        report(facts(3), created="x")
+    assert str(caught.value) == "jinja2 is not installed: pip install 'ggt100k[report]'"

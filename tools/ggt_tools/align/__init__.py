@@ -1,0 +1,273 @@
+"""align: candidates into the frame of their photographs.
+
+A model answers in a size, a frame and at times a view of its own. What the call itself did (padding, the model's size)
+is known and undone; what the model did is found by a fit (fit.py), and undone where the fit is sure of itself and the
+motion within BOUNDS. What the fit is not sure of stays as it came, with a confidence below CONFIDENT: wrong is worse
+than unsure. All is undone in one resampling, from the reply's own pixels, and none where the motion is below STILL.
+
+What moves on its own, an object or a face, stays where it is: a fault, and not the frame's. `residual_p99` shows it.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image as Pillow
+
+from ggt_tools.align.blocks import SMALLEST, Matrix, local_contrast, moved, places, scaling
+from ggt_tools.align.fit import Fit, fit
+from ggt_tools.degradations import Plane, opencv
+from ggt_tools.records import Candidate
+from ggt_tools.restore import FORMATS
+from ggt_tools.restorers import Image
+
+VERSION = "align-2"  # raise it whenever a pixel may change
+RATIO = 0.02  # by which the sides' ratio of a reply may differ from what was sent: models round to multiples
+STILL = 0.25  # px at 1024: less motion than this anywhere does less harm than a resampling
+NAN = float("nan")
+# A fit that may be off by ERROR px RMS at 1024, or explains SUPPORT of the blocks, has half its confidence from that.
+# ERROR is half of the 0.3 px that are promised: on planted geometry the truth was 0.9 times what a fit said in the
+# median, 1.6 times in the worst tenth and 3.4 times in the worst hundredth.
+ERROR = 0.15
+SUPPORT = 0.25
+CONFIDENT = 0.5  # from here a fit is believed
+# How far a model may drift before its candidate is no longer taken for the same view. Ours: what the paper on
+# GPT-4o's drift shows of small changes lies within, a reframed or newly composed picture beyond.
+BOUNDS = {
+    "translation": 0.05,  # of the long edge
+    "scale": 0.10,
+    "rotation": 3.0,  # degrees
+    "shear": 0.05,  # and stretching of one side against the other
+    "perspective": 0.03,  # of the long edge, what it moves a corner
+    "missing": 0.06,  # share of the photograph for which the reply has nothing
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InFrame:
+    """A candidate's pixels in the photograph's frame, or why there are none."""
+
+    image: Image | None  # uint8 RGB, of the photograph's size
+    reason: str = ""
+    detail: str = ""
+    model: str = "identity"  # of what the model did: identity | translation | similarity | affine | homography
+    transform: tuple[float, ...] = ()  # 3 x 3 by rows, photograph <- reply, in pixels whose centres are whole
+    confidence: float = 0.0  # 0..1, of the fit; below CONFIDENT nothing of it was applied
+    error: float = NAN  # px at 1024, RMS over the frame, by which the fit may be off; NaN where there is none
+    support: float = 0.0  # 0..1, share of the photograph's blocks that the fit explains
+    residual_median: float = NAN  # px at 1024, local displacement that is left, where structure tells of it
+    residual_p99: float = NAN
+    missing: float = 0.0  # 0..1, share of the frame for which the reply has nothing; it is mirrored in
+    resampled: bool = False  # whether the pixels are not the reply's own
+
+
+def align(reply: bytes, lq: Image, candidate: Candidate) -> InFrame:
+    """Undoes what the call and the model did to the photograph's frame, in one resampling at most.
+
+    `reply`: the candidate's file as it came, of any size. `lq`: the photograph, uint8 RGB. `misaligned`: a sure fit
+    lies beyond BOUNDS. `aspect_changed`: the reply has sides of another ratio, and no fit says what became of them.
+    """
+    with Pillow.open(io.BytesIO(reply), formats=FORMATS) as file:
+        image: Image = np.asarray(file.convert("RGB"))
+    height, width = lq.shape[:2]
+    frame = candidate.frame or (width, height, 0, 0, width, height)
+    starts = _starts(image.shape[1], image.shape[0], frame)
+    sent = starts[0]
+    changed = abs(image.shape[1] * frame[1] / (image.shape[0] * frame[0]) - 1) > RATIO
+    found = _fit(lq, image, starts)
+    confidence = _confidence(found)
+    sure = found if found is not None and confidence >= CONFIDENT else None
+    error, support = (found.error, found.support) if found is not None else (NAN, 0.0)
+    if sure is None and changed:
+        said = f"came back as {image.shape[1]} x {image.shape[0]}, was sent as {frame[0]} x {frame[1]}"
+        return InFrame(
+            image=None,
+            reason="aspect_changed",
+            detail=f"{said}; try another seed or restorer",
+            transform=_flat(sent),
+            confidence=confidence,
+            error=error,
+            support=support,
+        )
+    matrix, model = sent, "identity"
+    if sure is not None and _largest(sent, sure.matrix, width, height) > max(STILL, 2.0 * sure.error):
+        matrix, model = sure.matrix, sure.model
+    missing, beyond = _missing(matrix, width, height, image), ""
+    if model != "identity":
+        nearest = min(starts, key=lambda start: _largest(start, matrix, width, height))
+        beyond = _beyond(np.linalg.inv(nearest) @ matrix, width, height, missing)
+    if beyond:
+        return InFrame(
+            image=None,
+            reason="misaligned",
+            detail=f"{beyond}; ask for the same framing and viewpoint, or try another seed or restorer",
+            model=model,
+            transform=_flat(matrix),
+            confidence=confidence,
+            error=error,
+            support=support,
+            missing=missing,
+        )
+    brought, resampled = _sent(image, frame) if model == "identity" else (_warped(image, matrix, width, height), True)
+    median, p99 = residual(lq, brought)
+    return InFrame(
+        image=brought,
+        model=model,
+        transform=_flat(matrix),
+        confidence=confidence,
+        error=error,
+        support=support,
+        residual_median=median,
+        residual_p99=p99,
+        missing=missing,
+        resampled=resampled,
+    )
+
+
+def residual(lq: Image, gt: Image) -> tuple[float, float]:
+    """Local displacement between a photograph and its restoration: median and 99th percentile, in px at 1024.
+
+    Dense inverse search flow (Kroeger et al., ECCV 2016) of local contrast at 512 px long edge, both ways; it counts
+    where both ways agree and both pictures hold structure. NaN where that is less than a hundredth of the picture.
+    """
+    height, width = lq.shape[:2]
+    if max(height, width) < SMALLEST or min(height, width) < 32:
+        return NAN, NAN
+    cv2 = opencv()
+    scale = min(1.0, 512.0 / max(height, width))
+    size = (max(32, round(width * scale)), max(32, round(height * scale)))
+    one, other = (
+        local_contrast(luma if scale == 1.0 else cv2.resize(luma, size, interpolation=cv2.INTER_AREA))
+        for luma in (_luma(lq), _luma(gt))
+    )
+    first, second = (np.asarray(np.clip(plane * 50.0 + 128.0, 0, 255), np.uint8) for plane in (one, other))
+    flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    there, back = flow.calc(first, second, None), flow.calc(second, first, None)
+    x, y = np.meshgrid(np.arange(first.shape[1], dtype=np.float32), np.arange(first.shape[0], dtype=np.float32))
+    returned = cv2.remap(back, x + there[..., 0], y + there[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    agrees = np.linalg.norm(there + returned, axis=2) < 0.5
+    textured = cv2.GaussianBlur(np.minimum(np.abs(one), np.abs(other)), (0, 0), 3.0) > 0.25
+    counts = agrees & textured
+    if counts.mean() < 0.01:
+        return NAN, NAN
+    length = np.linalg.norm(there[counts], axis=1) * 1024.0 / max(first.shape)
+    median, p99 = np.percentile(length, (50, 99))
+    return float(median), float(p99)
+
+
+def _luma(image: Image) -> Plane:
+    luma: Plane = opencv().cvtColor(image, opencv().COLOR_RGB2GRAY).astype(np.float32)
+    return luma
+
+
+def _flat(matrix: Matrix) -> tuple[float, ...]:
+    """Photograph <- reply, of reply <- photograph."""
+    back = np.linalg.inv(matrix)
+    return tuple(float(value) for value in (back / back[2, 2]).ravel())
+
+
+def _starts(width: int, height: int, frame: tuple[int, ...]) -> list[Matrix]:
+    """What the model may have made of the frame, as reply <- photograph; the first is what most do.
+
+    Stretched it; where the ratio of the sides has changed, cut it or painted more around it, about its centre; where
+    padding was sent, cut that off by itself.
+    """
+    sent_width, sent_height, left, top, inner_width, inner_height = frame
+    place = np.array([[1.0, 0.0, left], [0.0, 1.0, top], [0.0, 0.0, 1.0]])
+    x, y = width / sent_width, height / sent_height
+    starts = [scaling(x, y) @ place]
+    if abs(x / y - 1) > 0.002:
+        for scale in (max(x, y), min(x, y)):
+            centred = scaling(scale, scale)
+            centred[:2, 2] += [(width - scale * sent_width) / 2, (height - scale * sent_height) / 2]
+            starts.append(centred @ place)
+    if (inner_width, inner_height) != (sent_width, sent_height):
+        starts.append(scaling(width / inner_width, height / inner_height))
+    return starts
+
+
+def _fit(lq: Image, image: Image, starts: list[Matrix]) -> Fit | None:
+    if max(lq.shape[:2]) < SMALLEST or min(*lq.shape[:2], *image.shape[:2]) < 32:
+        return None
+    return fit(_luma(lq), _luma(image), starts)
+
+
+def _confidence(found: Fit | None) -> float:
+    """0..1, both that it may be off little and that it explains much; each alone is 0.5 at its constant above."""
+    if found is None:
+        return 0.0
+    return float(min(1.0 / (1.0 + (found.error / ERROR) ** 2), 1.0 / (1.0 + (SUPPORT / max(found.support, 1e-6)) ** 2)))
+
+
+def _largest(start: Matrix, matrix: Matrix, width: int, height: int) -> float:
+    """Px at 1024 by which two ways into the reply lie apart, the largest over the frame."""
+    points = places(width, height)
+    there = moved(np.linalg.inv(start) @ matrix, points) - points
+    return float(np.linalg.norm(there, axis=1).max()) * 1024.0 / max(width, height)
+
+
+def _missing(matrix: Matrix, width: int, height: int, image: Image) -> float:
+    cells = (np.arange(100) + 0.5) / 100.0
+    x, y = np.meshgrid(cells * width - 0.5, cells * height - 0.5)
+    at = moved(matrix, np.stack([x.ravel(), y.ravel()], axis=1))
+    inside = (at >= -1.0).all(axis=1) & (at[:, 0] <= image.shape[1]) & (at[:, 1] <= image.shape[0])
+    return float(1.0 - inside.mean())
+
+
+def _beyond(motion: Matrix, width: int, height: int, missing: float) -> str:
+    """Which bound the motion breaks, and by how much; "" within all."""
+    long = max(width, height)
+    centre = np.array([[1.0, 0.0, (width - 1) / 2], [0.0, 1.0, (height - 1) / 2], [0.0, 0.0, 1.0]])
+    about = np.linalg.inv(centre) @ motion @ centre
+    about = about / about[2, 2]
+    # at the centre: what a homography does to first order
+    straight = about[:2, :2] - np.outer(about[:2, 2], about[2, :2])
+    corners = places(width, height) - centre[:2, 2]
+    bent = moved(about, corners) - (corners @ straight.T + about[:2, 2])
+    left, stretch, right = np.linalg.svd(straight)
+    turn = left @ right
+    measured = {
+        "translation": float(np.hypot(*about[:2, 2])) / long,
+        "scale": abs(float(np.sqrt(stretch.prod())) - 1.0),
+        "rotation": abs(float(np.degrees(np.arctan2(turn[1, 0], turn[0, 0])))),
+        "shear": float(stretch[0] / max(stretch[1], 1e-9)) - 1.0,
+        "perspective": float(np.linalg.norm(bent, axis=1).max()) / long,
+        "missing": missing,
+    }
+    for name, value in measured.items():
+        if value > BOUNDS[name]:
+            shown = f"{value:.1f}°" if name == "rotation" else f"{100 * value:.1f} %"
+            bound = f"{BOUNDS[name]:g}°" if name == "rotation" else f"{100 * BOUNDS[name]:g} %"
+            return f"the view has changed: {name} {shown}, at most {bound}"
+    return ""
+
+
+def _sent(image: Image, frame: tuple[int, ...]) -> tuple[Image, bool]:
+    """The photograph's part of a reply that kept its frame, and whether its size had to be changed for that."""
+    sent_width, sent_height, left, top, width, height = frame
+    same = image.shape[:2] == (sent_height, sent_width)
+    if not same:
+        cv2 = opencv()
+        shrinks = image.shape[1] * image.shape[0] > sent_width * sent_height
+        way = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+        image = cv2.resize(image, (sent_width, sent_height), interpolation=way)
+    return np.ascontiguousarray(image[top : top + height, left : left + width]), not same
+
+
+def _warped(image: Image, matrix: Matrix, width: int, height: int) -> Image:
+    """The photograph's frame out of the reply's own pixels: Lanczos, after a blur where it shrinks them.
+
+    A Gaussian of sigma 0.5 sqrt(scale² - 1) leaves what a pixel of that scale would see.
+    """
+    cv2 = opencv()
+    middle = places(width, height)
+    aside = [moved(matrix, middle + step) - moved(matrix, middle) for step in ([1.0, 0.0], [0.0, 1.0])]
+    x, y = (float(np.linalg.norm(step, axis=1).mean()) for step in aside)
+    sigma = [0.5 * np.sqrt(max(scale * scale - 1.0, 0.0)) for scale in (x, y)]
+    if max(sigma) > 0.2:
+        image = cv2.GaussianBlur(image, (0, 0), sigmaX=max(sigma[0], 0.01), sigmaY=max(sigma[1], 0.01))
+    flags = cv2.INTER_LANCZOS4 | cv2.WARP_INVERSE_MAP
+    brought: Image = cv2.warpPerspective(image, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
+    return brought

@@ -1,0 +1,138 @@
+"""Let a vision-language model judge each candidate against its photograph."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import ggt100k
+from ggt_tools.cli import calling
+from ggt_tools.cli.show import Bar, complain, count, now, table
+from ggt_tools.errors import ConfigError
+from ggt_tools.ledger import Ledger
+from ggt_tools.records import Aligned, Call, Candidate, Opinion, Photo, Verdict
+from ggt_tools.restorers import Image
+from ggt_tools.screen import CONTROL, PASSING, VERSION, Work, consensus, plan, screen, sees_control, standing
+
+if TYPE_CHECKING:
+    from ggt_tools.vlm import VLM
+
+
+def arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("workspace", type=Path)
+    sub.add_argument("--vlm", default="gemini", metavar="MAKER[:MODEL]", help="who judges; default: gemini")
+    sub.add_argument("--votes", type=count, default=1, metavar="N", help="looks in each of two orders; default: 1")
+    sub.add_argument("--all", action="store_true", help="also what the gate has rejected already")
+    calling.arguments(sub)
+
+
+def run(options: argparse.Namespace) -> int:
+    from ggt_tools.vlm import vlm
+
+    with Ledger(options.workspace) as ledger, calling.alone(options, ledger):
+        model = vlm(options.vlm, calling.setting(options, {}))
+        images = {aligned.candidate: aligned.image for aligned in ledger.all(Aligned) if aligned.image}
+        if not images and any(candidate.image for candidate in ledger.all(Candidate)):
+            raise ConfigError(f"{options.workspace}: nothing is aligned; run: ggt100k align {options.workspace}")
+        photos = {photo.key: photo.image for photo in ledger.all(Photo)}
+        judged = (one for one in ledger.all(Verdict) if one.stage != "screen")  # our own word stops no second look
+        rejected = {one.candidate for one in judged if one.decision == "reject"}
+        aligned = [candidate for candidate in ledger.all(Candidate) if candidate.id in images]
+        chosen = [candidate for candidate in aligned if options.all or candidate.id not in rejected]
+        pairs = [(candidate.id, photos[candidate.key], images[candidate.id]) for candidate in chosen]
+        works = list(plan(pairs, model, votes=options.votes))
+        opinions = list(ledger.all(Opinion))
+        there = {opinion.id for opinion in opinions if opinion.fault.partition(":")[0] not in PASSING}
+        missing = [work for work in works if work.id not in there]
+        wanted = set(list(dict.fromkeys(work.candidate for work in missing))[: options.limit])
+        todo = [work for work in missing if work.candidate in wanted]
+        if options.dry_run:
+            cost = calling.price_of(options, model.model, remote=True)
+            most = f", for {len(todo) * cost.call:.2f} usd at most" if cost else ""
+            print(f"would ask {model.model} for {len(todo)} opinions on {len(wanted)} candidates{most}")
+            return 0
+        calling.recover(ledger, "screen")
+        # another image, or more votes than there were: what was said does not do, whether or not this run is killed
+        found = standing(opinions, images)
+        stale = {opinion.candidate for opinion in opinions if opinion.candidate in images} - set(found)
+        for one in sorted(stale | (wanted & set(found))):
+            ledger.add(*consensus(one, found.get(one, ()), votes=options.votes))
+        if todo:
+            _control(options, ledger, model, sorted(photos.values()), opinions)
+        said = _ask(options, ledger, model, todo, images, opinions)
+    faults = Counter(opinion.fault.partition(":")[0] for opinion in said if opinion.fault)
+    counts = {"opinions": len(said) - faults.total(), "there already": len(works) - len(missing)}
+    if skipped := len(aligned) - len(chosen):
+        counts["candidates rejected already"] = skipped
+    table("screen", counts, unusable=faults)
+    return 0
+
+
+def _control(
+    options: argparse.Namespace, ledger: Ledger, model: VLM, images: Sequence[str], opinions: Sequence[Opinion]
+) -> None:
+    """A photograph and itself upside down, once for a model; ConfigError where it finds nothing wrong with that."""
+    if sees_control(opinions, model):
+        return
+    used = {o.image for o in opinions if (o.candidate, o.model, o.version) == (CONTROL, model.model, VERSION)}
+    image = next((image for image in images if image not in used), images[0])
+    said = _ask(options, ledger, model, list(plan([(CONTROL, image, image)], model)), {}, [])
+    if not sees_control(said, model):
+        told = "; ".join(opinion.fault or f"fidelity {opinion.fidelity:.0f}" for opinion in said)
+        raise ConfigError(
+            f"{model.name}: was shown a photograph and itself upside down as its restoration, and says: {told}; "
+            "such a screener is worth nothing: choose another with --vlm, or run it again with another photograph"
+        )
+
+
+def _ask(
+    options: argparse.Namespace,
+    ledger: Ledger,
+    model: VLM,
+    todo: Sequence[Work],
+    images: Mapping[str, str],
+    known: Sequence[Opinion],
+) -> list[Opinion]:
+    """Asks, and commits each opinion together with the scores that its candidate now has."""
+    found: dict[str, dict[str, Opinion]] = defaultdict(dict)
+    for one, opinions in standing(known, images).items():
+        found[one] = {opinion.id: opinion for opinion in opinions}
+    said: list[Opinion] = []
+    usd = 0.0
+
+    def load(name: str) -> Image:
+        return ggt100k.decode_image(ledger.image(name), name)
+
+    def note(calls: Sequence[Call]) -> None:
+        ledger.add(*calls)
+
+    results = screen(
+        todo,
+        model,
+        calling.config(options, remote=True),
+        load=load,
+        note=note,
+        clock=now,
+        price=calling.price_of(options, model.model, remote=True),
+        spent=ledger.spent(),
+    )
+    with Bar(len(todo), f"screen {model.model}") as bar:
+        for ended in results:
+            fresh = [opinion for opinion, _ in ended if opinion is not None]
+            for opinion in fresh:
+                found[opinion.candidate][opinion.id] = opinion
+            heard = dict.fromkeys(opinion.candidate for opinion in fresh if opinion.candidate in images)
+            scores = [s for one in heard for s in consensus(one, list(found[one].values()), votes=options.votes)]
+            ledger.add(*fresh, *scores, *(call for _, call in ended))
+            for opinion in fresh:
+                if opinion.fault:
+                    complain("screen", f"candidate {opinion.candidate}: {opinion.fault}")
+            said += fresh
+            bar.update(len(fresh))
+            usd += sum(call.usd for _, call in ended if not math.isnan(call.usd))
+            bar.say(usd=f"{usd:.2f}")
+    return said
