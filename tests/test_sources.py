@@ -456,5 +456,5 @@ def test_a_header_that_unpacks_to_gigabytes_takes_no_memory(tmp_path: Path) -> N
     with tarfile.open(tmp_path / "a.tar.xz", "w:xz", format=tarfile.PAX_FORMAT) as tar:
         tar.addfile(member, io.BytesIO(b""))
     assert (tmp_path / "a.tar.xz").stat().st_size < 100_000
-    with pytest.raises(ConfigError, match="a header is extended by 64000020 bytes, above 1048576"):
+    with pytest.raises(ConfigError, match="a header is extended by 64000018 bytes, above 1048576"):
         from_tar(tmp_path / "a.tar.xz")
