@@ -508,11 +508,12 @@ def test_an_image_elsewhere_is_fetched_only_if_told_so_and_never_from_a_private_
     with Models() as models, Models() as other:
         other.files["a.png"] = png(LQ)
         url = f"{other.url}/open/a.png"
-        with pytest.raises(ConfigError) as refused:
+        with pytest.raises(PairError) as refused:
             fetch_image(url, "m", models.v1, 5.0, other_hosts=False)
         assert str(refused.value) == (
-            "m: its images lie at another host, 127.0.0.1; allow that: --option other_hosts=yes"
+            "m: its image lies at another host, 127.0.0.1; allow that: --option other_hosts=yes, and retry"
         )
+        assert refused.value.paid, "the answer came, and the provider charges for it"
         with pytest.raises(PairError) as fault:
             fetch_image(url, "m", models.v1, 5.0, other_hosts=True)
         assert str(fault.value) == "m: its image at 127.0.0.1 cannot be fetched: bad_url"

@@ -461,7 +461,9 @@ def test_what_a_kill_left_is_made_by_the_next_run_under_the_same_id(tmp_path: Pa
         while len(models.asked) < 5:
             assert process.is_alive()
             time.sleep(0.02)
-        time.sleep(0.3)
+        while not [c for c in facts(folder, Candidate) if c.round == 1 and c.image]:
+            assert process.is_alive()
+            time.sleep(0.02)
         assert process.pid is not None
         os.kill(process.pid, signal.SIGKILL)
         process.join()
