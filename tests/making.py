@@ -132,3 +132,15 @@ def run_python(code: str, cwd: Path, **environment: str) -> subprocess.Completed
         timeout=300,
         check=False,
     )
+
+
+# What every fork server of the tests has in it: there is one for the whole run, and whoever starts it chooses.
+FORKED = ["ggt_tools.cli", "ggt_tools.prompts", "ggt_tools.restorers.gemini", "ggt_tools.vlm", "google.genai"]
+
+
+def run_verb(argv: Sequence[str], environment: dict[str, str]) -> None:
+    """The command in a process of its own. A fork server keeps the environment of whoever started it first."""
+    from ggt_tools.cli import main
+
+    os.environ.update(environment)
+    sys.exit(main(argv))

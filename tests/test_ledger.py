@@ -21,6 +21,8 @@ from ggt_tools.errors import ConfigError, ShardError
 from ggt_tools.ledger import Ledger
 from ggt_tools.records import IN_FLIGHT, Aligned, Call, Candidate, Photo, Refusal, Score, Stage, Verdict
 
+from .making import FORKED
+
 
 def photo(key: str, **other: Any) -> Photo:
     facts: dict[str, Any] = {
@@ -423,7 +425,7 @@ def test_a_missing_image_is_told(tmp_path: Path) -> None:
 posix = pytest.mark.skipif(os.name != "posix", reason="wants kill -9, fork and limits")
 PROCESSES: Any = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")
 if os.name == "posix":
-    PROCESSES.set_forkserver_preload(["ggt_tools.ledger", __name__])
+    PROCESSES.set_forkserver_preload([*FORKED, __name__])
 
 HOLD = """
 import sqlite3, sys

@@ -34,6 +34,8 @@ from ggt_tools.verdict import DEFAULT_GATE, load_gate
 from tests.making import Store, make_pair, picture
 from tests.models import KEY, Models, Reply, brightened, refusal, script, slow
 
+from .making import run_verb
+
 CREATED = "2026-01-01T00:00:00Z"
 KEEP = (TEXTS / f"keep-{FIXED}.txt").read_text(encoding="utf-8").strip()
 BASE = "Remove the rain."
@@ -456,7 +458,7 @@ def test_what_a_kill_left_is_made_by_the_next_run_under_the_same_id(tmp_path: Pa
         judge_all(folder, ["halos"] * 3)
         models.answer = script(brightened, then=slow(30.0))
         argv = ["refine", str(folder), "--base-url", models.url, "--in-flight", "1"]
-        process = multiprocessing.get_context("forkserver").Process(target=main, args=(argv,))
+        process = multiprocessing.get_context("forkserver").Process(target=run_verb, args=(argv, dict(os.environ)))
         process.start()
         while len(models.asked) < 5:
             assert process.is_alive()

@@ -33,7 +33,7 @@ from ggt_tools.ledger import Ledger
 from ggt_tools.png import encode_png
 from ggt_tools.records import IN_FLIGHT, Aligned, Call, Candidate, Job, Photo, Prompt
 
-from .making import Store, make_pair, picture
+from .making import FORKED, Store, make_pair, picture, run_verb
 from .models import KEY, Models, Reply, brightened, cut, echo, failed, refusal, script, sized, slow, too_many
 from .photographs import crop
 
@@ -490,7 +490,7 @@ def test_fifty_kills_pay_for_no_more_than_was_in_flight(tmp_path: Path) -> None:
     count, kills, in_flight = 100, 50, 2
     dice = random.Random(5)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ggt_tools.cli.calling", "ggt_tools.restorers.gemini", "google.genai"])
+    context.set_forkserver_preload(FORKED)
     folder = workspace(tmp_path / "w", count, size=(72, 72))  # square: what is sent is the photograph itself
     lost: Counter[str] = Counter()
     with elsewhere("--latency", "1") as models:
@@ -499,7 +499,7 @@ def test_fifty_kills_pay_for_no_more_than_was_in_flight(tmp_path: Path) -> None:
         killed = 0
         while killed < kills:
             before = paid(models["url"])["asked"]
-            process = context.Process(target=main, args=(argv,))
+            process = context.Process(target=run_verb, args=(argv, dict(os.environ)))
             process.start()
             while paid(models["url"])["asked"] == before and process.is_alive():
                 time.sleep(0.01)

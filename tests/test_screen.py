@@ -57,6 +57,8 @@ from ggt_tools.vlm import VLM, Look, vlm
 from tests.making import Store, make_pair, picture
 from tests.models import KEY, Asked, Models, Reply, cut, failed, refusal, script, slow, too_many
 
+from .making import FORKED, run_verb
+
 MODEL = "gemini-3-flash-preview"
 CREATED = "2026-01-01T00:00:00Z"
 HALO = {"kind": "halos", "severity": "slight", "x0": 0.1, "y0": 0.2, "x1": 0.5, "y1": 0.9}
@@ -705,7 +707,7 @@ def test_kills_ask_for_nothing_twice_but_what_was_in_flight(tmp_path: Path) -> N
     count, kills, in_flight = 16, 5, 3
     dice = random.Random(3)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ggt_tools.cli.screen", "google.genai"])
+    context.set_forkserver_preload(FORKED)
     folder = workspace(tmp_path / "w", count, size=(48, 48))
     lost = 0
     with Models(Counting()) as models:
@@ -714,7 +716,7 @@ def test_kills_ask_for_nothing_twice_but_what_was_in_flight(tmp_path: Path) -> N
         argv = ["screen", str(folder), "--base-url", models.url, "--in-flight", str(in_flight)]
         for _ in range(kills):
             before = len(models.asked)
-            process = context.Process(target=main, args=(argv,))
+            process = context.Process(target=run_verb, args=(argv, dict(os.environ)))
             process.start()
             while len(models.asked) == before and process.is_alive():
                 time.sleep(0.01)
