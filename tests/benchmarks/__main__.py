@@ -6,13 +6,14 @@ import argparse
 import os
 from collections.abc import Callable
 
-from . import gating, loaders, png, restoring
+from . import faults, gating, loaders, png, restoring
 from .field import Options
 
 BENCHES: dict[str, Callable[[Options], str]] = {
     "png": lambda options: png.bench(),
     "loaders": loaders.bench,
     "restoring": restoring.bench,
+    "faults": faults.bench,
     "gating": gating.bench,
 }
 

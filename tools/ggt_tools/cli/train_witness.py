@@ -1,0 +1,33 @@
+"""Train the learned witness anew, on faults planted in a folder of clean photographs."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from pathlib import Path
+
+from ggt_tools.cli.show import count
+
+
+def arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("photographs", type=Path, help="a folder of clean photographs, 320 px a side or more")
+    sub.add_argument("out", type=Path, help="the ONNX file to write")
+    sub.add_argument("--samples", type=count, default=24_000, help="pairs with a fault or none; default: 24000")
+    sub.add_argument("--epochs", type=count, default=12, help="passes over them; default: 12")
+    sub.add_argument("--workers", type=count, default=2, help="processes that make samples, and threads; default: 2")
+    sub.add_argument("--seed", type=int, default=0)
+
+
+def run(options: argparse.Namespace) -> int:
+    from ggt_tools.train_witness import TrainConfig, read, train_witness
+
+    samples = min(options.samples, options.limit or options.samples)
+    config = TrainConfig(samples=samples, epochs=options.epochs, workers=options.workers, seed=options.seed)
+    if options.dry_run:
+        found = len(read(options.photographs))
+        print(f"would make {config.samples} samples of {found} photographs, and pass over them {config.epochs} times")
+        return 0
+    train_witness(options.photographs, options.out, config, print)
+    digest = hashlib.sha256(options.out.read_bytes()).hexdigest()
+    print(f"wrote {options.out}; learned.SHA256 = {digest}")
+    return 0

@@ -1,0 +1,260 @@
+"""train-witness: makes the learned witness out of clean photographs, faults planted in them, and nothing else.
+
+    train_witness(folder_of_photographs, out, TrainConfig())
+
+The photographs become pairs (degrading.py), more than half of the pairs get a fault (planting.py), each is measured by
+cells (evidence.py), and a small network learns to say for each tile of 16 px, and for the whole, which group of faults
+is there, or none. What is exported is ONNX.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ggt_tools import degrading, planting
+from ggt_tools.degradations import Image, opencv
+from ggt_tools.errors import ConfigError, PairError
+from ggt_tools.evidence import CELL, COUNT, evidence
+from ggt_tools.learned import CLASSES, TILE
+
+if TYPE_CHECKING:
+    import torch
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+SIDE, MARGIN = 256, 32  # pixels of a sample, and what is cut off on each side, so that no border betrays a shift
+WIDTH = 56  # channels of the network
+PAIRS, EACH = 25, 8  # of a job: pairs made, and samples of each
+IGNORE = -100  # a label that counts for nothing
+SHARES = {"content": 0.34, "colour": 0.20, "detail": 0.15, "artefact": 0.22, "unrestored": 0.09}  # of the faults
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    samples: int = 24_000
+    epochs: int = 12
+    batch: int = 64
+    rate: float = 3e-3
+    workers: int = 2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("samples", "epochs", "batch", "workers"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"train-witness: --{name} {getattr(self, name)}: at least 1 is wanted")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Samples:
+    """measures: float16 n x COUNT x 32 x 32. tiles: int64 n x 16 x 16, the class of each. whole: int64 n."""
+
+    measures: npt.NDArray[np.float16]
+    tiles: npt.NDArray[np.int64]
+    whole: npt.NDArray[np.int64]
+
+
+def train_witness(photographs: Path, out: Path, config: TrainConfig, report: Callable[[str], None]) -> None:
+    """Trains on all photographs in a folder, and writes the ONNX file. Raises ConfigError where there are too few."""
+    samples = make_samples(photographs, config)
+    report(f"{len(samples.whole)} samples, of them {int((samples.whole > 0).sum())} with a fault")
+    net = network()
+    fit(net, samples, config, report)
+    export(net, out)
+
+
+def make_samples(photographs: Path, config: TrainConfig) -> Samples:
+    """The same whatever the number of workers."""
+    read(photographs)  # so that a fault of the folder shows here
+    jobs = [(config.seed, at) for at in range(-(-config.samples // (PAIRS * EACH)))]
+    with ProcessPoolExecutor(config.workers) as pool:
+        parts = list(pool.map(partial(_job, photographs), jobs))
+    return Samples(
+        measures=np.concatenate([part.measures for part in parts])[: config.samples],
+        tiles=np.concatenate([part.tiles for part in parts])[: config.samples],
+        whole=np.concatenate([part.whole for part in parts])[: config.samples],
+    )
+
+
+@cache  # a process works on many jobs
+def read(folder: Path) -> list[Image]:
+    """Every picture of a folder that has 320 px a side, as uint8 RGB."""
+    from PIL import Image as Pillow
+
+    found = []
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in SUFFIXES:
+            with Pillow.open(path) as file:
+                if min(file.size) >= SIDE + 2 * MARGIN:
+                    found.append(np.asarray(file.convert("RGB")))
+    if len(found) < 2:
+        raise ConfigError(f"{folder}: holds {len(found)} photographs of 320 px a side or more; put clean ones there")
+    return found
+
+
+def _job(photographs: Path, seed: tuple[int, int]) -> Samples:
+    opencv().setNumThreads(1)
+    clean = read(photographs)
+    random = np.random.default_rng([2, *seed])
+    pairs = [make_pair(clean, at, random) for at in range(PAIRS)]
+    made = [sample(pairs, at, random) for at in range(PAIRS) for _ in range(EACH)]
+    return Samples(
+        measures=np.stack([one[0] for one in made]),
+        tiles=np.stack([one[1] for one in made]),
+        whole=np.array([one[2] for one in made]),
+    )
+
+
+def make_pair(clean: list[Image], at: int, random: np.random.Generator) -> tuple[Image, Image]:
+    """gt and lq, 320 x 320 x 3. Every twelfth is real: a photograph as it is, and what `classical` makes of it."""
+    side = SIDE + 2 * MARGIN
+    photograph = clean[int(random.integers(len(clean)))]
+    least = min(photograph.shape[:2])
+    if at % 12 == 0:
+        from ggt_tools.restorers import restorer
+
+        lq = _window(photograph, 1.0, side, random)
+        try:
+            gt = restorer("classical").restore(lq, "", seed=0).image
+        except PairError:
+            gt = None
+        return lq if gt is None else gt, lq
+    # large ones are soft at their full size
+    shrink = float(np.exp(random.uniform(np.log(1.6 if least > 1100 else 1.0), np.log(least / side) + 1e-6)))
+    gt = _window(photograph, min(max(shrink, 1.0), least / side), side, random)
+    kind = list(degrading.KINDS)[int(random.integers(len(degrading.KINDS)))]
+    return gt, degrading.degrade(gt, kind, strength=random.random(), seed=int(random.integers(2**31)))
+
+
+def _window(photograph: Image, shrink: float, side: int, random: np.random.Generator) -> Image:
+    cv2 = opencv()
+    size = min(round(side * shrink), *photograph.shape[:2])
+    top, left = (int(random.integers(0, edge - size + 1)) for edge in photograph.shape[:2])
+    window = np.ascontiguousarray(photograph[top : top + size, left : left + size])
+    if size == side:
+        return window
+    return np.asarray(cv2.resize(window, (side, side), interpolation=cv2.INTER_AREA))
+
+
+def sample(
+    pairs: list[tuple[Image, Image]], at: int, random: np.random.Generator
+) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.int64], int]:
+    """One pair with a fault or none, cut and turned at random: its measures, the class of each tile, of the whole."""
+    gt, lq = pairs[at]
+    other = pairs[(at + 1 + int(random.integers(len(pairs) - 1))) % len(pairs)][0]
+    scene = planting.Scene(gt=gt, lq=lq, other=other)
+    if random.random() < 0.75:
+        scene = planting.Scene(gt=planting.harmless(scene, random), lq=lq, other=other)
+    image, whole, seen = scene.gt, 0, np.zeros(gt.shape[:2], np.bool_)
+    if random.random() < 0.6:
+        group = planting.GROUPS[int(random.choice(len(SHARES), p=list(SHARES.values())))]
+        kinds = [kind for kind, (of, _) in planting.FAULTS.items() if of == group]
+        kind = kinds[int(random.integers(len(kinds)))]
+        done = planting.plant(kind, scene, strength=random.uniform(0.1, 1.0), random=random)
+        image, seen, whole = done.image, done.seen, CLASSES.index(group)
+    # on the grid of 8 px, which JPEG's blocks stand on in a candidate too
+    top, left = (CELL * int(number) for number in random.integers(2, 2 * MARGIN // CELL - 2, size=2, endpoint=True))
+    turns, mirrored = int(random.integers(4)), random.random() < 0.5
+
+    def cut(plane: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        turned = np.rot90(plane[top : top + SIDE, left : left + SIDE], turns)
+        return np.ascontiguousarray(turned[:, ::-1] if mirrored else turned)
+
+    change = np.abs(cut(image).astype(np.int16) - cut(scene.gt)).mean(axis=2)
+    share, mean = (_tiles(plane.astype(np.float32)) for plane in (cut(seen), change))
+    tiles = np.where(share > 0.25, whole, np.where(mean < 1.0, 0, IGNORE)).astype(np.int64)
+    if whole and not (tiles == whole).any():
+        whole = IGNORE  # it hardly shows within the cut: neither good nor to be learnt from
+    return evidence(cut(lq), cut(image)).astype(np.float16), tiles, whole
+
+
+def _tiles(plane: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    few = SIDE // TILE
+    return np.asarray(plane.reshape(few, TILE, few, TILE).mean(axis=(1, 3)), np.float32)
+
+
+def network() -> torch.nn.Module:
+    """Measures (n, COUNT, 2 h, 2 w) to logits of the classes: (n, classes, h, w) by tile, (n, classes) of the whole."""
+    import torch
+    from torch import nn
+    from torch.nn import functional
+
+    class Block(nn.Module):
+        def __init__(self, width: int, dilation: int) -> None:
+            super().__init__()
+            self.one = nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation, bias=False)
+            self.two = nn.Conv2d(width, width, 3, padding=1, bias=False)
+            self.norm_one, self.norm_two = nn.BatchNorm2d(width), nn.BatchNorm2d(width)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = functional.relu(self.norm_one(self.one(x)))
+            return functional.relu(x + self.norm_two(self.two(y)))
+
+    class Witness(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = nn.Sequential(
+                nn.BatchNorm2d(COUNT), nn.Conv2d(COUNT, 64, 1), nn.ReLU(), nn.Conv2d(64, 48, 1), nn.ReLU(),
+                nn.Conv2d(48, WIDTH, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(WIDTH), nn.ReLU(),
+                Block(WIDTH, 1), Block(WIDTH, 2), nn.Dropout2d(0.1),
+            )  # fmt: skip
+            self.tiles = nn.Conv2d(WIDTH, len(CLASSES), 1)
+            self.mix = nn.Linear(2 * WIDTH + 2 * len(CLASSES), 64)
+            self.whole = nn.Linear(64, len(CLASSES))
+
+        def forward(self, measures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            found = self.body(measures)
+            tiles = self.tiles(found)
+            smooth = functional.avg_pool2d(tiles, 3, 1, 1, count_include_pad=False)
+            seen = [found.mean(dim=(2, 3)), found.amax(dim=(2, 3)), tiles.mean(dim=(2, 3)), smooth.amax(dim=(2, 3))]
+            return tiles, self.whole(functional.relu(self.mix(torch.cat(seen, dim=1))))
+
+    return Witness()
+
+
+def fit(net: torch.nn.Module, samples: Samples, config: TrainConfig, report: Callable[[str], None]) -> None:
+    """Cross entropy of the tiles and of the whole; AdamW, the rate in one cycle."""
+    import torch
+    from torch.nn import functional
+
+    torch.set_num_threads(config.workers)
+    torch.manual_seed(config.seed)
+    random = np.random.default_rng(config.seed)
+    steps = len(samples.whole) // config.batch
+    optimizer = torch.optim.AdamW(net.parameters(), lr=config.rate, weight_decay=2e-2)
+    cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.rate, total_steps=max(steps, 1) * config.epochs)
+    net.train()
+    for epoch in range(config.epochs):
+        losses = []
+        for some in np.array_split(random.permutation(len(samples.whole))[: steps * config.batch], steps):
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                by_tile, by_whole = net(torch.from_numpy(samples.measures[some]).float())
+            tiles, whole = torch.from_numpy(samples.tiles[some]), torch.from_numpy(samples.whole[some])
+            loss = functional.cross_entropy(by_tile.float(), tiles, ignore_index=IGNORE)
+            loss = loss + functional.cross_entropy(by_whole.float(), whole, ignore_index=IGNORE)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            cycle.step()
+            losses.append(float(loss.detach()))
+        report(f"epoch {epoch + 1} of {config.epochs}: loss {np.mean(losses):.3f}")
+
+
+def export(net: torch.nn.Module, out: Path) -> None:
+    """One ONNX file with the weights in it, for pictures of any size."""
+    import torch
+
+    net.eval()
+    part = out.with_suffix(".part")
+    torch.onnx.export(
+        net, (torch.zeros(1, COUNT, 32, 48),), str(part), input_names=["measures"], output_names=["tiles", "whole"],
+        opset_version=17, dynamic_axes={"measures": {2: "height", 3: "width"}, "tiles": {2: "rows", 3: "columns"}},
+        dynamo=False,
+    )  # fmt: skip
+    part.replace(out)
