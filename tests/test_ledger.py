@@ -19,7 +19,7 @@ import pytest
 
 from ggt_tools.errors import ConfigError, ShardError
 from ggt_tools.ledger import Ledger
-from ggt_tools.records import IN_FLIGHT, Aligned, Call, Candidate, Photo, Refusal, Score, Stage, Verdict
+from ggt_tools.records import IN_FLIGHT, Aligned, Call, Candidate, Photo, Refusal, Score, Stage, Verdict, Withdrawal
 
 from .making import FORKED
 
@@ -107,13 +107,13 @@ def test_a_newer_schema_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
         ledger.add(photo("a"))
     file = tmp_path / "ledger.sqlite"
     db = sqlite3.connect(file)
-    db.execute("PRAGMA user_version=3")
+    db.execute("PRAGMA user_version=4")
     db.close()
     before = file.read_bytes()
     for create in (False, True):
         with pytest.raises(ConfigError) as fault:
             Ledger(tmp_path, create=create)
-        assert str(fault.value) == f"{file}: schema version 3, this ggt100k reads 2; install the one that wrote it"
+        assert str(fault.value) == f"{file}: schema version 4, this ggt100k reads 3; install the one that wrote it"
     assert file.read_bytes() == before
 
 
@@ -143,7 +143,7 @@ def test_a_ledger_of_the_first_version_is_brought_to_this_one_and_keeps_its_fact
     for _ in range(2):
         with Ledger(tmp_path) as ledger:
             assert list(ledger.all(Candidate)) == [candidate("c", "a", image="abc", maker="", frame=())]
-            assert list(ledger.all(Call)) == []
+            assert (list(ledger.all(Call)), ledger.withdrawn()) == ([], {})
     with Ledger(tmp_path) as ledger:
         framed = candidate("d", "a", maker="gemini:m", frame=(4, 4, 0, 1, 4, 2))
         ledger.add(framed)
@@ -186,6 +186,23 @@ def test_a_fact_that_is_added_twice_stays_the_first(tmp_path: Path) -> None:
         assert [*ledger.all(Photo), *ledger.all(Candidate), *ledger.all(Score)] == list(first)
         ledger.add(score("c", 0.75, version="2"))
         assert [s.value for s in ledger.all(Score)] == [0.5, 0.75], "another version of a metric is another fact"
+
+
+def test_what_is_withdrawn_stays_so_with_the_first_reason_and_a_second_is_kept_too(tmp_path: Path) -> None:
+    def withdrawal(key: str, reason: str, by: str) -> Withdrawal:
+        return Withdrawal(key=key, reason=reason, by=by, created="2026-01-01T00:00:00Z")
+
+    with Ledger(tmp_path, create=True) as ledger:
+        assert ledger.withdrawn() == {}
+        ledger.add(withdrawal("b", "the author asks", "Zoë"), withdrawal("a", "a face", "Ann"))
+        ledger.add(withdrawal("b", "a number plate", "Ann"), withdrawal("b", "the author asks", "Ann"))
+    with Ledger(tmp_path) as ledger:
+        assert ledger.withdrawn() == {"a": "a face", "b": "the author asks"}
+        assert [(w.key, w.reason, w.by) for w in ledger.all(Withdrawal)] == [
+            ("a", "a face", "Ann"),
+            ("b", "a number plate", "Ann"),
+            ("b", "the author asks", "Zoë"),
+        ]
 
 
 def test_a_refusal_gives_way_to_the_newer_one_and_goes_when_the_photograph_is_in(tmp_path: Path) -> None:

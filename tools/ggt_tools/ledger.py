@@ -37,12 +37,13 @@ from ggt_tools.records import (
     Seen,
     Stage,
     Verdict,
+    Withdrawal,
     from_row,
     to_row,
 )
 
-Fact = Photo | Refusal | Seen | Classed | Prompt | Candidate | Call | Job | Aligned | Score | Opinion
-SCHEMA_VERSION = 2
+Fact = Photo | Refusal | Seen | Classed | Prompt | Candidate | Call | Job | Aligned | Score | Opinion | Withdrawal
+SCHEMA_VERSION = 3
 # Each kind of record is a table; these columns tell two of its rows apart.
 KEYS: dict[type, tuple[str, ...]] = {
     Photo: ("key",),
@@ -57,6 +58,7 @@ KEYS: dict[type, tuple[str, ...]] = {
     Score: ("candidate", "metric", "metric_version"),
     Opinion: ("id",),
     Verdict: ("candidate",),
+    Withdrawal: ("key", "reason"),
 }
 # These give way to a newer row of the same key: they tell how something stands, and it goes on.
 REPLACED = (Refusal, Call, Job, Aligned, Opinion, Verdict)
@@ -67,6 +69,7 @@ MIGRATIONS = {
         "ALTER TABLE candidate ADD COLUMN maker TEXT NOT NULL DEFAULT ''",
         "ALTER TABLE candidate ADD COLUMN frame TEXT NOT NULL DEFAULT '[]'",
     ),
+    2: (),
 }
 
 
@@ -194,6 +197,11 @@ class Ledger:
             for candidate, metric, value in self._db.execute(sql):
                 found.setdefault(candidate, {})[metric] = math.nan if value is None else value
         return found
+
+    def withdrawn(self) -> dict[str, str]:
+        """The keys of the pairs that are to be in no further version, each with the first reason that was given."""
+        rows = self._db.execute("SELECT key, reason FROM withdrawal ORDER BY rowid DESC")
+        return {key: reason for key, reason in rows}
 
     def gate_text(self, gate: str) -> str:
         return str(self._db.execute("SELECT text FROM gates WHERE id = ?", (gate,)).fetchone()[0])

@@ -197,6 +197,16 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Withdrawal:
+    """A pair that is to be in no further version, and why: an author's request, a fault that was found."""
+
+    key: str
+    reason: str  # in words
+    by: str  # who withdrew it
+    created: str  # UTC, ISO 8601, whole seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
     """One step of the funnel: how many went in, how many came out, and why the others did not."""
 
