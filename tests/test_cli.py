@@ -33,7 +33,7 @@ from .making import change_shard, picture
 
 VERBS = (
     "ingest", "prompt", "restore", "retry", "align", "score", "screen", "verdict", "refine", "calibrate", "report",
-    "pack", "validate", "status", "demo",
+    "pack", "validate", "yank", "status", "demo",
 )  # fmt: skip
 GATE = """
 [must]

@@ -30,13 +30,14 @@ from ggt_tools.cli import (
     status,
     validate,
     verdict,
+    yank,
 )
 from ggt_tools.cli.show import complain, count
 from ggt_tools.errors import GGTError
 
 VERBS = (
-    ingest, prompt, restore, retry, align, score, screen, verdict, refine, calibrate, report, pack, validate, status,
-    demo,
+    ingest, prompt, restore, retry, align, score, screen, verdict, refine, calibrate, report, pack, validate, yank,
+    status, demo,
 )  # fmt: skip
 READING = (report, validate, status, demo)  # change nothing that is there: no --dry-run, no --limit
 

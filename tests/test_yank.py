@@ -1,0 +1,75 @@
+"""yank: what is withdrawn, what is refused, and that the first reason stands."""
+
+from __future__ import annotations
+
+import getpass
+from pathlib import Path
+
+import pytest
+
+from ggt_tools.cli import main
+from ggt_tools.ledger import Ledger
+from ggt_tools.records import Photo, Withdrawal
+
+from .making import Store, make_pairs
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    with Ledger(tmp_path / "w", create=True) as ledger:
+        ledger.add(*(pair.photo for pair in make_pairs(Store(), 3)))
+    return tmp_path / "w"
+
+
+def keys(workspace: Path) -> list[str]:
+    with Ledger(workspace) as ledger:
+        return [photo.key for photo in ledger.all(Photo)]
+
+
+def withdrawn(workspace: Path) -> list[tuple[str, str, str]]:
+    with Ledger(workspace) as ledger:
+        return [(each.key, each.reason, each.by) for each in ledger.all(Withdrawal)]
+
+
+def yank(workspace: Path, *argv: str) -> int:
+    return main(["yank", str(workspace), *argv])
+
+
+def test_pairs_are_withdrawn_once_and_the_first_reason_stands(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b, c = keys(workspace)
+    assert yank(workspace, a, b, a, "--reason", " the author asks ", "--by", "Zoë") == 0
+    assert yank(workspace, b, c, "--reason", "a face") == 0
+    assert capsys.readouterr().out == "yank: 2 withdrawn, 0 there already\nyank: 1 withdrawn, 1 there already\n"
+    assert withdrawn(workspace) == [
+        (a, "the author asks", "Zoë"),
+        (b, "the author asks", "Zoë"),
+        (c, "a face", getpass.getuser()),
+    ]
+    assert len(keys(workspace)) == 3, "the photographs stay"
+
+
+def test_a_key_that_is_not_there_withdraws_nothing(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a, *_ = keys(workspace)
+    assert yank(workspace, a, "0" * 16, "--reason", "a face") == 2
+    assert capsys.readouterr().err == (
+        f"ggt100k yank: {workspace}: key {'0' * 16}: no photograph here has it, so nothing was withdrawn; "
+        "give keys as the index has them\n"
+    )
+    assert withdrawn(workspace) == []
+
+
+def test_a_reason_is_wanted(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert yank(workspace, keys(workspace)[0], "--reason", "  ") == 2
+    said = "ggt100k yank: --reason: is empty; say why the pairs go, for those who ask in a year\n"
+    assert capsys.readouterr().err == said
+    with pytest.raises(SystemExit):
+        yank(workspace, keys(workspace)[0])
+    assert withdrawn(workspace) == []
+
+
+def test_a_dry_run_withdraws_nothing(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert yank(workspace, *keys(workspace), "--reason", "a face", "--dry-run", "--limit", "2") == 0
+    assert capsys.readouterr().out == "would withdraw 2 pairs, 0 there already\n"
+    assert withdrawn(workspace) == []

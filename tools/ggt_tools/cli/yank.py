@@ -1,0 +1,43 @@
+"""Withdraw pairs: gone from the next version, kept in the ledger with the reason."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+from pathlib import Path
+
+from ggt_tools.cli.show import now, table
+from ggt_tools.errors import ConfigError
+from ggt_tools.ledger import Ledger
+from ggt_tools.records import Photo, Withdrawal
+
+
+def arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("workspace", type=Path)
+    sub.add_argument("keys", nargs="+", metavar="KEY", help="16 hex characters, as the index has them")
+    sub.add_argument("--reason", required=True, help="in words: the author asks for it, a fault that was found")
+    sub.add_argument("--by", default="", help="who withdraws; default: the name you are logged in with")
+
+
+def run(options: argparse.Namespace) -> int:
+    reason = options.reason.strip()
+    if not reason:
+        raise ConfigError("--reason: is empty; say why the pairs go, for those who ask in a year")
+    with Ledger(options.workspace) as ledger:
+        known = {photo.key for photo in ledger.all(Photo)}
+        for key in options.keys:
+            if key not in known:
+                raise ConfigError(
+                    f"{options.workspace}: key {key}: no photograph here has it, so nothing was withdrawn; "
+                    "give keys as the index has them"
+                )
+        withdrawn = ledger.withdrawn()
+        keys = [key for key in dict.fromkeys(options.keys) if key not in withdrawn][: options.limit]
+        there = sum(key in withdrawn for key in dict.fromkeys(options.keys))
+        if options.dry_run:
+            print(f"would withdraw {len(keys)} pairs, {there} there already")
+            return 0
+        by = options.by.strip() or getpass.getuser()
+        ledger.add(*(Withdrawal(key=key, reason=reason, by=by, created=now()) for key in keys))
+    table("yank", {"withdrawn": len(keys), "there already": there})
+    return 0
