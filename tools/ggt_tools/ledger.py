@@ -25,7 +25,10 @@ from ggt_tools.records import (
     Aligned,
     Call,
     Candidate,
+    Choice,
     Classed,
+    Decision,
+    Entry,
     Job,
     Opinion,
     Pair,
@@ -36,13 +39,17 @@ from ggt_tools.records import (
     Score,
     Seen,
     Stage,
+    Study,
     Verdict,
     Withdrawal,
     from_row,
     to_row,
 )
 
-Fact = Photo | Refusal | Seen | Classed | Prompt | Candidate | Call | Job | Aligned | Score | Opinion | Withdrawal
+Fact = (
+    Photo | Refusal | Seen | Classed | Prompt | Candidate | Call | Job | Aligned | Score | Opinion | Withdrawal
+    | Decision | Study | Entry | Choice
+)  # fmt: skip
 SCHEMA_VERSION = 3
 # Each kind of record is a table; these columns tell two of its rows apart.
 KEYS: dict[type, tuple[str, ...]] = {
@@ -59,6 +66,10 @@ KEYS: dict[type, tuple[str, ...]] = {
     Opinion: ("id",),
     Verdict: ("candidate",),
     Withdrawal: ("key", "reason"),
+    Decision: ("id",),
+    Study: ("id",),
+    Entry: ("study", "entrant", "key"),
+    Choice: ("id",),
 }
 # These give way to a newer row of the same key: they tell how something stands, and it goes on.
 REPLACED = (Refusal, Call, Job, Aligned, Opinion, Verdict)
@@ -202,6 +213,10 @@ class Ledger:
         """The keys of the pairs that are to be in no further version, each with the first reason that was given."""
         rows = self._db.execute("SELECT key, reason FROM withdrawal ORDER BY rowid DESC")
         return {key: reason for key, reason in rows}
+
+    def query(self, sql: str, *values: str | int | float) -> list[sqlite3.Row]:
+        """The rows of a SELECT, for views of the facts that no method here gives."""
+        return self._db.execute(sql, values).fetchall()
 
     def gate_text(self, gate: str) -> str:
         return str(self._db.execute("SELECT text FROM gates WHERE id = ?", (gate,)).fetchone()[0])

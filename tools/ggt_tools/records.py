@@ -174,6 +174,59 @@ class Opinion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What a person decided at a look at a pair; or, with `undoes`, that an earlier decision does not stand."""
+
+    id: str  # made by the page: what is sent twice is one fact
+    candidate: str
+    image: str  # SHA-256 of the ground truth's file that was shown
+    reviewer: str
+    decision: str  # keep | reject | unsure; undone, where it takes another one back
+    reason: str  # of the gate's list, where it rejects; else ""
+    seconds: float  # that the look took
+    queue: str  # why it was shown: unsure | audit | gallery
+    said: str  # what the gate said of it then: keep | reject | unsure, "" where nothing
+    planted: str  # "" or unchanged | another_photograph: shown in the candidate's place, with a known answer
+    undoes: str  # "" or the id of the decision that does not stand
+    created: str  # UTC, ISO 8601, whole seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Study:
+    """A plan by which restorers are compared, as it was read."""
+
+    id: str  # the start of the SHA-256 of its text
+    name: str
+    text: str
+    created: str  # UTC, ISO 8601, whole seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """Which candidate an entrant of a study has for a photograph."""
+
+    study: str
+    entrant: str
+    key: str
+    candidate: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """Which of several restorations of a photograph a person preferred, blind; or that an earlier choice is undone."""
+
+    id: str  # made by the page: what is sent twice is one fact
+    study: str
+    key: str
+    shown: tuple[str, ...]  # candidates, from left to right
+    best: str  # one of them; "" where none is better, and where it undoes
+    reviewer: str
+    seconds: float  # that the look took
+    undoes: str  # "" or the id of the choice that does not stand
+    created: str  # UTC, ISO 8601, whole seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """What the gate says of one candidate. Policy, not fact: judged again whenever the gate changes."""
 
