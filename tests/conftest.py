@@ -12,6 +12,7 @@ os.environ |= {  # before anything imports datasets, which reads them once
     "HF_HOME": tempfile.mkdtemp(prefix="ggt-100k-tests-"),
     "HF_ENDPOINT": "http://127.0.0.1:9",
     "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_XET": "1",  # the Hub of the tests has none
 }
 
 

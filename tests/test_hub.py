@@ -1,7 +1,11 @@
-"""The Hub on loopback against the real clients, each in a process of its own, since they read HF_ENDPOINT on import."""
+"""The Hub on loopback against the real clients.
+
+Those that read HF_ENDPOINT on import have a process of their own; HfApi is told its endpoint.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import io
 import json
@@ -13,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+from huggingface_hub.errors import HfHubHTTPError
 from PIL import Image
 
-from .hub import Hub
+from .hub import Dropped, Hub, Request
 
 NAME = "some-org/pairs"
 SHARD = "data/rain/train-00000.tar"
@@ -282,6 +288,180 @@ result = [error("some-org/none"), error("none"), error(NAME, revision="none")]
         "Dataset 'none' doesn't exist on the Hub or cannot be accessed.",
         f"Revision 'none' doesn't exist for dataset '{NAME}' on the Hub.",
     ]
+
+
+# --- writing --------------------------------------------------------------------------------------------------------
+
+TOKEN = "hf_loopback"
+
+
+@pytest.fixture
+def written() -> Iterator[Hub]:
+    """A Hub that wants a token, with an empty repository."""
+    with Hub(token=TOKEN, block=1024) as hub:
+        api(hub).create_repo(NAME, repo_type="dataset")
+        hub.requests.clear()
+        yield hub
+
+
+def api(hub: Hub, token: str | bool = TOKEN) -> HfApi:
+    return HfApi(endpoint=hub.url, token=token)
+
+
+def commit(hub: Hub, *operations: Any, **more: Any) -> Any:
+    return api(hub).create_commit(NAME, list(operations), repo_type="dataset", commit_message="Pairs", **more)
+
+
+def adding(path: str, data: bytes) -> CommitOperationAdd:
+    return CommitOperationAdd(path, data)
+
+
+def contents(hub: Hub, revision: str = "main") -> dict[str, bytes]:
+    return {path: file.data for path, file in hub.repo(NAME).at(revision).files.items() if path != ".gitattributes"}
+
+
+def test_files_are_uploaded_and_committed_at_once(written: Hub) -> None:
+    shard = bytes(5000)
+    told = commit(written, adding(SHARD, shard), adding("README.md", CARD.encode()))
+    assert contents(written) == {SHARD: shard, "README.md": CARD.encode()}
+    assert written.repo(NAME).branches["main"] == told.oid
+    assert written.received("/objects/") - written.received("/objects/batch") - written.received("/verify") == 5000
+    files = {file.path: file for file in api(written).list_repo_tree(NAME, repo_type="dataset", recursive=True)}
+    assert files[SHARD].lfs.sha256 == written.uploaded[0] == hashlib.sha256(shard).hexdigest()
+    assert files["README.md"].lfs is None
+    # git hash-object of the same bytes
+    assert files["README.md"].blob_id == hashlib.sha1(b"blob %d\0" % len(CARD) + CARD.encode()).hexdigest()
+
+    before = len(written.uploaded)
+    commit(written, CommitOperationDelete("README.md"), adding("data/rain/train-00001.tar", shard))
+    assert contents(written) == {SHARD: shard, "data/rain/train-00001.tar": shard}
+    assert len(written.uploaded) == before, "the same bytes are there already"
+
+
+def test_a_large_file_comes_in_parts(written: Hub) -> None:
+    written.part_size = 2000
+    data = bytes(range(256)) * 20
+    commit(written, adding(SHARD, data))
+    assert contents(written) == {SHARD: data}
+    assert [r.received for r in written.requests if "/parts/" in r.path] == [2000, 2000, 1120]
+
+
+def test_a_commit_upon_another_parent_is_refused(written: Hub) -> None:
+    first = written.repo(NAME).branches["main"]
+    second = commit(written, adding("a.txt", b"a"), parent_commit=first).oid
+    with pytest.raises(HfHubHTTPError, match="A commit has happened since") as fault:
+        commit(written, adding("b.txt", b"b"), parent_commit=first)
+    assert fault.value.response.status_code == 412
+    assert written.repo(NAME).history == [first, second]
+    assert contents(written) == {"a.txt": b"a"}
+
+
+def test_a_commit_names_only_what_was_uploaded_and_what_is_there(written: Hub) -> None:
+    ghost = adding(SHARD, bytes(10))
+    ghost._upload_mode, ghost._is_uploaded = "lfs", True
+    with pytest.raises(HfHubHTTPError, match="a pointer to an object that does not exist"):
+        commit(written, ghost, adding("a.txt", b"a"))
+    with pytest.raises(HfHubHTTPError, match="A file with this name doesn't exist"):
+        commit(written, CommitOperationDelete("none.txt"), adding("a.txt", b"a"))
+    with pytest.raises(ValueError, match="Invalid metadata in README"):
+        commit(written, adding("README.md", b"---\na: [\n---\n"))
+    assert contents(written) == {}
+
+
+def test_without_the_token_nothing_is_written(written: Hub) -> None:
+    for token in (False, "hf_other"):
+        with pytest.raises(HfHubHTTPError, match="Invalid username or password"):
+            api(written, token).create_commit(
+                NAME, [adding("a.txt", b"a")], repo_type="dataset", commit_message="Pairs"
+            )
+    assert contents(written) == {}
+
+
+def test_tags_and_branches(written: Hub) -> None:
+    user = api(written)
+    first = commit(written, adding("a.txt", b"a")).oid
+    user.create_tag(NAME, repo_type="dataset", tag="v1", revision=first)
+    user.create_branch(NAME, repo_type="dataset", branch="next")
+    second = commit(written, adding("a.txt", b"b"), revision="next").oid
+    assert (contents(written), contents(written, "next")) == ({"a.txt": b"a"}, {"a.txt": b"b"})
+    with pytest.raises(HfHubHTTPError, match="Reference already exists: v1"):
+        user.create_tag(NAME, repo_type="dataset", tag="v1", revision=second)
+    refs = user.list_repo_refs(NAME, repo_type="dataset")
+    assert {ref.name: ref.target_commit for ref in refs.tags + refs.branches} == {
+        "v1": first,
+        "main": first,
+        "next": second,
+    }
+    user.delete_tag(NAME, repo_type="dataset", tag="v1")
+    user.delete_branch(NAME, repo_type="dataset", branch="next")
+    assert (written.repo(NAME).tags, list(written.repo(NAME).branches)) == ({}, ["main"])
+
+
+def test_a_pull_request_leaves_main_alone_until_it_is_merged(written: Hub) -> None:
+    base = commit(written, adding("a.txt", b"a")).oid
+    told = commit(written, adding("a.txt", b"b"), create_pr=True, parent_commit=base)
+    assert (told.pr_num, told.pr_revision) == (1, "refs/pr/1")
+    assert (contents(written), contents(written, "refs/pr/1")) == ({"a.txt": b"a"}, {"a.txt": b"b"})
+    user = api(written)
+    assert [(d.num, d.status) for d in user.get_repo_discussions(NAME, repo_type="dataset")] == [(1, "open")]
+    assert [ref.ref for ref in user.list_repo_refs(NAME, repo_type="dataset", include_pull_requests=True).pull_requests]
+    user.merge_pull_request(NAME, 1, repo_type="dataset")
+    assert contents(written) == {"a.txt": b"b"}
+    assert list(user.get_repo_discussions(NAME, repo_type="dataset", discussion_status="open")) == []
+
+
+def test_a_repository_is_made_once(written: Hub) -> None:
+    with pytest.raises(HfHubHTTPError, match="You already created this dataset repo"):
+        api(written).create_repo(NAME, repo_type="dataset")
+    api(written).create_repo(NAME, repo_type="dataset", exist_ok=True)
+
+
+# --- trouble --------------------------------------------------------------------------------------------------------
+
+
+def test_the_client_sends_again_what_was_cut_off_or_failed(written: Hub) -> None:
+    data = bytes(range(256)) * 4000
+    written.trouble("PUT", "/objects/", drop_after=3000)
+    written.trouble("POST", "/preupload/", status=500)
+    written.trouble("POST", "/objects/batch", status=429, headers={"Retry-After": "0"})
+    commit(written, adding(SHARD, data))
+    assert contents(written) == {SHARD: data}
+    assert [r.status for r in written.requests if r.method == "PUT"] == [0, 200]
+    assert [r.status for r in written.requests if "/preupload/" in r.path] == [500, 200]
+    assert [r.status for r in written.requests if r.path.endswith("/batch")] == [429, 200]
+    cut = next(r for r in written.requests if r.method == "PUT")
+    assert 3000 <= cut.received <= 4096
+
+
+def test_an_answer_that_is_lost_is_of_something_done(written: Hub) -> None:
+    written.trouble("POST", "/commit/", unheard=True)
+    with pytest.raises(Exception, match=r"(?i)reset|disconnected"):
+        commit(written, adding("a.txt", b"a"))
+    assert contents(written) == {"a.txt": b"a"}
+
+
+def test_another_is_faster(written: Hub) -> None:
+    base = written.repo(NAME).branches["main"]
+    written.trouble("POST", "/commit/", first=lambda: written.repo(NAME).commit({"b.txt": b"b"}, title="Faster"))
+    with pytest.raises(HfHubHTTPError, match="A commit has happened since"):
+        commit(written, adding("a.txt", b"a"), parent_commit=base)
+    assert contents(written) == {"b.txt": b"b"}
+
+
+def test_every_step_is_watched_and_can_break(written: Hub) -> None:
+    seen: list[tuple[str, int]] = []
+
+    def watch(request: Request) -> None:
+        seen.append((request.method, request.received))
+        if len(seen) == 3:
+            raise Dropped
+
+    written.watch = watch
+    connection = http.client.HTTPConnection(written.url.removeprefix("http://"), timeout=10)
+    with pytest.raises(ConnectionError):
+        connection.request("POST", "/api/repos/create", body=bytes(5000))
+        connection.getresponse()
+    assert seen == [("POST", 0), ("POST", 1024), ("POST", 2048)]
 
 
 # --- the wire -------------------------------------------------------------------------------------------------------
