@@ -19,13 +19,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ggt_tools.bounds import Bounds, bounds
 from ggt_tools.calibrate import Calibration, Outcome, Rate, calibrate, curve, fitted_gate, outcome, plot
 from ggt_tools.cli import calibrate as verb
 from ggt_tools.errors import ConfigError
-from ggt_tools.fitting import _between, fit
 from ggt_tools.gate import Gate, parse_gate
-from ggt_tools.labels import Label, labels, settled
+from ggt_tools.gate.bounds import Bounds, bounds
+from ggt_tools.gate.fitting import _between, fit
+from ggt_tools.gate.labels import Label, labels, settled
 from ggt_tools.ledger import Ledger
 from ggt_tools.records import Aligned, Score
 from ggt_tools.verdict import verdict

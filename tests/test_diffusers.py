@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from ggt_tools.errors import ConfigError, PairError
-from ggt_tools.restorers import Restored, Setting, restorer
+from ggt_tools.restorers import restorer
+from ggt_tools.restorers.protocol import Restored, Setting
 
 from .making import picture
 

@@ -37,10 +37,10 @@ import ggt100k
 from ggt_tools.cli import main
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.ingest import FORMATS, IngestConfig, by_folder, decode, fit, ingest, window
+from ggt_tools.ingest.looks import Looks
+from ggt_tools.ingest.sources import Found, from_folder
 from ggt_tools.ledger import Ledger
-from ggt_tools.looks import Looks
 from ggt_tools.records import Photo, Refusal, Seen
-from ggt_tools.sources import Found, from_folder
 
 from .making import picture
 from .photographs import photograph

@@ -13,7 +13,7 @@ import pytest
 from ggt_tools import iqa
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.iqa import BATCHED, IqaConfig, Models, models, names
-from ggt_tools.iqa_worker import in_batches
+from ggt_tools.iqa.worker import in_batches
 from ggt_tools.score import SETS, Scorer, available, score
 
 from .photographs import Photograph, crop, noisy

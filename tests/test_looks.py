@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 import ggt100k
 from ggt_tools.errors import ConfigError, PairError, ShardError
-from ggt_tools.looks import DISTANCE, Looks, is_flat, is_screenshot, phash, published
+from ggt_tools.ingest.looks import DISTANCE, Looks, is_flat, is_screenshot, phash, published
 from ggt_tools.records import Seen
 
 from .making import change_shard, make_dataset, picture

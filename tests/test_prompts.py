@@ -17,7 +17,7 @@ from ggt_tools.degradations import SEEN, Image, classify, measure, strengths
 from ggt_tools.errors import PairError, TransientError
 from ggt_tools.prompts import FAULTS, FIXED, STRATEGIES, TEXTS, fixed, measured, version, vlm
 from ggt_tools.records import Photo, Prompt, work_id
-from ggt_tools.restorers import Setting
+from ggt_tools.restorers.protocol import Setting
 from ggt_tools.vlm import Gemini, Look
 from tests.models import KEY, Models, Reply, failed, refusal, script
 from tests.photographs import aged, at_night, blurred, credits, crop, noisy, photograph, veiled

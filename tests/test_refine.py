@@ -28,7 +28,7 @@ from ggt_tools.png import encode_png
 from ggt_tools.prompts import FIXED, TEXTS
 from ggt_tools.records import IN_FLIGHT, Aligned, Call, Candidate, Opinion, Photo, Prompt, Verdict
 from ggt_tools.refine import LEFT, OPENING, REASONS, Redo, RefineConfig, refine, refined
-from ggt_tools.restorers import Image, Restored
+from ggt_tools.restorers.protocol import Image, Restored
 from ggt_tools.screen import KINDS, VERSION
 from ggt_tools.verdict import DEFAULT_GATE, load_gate
 from tests.making import Store, make_pair, picture

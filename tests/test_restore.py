@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ggt_tools.calls import CallConfig
+from ggt_tools.calls.prices import Price
 from ggt_tools.errors import ConfigError, PairError, TransientError
 from ggt_tools.png import encode_png
-from ggt_tools.prices import Price
 from ggt_tools.records import IN_FLIGHT, Call, Candidate, Photo, Prompt, work_id
 from ggt_tools.restore import Work, framed, padded, plan, restore
-from ggt_tools.restorers import Restored, Restorer, restorer
+from ggt_tools.restorers import restorer
+from ggt_tools.restorers.protocol import Restored, Restorer
 
 from .making import Store, make_pair, picture
 

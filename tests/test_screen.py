@@ -32,7 +32,7 @@ from ggt_tools.gate import load_gate
 from ggt_tools.ledger import Ledger
 from ggt_tools.png import encode_png
 from ggt_tools.records import IN_FLIGHT, Aligned, Call, Candidate, Opinion, Score, Verdict, from_row, to_row
-from ggt_tools.restorers import Setting
+from ggt_tools.restorers.protocol import Setting
 from ggt_tools.screen import (
     CAP,
     CAPPED,

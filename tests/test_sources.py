@@ -25,10 +25,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import ggt100k
-from ggt_tools.credits import Credit, read_credits
 from ggt_tools.errors import ConfigError
-from ggt_tools.fetch import FetchConfig
-from ggt_tools.sources import (
+from ggt_tools.ingest.credits import Credit, read_credits
+from ggt_tools.ingest.fetch import FetchConfig
+from ggt_tools.ingest.sources import (
     Found,
     Source,
     find_photos,

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ggt100k import DEGRADATIONS, pair_key
 from ggt_tools.errors import ConfigError, PairError, TransientError
-from ggt_tools.restorers import Setting
+from ggt_tools.restorers.protocol import Setting
 from ggt_tools.vlm import KINDS, MOST_TEXT, VLM, Answer, ask, classify_by_vlm, plain, read, vlm, wire_schema
 from tests.models import KEY, Asked, Models, Reply, cut, failed, refusal, script, too_many
 from tests.photographs import crop

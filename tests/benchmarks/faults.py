@@ -14,12 +14,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ggt_tools import degrading, planting
 from ggt_tools.degradations import Image, classify, measure
 from ggt_tools.gate import Gate
 from ggt_tools.records import Candidate
 from ggt_tools.score import score
 from ggt_tools.verdict import DEFAULT_GATE, load_gate, verdict
+from ggt_tools.witnesses import degrading, planting
 
 from . import faults_kinds as kinds
 from . import faults_photographs as photographs

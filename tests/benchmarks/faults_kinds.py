@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from ggt_tools.degradations import Image
-from ggt_tools.degrading import (
+from ggt_tools.witnesses.degrading import (
     KINDS,
     Light,
     Plane,
@@ -22,7 +22,7 @@ from ggt_tools.degrading import (
     streak,
     to_bytes,
 )  # fmt: skip
-from ggt_tools.planting import FAULTS, Fault, Scene, around, blended, harmless, outline, warped
+from ggt_tools.witnesses.planting import FAULTS, Fault, Scene, around, blended, harmless, outline, warped
 
 Random = np.random.Generator
 

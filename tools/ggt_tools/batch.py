@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from ggt_tools.calls import OK
+from ggt_tools.calls.prices import Price
 from ggt_tools.errors import PairError
-from ggt_tools.prices import Price
 from ggt_tools.records import IN_FLIGHT, Call, Candidate, Job, Photo, work_id
 from ggt_tools.restore import Work, kept, padded
-from ggt_tools.restorers import BatchRestorer, Image, Request, Restored
+from ggt_tools.restorers.protocol import BatchRestorer, Image, Request, Restored
 
 STAGE = "restore"
 SENT, DONE, FAILED = "sent", "done", "failed"

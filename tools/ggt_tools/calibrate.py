@@ -26,10 +26,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ggt_tools.bounds import Bools, Bound, Bounds, Floats
 from ggt_tools.errors import ConfigError
-from ggt_tools.fitting import fit
 from ggt_tools.gate import Gate, parse_gate
+from ggt_tools.gate.bounds import Bools, Bound, Bounds, Floats
+from ggt_tools.gate.fitting import fit
 
 AIMS = (1.0, 0.75, 0.5, 0.25, 0.0)  # times the stated rate
 FOLDS = 5

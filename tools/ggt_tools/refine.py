@@ -17,7 +17,7 @@ from ggt_tools.errors import ConfigError
 from ggt_tools.prompts import FIXED, TEXTS
 from ggt_tools.records import IN_FLIGHT, Candidate, Opinion, Photo, Prompt, Verdict, work_id
 from ggt_tools.restore import NO_PROMPT, Work
-from ggt_tools.restorers import Restorer
+from ggt_tools.restorers.protocol import Restorer
 from ggt_tools.screen import KINDS, MODES, PASSING, SEVERITIES, fidelity_of
 from ggt_tools.vlm import plain
 

@@ -11,11 +11,11 @@ import numpy as np
 from PIL import Image as Pillow
 
 from ggt_tools.calls import CallConfig, Calls
+from ggt_tools.calls.prices import Price
 from ggt_tools.errors import ConfigError
 from ggt_tools.png import encode_png
-from ggt_tools.prices import Price
 from ggt_tools.records import IN_FLIGHT, Call, Candidate, Photo, Prompt, work_id
-from ggt_tools.restorers import Image, Restored, Restorer
+from ggt_tools.restorers.protocol import Image, Restored, Restorer
 
 FORMATS = ("PNG", "JPEG", "WEBP")  # that a reply may have
 NO_PROMPT = "none"  # the strategy of a restorer that reads no prompt

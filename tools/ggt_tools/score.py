@@ -2,7 +2,8 @@
 
     for score in score([(candidate.id, lq, gt)], ["core"]): ...
 
-Core metrics need OpenCV (witnesses.py); the others come from pyiqa (iqa.py), extra `quality`.
+Core metrics need OpenCV (witnesses.py) and onnxruntime (learned.py), extra `generate`; the others come from pyiqa
+(iqa.py), extra `quality`.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from types import TracebackType
 from ggt_tools import iqa, records, witnesses
 from ggt_tools.degradations import Image, opencv
 from ggt_tools.errors import ConfigError, PairError
+from ggt_tools.witnesses import learned
 
+CORE = {**witnesses.CORE, **learned.METRICS}
 _FREE = ("psnr", "ssim", "gmsd", "vsi", "nlpd", *iqa.names("piqe"))
 SETS: dict[str, tuple[str, ...]] = {
-    "core": tuple(witnesses.CORE),
+    "core": tuple(CORE),
     "weight-free": _FREE,
     "offline": (*_FREE, "stlpips", *iqa.names("niqe")),
     # those that the field reports most; none of their weights ships with a wheel
@@ -26,7 +29,7 @@ SETS: dict[str, tuple[str, ...]] = {
         *(name for model in ("musiq", "maniqa", "clipiqa+", "topiq_nr", "liqe") for name in iqa.names(model)),
     ),
 }
-METRICS: tuple[str, ...] = tuple(sorted({*witnesses.CORE, *iqa.all_names()}))
+METRICS: tuple[str, ...] = tuple(sorted({*CORE, *iqa.all_names()}))
 Pairs = Sequence[tuple[str, Image, Image]]  # candidate's id, lq, gt
 
 
@@ -56,16 +59,19 @@ class Scorer:
 
     def __init__(self, metrics: Sequence[str], config: iqa.IqaConfig | None = None) -> None:
         self.metrics = expand(metrics)
-        core = [name for name in self.metrics if name in witnesses.CORE]
-        others = [name for name in self.metrics if name not in witnesses.CORE]
+        core = [name for name in self.metrics if name in CORE]
+        others = [name for name in self.metrics if name not in CORE]
         if core:
             opencv()
+        for name in core:
+            if name in learned.METRICS and (why := learned.missing()):
+                raise ConfigError(f"metric {name!r} cannot be measured: {why}")
         for name in others:
             if why := iqa.missing(name):
                 raise ConfigError(f"metric {name!r} cannot be measured: {why}")
         self._models = iqa.Models(others, config or iqa.IqaConfig())
         self.batch = self._models.batch
-        self.versions = {name: witnesses.VERSION for name in core}
+        self.versions = {name: learned.version() if name in learned.METRICS else witnesses.VERSION for name in core}
         self.versions |= {name: self._models.versions[name] for name in others}
 
     def __enter__(self) -> Scorer:
@@ -84,13 +90,13 @@ class Scorer:
                 raise PairError("size_differs", f"{candidate}: lq is {_size(lq)} and gt {_size(gt)}; align them first")
             if min(lq.shape[:2]) < 32:
                 raise PairError("too_small", f"{candidate}: {_size(lq)}; scoring needs 32 px on each side")
-        others = [name for name in names if name not in witnesses.CORE]
+        others = [name for name in names if name not in CORE]
         measured = self._models.measure([(lq, gt) for _, lq, gt in pairs], others)
         found = []
         for place, (candidate, lq, gt) in enumerate(pairs):
             pair = witnesses.Pair(lq, gt)
             for name in names:
-                value = witnesses.CORE[name](pair) if name in witnesses.CORE else measured[name][place]
+                value = CORE[name](pair) if name in CORE else measured[name][place]
                 found.append(
                     records.Score(
                         candidate=candidate, metric=name, metric_version=self.versions[name], value=float(value)
@@ -122,6 +128,8 @@ def available() -> list[tuple[str, bool, str]]:
     except ConfigError as fault:
         core = str(fault)
     rows = [(name, core == "", core) for name in witnesses.CORE]
+    absent = core or learned.missing()
+    rows += [(name, absent == "", absent) for name in learned.METRICS]
     models = dict.fromkeys(iqa.model_of(name) for name in (*SETS["offline"], *SETS["default"]))
     rows += [(name, why == "", why) for model, why in iqa.faults(list(models)).items() for name in iqa.names(model)]
     return rows

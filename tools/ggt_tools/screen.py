@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ggt_tools.calls import CallConfig, Calls
-from ggt_tools.prices import Price
+from ggt_tools.calls.prices import Price
 from ggt_tools.records import Call, Opinion, Score, work_id
 from ggt_tools.vlm import VLM, Image, ask, plain
 

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ggt_tools import degrading, planting
 from ggt_tools.degradations import Image, opencv
 from ggt_tools.errors import ConfigError, PairError
-from ggt_tools.evidence import CELL, COUNT, evidence
-from ggt_tools.learned import CLASSES, TILE
+from ggt_tools.witnesses import degrading, planting
+from ggt_tools.witnesses.evidence import CELL, COUNT, evidence
+from ggt_tools.witnesses.learned import CLASSES, TILE
 
 if TYPE_CHECKING:
     import torch

@@ -21,7 +21,7 @@ from ggt_tools.records import Candidate, Score, Verdict
 
 __all__ = ["DEFAULT_GATE", "Gate", "asked_gains", "by_candidate", "load_gate", "verdict"]
 
-DEFAULT_GATE = Path(__file__).with_name("gate.toml")
+DEFAULT_GATE = Path(__file__).with_name("gate") / "gate.toml"
 NAN = float("nan")
 HOLDS, UNSURE, BREAKS, UNMEASURED = range(4)
 

@@ -20,10 +20,8 @@ import numpy.typing as npt
 from PIL import Image as PillowImage
 
 from ggt100k import DEGRADATIONS
-from ggt_tools.degradations import SEEN
-from ggt_tools.errors import ConfigError, PairError, TransientError
-from ggt_tools.faults import said
-from ggt_tools.providers import (
+from ggt_tools.calls.faults import said
+from ggt_tools.calls.providers import (
     COMPATIBLE_KEY,
     OPENAI_KEY,
     compatible_client,
@@ -32,7 +30,9 @@ from ggt_tools.providers import (
     openai_client,
     openai_faults,
 )
-from ggt_tools.restorers import Setting
+from ggt_tools.degradations import SEEN
+from ggt_tools.errors import ConfigError, PairError, TransientError
+from ggt_tools.restorers.protocol import Setting
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

@@ -21,7 +21,7 @@ from ggt_tools.align.fit import Fit, fit
 from ggt_tools.degradations import Plane, opencv
 from ggt_tools.records import Candidate
 from ggt_tools.restore import FORMATS
-from ggt_tools.restorers import Image
+from ggt_tools.restorers.protocol import Image
 
 VERSION = "align-2"  # raise it whenever a pixel may change
 RATIO = 0.02  # by which the sides' ratio of a reply may differ from what was sent: models round to multiples

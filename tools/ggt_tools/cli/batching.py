@@ -11,14 +11,14 @@ from typing import TypeVar
 
 import ggt100k
 from ggt_tools import batch
+from ggt_tools.calls.prices import Price
 from ggt_tools.cli import calling
 from ggt_tools.cli.show import Bar, complain, now
 from ggt_tools.errors import ConfigError, PairError, TransientError
 from ggt_tools.ledger import Ledger
-from ggt_tools.prices import Price
 from ggt_tools.records import IN_FLIGHT, Candidate, Job, Photo
 from ggt_tools.restore import Work, check, framed
-from ggt_tools.restorers import BatchRestorer, Image, Restorer
+from ggt_tools.restorers.protocol import BatchRestorer, Image, Restorer
 
 T = TypeVar("T")
 

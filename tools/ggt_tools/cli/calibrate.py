@@ -31,9 +31,9 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     import numpy as np
 
-    from ggt_tools.bounds import bounds
     from ggt_tools.calibrate import calibrate, fitted_gate, plot
-    from ggt_tools.labels import labels, settled
+    from ggt_tools.gate.bounds import bounds
+    from ggt_tools.gate.labels import labels, settled
     from ggt_tools.verdict import DEFAULT_GATE, load_gate
 
     picture = options.plot or options.out.with_suffix(".png")

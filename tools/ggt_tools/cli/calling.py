@@ -11,13 +11,13 @@ from dataclasses import replace
 
 import ggt100k
 from ggt_tools.calls import CallConfig
+from ggt_tools.calls.prices import Price, price
 from ggt_tools.cli.show import Bar, complain, count, now, per_minute, table, usd
 from ggt_tools.errors import ConfigError
 from ggt_tools.ledger import Ledger
-from ggt_tools.prices import Price, price
 from ggt_tools.records import IN_FLIGHT, Call, Candidate, Job, Photo
 from ggt_tools.restore import Work, framed, restore
-from ggt_tools.restorers import Image, Restorer, Setting
+from ggt_tools.restorers.protocol import Image, Restorer, Setting
 
 LOST = "lost"  # the outcome of a call that a kill cut off: nobody knows whether it was paid
 MAKING = ("restore", "retry", "refine")  # the verbs that make candidates

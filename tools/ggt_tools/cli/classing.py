@@ -11,7 +11,7 @@ from ggt_tools.cli import calling
 from ggt_tools.cli.show import complain, now
 from ggt_tools.ledger import Ledger
 from ggt_tools.records import Call, Classed, Photo, Refusal
-from ggt_tools.restorers import Image
+from ggt_tools.restorers.protocol import Image
 
 if TYPE_CHECKING:
     from ggt_tools.ingest import Taken

@@ -20,9 +20,9 @@ from ggt_tools.ledger import Ledger
 from ggt_tools.records import Photo, Refusal, Seen
 
 if TYPE_CHECKING:
-    from ggt_tools.credits import Credit
-    from ggt_tools.looks import Looks
-    from ggt_tools.sources import Found, Source
+    from ggt_tools.ingest.credits import Credit
+    from ggt_tools.ingest.looks import Looks
+    from ggt_tools.ingest.sources import Found, Source
 
 # What was refused for these is what it was, whatever the options: it is not fetched again.
 FOR_GOOD = ("not_served", "unsupported_mode", "unsupported_format", "too_flat", "screenshot", "duplicate")
@@ -111,7 +111,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _kind(options: argparse.Namespace) -> str:
-    from ggt_tools.sources import LISTS
+    from ggt_tools.ingest.sources import LISTS
 
     if options.dataset:
         return "dataset"
@@ -119,8 +119,8 @@ def _kind(options: argparse.Namespace) -> str:
 
 
 def _source(options: argparse.Namespace, before: _Before) -> Source:
-    from ggt_tools.fetch import FetchConfig
-    from ggt_tools.sources import LISTS, TARS, from_dataset, from_folder, from_list, from_tar
+    from ggt_tools.ingest.fetch import FetchConfig
+    from ggt_tools.ingest.sources import LISTS, TARS, from_dataset, from_folder, from_list, from_tar
 
     path: Path | None = options.photos
     if path is not None and options.dataset:
@@ -190,8 +190,8 @@ class _Before:
 
 def _looks(ledger: Ledger, published: list[str]) -> Looks:
     """The looks of all that is in and of what is published; those that the ledger does not have yet go into it."""
-    from ggt_tools.looks import Looks, phash
-    from ggt_tools.looks import published as looks_of
+    from ggt_tools.ingest.looks import Looks, phash
+    from ggt_tools.ingest.looks import published as looks_of
 
     looks = Looks()
     photos = {photo.key: photo for photo in ledger.all(Photo)}

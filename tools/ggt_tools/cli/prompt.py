@@ -14,7 +14,7 @@ from ggt_tools.cli import calling
 from ggt_tools.cli.show import Bar, complain, now, progress, table
 from ggt_tools.ledger import Ledger
 from ggt_tools.records import Call, Photo, Prompt, work_id
-from ggt_tools.restorers import Image
+from ggt_tools.restorers.protocol import Image
 
 if TYPE_CHECKING:
     from ggt_tools.vlm import VLM

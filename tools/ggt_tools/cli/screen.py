@@ -15,7 +15,7 @@ from ggt_tools.cli.show import Bar, complain, count, now, table
 from ggt_tools.errors import ConfigError
 from ggt_tools.ledger import Ledger
 from ggt_tools.records import Aligned, Call, Candidate, Opinion, Photo, Verdict
-from ggt_tools.restorers import Image
+from ggt_tools.restorers.protocol import Image
 from ggt_tools.screen import CONTROL, PASSING, VERSION, Work, consensus, plan, screen, sees_control, standing
 
 if TYPE_CHECKING:

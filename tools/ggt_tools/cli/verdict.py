@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _compare(gate: Path, keys: Mapping[str, str], now: Mapping[str, Verdict], then: Sequence[Verdict]) -> None:
     """What would change, the most frequent first, with a few candidates of each and the values that decided."""
-    from ggt_tools.what_if import NOT_JUDGED, what_if
+    from ggt_tools.gate.what_if import NOT_JUDGED, what_if
 
     changes = what_if(now, then)
     changed = sum(change.count for change in changes)

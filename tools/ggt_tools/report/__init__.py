@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from ggt_tools.bounds import Floats, bounds
 from ggt_tools.errors import ConfigError, ShardError
 from ggt_tools.gate import Gate
+from ggt_tools.gate.bounds import Floats, bounds
 from ggt_tools.records import Candidate, Photo, Stage, Verdict
 from ggt_tools.report.figures import histogram, span, thumbnail
 from ggt_tools.report.findings import AGREE, CLEAR, Finding, best_rejected, lone_witnesses, relations, worst_kept

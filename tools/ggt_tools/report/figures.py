@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ggt_tools.bounds import Floats
+from ggt_tools.gate.bounds import Floats
 
 BINS = 28
 WIDTH, HEIGHT = 196, 56  # pixels of a histogram

@@ -10,7 +10,7 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
-from ggt_tools.bounds import Bounds, Floats
+from ggt_tools.gate.bounds import Bounds, Floats
 from ggt_tools.records import Verdict
 
 CLEAR = 0.5  # spreads within a bound that count as clearly good (ours)

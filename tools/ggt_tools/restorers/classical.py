@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ggt_tools.degradations import Plane, classify, measure, opencv
-from ggt_tools.restorers import Image, Restored
+from ggt_tools.restorers.protocol import Image, Restored
 
 Colour = npt.NDArray[np.float32]  # (height, width, 3), RGB in 0..1
 

@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image as Pillow
 
 from ggt_tools.errors import ConfigError, PairError
-from ggt_tools.restorers import Image, Restored, Setting, options
+from ggt_tools.restorers.protocol import Image, Restored, Setting, options
 
 INSTALL = "pip install 'ggt100k[diffusers]'"
 DTYPES = ("float32", "bfloat16", "float16")

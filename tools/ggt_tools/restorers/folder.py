@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 
 import ggt100k
 from ggt_tools.errors import ConfigError, PairError
-from ggt_tools.restorers import Image, Restored, Setting, options
+from ggt_tools.restorers.protocol import Image, Restored, Setting, options
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 MANIFESTS = ("manifest.csv", "manifest.jsonl")

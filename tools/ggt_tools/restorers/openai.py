@@ -19,10 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ggt_tools.errors import ConfigError, PairError
-from ggt_tools.faults import REFUSED, UNREADABLE, outcome, said
-from ggt_tools.png import encode_png
-from ggt_tools.providers import (
+from ggt_tools.calls.faults import REFUSED, UNREADABLE, outcome, said
+from ggt_tools.calls.providers import (
     BATCH_MOST,
     BATCH_WAIT,
     COMPATIBLE_KEY,
@@ -32,7 +30,9 @@ from ggt_tools.providers import (
     openai_client,
     openai_faults,
 )
-from ggt_tools.restorers import Image, Request, Restored, Setting, options
+from ggt_tools.errors import ConfigError, PairError
+from ggt_tools.png import encode_png
+from ggt_tools.restorers.protocol import Image, Request, Restored, Setting, options
 
 if TYPE_CHECKING:
     from openai import OpenAI as Client

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from ggt_tools.degradations import opencv
 from ggt_tools.errors import ConfigError, PairError
-from ggt_tools.restorers import Image, Restored
+from ggt_tools.restorers.protocol import Image, Restored
 
 MODEL = "realesrgan-x4plus"
 SCALE = 4  # the model's

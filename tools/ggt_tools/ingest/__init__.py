@@ -14,9 +14,9 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError, features
 from ggt100k import DEGRADATIONS, SOURCES, pair_key
 from ggt_tools.degradations import classify, measure, opencv
 from ggt_tools.errors import ConfigError, PairError
-from ggt_tools.looks import Looks, is_flat, is_screenshot, phash
+from ggt_tools.ingest.looks import Looks, is_flat, is_screenshot, phash
+from ggt_tools.ingest.sources import Found, in_order, no_licence
 from ggt_tools.records import Photo, Refusal, Seen
-from ggt_tools.sources import Found, in_order, no_licence
 
 Pixels = npt.NDArray[np.uint8]
 Classes = Callable[[Pixels], tuple[str, tuple[str, ...]]]

@@ -21,9 +21,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
-from ggt_tools import iqa_worker
 from ggt_tools.degradations import Image
 from ggt_tools.errors import ConfigError, PairError
+from ggt_tools.iqa import worker
 
 # What the sets below name, and which way is better, for where pyiqa is not installed: gates are checked there too.
 NAMED = {
@@ -131,13 +131,13 @@ class Models:
         self._at = {model: self._pools[place % count] for place, model in enumerate(wanted)}
         self.versions: dict[str, str] = {}
         try:
-            loading = {model: pool.submit(iqa_worker.load, model, _options(model)) for model, pool in self._at.items()}
+            loading = {model: pool.submit(worker.load, model, _options(model)) for model, pool in self._at.items()}
             weights = {model: _came(model, future) for model, future in loading.items()}
             for model, (digest, fault) in weights.items():
                 if fault:
                     raise ConfigError(f"metric {model!r} cannot be measured: {fault}")
                 shipped = _shipped(model)
-                digest = iqa_worker.file_digest(shipped) if shipped else digest
+                digest = worker.file_digest(shipped) if shipped else digest
                 self.versions |= {name: f"pyiqa {installed('pyiqa')} {digest}".rstrip() for name in names(model)}
         except BaseException:
             self.close()
@@ -182,7 +182,7 @@ class Models:
         return found
 
     def _run(self, model: str, items: list[tuple[Image, ...]]) -> Future[list[float]]:
-        return self._at[model].submit(iqa_worker.run, model, items, self.batch if model in BATCHED else 1)
+        return self._at[model].submit(worker.run, model, items, self.batch if model in BATCHED else 1)
 
 
 def faults(wanted: Sequence[str]) -> dict[str, str]:
@@ -191,7 +191,7 @@ def faults(wanted: Sequence[str]) -> dict[str, str]:
     if not all(known.values()):
         with _pool(IqaConfig(), "cpu", 1) as pool:
             for model in [model for model, why in known.items() if not why]:
-                _, known[model] = _came(model, pool.submit(iqa_worker.load, model, _options(model)))
+                _, known[model] = _came(model, pool.submit(worker.load, model, _options(model)))
     return known
 
 
@@ -206,7 +206,7 @@ def _pool(config: IqaConfig, device: str, threads: int) -> ProcessPoolExecutor:
     before = {name: os.environ.get(name) for name in environment}
     os.environ.update(environment)  # the process has it from its start: some modules look at it as they are imported
     try:
-        pool.submit(iqa_worker.begin, device, threads).result()
+        pool.submit(worker.begin, device, threads).result()
     except BaseException:
         pool.shutdown()
         raise

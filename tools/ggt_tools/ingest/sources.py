@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from ggt100k import DEGRADATIONS
-from ggt_tools.credits import COLUMNS, CREDITS, Credit, parse_credits, read_credits, read_list, to_credit
 from ggt_tools.errors import ConfigError, PairError
-from ggt_tools.fetch import FetchConfig, fetch, without_secrets
+from ggt_tools.ingest.credits import COLUMNS, CREDITS, Credit, parse_credits, read_credits, read_list, to_credit
+from ggt_tools.ingest.fetch import FetchConfig, fetch, without_secrets
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".avif", ".heic", ".heif")
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.xz")

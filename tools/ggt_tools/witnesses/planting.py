@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ggt_tools.degradations import Image, opencv
-from ggt_tools.degrading import Plane, between, clouds, filtered, jpeg, soft, streak, to_bytes
 from ggt_tools.restorers.classical import guided
+from ggt_tools.witnesses.degrading import Plane, between, clouds, filtered, jpeg, soft, streak, to_bytes
 
 Mask = npt.NDArray[np.bool_]
 VISIBLE = 4.0  # grey levels, the mean over 9 px: a smaller change is none

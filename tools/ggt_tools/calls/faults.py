@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ggt_tools.errors import ConfigError, GGTError, PairError, TransientError
-from ggt_tools.restorers import Restored
+from ggt_tools.restorers.protocol import Restored
 
 LONGEST_WAIT = 3600.0  # seconds that a server may ask for
 REFUSED = ("moderation_blocked", "content_policy_violation", "content_filter")  # OpenAI's codes

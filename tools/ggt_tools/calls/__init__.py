@@ -16,8 +16,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
+from ggt_tools.calls.prices import Price
 from ggt_tools.errors import ConfigError, GGTError, PairError, TransientError
-from ggt_tools.prices import Price
 from ggt_tools.records import IN_FLIGHT, Call
 
 OK = "ok"

@@ -2,7 +2,8 @@
 beyond what lq explains.
 
 Trained on faults planted in clean photographs (train_witness.py), run by onnxruntime on the CPU. It gives evidence for
-groups of faults, as log-odds against a good pair: at 0 both are as likely, the higher the worse.
+groups of faults, as log-odds against a good pair: at 0 both are as likely, the higher the worse. `learned_gain` is a
+gain: the higher the better, below 0 the photograph seems to stand there again as it was.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def look(lq: Image, gt: Image) -> tuple[Odds, Odds]:
 
     Raises ConfigError where onnxruntime or the weights are missing, or the weights are others than SHA256 says.
     """
-    from ggt_tools.evidence import evidence
+    from ggt_tools.witnesses.evidence import evidence
 
     tiles, whole = (answer[0] for answer in _session().run(None, {"measures": evidence(lq, gt)[None]}))
     return tiles - tiles[:1], whole - whole[:1]
@@ -48,9 +49,15 @@ def worst(pair: Pair) -> float:
     return _worst(_seen(pair)[0])
 
 
+def gain(pair: Pair) -> float:
+    """Log-odds that it is a good pair against one that is in part, or whole, as it was."""
+    return -whole(pair, "unrestored")
+
+
 METRICS: dict[str, Callable[[Pair], float]] = {
-    **{f"learned_{name}": partial(whole, kind=name) for name in CLASSES[1:]},
+    **{f"learned_{name}": partial(whole, kind=name) for name in CLASSES[1:-1]},
     "learned_worst": worst,
+    "learned_gain": gain,
 }
 
 
@@ -65,7 +72,7 @@ def missing() -> str:
 
 def version() -> str:
     """Of the measures and the weights."""
-    from ggt_tools import evidence
+    from ggt_tools.witnesses import evidence
 
     return f"learned {SHA256[:8]} {evidence.VERSION}"
 

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from ggt_tools.calls.faults import REFUSED, Answer, BadReply, broken, hide, retry_after, said, seconds, violations
 from ggt_tools.errors import ConfigError, PairError, TransientError
-from ggt_tools.faults import REFUSED, Answer, BadReply, broken, hide, retry_after, said, seconds, violations
-from ggt_tools.fetch import FetchConfig, fetch
-from ggt_tools.restorers import Setting
+from ggt_tools.ingest.fetch import FetchConfig, fetch
+from ggt_tools.restorers.protocol import Setting
 
 if TYPE_CHECKING:
     from google.genai import Client as GeminiClient

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ggt_tools.bounds import Bools, Bounds, Floats
+from ggt_tools.gate.bounds import Bools, Bounds, Floats
 
 
 def fit(bounds: Bounds, kept: Bools, aim: float, *, loosen: bool) -> Floats:

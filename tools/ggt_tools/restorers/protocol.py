@@ -1,0 +1,111 @@
+"""What a restorer is asked and what it answers: the protocol that every one of them speaks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from ggt_tools.errors import ConfigError
+
+Image = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restored:
+    """What a restorer made of a photograph: pixels, or a file as it came from elsewhere, or the reason why nothing."""
+
+    image: Image | None = None  # uint8 RGB (height, width, 3)
+    data: bytes = b""  # an image file, not looked into yet
+    reason: str = ""  # stable, where there is neither: a refusal, say
+    detail: str = ""  # what was said of it
+    tokens_in: int = 0  # as the provider counts; 0 and 0 where it does not say
+    tokens_out: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """What a restorer is made with. "" and {}: its own defaults."""
+
+    model: str = ""
+    base_url: str = ""
+    timeout: float = 300.0  # seconds a call
+    names: Mapping[str, str] = field(default_factory=dict)  # key -> the file that the photograph came in as
+    options: dict[str, str] = field(default_factory=dict)  # NAME=VALUE of --option, as the restorer documents them
+
+
+class Restorer(Protocol):
+    """Restores one photograph at a time; what it changes besides its faults is for the gate to find."""
+
+    @property
+    def name(self) -> str:
+        """The name it is called by, e.g. "classical"."""
+
+    @property
+    def model(self) -> str:
+        """What made the image, as it is written with every pair, e.g. "classical-1", "gpt-image-2"."""
+
+    @property
+    def version(self) -> str:
+        """Changes whenever the same photograph, prompt and seed may come out otherwise: code, options."""
+
+    @property
+    def remote(self) -> bool:
+        """It asks a server, which takes many calls at a time, and money."""
+
+    @property
+    def square(self) -> bool:
+        """It keeps the sides' ratio of square images only: others are padded for it, and cut back by align."""
+
+    @property
+    def prompted(self) -> bool:
+        """It reads the prompt."""
+
+    def restore(self, image: Image, prompt: str, *, seed: int) -> Restored:
+        """Restore uint8 RGB (height, width, 3). A refusal is a Restored with a reason, not an error.
+
+        Threads may call it side by side where it is remote. Raises ConfigError where a package or a key is missing,
+        PairError where this photograph cannot be worked on, TransientError where the outside world failed for now.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One photograph of a batch."""
+
+    id: str
+    image: Image
+    prompt: str
+    seed: int
+
+
+@runtime_checkable
+class BatchRestorer(Restorer, Protocol):
+    """A restorer that also takes many photographs at once, and answers within a day."""
+
+    @property
+    def batch_bytes(self) -> int:
+        """How large one job may be, in bytes of its requests."""
+
+    def send(self, job: str, requests: Iterable[Request]) -> str:
+        """Hands a job over under our id and gives the provider's name for it. Errors as of restore()."""
+
+    def find(self, job: str) -> str:
+        """The provider's name for the job that was handed over under our id; "" where there is none."""
+
+    def state(self, name: str) -> str:
+        """running | done | failed: what the provider said."""
+
+    def results(self, name: str) -> Iterator[tuple[str, Restored]]:
+        """What came of each request of a job that is done, by its id. A request that failed has its reason."""
+
+
+def options(maker: str, setting: Setting, **known: str) -> dict[str, str]:
+    """The options of `maker` with their defaults, `known`; ConfigError lists them where another one is given."""
+    for name in setting.options:
+        if name not in known:
+            raise ConfigError(f"{maker}: no option is named {name!r}; known: {', '.join(sorted(known))}")
+    return known | setting.options
