@@ -1,18 +1,152 @@
-"""card: the README of a dataset folder, out of its manifest alone."""
+"""card: what a dataset folder says of itself: read by the Hub's clients, a Markdown parser, mlcroissant and the eye."""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import hashlib
+import io
 import json
+import os
+import re
+import shutil
+import string
+import subprocess
+import sys
+from collections.abc import Iterator
+from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import datasets
+import numpy as np
+import numpy.typing as npt
+import pytest
 import yaml
-from huggingface_hub import DatasetCard
+from huggingface_hub import DatasetCard, DatasetCardData
+from huggingface_hub.repocard import metadata_load
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from PIL import Image
 
 import ggt100k
-from ggt_tools.card import card, plain_features
+from ggt_tools.card import card, describe, front_matter, plain_features
+from ggt_tools.card.figures import FAINT, FILLS, INK
+from ggt_tools.card.text import LONGEST, fenced, markdown, plain
+from ggt_tools.cli import main
+from ggt_tools.errors import ConfigError, ShardError
+from ggt_tools.pack import PackConfig, pack
+from ggt_tools.records import Pair, Stage
 
-from .making import make_dataset
+from .hub import Hub
+from .making import GATE, Store, make_dataset, make_pair
+
+os.environ["CROISSANT_CACHE"] = f"{os.environ['HF_HOME']}/croissant"  # before it is imported, which reads it once
+PROSE = Path(__file__).parents[1] / "dataset_card" / "card"
+MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+REPO = ggt100k.REPO_ID
+FIGURES = ["figures/composition.png", "figures/funnel.png", "figures/sample.jpg", "figures/scores.png"]
+NASTY = (
+    "<script>alert(1)</script> | **bold** | `code` [a](javascript:alert(1)) ![x](http://x/y.png) $$\\frac{1}{2}$$",
+    "]]> --> </details><img src=x onerror=alert(1)> &lt;b&gt; {{ 7*7 }} {% raw %} \\",
+    "---\nlicense: mit\n---\n# Heading\n\n```\n</summary>",
+    "\u202egnp.exe\t@everyone :smile: www.example.com https://example.com/?a=1&copy=2 #1 ~~gone~~ __u__",
+)
+
+
+def ggt_card(root: Path, *argv: str) -> str:
+    """The command, which goes well; what it said."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        assert main(["card", str(root), *argv]) == 0
+    return said.getvalue()
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The packed sample with its card."""
+    root = tmp_path_factory.mktemp("release") / "ggt-100k"
+    shutil.copytree(ggt100k.sample_folder() / "packed", root)
+    ggt_card(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def manifest(release: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((release / ggt100k.MANIFEST).read_text())
+    return found
+
+
+def nasty_pair(store: Store, seed: int) -> Pair:
+    text = NASTY[seed % len(NASTY)]
+    pair = make_pair(
+        store,
+        seed,
+        ("rain", "snow")[seed % 2],
+        source_name=f"{seed} {text}",
+        licence=text if seed < 4 else "CC0-1.0",
+        author=text,
+        url=f"https://example.org/{text}" if seed < 4 else "javascript:alert(1)",
+    )
+    return dataclasses.replace(pair, candidate=dataclasses.replace(pair.candidate, restorer=text, strategy=text))
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A release whose every text from outside means harm, with a card."""
+    root = tmp_path_factory.mktemp("hostile") / "ggt-100k"
+    store = Store()
+    funnel = [Stage(stage=f"$\\frac{{ \x00\x1b {text}", entered=9, left=8, reasons=((text, 1),)) for text in NASTY]
+    gate = f"# ``` ````` </details>\x00\x1b[31m\n# {NASTY[0]}\n{GATE}"
+    pairs = [nasty_pair(store, seed) for seed in range(8)]
+    pack(pairs, store, root, PackConfig(test=0.3), gate=gate, funnel=funnel)
+    ggt_card(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def hub(release: Path, manifest: dict[str, Any]) -> Iterator[Hub]:
+    with Hub() as hub:
+        hub.publish(REPO, release, tag=f"v{manifest['dataset_version']}")
+        yield hub
+
+
+def body(root: Path) -> str:
+    """The README below its YAML."""
+    return (root / "README.md").read_text(encoding="utf-8").split("\n---\n", 1)[1]
+
+
+class Page(HTMLParser):
+    """What a browser sees of a page: its tags with their attributes, its text, the cells of its tables."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text, self.rows = "", [[]]  # type: tuple[str, list[list[str]]]
+        self._cell = False
+        self.feed(MARKDOWN.render(text))
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+            self._cell = True
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("td", "th"):
+            self._cell = False
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+        if self._cell:
+            self.rows[-1][-1] += data
+
+
+# --- its YAML -------------------------------------------------------------------------------------------------------
 
 
 def test_its_yaml_is_what_the_hub_and_datasets_read(tmp_path: Path) -> None:
@@ -31,19 +165,462 @@ def test_its_yaml_is_what_the_hub_and_datasets_read(tmp_path: Path) -> None:
         assert datasets.Features._from_yaml_list(typed) == plain_features(["gmsd", "structure"])
 
 
-def test_every_file_that_it_names_is_there_and_every_shard_named(tmp_path: Path) -> None:
-    root = make_dataset(tmp_path / "out", count=6)
-    configs = yaml.safe_load((root / "README.md").read_text().split("---")[1])["configs"]
+def test_the_hubs_own_reading_of_it(release: Path) -> None:
+    read = metadata_load(release / "README.md")
+    assert read is not None
+    data = DatasetCardData(**read)
+    assert DatasetCard.load(release / "README.md").data.to_dict() == data.to_dict()
+    assert yaml.safe_load(data.to_yaml()) == read, "it goes through their writer and comes back"
+    assert (data.license, read["license_name"], read["license_link"]) == ("other", "by-photograph", "LICENSE")
+    assert (release / read["license_link"]).is_file()
+    assert data.language == ["en"]
+    assert data.task_categories == ["image-to-image"]
+    assert data.size_categories == ["n<1K"]
+    assert data.tags == ["image-restoration", "webdataset"]
+    assert data.pretty_name == "GGT-100K"
+
+
+@pytest.mark.parametrize(
+    ("pairs", "size"), [(999, "n<1K"), (1000, "1K<n<10K"), (103_707, "100K<n<1M"), (10**8, "n>10M")]
+)
+def test_its_size_is_the_manifests(pairs: int, size: str, manifest: dict[str, Any]) -> None:
+    train = manifest["splits"]["train"] | {"pairs": pairs}
+    text = card(manifest | {"splits": {"train": train}})
+    assert yaml.safe_load(text.split("---\n")[1])["size_categories"] == [size]
+
+
+def test_what_pack_writes_and_what_card_writes_begin_alike(release: Path, manifest: dict[str, Any]) -> None:
+    splits = {name: list(about["degradations"]) for name, about in manifest["splits"].items()}
+    begin = front_matter(manifest["metrics"], splits)
+    for text in (card(manifest), (release / "README.md").read_text(encoding="utf-8")):
+        assert text.startswith(begin)
+    assert card(manifest).split("---\n")[1] == (release / "README.md").read_text(encoding="utf-8").split("---\n")[1]
+
+
+def test_every_file_that_it_names_is_there_and_every_shard_named(release: Path) -> None:
+    configs = yaml.safe_load((release / "README.md").read_text(encoding="utf-8").split("---\n")[1])["configs"]
     for config in configs:
-        matched = [path for files in config["data_files"] for path in root.glob(files["path"])]
+        matched = [path for files in config["data_files"] for path in release.glob(files["path"])]
         assert matched
         if config["config_name"] == "all":
-            assert sorted(matched) == sorted(root.glob("data/*/*.tar"))
+            assert sorted(matched) == sorted(release.glob("data/*/*.tar"))
 
 
-def test_its_numbers_are_the_manifests(tmp_path: Path) -> None:
-    root = make_dataset(tmp_path / "out", count=6, version="1.2.3")
-    text = card(json.loads((root / ggt100k.MANIFEST).read_text()))
-    assert text == (root / "README.md").read_text()
-    assert "# ggt-100k 1.2.3\n" in text
-    assert "| degradation | train | test |\n|---|---|---|\n| rain | 3 | 0 |\n| snow | 2 | 1 |\n" in text
+# --- datasets reads the folder by it --------------------------------------------------------------------------------
+
+
+def test_datasets_takes_its_types_from_it(release: Path, manifest: dict[str, Any], tmp_path: Path) -> None:
+    classes = {name for about in manifest["splits"].values() for name in about["degradations"]}
+    assert set(datasets.get_dataset_config_names(str(release))) == {"all", *classes}
+    for config in ("all", *classes):
+        builder = datasets.load_dataset_builder(str(release), config, cache_dir=str(tmp_path))
+        assert builder.info.features == plain_features(manifest["metrics"]), config
+
+
+def test_datasets_reads_every_config_streaming_and_not(release: Path, manifest: dict[str, Any], tmp_path: Path) -> None:
+    index = {
+        split: ggt100k.index(release, split, columns=["key", "degradation", "licence"]).to_pylist()
+        for split in manifest["splits"]
+    }
+    classes = sorted({row["degradation"] for rows in index.values() for row in rows})
+    for config in ("all", *classes):
+        wanted = {
+            split: sorted((row["key"], row["licence"]) for row in rows if config in ("all", row["degradation"]))
+            for split, rows in index.items()
+        }
+        wanted = {split: rows for split, rows in wanted.items() if rows}
+        for streaming in (False, True):
+            loaded = datasets.load_dataset(str(release), config, streaming=streaming, cache_dir=str(tmp_path))
+            assert set(loaded) == set(wanted), config
+            for split, rows in loaded.items():
+                plain_rows = rows.cast_column("lq.png", datasets.Image(decode=False))
+                plain_rows = plain_rows.cast_column("gt.png", datasets.Image(decode=False))
+                found = [(row["__key__"].rpartition("/")[2], row["json"]["licence"]) for row in plain_rows]
+                assert sorted(found) == wanted[split], (config, streaming)
+                assert rows.features == plain_features(manifest["metrics"]) or streaming
+                first = next(iter(rows))
+                assert first["lq.png"].size == first["gt.png"].size
+
+
+# --- its snippets ---------------------------------------------------------------------------------------------------
+
+
+def test_each_snippet_runs_as_it_stands(release: Path, hub: Hub, tmp_path: Path) -> None:
+    snippets = re.findall(r"```python\n(.*?)```", body(release), re.DOTALL)
+    assert len(snippets) == 6
+    for word in ("streaming=True", "PairDataset(", "ggt100k.index(", "webdataset.WebDataset(", "mlcroissant.Dataset("):
+        assert sum(word in snippet for snippet in snippets) == 1, word
+    code = f"""
+import contextlib, io, json
+said = []
+for snippet in {snippets!r}:
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        exec(snippet, {{"__name__": "__main__"}})
+    said.append(out.getvalue())
+print(json.dumps(said))
+"""
+    env = hub.env(tmp_path / "home") | {"CROISSANT_CACHE": str(tmp_path / "croissant")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout.splitlines()[-1])
+    table = ggt100k.index(release, "train", columns=["key", "licence"]).to_pylist()
+    assert "CC" in said[0] and said[0].startswith("(")
+    assert len(said[1].splitlines()) == 2
+    assert re.match(r"[1-9]\d* [0-9a-f]{16} \(256, 256, 3\) \(256, 256, 3\)\n", said[2])
+    assert said[3] == f"{len(table)} pairs\n"
+    assert {line.split()[0] for line in said[4].splitlines()} <= {row["key"] for row in table} and said[4]
+    assert said[5].splitlines() == [f"{row['key'].encode()} {row['licence'].encode()}" for row in table]
+
+
+# --- what it says ---------------------------------------------------------------------------------------------------
+
+
+def test_its_counts_are_the_manifests_and_the_index(release: Path, manifest: dict[str, Any]) -> None:
+    rows = Page(body(release)).rows
+    train, test = (manifest["splits"][split] for split in ("train", "test"))
+    table = [row for split in ("train", "test") for row in ggt100k.index(release, split).to_pylist()]
+    assert ["degradation", "train", "test"] in rows
+    for name in train["degradations"].keys() | test["degradations"].keys():
+        assert [name, *(str(split["degradations"].get(name, 0)) for split in (train, test))] in rows
+    assert ["all", str(train["pairs"]), str(test["pairs"])] in rows
+    for stage in manifest["funnel"]:
+        why = ", ".join(f"{count} {reason}" for reason, count in stage["reasons"])
+        assert [stage["stage"], str(stage["entered"]), str(stage["left"]), why] in rows
+    for metric in manifest["metrics"]:
+        values = np.array([row["scores"][metric] for row in table], np.float32)
+        low, middle, high = np.percentile(values, [5, 50, 95])
+        assert [metric, str(len(table)), f"{low:.3g}", f"{middle:.3g}", f"{high:.3g}"] in rows
+    for licence in {row["licence"] for row in table}:
+        assert [licence, str(sum(row["licence"] == licence for row in table))] in rows
+    said = body(release)
+    assert f"{len(table)} pairs ({train['pairs']} train, {test['pairs']} test), " in said
+    assert f" in {len(manifest['shards'])} shards." in said
+    assert f"\n# ggt-100k {manifest['dataset_version']}\n" in said
+    assert manifest["gate"].strip() in said
+
+
+def test_it_says_what_the_release_lacks(release: Path, hostile: Path) -> None:
+    limits = body(release).split("## Known limits")[1].split("\n## ")[0]
+    absent = set(re.search(r"It has no pairs of (.*)\.", limits)[1].replace("`", "").split(", "))  # type: ignore[index]
+    there = {path.parent.name for path in release.glob("data/*/*.tar")}
+    assert absent == set(ggt100k.DEGRADATIONS) - there
+    assert "All ground truths are of one restorer, classical-" in limits
+    assert "Not measured on every pair" not in limits
+    assert "- Not measured on every pair: `gmsd` (not on 4).\n" in body(hostile)
+
+
+def test_it_claims_no_choice_of_ours_for_the_paper(release: Path) -> None:
+    said = body(release)
+    assert "are the choice of its maintainers, not the paper's" in " ".join(said.split())
+    assert "This release is neither's official data." in said
+    assert "arXiv:2605.31039" in said and "arXiv:2505.05621" in said
+
+
+def test_no_number_is_typed_by_hand() -> None:
+    names = r"GGT-100K|ggt-?100k|gpt4orestore|GPT-4o-Restore|arXiv:[\d.]+"
+    ours = rf"{names}|5 % lie (below|above)|names\[[01]\]|take\(2\)|pairs\[0\]"
+    for path in sorted(PROSE.glob("*.md")):
+        text = re.sub(r"\{\{.*?\}\}|\{%.*?%\}", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+        assert re.findall(r"\d+", re.sub(ours, "", text)) == [], path.name
+
+
+def test_its_credits_name_every_author_and_source(release: Path) -> None:
+    table = [row for split in ("train", "test") for row in ggt100k.index(release, split).to_pylist()]
+    said, licence = Page(body(release)), (release / "LICENSE").read_text(encoding="utf-8")
+    for row in table:
+        for text in (row["author"], row["source_name"], row["licence"]):
+            assert text in said.text and text in licence
+        assert any(tag == "a" and attrs["href"] == row["url"] for tag, attrs in said.tags)
+        assert row["url"] in licence
+    authors = {(row["licence"], row["author"]) for row in table}
+    assert len(re.findall(r"^    .*: \d+ pairs?, http", licence, re.MULTILINE)) == len(authors)
+    assert sum(int(count) for count in re.findall(r"^    .*: (\d+) pair", licence, re.MULTILINE)) == len(table)
+
+
+def test_many_sources_are_counted_and_stand_in_the_licence(tmp_path: Path) -> None:
+    store = Store()
+    pairs = [make_pair(store, seed, source_name=f"source {seed:02}", author=f"author {seed}") for seed in range(43)]
+    pack(pairs, store, tmp_path / "out", PackConfig(test=0), gate=GATE)
+    files = describe(ggt100k.open_root(str(tmp_path / "out")), REPO)
+    text = files["README.md"].decode()
+    assert text.count("| source ") == 1 + 40
+    assert "\n3 more sources, with 3 pairs, are in LICENSE.\n" in text
+    assert files["LICENSE"].decode().count("from source ") == 43
+    assert "figures/funnel.png" not in files and "### The funnel" not in text
+
+
+def test_the_change_log_stands_in_it(tmp_path: Path) -> None:
+    root = make_dataset(tmp_path / "out")
+    files = describe(ggt100k.open_root(str(root)), REPO)
+    before = {name: files[name].decode() for name in ("README.md", "croissant.json")}
+    assert "## Change log" not in before["README.md"] and "datePublished" not in before["croissant.json"]
+    log = "# Change log\n\n## 1.0.0, 2026-11-22\n\n3 added.\n<script>alert(1)</script>\n\n## 0.9.0, 2026-01-01\n"
+    (root / "CHANGELOG.md").write_text(log)
+    ggt_card(root)
+    assert "## Change log\n\n### Change log\n\n#### 1.0.0, 2026-11-22\n\n3 added.\n&lt;script>" in body(root)
+    assert "script" not in {tag for tag, _ in Page(body(root)).tags}
+    assert json.loads((root / "croissant.json").read_text())["datePublished"] == "2026-11-22"
+
+
+def test_the_light_flavour(tmp_path: Path) -> None:
+    root = make_dataset(tmp_path / "out", count=6, codec="jpeg")
+    ggt_card(root)
+    assert "This is the light flavour" in body(root) and 'pair["lq.jpg"].size' in body(root)
+    builder = datasets.load_dataset_builder(str(root), cache_dir=str(tmp_path / "cache"))
+    assert builder.info.features == plain_features(["gmsd", "structure"], "jpeg")
+    (records,) = croissant_records(root, "train-gt")[:1]
+    assert records["train-gt/image"].format == "JPEG"
+
+
+# --- what comes from outside ----------------------------------------------------------------------------------------
+
+
+def test_a_text_from_outside_is_a_text(hostile: Path) -> None:
+    page = Page(body(hostile))
+    allowed = {"h1", "h2", "h3", "p", "em", "strong", "code", "pre", "a", "img", "ul", "li", "details", "summary"}
+    assert {tag for tag, _ in page.tags} <= allowed | {"table", "thead", "tbody", "tr", "th", "td"}
+    assert "strong" not in {tag for tag, _ in page.tags}
+    assert [attrs["src"] for tag, attrs in page.tags if tag == "img"] == [
+        *("figures/funnel.png", "figures/composition.png", "figures/scores.png", "figures/sample.jpg")
+    ]
+    assert [tag for tag, _ in page.tags].count("details") == 1
+    for tag, attrs in page.tags:
+        assert attrs.keys() <= {"href", "src", "alt", "class", "style"}, (tag, attrs)
+        assert attrs.get("style") in (None, "text-align:right")
+        if tag == "a":
+            assert re.match(r"LICENSE$|https://(spdx\.org/licenses|example\.org)/", attrs["href"] or ""), attrs
+    rows = page.rows
+    for seed in range(8):
+        name = plain(f"{seed} {NASTY[seed % 4]}")
+        (row,) = [row for row in rows if row and row[0] == name]
+        assert (len(row), row[4]) == (5, plain(NASTY[seed % 4]))
+    for text in NASTY:
+        assert [plain(text), plain(text), "2", "0"] in rows
+        assert any(row[1:] == ["9", "8", f"1 {plain(text)}"] for row in rows if row)
+
+
+def test_the_files_beside_it_take_no_harm_either(hostile: Path) -> None:
+    head = yaml.safe_load((hostile / "README.md").read_text(encoding="utf-8").split("---\n")[1])
+    assert (head["license"], head["language"]) == ("other", ["en"])
+    for config in ("all", "rain"):
+        assert len(datasets.load_dataset(str(hostile), config, streaming=True)) >= 1
+    about = json.loads((hostile / "croissant.json").read_text(encoding="utf-8"))
+    assert set(about["license"]) == {plain(text) for text in NASTY} | {"CC0-1.0"}
+    assert (hostile / "LICENSE").read_text(encoding="utf-8").replace("\n", "").isprintable()
+    assert [len(list(hostile.glob(name))) for name in FIGURES] == [1] * 4
+
+
+TEXTS = st.text(st.one_of(st.sampled_from(string.punctuation + " \n\taAwW1"), st.characters()), max_size=60)
+
+
+@given(TEXTS)
+@example("www.example.com")
+@example("a\\|b")
+@settings(deadline=None, max_examples=300)
+def test_a_text_reads_in_a_cell_as_it_is(text: str) -> None:
+    assert plain("a\u200cb\u202e") == "a\u200cb\ufffd"
+    page = Page(f"| a | b |\n|---|---|\n| x {markdown(text)} y | {markdown(text)} |\n")
+    assert page.rows[2][0].split(" ", 1)[1].rpartition(" ")[0] == plain(text) if text.strip() else True
+    assert len(page.rows) == 3 and len(page.rows[2]) == 2
+    assert {tag for tag, _ in page.tags} == {"table", "thead", "tbody", "tr", "th", "td"}
+    assert len(plain(text)) <= LONGEST
+
+
+@given(st.text(st.one_of(st.sampled_from("`~<>\n -#"), st.characters()), max_size=80))
+@settings(deadline=None, max_examples=200)
+def test_no_text_ends_its_block_of_code(text: str) -> None:
+    tokens = MARKDOWN.parse(f"{fenced(text)}\n\nafter\n")
+    assert [token.type for token in tokens] == ["fence", "paragraph_open", "inline", "paragraph_close"]
+
+
+# --- its figures ----------------------------------------------------------------------------------------------------
+
+
+def luminance(colour: str) -> float:
+    """Relative, of #rrggbb: WCAG 2.2."""
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+
+
+@pytest.mark.parametrize("ground", ["#ffffff", "#0b0f19"])
+def test_its_colours_read_on_light_and_on_dark(ground: str) -> None:
+    for colour, least in [(INK, 4.2), (FAINT, 3.0), *((fill, 3.0) for fill in FILLS)]:
+        bright, dark = sorted((luminance(colour), luminance(ground)), reverse=True)
+        assert (bright + 0.05) / (dark + 0.05) >= least, colour
+
+
+def pixels(root: Path, name: str) -> npt.NDArray[np.uint8]:
+    return np.asarray(Image.open(root / name).convert("RGBA"))
+
+
+def test_its_figures_have_no_ground_of_their_own_and_only_its_colours(release: Path) -> None:
+    colours = [tuple(int(c[at : at + 2], 16) for at in (1, 3, 5)) for c in (INK, FAINT, *FILLS)]
+    for name in FIGURES:
+        if name.endswith(".png"):
+            found = pixels(release, name)
+            assert (found[..., 3] == 0).mean() > 0.4, name
+            opaque = {tuple(colour) for colour in found[found[..., 3] == 255][:, :3].tolist()}
+            near = [min(max(abs(a - b) for a, b in zip(one, c, strict=True)) for c in colours) for one in opaque]
+            assert np.mean(np.array(near) <= 40) > 0.5, name
+
+
+def test_a_bar_is_as_long_as_its_number(release: Path, manifest: dict[str, Any]) -> None:
+    found = pixels(release, "figures/composition.png")
+    blue = np.array([int(FILLS[0][at : at + 2], 16) for at in (1, 3, 5)])
+    long = ((found[..., :3] == blue).all(axis=2) & (found[..., 3] == 255)).sum(axis=1)
+    changes = np.flatnonzero(np.diff(long, prepend=0))
+    runs = [long[a] for a, b in zip(changes, [*changes[1:], len(long)], strict=True) if b - a > 30 and long[a]]
+    splits = [about["degradations"] for about in manifest["splits"].values()]
+    counts = [sum(split.get(name, 0) for split in splits) for name in ggt100k.DEGRADATIONS]
+    counts = [count for count in counts if count]
+    assert len(runs) == len(counts)
+    assert np.allclose(np.array(runs) / max(runs), np.array(counts) / max(counts), atol=0.01)
+
+
+def test_the_sample_is_the_first_of_each_degradation_in_turn(release: Path) -> None:
+    rows = ggt100k.index(release, "train", columns=["key", "degradation"]).to_pylist()
+    keys = re.search(r"alt text|!\[(\d+) pairs", body(release))
+    assert keys and keys[1] == str(min(8, len(rows)))
+    sheet = Image.open(release / "figures/sample.jpg")
+    assert sheet.format == "JPEG" and sheet.size[0] == 1560
+    classes = [name for name in ggt100k.DEGRADATIONS if any(row["degradation"] == name for row in rows)]
+    first = min(row["key"] for row in rows if row["degradation"] == classes[0])
+    pairs = ggt100k.PairDataset(release, where={"key": first})
+    small = Image.fromarray(pairs[0]["lq"])
+    small.thumbnail((384, 384), Image.Resampling.LANCZOS)
+    there = np.asarray(sheet.crop((0, 0, *small.size))).astype(int)
+    assert np.abs(there - np.asarray(small).astype(int)).mean() < 8
+
+
+# --- its Croissant --------------------------------------------------------------------------------------------------
+
+
+def croissant_records(root: Path, record_set: str) -> list[dict[str, Any]]:
+    import mlcroissant
+
+    files = [path for path in root.rglob("*") if path.suffix in (".tar", ".parquet")]
+    mapping = {path.relative_to(root).as_posix(): path for path in files}
+    read = mlcroissant.Dataset(root / "croissant.json", mapping=mapping)
+    assert not read.metadata.ctx.issues.errors
+    assert [text for text in read.metadata.ctx.issues.warnings if "datePublished" not in text] == []
+    return list(read.records(record_set))
+
+
+def test_mlcroissant_reads_what_the_index_says(release: Path) -> None:
+    found = croissant_records(release, "test")
+    wanted = ggt100k.index(release, "test").to_pylist()
+    assert len(found) == len(wanted) == 2
+    for record, row in zip(found, wanted, strict=True):
+        scores = {name.rpartition("/")[2]: value for name, value in record.pop("test/scores").items()}
+        assert scores == row["scores"]
+        facts = {name.removeprefix("test/"): value for name, value in record.items()}
+        for name, value in facts.items():
+            texts = [v.decode() for v in value] if isinstance(value, list) else value
+            assert (texts.decode() if isinstance(texts, bytes) else texts) == row[name], name
+        assert set(facts) | {"scores"} == set(ggt100k.fact_columns(list(scores)))
+
+
+def test_mlcroissant_reads_the_images_from_the_hub(release: Path, hub: Hub) -> None:
+    import mlcroissant
+
+    text = (release / "croissant.json").read_text(encoding="utf-8").replace("https://huggingface.co", hub.url)
+    read = mlcroissant.Dataset(json.loads(text))
+    pairs = ggt100k.PairDataset(release, "test")
+    for side in ("lq", "gt"):
+        found = {r[f"test-{side}/key"].decode(): r[f"test-{side}/image"] for r in read.records(f"test-{side}")}
+        assert len(found) == len(pairs)
+        for pair in pairs:
+            assert np.array_equal(np.asarray(found[pair["key"]]), pair[side])
+
+
+def test_mlcroissant_refuses_other_bytes_than_the_manifests(release: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(release, tmp_path / "out"))
+    path = root / "index/test.parquet"
+    path.write_bytes(path.read_bytes() + b"\0")
+    with pytest.raises(Exception, match="during the operation Download") as refused:
+        croissant_records(root, "test")
+    assert "is not identical with the reference in the Croissant JSON-LD" in str(refused.value.__cause__)
+
+
+def test_croissant_names_every_file_with_its_checksum(release: Path, manifest: dict[str, Any]) -> None:
+    about = json.loads((release / "croissant.json").read_text(encoding="utf-8"))
+    files = {one["@id"]: one for one in about["distribution"] if one["@type"] == "cr:FileObject"}
+    assert set(files) == set(manifest["shards"]) | {f"index/{split}.parquet" for split in manifest["splits"]}
+    for name, one in files.items():
+        assert one["sha256"] == hashlib.sha256((release / name).read_bytes()).hexdigest()
+        assert one["contentSize"] == f"{(release / name).stat().st_size} B"
+        assert one["contentUrl"] == f"https://huggingface.co/datasets/{REPO}/resolve/v1.0.0/{name}"
+    assert about["version"] == manifest["dataset_version"]
+
+
+# --- the verb -------------------------------------------------------------------------------------------------------
+
+
+def test_the_verb_writes_what_has_changed(tmp_path: Path) -> None:
+    root = make_dataset(tmp_path / "out")
+    names = "figures/composition.png, figures/sample.jpg, figures/scores.png, LICENSE, croissant.json, README.md"
+    assert ggt_card(root) == f"card: {root}: {names}; 6 of 6 changed\n"
+    first = {name: (root / name).read_bytes() for name in names.split(", ")}
+    (root / "LICENSE").unlink()
+    (root / "README.md").write_text("edited by hand")
+    assert ggt_card(root) == f"card: {root}: {names}; 2 of 6 changed\n"
+    assert {name: (root / name).read_bytes() for name in first} == first
+    assert ggt_card(root, "--repo", "org/ggt-100k") == f"card: {root}: {names}; 2 of 6 changed\n"
+    assert 'load_dataset("org/ggt-100k", ' in body(root) and REPO not in body(root)
+
+
+def test_validate_finds_nothing_in_a_folder_with_its_card(release: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate", str(release)]) == 0, capsys.readouterr().out
+
+
+def test_equal_releases_give_equal_bytes_whatever_the_users_settings_are(release: Path, tmp_path: Path) -> None:
+    """The settings of matplotlib, the seed of hashes, the time zone and the place of the folder are others."""
+    root = Path(shutil.copytree(ggt100k.sample_folder() / "packed", tmp_path / "elsewhere"))
+    (tmp_path / "matplotlibrc").write_text("font.size: 30\naxes.facecolor: red\nsavefig.dpi: 20\nlines.linewidth: 9\n")
+    odd = {"MATPLOTLIBRC": str(tmp_path / "matplotlibrc"), "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", "LC_ALL": "C"}
+    command = [sys.executable, "-m", "ggt_tools.cli", "card", str(root)]
+    done = subprocess.run(command, env=os.environ | odd, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    for name in ("README.md", "LICENSE", "croissant.json", *FIGURES):
+        assert (root / name).read_bytes() == (release / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("repo", ["ggt-100k", "a/b/c", "a b/c", "org/", 'org/x"); import os', "-org/x\n"])
+def test_what_is_no_repository_is_refused(release: Path, repo: str) -> None:
+    with pytest.raises(ConfigError, match=r": is no repository of the Hub; name it ORG/ggt-100k$"):
+        describe(ggt100k.open_root(str(release)), repo)
+
+
+def test_an_index_that_the_manifest_counts_otherwise_is_refused(release: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(release, tmp_path / "out"))
+    path = root / ggt100k.MANIFEST
+    about = json.loads(path.read_text())
+    about["splits"]["test"]["degradations"]["haze"] += 1
+    path.write_text(json.dumps(about))
+    with pytest.raises(
+        ShardError, match=r"out: index/test\.parquet: has \{.*\}, and the manifest says .*; pack it again"
+    ):
+        describe(ggt100k.open_root(str(root)), REPO)
+    before = (root / "README.md").read_bytes()
+    assert main(["card", str(root)]) == 2
+    assert (root / "README.md").read_bytes() == before
+
+
+def test_a_funnel_that_is_none_is_refused(release: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(release, tmp_path / "out"))
+    path = root / ggt100k.MANIFEST
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"funnel": [{"stage": "ingest"}]}))
+    with pytest.raises(ShardError, match=r"its funnel cannot be read \(KeyError\('entered'\)\); pack it again$"):
+        describe(ggt100k.open_root(str(root)), REPO)
+
+
+def test_what_is_no_folder_of_ours_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["card", str(tmp_path)]) == 2
+    assert "a folder without index/manifest.json, so no dataset is in it" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    assert main(["card", "hf://datasets/org/ggt-100k"]) == 2
+    assert "a card is written into a folder; fetch the release first" in capsys.readouterr().err

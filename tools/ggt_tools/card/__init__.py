@@ -1,23 +1,34 @@
-"""card: the Hub's README of a dataset folder, out of its manifest alone.
+"""card: what a dataset folder says of itself, out of its manifest and its index alone: no number is typed by hand.
 
-Its YAML is what lets plain `datasets` read the shards with none of our code: which tars make which split of which
-config, and the type of every field.
+files = describe(open_root("ggt-100k"), "ORG/ggt-100k")  # README.md, LICENSE, croissant.json, figures/
+
+The README's YAML is what lets plain `datasets` read the shards with none of our code: which tars make which split of
+which config, and the type of every field. `pack` writes it with a few lines below it; `describe` makes the whole card.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import datasets
 import yaml
 
-from ggt100k import DEGRADATIONS, SPLITS, fact_columns, features
+from ggt100k import DEGRADATIONS, SPLITS, Root, fact_columns, features
+from ggt_tools.errors import ConfigError
 from ggt_tools.shard import members
+
+REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+
+SIZES = {"n<1K": 10**3, "1K<n<10K": 10**4, "10K<n<100K": 10**5, "100K<n<1M": 10**6, "1M<n<10M": 10**7}  # the Hub's
 
 
 def front_matter(metrics: Sequence[str], splits: Mapping[str, Sequence[str]], codec: str = "png") -> str:
-    """The YAML between the two lines of dashes. `splits` names the degradations that each split holds."""
+    """How the README begins: its YAML as far as the schema decides it. What counts of pairs decide comes behind it.
+
+    `splits` names the degradations that each split holds.
+    """
     there = {name for names in splits.values() for name in names}
     degradations = [name for name in DEGRADATIONS if name in there]
     typed = plain_features(metrics, codec)._to_yaml_list()
@@ -42,7 +53,16 @@ def front_matter(metrics: Sequence[str], splits: Mapping[str, Sequence[str]], co
             for config in ("all", *degradations)
         ],
     }
-    return f"---\n{yaml.safe_dump(about, sort_keys=False)}---\n"
+    return f"---\n{yaml.safe_dump(about, sort_keys=False)}"
+
+
+def whole_front_matter(manifest: Mapping[str, Any]) -> str:
+    """The README's YAML, from one line of dashes to the other."""
+    splits = {name: list(about["degradations"]) for name, about in manifest["splits"].items()}
+    pairs = sum(about["pairs"] for about in manifest["splits"].values())
+    size = next((name for name, end in SIZES.items() if pairs < end), "n>10M")
+    more = yaml.safe_dump({"language": ["en"], "size_categories": [size]}, sort_keys=False)
+    return f"{front_matter(manifest['metrics'], splits, manifest['codec'])}{more}---\n"
 
 
 def plain_features(metrics: Sequence[str], codec: str = "png") -> datasets.Features:
@@ -59,17 +79,17 @@ def plain_features(metrics: Sequence[str], codec: str = "png") -> datasets.Featu
 
 
 def card(manifest: Mapping[str, Any]) -> str:
-    """The README of a dataset folder as Markdown, headed by its YAML."""
-    splits = {name: list(about["degradations"]) for name, about in manifest["splits"].items()}
+    """The README that pack writes: the YAML, the counts, and where the rest comes from."""
+    splits = list(manifest["splits"])
     rows = "".join(
         f"| {name} | {' | '.join(str(manifest['splits'][s]['degradations'].get(name, 0)) for s in splits)} |\n"
         for name in DEGRADATIONS
-        if any(name in there for there in splits.values())
+        if any(name in about["degradations"] for about in manifest["splits"].values())
     )
     names = ", ".join(f"`{{key}}.{end}`" for end in members(manifest["codec"]))
     head = f"| degradation | {' | '.join(splits)} |\n|---|{'---|' * len(splits)}\n"
     return (
-        front_matter(manifest["metrics"], splits, manifest["codec"])
+        whole_front_matter(manifest)
         + f"\n# ggt-100k {manifest['dataset_version']}\n\n"
         + "Pairs of a real low-quality photograph (`lq`) and its generative ground truth (`gt`).\n\n"
         + head
@@ -78,4 +98,31 @@ def card(manifest: Mapping[str, Any]) -> str:
         + 'pairs = load_dataset("ggt-100k", data_dir="FOLDER OR URL OF THIS REPOSITORY")\n```\n\n'
         + f"Plain `datasets`, webdataset and tar read `data/` as it is: {names}.\n"
         + "The licence of each photograph stands in its `json` and in the index.\n"
+        + "The whole card: `ggt100k card FOLDER`.\n"
     )
+
+
+def describe(root: Root, repo: str) -> dict[str, bytes]:
+    """The files of the card by their names in the folder: README.md, LICENSE, croissant.json and figures/.
+
+    `repo` is the repository on the Hub that they name. Equal releases give equal bytes. Raises ConfigError where
+    jinja2 or matplotlib is not installed, ShardError where the folder's bytes are not those of its manifest.
+    """
+    from ggt_tools.card.croissant import croissant
+    from ggt_tools.card.figures import composition, funnel, sample, scores
+    from ggt_tools.card.page import licences, page
+    from ggt_tools.card.release import Release
+
+    if not REPO.fullmatch(repo):
+        raise ConfigError(f"{repo!r}: is no repository of the Hub; name it ORG/ggt-100k")
+    release = Release.of(root, repo)
+    figures = {"figures/composition.png": composition(release), "figures/sample.jpg": sample(release)}
+    if release.funnel:
+        figures["figures/funnel.png"] = funnel(release)
+    if release.metrics:
+        figures["figures/scores.png"] = scores(release)
+    return figures | {
+        "LICENSE": licences(release).encode(),
+        "croissant.json": croissant(release).encode(),
+        "README.md": page(release).encode(),  # last: it names all the others
+    }

@@ -1,0 +1,39 @@
+"""Write what a dataset folder says of itself: README, licences, figures, Croissant."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import ggt100k
+from ggt_tools.cli.show import printable
+from ggt_tools.errors import ConfigError
+from ggt_tools.ledger import write_whole
+
+
+def arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("root", help="the dataset folder")
+    sub.add_argument(
+        "--repo",
+        default=ggt100k.REPO_ID,
+        metavar="ORG/ggt-100k",
+        help=f"where it will stand on the Hub; default: {ggt100k.REPO_ID}",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    from ggt_tools.card import describe
+
+    if "://" in options.root:
+        raise ConfigError(f"{options.root}: a card is written into a folder; fetch the release first")
+    changed = 0
+    root = ggt100k.open_root(options.root)
+    files = describe(root, options.repo)
+    for name, data in files.items():
+        path = Path(root.url) / name
+        path.parent.mkdir(exist_ok=True)
+        if not path.is_file() or path.read_bytes() != data:
+            write_whole(path, data)
+            changed += 1
+    print(f"card: {printable(options.root)}: {', '.join(files)}; {changed} of {len(files)} changed")
+    return 0
