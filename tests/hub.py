@@ -31,7 +31,7 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from email.message import Message
@@ -873,3 +873,23 @@ class Hub:
             "https_proxy": self.url,
             "no_proxy": "127.0.0.1",
         }
+
+
+def settings(endpoint: str) -> dict[str, str]:
+    """What huggingface_hub.constants makes of HF_ENDPOINT as it is imported."""
+    template = "/{repo_id}/resolve/{revision}/{filename}"
+    return {"ENDPOINT": endpoint, "HUGGINGFACE_CO_URL_TEMPLATE": endpoint + template}
+
+
+def run_verb_at(endpoint: str, argv: Sequence[str], environment: dict[str, str], said: str) -> None:
+    """The command in a forked process, which has imported the client already; all that it says goes to a file."""
+    from huggingface_hub import constants
+
+    from .making import run_verb
+
+    with Path(said).open("ab") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    for name, value in settings(endpoint).items():
+        setattr(constants, name, value)
+    run_verb(argv, environment)

@@ -1,0 +1,615 @@
+"""push against a Hub on loopback: whole or absent, whatever dies, and only what is new is sent."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import pytest
+from huggingface_hub import HfApi
+
+import ggt100k
+from ggt_tools.cli import main
+from ggt_tools.errors import ConfigError, ShardError, TransientError
+from ggt_tools.pack import PackConfig, pack
+from ggt_tools.push import Plan, PushConfig, Pushed, plan, push
+from ggt_tools.validate import validate
+
+from .hub import Commit, Dropped, Hub, Repo, Request, run_verb_at, settings
+from .making import FORKED, GATE, Store, make_pairs, run_python
+
+NAME = "some-org/ggt-100k"
+TOKEN = "hf_aVeryLongSecret"
+LARGE = ("data/", "index/test", "index/train")
+
+
+def release(out: Path, version: str, count: int, **config: Any) -> Path:
+    """A folder of `count` pairs that validate has passed, with a LICENSE."""
+    store = Store()
+    pack(make_pairs(store, count), store, out, PackConfig(version=version, test=0.3, **config), gate=GATE)
+    (out / "LICENSE").write_text(f"The licences of {version}\n")
+    return validated(out)
+
+
+def validated(out: Path) -> Path:
+    assert list(validate(str(out))) == []
+    return out
+
+
+def files(root: Path) -> dict[str, bytes]:
+    """What a repository has of a folder, once it is pushed."""
+    found = {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    return found | {"ggt100k.py": Path(ggt100k.__file__).read_bytes()}
+
+
+def contents(hub: Hub, revision: str = "main") -> dict[str, bytes]:
+    commit = hub.repo(NAME).at(revision)
+    return {name: file.data for name, file in commit.files.items() if name != ".gitattributes"}
+
+
+def config(**more: Any) -> PushConfig:
+    return PushConfig(**({"repo": NAME, "pause": 0.0} | more))
+
+
+def api(hub: Hub) -> HfApi:
+    return HfApi(endpoint=hub.url, token=TOKEN)
+
+
+def pushing(hub: Hub, root: Path, **more: Any) -> tuple[Plan, Pushed]:
+    steps = plan(root, config(**more), api(hub))
+    return steps, push(steps, config(**more), api(hub))
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return release(tmp_path_factory.mktemp("first") / "ggt-100k", "1.0.0", 6)
+
+
+@pytest.fixture(scope="module")
+def second(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return release(tmp_path_factory.mktemp("second") / "ggt-100k", "1.1.0", 9, shard_bytes=60_000)
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with Hub(token=TOKEN, block=8192) as hub:
+        yield hub
+
+
+@pytest.fixture
+def published(hub: Hub, first: Path) -> Hub:
+    """The Hub with 1.0.0 on main."""
+    pushing(hub, first, tag="v1.0.0")
+    hub.requests.clear()
+    hub.uploaded.clear()
+    return hub
+
+
+# --- whole ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_first_version_makes_the_repository_one_commit_and_the_tag(hub: Hub, first: Path) -> None:
+    steps, done = pushing(hub, first, tag="v1.0.0")
+    assert (steps.parent, steps.changed, steps.unchanged, steps.gone) == ("", {}, {}, {})
+    assert steps.new == {name: len(data) for name, data in files(first).items()}
+    assert contents(hub) == files(first)
+    repo = hub.repo(NAME)
+    assert [repo.commits[sha].title for sha in repo.history] == ["initial commit", "Version 1.0.0"]
+    assert done == Pushed(commit=repo.branches["main"], made=True, pull_request=0)
+    assert repo.tags == {"v1.0.0": done.commit}
+    large = {hashlib.sha256(data).hexdigest() for name, data in files(first).items() if name.startswith(LARGE)}
+    assert set(hub.uploaded) == large and len(hub.uploaded) == len(large)
+
+
+def test_what_is_there_already_is_neither_sent_nor_committed_again(published: Hub, first: Path) -> None:
+    before = published.repo(NAME).branches["main"]
+    steps, done = pushing(published, first, tag="v1.0.0")
+    assert (steps.sent, steps.gone, steps.tagged, done.made) == ({}, {}, True, False)
+    assert done.commit == before and len(published.repo(NAME).history) == 2
+    assert [r.path for r in published.requests if r.method != "GET"] == []
+
+
+def test_the_next_version_sends_what_is_new_and_takes_away_what_is_gone(
+    published: Hub, first: Path, second: Path
+) -> None:
+    repo = published.repo(NAME)
+    repo.commit({name: f.data for name, f in repo.at("main").files.items()} | {"kept.txt": b"by hand"}, title="By hand")
+    steps, done = pushing(published, second, tag="v1.1.0")
+    old, new = files(first), files(second)
+    assert set(steps.new) == set(new) - set(old)
+    assert set(steps.gone) == set(old) - set(new)
+    assert set(steps.changed) == {name for name in old.keys() & new.keys() if old[name] != new[name]}
+    assert "ggt100k.py" in steps.unchanged and steps.unchanged.keys() | steps.sent.keys() == new.keys()
+    assert contents(published) == new | {"kept.txt": b"by hand"}
+    assert contents(published, "v1.0.0") == old
+    assert repo.tags["v1.1.0"] == done.commit == repo.branches["main"]
+
+
+def test_a_file_that_is_in_no_folder_of_ours_stays_at_home(published: Hub, first: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(first, tmp_path / "ggt-100k"))
+    (root / "notes.txt").write_text("mine")
+    (root / "figures").mkdir()
+    (root / "figures" / "sample.jpg").write_bytes(b"\xff\xd8 a figure")
+    (root / "CHANGELOG.md").write_text("## 1.0.0\n")
+    steps, _ = pushing(published, validated(root))
+    assert set(steps.new) == {"figures/sample.jpg", "CHANGELOG.md"}
+    (root / "figures" / "sample.jpg").unlink()
+    (root / "CHANGELOG.md").unlink()
+    steps, _ = pushing(published, root)
+    assert set(steps.gone) == {"figures/sample.jpg"}, "what stands at the top may be another's"
+
+
+# --- refused --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (
+            {"repo": "some-org/ggt100k"},
+            "--repo some-org/ggt100k: datasets takes no repository that holds a script of its own name, and ggt100k.py "
+            "is pushed too; name it some-org/ggt-100k",
+        ),
+        ({"repo": "ggt-100k"}, "--repo ggt-100k: is no repository; give it as ORG/ggt-100k"),
+        ({"repo": "../a"}, "--repo ../a: is no repository; give it as ORG/ggt-100k"),
+        ({"tag": "a b"}, "--tag a b: is no tag; give one like v1.1.0"),
+        (
+            {"tag": "v1.0.0", "pull_request": True},
+            "--tag v1.0.0: a tag names what main holds, and a pull request may never be merged; push without --tag "
+            "now, and once more with it when it is merged",
+        ),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(more: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError) as fault:
+        config(**more)
+    assert str(fault.value) == said
+
+
+def refused(hub: Hub, root: Path, **more: Any) -> str:
+    """What plan says of a folder that it refuses; the Hub stays as it is."""
+    with pytest.raises(ConfigError) as fault:
+        plan(root, config(**more), api(hub))
+    assert [r.path for r in hub.requests if r.method not in ("GET", "HEAD")] == []
+    return str(fault.value)
+
+
+def test_bytes_that_validate_has_not_passed_are_refused(hub: Hub, first: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(first, tmp_path / "ggt-100k")).resolve()
+    assert refused(hub, root) == f"{root}: has not passed validate; run: ggt100k validate {root}"
+    validated(root)
+    plan(root, config(), api(hub))
+    shard = sorted((root / "data").rglob("*.tar"))[0]
+    shard.write_bytes(shard.read_bytes())
+    said = f"{shard.relative_to(root).as_posix()} has changed since it passed validate; run: ggt100k validate {root}"
+    assert refused(hub, root) == f"{root}: {said}"
+
+
+def changed(first: Path, root: Path, change: Callable[[Path], object]) -> Path:
+    shutil.copytree(first, root)
+    change(root)
+    return validated(root.resolve())
+
+
+def edit_manifest(**more: Any) -> Callable[[Path], object]:
+    def change(root: Path) -> None:
+        manifest = json.loads((root / ggt100k.MANIFEST).read_text())
+        (root / ggt100k.MANIFEST).write_text(json.dumps(manifest | more))
+
+    return change
+
+
+def test_a_set_that_may_not_be_passed_on_is_refused(hub: Hub, first: Path, tmp_path: Path) -> None:
+    root = changed(first, tmp_path / "r", edit_manifest(local_only="CC-BY-NC-ND-4.0 of set X"))
+    assert refused(hub, root) == (
+        f"{root}: must stay here: CC-BY-NC-ND-4.0 of set X; a set that may not be passed on is not pushed"
+    )
+
+
+def test_without_its_card_a_version_is_refused(hub: Hub, first: Path, tmp_path: Path) -> None:
+    root = changed(first, tmp_path / "r", lambda root: (root / "LICENSE").unlink())
+    assert refused(hub, root) == f"{root}: has no LICENSE, which readers are led to; run: ggt100k card {root}"
+    root = changed(first, tmp_path / "s", lambda root: (root / "croissant.json").write_text('{"version": "0.9.0"}'))
+    assert refused(hub, root) == (
+        f"{root / 'croissant.json'}: is of version 0.9.0, the dataset of 1.0.0; run: ggt100k card {root}"
+    )
+
+
+def test_a_link_is_refused(hub: Hub, first: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("mine")
+    root = changed(first, tmp_path / "r", lambda root: (root / "NOTICE").symlink_to(tmp_path / "secret"))
+    assert refused(hub, root) == f"{root / 'NOTICE'}: is a link, which may lead anywhere; put the file there"
+
+
+def test_a_version_is_neither_replaced_nor_undone(published: Hub, first: Path, second: Path, tmp_path: Path) -> None:
+    other = changed(first, tmp_path / "r", edit_manifest(gate=GATE + "# other\n"))
+    assert refused(published, other) == (
+        f"{NAME}: main holds version 1.0.0 already, with other content; pack with a higher --version"
+    )
+    pushing(published, second)
+    published.requests.clear()
+    assert refused(published, first) == (
+        f"{NAME}: main holds version 1.1.0, which is newer than 1.0.0; pack upon it, with a higher --version"
+    )
+
+
+def test_a_tag_is_of_its_version_and_never_moved(published: Hub, first: Path, second: Path) -> None:
+    assert refused(published, second, tag="v1.0.1") == ("--tag v1.0.1: the folder holds version 1.1.0; name it v1.1.0")
+    published.repo(NAME).tags["v1.1.0"] = published.repo(NAME).branches["main"]
+    said = refused(published, second, tag="v1.1.0")
+    assert said.endswith("which is not this version as it stands here; a tag is never moved: give another one")
+    assert contents(published) == files(first)
+
+
+# --- faults ---------------------------------------------------------------------------------------------------------
+
+
+def test_main_that_moved_meanwhile_stops_it(published: Hub, first: Path, second: Path) -> None:
+    repo = published.repo(NAME)
+    before = repo.branches["main"]
+
+    def other() -> None:
+        repo.commit({name: f.data for name, f in repo.at("main").files.items()} | {"a.txt": b"a"}, title="Faster")
+
+    published.trouble("POST", "/commit/", first=other)
+    with pytest.raises(ConfigError) as fault:
+        pushing(published, second, tag="v1.1.0")
+    moved = repo.branches["main"]
+    assert str(fault.value) == (
+        f"{NAME}: main moved from {before[:12]} to {moved[:12]} meanwhile, so nothing was changed; see what came in, "
+        "then run it again: what was sent is not sent again"
+    )
+    assert contents(published) == files(first) | {"a.txt": b"a"}
+    assert list(repo.tags) == ["v1.0.0"]
+    sent = list(published.uploaded)
+    pushing(published, second, tag="v1.1.0")
+    assert published.uploaded == sent
+    assert contents(published) == files(second) | {"a.txt": b"a"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "what"),
+    [
+        ("PUT", "/objects/", {"drop_after": 3000}),
+        ("PUT", "/objects/", {"status": 500}),
+        ("PUT", "/objects/", {"unheard": True}),
+        ("POST", "/objects/batch", {"status": 429, "headers": {"Retry-After": "0"}}),
+        ("POST", "/commit/", {"status": 500}),
+        ("POST", "/commit/", {"status": 429}),
+        ("POST", "/commit/", {"drop_after": 0}),
+        ("POST", "/commit/", {"unheard": True}),
+        ("POST", "/validate-yaml", {"status": 503}),
+        ("POST", "/tag/", {"unheard": True}),
+        ("POST", "/tag/", {"status": 500}),
+        ("GET", "/tree/", {"unheard": True}),
+        ("GET", "/refs", {"status": 500, "times": 2}),
+    ],
+)
+def test_what_fails_in_a_way_that_passes_is_tried_again(
+    published: Hub, second: Path, method: str, path: str, what: dict[str, Any]
+) -> None:
+    trouble = published.trouble(method, path, **what)
+    _, done = pushing(published, second, tag="v1.1.0")
+    assert trouble.times == 0, "it befell nothing"
+    repo = published.repo(NAME)
+    assert contents(published) == files(second)
+    assert (repo.tags["v1.1.0"], len(repo.history)) == (done.commit, 3)
+
+
+def test_a_repository_whose_making_was_not_heard_of_is_found(hub: Hub, first: Path) -> None:
+    hub.trouble("POST", "/repos/create", unheard=True)
+    pushing(hub, first)
+    assert contents(hub) == files(first)
+
+
+def test_a_hub_that_stays_away_is_told_and_the_next_run_goes_on(published: Hub, first: Path, second: Path) -> None:
+    trouble = published.trouble("POST", "/commit/", status=503, times=99)
+    with pytest.raises(TransientError, match=r"503.*; run it again, it goes on where it stopped"):
+        pushing(published, second, tries=3)
+    assert 99 - trouble.times == 3
+    assert contents(published) == files(first)
+    trouble.times, sent = 0, list(published.uploaded)
+    pushing(published, second)
+    assert published.uploaded == sent
+    assert contents(published) == files(second)
+
+
+def test_bytes_that_change_on_the_way_are_not_published(published: Hub, second: Path, tmp_path: Path) -> None:
+    root = validated(Path(shutil.copytree(second, tmp_path / "ggt-100k")))
+    steps = plan(root, config(), api(published))
+    shard = root / next(name for name in steps.sent if name.endswith(".tar"))
+    shard.write_bytes(bytes(shard.stat().st_size))
+    with pytest.raises(ShardError) as fault:
+        push(steps, config(), api(published))
+    assert str(fault.value) == (
+        f"{shard}: has changed since it was validated, so nothing was published; validate it again"
+    )
+    assert len(published.repo(NAME).history) == 2
+
+
+def test_a_hub_that_holds_other_bytes_is_told_and_nothing_is_tagged(published: Hub, second: Path) -> None:
+    repo = published.repo(NAME)
+    published.trouble("POST", "/commit/", first=lambda: repo.objects.update({published.uploaded[0]: b"other"}))
+    with pytest.raises(ShardError, match="the Hub holds other bytes than were sent; do not use this commit"):
+        pushing(published, second, tag="v1.1.0")
+    assert list(repo.tags) == ["v1.0.0"]
+
+
+def test_the_token_is_in_no_message(published: Hub, second: Path) -> None:
+    published.trouble("POST", "/commit/", status=403, said=f"no rights for Bearer {TOKEN}")
+    with pytest.raises(ConfigError, match=r"lets you not write there \(403\).*Bearer \[token\]"):
+        pushing(published, second)
+    with pytest.raises(ConfigError, match=r"lets you not write there.*hf auth login") as fault:
+        pushes = HfApi(endpoint=published.url, token="hf_another")
+        push(plan(second, config(), pushes), config(), pushes)
+    assert "hf_another" not in str(fault.value)
+
+
+# --- pull requests --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("unheard", [False, True])
+def test_a_pull_request_is_made_once_and_tagged_when_it_is_merged(
+    published: Hub, first: Path, second: Path, unheard: bool
+) -> None:
+    if unheard:
+        published.trouble("POST", "/commit/", unheard=True)
+    _, done = pushing(published, second, pull_request=True)
+    assert (contents(published), contents(published, "refs/pr/1")) == (files(first), files(second))
+    sent = list(published.uploaded)
+    _, again = pushing(published, second, pull_request=True)
+    assert (again.pull_request, again.commit, again.made) == (1, done.commit, False)
+    assert (published.uploaded, len(published.repo(NAME).pulls)) == (sent, 1)
+    api(published).merge_pull_request(NAME, 1, repo_type="dataset")
+    steps, merged = pushing(published, second, tag="v1.1.0")
+    assert (steps.sent, merged.made) == ({}, False)
+    assert contents(published, "v1.1.0") == files(second)
+
+
+# --- the command ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def command(published: Hub, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Runs `ggt100k push` with what it is given, and returns all that it said."""
+    for name, value in settings(published.url).items():
+        monkeypatch.setattr(huggingface_hub.constants, name, value)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+
+    def run(*argv: str | Path, code: int = 0) -> str:
+        capfd.readouterr()
+        assert main(["--verbose", "push", *map(str, argv)]) == code
+        return "".join(capfd.readouterr())
+
+    return run
+
+
+def test_the_command_shows_sizes_before_it_starts_and_a_dry_run_ends_there(
+    published: Hub, first: Path, second: Path, command: Callable[..., str]
+) -> None:
+    said = command(second, "--repo", NAME, "--tag", "v1.1.0", "--dry-run")
+    head = published.repo(NAME).branches["main"]
+    steps = plan(second, config(), api(published))
+    assert f"{NAME}, version 1.1.0, upon {head[:12]}\n" in said
+    for name, of in (("new", steps.new), ("changed", steps.changed), ("unchanged", steps.unchanged)):
+        assert [name, str(len(of)), f"{sum(of.values()) / 1e6:.3f}"] in [line.split() for line in said.splitlines()]
+    for name, size in steps.new.items():
+        assert ["new", str(size), name] in [line.split() for line in said.splitlines()]
+    assert (contents(published), published.uploaded) == (files(first), [])
+    assert [r.path for r in published.requests if r.method not in ("GET", "HEAD")] == []
+
+    said = command(second, "--repo", NAME, "--tag", "v1.1.0")
+    head = published.repo(NAME).branches["main"]
+    assert f"push: {len(steps.sent)} sent, {len(steps.gone)} gone, {len(steps.unchanged)} unchanged\n" in said
+    assert f"main is now version 1.1.0 at {head}, tag v1.1.0\n" in said
+    assert contents(published) == files(second)
+    assert f"main was already version 1.1.0 at {head}, tag v1.1.0\n" in command(
+        second, "--repo", NAME, "--tag", "v1.1.0"
+    )
+
+
+def test_the_command_says_no_token_whatever_happens(published: Hub, second: Path, tmp_path: Path) -> None:
+    """In a process of its own, with all that the client logs."""
+    published.trouble("PUT", "/objects/", status=500)
+    published.trouble("POST", "/commit/", status=403, said=f"no rights for Bearer {TOKEN}")
+    validated_there = {"HF_HOME": os.environ["HF_HOME"], "HF_TOKEN": TOKEN, "HF_DEBUG": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "ggt_tools.cli", "--verbose", "push", str(second), "--repo", NAME],
+        env=published.env(tmp_path) | validated_there,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == 2, said
+    assert "no rights for Bearer [token]" in said
+    assert "HTTP Error 500 thrown while requesting PUT" in said, "it was verbose"
+    assert TOKEN not in said
+
+
+# --- killed ---------------------------------------------------------------------------------------------------------
+
+KILLS = 30, 5  # at any step of it all, at any step from the commit on
+
+
+@dataclass
+class Killer:
+    """Kills a process as the Hub takes the step of that number: a request's start, a block of its body, its end."""
+
+    step: int
+    lost: bool  # the connection breaks then; else the Hub goes on with what it was sent
+    process: Any = None
+    steps: int = 0
+
+    def __call__(self, request: Request) -> None:
+        if "reader" in request.path:
+            return
+        self.steps += 1
+        if self.steps == self.step and self.process is not None:
+            os.kill(self.process.pid, signal.SIGKILL)
+            if self.lost:
+                raise Dropped
+
+
+class Reader(threading.Thread):
+    """Looks at main all the time, and holds what it sees against the manifest that it sees."""
+
+    def __init__(self, hub: Hub) -> None:
+        super().__init__(daemon=True)
+        self._hub, self._end = hub, threading.Event()
+        self.looks, self.seen, self.faults = 0, dict[str, str](), list[str]()
+
+    def run(self) -> None:
+        connection = http.client.HTTPConnection(self._hub.url.removeprefix("http://"), timeout=30)
+
+        def get(path: str) -> Any:
+            connection.request("GET", f"{path}?reader=1&blobs=1")
+            return json.loads(connection.getresponse().read())
+
+        while not self._end.wait(0.005):
+            found = get(f"/api/datasets/{NAME}")
+            manifest = get(f"/datasets/{NAME}/resolve/{found['sha']}/{ggt100k.MANIFEST}")
+            named = {f"index/{split}.parquet": about["index"] for split, about in manifest["splits"].items()}
+            named |= manifest["shards"]
+            there = {f["rfilename"]: f["lfs"]["sha256"] for f in found["siblings"] if f["rfilename"].startswith(LARGE)}
+            if there != {name: about["sha256"] for name, about in named.items()}:
+                self.faults.append(f"{found['sha']}: {sorted(there)}, and its manifest names {sorted(named)}")
+            self.seen[found["sha"]] = manifest["dataset_version"]
+            self.looks += 1
+
+    def stop(self) -> None:
+        self._end.set()
+        self.join()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kill -9")
+def test_killed_at_any_moment_it_goes_on_and_main_is_always_whole(published: Hub, second: Path, tmp_path: Path) -> None:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([*FORKED, "ggt_tools.push", "tests.hub"])
+    said = tmp_path / "said"
+    argv = ["--verbose", "push", str(second), "--repo", NAME, "--tag", "v1.1.0"]
+
+    def run(killer: Killer) -> int:
+        process = context.Process(target=run_verb_at, args=(published.url, argv, {"HF_TOKEN": TOKEN}, str(said)))
+        published.watch = killer
+        process.start()
+        killer.process = process if killer.step else None
+        process.join()
+        return int(process.exitcode or 0)
+
+    begun = published.repo(NAME)
+
+    def begin_anew() -> Repo:
+        """The repository as it was before 1.1.0."""
+        published.uploaded.clear()
+        head = begun.at("v1.0.0")
+        published.repos[NAME] = Repo(
+            id=NAME,
+            commits=begun.commits,  # the reader may still look at one
+            branches={"main": head.sha},
+            tags={"v1.0.0": head.sha},
+            objects={file.sha256: file.data for file in head.files.values() if file.lfs},
+            history=[head.sha],
+        )
+        return published.repos[NAME]
+
+    for _ in range(2):  # the second time main's manifest is in the client's cache
+        begin_anew()
+        published.requests.clear()
+        undisturbed = Killer(step=0, lost=False)
+        assert run(undisturbed) == 0
+    once, expected = sorted(published.uploaded), contents(published)
+    committed = undisturbed.steps - 2 * (len(published.requests) - published.requests.index(the_commit(published)))
+    chance = random.Random(20261122)
+    steps = chance.choices(range(1, undisturbed.steps + 1), k=KILLS[0])
+    steps += chance.choices(range(committed, undisturbed.steps + 1), k=KILLS[1])
+    reader = Reader(published)
+    reader.start()
+    ends = {"before the commit": 0, "after it": 0}
+    try:
+        for step in steps:
+            repo = begin_anew()
+            assert run(Killer(step=step, lost=chance.random() < 0.5)) == -signal.SIGKILL, said.read_text()
+            ends["before the commit" if len(repo.history) == 1 else "after it"] += 1
+            assert run(Killer(step=0, lost=False)) == 0, said.read_text()[-2000:]
+            assert contents(published) == expected == files(second)
+            assert [repo.commits[sha].title for sha in repo.history] == ["Version 1.0.0", "Version 1.1.0"]
+            assert repo.tags == {"v1.0.0": repo.history[0], "v1.1.0": repo.history[1]}
+            assert sorted(published.uploaded) == once, f"step {step}: a finished file was sent again"
+    finally:
+        reader.stop()
+    assert min(ends.values()) > 2, ends
+    assert reader.faults == []
+    assert (set(reader.seen.values()), reader.looks > sum(KILLS)) == ({"1.0.0", "1.1.0"}, True)
+    for sha in reader.seen:
+        folder = laid_out(published.repo(NAME).commits[sha], tmp_path / sha)
+        assert list(validate(str(folder))) == []
+    assert TOKEN not in said.read_text()
+
+
+def the_commit(hub: Hub) -> Request:
+    return next(request for request in hub.requests if "/commit/" in request.path)
+
+
+def laid_out(commit: Commit, folder: Path) -> Path:
+    for name, file in commit.files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(file.data)
+    return folder
+
+
+# --- old versions ---------------------------------------------------------------------------------------------------
+
+
+def test_a_tag_gives_the_old_version_after_a_new_one_is_out_also_from_a_warm_cache(
+    published: Hub, first: Path, second: Path, tmp_path: Path
+) -> None:
+    """By datasets alone, by our builder and by PairDataset."""
+    old, new = ({row["key"] for row in keys(root)} for root in (first, second))
+    assert len(old) < len(new)
+    program = f"""
+import json, datasets, ggt100k
+def keys(revision):
+    plain = datasets.load_dataset({NAME!r}, revision=revision)
+    url = "hf://datasets/{NAME}" + (f"@{{revision}}" if revision else "")
+    ours = ggt100k.load_dataset(data_dir=url)
+    return [
+        sorted(key for split in plain.values() for key in split["__key__"]),
+        sorted(key for split in ours.values() for key in split["key"]),
+        sorted(
+            pair["key"]
+            for split in ("train", "test")
+            for pair in ggt100k.PairDataset(data_dir=url, split=split, cache="pairs")
+        ),
+    ]
+print(json.dumps([keys(revision) for revision in REVISIONS]))
+"""
+
+    def run(*revisions: str | None) -> Any:
+        code = f"REVISIONS = {revisions}\n{program}"
+        done = run_python(code, tmp_path / "here", **published.env(tmp_path / "home"))
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    assert run("v1.0.0", None) == [[sorted(old)] * 3] * 2
+    pushing(published, second, tag="v1.1.0")
+    assert run("v1.0.0", None) == [[sorted(old)] * 3, [sorted(new)] * 3]
+
+
+def keys(root: Path) -> list[dict[str, Any]]:
+    tables = [ggt100k.index(root, split, columns=["key"]) for split in ("train", "test")]
+    return [row for table in tables for row in table.to_pylist()]
