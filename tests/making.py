@@ -19,7 +19,16 @@ from ggt_tools.pack import PackConfig, pack
 from ggt_tools.png import encode_png
 from ggt_tools.records import Candidate, Pair, Photo, Score, Verdict
 
-GATE = '[all]\nstructure = {min = 0.3, reason = "another_scene"}\n'
+GATE = """
+[must]
+structure = { min = 0.3, reason = "another_scene", why = "Every pair here passes it." }
+[gain.other]
+reason = "no_gain"
+why = "Every pair here passes it."
+any = { structure = { min = 0.3 } }
+[best]
+by = ["structure"]
+"""
 
 
 def picture(seed: int, height: int = 70, width: int = 90) -> npt.NDArray[np.uint8]:
@@ -84,8 +93,9 @@ def make_pair(store: Store, seed: int, degradation: str = "rain", **photo: Any) 
         *([Score(candidate=candidate.id, metric="gmsd", metric_version="1", value=0.25)] if seed % 2 else []),
     )
     verdict = Verdict(
-        candidate=candidate.id, gate="0" * 16, decision="keep", stage="", reason="", evidence=("structure 0.5 >= 0.3",)
-    )
+        candidate=candidate.id, gate="0" * 16, decision="keep", stage="", reason="",
+        evidence=(f"structure {scores[0].value:.3f} >= 0.300",),
+    )  # fmt: skip
     return Pair(
         photo=Photo(**(facts | photo)), candidate=candidate, image=candidate.image, scores=scores, verdict=verdict
     )
@@ -96,7 +106,7 @@ def make_pairs(store: Store, count: int, degradations: Sequence[str] = ("rain", 
 
 
 def make_dataset(
-    out: Path, count: int = 6, degradations: Sequence[str] = ("rain", "snow"), test: float = 0.3, **config: Any
+    out: Path, count: int = 6, degradations: Sequence[str] = ("rain", "snow"), test: float = 0.22, **config: Any
 ) -> Path:
     """A dataset folder of `count` small pairs in `out`."""
     store = Store()

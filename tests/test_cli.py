@@ -32,8 +32,8 @@ from ggt_tools.verdict import DEFAULT_GATE
 from .making import change_shard, picture
 
 VERBS = (
-    "ingest", "prompt", "restore", "retry", "align", "score", "screen", "verdict", "refine", "calibrate", "report",
-    "pack", "validate", "yank", "status", "demo",
+    "ingest", "prompt", "restore", "retry", "align", "score", "screen", "verdict", "refine", "review", "study",
+    "calibrate", "report", "pack", "validate", "card", "push", "yank", "status", "train-witness", "demo",
 )  # fmt: skip
 GATE = """
 [must]
@@ -151,14 +151,15 @@ def copy(chain: Chain, tmp_path: Path) -> Callable[[str], Path]:
 
 def test_help_names_every_verb() -> None:
     said = well("--help")
-    assert re.findall(r"^    (\w+)\b", said, re.M) == list(VERBS)
+    assert re.findall(r"^    ([\w-]+)\b", said, re.M) == list(VERBS)
 
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_each_verb_has_help(verb: str) -> None:
     said = well(verb, "--help")
     assert said.startswith(f"usage: ggt100k {verb} ")
-    assert ("--dry-run" in said, "--limit N" in said) == (verb not in ("report", "validate", "status", "demo"),) * 2
+    reading = ("review", "report", "validate", "card", "status", "demo")
+    assert ("--dry-run" in said, "--limit N" in said) == (verb not in reading, verb not in (*reading, "push"))
 
 
 def run_module(*argv: str | Path) -> subprocess.CompletedProcess[str]:
@@ -472,7 +473,7 @@ def test_pack_into_a_folder_of_other_things(chain: Chain, tmp_path: Path) -> Non
     ("option", "value", "said"),
     [
         ("--version", "1.0", "--version 1.0: a version is three numbers, e.g. 1.1.0"),
-        ("--test", "1", "--test 1.0: a share lies between 0 and 1"),
+        ("--test", "1.5", "--test 1.5: is neither a number of pairs nor a share below 1"),
     ],
 )
 def test_options_of_pack_that_cannot_be(chain: Chain, tmp_path: Path, option: str, value: str, said: str) -> None:
@@ -508,7 +509,7 @@ def test_validate_tells_its_findings_and_writes_them_down(chain: Chain, tmp_path
     out = Path(shutil.copytree(chain.out, tmp_path / "out"))
     (out / "data" / "rain" / "stray.txt").write_text("stray")
     shard = change_shard(out, lambda data: data.replace(b"CC0-1.0", b"CC0-9.9", 1))
-    done = ggt("validate", out, "--json", tmp_path / "findings.jsonl")
+    done = ggt("validate", out, "--findings", tmp_path / "findings.jsonl")
     assert (done.code, done.err) == (1, "")
     rows: list[dict[str, Any]] = [json.loads(line) for line in (tmp_path / "findings.jsonl").read_text().splitlines()]
     assert [(row["reason"], row["shard"]) for row in rows] == [
@@ -527,7 +528,7 @@ def test_validate_tells_its_findings_and_writes_them_down(chain: Chain, tmp_path
 
 
 def test_validate_without_findings_writes_an_empty_list(chain: Chain, tmp_path: Path) -> None:
-    assert well("validate", chain.out, "--json", tmp_path / "findings.jsonl") == chain.said["validate"]
+    assert well("validate", chain.out, "--findings", tmp_path / "findings.jsonl") == chain.said["validate"]
     assert (tmp_path / "findings.jsonl").read_bytes() == b""
 
 

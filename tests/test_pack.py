@@ -26,7 +26,7 @@ from PIL import Image
 
 import ggt100k
 from ggt_tools.errors import ConfigError, PairError, ShardError
-from ggt_tools.pack import PackConfig, pack, pair_facts, split_of
+from ggt_tools.pack import PackConfig, pack, pair_facts
 from ggt_tools.png import encode_png
 from ggt_tools.records import Pair, Stage
 from ggt_tools.shard import ShardWriter, encode_json
@@ -137,14 +137,6 @@ def test_shards_are_cut_at_their_size(tmp_path: Path) -> None:
         ("data/rain/train-00002.tar", 1),
     ]
     assert list(validate(str(root))) == []
-
-
-@given(st.integers(0, 2**64 - 1), st.floats(0, 0.99), st.floats(0, 0.99))
-def test_a_key_alone_decides_its_split_and_a_larger_share_only_adds(number: int, one: float, other: float) -> None:
-    key = f"{number:016x}"
-    if split_of(key, min(one, other)) == "test":
-        assert split_of(key, max(one, other)) == "test"
-    assert split_of(key, 0.0) == "train"
 
 
 # --- a tar that breaks a rule cannot be written ---------------------------------------------------------------------
@@ -282,7 +274,8 @@ def test_other_bands_than_the_formats_are_not_written(tmp_path: Path) -> None:
     ("config", "said"),
     [
         ({"version": "1.0"}, "--version 1.0: a version is three numbers, e.g. 1.1.0"),
-        ({"test": 1.0}, "--test 1.0: a share lies between 0 and 1"),
+        ({"test": 1.5}, "--test 1.5: is neither a number of pairs nor a share below 1"),
+        ({"test": -0.1}, "--test -0.1: is neither a number of pairs nor a share below 1"),
         ({"shard_bytes": 0}, "--shard-bytes 0: must be 1 or more"),
     ],
 )

@@ -346,7 +346,7 @@ def test_lq_and_gt_swapped(root: Path) -> None:
         return [found[0], (lq, other), (gt, one), *found[3:]]
 
     change_shard(root, retar(swap))
-    assert any("is not the digest of its lq's pixels; ingest it again" in text for text in only(root, "wrong_key"))
+    assert any(text.endswith(": lq and gt are swapped; pack it again") for text in only(root, "swapped"))
 
 
 def test_lq_and_gt_the_same(root: Path) -> None:

@@ -25,6 +25,9 @@ class PairError(GGTError):
         self.reason = reason
         self.paid = paid  # whether a provider may charge for it all the same
 
+    def __reduce__(self) -> tuple[type[PairError], tuple[str, str], dict[str, object]]:
+        return PairError, (self.reason, str(self)), self.__dict__  # else it could not come from another process
+
 
 class TransientError(GGTError):
     """The outside world failed in a way that passes."""

@@ -23,8 +23,8 @@ QUALITY = 95
 INTERVAL = 16  # blocks between two restarts, at most; 8 would be 2 % larger and no faster
 
 
-def encode_jpeg(image: npt.NDArray[np.uint8], band_rows: int = BAND_ROWS) -> bytes:
-    """`image` (uint8, height x width x 3) as a banded JPEG; `band_rows` is a multiple of 8.
+def encode_jpeg(image: npt.NDArray[np.uint8], band_rows: int = BAND_ROWS, note: str = "") -> bytes:
+    """`image` (uint8, height x width x 3) as a banded JPEG; `band_rows` is a multiple of 8, `note` is its comment.
 
     Equal pixels give equal bytes for one version of Pillow's libjpeg. Raises ValueError where a side is longer than
     65,500 pixels or `band_rows` is no multiple of 8.
@@ -37,6 +37,8 @@ def encode_jpeg(image: npt.NDArray[np.uint8], band_rows: int = BAND_ROWS) -> byt
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=QUALITY, subsampling=0, restart_marker_blocks=interval)
     data = buffer.getvalue()
+    if note:
+        data = JPEG + b"\xff\xfe" + struct.pack(">H", 2 + len(note)) + note.encode("ascii") + data[2:]
     start = _coded_from(data)
     coded = data[start:-2]  # without the end marker
     starts = [0, *(restarts(coded) + 2).tolist()]
@@ -57,6 +59,17 @@ def _coded_from(data: bytes) -> int:
     while data[at + 1] != 0xDA:
         at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
     return at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+
+
+def note_of(data: bytes) -> str:
+    """The comment of a JPEG; "" where it has none."""
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:
+        size = int.from_bytes(data[at + 2 : at + 4], "big")
+        if data[at + 1] == 0xFE:
+            return data[at + 4 : at + 2 + size].decode("latin-1")
+        at += 2 + size
+    return ""
 
 
 def check_jpeg(data: bytes, where: str) -> npt.NDArray[np.uint8]:

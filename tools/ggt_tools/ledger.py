@@ -29,6 +29,7 @@ from ggt_tools.records import (
     Classed,
     Decision,
     Entry,
+    Held,
     Job,
     Opinion,
     Pair,
@@ -48,7 +49,7 @@ from ggt_tools.records import (
 
 Fact = (
     Photo | Refusal | Seen | Classed | Prompt | Candidate | Call | Job | Aligned | Score | Opinion | Withdrawal
-    | Decision | Study | Entry | Choice
+    | Decision | Study | Entry | Choice | Held
 )  # fmt: skip
 SCHEMA_VERSION = 3
 # Each kind of record is a table; these columns tell two of its rows apart.
@@ -70,6 +71,7 @@ KEYS: dict[type, tuple[str, ...]] = {
     Study: ("id",),
     Entry: ("study", "entrant", "key"),
     Choice: ("id",),
+    Held: ("key",),
 }
 # These give way to a newer row of the same key: they tell how something stands, and it goes on.
 REPLACED = (Refusal, Call, Job, Aligned, Opinion, Verdict)
@@ -282,24 +284,18 @@ class Ledger:
 
     def image(self, name: str) -> bytes:
         """The bytes of an image. Raises ShardError where they are not what their name says."""
-        path = self._image_path(name)
-        try:
-            data = path.read_bytes()
-        except FileNotFoundError as fault:
-            raise _missing(path) from fault
-        if hashlib.sha256(data).hexdigest() != name:
-            raise ShardError(f"{path}: its bytes are not those that were stored; restore the workspace from its backup")
-        return data
+        return self.images.image(name)
 
     def image_size(self, name: str) -> int:
-        path = self._image_path(name)
-        try:
-            return path.stat().st_size
-        except FileNotFoundError as fault:
-            raise _missing(path) from fault
+        return self.images.image_size(name)
+
+    @property
+    def images(self) -> ImageFolder:
+        """The images without the facts, for another process."""
+        return ImageFolder(self.workspace / "images")
 
     def _image_path(self, name: str) -> Path:
-        return self.workspace / "images" / name[:2] / name
+        return self.images.path(name)
 
     def pairs(self) -> Iterator[Pair]:
         """What the gate keeps, in the order of the keys. Raises ConfigError where nothing has been judged."""
@@ -394,6 +390,34 @@ class Ledger:
     def spent(self) -> float:
         """What all calls cost in USD, those whose end is not known at the most that they may."""
         return float(self._db.execute("SELECT total(usd) FROM call").fetchone()[0])
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFolder:
+    """The images of a workspace, by the SHA-256 of their files."""
+
+    folder: Path
+
+    def path(self, name: str) -> Path:
+        return self.folder / name[:2] / name
+
+    def image(self, name: str) -> bytes:
+        """The bytes of an image. Raises ShardError where they are not what their name says."""
+        path = self.path(name)
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError as fault:
+            raise _missing(path) from fault
+        if hashlib.sha256(data).hexdigest() != name:
+            raise ShardError(f"{path}: its bytes are not those that were stored; restore the workspace from its backup")
+        return data
+
+    def image_size(self, name: str) -> int:
+        path = self.path(name)
+        try:
+            return path.stat().st_size
+        except FileNotFoundError as fault:
+            raise _missing(path) from fault
 
 
 class _Transaction:

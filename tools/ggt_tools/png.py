@@ -6,18 +6,20 @@ before it, and its first row uses no filter that looks up.
 
 from __future__ import annotations
 
+import bisect
 import struct
 import zlib
 
 import numpy as np
 import numpy.typing as npt
 
-from ggt100k import END_OF_DEFLATE, HEAD, PNG, decode_bands, read_bands
+from ggt100k import _DAMAGE, END_OF_DEFLATE, HEAD, PNG, _crc32, _inflate, _undo_filters, deflate, read_bands
 from ggt_tools.errors import ConfigError, ShardError
 
 BAND_ROWS = 64
 LEVEL = 4  # of zlib-ng: within 3 % of the size of Pillow's default for photographs, written some five times as fast
 ZLIB_HEADER = b"\x78\x5e"
+MARK = b"\x01\x01\x00\xfe\xff\xa7"  # a last, stored block of one byte: behind a band it is read if the band is whole
 
 
 def encode_png(image: npt.NDArray[np.uint8], band_rows: int = BAND_ROWS) -> bytes:
@@ -77,28 +79,51 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def check_banded(data: bytes, where: str) -> npt.NDArray[np.uint8]:
-    """The pixels of a banded PNG, after every byte of it was held against the format. Raises ShardError."""
+    """The pixels of a banded PNG, after every byte of it was held against the format. Raises ShardError.
+
+    It is inflated once: each band alone, so that one that refers to another is found, and held against the checksum of
+    the whole, which is what every other decoder reads.
+    """
     bands = read_bands(data, where)
-    if bands is None:
+    if bands is None or bands.head:
         raise ShardError(f"{where}: is no banded PNG; pack it again")
-    pixels = np.empty((bands.height, bands.width, 3), np.uint8)
-    for start, stop, top in zip(bands.offsets, bands.offsets[1:], range(0, bands.height, bands.rows), strict=False):
-        rows = pixels[top : top + bands.rows]  # alone, so that a band that refers to another is found
-        rows[...] = decode_bands(data[start:stop], bands, top, 0, len(rows), bands.width, where)
-    at, kinds, stream = 8, [], b""
+    at, starts, kinds, view = 8, [], [], memoryview(data)
     while at + 12 <= len(data):
         size, kind = struct.unpack_from(">I4s", data, at)
         stop = at + 12 + size
-        if stop > len(data) or zlib.crc32(data[at + 4 : stop - 4]) != int.from_bytes(data[stop - 4 : stop], "big"):
-            raise ShardError(f"{where}: byte {at}: the checksum of its chunk {kind!r} is wrong; fetch the shard again")
+        if stop > len(data) or _crc32(view[at + 4 : stop - 4]) != int.from_bytes(data[stop - 4 : stop], "big"):
+            band = bisect.bisect_right(bands.offsets, at) - 1
+            of_band = 0 <= band < len(bands.offsets) - 1
+            said = (
+                f"band {band}, byte {at}: the checksum" if of_band else f"byte {at}: the checksum of its chunk {kind!r}"
+            )
+            raise ShardError(f"{where}: {said} is wrong; fetch the shard again")
+        starts.append(at)
         kinds.append(kind)
-        stream += data[at + 8 : stop - 4] if kind == b"IDAT" else b""
         at = stop
+    lines = np.empty((bands.height, 1 + 3 * bands.width), np.uint8)
+    for band, top in enumerate(range(0, bands.height, bands.rows)):
+        rows = lines[top : top + bands.rows]
+        start, stop = bands.offsets[band], bands.offsets[band + 1]
+        try:
+            inflated = _inflate(data[start + 8 : stop - 4] + MARK, rows.size + 1)
+            if len(inflated) != rows.size + 1 or inflated[-1] != MARK[-1]:
+                raise ValueError("it is no whole number of rows that stand for themselves")
+            rows[...] = np.frombuffer(inflated, np.uint8, rows.size).reshape(rows.shape)
+            if rows[:, 0].max() > 2 or rows[0, 0] == 2:
+                raise ValueError("a filter that looks out of its band")
+        except _DAMAGE as fault:
+            raise ShardError(f"{where}: band {band}, byte {start}: {fault}; pack it again") from fault
     wanted = [b"IHDR", b"sRGB", b"gbND", *[b"IDAT"] * (len(bands.offsets) + 1), b"IEND"]
-    if kinds != wanted or at != len(data):
+    if kinds != wanted or tuple(starts[4:-1]) != bands.offsets or at != len(data):
         raise ShardError(f"{where}: its chunks are not those of a banded PNG, or bytes follow them; pack it again")
-    try:
-        zlib.decompress(stream)  # as every other decoder reads it: one stream, with its checksum
-    except zlib.error as fault:
-        raise ShardError(f"{where}: its image data is no zlib stream ({fault}); pack it again") from fault
-    return pixels
+    first, last = bands.offsets[0], bands.offsets[-1]
+    if data[first - 6 : first - 4] != ZLIB_HEADER or data[last + 8 : -16] != _end(lines):
+        raise ShardError(f"{where}: its image data is no zlib stream with its checksum; pack it again")
+    return _undo_filters(lines, 0, bands.width).reshape(bands.height, bands.width, 3)
+
+
+def _end(lines: npt.NDArray[np.uint8]) -> bytes:
+    """What the last IDAT holds: an empty last block, and zlib's checksum of all lines."""
+    checksum = deflate.adler32(lines) if deflate is not None else zlib.adler32(lines.data)
+    return END_OF_DEFLATE + struct.pack(">I", checksum)

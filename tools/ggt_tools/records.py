@@ -239,6 +239,14 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A pair that the test split holds: drawn once, for ever; whatever becomes of it, it is never in train."""
+
+    key: str
+    version: str  # of the dataset that it was drawn for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
     """What is shipped: a photograph, the candidate that was kept of it, and all that speaks for it."""
 

@@ -6,17 +6,22 @@ import json
 import os
 import re
 import tarfile
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from ggt100k import CODECS, DEGRADATIONS, KEY, SHARD, SOURCES, fact_columns, index_schema, pair_key, read_bands
 from ggt_tools.errors import PairError, ShardError
-from ggt_tools.jpeg import check_jpeg
+from ggt_tools.jpeg import check_jpeg, note_of
 from ggt_tools.ledger import sync_folder
 from ggt_tools.png import BAND_ROWS, check_banded
 
+Pixels = npt.NDArray[np.uint8]
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
@@ -91,10 +96,16 @@ def encode_json(facts: dict[str, Any]) -> bytes:
     return json.dumps(facts, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def check_pair(facts: dict[str, Any], lq: bytes, gt: bytes, where: str, codec: str = "png") -> None:
+def note(key: str, member: str) -> str:
+    """The comment of a JPEG: which pair's lq or gt it is. Its pixels cannot say it, as a PNG's do by the key."""
+    return f"ggt-100k {key} {member}"
+
+
+def check_pair(facts: dict[str, Any], lq: bytes, gt: bytes, where: str, codec: str = "png") -> tuple[Pixels, Pixels]:
     """Holds one pair against the format: its facts, both images, and that the key is the digest of the LQ pixels.
 
-    JPEG changes the pixels, and the key is of those before it: there the digest cannot be held against them.
+    JPEG changes the pixels, and the key is of those before it: there each image's own comment tells what it is.
+    Returns the pixels of both (uint8, height x width x 3); raises PairError or ShardError.
     """
     key = facts.get("key")
     if not isinstance(key, str) or not KEY.fullmatch(key):
@@ -105,8 +116,13 @@ def check_pair(facts: dict[str, Any], lq: bytes, gt: bytes, where: str, codec: s
     check = check_banded if codec == "png" else check_jpeg
     named = zip((lq, gt), members(codec)[1:], strict=True)
     lq_pixels, gt_pixels = (check(data, f"{where}: {key}.{member}") for data, member in named)
-    if codec == "png" and pair_key(lq_pixels) != key:
-        raise PairError("wrong_key", f"{where}: key {key}: is not the digest of its lq's pixels; ingest it again")
+    at = f"{where}: key {key}:"
+    if codec == "jpeg":
+        _check_notes(key, note_of(lq), note_of(gt), at)
+    elif pair_key(lq_pixels) != key:
+        if pair_key(gt_pixels) == key:
+            raise PairError("swapped", f"{at} lq and gt are swapped; pack it again")
+        raise PairError("wrong_key", f"{at} is not the digest of its lq's pixels; ingest it again")
     for data, member in ((lq, "lq"), (gt, "gt")):
         bands = read_bands(data)
         if bands is None or bands.rows != BAND_ROWS:
@@ -118,8 +134,25 @@ def check_pair(facts: dict[str, Any], lq: bytes, gt: bytes, where: str, codec: s
         raise PairError("size_differs", f"{where}: key {key}: lq and gt are {sizes}; align the candidate")
     if (facts["height"], facts["width"]) != lq_pixels.shape[:2]:
         raise PairError("wrong_size", f"{where}: key {key}: its facts name another size than its images; pack it again")
-    if (lq_pixels == gt_pixels).all():
+    if (lq_pixels[0] == gt_pixels[0]).all() and (lq_pixels == gt_pixels).all():  # the first row rules nearly all out
         raise PairError("identical", f"{where}: key {key}: lq and gt are the same image; judge it again")
+    return lq_pixels, gt_pixels
+
+
+def _check_notes(key: str, lq: str, gt: str, at: str) -> None:
+    wanted = note(key, "lq"), note(key, "gt")
+    if (lq, gt) == wanted[::-1]:
+        raise PairError("swapped", f"{at} lq and gt are swapped; pack it again")
+    for found, right in zip((lq, gt), wanted, strict=True):
+        if found != right:
+            reason = "another_pair" if found.startswith("ggt-100k ") else "unmarked"
+            raise PairError(reason, f"{at} a JPEG says of itself {found!r}, not {right!r}; pack it again")
+
+
+@cache
+def _columns(metrics: tuple[str, ...]) -> dict[str, pa.DataType]:
+    schema = index_schema(metrics)
+    return {name: schema.field(name).type for name in fact_columns(metrics)}
 
 
 def fact_fault(facts: dict[str, Any]) -> str:
@@ -127,13 +160,13 @@ def fact_fault(facts: dict[str, Any]) -> str:
     scores = facts.get("scores")
     if not isinstance(scores, dict) or not all(isinstance(v, float) for v in scores.values()):
         return "its scores are not all numbers; an unmeasured one is NaN; pack it again"
-    schema = index_schema(sorted(scores))
-    wanted = fact_columns(sorted(scores))
+    kinds = _columns(tuple(sorted(scores)))
+    wanted: Sequence[str] = list(kinds)
     if list(facts) != wanted:
         odd = sorted(set(facts) ^ set(wanted)) or "their order"
         return f"its facts are not those of the format ({odd}); pack it again"
-    for name in wanted:
-        kind, value = schema.field(name).type, facts[name]
+    for name, kind in kinds.items():
+        value = facts[name]
         right: type = {pa.string(): str, pa.int32(): int, pa.list_(pa.string()): list}.get(kind, dict)
         if type(value) is not right or (isinstance(value, list) and not all(type(item) is str for item in value)):
             return f"{name} is {value!r}; it must be {kind}; pack it again"
@@ -149,4 +182,6 @@ def fact_fault(facts: dict[str, Any]) -> str:
         return f"round {facts['round']} or created {facts['created']!r} cannot be; restore it again"
     if not facts["licence"]:
         return "it has no licence; ingest it again with --licence"
+    if facts["source"] != "captured" and not facts["source_name"] + facts["url"]:
+        return f"its source, {facts['source']}, has neither a name nor a URL; ingest it again with its credits"
     return ""

@@ -1,48 +1,94 @@
-"""Write what the gate keeps as a dataset folder."""
+"""Write what the gate keeps as a dataset folder; with --base as the next version of one."""
 
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from itertools import islice
 from pathlib import Path
 
 import ggt100k
-from ggt_tools.cli.show import Bar, count, table
+from ggt_tools.cli.show import Bar, count, printable, table
 from ggt_tools.errors import ConfigError
 from ggt_tools.ledger import Ledger
-from ggt_tools.records import Verdict
+from ggt_tools.records import Held, Photo, Seen, Verdict
 
 
 def arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("workspace", type=Path)
-    sub.add_argument("out", type=Path)
+    sub.add_argument("out", type=Path, nargs="?", default=Path(ggt100k.NAME), help=f"default: {ggt100k.NAME}")
     sub.add_argument("--version", default="1.0.0", help="of the dataset; default: 1.0.0")
-    sub.add_argument("--test", type=float, default=0.005, help="share of the test split; default: 0.005")
+    sub.add_argument(
+        "--base",
+        default="",
+        metavar="PREVIOUS",
+        help="the release before, a folder or a URL: its shards stay byte for byte where their pairs do; may be OUT",
+    )
+    sub.add_argument(
+        "--test",
+        type=float,
+        default=500,
+        help="pairs of the test split where it is not drawn yet, at most a tenth of all, or below 1 their share; "
+        "it is drawn once for a workspace; default: 500",
+    )
     sub.add_argument("--codec", default="png", choices=ggt100k.CODECS, help="jpeg: a third of the size; default: png")
     sub.add_argument("--shard-bytes", type=count, default=500_000_000, help="most bytes a shard; default: 500000000")
+    sub.add_argument("--processes", type=count, default=0, help="default: as many as the cores and the size ask for")
 
 
 def run(options: argparse.Namespace) -> int:
-    from ggt_tools.pack import PackConfig, check_place, pack
+    from ggt_tools.pack import PackConfig, Plan, check_place, claim, plan_release, write
 
     config = PackConfig(
-        version=options.version, test=options.test, shard_bytes=options.shard_bytes, codec=options.codec
-    )
+        version=options.version, test=options.test, shard_bytes=options.shard_bytes, codec=options.codec,
+        base=options.base, processes=options.processes,
+    )  # fmt: skip
     with Ledger(options.workspace) as ledger:
-        pairs = list(islice(ledger.pairs(), options.limit))
+        approved = list(ledger.pairs())
+        keys = {pair.photo.key for pair in approved}
+        pairs = list(islice(approved, options.limit))
+        withdrawn = ledger.withdrawn()
         check_place(options.out)
-        if options.dry_run:
-            print(f"would pack {len(pairs)} pairs into {options.out}")
-            return 0
         gates = {verdict.gate for verdict in ledger.all(Verdict)}
         if len(gates) > 1:
             raise ConfigError(f"{options.workspace}: judged by more than one gate; run verdict without --limit")
-        (gate,) = gates
-        with Bar(len(pairs), "pack") as bar:
-            manifest = pack(
-                pairs, ledger, options.out, config,
-                gate=ledger.gate_text(gate), funnel=ledger.funnel(), progress=bar.update,
+        gate = ledger.gate_text(*gates)
+        held = {each.key for each in ledger.all(Held)}
+        looks = {seen.key: seen.phash for seen in ledger.all(Seen) if not seen.place}
+
+        def planned() -> Plan:
+            return plan_release(
+                pairs, ledger.images, config, gate=gate,
+                gone=withdrawn.keys() | {photo.key for photo in ledger.all(Photo) if photo.key not in keys},
+                held=held, looks=looks, where=str(options.out),
             )  # fmt: skip
+
+        if options.dry_run:
+            plan = planned()
+            of = ", ".join(f"{count} {name}" for name, count in plan.counts.items())
+            kept = sum(job.keeps for job in plan.shards)
+            print(
+                f"would pack {sum(len(job.pairs) + len(job.rows) for job in plan.shards)} pairs into {options.out}: "
+                f"{of}; {len(plan.shards) - kept} shards written, {kept} kept"
+            )
+            return 0
+        with claim(options.out) as out:
+            plan = planned()
+            if options.limit is None:  # a part of the pairs draws for itself alone
+                ledger.add(*(Held(key=key, version=config.version) for key in sorted(plan.test - held)))
+            total = sum(len(job.pairs) + len(job.rows) for job in plan.shards)
+            with Bar(total, "pack") as bar:
+                manifest, done = write(
+                    plan, out, config, gate=gate, funnel=ledger.funnel(), progress=bar.update
+                )  # fmt: skip
+    for fault in plan.refused:
+        print(f"{fault.reason}: {printable(str(fault))}")
+    if plan.left_out:
+        print(f"not in the base, so without a column: {', '.join(plan.left_out)}; they come with a pack without --base")
     counts = {split: about["pairs"] for split, about in manifest["splits"].items()}
-    table("pack", {**counts, "shards": len(manifest["shards"])})
+    refused = Counter(fault.reason for fault in plan.refused)
+    table("pack", {**counts, "shards": len(done)}, refused=refused)
+    if plan.base is not None:
+        kept = sum(shard.kept for shard in done)
+        table("since the base", {**plan.counts, "shards written": len(done) - kept, "shards kept": kept})
     return 0

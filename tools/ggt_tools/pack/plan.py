@@ -1,0 +1,234 @@
+"""What a release is to hold, and which of its shards are written anew: decided before a byte is written."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from ggt100k import CODECS, DEGRADATIONS, FORMAT_VERSION, METRIC, SPLITS, Root, open_root
+from ggt_tools.errors import ConfigError, PairError
+from ggt_tools.pack.splits import draw_test, keep_apart
+from ggt_tools.pack.writing import Base, Images, ShardJob, differing, pair_facts
+from ggt_tools.records import Pair
+
+SHARD_BYTES = 500_000_000
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PackConfig:
+    """`test`: of the test split, where it has not been drawn yet: how many pairs, at most a tenth of all; below 1 their
+    share. `codec` is "png", which keeps every pixel, or "jpeg", the light flavour, a third of the size. `base`: the
+    release before this one, a folder or an fsspec URL; "" for none. `processes`: 0 as many as it is worth.
+    """
+
+    version: str = "1.0.0"
+    test: float = 500
+    shard_bytes: int = SHARD_BYTES
+    codec: str = "png"
+    base: str = ""
+    processes: int = 0
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"\d+\.\d+\.\d+", self.version):
+            raise ConfigError(f"--version {self.version}: a version is three numbers, e.g. 1.1.0")
+        if self.test < 0 or (self.test > 1 and self.test != int(self.test)) or self.test != self.test:
+            raise ConfigError(f"--test {self.test}: is neither a number of pairs nor a share below 1")
+        if self.codec not in CODECS:
+            raise ConfigError(f"--codec {self.codec}: is none of {', '.join(CODECS)}")
+        if self.shard_bytes < 1:
+            raise ConfigError(f"--shard-bytes {self.shard_bytes}: must be 1 or more")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A release that is to be made."""
+
+    digest: str  # of all that decides its shards
+    metrics: Sequence[str]
+    base: Root | None
+    shards: Sequence[ShardJob]  # their `part` is not yet known
+    test: frozenset[str]  # the keys that the test split holds, or held
+    refused: Sequence[PairError]
+    left_out: Sequence[str]  # metrics that the base has no column for
+    counts: Mapping[str, int]  # of pairs: new, changed, gone, as they were
+
+    def of(self, part: Path) -> list[ShardJob]:
+        return [dataclasses.replace(job, part=part) for job in self.shards]
+
+
+def plan_release(
+    pairs: Sequence[Pair],
+    images: Images,
+    config: PackConfig,
+    *,
+    gate: str,
+    gone: Collection[str] = (),
+    held: Collection[str] = (),
+    looks: Mapping[str, str] | None = None,
+    where: str = "pack",
+) -> Plan:
+    """What becomes of the approved `pairs` and of the base's.
+
+    A pair of the base whose key is in `gone` leaves, one that is in `pairs` too comes as it is there, and any other one
+    stays as it is. `held` are the keys of a test split that was drawn before; without them and without a base it is
+    drawn now. `looks` are the perceptual hashes that are known, by key. Raises ConfigError.
+    """
+    withdrawn = set(gone)
+    chosen = {pair.photo.key: pair for pair in pairs if pair.photo.key not in withdrawn}
+    base = _open_base(config) if config.base else None
+    rows = {row["key"]: row for row in _rows(base)} if base else {}
+    if not chosen and not rows.keys() - withdrawn:
+        raise ConfigError(
+            f"{where}: the gate keeps no pair, so there is nothing to pack; see why: ggt100k verdict WORKSPACE"
+        )
+    measured = sorted({score.metric for pair in chosen.values() for score in pair.scores})
+    if wrong := [name for name in measured if not METRIC.fullmatch(name)]:
+        raise ConfigError(f"{where}: metric {wrong[0]!r} is no column's name; a name is of a-z, 0-9 and _")
+    metrics = base.metrics if base else measured
+    test = _test_split(chosen, rows, frozenset(held), config, base)
+    stay = {key: row for key, row in rows.items() if key not in withdrawn}
+    if base and base.manifest["gate"] != gate and (alien := sorted(stay.keys() - chosen.keys())):
+        raise ConfigError(
+            f"{config.base}: {len(alien)} of its pairs, {alien[0]} first, are not of this workspace, and were judged "
+            "by another gate; judge by that gate, or pack the workspace that they came from"
+        )
+    changed = {key for key in stay.keys() & chosen.keys() if differing(pair_facts(chosen[key], metrics), stay[key])}
+    moved = {key for key in changed if chosen[key].photo.degradation != stay[key]["degradation"]}
+    new: dict[str, list[Pair]] = {split: [] for split in SPLITS}
+    for key in sorted((chosen.keys() - stay.keys()) | moved):
+        new["test" if key in test else "train"].append(chosen[key])
+    standing = {split: [key for key, row in stay.items() if f"/{split}-" in row["shard"]] for split in SPLITS}
+    refused = keep_apart(new, images, base, standing, looks or {})
+    out = {str(fault).split()[1].rstrip(":") for fault in refused}
+    new = {split: [pair for pair in those if pair.photo.key not in out] for split, those in new.items()}
+    options = (base.url, base.storage_options) if base else ("", {})
+    jobs: list[ShardJob] = []
+
+    def job(name: str, those: Mapping[str, Pair], copied: Sequence[Mapping[str, Any]], about: Any) -> None:
+        jobs.append(
+            ShardJob(
+                part=Path(), name=name, pairs=those, rows=copied,
+                approved={row["key"]: chosen[row["key"]] for row in copied if row["key"] in chosen},
+                base=Base(url=options[0], options=options[1], about=about) if about else None,
+                images=images, metrics=metrics, codec=config.codec,
+            )
+        )  # fmt: skip
+
+    of_shard: dict[str, list[str]] = defaultdict(list)
+    for key, row in stay.items():
+        if key not in moved:
+            of_shard[row["shard"]].append(key)
+    for name, keys in of_shard.items():
+        assert base is not None
+        copied = [stay[key] for key in sorted(keys) if key not in changed]
+        job(name, {key: chosen[key] for key in keys if key in changed}, copied, base.manifest["shards"][name])
+    taken = base.manifest["shards"] if base else {}
+    # a JPEG takes about a third of the PNG's bytes, which are those that are known before
+    most = config.shard_bytes * (1 if config.codec == "png" else 3)
+    for split in SPLITS:
+        for name, those in cut(new[split], split, most, images, taken):
+            job(name, {pair.photo.key: pair for pair in those}, (), None)
+    fresh = sum(map(len, new.values())) - len(moved)
+    counts = {
+        "new": fresh,
+        "changed": len(changed),
+        "gone": len(rows.keys() - stay.keys()),
+        "unchanged": len(stay) - len(changed),
+    }
+    if base and config.version == base.manifest["dataset_version"] and any(list(counts.values())[:3]):
+        raise ConfigError(
+            f"--version {config.version}: is the base's, and other pairs would be in it; take a higher one"
+        )
+    return Plan(
+        digest=_digest(config, gate, base, jobs), metrics=metrics, base=base,
+        shards=sorted(jobs, key=lambda each: (SPLITS.index(_split(each.name)), each.name)),
+        test=test, refused=refused, left_out=[name for name in measured if name not in metrics], counts=counts,
+    )  # fmt: skip
+
+
+def _open_base(config: PackConfig) -> Root:
+    base = open_root(config.base)
+    if base.manifest["codec"] != config.codec:
+        raise ConfigError(f"--codec {config.codec}: the base {config.base} is of {base.manifest['codec']}")
+    was = base.manifest["dataset_version"]
+    if [int(n) for n in config.version.split(".")] < [int(n) for n in was.split(".")]:
+        raise ConfigError(f"--version {config.version}: the base has {was}; take a higher one")
+    return base
+
+
+def _rows(base: Root) -> Iterator[dict[str, Any]]:
+    """The rows of a release's index, of all splits, held against its manifest."""
+    import pyarrow as pa
+
+    for split, about in base.manifest["splits"].items():
+        data = base.read(f"index/{split}.parquet")
+        if hashlib.sha256(data).hexdigest() != about["index"]["sha256"]:
+            raise ConfigError(f"{base.url}: index/{split}.parquet is not what its manifest names; fetch the base again")
+        yield from pq.read_table(pa.BufferReader(data)).to_pylist()
+
+
+def _split(shard: str) -> str:
+    return shard.rpartition("/")[2].partition("-")[0]
+
+
+def _test_split(
+    chosen: Mapping[str, Pair],
+    rows: Mapping[str, Mapping[str, Any]],
+    held: frozenset[str],
+    config: PackConfig,
+    base: Root | None,
+) -> frozenset[str]:
+    """The keys of the test split: those that it was once drawn of, and those of the base."""
+    if base is None:
+        return held or draw_test([pair.photo for pair in chosen.values()], config.test)
+    in_test = frozenset(key for key, row in rows.items() if _split(row["shard"]) == "test")
+    if astray := sorted((held - in_test) & rows.keys()):
+        raise ConfigError(
+            f"{config.base}: key {astray[0]}: is held for the test split, and stands in train there; "
+            "pack without that base"
+        )
+    return held | in_test
+
+
+def cut(
+    pairs: Sequence[Pair], split: str, most: int, images: Images, taken: Collection[str] = ()
+) -> Iterator[tuple[str, list[Pair]]]:
+    """Which pairs go into which shard: by key, one degradation a shard, up to `most` bytes of images.
+
+    Shards are numbered on from those that are `taken`.
+    """
+    for degradation in DEGRADATIONS:
+        here = sorted((p for p in pairs if p.photo.degradation == degradation), key=lambda pair: pair.photo.key)
+        before = f"data/{degradation}/{split}-"
+        number = 1 + max((int(name[len(before) : -4]) for name in taken if name.startswith(before)), default=-1)
+        shard: list[Pair] = []
+        size = 0
+        for pair in here:
+            more = sum(images.image_size(name) for name in (pair.photo.image, pair.image))
+            if shard and size + more > most:
+                yield f"{before}{number:05d}.tar", shard
+                number, shard, size = number + 1, [], 0
+            shard.append(pair)
+            size += more
+        if shard:
+            yield f"{before}{number:05d}.tar", shard
+
+
+def _digest(config: PackConfig, gate: str, base: Root | None, jobs: Sequence[ShardJob]) -> str:
+    """What tells this plan from any other: how many processes carry it out does not."""
+    asked = dataclasses.asdict(dataclasses.replace(config, processes=0))
+    held = [
+        [job.name, [dataclasses.asdict(pair) for pair in job.pairs.values()], [row["key"] for row in job.rows]]
+        for job in sorted(jobs, key=lambda each: each.name)
+    ]
+    shards = base.manifest["shards"] if base else {}
+    about = [FORMAT_VERSION, asked, gate, shards, held, [p.image for job in jobs for p in job.approved.values()]]
+    return hashlib.sha256(json.dumps(about).encode()).hexdigest()

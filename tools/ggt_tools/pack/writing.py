@@ -1,0 +1,239 @@
+"""One shard: written of its pairs, or, where all of them stand in the base's, kept byte for byte."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import math
+import mmap
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import fsspec
+import pyarrow as pa
+
+from ggt100k import decode_image, fact_columns
+from ggt_tools.errors import ShardError
+from ggt_tools.jpeg import encode_jpeg
+from ggt_tools.ledger import sync_folder, write_whole
+from ggt_tools.records import Pair
+from ggt_tools.shard import ShardWriter, check_pair, note
+
+
+class Images(Protocol):
+    """Where the images' files are: by name their bytes, and how many they are. Picklable, for many processes."""
+
+    def image(self, name: str) -> bytes: ...
+    def image_size(self, name: str) -> int: ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Base:
+    """The release that this one follows."""
+
+    url: str  # a folder or an fsspec URL
+    options: Mapping[str, Any]
+    about: Mapping[str, Any]  # of the shard, as its manifest has it
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ShardJob:
+    """What a shard is to hold."""
+
+    part: Path  # the folder that the release is built in
+    name: str
+    pairs: Mapping[str, Pair]  # by key: those that are new or changed
+    rows: Sequence[Mapping[str, Any]]  # of the base's index: those that are copied from its shard
+    approved: Mapping[str, Pair]  # by key, of those in `rows` that the workspace knows: their gt must be the same
+    base: Base | None
+    images: Images
+    metrics: Sequence[str]
+    codec: str
+
+    @property
+    def keeps(self) -> bool:
+        """Whether the base's shard may stay as it is."""
+        return self.base is not None and not self.pairs and len(self.rows) == self.base.about["pairs"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """A shard that is done."""
+
+    name: str
+    rows: Sequence[Mapping[str, Any]]  # of the index
+    about: Mapping[str, Any]  # the manifest's
+    kept: bool  # byte for byte the base's
+
+
+def pair_facts(pair: Pair, metrics: Sequence[str]) -> dict[str, Any]:
+    """The facts of a pair, as its JSON member and its row of the index hold them."""
+    photo, candidate = pair.photo, pair.candidate
+    measured = {score.metric: score.value for score in pair.scores}
+    return {
+        "key": photo.key,
+        "degradation": photo.degradation,
+        "degradations": list(photo.degradations),
+        "source": photo.source,
+        "source_name": photo.source_name,
+        "licence": photo.licence,
+        "author": photo.author,
+        "url": photo.url,
+        "restorer": candidate.restorer,
+        "strategy": candidate.strategy,
+        "prompt": candidate.prompt,
+        "round": candidate.round,
+        "created": candidate.created,
+        "width": photo.width,
+        "height": photo.height,
+        "scores": {name: _single(measured.get(name, math.nan)) for name in metrics},
+        "evidence": list(pair.verdict.evidence),
+    }
+
+
+def _single(value: float) -> float:
+    """The value as float32 keeps it, so that JSON and index say the same."""
+    return float(pa.scalar(value, pa.float32()).as_py())
+
+
+def differing(facts: Mapping[str, Any], row: Mapping[str, Any]) -> list[str]:
+    """The names of the facts that a row of the index has otherwise. NaN equals NaN."""
+    return [name for name, value in facts.items() if not _same(value, row[name])]
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_same(value, other[name]) for name, value in one.items())
+    return bool(one == other or (isinstance(one, float) and math.isnan(one) and math.isnan(other)))
+
+
+def write_shard(job: ShardJob, tell: Callable[[int], object]) -> Written:
+    """Writes or keeps a shard. What an interrupted run has finished stays as it is. `tell` is told of each pair."""
+    path, done = job.part / job.name, job.part / "done" / f"{job.name}.json"
+    if path.exists() and done.exists():
+        said = json.loads(done.read_bytes())
+        tell(len(job.rows) + len(job.pairs))
+        return Written(name=job.name, rows=said["rows"] or job.rows, about=said["about"], kept=said["kept"])
+    for folder in (path.parent, done.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, Any]] = []
+    kept = False
+    with contextlib.ExitStack() as stack:
+        source = stack.enter_context(_base_shard(job)) if job.base is not None else None
+        changed = _changed(job, source) if source is not None else {}
+        if source is not None and job.keeps and not changed:
+            _keep(source.path, path)
+            kept, about = True, dict(source.about)
+            tell(len(job.rows))
+        else:
+            rows = _write(job, path, {**job.pairs, **changed}, source, tell)
+            about = file_facts(path) | {"pairs": len(rows)}
+    # the rows of a kept shard are the base's: only a written one needs its own noted
+    write_whole(done, json.dumps({"rows": rows, "about": about, "kept": kept}).encode())
+    return Written(name=job.name, rows=rows or job.rows, about=about, kept=kept)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Source:
+    """The base's shard on this machine."""
+
+    path: Path
+    data: mmap.mmap
+    about: Mapping[str, Any]
+
+    def member(self, row: Mapping[str, Any], field: str) -> bytes:
+        start = row[f"{field}_offset"]
+        return self.data[start : start + row[f"{field}_size"]]
+
+
+@contextlib.contextmanager
+def _base_shard(job: ShardJob) -> Iterator[_Source]:
+    """The base's shard, fetched where it is elsewhere. Raises ShardError where it is not what its manifest says."""
+    assert job.base is not None
+    where, about = f"{job.base.url}/{job.name}", job.base.about
+    fetched = None
+    if "://" in job.base.url:
+        path = fetched = job.part / f"{job.name}.{os.getpid()}.base"
+        system, at = fsspec.core.url_to_fs(where, **job.base.options)
+        system.get_file(at, str(path))
+    else:
+        path = Path(where)
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            if len(data) != about["bytes"] or hashlib.sha256(data).hexdigest() != about["sha256"]:
+                raise ShardError(f"{where}: its bytes are not those that its manifest names; fetch the base again")
+            yield _Source(path, data, about)
+    except (FileNotFoundError, ValueError) as fault:  # absent, or empty, which cannot be mapped
+        raise ShardError(f"{where}: the base's manifest names it, and it is not there; fetch the base again") from fault
+    finally:
+        if fetched is not None:
+            fetched.unlink(missing_ok=True)
+
+
+def _changed(job: ShardJob, source: _Source) -> dict[str, Pair]:
+    """The pairs whose facts are the base's, and whose gt is not. A JPEG is not the ledger's file: facts alone tell."""
+    if job.codec != "png":
+        return {}
+    of_row = {row["key"]: row for row in job.rows}
+    return {
+        key: pair
+        for key, pair in job.approved.items()
+        if hashlib.sha256(source.member(of_row[key], "gt")).hexdigest() != pair.image
+    }
+
+
+def _keep(source: Path, path: Path) -> None:
+    """The same file once more: a hard link, where the file system has them, else a copy."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part.unlink(missing_ok=True)
+    try:
+        part.hardlink_to(source.resolve())
+    except OSError:
+        with source.open("rb") as one, part.open("wb") as other:
+            shutil.copyfileobj(one, other, 1 << 20)
+            other.flush()
+            os.fsync(other.fileno())
+    part.replace(path)
+    sync_folder(path.parent)
+
+
+def _write(
+    job: ShardJob, path: Path, pairs: Mapping[str, Pair], source: _Source | None, tell: Callable[[int], object]
+) -> list[dict[str, Any]]:
+    """Writes the shard's pairs in the order of their keys, and gives their rows of the index."""
+    rows = []
+    copied = {row["key"]: row for row in job.rows if row["key"] not in pairs}
+    with ShardWriter(path, job.name, job.codec) as shard:
+        for key in sorted({*pairs, *copied}):
+            if key in pairs:
+                pair = pairs[key]
+                facts = pair_facts(pair, job.metrics)
+                lq, gt = (job.images.image(image) for image in (pair.photo.image, pair.image))
+                if job.codec == "jpeg":
+                    check_pair(facts, lq, gt, job.name)
+                    lq, gt = (
+                        encode_jpeg(decode_image(data, job.name), note=note(key, member))
+                        for data, member in ((lq, "lq"), (gt, "gt"))
+                    )
+            else:
+                assert source is not None
+                row = copied[key]
+                facts = {name: row[name] for name in fact_columns(job.metrics)}
+                lq, gt = source.member(row, "lq"), source.member(row, "gt")
+            rows.append(shard.add(facts, lq, gt))
+            tell(1)
+    return rows
+
+
+def file_facts(path: Path) -> dict[str, Any]:
+    """Size and SHA-256 of a file, as the manifest holds them."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return {"bytes": path.stat().st_size, "sha256": digest.hexdigest()}

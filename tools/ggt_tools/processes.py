@@ -1,0 +1,95 @@
+"""Work over processes: results in the order of the jobs, progress as it is made, and no process that outlives us."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import Connection
+from typing import Any, TypeVar
+
+from ggt_tools.errors import ConfigError
+
+Job = TypeVar("Job")
+Done = TypeVar("Done")
+Tell = Callable[[int], object]
+WORTH = 64 << 20  # bytes of input that a further process has to find, for the second or two that its start takes
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def worth(asked: int, size: int) -> int:
+    """How many processes to use: those asked for, or, for 0, as many as `size` bytes of input make worth it."""
+    return asked or max(1, min(cores(), size // WORTH))
+
+
+def in_processes(
+    work: Callable[[Job, Tell], Done], jobs: Sequence[Job], processes: int, progress: Tell
+) -> Iterator[Done]:
+    """`work(job, tell)` of each job, in order, in up to `processes` processes; with one, in this one.
+
+    What `work` tells is told to `progress` here. Both and the jobs must be picklable. What `work` raises is raised here
+    and ends the others; so does the end of this process, whatever ends it.
+    """
+    if min(processes, len(jobs)) < 2:
+        for job in jobs:
+            yield work(job, progress)
+        return
+    context = multiprocessing.get_context("spawn")  # a fork would inherit threads' locks, and our file locks
+    count = context.Value("q", 0)
+    ear, mouth = context.Pipe(duplex=False)
+    told = 0
+    pool = ProcessPoolExecutor(min(processes, len(jobs)), context, _begin, (work, count, ear))
+    try:
+        for future in [pool.submit(_work, job) for job in jobs]:
+            while not wait([future], timeout=0.2).done:
+                told = _tell(count, told, progress)
+            done = future.result()
+            told = _tell(count, told, progress)
+            yield done
+        pool.shutdown()
+    except BrokenProcessPool as fault:
+        raise ConfigError("a process of ours died; is there memory enough? try --processes 1") from fault
+    finally:
+        mouth.close()
+        pool.shutdown(cancel_futures=True)
+        ear.close()
+
+
+def _tell(count: Any, told: int, progress: Tell) -> int:
+    now = int(count.value)
+    if now > told:
+        progress(now - told)
+    return now
+
+
+_state: list[Any] = []  # of a process of ours: what it does, and the count of what is done
+
+
+def _begin(work: Callable[..., Any], count: Any, ear: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; who started us ends us
+    _state[:] = work, count
+    threading.Thread(target=_end_with, args=(ear,), daemon=True).start()
+
+
+def _end_with(ear: Connection) -> None:
+    """Ends this process when the one that started it closes the other end, or dies."""
+    ear.poll(None)
+    os._exit(1)
+
+
+def _work(job: Any) -> Any:
+    work, count = _state
+
+    def tell(done: int) -> None:
+        with count.get_lock():
+            count.value += done
+
+    return work(job, tell)

@@ -1,0 +1,57 @@
+"""A release held against the workspace that it was packed from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pyarrow as pa
+
+from ggt100k import fact_columns
+from ggt_tools.errors import ConfigError
+from ggt_tools.ledger import Ledger
+from ggt_tools.pack import differing, pair_facts
+from ggt_tools.records import Finding, Held, Photo
+from ggt_tools.validate.findings import fault
+
+Images = Mapping[str, tuple[str, str]]
+
+
+def check_against(
+    ledger_path: Path, rows: Mapping[str, pa.Table], metrics: list[str], images: dict[str, tuple[str, str]]
+) -> Iterator[Finding]:
+    """What the release has and the ledger does not approve, or has otherwise, or approves and the release lacks.
+
+    `images` gets, by key, the SHA-256 of the files of lq and gt, for who reads the shards. Raises ConfigError where
+    there is no ledger.
+    """
+    workspace = ledger_path.parent if ledger_path.name == "ledger.sqlite" else ledger_path
+    if not (workspace / "ledger.sqlite").is_file():
+        raise ConfigError(f"{ledger_path}: --against wants a workspace, and no ledger.sqlite is there")
+    with Ledger(workspace) as ledger:
+        withdrawn = ledger.withdrawn()
+        approved = {pair.photo.key: pair for pair in ledger.pairs()}
+        known = {photo.key for photo in ledger.all(Photo)}
+        held = {each.key for each in ledger.all(Held)}
+    there = set()
+    for shard, table in sorted(rows.items()):
+        for row in table.select(fact_columns(metrics)).to_pylist():
+            key = row["key"]
+            there.add(key)
+            if key in withdrawn:
+                said = f"is withdrawn: {withdrawn[key]}"
+                yield fault(shard, "withdrawn", said, "pack again", key=key)
+            elif key not in known:
+                yield fault(shard, "not_in_ledger", "no photograph of the ledger has this key", key=key)
+            elif key not in approved:
+                yield fault(shard, "not_approved", "the gate does not keep it", "pack again", key=key)
+            else:
+                facts = pair_facts(approved[key], metrics)
+                if other := differing(facts, row):
+                    said = f"the ledger has another {', '.join(other)}"
+                    yield fault(shard, "ledger_differs", said, "pack again", key=key)
+                images[key] = (approved[key].photo.image, approved[key].image)
+            if key in held and "/train-" in shard:
+                yield fault(shard, "both_splits", "the ledger holds it for the test split", "pack again", key=key)
+    for key in sorted(approved.keys() - there - withdrawn.keys()):
+        yield fault(str(workspace), "not_packed", "is approved, and the release lacks it", "pack again", key=key)

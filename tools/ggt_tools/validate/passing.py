@@ -1,0 +1,64 @@
+"""What has passed: noted outside the release, for exactly the bytes that were held against the rules."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import constants
+
+from ggt100k import MANIFEST
+from ggt_tools.ledger import write_whole
+
+RULES = 1  # a rule that is added makes another number: what passed before has to pass again
+
+
+def passed(root: Path) -> str:
+    """ "" where these very bytes have passed validate by the rules of this version; else why not, in one line.
+
+    Bytes are told by the manifest's SHA-256 and by size, time of change and inode of each file, as they were before the
+    pass began.
+    """
+    root = root.expanduser().resolve()
+    again = f"run: ggt100k validate {root}"
+    try:
+        noted = json.loads(_note(root).read_bytes())
+        rules, before = noted["rules"], noted["state"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"{root}: has not passed validate; {again}"
+    if rules != RULES:
+        return f"{root}: has passed older rules; {again}"
+    now = state(root)
+    changed = sorted(name for name in now.keys() | before.keys() if now.get(name) != before.get(name))
+    if changed:
+        return f"{root}: {changed[0]} has changed since it passed validate; {again}"
+    return ""
+
+
+def state(root: Path) -> dict[str, Any]:
+    """What tells whether a file of a release has changed, by its name."""
+    files = [path for top in ("data", "index") for path in (root / top).rglob("*")] + [root / "README.md"]
+    found: dict[str, Any] = {}
+    for path in files:
+        if path.is_file():
+            about = path.stat()
+            found[path.relative_to(root).as_posix()] = [about.st_size, about.st_mtime_ns, about.st_ino]
+    if (root / MANIFEST).is_file():
+        found[MANIFEST] = hashlib.sha256((root / MANIFEST).read_bytes()).hexdigest()
+    return found
+
+
+def note_pass(root: Path, before: dict[str, Any]) -> None:
+    """Notes that a release has passed, if it is still what it was before."""
+    root = root.expanduser().resolve()
+    if state(root) == before:
+        note = _note(root)
+        note.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(note, json.dumps({"root": str(root), "rules": RULES, "state": before}).encode())
+
+
+def _note(root: Path) -> Path:
+    """In the cache that datasets and the Hub's client use: within the release it would be uploaded and copied."""
+    return Path(constants.HF_HOME) / "ggt100k" / "validated" / f"{hashlib.sha256(str(root).encode()).hexdigest()}.json"
