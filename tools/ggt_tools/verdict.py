@@ -6,6 +6,7 @@
 A candidate is kept when it breaks no rule *and* has a gain for each thing that is wrong with its photograph. Neither
 alone will do: an unchanged copy is faithful, and an invented picture is sharp. What no rule rejects and some rule does
 not clear is unsure, and goes to review: a metric that was not measured, a value in a rule's band between good and bad.
+What people decide there takes the place of the rules' verdict as far as the gate's [people] lets it.
 """
 
 from __future__ import annotations
@@ -15,15 +16,20 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ggt_tools.gate import OTHER, Gate, Rule, load_gate
 from ggt_tools.records import Candidate, Score, Verdict
 
-__all__ = ["DEFAULT_GATE", "Gate", "asked_gains", "by_candidate", "load_gate", "verdict"]
+if TYPE_CHECKING:
+    from ggt_tools.review.decisions import Votes
+
+__all__ = ["DEFAULT_GATE", "Gate", "asked_gains", "by_candidate", "by_rules", "load_gate", "verdict"]
 
 DEFAULT_GATE = Path(__file__).with_name("gate") / "gate.toml"
 NAN = float("nan")
 HOLDS, UNSURE, BREAKS, UNMEASURED = range(4)
+PEOPLE = "people: "  # so begins what a verdict's evidence says of them
 
 
 def verdict(
@@ -33,6 +39,7 @@ def verdict(
     gate: Gate,
     *,
     astray: Mapping[str, str] | None = None,
+    people: Mapping[str, Votes] | None = None,
 ) -> Iterator[Verdict]:
     """A verdict on each candidate, in their order.
 
@@ -40,6 +47,7 @@ def verdict(
     `degradation_of`: by key the photograph's class, or the class and then all that is seen in it: the class chooses
     the rules, and each of them that has a [gain.*] table asks for its gain.
     `astray`: why align could not bring a candidate into its photograph's frame, by candidate.
+    `people`: what people decided, by candidate.
     Of several candidates of one key that would be kept, the best by `gate.best` is; ties go to the lower id.
     """
     listed = list(candidates)
@@ -56,7 +64,8 @@ def verdict(
             wrong = degradation_of[candidate.key]
             if wrong not in lists:
                 lists[wrong] = _questions((wrong,) if isinstance(wrong, str) else wrong, gate)
-            verdicts.append(_judge(candidate, values.get(candidate.id, {}), lists[wrong], gate))
+            judged = _judge(candidate, values.get(candidate.id, {}), lists[wrong], gate)
+            verdicts.append(_heard(judged, people[candidate.id], gate) if candidate.id in (people or {}) else judged)
     kept: dict[str, list[int]] = defaultdict(list)
     for place, judged in enumerate(verdicts):
         if judged.decision == "keep":
@@ -69,6 +78,23 @@ def verdict(
                 verdicts[place], decision="reject", stage="verdict", reason="not_the_best", evidence=evidence
             )
     return iter(verdicts)
+
+
+def _heard(judged: Verdict, votes: Votes, gate: Gate) -> Verdict:
+    """The verdict with what people say: in its evidence, and in its place where the gate's [people] says so."""
+    evidence = (*judged.evidence, f"{PEOPLE}{votes.keep} keep, {votes.reject} reject; the rules say {judged.decision}")
+    said, enough = votes.decision, max(votes.keep, votes.reject) >= gate.people.votes
+    over = {"keep": gate.people.keep_over, "reject": gate.people.reject_over}.get(said, ())
+    if not enough or judged.decision not in over:
+        return replace(judged, evidence=evidence)
+    stage, reason = ("review", votes.reason) if said == "reject" else ("", "")
+    return replace(judged, decision=said, stage=stage, reason=reason, evidence=evidence)
+
+
+def by_rules(judged: Verdict) -> str:
+    """keep, reject or unsure: what the rules alone say, whatever people decided."""
+    heard = next((said for said in judged.evidence if said.startswith(PEOPLE)), "")
+    return heard.rpartition(" ")[2] or judged.decision
 
 
 def asked_gains(wrong: tuple[str, ...], gate: Gate) -> tuple[str, ...]:
@@ -102,11 +128,14 @@ class _Question:
     stage: str
     reason: str
     sides: tuple[_Side, ...]
+    if_measured: bool
 
     def ask(self, scores: Mapping[str, float], evidence: list[str]) -> int:
         """HOLDS, UNSURE, BREAKS or UNMEASURED. Adds to the evidence."""
         value = scores.get(self.metric, NAN)
         if math.isnan(value):
+            if self.if_measured:
+                return HOLDS
             evidence.append(f"{self.metric} unmeasured")
             return UNMEASURED
         worst = HOLDS
@@ -144,7 +173,7 @@ def _question(rule: Rule) -> _Question:
                 f"{rule.metric} %.3f {breaks} {outer:.3f}",
             )
             sides.append(_Side(sign, sign * inner, sign * outer, texts))
-    return _Question(rule.metric, rule.stage, rule.reason, tuple(sides))
+    return _Question(rule.metric, rule.stage, rule.reason, tuple(sides), rule.if_measured)
 
 
 @dataclass(slots=True)

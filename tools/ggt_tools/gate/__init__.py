@@ -3,6 +3,7 @@
 [must]                        # each holds, or the candidate is rejected for the rule's reason
 structure = { min = 0.30, reason = "not_the_same_scene", why = "..." }
 halo = { max = 5.0, unsure_above = 3.0, reason = "halos", why = "..." }  # between the two a person decides
+vlm_fidelity = { min = 50, if_measured = true, reason = "vlm_unfaithful", why = "..." }  # asked where it was measured
 
 [degradation.low_light]       # the same rules where the class differs; false takes a rule out
 structure = { min = 0.10 }
@@ -14,6 +15,11 @@ any = { haze_gain = { min = 0.05 }, contrast_gain = { min = 0.2 } }
 
 [best]                        # of several candidates of one photograph: highest first, the next at a tie
 by = ["quality_gain", "structure"]
+
+[people]                      # may be left out: this is what holds then
+votes = 1                     # so many people at least have to say so, and more than say the opposite
+keep_over = ["unsure"]        # what their keep decides over
+reject_over = ["unsure", "keep"]
 """
 
 from __future__ import annotations
@@ -33,7 +39,7 @@ from ggt_tools.errors import ConfigError
 from ggt_tools.score import METRICS as MEASURED
 from ggt_tools.toml import parse_toml
 
-# What align and screen leave as scores. A gate asks for them only where it has a rule for them.
+# What align and screen leave as scores.
 OTHER_METRICS = (
     "align_confidence",
     "residual_p99",
@@ -60,6 +66,7 @@ class Rule:
     unsure_below: float = -math.inf
     unsure_above: float = math.inf
     max: float = math.inf
+    if_measured: bool = False  # what was not measured passes; without it, it is unsure
     reason: str
     why: str
 
@@ -79,6 +86,15 @@ class Gain:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class People:
+    """Which verdicts of the rules people's decisions replace."""
+
+    votes: int = 1
+    keep_over: tuple[str, ...] = ("unsure",)
+    reject_over: tuple[str, ...] = ("unsure", "keep")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
     """A gate file, checked."""
 
@@ -88,6 +104,7 @@ class Gate:
     must: Mapping[str, tuple[Rule, ...]]  # by degradation
     gains: Mapping[str, Gain]  # by fault
     best: tuple[str, ...]  # metrics, higher is better
+    people: People = People()
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -116,7 +133,7 @@ def parse_gate(path: Path, text: str) -> Gate:
     """The gate of a file's text; `path` is what its errors name."""
     data = parse_toml(path, text)
     where = str(path)
-    _known(where, data, ("must", "degradation", "gain", "best"))
+    _known(where, data, ("must", "degradation", "gain", "best", "people"))
     for section in ("must", "gain", "best"):
         _require(where, data, section)
     policy = hashlib.sha256(text.encode()).hexdigest()
@@ -139,7 +156,25 @@ def parse_gate(path: Path, text: str) -> Gate:
         must={name: _must(where, must, name, overrides.get(name, {})) for name in DEGRADATIONS},
         gains={name: _gain(f"{where}: [gain.{name}]", table) for name, table in gains.items()},
         best=tuple(by),
+        people=_people(f"{where}: [people]", data.get("people", {})),
     )
+
+
+def _people(where: str, value: Any) -> People:
+    table = _table(where, value)
+    _known(where, table, ("votes", "keep_over", "reject_over"))
+    votes = table.get("votes", People().votes)
+    if not isinstance(votes, int) or isinstance(votes, bool) or votes < 1:
+        raise ConfigError(f"{where} votes: a whole number from 1 on is wanted, not {votes!r}")
+    over = {"keep_over": ("unsure", "reject"), "reject_over": ("unsure", "keep")}
+    chosen = {}
+    for name, choices in over.items():
+        listed = table.get(name, list(getattr(People(), name)))
+        if not isinstance(listed, list):
+            raise ConfigError(f"{where} {name}: a list is wanted, not {listed!r}")
+        _known(f"{where} {name}", [str(one) for one in listed], choices)
+        chosen[name] = tuple(listed)
+    return People(votes=votes, keep_over=chosen["keep_over"], reject_over=chosen["reject_over"])
 
 
 def _must(where: str, must: Mapping[str, Any], degradation: str, override: Any) -> tuple[Rule, ...]:
@@ -175,7 +210,9 @@ def _gain(where: str, value: Any) -> Gain:
 def _rule(where: str, metric: str, table: Mapping[str, Any]) -> Rule:
     _known(where, [metric], METRICS)
     where = f"{where} {metric}"
-    _known(where, table, (*BOUNDS, "reason", "why"))
+    _known(where, table, (*BOUNDS, "if_measured", "reason", "why"))
+    if not isinstance(if_measured := table.get("if_measured", False), bool):
+        raise ConfigError(f"{where} if_measured: true or false is wanted, not {if_measured!r}")
     bounds = {}
     for name, absent in BOUNDS.items():
         bound = table.get(name, absent)
@@ -201,6 +238,7 @@ def _rule(where: str, metric: str, table: Mapping[str, Any]) -> Rule:
         unsure_below=inner[0],
         unsure_above=inner[1],
         max=bounds["max"],
+        if_measured=if_measured,
         reason=reason,
         why=why,
     )
