@@ -87,7 +87,7 @@ def nasty_pair(store: Store, seed: int) -> Pair:
         source_name=f"{seed} {text}",
         licence=text if seed < 4 else "CC0-1.0",
         author=text,
-        url=f"https://example.org/{text}" if seed < 4 else "javascript:alert(1)",
+        url=f"https://example.org/{text}" if seed < 4 else "javascript://example.org/%0aalert(1)",
     )
     return dataclasses.replace(pair, candidate=dataclasses.replace(pair.candidate, restorer=text, strategy=text))
 
@@ -97,8 +97,8 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A release whose every text from outside means harm, with a card."""
     root = tmp_path_factory.mktemp("hostile") / "ggt-100k"
     store = Store()
-    funnel = [Stage(stage=f"$\\frac{{ \x00\x1b {text}", entered=9, left=8, reasons=((text, 1),)) for text in NASTY]
-    gate = f"# ``` ````` </details>\x00\x1b[31m\n# {NASTY[0]}\n{GATE}"
+    funnel = [Stage(stage=f"$\\frac$ \x00\x1b {text}", entered=9, left=8, reasons=((text, 1),)) for text in NASTY]
+    gate = f"```\n````` </details>\x00\x1b[31m\n# {NASTY[0]}\n{GATE}"
     pairs = [nasty_pair(store, seed) for seed in range(8)]
     pack(pairs, store, root, PackConfig(test=0.3), gate=gate, funnel=funnel)
     ggt_card(root)
@@ -217,11 +217,9 @@ def test_datasets_takes_its_types_from_it(release: Path, manifest: dict[str, Any
         assert builder.info.features == plain_features(manifest["metrics"]), config
 
 
-def test_datasets_reads_every_config_streaming_and_not(release: Path, manifest: dict[str, Any], tmp_path: Path) -> None:
-    index = {
-        split: ggt100k.index(release, split, columns=["key", "degradation", "licence"]).to_pylist()
-        for split in manifest["splits"]
-    }
+def test_datasets_reads_every_config_streaming_and_not(hostile: Path, tmp_path: Path) -> None:
+    columns = ["key", "degradation", "licence"]
+    index = {split: ggt100k.index(hostile, split, columns=columns).to_pylist() for split in ("train", "test")}
     classes = sorted({row["degradation"] for rows in index.values() for row in rows})
     for config in ("all", *classes):
         wanted = {
@@ -230,14 +228,14 @@ def test_datasets_reads_every_config_streaming_and_not(release: Path, manifest: 
         }
         wanted = {split: rows for split, rows in wanted.items() if rows}
         for streaming in (False, True):
-            loaded = datasets.load_dataset(str(release), config, streaming=streaming, cache_dir=str(tmp_path))
+            loaded = datasets.load_dataset(str(hostile), config, streaming=streaming, cache_dir=str(tmp_path))
             assert set(loaded) == set(wanted), config
             for split, rows in loaded.items():
                 plain_rows = rows.cast_column("lq.png", datasets.Image(decode=False))
                 plain_rows = plain_rows.cast_column("gt.png", datasets.Image(decode=False))
                 found = [(row["__key__"].rpartition("/")[2], row["json"]["licence"]) for row in plain_rows]
                 assert sorted(found) == wanted[split], (config, streaming)
-                assert rows.features == plain_features(manifest["metrics"]) or streaming
+                assert rows.features == plain_features(["gmsd", "structure"])
                 first = next(iter(rows))
                 assert first["lq.png"].size == first["gt.png"].size
 
@@ -405,8 +403,6 @@ def test_a_text_from_outside_is_a_text(hostile: Path) -> None:
 def test_the_files_beside_it_take_no_harm_either(hostile: Path) -> None:
     head = yaml.safe_load((hostile / "README.md").read_text(encoding="utf-8").split("---\n")[1])
     assert (head["license"], head["language"]) == ("other", ["en"])
-    for config in ("all", "rain"):
-        assert len(datasets.load_dataset(str(hostile), config, streaming=True)) >= 1
     about = json.loads((hostile / "croissant.json").read_text(encoding="utf-8"))
     assert set(about["license"]) == {plain(text) for text in NASTY} | {"CC0-1.0"}
     assert (hostile / "LICENSE").read_text(encoding="utf-8").replace("\n", "").isprintable()
@@ -430,6 +426,7 @@ def test_a_text_reads_in_a_cell_as_it_is(text: str) -> None:
 
 
 @given(st.text(st.one_of(st.sampled_from("`~<>\n -#"), st.characters()), max_size=80))
+@example("```\nx\n````\n")
 @settings(deadline=None, max_examples=200)
 def test_no_text_ends_its_block_of_code(text: str) -> None:
     tokens = MARKDOWN.parse(f"{fenced(text)}\n\nafter\n")
@@ -463,7 +460,7 @@ def test_its_figures_have_no_ground_of_their_own_and_only_its_colours(release: P
         if name.endswith(".png"):
             found = pixels(release, name)
             assert (found[..., 3] == 0).mean() > 0.4, name
-            opaque = {tuple(colour) for colour in found[found[..., 3] == 255][:, :3].tolist()}
+            opaque = np.unique(found[found[..., 3] == 255][:, :3], axis=0).tolist()
             near = [min(max(abs(a - b) for a, b in zip(one, c, strict=True)) for c in colours) for one in opaque]
             assert np.mean(np.array(near) <= 40) > 0.5, name
 
@@ -577,16 +574,20 @@ def test_validate_finds_nothing_in_a_folder_with_its_card(release: Path, capsys:
     assert main(["validate", str(release)]) == 0, capsys.readouterr().out
 
 
-def test_equal_releases_give_equal_bytes_whatever_the_users_settings_are(release: Path, tmp_path: Path) -> None:
+def test_equal_releases_give_equal_bytes_whatever_the_users_settings_are(hostile: Path, tmp_path: Path) -> None:
     """The settings of matplotlib, the seed of hashes, the time zone and the place of the folder are others."""
-    root = Path(shutil.copytree(ggt100k.sample_folder() / "packed", tmp_path / "elsewhere"))
-    (tmp_path / "matplotlibrc").write_text("font.size: 30\naxes.facecolor: red\nsavefig.dpi: 20\nlines.linewidth: 9\n")
+    root = tmp_path / "elsewhere"
+    for name in ("data", "index"):
+        shutil.copytree(hostile / name, root / name)
+    (tmp_path / "matplotlibrc").write_text(
+        "font.family: serif\naxes.facecolor: red\nlegend.fontsize: 30\nhatch.color: red\n"
+    )
     odd = {"MATPLOTLIBRC": str(tmp_path / "matplotlibrc"), "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", "LC_ALL": "C"}
     command = [sys.executable, "-m", "ggt_tools.cli", "card", str(root)]
     done = subprocess.run(command, env=os.environ | odd, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     for name in ("README.md", "LICENSE", "croissant.json", *FIGURES):
-        assert (root / name).read_bytes() == (release / name).read_bytes(), name
+        assert (root / name).read_bytes() == (hostile / name).read_bytes(), name
 
 
 @pytest.mark.parametrize("repo", ["ggt-100k", "a/b/c", "a b/c", "org/", 'org/x"); import os', "-org/x\n"])

@@ -223,6 +223,7 @@ class Release:
         return ends["min"], ends["max"]
 
     def _counts(self, *columns: str) -> dict[tuple[Any, ...], int]:
+        """Pairs by what these columns hold, in no order."""
         grouped = self.table.group_by(columns).aggregate([([], "count_all")])
         names = [grouped[name].to_pylist() for name in columns]
-        return dict(sorted(zip(zip(*names, strict=True), grouped["count_all"].to_pylist(), strict=True)))
+        return dict(zip(zip(*names, strict=True), grouped["count_all"].to_pylist(), strict=True))
