@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -22,6 +21,7 @@ from typing import get_type_hints
 from ggt_tools.errors import ConfigError, ShardError
 from ggt_tools.records import (
     IN_FLIGHT,
+    Adopted,
     Aligned,
     Call,
     Candidate,
@@ -46,10 +46,13 @@ from ggt_tools.records import (
     from_row,
     to_row,
 )
+from ggt_tools.store import Store, make_folder
+from ggt_tools.store import sync_folder as sync_folder  # many take them from here
+from ggt_tools.store import write_whole as write_whole
 
 Fact = (
     Photo | Refusal | Seen | Classed | Prompt | Candidate | Call | Job | Aligned | Score | Opinion | Withdrawal
-    | Decision | Study | Entry | Choice | Held
+    | Decision | Study | Entry | Choice | Held | Adopted
 )  # fmt: skip
 SCHEMA_VERSION = 3
 # Each kind of record is a table; these columns tell two of its rows apart.
@@ -72,6 +75,7 @@ KEYS: dict[type, tuple[str, ...]] = {
     Entry: ("study", "entrant", "key"),
     Choice: ("id",),
     Held: ("key",),
+    Adopted: ("candidate",),
 }
 # These give way to a newer row of the same key: they tell how something stands, and it goes on.
 REPLACED = (Refusal, Call, Job, Aligned, Opinion, Verdict)
@@ -107,7 +111,8 @@ class Standing:
 class Ledger:
     """The facts of one workspace. `with Ledger(folder) as ledger:` opens it, and makes it where `create` says so."""
 
-    def __init__(self, workspace: Path, *, create: bool = False) -> None:
+    def __init__(self, workspace: Path, *, create: bool = False, images: str = "") -> None:
+        """`images`: a folder or an fsspec URL where the images of a new workspace are to lie, where not in itself."""
         self.workspace = workspace
         file = workspace / "ledger.sqlite"
         if not file.exists() and not create:
@@ -115,7 +120,7 @@ class Ledger:
                 f"{workspace}: no ledger.sqlite, so no workspace; begin one: ggt100k ingest PHOTOS {workspace}"
             )
         try:
-            (workspace / "images").mkdir(parents=True, exist_ok=True)
+            self.store = _place(workspace, images)
             self._db = sqlite3.connect(file, timeout=60, isolation_level=None)
         except (OSError, sqlite3.OperationalError) as fault:
             raise ConfigError(f"{workspace}: cannot be a workspace: {fault}; name another folder") from fault
@@ -258,29 +263,20 @@ class Ledger:
         """Links a file among the images: until the row is there, it stays where a next run finds it."""
         data = file.read_bytes()
         name = hashlib.sha256(data).hexdigest()
-        path = self._image_path(name)
-        if not path.exists():
-            self._make_folder(path)
-            try:
-                path.hardlink_to(file)
-            except OSError:  # a file system without links
-                write_whole(path, data)
-            sync_folder(path.parent)
+        path = Path(self.store.root) / ImageFolder.place(name)
+        if "://" in self.store.root or path.exists():
+            return self.put_image(data)
+        make_folder(path.parent)
+        try:
+            path.hardlink_to(file)
+        except OSError:  # a file system without links
+            write_whole(path, data)
+        sync_folder(path.parent)
         return name
-
-    def _make_folder(self, path: Path) -> None:
-        if not path.parent.is_dir():
-            path.parent.mkdir(exist_ok=True)
-            sync_folder(path.parent.parent)
 
     def put_image(self, data: bytes) -> str:
         """Stores an image file, whole and on disk, and returns its name: the SHA-256 of its bytes."""
-        name = hashlib.sha256(data).hexdigest()
-        path = self._image_path(name)
-        if not path.exists():
-            self._make_folder(path)
-            write_whole(path, data)
-        return name
+        return self.images.put(data)
 
     def image(self, name: str) -> bytes:
         """The bytes of an image. Raises ShardError where they are not what their name says."""
@@ -292,10 +288,7 @@ class Ledger:
     @property
     def images(self) -> ImageFolder:
         """The images without the facts, for another process."""
-        return ImageFolder(self.workspace / "images")
-
-    def _image_path(self, name: str) -> Path:
-        return self.images.path(name)
+        return ImageFolder(self.store)
 
     def pairs(self) -> Iterator[Pair]:
         """What the gate keeps, in the order of the keys. Raises ConfigError where nothing has been judged."""
@@ -396,28 +389,44 @@ class Ledger:
 class ImageFolder:
     """The images of a workspace, by the SHA-256 of their files."""
 
-    folder: Path
+    store: Store
 
-    def path(self, name: str) -> Path:
-        return self.folder / name[:2] / name
+    @staticmethod
+    def place(name: str) -> str:
+        return f"images/{name[:2]}/{name}"
 
     def image(self, name: str) -> bytes:
         """The bytes of an image. Raises ShardError where they are not what their name says."""
-        path = self.path(name)
         try:
-            data = path.read_bytes()
+            data = self.store.read(self.place(name))
         except FileNotFoundError as fault:
-            raise _missing(path) from fault
+            raise self._missing(name) from fault
         if hashlib.sha256(data).hexdigest() != name:
-            raise ShardError(f"{path}: its bytes are not those that were stored; restore the workspace from its backup")
+            raise ShardError(
+                f"{self._path(name)}: its bytes are not those that were stored; restore the workspace from its backup"
+            )
         return data
 
     def image_size(self, name: str) -> int:
-        path = self.path(name)
         try:
-            return path.stat().st_size
+            return self.store.size(self.place(name))
         except FileNotFoundError as fault:
-            raise _missing(path) from fault
+            raise self._missing(name) from fault
+
+    def put(self, data: bytes) -> str:
+        """Stores an image file, whole, and returns its name: the SHA-256 of its bytes. Any process may."""
+        name = hashlib.sha256(data).hexdigest()
+        if not self.store.has(self.place(name)):
+            self.store.write(self.place(name), data)
+        return name
+
+    def _path(self, name: str) -> str:
+        return f"{self.store.root}/{self.place(name)}"
+
+    def _missing(self, name: str) -> ShardError:
+        return ShardError(
+            f"{self._path(name)}: the ledger names it and it is not there; restore the workspace from its backup"
+        )
 
 
 class _Transaction:
@@ -435,29 +444,23 @@ class _Transaction:
         self._db.execute("COMMIT" if kind is None else "ROLLBACK")
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Writes a file that appears whole or not at all, whatever dies in between."""
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes a rename in `folder` survive a power cut (on Windows a folder cannot be opened, nor need be)."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def _missing(path: Path) -> ShardError:
-    return ShardError(f"{path}: the ledger names it and it is not there; restore the workspace from its backup")
+def _place(workspace: Path, images: str) -> Store:
+    """Where the images lie: in the workspace, or where its file `images.url` says."""
+    note = workspace / "images.url"
+    workspace.mkdir(parents=True, exist_ok=True)
+    if note.exists():
+        found = note.read_text(encoding="utf-8").strip()
+        if images not in ("", found):
+            raise ConfigError(f"{workspace}: its images lie at {found}, not at {images}; leave the option out")
+        return Store(found)
+    if images:
+        if (workspace / "images").exists():
+            raise ConfigError(f"{workspace}: has its images in it; only a new workspace can have them elsewhere")
+        root = images if "://" in images else str(Path(images).resolve())
+        write_whole(note, (root + "\n").encode())
+        return Store(root)
+    (workspace / "images").mkdir(exist_ok=True)
+    return Store(str(workspace))
 
 
 def _stage(name: str, left: int, reasons: Counter[str]) -> Stage:

@@ -258,6 +258,20 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Adopted:
+    """A candidate that was made elsewhere, in a set of pairs that was taken in."""
+
+    candidate: str
+    key: str
+    set: str  # its name, e.g. "gpt4o-restore/rain800"
+    output: str  # the file's name in the set
+    width: int  # of the output, as it came
+    height: int
+    reference: str  # SHA-256 of the true ground truth's file, of the photograph's size; "" where the set has none
+    local_only: str  # "" or why it may not leave this machine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Withdrawal:
     """A pair that is to be in no further version, and why: an author's request, a fault that was found."""
 
