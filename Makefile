@@ -29,7 +29,7 @@ sample: .venv/demo.stamp  # the packed sample that ships with the package, anew 
 
 .venv/demo.stamp: pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --editable '.[generate]'
+	$(BIN)/pip install --quiet --editable '.[report]'
 	touch $@
 
 .venv/test.stamp: pyproject.toml

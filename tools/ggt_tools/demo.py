@@ -29,6 +29,7 @@ def demo(folder: Path, run: Callable[..., None]) -> Iterator[str]:
     run("verdict", workspace)
     run("pack", workspace, out, "--test", TEST)
     run("validate", out)
+    run("card", out)
     run("status", workspace)
 
     yield f'\n>>> load_dataset("ggt-100k", data_dir="{out}")'
@@ -39,7 +40,7 @@ def demo(folder: Path, run: Callable[..., None]) -> Iterator[str]:
     yield f"one batch: lq {lq.shape} {lq.dtype}, gt {gt.shape} {gt.dtype}, the same windows of both"
     sheet = folder / "contact_sheet.png"
     contact_sheet([row for rows in pairs.values() for row in rows]).save(sheet)
-    yield f"look at {sheet}"
+    yield f"look at {sheet}, and at the release's card, {out}/README.md"
 
 
 def batch(pairs: Any, *, size: int, count: int, seed: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:

@@ -12,15 +12,19 @@ import os
 import sqlite3
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 
 import ggt100k
 from ggt_tools.cli import (
     align,
     calibrate,
+    card,
     demo,
+    diff,
     ingest,
     pack,
     prompt,
+    push,
     refine,
     report,
     restore,
@@ -28,6 +32,7 @@ from ggt_tools.cli import (
     score,
     screen,
     status,
+    train_witness,
     validate,
     verdict,
     yank,
@@ -36,10 +41,11 @@ from ggt_tools.cli.show import complain, count
 from ggt_tools.errors import GGTError
 
 VERBS = (
-    ingest, prompt, restore, retry, align, score, screen, verdict, refine, calibrate, report, pack, validate, yank,
-    status, demo,
+    ingest, prompt, restore, retry, align, score, screen, verdict, refine, calibrate, report, pack,
+    validate, card, push, diff, yank, status, train_witness, demo,
 )  # fmt: skip
-READING = (report, validate, status, demo)  # change nothing that is there: no --dry-run, no --limit
+READING = (report, validate, card, diff, status, demo)  # change nothing by themselves: no --dry-run, no --limit
+WHOLE = (push,)  # all or nothing: no --limit
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -65,6 +71,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
+def _name(verb: ModuleType) -> str:
+    return verb.__name__.rpartition(".")[2].replace("_", "-")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="ggt100k", description="Makes, judges and packs pairs for image restoration.")
     parser.add_argument("--version", action="version", version=f"ggt100k {ggt100k.__version__}")
@@ -72,10 +82,11 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for verb in VERBS:
         about = str(verb.__doc__)
-        sub = verbs.add_parser(verb.__name__.rpartition(".")[2], help=about, description=about)
+        sub = verbs.add_parser(_name(verb), help=about, description=about)
         sub.set_defaults(run=verb.run)
         verb.arguments(sub)
         if verb not in READING:
             sub.add_argument("--dry-run", action="store_true", help="say what would be done, change nothing")
+        if verb not in (*READING, *WHOLE):
             sub.add_argument("--limit", type=count, metavar="N", help="work on at most N")
     return parser
