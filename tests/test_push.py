@@ -480,7 +480,7 @@ class Reader(threading.Thread):
             connection.request("GET", f"{path}?reader=1&blobs=1")
             return json.loads(connection.getresponse().read())
 
-        while not self._end.wait(0.005):
+        while not self._end.wait(0.02):
             found = get(f"/api/datasets/{NAME}")
             manifest = get(f"/datasets/{NAME}/resolve/{found['sha']}/{ggt100k.MANIFEST}")
             named = {f"index/{split}.parquet": about["index"] for split, about in manifest["splits"].items()}
