@@ -33,7 +33,7 @@ from .making import change_shard, picture
 
 VERBS = (
     "ingest", "prompt", "restore", "retry", "align", "score", "screen", "verdict", "refine", "review", "study",
-    "calibrate", "report", "pack", "validate", "card", "push", "yank", "status", "train-witness", "demo",
+    "calibrate", "report", "pack", "validate", "card", "push", "diff", "yank", "status", "train-witness", "demo",
 )  # fmt: skip
 GATE = """
 [must]
@@ -158,7 +158,7 @@ def test_help_names_every_verb() -> None:
 def test_each_verb_has_help(verb: str) -> None:
     said = well(verb, "--help")
     assert said.startswith(f"usage: ggt100k {verb} ")
-    reading = ("review", "report", "validate", "card", "status", "demo")
+    reading = ("review", "report", "validate", "card", "diff", "status", "demo")
     assert ("--dry-run" in said, "--limit N" in said) == (verb not in reading, verb not in (*reading, "push"))
 
 
