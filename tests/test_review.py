@@ -1,0 +1,965 @@
+"""review: who is shown what, what becomes of decisions, the page in a real browser, and that strangers stay out."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import io
+import json
+import math
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from ggt_tools.cli import main
+from ggt_tools.errors import ConfigError
+from ggt_tools.gate import parse_gate
+from ggt_tools.gate.labels import labels, settled
+from ggt_tools.ledger import Ledger
+from ggt_tools.png import encode_png
+from ggt_tools.records import Aligned, Candidate, Decision, Opinion, Photo, Score, Verdict
+from ggt_tools.review import Review, ReviewConfig
+from ggt_tools.review.decisions import Share, Votes, cohen, fleiss, in_order, standing, summary, votes
+from ggt_tools.review.desk import SAVED, THERE, Desk, DeskConfig, Made, Refused
+from ggt_tools.review.gallery import Filter, asked, gallery, keys
+from ggt_tools.review.queue import AUDIT, GALLERY, UNSURE, items
+from ggt_tools.verdict import by_rules, verdict
+
+from .browsing import SHOWN, Site, browser, served
+from .making import Store, make_pair, picture
+from .test_verdict import GOOD, TEXT, candidate
+
+NASTY = '<script>alert("1")</script><img src=x onerror=alert(2)>"\'{{7*7}}'
+PAGE = "a" * 32
+
+
+def make_workspace(
+    folder: Path, count: int, *, decisions: tuple[str, ...] = ("unsure",), images: bool = True, **photo: Any
+) -> Path:
+    """`count` pairs of 90 x 70, judged in turn as `decisions` say; with scores, and an opinion with a box on each."""
+    gate = parse_gate(Path("small.toml"), TEXT)
+    with Ledger(folder, create=True) as ledger:
+        blank = ledger.put_image(encode_png(picture(0)))
+        facts: list[Any] = []
+        verdicts = []
+        for number in range(count):
+            pixels = picture(number) if images else picture(0)
+            lq = ledger.put_image(encode_png(pixels)) if images else blank
+            gt = ledger.put_image(encode_png((pixels // 2 + 60).astype(np.uint8))) if images else blank
+            decision, name = decisions[number % len(decisions)], f"c{number:05}"
+            source = make_pair(Store(), number % 50, "haze" if number % 3 == 0 else "mixed").photo
+            made = replace(source, key=f"{number:016x}", image=lq, **photo)
+            reason = {"reject": "halos", "unsure": "shifted"}.get(decision, "")
+            defect = {"kind": "halos", "severity": "clear", "x0": 0.1, "y0": 0.2, "x1": 0.4, "y1": 0.6}
+            facts += [
+                made,
+                replace(candidate(name, made.key), prompt=NASTY, restorer="model<b>"),
+                Aligned(candidate=name, version="1", image=gt, reason=""),
+                *(Score(candidate=name, metric=m, metric_version="1", value=v + number) for m, v in GOOD.items()),
+                Opinion(
+                    id=f"o{number}", candidate=name, image=gt, model="vlm", version="screen-1", order="lq_first",
+                    vote=0, fidelity=80.0, quality=70.0, mode="none", redo=0, words=NASTY,
+                    defects=(json.dumps(defect),), fault="", created="2026-01-01T00:00:00Z",
+                ),
+            ]  # fmt: skip
+            verdicts.append(
+                Verdict(candidate=name, gate=gate.id, decision=decision, stage="score" if reason else "",
+                        reason=reason, evidence=("halo 1.000 <= 3.000",))
+            )  # fmt: skip
+        ledger.add(*facts)
+        ledger.judge(gate.id, gate.text, verdicts)
+    return folder
+
+
+def facts(workspace: Path) -> list[Decision]:
+    with Ledger(workspace) as ledger:
+        return in_order(ledger)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture(scope="module")
+def sixty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """20 pairs each that are unsure, kept and rejected, all of one picture."""
+    folder = tmp_path_factory.mktemp("sixty") / "w"
+    return make_workspace(folder, 60, decisions=("unsure", "keep", "reject"), images=False)
+
+
+@pytest.fixture
+def ledger(sixty: Path, tmp_path: Path) -> Iterator[Ledger]:
+    with Ledger(Path(shutil.copytree(sixty, tmp_path / "w"))) as opened:
+        yield opened
+
+
+def desk(ledger: Ledger, clock: Clock | None = None, **config: Any) -> Desk:
+    chosen = DeskConfig(**({"known": 0.0} | config))
+    return Desk(ledger, chosen, clock=lambda: "2026-01-01T00:00:00Z", now=clock or Clock())
+
+
+def hexes(seed: int = 1) -> Iterator[str]:
+    drawn = random.Random(seed)
+    while True:
+        yield f"{drawn.getrandbits(128):032x}"
+
+
+IDS = hexes()
+
+
+def made(look: str, decision: str = "keep", reason: str = "", seconds: float = 2.0, id: str = "") -> Made:
+    return Made(id=id or next(IDS), look=look, decision=decision, reason=reason, seconds=seconds)
+
+
+# --- who is shown what -----------------------------------------------------------------------------------------------
+
+
+def test_unsure_first_then_a_sample_of_the_kept_and_the_rejected(ledger: Ledger) -> None:
+    one = desk(ledger, audit=0.2)
+    shown = [look.item for look in one.looks("Anna", PAGE, 1000)]
+    assert [item.queue for item in shown] == [UNSURE] * 20 + [AUDIT] * 8
+    assert Counter(item.said for item in shown) == {"unsure": 20, "keep": 4, "reject": 4}
+    assert [item.candidate for item in shown] != sorted(item.candidate for item in shown)
+    again = [look.item.candidate for look in desk(ledger, audit=0.2).looks("Ben", "b" * 32, 1000)]
+    assert again == [item.candidate for item in shown], "the same at every start"
+    more = {look.item.candidate for look in desk(ledger, audit=0.4).looks("Ben", "b" * 32, 1000)}
+    assert set(again) < more, "a larger sample holds the smaller one"
+    assert len(desk(ledger, audit=0.0).looks("Ben", "b" * 32, 1000)) == 20
+
+
+def test_not_the_best_is_no_rejection_to_audit_and_the_gates_own_word_counts(ledger: Ledger) -> None:
+    verdicts = {one.candidate: one for one in ledger.all(Verdict)}
+    kept = [name for name, one in verdicts.items() if one.decision == "keep"]
+    best = {name: replace(verdicts[name], decision="reject", reason="not_the_best") for name in kept}
+    overruled = replace(
+        verdicts[kept[0]], decision="reject", stage="review", reason="halos",
+        evidence=("people: 0 keep, 1 reject; the rules say keep",),
+    )  # fmt: skip
+    assert by_rules(overruled) == "keep" and by_rules(verdicts[kept[0]]) == "keep"
+    listed = items(
+        ledger.all(Candidate), {p.key: p for p in ledger.all(Photo)}, ledger.all(Aligned),
+        verdicts | best | {kept[0]: overruled}, audit=1.0,
+    )  # fmt: skip
+    queues = {item.candidate: (item.queue, item.said) for item in listed}
+    assert queues[kept[0]] == (AUDIT, "keep"), "what people overruled stays in the sample it was drawn into"
+    assert {queues[name][0] for name in kept[1:]} == {GALLERY}
+
+
+def test_no_pair_is_handed_out_twice_at_a_time(ledger: Ledger) -> None:
+    clock = Clock()
+    one = desk(ledger, clock, reviewers=3, audit=0.0)
+    pages = {name: [look.item.candidate for look in one.looks(name, name * 16, 8)] for name in ("Anna", "Ben")}
+    pages["other page"] = [look.item.candidate for look in one.looks("Anna", "c" * 32, 8)]
+    everything = [candidate for some in pages.values() for candidate in some]
+    assert Counter(map(len, pages.values())) == {8: 2, 4: 1} and len(set(everything)) == 20
+    assert [look.item.candidate for look in one.looks("Anna", "Anna" * 16, 8)] == pages["Anna"], "a page keeps its own"
+    clock.now = 500.0
+    one.looks("Anna", "Anna" * 16, 8)
+    clock.now = 700.0  # Ben has said nothing for longer than a lease lasts
+    found = {look.item.candidate for look in one.looks("Cleo", "d" * 32, 20)}
+    assert found == set(pages["Ben"]) | set(pages["other page"])
+    one.release("d" * 32)
+    assert len(one.looks("Dan", "e" * 32, 20)) == 12
+
+
+def test_each_pair_gets_so_many_reviewers_and_one_more_where_two_disagree(ledger: Ledger) -> None:
+    one = desk(ledger, reviewers=2, audit=0.0)
+    first = {look.item.candidate: look for look in one.looks("Anna", PAGE, 100)}
+    assert one.decide("Anna", [made(look.id) for look in first.values()]) == [SAVED] * 20
+    assert one.looks("Anna", PAGE, 100) == [] and one.left("Anna") == {"judged": 20, "waiting": 0}
+    second = one.looks("Ben", "b" * 32, 100)
+    assert {look.item.candidate for look in second} == set(first)
+    ids = {look.id for look in first.values()} & {look.id for look in second}
+    assert not ids, "nobody can decide in another's name"
+    said = [made(look.id, *(("reject", "halos") if at < 3 else ("keep", ""))) for at, look in enumerate(second)]
+    one.decide("Ben", [*said[:-1], made(second[-1].id, "unsure")])
+    disputed = {look.item.candidate for look in second[:3]}
+    third = {look.item.candidate for look in one.looks("Cleo", "c" * 32, 100)}
+    assert third == disputed | {second[-1].item.candidate}, "who is unsure has not decided"
+    restarted = desk(ledger, reviewers=2, audit=0.0)
+    assert {look.item.candidate for look in restarted.looks("Cleo", "c" * 32, 100)} == third
+
+
+def test_later_comes_after_all_others(ledger: Ledger) -> None:
+    one = desk(ledger, audit=0.0)
+    shown = one.looks("Anna", PAGE, 3)
+    one.later("Anna", shown[0].id)
+    rest = [look.item.candidate for look in one.looks("Anna", PAGE, 100)]
+    assert len(rest) == 20 and rest[-1] == shown[0].item.candidate
+
+
+def test_what_is_planted_is_one_in_so_many_and_told_apart_by_its_record(ledger: Ledger) -> None:
+    one = desk(ledger, known=0.25, audit=0.0)
+    seen: list[Any] = []
+    while looks := one.looks("Anna", PAGE, 4):
+        seen += looks
+        one.decide("Anna", [made(look.id, "reject", "halos") for look in looks])
+    planted = [look for look in seen if look.planted]
+    assert len(seen) - len(planted) == 20 and len(planted) == 7
+    assert {look.planted for look in planted} <= {"unchanged", "another_photograph"}
+    images = {a.candidate: a.image for a in ledger.all(Aligned)}
+    found = votes(standing(in_order(ledger)), images)
+    assert len(found) == 20, "they count for no pair"
+    reviewer = summary(in_order(ledger), images).reviewers[0]
+    assert (reviewer.known, reviewer.decisions) == (Share(count=7, of=7), 20)
+
+
+def test_planted_pairs_show_what_they_say(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path / "w", 12, decisions=("unsure", "keep"))
+    with Ledger(workspace) as ledger:
+        one = desk(ledger, known=0.5, audit=0.0)
+        kinds = set()
+        for name in ("Anna", "Ben", "Cleo"):
+            for look in one.looks(name, name * 16, 8):
+                if look.planted == "unchanged":
+                    assert look.gt == look.item.lq
+                elif look.planted:
+                    owner = next(item for item in one.items.values() if item.gt == look.gt)
+                    assert owner.key != look.item.key
+                else:
+                    assert look.gt == look.item.gt
+                kinds.add(look.planted)
+            one.release(name * 16)
+        assert kinds == {"", "unchanged", "another_photograph"}
+
+
+# --- what becomes of decisions ----------------------------------------------------------------------------------------
+
+
+def test_undoing_adds_a_fact_and_deletes_none(ledger: Ledger) -> None:
+    one = desk(ledger, audit=0.0)
+    looks = one.looks("Anna", PAGE, 3)
+    one.decide("Anna", [made(looks[0].id, "keep")])
+    one.decide("Anna", [made(looks[1].id, "reject", "halos", seconds=3.25)])
+    undoing = next(IDS)
+    back = one.undo("Anna", undoing, PAGE)
+    assert back is not None and back.id == looks[1].id
+    assert one.undo("Anna", undoing, PAGE) == back, "sent twice, it takes one back"
+    said = in_order(ledger)
+    assert [(d.decision, d.reason, d.seconds) for d in said] == [
+        ("keep", "", 2.0), ("reject", "halos", 3.25), ("undone", "", 0.0),
+    ]  # fmt: skip
+    assert said[2].undoes == said[1].id and standing(said) == said[:1]
+    assert one.decide("Anna", [made(looks[1].id, "unsure")]) == [SAVED]
+    assert [d.decision for d in standing(in_order(ledger))] == ["keep", "unsure"]
+    restarted = desk(ledger, audit=0.0)
+    assert [restarted.undo("Anna", next(IDS), PAGE) is not None for _ in range(3)] == [True, True, False]
+    assert len(restarted.looks("Ben", "b" * 32, 100)) == 18, "Anna has the two at hand again"
+
+
+def test_a_decision_is_one_fact_however_often_it_comes(ledger: Ledger) -> None:
+    one = desk(ledger, audit=0.0)
+    look = one.looks("Anna", PAGE, 1)[0]
+    first = made(look.id)
+    assert one.decide("Anna", [first, first, made(look.id)]) == [SAVED, THERE, THERE]
+    assert one.decide("Anna", [first]) == [THERE] == one.decide("Anna", [made(look.id, "reject", "halos")])
+    restarted = desk(ledger, audit=0.0)
+    assert restarted.decide("Anna", [first, made(look.id)]) == [THERE, THERE]
+    other = restarted.looks("Ben", "b" * 32, 1)[0]
+    assert desk(ledger, audit=0.0).decide("Ben", [made(other.id)]) == [SAVED], "handed out before a restart"
+    assert len(in_order(ledger)) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"id": "x"}, "the decision's id is 16 to 64 hex characters"),
+        ({"decision": "maybe"}, "a decision is one of keep, reject, unsure"),
+        ({"decision": "undone"}, "a decision is one of keep, reject, unsure"),
+        ({"decision": "reject"}, "a reason belongs to what is rejected, and to nothing else"),
+        ({"reason": "halos"}, "a reason belongs to what is rejected, and to nothing else"),
+        ({"decision": "reject", "reason": "ugly"}, "the reason is none of the gate's"),
+        ({"seconds": math.nan}, "the seconds of a look are 0 to a day's"),
+        ({"seconds": -1.0}, "the seconds of a look are 0 to a day's"),
+        ({"look": "0" * 16}, "no such pair is shown to this reviewer; it may have been aligned anew"),
+    ],
+)
+def test_what_cannot_be_taken_in(ledger: Ledger, changes: dict[str, Any], said: str) -> None:
+    one = desk(ledger)
+    look = one.looks("Anna", PAGE, 1)[0]
+    with pytest.raises(Refused) as caught:
+        one.decide("Anna", [replace(made(look.id), **changes)])
+    assert str(caught.value) == said
+    with pytest.raises(Refused):
+        one.decide("Ben", [made(look.id)])  # Anna's look
+    assert in_order(ledger) == []
+
+
+def test_the_desk_sees_what_others_write_to_the_ledger(ledger: Ledger) -> None:
+    one = desk(ledger, audit=0.0)
+    assert len(one.looks("Anna", PAGE, 100)) == 20
+    with Ledger(ledger.workspace) as other:
+        other.add(replace(next(iter(other.all(Aligned))), candidate="new", image="1" * 64), candidate("new", "0" * 16))
+    assert "new" in {look.item.candidate for look in one.looks("Ben", "b" * 32, 100)}
+
+
+def test_the_reasons_are_the_gates(ledger: Ledger) -> None:
+    gate = parse_gate(Path("small.toml"), TEXT)
+    assert desk(ledger).reasons == gate.reasons and "halos" in gate.reasons
+
+
+# --- agreement --------------------------------------------------------------------------------------------------------
+
+
+def test_cohens_kappa_by_hand() -> None:
+    a, b = ["keep"] * 25 + ["reject"] * 25, ["keep"] * 20 + ["reject"] * 5 + ["keep"] * 10 + ["reject"] * 15
+    assert cohen(a, b) == pytest.approx(0.4)  # 0.7 agree, 0.5 by chance
+    assert cohen(a, a) == 1.0 and math.isnan(cohen(["keep"], ["keep"])) and math.isnan(cohen([], []))
+
+
+def test_fleiss_kappa_of_the_textbook() -> None:
+    counts = [  # Fleiss (1971), as given by Wikipedia: 10 things, 14 raters, 5 answers
+        (0, 0, 0, 0, 14), (0, 2, 6, 4, 2), (0, 0, 3, 5, 6), (0, 3, 9, 2, 0), (2, 2, 8, 1, 1),
+        (7, 7, 0, 0, 0), (3, 2, 6, 3, 0), (2, 5, 3, 2, 2), (6, 5, 2, 1, 0), (0, 2, 2, 3, 7),
+    ]  # fmt: skip
+    ratings = [[str(answer) for answer, n in enumerate(row) for _ in range(n)] for row in counts]
+    assert fleiss(ratings) == pytest.approx(0.210, abs=0.0005)
+    assert math.isnan(fleiss([])) and math.isnan(fleiss([["keep"]])) and math.isnan(fleiss([["keep", "keep"]]))
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abc")), min_size=1, max_size=30))
+def test_kappas_stay_in_their_range_and_are_symmetric(both: list[tuple[str, str]]) -> None:
+    a, b = zip(*both, strict=True)
+    for kappa in (cohen(a, b), fleiss(both)):
+        assert math.isnan(kappa) or -1.0 - 1e-9 <= kappa <= 1.0 + 1e-9
+    assert cohen(a, b) == pytest.approx(cohen(b, a), nan_ok=True)
+
+
+def test_wilsons_interval() -> None:
+    low, high = Share(count=0, of=10).interval
+    assert low == 0.0 and high == pytest.approx(0.2775, abs=1e-3)
+    assert str(Share(count=1, of=4)) == "1 of 4 (4.6 to 69.9 %)" and str(Share(count=0, of=0)) == "none yet"
+
+
+def decision(candidate: str, reviewer: str, what: str, **changes: Any) -> Decision:
+    values: dict[str, Any] = {
+        "id": next(IDS), "candidate": candidate, "image": "i", "reviewer": reviewer, "decision": what,
+        "reason": "halos" if what == "reject" else "", "seconds": 4.0, "queue": "audit", "said": "keep", "planted": "",
+        "undoes": "", "created": "2026-01-01T00:00:00Z",
+    }  # fmt: skip
+    return Decision(**(values | changes))
+
+
+def test_the_summary_says_who_disagrees_and_how_often_the_gate_is_wrong() -> None:
+    said = [
+        decision("c1", "Anna", "keep"), decision("c1", "Ben", "reject"),
+        decision("c2", "Anna", "reject"), decision("c2", "Ben", "reject"), decision("c2", "Cleo", "keep"),
+        decision("c3", "Anna", "keep", said="reject"), decision("c3", "Ben", "keep", said="reject"),
+        decision("c4", "Ben", "keep", image="before it was aligned anew"),
+        decision("c5", "Anna", "reject", planted="unchanged"), decision("c6", "Anna", "keep", planted="unchanged"),
+    ]  # fmt: skip
+    found = summary(said, dict.fromkeys(["c1", "c2", "c3", "c4"], "i"))
+    assert [(d.candidate, [name for name, *_ in d.said]) for d in found.disputes] == [
+        ("c1", ["Anna", "Ben"]), ("c2", ["Anna", "Ben", "Cleo"]),
+    ]  # fmt: skip
+    assert (found.kept_wrongly, found.rejected_wrongly) == (Share(count=1, of=1), Share(count=1, of=1))
+    pair = found.agreements[0]
+    assert (pair.first, pair.second, pair.pairs, pair.same) == ("Anna", "Ben", 3, 2)
+    assert pair.kappa == pytest.approx(0.4)  # 2/3 agree, 4/9 by chance
+    assert [(r.name, r.known, r.against) for r in found.reviewers] == [
+        ("Anna", Share(count=1, of=2), Share(count=1, of=2)),
+        ("Ben", Share(count=0, of=0), Share(count=1, of=2)),
+        ("Cleo", Share(count=0, of=0), Share(count=1, of=1)),
+    ]  # fmt: skip
+
+
+# --- people in the verdict --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("halo", "keep", "reject", "table", "expected"),
+    [
+        (4.0, 1, 0, "", ("keep", "", "")),  # the rules are unsure
+        (4.0, 0, 1, "", ("reject", "review", "shifted")),
+        (4.0, 1, 1, "", ("unsure", "score", "halos")),
+        (1.0, 0, 1, "", ("reject", "review", "shifted")),  # they keep
+        (9.0, 1, 0, "", ("reject", "score", "halos")),  # they reject
+        (9.0, 1, 0, '[people]\nkeep_over = ["unsure", "reject"]', ("keep", "", "")),
+        (4.0, 1, 0, "[people]\nvotes = 2", ("unsure", "score", "halos")),
+        (4.0, 2, 0, "[people]\nvotes = 2", ("keep", "", "")),
+        (1.0, 0, 1, '[people]\nreject_over = ["unsure"]', ("keep", "", "")),
+    ],
+)
+def test_people_decide_as_far_as_the_gate_lets_them(
+    halo: float, keep: int, reject: int, table: str, expected: tuple[str, str, str]
+) -> None:
+    gate = parse_gate(Path("small.toml"), f"{TEXT}\n{table}")
+    said = Votes(keep=keep, reject=reject, unsure=0, reason="shifted" if reject else "")
+    one = candidate("c", "k")
+    judged = next(verdict([one], {"c": {**GOOD, "halo": halo}}, {"k": "mixed"}, gate, people={"c": said}))
+    assert (judged.decision, judged.stage, judged.reason) == expected
+    rules = {4.0: "unsure", 1.0: "keep", 9.0: "reject"}[halo]
+    assert judged.evidence[-1] == f"people: {keep} keep, {reject} reject; the rules say {rules}"
+    assert by_rules(judged) == rules
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("votes = 0", "[people] votes: a whole number from 1 on is wanted, not 0"),
+        ('keep_over = "unsure"', "[people] keep_over: a list is wanted, not 'unsure'"),
+        ('reject_over = ["unsur"]', "[people] reject_over: 'unsur' is not known; near: unsure"),
+        ("vote = 1", "[people]: 'vote' is not known; near: votes"),
+    ],
+)
+def test_a_gate_that_says_nonsense_of_people(table: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        parse_gate(Path("g.toml"), f"{TEXT}\n[people]\n{table}")
+
+
+def test_the_verb_verdict_hears_people_and_calibrate_reads_what_is_exported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace = make_workspace(tmp_path / "w", 6, images=False)
+    (tmp_path / "gate.toml").write_text(TEXT, encoding="utf-8")
+    with Ledger(workspace) as ledger:
+        for number in range(6):
+            ledger.add(*(Score(candidate=f"c{number:05}", metric=m, metric_version="2", value=v) for m, v in
+                         {**GOOD, "halo": 4.0, "haze_gain": 1.0}.items()))  # fmt: skip
+        one = desk(ledger, audit=0.0, known=0.5)
+        looks = [look for look in one.looks("Anna", PAGE, 100) if not look.planted][:3]
+        one.decide("Anna", [made(looks[0].id), made(looks[1].id, "reject", "shifted"), made(looks[2].id, "unsure")])
+    assert main(["verdict", str(workspace), "--gate", str(tmp_path / "gate.toml")]) == 0
+    assert "1 kept" in capsys.readouterr().out
+    with Ledger(workspace) as ledger:
+        judged = {one.candidate: (one.decision, one.reason) for one in ledger.all(Verdict)}
+    assert judged[looks[0].item.candidate] == ("keep", "")
+    assert judged[looks[1].item.candidate] == ("reject", "shifted")
+    assert Counter(said for said, _ in judged.values()) == {"unsure": 4, "keep": 1, "reject": 1}
+    out = tmp_path / "labels.csv"
+    assert main(["review", str(workspace), "--export", str(out), "--summary"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"review: 2 decisions in {out}\n") and "Anna" in said
+    found = labels(out, {f"c{number:05}": f"{number:016x}" for number in range(6)})
+    assert settled(found) == ({looks[0].item.candidate: True, looks[1].item.candidate: False}, 0)
+
+
+# --- gallery ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_gallery_finds_by_everything(ledger: Ledger) -> None:
+    cards, total = gallery(ledger, Filter())
+    assert (len(cards), total) == (48, 60)
+    assert gallery(ledger, Filter(page=2))[0][0].candidate == "c00048"
+    cards, total = gallery(ledger, Filter(degradation="haze", verdict="unsure"))
+    assert total == 20 and {(card.degradation, card.verdict) for card in cards} == {("haze", "unsure shifted")}
+    low = GOOD["halo"] + 10
+    wanted = asked([("metric", "halo"), ("low", str(low)), ("high", str(low + 5)), ("sort", "-halo"), ("page", "x")])
+    cards, total = gallery(ledger, wanted)
+    assert [card.candidate for card in cards] == [f"c{number:05}" for number in range(15, 9, -1)]
+    assert [card.value for card in cards] == pytest.approx([low + 5 - at for at in range(6)])
+    assert keys(ledger, replace(wanted, reason="halos")) == [f"{number:016x}" for number in (11, 14)]
+    assert gallery(ledger, Filter(verdict="none"))[1] == 0 == gallery(ledger, Filter(restorer="'; DROP TABLE x"))[1]
+    query = replace(wanted, degradation="haze").query(page=2)
+    assert asked(tuple(pair.split("=")) for pair in query.split("&")) == replace(wanted, degradation="haze", page=2)
+
+
+def test_a_range_is_of_the_newest_version_of_a_metric(ledger: Ledger) -> None:
+    ledger.add(Score(candidate="c00000", metric="halo", metric_version="2", value=1000.0))
+    found, _ = gallery(ledger, Filter(ranges=(("halo", 500.0, math.inf),)))
+    assert [card.candidate for card in found] == ["c00000"]
+    assert gallery(ledger, Filter(ranges=(("halo", GOOD["halo"], GOOD["halo"]),)))[1] == 0
+
+
+# --- strangers stay out -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def site(sixty: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    copy = Path(shutil.copytree(sixty, tmp_path_factory.mktemp("site") / "w"))
+    (copy.parent / "secret.txt").write_text("not of the workspace")
+    with served(copy) as found:
+        yield found
+
+
+def test_the_first_address_opens_the_page_and_nothing_else_does(site: Site) -> None:
+    status, headers, body = site.ask("GET", site.url.removeprefix(site.origin))
+    assert status == 200 and b'content="0;url=/"' in body
+    door = headers["set-cookie"]
+    assert re.fullmatch(rf"ggt100k-{site.port}=[0-9a-f]{{64}}; HttpOnly; Path=/; SameSite=strict", door)
+    token = site.url.partition("token=")[2]
+    assert token not in door and len(token) == 32
+    for path in ("/", "/gallery", "/static/sitting.js", "/who", "/nowhere"):
+        assert site.ask("GET", path)[0] == 403
+        assert site.ask("GET", path, headers={"Cookie": f"ggt100k-{site.port}={token}"})[0] == 403
+    assert site.ask("GET", "/?token=wrong")[0] == 403
+    assert site.ask("GET", f"/gallery?token={token}")[0] == 403, "the token opens one door"
+    assert site.ask("GET", "/", headers=site.cookie())[0] == 200
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1", "127.0.0.1:1", "127.0.0.1:{port}.evil.example", ""])
+def test_another_name_that_leads_here_is_refused(site: Site, host: str) -> None:
+    sent = site.cookie() | {"Host": host.format(port=site.port)}
+    for method, body in (("GET", None), ("POST", {})):
+        assert site.ask(method, "/api/sitting" if body else "/gallery", body, sent)[0] in (400, 421)
+    assert site.ask("GET", site.url.removeprefix(site.origin), headers={"Host": host.format(port=site.port)})[0] != 200
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "", "http://127.0.0.1", "http://localhost:{port}"])
+def test_a_request_from_another_page_is_refused(site: Site, origin: str) -> None:
+    sent = site.cookie() | {"Origin": origin.format(port=site.port)}
+    for path in ("/api/sitting", "/api/undo", "/api/release", "/who"):
+        assert site.ask("POST", path, {"page": PAGE, "want": 1}, sent)[0] == 403
+    framed = site.cookie() | {"Sec-Fetch-Site": "cross-site"}
+    assert site.ask("GET", "/gallery", headers=framed)[0] == 403
+    assert site.ask("GET", "/gallery", headers=site.cookie() | {"Sec-Fetch-Site": "same-origin"})[0] == 200
+
+
+def test_every_answer_has_a_policy_that_lets_no_script_of_a_text_run(site: Site) -> None:
+    for path, sent in (
+        ("/", site.cookie()),
+        ("/gallery", site.cookie()),
+        ("/", {}),
+        ("/static/style.css", site.cookie()),
+    ):
+        _, headers, _ = site.ask("GET", path, headers=sent)
+        policy = headers["content-security-policy"]
+        assert policy.startswith("default-src 'none'; script-src 'self';") and "unsafe" not in policy
+        assert "frame-ancestors 'none'" in policy and headers["x-content-type-options"] == "nosniff"
+        assert headers["cross-origin-resource-policy"] == "same-origin"
+    assert site.ask("GET", "/", headers=site.cookie())[1]["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/static/../../../../../etc/passwd",
+        "/static/%2e%2e/app.py",
+        "/static/..%2f..%2fapp.py",
+        "/thumbnail/../ledger.sqlite",
+        "/thumbnail/..%2f..%2fledger.sqlite",
+        "/thumbnail/" + "0" * 64,
+        "/look/" + "0" * 16 + "/0",
+        "/look/x/1",
+        "/ledger.sqlite",
+        "/pair/../../secret.txt",
+    ],
+)
+def test_nothing_but_the_workspaces_images_is_served(site: Site, path: str) -> None:
+    status, _, body = site.ask("GET", path, headers=site.cookie())
+    assert status == 404 and b"root:" not in body and b"SQLite" not in body and b"import" not in body
+
+
+def test_a_look_is_served_to_whom_it_was_shown(site: Site) -> None:
+    anna, ben = site.cookie("Anna"), site.cookie("Ben")
+    answer = json.loads(site.ask("POST", "/api/sitting", {"page": PAGE, "want": 1}, anna)[2])
+    address = answer["looks"][0]["images"][1]
+    status, headers, body = site.ask("GET", address, headers=anna)
+    assert (status, headers["content-type"]) == (200, "image/png") and body.startswith(b"\x89PNG")
+    assert "immutable" in headers["cache-control"]
+    assert site.ask("GET", address, headers=ben)[0] == 404
+    assert site.ask("GET", address[:-1] + "7", headers=anna)[0] == 404
+    look = answer["looks"][0]["id"]
+    assert site.ask("GET", f"/api/evidence/{look}", headers=anna)[0] == 403, "hidden until one has judged"
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"{", "JSON is wanted"),
+        (b"[" * 100_000, "JSON is wanted"),
+        (b"[]", "the page's id is 16 to 64 hex characters"),
+        (b'{"page": "../x"}', "the page's id is 16 to 64 hex characters"),
+        (b'{"page": "aaaaaaaaaaaaaaaa", "made": 7}', "a list is wanted"),
+    ],
+)
+def test_what_no_page_of_ours_sends_is_refused_in_a_sentence(site: Site, body: bytes, said: str) -> None:
+    status, _, answer = site.ask("POST", "/api/sitting", body, site.cookie())
+    assert (status, json.loads(answer)) == (400, {"fault": said})
+    assert site.ask("POST", "/api/sitting", b"x" * 300_000, site.cookie())[0] == 413
+    assert site.ask("POST", "/api/sitting", {}, site.cookie() | {"Content-Length": ""})[0] in (400, 411)
+    assert site.ask("PUT", "/api/sitting", {}, site.cookie())[0] == 405
+
+
+def test_a_decision_that_is_refused_does_not_hold_up_the_others(site: Site) -> None:
+    ben = site.cookie("Ben")
+    looks = json.loads(site.ask("POST", "/api/sitting", {"page": "b" * 32, "want": 2}, ben)[2])["looks"]
+    sent = [
+        {"id": next(IDS), "look": looks[0]["id"], "decision": "reject", "reason": "<script>", "seconds": 1},
+        {"id": next(IDS), "look": looks[1]["id"], "decision": "keep", "reason": "", "seconds": 1},
+        "nonsense",
+    ]
+    answer = json.loads(site.ask("POST", "/api/sitting", {"page": "b" * 32, "made": sent}, ben)[2])
+    assert answer["saved"] == [sent[1]["id"]]
+    assert [one["fault"] for one in answer["refused"]] == ["the reason is none of the gate's", "an object is wanted"]
+
+
+def test_texts_from_outside_are_texts(site: Site) -> None:
+    body = site.ask("GET", "/gallery?degradation=" + "%22%3E%3Cscript%3E", headers=site.cookie())[2].decode()
+    assert "<script>" not in body and "model<b>" not in body
+    body = site.ask("GET", "/gallery", headers=site.cookie())[2].decode()
+    assert "model&lt;b&gt;" in body
+    name = site.cookie("%3Cscript%3Ealert(1)%3C%2Fscript%3E%0A%00")
+    body = site.ask("GET", "/people", headers=name)[2].decode()
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in body and "<script>" not in body
+
+
+def test_a_second_review_beside_the_first_is_refused(site: Site, sixty: Path) -> None:
+    workspace = sixty.parent  # no workspace
+    with pytest.raises(ConfigError, match="no ledger.sqlite, so no workspace"):
+        Review(workspace, ReviewConfig(port=0))
+    with Review(sixty, ReviewConfig(port=0)) as first:
+        with pytest.raises(ConfigError) as caught:
+            Review(sixty, ReviewConfig(port=0))
+        assert str(caught.value) == (f"{sixty}: another ggt100k review serves it; open that one's address, or stop it")
+        assert first.url.startswith("http://127.0.0.1:")
+    with pytest.raises(ConfigError, match=rf"127.0.0.1:{site.port}: .*; choose another --port"):
+        Review(sixty, ReviewConfig(port=site.port))
+    with Review(sixty, ReviewConfig(port=0)):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"audit": 1.5}, "--audit 1.5: a share is wanted, 0 to 100 %"),
+        ({"known": 0.7}, "--known 0.7: half of what is shown at most"),
+        ({"reviewers": 0}, "--reviewers 0: 1 or more"),
+    ],
+)
+def test_options_that_cannot_be(config: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        ReviewConfig(**config)
+    assert str(caught.value) == said
+
+
+@pytest.mark.parametrize("token", ["short", "with spaces in it, and more", "a" * 20 + "&b"])
+def test_a_token_of_ones_own_has_to_be_a_token(sixty: Path, monkeypatch: pytest.MonkeyPatch, token: str) -> None:
+    monkeypatch.setenv("GGT100K_REVIEW_TOKEN", token)
+    with pytest.raises(ConfigError, match="GGT100K_REVIEW_TOKEN: 16 letters and digits or more are wanted"):
+        Review(sixty, ReviewConfig(port=0))
+    monkeypatch.delenv("GGT100K_REVIEW_TOKEN")
+    with Review(sixty, ReviewConfig(port=0)):  # the lock was given back
+        pass
+
+
+# --- many at once -----------------------------------------------------------------------------------------------------
+
+
+def test_5000_decisions_by_four_clients_none_lost_none_doubled(tmp_path: Path) -> None:
+    workspace = make_many(tmp_path / "w", 5000)
+    handed: list[list[str]] = [[], [], [], []]
+
+    def judge(number: int, site: Site) -> None:
+        sent = site.cookie(f"reviewer{number}") | {"Connection": "keep-alive"}
+        connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=60)
+        ids, made = hexes(number), []
+        drawn = random.Random(number)
+        while True:
+            body = {"page": f"{number:032x}", "want": 8, "made": made}
+            for _ in range(1 + (drawn.random() < 0.05)):  # some come twice, as after a cut connection
+                connection.request("POST", "/api/sitting", json.dumps(body), sent)
+                answer = json.loads(connection.getresponse().read())
+            assert not answer["refused"]
+            if not answer["looks"]:
+                break
+            handed[number] += [look["key"] for look in answer["looks"]]
+            made = [
+                {"id": next(ids), "look": look["id"], "decision": "keep", "reason": "", "seconds": 1.5}
+                for look in answer["looks"]
+            ]
+        connection.close()
+
+    with served(workspace) as site:
+        threads = [threading.Thread(target=judge, args=(number, site)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    keys = [key for some in handed for key in some]
+    assert len(keys) == len(set(keys)) == 5000, "each pair was handed out once"
+    said = facts(workspace)
+    assert len(said) == 5000 == len({d.candidate for d in said}) and all(len(some) > 500 for some in handed)
+    assert {d.reviewer for d in said} == {f"reviewer{number}" for number in range(4)}
+
+
+def make_many(folder: Path, count: int) -> Path:
+    """`count` candidates of one picture that nobody has judged."""
+    with Ledger(folder, create=True) as ledger:
+        image = ledger.put_image(encode_png(picture(0)))
+        photo = make_pair(Store(), 1).photo
+        for number in range(count):
+            key, name = f"{number:016x}", f"c{number:05}"
+            MANY.append(replace(photo, key=key, image=image))
+            MANY.append(candidate(name, key))
+            MANY.append(Aligned(candidate=name, version="1", image=image, reason=""))
+        ledger.add(*MANY)
+        MANY.clear()
+    return folder
+
+
+MANY: list[Any] = []
+
+
+# --- in a browser -----------------------------------------------------------------------------------------------------
+
+
+def press(page: Any, *keys: str) -> None:
+    for key in keys:
+        page.keyboard.press(key)
+
+
+def look_of(page: Any) -> str:
+    return str(page.get_attribute("#sitting", "data-look"))
+
+
+def judge(page: Any, *keys: str) -> str:
+    """Presses keys that decide, waits for the next pair, and gives the look that was decided."""
+    before = look_of(page)
+    press(page, *keys)
+    page.wait_for_function("before => document.getElementById('sitting').dataset.look !== before", arg=before)
+    return before
+
+
+def saved(page: Any) -> None:
+    page.wait_for_selector('#sitting[data-pending="0"]')
+
+
+class Process:
+    """ggt100k review in a process of its own, killed hard at the end."""
+
+    def __init__(self, workspace: Path, *options: str, token: str = "") -> None:
+        environment = os.environ | {"GGT100K_REVIEW_TOKEN": token, "PYTHONUNBUFFERED": "1"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "ggt_tools.cli", "review", str(workspace), *options],
+            stdout=subprocess.PIPE, text=True, env=environment,
+        )  # fmt: skip
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line.startswith("review: open http://127.0.0.1:"), line
+        self.site = Site(line.split()[-1])
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._process.stdout.close()  # type: ignore[union-attr]
+
+
+def test_a_whole_sitting_by_keyboard_with_a_restart_in_the_middle(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path / "w", 30, decisions=("unsure", "unsure", "keep", "reject"), file=NASTY)
+    token, options = "t" * 24, ("--audit", "50%", "--known", "20%", "--reviewers", "2", "--port")
+    with browser() as chromium:
+        process = Process(workspace, *options, "0", token=token)
+        try:
+            port = str(process.site.port)
+            page = process.site.enter(chromium, "Anna")
+            decided, slowest = [], 0.0
+            for number in range(12):
+                keys = (("k",), ("r", "3"), ("u",))[number % 3]
+                decided.append(judge(page, *keys))
+                slowest = max(slowest, float(page.get_attribute("#sitting", "data-latency")))
+            saved(page)
+            assert slowest < 100, f"the next pair showed after {slowest} ms"
+            assert len(standing(facts(workspace))) == 12
+            before = look_of(page)
+            press(page, "z")
+            page.wait_for_selector(f'#sitting[data-look="{decided[-1]}"]')
+            assert "Undone" in page.inner_text("#status")
+            assert len(facts(workspace)) == 13 and len(standing(facts(workspace))) == 11
+            judge(page, "k")
+            assert look_of(page) == before
+            saved(page)
+            process.kill()
+            for _ in range(3):  # what was fetched before is judged while nobody is there
+                judge(page, "k")
+            page.wait_for_selector("#warning:not([hidden])")
+            assert "kept in this browser" in page.inner_text("#warning")
+            assert len(standing(facts(workspace))) == 12
+            process = Process(workspace, *options, port, token=token)
+            saved(page)  # without anybody's doing
+            assert len(standing(facts(workspace))) == 15
+            page.wait_for_selector("#warning", state="hidden")
+            page.wait_for_selector(SHOWN)
+            for _ in range(5):
+                judge(page, "k")
+            saved(page)
+            said = facts(workspace)
+            assert len(standing(said)) == 20 and len(said) == 22
+            assert all(0 < d.seconds < 60 for d in said if d.decision != "undone")
+            assert {d.reason for d in said if d.decision == "reject"} == {parse_gate(Path("g"), TEXT).reasons[2]}
+            page.reload()
+            page.wait_for_selector(SHOWN)
+            while page.get_attribute("#sitting", "data-look"):
+                judge(page, "r", "1")
+            assert "Nothing waits" in page.inner_text("#status")
+            saved(page)
+            assert page.wrong == [] or all("ERR_CONNECTION" in text or "Failed to" in text for text in page.wrong)
+
+            ben = process.site.enter(chromium, "Ben")
+            while ben.get_attribute("#sitting", "data-look"):
+                judge(ben, "k")
+            saved(ben)
+            assert ben.wrong == []
+            said = standing(facts(workspace))
+            real = [d for d in said if not d.planted]
+            queues = Counter((d.reviewer, d.queue) for d in real)
+            assert queues == {(name, queue): 15 if queue == UNSURE else 8 for name in ("Anna", "Ben")
+                              for queue in (UNSURE, AUDIT)}  # fmt: skip
+            assert sum(bool(d.planted) for d in said if d.reviewer == "Ben") >= 4
+            ben.goto(f"{process.site.origin}/people")
+            text = ben.inner_text("main")
+            assert "Cohen's kappa" in text and "Anna: reject" in text and "Ben: keep" in text
+            known = sum(bool(d.planted) for d in said if d.reviewer == "Ben")
+            assert f"0 of {known} (" in text, "Ben kept what was planted"
+        finally:
+            process.kill()
+
+
+def pixels_of(page: Any) -> Any:
+    """What the canvas shows."""
+    shot = page.evaluate("document.getElementById('canvas').toDataURL()").partition(",")[2]
+    with Image.open(io.BytesIO(base64.b64decode(shot))) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def test_pixels_are_the_files_own_at_1_to_1_and_at_8_to_1(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path / "w", 1)
+    lq = picture(0)
+    gt = (lq // 2 + 60).astype(np.uint8)
+    with served(workspace) as site, browser() as chromium:
+        page = site.enter(chromium, "Anna", viewport={"width": 900, "height": 1000}, device_scale_factor=1)
+        for key, image in (("f", lq), ("g", gt)):
+            for zoom in (1, 8):
+                press(page, "w")
+                for _ in range(8 if zoom == 8 else 0):
+                    press(page, "+")
+                page.keyboard.down(key)
+                page.wait_for_timeout(60)
+                shown = pixels_of(page)
+                page.keyboard.up(key)
+                large = image.repeat(zoom, axis=0).repeat(zoom, axis=1)
+                top, left = (shown.shape[0] - large.shape[0]) // 2, (shown.shape[1] - large.shape[1]) // 2
+                inner = shown[top + 40 : top + large.shape[0], left : left + large.shape[1]]
+                if zoom == 1:  # below the label's line
+                    inner = shown[top : top + large.shape[0], left : left + large.shape[1]]
+                    assert (inner == large).all()
+                else:
+                    assert (inner == large[40:]).all(), "no resampling, no other colours"
+        press(page, "3", ",", ",")
+        page.wait_for_timeout(60)
+        shown = pixels_of(page)
+        difference = np.abs(lq.astype(int) - gt).repeat(8, axis=0).repeat(8, axis=1)
+        top, left = (shown.shape[0] - difference.shape[0]) // 2, (shown.shape[1] - difference.shape[1]) // 2
+        assert (shown[top + 40 : top + difference.shape[0], left : left + difference.shape[1]] == difference[40:]).all()
+        press(page, "2")
+        page.wait_for_timeout(60)
+        both = pixels_of(page)
+        half = (both.shape[1] - 2) // 2
+        halves = both[40:, :half], both[40:, half + 2 : 2 * half + 2]
+        assert not (halves[0] == halves[1]).all()
+        before = halves[0]
+        press(page, "ArrowRight")
+        page.wait_for_timeout(60)
+        moved = pixels_of(page)[40:, :half]
+        assert (moved[:, :-60] == before[:, 60:]).all(), "60 of the screen's pixels further"
+
+
+def test_evidence_is_hidden_until_one_has_judged_and_written_as_text(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path / "w", 4, file=NASTY, author=NASTY)
+    with served(workspace) as site, browser() as chromium:
+        page = site.enter(chromium, "Anna")
+        press(page, "e")
+        assert page.is_hidden("#evidence") and "what you have judged" in page.inner_text("#status")
+        first = judge(page, "k")
+        second = look_of(page)
+        press(page, "e")
+        page.wait_for_selector("#evidence", state="visible")
+        assert look_of(page) == first
+        text = page.inner_text("#evidence")
+        assert NASTY in text and "model<b>" in text and "halo 1.000 <= 3.000" in text and "unsure shifted" in text
+        assert page.query_selector("#evidence script, #evidence img, #evidence b") is None
+        boxed = pixels_of(page)
+        assert (boxed.reshape(-1, 3) == (255, 210, 63)).all(axis=1).any(), "the box of the defect is drawn"
+        press(page, "k")
+        assert len(facts(workspace)) == 1, "what is looked back at is not judged again"
+        press(page, "e")
+        page.wait_for_selector(f'#sitting[data-look="{second}"]')
+        judge(page, "k")
+        saved(page)
+        assert len(facts(workspace)) == 2 and page.wrong == []
+
+        page.goto(f"{site.origin}/gallery?verdict=unsure&sort=-halo")
+        assert page.locator(".cards li").count() == 4
+        with page.expect_download() as waiting:
+            page.click("text=their keys as a file")
+        assert Path(waiting.value.path()).read_text().split() == [f"{number:016x}" for number in range(4)]
+        page.click(".cards a >> nth=0")
+        page.wait_for_selector(SHOWN)
+        assert page.wrong == []
+    with served(workspace, show_evidence=True) as site, browser() as chromium:
+        page = site.enter(chromium, "Ben")
+        press(page, "e")
+        page.wait_for_selector("#evidence", state="visible")
+        assert NASTY in page.inner_text("#evidence") and page.wrong == []
+
+
+def test_a_single_pair_is_judged_undone_and_judged_again(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path / "w", 2, decisions=("keep",))
+    with served(workspace, audit=0.0) as site, browser() as chromium:
+        context = chromium.new_context()
+        page = context.new_page()
+        page.goto(site.url)
+        page.fill("#name", "  Anna \n ")
+        page.press("#name", "Enter")
+        page.wait_for_selector("text=Nothing waits to be judged")
+        page.goto(f"{site.origin}/pair/c00001")
+        page.wait_for_selector(SHOWN)
+        press(page, "r", "Escape", "r", "Enter")
+        saved(page)
+        assert "Rejected" in page.inner_text("#status")
+        press(page, "e")
+        page.wait_for_selector("#evidence", state="visible")
+        page.reload()
+        page.wait_for_selector("text=Rejected. Z undoes it")
+        press(page, "z")
+        page.wait_for_selector("text=Undone")
+        press(page, "u")
+        page.wait_for_selector("text=Unsure. Z undoes it")
+        saved(page)
+        assert [(d.decision, d.queue, d.reviewer) for d in facts(workspace)] == [
+            ("reject", "gallery", "Anna"), ("undone", "gallery", "Anna"), ("unsure", "gallery", "Anna"),
+        ]  # fmt: skip
+
+
+def test_every_control_has_a_name_and_nothing_spills(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path / "w", 3, file="x" * 300 + NASTY)
+    with served(workspace) as site, browser() as chromium:
+        for width, height, scheme in ((1280, 800, "light"), (2560, 1440, "dark"), (820, 1180, "light")):
+            page = site.enter(
+                chromium, "Zoë «the reviewer»", viewport={"width": width, "height": height}, color_scheme=scheme
+            )
+            for path in ("/", "/gallery", "/people", "/pair/c00000"):
+                page.goto(site.origin + path)
+                page.wait_for_load_state()
+                wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+                assert wide <= 0, f"{path} at {width} is {wide} px too wide"
+                nameless = page.evaluate(
+                    """() => [...document.querySelectorAll("button, input, select, img, canvas, a, dialog")].filter(
+                        (one) => !(one.textContent.trim() || one.getAttribute("aria-label") || one.labels?.length
+                        || one.getAttribute("alt") || one.getAttribute("aria-labelledby"))).map((one) => one.outerHTML)"""
+                )
+                assert nameless == []
+            ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+            light = sum(map(int, re.findall(r"\d+", ground)[:3])) > 380
+            assert light == (scheme == "light")
+            assert page.evaluate("document.activeElement.tagName") == "BODY"
+            assert page.wrong == []

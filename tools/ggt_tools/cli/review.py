@@ -1,0 +1,120 @@
+"""Open a local page on which people judge pairs, and choose between restorations."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import webbrowser
+from collections.abc import Sequence
+from pathlib import Path
+
+from ggt_tools.cli.show import columns, count, printable
+from ggt_tools.errors import ConfigError
+from ggt_tools.ledger import Ledger, write_whole
+from ggt_tools.records import Aligned, Decision
+
+BIND = "listen on this address; default: 127.0.0.1, so that only this machine is served (others: ssh -L)"
+
+
+def arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("workspace", type=Path)
+    sub.add_argument(
+        "--audit", type=share, default=0.02, metavar="SHARE", help="of the kept and rejected; default: 2%%"
+    )
+    sub.add_argument("--reviewers", type=count, default=1, metavar="N", help="people who judge each pair; default: 1")
+    sub.add_argument(
+        "--known", type=share, default=0.04, metavar="SHARE", help="pairs with a known answer; default: 4%%"
+    )
+    sub.add_argument("--degradation", default="", help="only this class")
+    sub.add_argument("--show-evidence", action="store_true", help="scores and boxes before one has judged, too")
+    sub.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help=BIND)
+    sub.add_argument("--port", type=int, default=8642, help="default: 8642; 0: any that is free")
+    sub.add_argument("--name", action="append", default=[], metavar="HOST", help="a further name it is reached by")
+    sub.add_argument("--open", action="store_true", help="open the browser")
+    sub.add_argument("--summary", action="store_true", help="serve nothing; print what people decided, and agree on")
+    sub.add_argument("--export", type=Path, metavar="CSV", help="serve nothing; write the decisions that stand")
+
+
+def run(options: argparse.Namespace) -> int:
+    if options.summary or options.export:
+        from ggt_tools.review.decisions import in_order
+
+        with Ledger(options.workspace) as ledger:
+            decisions = in_order(ledger)
+            images = {aligned.candidate: aligned.image for aligned in ledger.all(Aligned) if aligned.image}
+            keys = {row["id"]: row["key"] for row in ledger.query("SELECT id, key FROM candidate")}
+        if options.export:
+            _export(options.export, decisions, images, keys)
+        if options.summary:
+            _summary(decisions, images)
+        return 0
+    from ggt_tools.review import Review, ReviewConfig
+
+    config = ReviewConfig(
+        audit=options.audit,
+        reviewers=options.reviewers,
+        known=options.known,
+        degradation=options.degradation,
+        show_evidence=options.show_evidence,
+        host=options.host,
+        port=options.port,
+        names=tuple(options.name),
+    )
+    with Review(options.workspace, config) as review:
+        print(f"review: open {review.url}", flush=True)
+        if options.open:
+            webbrowser.open(review.url)
+        review.serve()
+    return 0
+
+
+def share(text: str) -> float:
+    """ "2%" or "0.02"."""
+    number = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 100%")
+    return number
+
+
+def _summary(decisions: Sequence[Decision], images: dict[str, str]) -> None:
+    from ggt_tools.review.decisions import summary
+
+    found = summary(decisions, images)
+    if not found.reviewers:
+        print("review: nobody has decided anything yet")
+        return
+    rows = [
+        (one.name, str(one.decisions), f"{one.seconds:.1f}", f"{one.an_hour:.0f}", str(one.known), str(one.against))
+        for one in found.reviewers
+    ]
+    columns(("reviewer", "pairs", "seconds", "an hour", "known answers found", "against the others"), rows)
+    print(f"of the audited that the gate keeps, people reject {found.kept_wrongly}")
+    print(f"of the audited that the gate rejects, people keep {found.rejected_wrongly}")
+    for pair in found.agreements:
+        who = printable(f"{pair.first}, {pair.second}")
+        print(f"{who}: {pair.same} of {pair.pairs} the same, Cohen's kappa {pair.kappa:.2f}")
+    if found.fleiss_pairs:
+        print(f"Fleiss' kappa {found.fleiss:.2f} over {found.fleiss_pairs} pairs of {found.fleiss_reviewers} reviewers")
+    for dispute in found.disputes:
+        said = "; ".join(f"{name}: {decision} {reason}".rstrip() for name, decision, reason in dispute.said)
+        print(printable(f"  {dispute.candidate}  {said}"))
+
+
+def _export(path: Path, decisions: Sequence[Decision], images: dict[str, str], keys: dict[str, str]) -> None:
+    """The decisions on what is aligned now, as ggt100k calibrate --labels reads them."""
+    from ggt_tools.review.decisions import standing
+
+    if not path.parent.is_dir():
+        raise ConfigError(f"{path}: there is no such folder; make it first")
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(("candidate", "key", "decision", "reason", "reviewer", "seconds", "created"))
+    rows = [
+        (one.candidate, keys[one.candidate], one.decision, one.reason, one.reviewer, one.seconds, one.created)
+        for one in standing(decisions)
+        if not one.planted and one.decision != "unsure" and images.get(one.candidate) == one.image
+    ]
+    writer.writerows(rows)
+    write_whole(path, file.getvalue().encode())
+    print(f"review: {len(rows)} decisions in {printable(str(path))}")

@@ -1,0 +1,218 @@
+"""Hold restorers and prompts against each other, by a plan, and say which to take."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ggt_tools.cli import calling
+from ggt_tools.cli.show import columns, complain, now, printable
+from ggt_tools.errors import ConfigError
+from ggt_tools.ledger import Ledger, write_whole
+from ggt_tools.records import Aligned, Call, Choice, Entry, Photo, Prompt, Study
+
+if TYPE_CHECKING:
+    from ggt_tools.restorers.protocol import Restorer
+    from ggt_tools.study import StudyFacts
+    from ggt_tools.study.plan import Model, Plan
+
+PASSED_ON = ("budget", "price", "in_flight", "rpm", "tpm", "attempts", "timeout")  # to every verb that calls models
+
+
+def arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("workspace", type=Path, help="of the study alone: all its photographs are restored by every model")
+    sub.add_argument("--plan", type=Path, help="make what it asks for and is not there; default: only the result")
+    sub.add_argument("--out", type=Path, metavar="HTML", help="the page; the table lies beside it as CSV")
+    sub.add_argument("--server", action="append", default=[], metavar="MAKER=URL", help="another server for a maker")
+    calling.arguments(sub)
+
+
+def run(options: argparse.Namespace) -> int:
+    from ggt_tools.study import result
+    from ggt_tools.study.page import page, table
+    from ggt_tools.study.plan import load_plan
+
+    if options.out and not options.out.parent.is_dir():
+        raise ConfigError(f"{options.out}: there is no such folder; make it first")
+    failed: list[str] = []
+    if options.plan:
+        plan = load_plan(options.plan)
+        if options.dry_run:
+            _announce(plan)
+            return 0
+        failed = _make(options, plan)
+    with Ledger(options.workspace) as ledger:
+        facts = _facts(ledger)
+    found = result(facts)
+    columns(
+        ("entrant", "fidelity", "quality", "VLM", "people", "choices", "photographs"),
+        [
+            (
+                row.entrant,
+                *(_shown(value) for value in (row.fidelity.value, row.quality.value)),
+                "-" if math.isnan(row.vlm.value) else f"{row.vlm.value:.0f}",
+                _shown(row.preferred.value),
+                str(row.choices),
+                f"{row.photographs} of {row.of}",
+            )
+            for row in found.of("all")
+        ],
+    )
+    print(f"study: take {printable(found.recommended)}" if found.recommended else "study: no recommendation")
+    for mark, said in (("", found.reasons), ("but: ", found.cautions)):
+        for sentence in said:
+            print(printable(f"  {mark}{sentence}"))
+    if not facts.choices:
+        print(f"people choose on the page: ggt100k review {options.workspace}")
+    if options.out:
+        write_whole(options.out, page(facts.plan, found, created=now()).encode())
+        write_whole(options.out.with_suffix(".csv"), table(found).encode())
+        print(f"study: {printable(str(options.out))}")
+    for why in failed:
+        complain("study", why)
+    return int(bool(failed))
+
+
+def _shown(value: float) -> str:
+    return "-" if math.isnan(value) else f"{100 * value:.0f}"
+
+
+def _announce(plan: Plan) -> None:
+    for model in plan.models:
+        print(printable(f"would restore with {model.maker} as {model.name!r}, prompts {', '.join(model.prompts)}"))
+
+
+# --- making -----------------------------------------------------------------------------------------------------------
+
+
+def _make(options: argparse.Namespace, plan: Plan) -> list[str]:
+    """Runs the verbs that the plan needs, each of which does what is still to be done. What did not go well."""
+    from ggt_tools.cli import main
+
+    workspace, failed = str(options.workspace), list[str]()
+    servers = dict(_servers(options))
+    calls: list[str] = ["--limit", str(options.limit)] if options.limit else []
+    for name in PASSED_ON:
+        value = getattr(options, name)
+        if value is not None and value != math.inf:
+            calls += [f"--{name.replace('_', '-')}", str(value)]
+
+    def verb(*argv: str, fatal: bool = False) -> None:
+        print(f"\n$ ggt100k {printable(' '.join(argv))}", flush=True)
+        if main(argv) != 0:
+            why = f"ggt100k {argv[0]} did not end well{': ' + ' '.join(argv[2:6]) if not fatal else ''}"
+            if fatal:
+                raise ConfigError(f"{plan.path}: {why}; mend that and run it again, it goes on")
+            failed.append(f"{why}; mend that and run it again, it goes on")
+
+    def at(maker: str, own: str = "") -> list[str]:
+        url = own or servers.get(maker.partition(":")[0], "")
+        return ["--base-url", url] if url else []
+
+    if plan.photographs:
+        if not plan.folder.is_dir():
+            raise ConfigError(f"{plan.path}: photographs: {plan.folder} is no folder; name one beside the plan")
+        verb("ingest", str(plan.folder), workspace, fatal=not (options.workspace / "ledger.sqlite").exists())
+    with Ledger(options.workspace) as ledger:
+        ledger.add(Study(id=plan.id, name=plan.name, text=plan.text, created=now()))
+    for strategy in dict.fromkeys(strategy for model in plan.models for strategy in model.prompts):
+        writer = ["--vlm", plan.writer, *at(plan.writer)] if strategy == "vlm" else []
+        verb("prompt", workspace, "--strategy", strategy, *writer, *(calls if writer else ()))
+    for model, prompts in _entering(plan, options.workspace, servers, failed):
+        given = [f"--option={name}={value}" for name, value in model.options.items()]
+        for strategy in prompts:
+            told = ["--prompt", strategy] if strategy else []
+            verb("restore", workspace, "--with", model.maker, *told, *at(model.maker, model.base_url), *given, *calls)
+    verb("align", workspace)
+    verb("score", workspace, "--metrics", ",".join(plan.metrics))
+    if plan.screen:
+        verb("screen", workspace, "--vlm", plan.screen, "--all", *at(plan.screen), *calls)
+    with Ledger(options.workspace) as ledger:
+        ledger.add(*_entries(ledger, plan, servers))
+    return failed
+
+
+def _servers(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
+    for text in options.server:
+        maker, mark, url = text.partition("=")
+        if not mark or not url:
+            raise ConfigError(f"--server {text}: wants MAKER=URL")
+        yield maker, url
+
+
+def _entering(
+    plan: Plan, workspace: Path, servers: Mapping[str, str], failed: list[str]
+) -> Iterator[tuple[Model, tuple[str, ...]]]:
+    """Each model with the prompts that it is told, ("",) where it reads none. What cannot be made is said and left."""
+    with Ledger(workspace) as ledger:
+        photos = list(ledger.all(Photo))
+    for model in plan.models:
+        try:
+            maker = _restorer(model, photos, plan, servers)
+        except ConfigError as fault:
+            failed.append(f"{model.name}: {fault}")
+            continue
+        yield model, model.prompts if maker.prompted else ("",)
+
+
+def _restorer(model: Model, photos: Sequence[Photo], plan: Plan, servers: Mapping[str, str]) -> Restorer:
+    from ggt_tools.restorers import restorer
+    from ggt_tools.restorers.protocol import Setting
+
+    url = model.base_url or servers.get(model.maker.partition(":")[0], "")
+    names = {photo.key: photo.file for photo in photos}
+    return restorer(model.maker, Setting(base_url=url, names=names, options=dict(model.options)))
+
+
+def _entries(ledger: Ledger, plan: Plan, servers: Mapping[str, str]) -> Iterator[Entry]:
+    """Which candidate each entrant has of each photograph, by the ids that restore gave them."""
+    from ggt_tools.restore import plan as works
+
+    photos = list(ledger.all(Photo))
+    written = sorted(ledger.all(Prompt), key=lambda prompt: prompt.created)
+    for model, prompts in _entering(plan, ledger.workspace, servers, []):
+        maker = _restorer(model, photos, plan, servers)
+        for strategy in prompts:
+            told = {prompt.key: prompt for prompt in written if prompt.strategy == strategy}
+            ready = [photo for photo in photos if not strategy or photo.key in told]
+            name = f"{model.name}, {strategy}" if strategy and len(prompts) > 1 else model.name
+            for work in works(ready, maker, maker=model.maker, prompts=told, seeds=[0], clock=now):
+                yield Entry(study=plan.id, entrant=name, key=work.photo.key, candidate=work.id)
+
+
+# --- telling ----------------------------------------------------------------------------------------------------------
+
+
+def _facts(ledger: Ledger) -> StudyFacts:
+    """Of the newest study."""
+    from ggt_tools.study import StudyFacts, standing
+    from ggt_tools.study.plan import parse_plan
+
+    studies = sorted(ledger.all(Study), key=lambda study: (study.created, study.id))
+    if not studies:
+        raise ConfigError(f"{ledger.workspace}: has no study; begin one: ggt100k study {ledger.workspace} --plan PLAN")
+    study = studies[-1]
+    images = {aligned.candidate for aligned in ledger.all(Aligned) if aligned.image}
+    entries: dict[str, dict[str, str]] = defaultdict(dict)
+    keys = set()
+    for entry in ledger.all(Entry):
+        if entry.study == study.id:
+            keys.add(entry.key)
+            entries[entry.entrant]  # also of whom nothing came
+            if entry.candidate in images:
+                entries[entry.entrant][entry.key] = entry.candidate
+    usd: dict[str, float] = defaultdict(float)
+    for call in ledger.all(Call):
+        usd[call.work] += call.usd
+    return StudyFacts(
+        plan=parse_plan(ledger.workspace / "the study's plan", study.text),
+        entries=entries,
+        photos={photo.key: photo for photo in ledger.all(Photo) if photo.key in keys},
+        scores=ledger.scores(),
+        choices=standing([choice for choice in ledger.all(Choice) if choice.study == study.id]),
+        usd=usd,
+    )

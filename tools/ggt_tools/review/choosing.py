@@ -1,0 +1,241 @@
+"""What is shown of a study: restorations of one photograph side by side, blind, order and sides drawn by hash.
+
+Every comparison is wanted once, or as often as the plan says, by so many people; those that were made least come first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import combinations
+
+from ggt_tools.ledger import Ledger
+from ggt_tools.records import Aligned, Choice, Entry, Photo, Study, work_id
+from ggt_tools.review.leases import Leases
+
+MOST_SECONDS = 86_400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Restorations of one photograph that are to be compared, in no order."""
+
+    name: str
+    key: str
+    candidates: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChoiceLook:
+    """A comparison as it is shown to one reviewer."""
+
+    id: str  # of the comparison and the reviewer: found again after a restart
+    comparison: Comparison
+    photo: Photo
+    shown: tuple[str, ...]  # candidates, from left to right
+    images: tuple[str, ...]  # the SHA-256 of each one's file, as it is aligned
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """A choice as a page sends it."""
+
+    id: str
+    look: str
+    best: int  # the place, from 0; -1: none is better
+    seconds: float
+
+
+class Choosing:
+    """The newest study of a workspace, and who has which comparison."""
+
+    def __init__(self, ledger: Ledger, *, clock: Callable[[], str], now: Callable[[], float]) -> None:
+        self._ledger, self._clock = ledger, clock
+        self._leases: Leases[ChoiceLook] = Leases(now)
+        self.load()
+
+    def load(self) -> None:
+        from ggt_tools.study.plan import parse_plan
+
+        ledger = self._ledger
+        studies = sorted(ledger.all(Study), key=lambda study: (study.created, study.id))
+        self.study = studies[-1] if studies else None
+        self._all: dict[str, Comparison] = {}
+        self._photos = {photo.key: photo for photo in ledger.all(Photo)} if studies else {}
+        self._images: dict[str, str] = {}
+        self._done: dict[str, dict[str, Choice]] = {}  # by reviewer and look, those that stand, in order
+        self._times: Counter[str] = Counter()  # choices that stand, by comparison
+        self._taken: dict[str, str] = {}  # ids of all choices, with the look that an undoing gave back
+        self._todo: dict[str, dict[str, Comparison]] = {}  # by reviewer
+        self.wanted, self.best_of = 1, 2
+        if self.study is None:
+            return
+        plan = parse_plan(ledger.workspace / "the study's plan", self.study.text)
+        self.wanted, self.best_of = plan.reviewers, plan.best_of
+        images = {aligned.candidate: aligned.image for aligned in ledger.all(Aligned) if aligned.image}
+        by_key: dict[str, list[str]] = {}
+        for entry in ledger.all(Entry):
+            if entry.study == self.study.id and entry.candidate in images:
+                by_key.setdefault(entry.key, []).append(entry.candidate)
+                self._images[entry.candidate] = images[entry.candidate]
+        for key, candidates in by_key.items():
+            for some in groups(key, candidates, plan.best_of):
+                if len({self._images[one] for one in some}) == len(some):  # two that are one picture ask nothing
+                    name = work_id("comparison", self.study.id, key, *sorted(some))
+                    self._all[name] = Comparison(name=name, key=key, candidates=tuple(sorted(some)))
+        order = {row["id"]: row["rowid"] for row in ledger.query("SELECT rowid, id FROM choice")}
+        choices = sorted(ledger.all(Choice), key=lambda one: order[one.id])
+        self._taken = dict.fromkeys(order, "")
+        undone = {choice.undoes for choice in choices if choice.undoes}
+        for choice in choices:
+            if choice.study == self.study.id and not choice.undoes and choice.id not in undone:
+                self._stand(choice)
+
+    def looks(self, reviewer: str, page: str, want: int) -> list[ChoiceLook]:
+        """What the page has at hand, topped up to `want` comparisons."""
+        found = self._leases.held(reviewer, page)
+        while len(found) < want and (one := self._next(reviewer)) is not None:
+            found.append(self._leases.take(one.name, self._look(one, reviewer), reviewer, page))
+        return found
+
+    def _next(self, reviewer: str) -> Comparison | None:
+        waiting = (one for one in self._waiting(reviewer).values() if one.name not in self._leases)
+        return min(waiting, key=lambda one: self._times[one.name], default=None)  # the first of those made least
+
+    def _waiting(self, reviewer: str) -> dict[str, Comparison]:
+        """Comparisons that this reviewer has not made, and that are still wanted, in this reviewer's order."""
+        if reviewer not in self._todo:
+            made = {choice_name(choice) for choice in self._done.get(reviewer, {}).values()}
+            names = sorted((name for name in self._all if name not in made), key=lambda one: work_id(reviewer, one))
+            self._todo[reviewer] = {name: self._all[name] for name in names}
+        todo = self._todo[reviewer]
+        for name in [name for name in todo if self._times[name] >= self.wanted]:
+            del todo[name]
+        return todo
+
+    def _look(self, one: Comparison, reviewer: str) -> ChoiceLook:
+        shown = tuple(sorted(one.candidates, key=lambda candidate: work_id("side", reviewer, one.name, candidate)))
+        return ChoiceLook(
+            id=work_id("choice", one.name, reviewer),
+            comparison=one,
+            photo=self._photos[one.key],
+            shown=shown,
+            images=tuple(self._images[candidate] for candidate in shown),
+        )
+
+    def shown(self, reviewer: str, look_id: str) -> ChoiceLook | None:
+        """The look of that id, also one that was handed out before a restart."""
+        for held in self._leases.of(reviewer):
+            if held.id == look_id:
+                return held
+        found = (one for one in self._all.values() if work_id("choice", one.name, reviewer) == look_id)
+        one = next(found, None)
+        return self._look(one, reviewer) if one else None
+
+    def decide(self, reviewer: str, made: list[Chosen]) -> list[bool]:
+        """Takes choices in, all in one transaction, and says of each whether it is new. ValueError: what cannot be."""
+        said = []
+        facts: dict[str, Choice] = {}
+        for one in made:
+            fact = None if one.id in self._taken or one.look in facts else self._fact(reviewer, one)
+            said.append(fact is not None)
+            if fact is not None:
+                facts[one.look] = fact
+        self._ledger.add(*facts.values())
+        for fact in facts.values():
+            self._taken[fact.id] = ""
+            self._stand(fact)
+            self._leases.drop(choice_name(fact))
+        return said
+
+    def _fact(self, reviewer: str, made: Chosen) -> Choice | None:
+        shown = self.shown(reviewer, made.look)
+        if shown is None or self.study is None:
+            raise ValueError("no such comparison is shown to this reviewer")
+        if not -1 <= made.best < len(shown.shown):
+            raise ValueError("the best is the place of one that is shown, or -1")
+        if not (math.isfinite(made.seconds) and 0 <= made.seconds <= MOST_SECONDS):
+            raise ValueError("the seconds of a look are 0 to a day's")
+        if shown.id in self._done.get(reviewer, {}):
+            return None
+        return Choice(
+            id=made.id,
+            study=self.study.id,
+            key=shown.comparison.key,
+            shown=shown.shown,
+            best=shown.shown[made.best] if made.best >= 0 else "",
+            reviewer=reviewer,
+            seconds=round(made.seconds, 3),
+            undoes="",
+            created=self._clock(),
+        )
+
+    def undo(self, reviewer: str, id: str, page: str) -> ChoiceLook | None:
+        """Takes back the reviewer's last choice that stands, and hands it out again; None where there is none."""
+        if id in self._taken:
+            return self.shown(reviewer, self._taken[id])
+        done = self._done.get(reviewer, {})
+        if not done:
+            return None
+        look_id, last = next(reversed(done.items()))
+        self._ledger.add(
+            Choice(
+                id=id,
+                study=last.study,
+                key=last.key,
+                shown=last.shown,
+                best="",
+                reviewer=reviewer,
+                seconds=0.0,
+                undoes=last.id,
+                created=self._clock(),
+            )
+        )
+        self._taken[id] = look_id
+        del done[look_id]
+        name = choice_name(last)
+        self._times[name] -= 1
+        for who, todo in self._todo.items():  # whom it was closed for
+            if name in self._all and work_id("choice", name, who) not in self._done.get(who, {}):
+                todo[name] = self._all[name]
+        shown = self.shown(reviewer, look_id)
+        if shown is not None and name not in self._leases:
+            self._leases.take(name, shown, reviewer, page)
+        return shown
+
+    def _stand(self, choice: Choice) -> None:
+        name = choice_name(choice)
+        self._done.setdefault(choice.reviewer, {})[work_id("choice", name, choice.reviewer)] = choice
+        self._times[name] += 1
+        self._todo.get(choice.reviewer, {}).pop(name, None)
+
+    def release(self, page: str) -> None:
+        self._leases.drop_page(page)
+
+    def left(self, reviewer: str) -> dict[str, int]:
+        return {"judged": len(self._done.get(reviewer, {})), "waiting": len(self._waiting(reviewer))}
+
+
+def choice_name(choice: Choice) -> str:
+    """The comparison's that it was a choice in."""
+    return work_id("comparison", choice.study, choice.key, *sorted(choice.shown))
+
+
+def groups(key: str, candidates: list[str], best_of: int) -> list[tuple[str, ...]]:
+    """What is compared of one photograph: every two, or groups of `best_of` in which every two meet about once."""
+    size = min(best_of, len(candidates))
+    if size < 2:
+        return []
+    if size == 2:
+        return list(combinations(sorted(candidates), 2))
+    found: dict[tuple[str, ...], None] = {}
+    for turn in range(math.ceil((len(candidates) - 1) / (size - 1))):
+        drawn = sorted(candidates, key=lambda one: work_id("group", key, turn, one))
+        for start in range(0, len(drawn), size):
+            some = drawn[start : start + size]
+            if len(some) < size:
+                some += drawn[: size - len(some)]
+            found[tuple(sorted(some))] = None
+    return list(found)

@@ -1,0 +1,157 @@
+"""gallery: all candidates that have an image, by degradation, verdict, reason, restorer and the range of any score."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from ggt_tools.ledger import Ledger
+
+PAGE = 48
+VERDICTS = ("keep", "unsure", "reject", "none")  # "none": not judged
+TABLES = """
+    FROM candidate c JOIN photo p ON p.key = c.key JOIN aligned a ON a.candidate = c.id AND a.image != ''
+    LEFT JOIN verdict v ON v.candidate = c.id
+"""
+# of the newest version of a metric, as Ledger.scores() takes it
+VALUE = "(SELECT s.value FROM score s WHERE s.candidate = c.id AND s.metric = ? ORDER BY s.rowid DESC LIMIT 1)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """What is asked for; "" and () ask for nothing."""
+
+    degradation: str = ""
+    verdict: str = ""
+    reason: str = ""
+    restorer: str = ""
+    ranges: tuple[tuple[str, float, float], ...] = ()  # metric, from, to, both included; infinite where open
+    sort: str = ""  # a metric, with "-" in front from high to low; "" by key
+    page: int = 1
+
+    def query(self, **changes: str | int) -> str:
+        """As the query of an address."""
+        named = {name: getattr(self, name) for name in ("degradation", "verdict", "reason", "restorer", "sort", "page")}
+        pairs = [(name, str(value)) for name, value in (named | changes).items() if value not in ("", 1)]
+        for metric, low, high in self.ranges:
+            pairs += [("metric", metric), ("low", _text(low)), ("high", _text(high))]
+        return urlencode(pairs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """One candidate in the list."""
+
+    candidate: str
+    key: str
+    degradation: str
+    restorer: str
+    lq: str
+    gt: str
+    verdict: str  # "keep", "reject halos", "not judged"
+    value: float  # of the metric that sorts; NaN without one
+
+
+def asked(pairs: Iterable[tuple[str, str]]) -> Filter:
+    """Of the query's names and values. What it cannot read asks for nothing."""
+    one: dict[str, str] = {}
+    columns: dict[str, list[str]] = {"metric": [], "low": [], "high": []}
+    for name, value in pairs:
+        if name in columns:
+            columns[name].append(value)
+        else:
+            one[name] = value
+    ranges = []
+    for metric, low, high in zip(*columns.values(), strict=False):
+        least, most = _number(low, -math.inf), _number(high, math.inf)
+        if metric and (math.isfinite(least) or math.isfinite(most)):
+            ranges.append((metric, least, most))
+    page = one.get("page", "1")
+    return Filter(
+        degradation=one.get("degradation", ""),
+        verdict=one.get("verdict", "") if one.get("verdict") in VERDICTS else "",
+        reason=one.get("reason", ""),
+        restorer=one.get("restorer", ""),
+        ranges=tuple(ranges[:8]),
+        sort=one.get("sort", ""),
+        page=max(1, min(int(page), 10**6)) if page.isascii() and page.isdecimal() else 1,
+    )
+
+
+def gallery(ledger: Ledger, wanted: Filter) -> tuple[list[Card], int]:
+    """The candidates of one page, and how many there are on all."""
+    where, values = _where(wanted)
+    total = int(ledger.query(f"SELECT count(*) {TABLES} {where}", *values)[0][0])
+    metric = wanted.sort.removeprefix("-")
+    order = "c.key, c.id"
+    if metric:
+        order = f"value IS NULL, value {'DESC' if wanted.sort.startswith('-') else 'ASC'}, {order}"
+    rows = ledger.query(
+        f"""SELECT c.id, c.key, c.restorer, p.degradation, p.image AS lq, a.image AS gt, v.decision, v.reason,
+            {VALUE if metric else "NULL"} AS value {TABLES} {where} ORDER BY {order} LIMIT ? OFFSET ?""",
+        *([metric] if metric else []), *values, PAGE, (wanted.page - 1) * PAGE,
+    )  # fmt: skip
+    cards = [
+        Card(
+            candidate=row["id"],
+            key=row["key"],
+            degradation=row["degradation"],
+            restorer=row["restorer"],
+            lq=row["lq"],
+            gt=row["gt"],
+            verdict=f"{row['decision'] or 'not judged'} {row['reason'] or ''}".strip(),
+            value=math.nan if row["value"] is None else float(row["value"]),
+        )
+        for row in rows
+    ]
+    return cards, total
+
+
+def keys(ledger: Ledger, wanted: Filter) -> list[str]:
+    """The keys of all candidates that are asked for, on all pages, each once."""
+    where, values = _where(wanted)
+    return [str(row[0]) for row in ledger.query(f"SELECT DISTINCT c.key {TABLES} {where} ORDER BY c.key", *values)]
+
+
+def offered(ledger: Ledger) -> Mapping[str, Sequence[str]]:
+    """What can be chosen, by the filter's name."""
+    found = {
+        "degradation": f"SELECT DISTINCT p.degradation {TABLES} ORDER BY 1",
+        "reason": f"SELECT DISTINCT v.reason {TABLES} WHERE v.reason != '' ORDER BY 1",
+        "restorer": f"SELECT DISTINCT c.restorer {TABLES} ORDER BY 1",
+        "metric": "SELECT DISTINCT metric FROM score ORDER BY 1",
+    }
+    return {name: [str(row[0]) for row in ledger.query(sql)] for name, sql in found.items()} | {"verdict": VERDICTS}
+
+
+def _where(wanted: Filter) -> tuple[str, list[str | int | float]]:
+    terms, values = [], list[str | int | float]()
+    for column, value in (
+        ("p.degradation", wanted.degradation),
+        ("v.reason", wanted.reason),
+        ("c.restorer", wanted.restorer),
+        ("v.decision", "" if wanted.verdict == "none" else wanted.verdict),
+    ):
+        if value:
+            terms.append(f"{column} = ?")
+            values.append(value)
+    if wanted.verdict == "none":
+        terms.append("v.decision IS NULL")
+    for metric, low, high in wanted.ranges:
+        terms.append(f"{VALUE} BETWEEN ? AND ?")
+        values += [metric, max(low, -1e300), min(high, 1e300)]
+    return (f"WHERE {' AND '.join(terms)}" if terms else ""), values
+
+
+def _number(text: str, otherwise: float) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        return otherwise
+    return otherwise if math.isnan(number) else number
+
+
+def _text(number: float) -> str:
+    return repr(number) if math.isfinite(number) else ""

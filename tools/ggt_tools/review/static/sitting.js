@@ -1,0 +1,494 @@
+// A sitting: pairs (or a study's comparisons) are fetched ahead, shown, decided by a key, and sent.
+// What is decided is kept in the browser until the server says that it is in the ledger.
+
+import { Viewer } from "./viewer.js";
+
+const AHEAD = 4;
+const root = document.getElementById("sitting");
+const { kind, reviewer, candidate } = root.dataset;
+const showEvidence = root.dataset.evidence === "yes";
+const page = hex();
+const storage = `ggt100k ${kind} ${reviewer}`;
+const find = (id) => document.getElementById(id);
+const reasons = find("reasons");
+const help = find("help");
+const panel = find("evidence");
+const slider = find("wipe");
+
+const viewer = new Viewer(find("canvas"), told);
+let queue = []; // looks that wait, the next one first
+let current = null; // the look that is shown
+let last = null; // the look that was decided last
+let looking = false; // back at `last`, with its evidence
+let decided = new Map(); // by look: what was decided here
+let pending = JSON.parse(localStorage.getItem(storage) ?? "[]"); // not in the ledger yet
+let later = [];
+let left = { judged: 0, waiting: 0 };
+let begun = null; // since when the current look is seen
+let seen = 0; // milliseconds before that
+let total = 0; // seconds of this sitting, and its decisions
+let count = 0;
+let talking = null;
+let again = false;
+let wait = 0;
+let blinking = null;
+let lastReason = "";
+
+function hex() {
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+// --- talking to the server ---
+
+async function post(path, body) {
+  const response = await fetch(path, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ kind, page, ...body }),
+  });
+  if (response.ok) return response.json();
+  const text = await response.text();
+  const fault = new Error(response.headers.get("content-type")?.includes("json") ? JSON.parse(text).fault : text);
+  fault.status = response.status;
+  throw fault;
+}
+
+// One exchange at a time: sends what is pending, takes what is next. Resolves when all was sent.
+function exchange() {
+  if (talking) {
+    again = true;
+    return talking;
+  }
+  talking = (async () => {
+    do {
+      again = false;
+      const made = pending.slice(0, 50);
+      const passed = later;
+      later = [];
+      try {
+        const answer = await post("/api/sitting", { candidate, want: AHEAD, made, later: passed });
+        wait = 0;
+        for (const one of answer.refused) warn(`A decision was not taken in: ${one.fault}`);
+        const done = new Set([...answer.saved, ...answer.refused.map((one) => one.id)]);
+        pending = pending.filter((one) => !done.has(one.id));
+        keep();
+        left = answer.left;
+        for (const look of answer.looks) take(look);
+        if (!answer.refused.length) warn("");
+      } catch (fault) {
+        later = [...passed, ...later];
+        const kept = pending.length ? ` ${pending.length} decided here and kept in this browser.` : "";
+        if (fault.status) {
+          warn(`${fault.message}${kept}`);
+          break;
+        }
+        wait = Math.min(10, wait * 2 || 0.5);
+        warn(`The server does not answer; trying again.${kept}`);
+        await new Promise((resolve) => setTimeout(resolve, wait * 1000));
+        again = true;
+      }
+    } while (again || pending.length);
+  })().finally(() => {
+    talking = null;
+    progress();
+    if (!current && !looking) next();
+  });
+  return talking;
+}
+
+function keep() {
+  localStorage.setItem(storage, JSON.stringify(pending));
+}
+
+function take(look) {
+  if (decided.has(look.id) || look.id === current?.id || queue.some((one) => one.id === look.id)) return;
+  load(look);
+  queue.push(look);
+  if (!current && !looking) next();
+}
+
+function load(look) {
+  look.ready = Promise.all(look.images.map(picture)).then(
+    (images) => (look.bitmaps = images),
+    (fault) => (look.fault = fault.message),
+  );
+}
+
+async function picture(address) {
+  const response = await fetch(address);
+  if (!response.ok) throw new Error(await response.text());
+  // as it is stored: no colours are converted on the way
+  return createImageBitmap(await response.blob(), { colorSpaceConversion: "none", premultiplyAlpha: "none" });
+}
+
+// --- showing ---
+
+async function next() {
+  const asked = performance.now();
+  current = queue.shift() ?? null;
+  looking = false;
+  panel.hidden = true;
+  if (!current) {
+    viewer.clear();
+    root.dataset.look = "";
+    say(talking ? "Loading." : candidate ? "" : finished());
+    progress();
+    return;
+  }
+  await show(current, asked);
+}
+
+async function show(look, asked) {
+  if (!look.ready) load(look);
+  if (!look.bitmaps) await look.ready;
+  if (current !== look && !looking) return;
+  seen = 0;
+  begun = document.hidden ? null : performance.now();
+  if (look.fault) {
+    viewer.clear();
+    warn(`${look.key}: ${look.fault}`);
+  } else {
+    viewer.show(look.bitmaps);
+    viewer.paint(); // now, not at the next frame
+  }
+  root.dataset.look = look.id;
+  root.dataset.latency = (performance.now() - asked).toFixed(1);
+  find("about").textContent = `${look.about}, ${look.width} × ${look.height}`;
+  find("key").textContent = look.key;
+  find("canvas").setAttribute("aria-label", described(look));
+  if (look.decided) {
+    decided.set(look.id, look.decided);
+    last = look;
+    said(look);
+  }
+  progress();
+}
+
+function described(look) {
+  const what = kind === "study" ? `${look.images.length - 1} restorations` : "photograph and restoration";
+  return `${what}, ${look.about}, ${look.width} by ${look.height} pixels, key ${look.key}`;
+}
+
+function finished() {
+  return kind === "study" ? "All comparisons are made. Thank you." : "Nothing waits to be judged. Thank you.";
+}
+
+function said(look) {
+  const words = { keep: "Kept", reject: "Rejected", unsure: "Unsure", undone: "Undone" };
+  const what = decided.get(look.id) ?? "";
+  say(`${words[what] ?? what}. Z undoes it${kind === "study" ? "" : ", E shows its evidence"}.`);
+}
+
+function say(text) {
+  find("status").textContent = text;
+}
+
+function warn(text) {
+  find("warning").textContent = text;
+  find("warning").hidden = !text;
+}
+
+function progress() {
+  const rate = count && total ? ` · ${Math.round((3600 * count) / total)} an hour` : "";
+  const unsaved = pending.length ? ` · ${pending.length} being saved` : "";
+  find("progress").textContent = `${left.judged} judged · ${left.waiting} wait${rate}${unsaved}`;
+  root.dataset.pending = String(pending.length);
+  for (const button of document.querySelectorAll("[data-decides]")) button.disabled = !decidable();
+}
+
+function decidable() {
+  return Boolean(current && current.bitmaps && !looking && !decided.has(current.id));
+}
+
+// --- deciding ---
+
+function seconds() {
+  return (seen + (begun === null ? 0 : performance.now() - begun)) / 1000;
+}
+
+function decide(made, word) {
+  if (!decidable()) return;
+  const took = Math.round(seconds() * 1000) / 1000;
+  total += took;
+  count += 1;
+  pending.push({ id: hex(), look: current.id, seconds: took, ...made });
+  keep();
+  decided.set(current.id, word);
+  last?.bitmaps && last !== current && closeBitmaps(last);
+  last = current;
+  if (candidate) {
+    said(current);
+    progress();
+  } else {
+    next();
+    if (current) said(last);
+  }
+  exchange();
+}
+
+function closeBitmaps(look) {
+  for (const bitmap of look.bitmaps) bitmap.close();
+  look.bitmaps = look.ready = null;
+}
+
+function reject() {
+  if (!decidable()) return;
+  reasons.showModal();
+  const usual = reasons.querySelector(`[data-reason="${lastReason}"]`) ?? reasons.querySelector("[data-reason]");
+  usual?.focus();
+}
+
+function because(reason) {
+  lastReason = reason;
+  reasons.close();
+  decide({ decision: "reject", reason }, "reject");
+}
+
+function put_off() {
+  if (!current || looking || candidate || kind === "study") return;
+  later.push(current.id);
+  next();
+  say("Put off: it comes again at the end.");
+  exchange();
+}
+
+async function undo() {
+  if (!last && !left.judged) return;
+  await exchange();
+  if (pending.length) return; // the server does not answer
+  let answer;
+  try {
+    answer = await post("/api/undo", { id: hex() });
+  } catch (fault) {
+    warn(fault.status ? fault.message : "The server does not answer; nothing was undone.");
+    return;
+  }
+  left = answer.left;
+  if (!answer.look) {
+    say("There is nothing to undo.");
+    progress();
+    return;
+  }
+  const look = last?.id === answer.look.id && last.bitmaps ? last : answer.look;
+  delete look.decided;
+  decided.delete(look.id);
+  last = null;
+  looking = false;
+  panel.hidden = true;
+  if (candidate && look.id !== current?.id) {
+    say("Your last decision was on another pair; it is undone, and waits for you again.");
+    progress();
+    return;
+  }
+  if (current && current.id !== look.id) queue.unshift(current);
+  queue = queue.filter((one) => one.id !== look.id);
+  current = look;
+  await show(look, performance.now());
+  say("Undone. Judge it again.");
+}
+
+// --- evidence ---
+
+async function evidence() {
+  if (kind === "study") return;
+  if (looking) return back();
+  if (!panel.hidden) {
+    panel.hidden = true;
+    viewer.set({ boxes: [] });
+    return;
+  }
+  const look = showEvidence || (current && decided.has(current.id)) ? current : last;
+  if (!look) {
+    say("The evidence is shown of what you have judged.");
+    return;
+  }
+  await exchange();
+  const response = await fetch(`/api/evidence/${look.id}`);
+  const found = await response.json();
+  if (!response.ok) {
+    say(found.fault);
+    return;
+  }
+  if (look !== current) {
+    seen = seconds() * 1000; // the pair that waits is not being looked at
+    begun = null;
+    looking = true;
+    root.dataset.look = look.id;
+    viewer.show(look.bitmaps);
+    say("The pair that you judged last. Z undoes that, E goes on.");
+  }
+  write(found);
+  panel.hidden = false;
+  viewer.set({ boxes: found.boxes });
+  progress();
+}
+
+function back() {
+  looking = false;
+  panel.hidden = true;
+  if (current) {
+    const before = seen;
+    show(current, performance.now()).then(() => (seen = before));
+  } else next();
+  say("");
+}
+
+function write(found) {
+  const rows = (id, list) =>
+    find(id).replaceChildren(
+      ...list.map((cells) => {
+        const row = document.createElement("tr");
+        for (const cell of cells) row.insertCell().textContent = String(cell);
+        return row;
+      }),
+    );
+  rows("facts", found.facts);
+  rows("scores", found.scores);
+  rows("defects", found.boxes.map((box) => [box.kind, box.severity]));
+  rows("rules", (found.rules ?? []).map((rule) => [rule]));
+}
+
+// --- keys, buttons, pointers ---
+
+function view(mode) {
+  if (mode === "all") viewer.set({ mode: "side", side: viewer.labels.map((_, at) => at) });
+  else viewer.set({ mode, side: kind === "study" ? viewer.labels.map((_, at) => at).slice(1) : [0, 1] });
+}
+
+function told() {
+  slider.hidden = viewer.mode !== "wipe";
+  slider.value = String(Math.round(viewer.wipe * 100));
+  const all = viewer.mode === "side" && kind === "study" && viewer.side.length === viewer.labels.length;
+  for (const button of document.querySelectorAll("[data-view]"))
+    button.setAttribute("aria-pressed", String(button.dataset.view === (all ? "all" : viewer.mode)));
+  const scale = viewer.images.length ? viewer.scale(viewer.panes()[0]) : 1;
+  find("zoom").textContent = scale < 1 ? `${Math.round(scale * 100)} %` : `${scale} : 1`;
+}
+
+function hold(what) {
+  const [a, b] = viewer.two;
+  if (what === "blink") {
+    if (blinking) return;
+    viewer.set({ only: a });
+    blinking = setInterval(() => viewer.set({ only: viewer.only === a ? b : a }), 300);
+  } else viewer.set({ only: what === "photograph" ? 0 : b });
+}
+
+function release() {
+  clearInterval(blinking);
+  blinking = null;
+  if (viewer.only !== null) viewer.set({ only: null });
+}
+
+const MODES = kind === "study" ? ["side", "all", "wipe", "difference"] : ["wipe", "side", "difference"];
+function cycle() {
+  const now = document.querySelector('[data-view][aria-pressed="true"]')?.dataset.view;
+  view(MODES[(MODES.indexOf(now) + 1) % MODES.length]);
+}
+
+const actions = {
+  keep: () => decide({ decision: "keep", reason: "" }, "keep"),
+  reject,
+  unsure: () => decide({ decision: "unsure", reason: "" }, "unsure"),
+  undo,
+  later: put_off,
+  evidence,
+  help: () => help.showModal(),
+  in: () => viewer.zoomBy(1),
+  out: () => viewer.zoomBy(-1),
+  fit: () => viewer.zoomTo("fit"),
+  pixel: () => viewer.zoomTo(1),
+  cycle,
+};
+const keys = {
+  z: "undo", backspace: "undo", v: "cycle", "?": "help", h: "help", "+": "in", "=": "in", "-": "out", q: "fit", w: "pixel",
+};
+if (kind === "study") keys["="] = null;
+else Object.assign(keys, { k: "keep", r: "reject", u: "unsure", n: "later", e: "evidence" });
+const holds = { f: "photograph", g: "restoration", " ": "blink" };
+const arrows = { arrowleft: [1, 0], arrowright: [-1, 0], arrowup: [0, 1], arrowdown: [0, -1] };
+
+function choose(place) {
+  if (place > Number(root.dataset.best) || !current || place > current.images.length - 1) return;
+  decide({ best: place - 1 }, place ? `You chose ${place}` : "No difference");
+}
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  const key = event.key.toLowerCase();
+  if (reasons.open) {
+    const button = reasons.querySelector(`[data-key="${CSS.escape(key)}"]`);
+    if (button) {
+      event.preventDefault();
+      because(button.dataset.reason);
+    }
+    return;
+  }
+  if (help.open) {
+    if (key === "?" || key === "h") help.close();
+    return;
+  }
+  if (event.target instanceof HTMLInputElement && key.startsWith("arrow")) return; // the slider's own
+  if (event.target instanceof HTMLButtonElement && (key === " " || key === "enter")) return; // a button's own
+  if (key in holds) {
+    event.preventDefault();
+    if (!event.repeat) hold(holds[key]);
+  } else if (key in arrows) {
+    event.preventDefault();
+    const step = (event.shiftKey ? 240 : 60) * (window.devicePixelRatio || 1);
+    viewer.pan(arrows[key][0] * step, arrows[key][1] * step);
+  } else if (key === "[" || key === "]")
+    viewer.set({ wipe: Math.min(1, Math.max(0, viewer.wipe + (key === "[" ? -0.05 : 0.05))) });
+  else if (key === "," || key === ".")
+    viewer.set({ gain: Math.min(16, Math.max(1, key === "," ? viewer.gain / 2 : viewer.gain * 2)) });
+  else if (key === "escape" && looking) back();
+  else if (/^[0-9]$/.test(key)) {
+    if (event.repeat) return;
+    if (kind === "study") choose(Number(key));
+    else if (key === "0") viewer.zoomTo("fit");
+    else if (MODES[key - 1]) view(MODES[key - 1]);
+  } else if (keys[key] && (!event.repeat || "+-=".includes(key))) {
+    event.preventDefault();
+    actions[keys[key]]();
+  }
+});
+document.addEventListener("keyup", (event) => event.key.toLowerCase() in holds && release());
+window.addEventListener("blur", release);
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) {
+    seen = seconds() * 1000;
+    begun = null;
+  } else if (current && !looking) begun = performance.now();
+});
+for (const button of document.querySelectorAll("[data-action]"))
+  button.addEventListener("click", () => actions[button.dataset.action]());
+for (const button of document.querySelectorAll("[data-view]"))
+  button.addEventListener("click", () => view(button.dataset.view));
+for (const button of document.querySelectorAll("[data-choice]"))
+  button.addEventListener("click", () => choose(Number(button.dataset.choice)));
+for (const button of document.querySelectorAll("[data-hold]")) {
+  button.addEventListener("pointerdown", () => hold(button.dataset.hold));
+  for (const name of ["pointerup", "pointerleave", "pointercancel"]) button.addEventListener(name, release);
+}
+for (const button of reasons.querySelectorAll("[data-reason]"))
+  button.addEventListener("click", () => because(button.dataset.reason));
+for (const button of document.querySelectorAll("[data-close]"))
+  button.addEventListener("click", () => button.closest("dialog").close());
+slider.addEventListener("input", () => viewer.set({ wipe: Number(slider.value) / 100 }));
+window.addEventListener("pagehide", () => {
+  navigator.sendBeacon("/api/release", new Blob([JSON.stringify({ page })], { type: "application/json" }));
+});
+window.addEventListener("beforeunload", (event) => pending.length && event.preventDefault());
+// a word now and then, so that what waits here does not go to others
+setInterval(() => !document.hidden && exchange(), 120_000);
+
+if (kind === "study") {
+  const n = Number(root.dataset.best);
+  viewer.labels = ["photograph", ...Array.from({ length: n }, (_, at) => String(at + 1))];
+  viewer.two = [1, 2];
+  view("side");
+} else {
+  viewer.labels = ["photograph", "restoration"];
+  view("wipe");
+}
+exchange();
