@@ -65,7 +65,8 @@ def verdict(
             if wrong not in lists:
                 lists[wrong] = _questions((wrong,) if isinstance(wrong, str) else wrong, gate)
             judged = _judge(candidate, values.get(candidate.id, {}), lists[wrong], gate)
-            verdicts.append(_heard(judged, people[candidate.id], gate) if candidate.id in (people or {}) else judged)
+            votes = people.get(candidate.id) if people else None
+            verdicts.append(_heard(judged, votes, gate) if votes else judged)
     kept: dict[str, list[int]] = defaultdict(list)
     for place, judged in enumerate(verdicts):
         if judged.decision == "keep":

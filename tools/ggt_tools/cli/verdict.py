@@ -25,6 +25,8 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from ggt_tools.review.decisions import in_order, votes
+    from ggt_tools.review.decisions import standing as standing_decisions
     from ggt_tools.verdict import DEFAULT_GATE, load_gate, verdict
 
     gate = load_gate(options.gate or DEFAULT_GATE)
@@ -34,14 +36,18 @@ def run(options: argparse.Namespace) -> int:
         candidates = [candidate for candidate in ledger.all(Candidate) if candidate.reason != IN_FLIGHT]
         seen = {photo.key: photo.degradations for photo in ledger.all(Photo)}
         astray = {aligned.candidate: aligned.reason for aligned in ledger.all(Aligned) if not aligned.image}
+        images = {aligned.candidate: aligned.image for aligned in ledger.all(Aligned) if aligned.image}
+        people = votes(standing_decisions(in_order(ledger)), images)
         scores = ledger.scores()
         if other is not None:
             if options.gate:
-                standing = {v.candidate: v for v in verdict(candidates, scores, seen, gate, astray=astray)}
-            then = list(verdict(candidates, scores, seen, other, astray=astray))[: options.limit]
+                standing = {
+                    v.candidate: v for v in verdict(candidates, scores, seen, gate, astray=astray, people=people)
+                }
+            then = list(verdict(candidates, scores, seen, other, astray=astray, people=people))[: options.limit]
             _compare(options.what_if, {candidate.id: candidate.key for candidate in candidates}, standing, then)
             return 0
-        verdicts = list(verdict(candidates, scores, seen, gate, astray=astray))
+        verdicts = list(verdict(candidates, scores, seen, gate, astray=astray, people=people))
         # With a limit what stands already comes last. What is kept no more goes first, so that whatever the limit cuts
         # off, no two candidates of one photograph are kept.
         verdicts.sort(key=lambda judged: (standing.get(judged.candidate) == judged, judged.decision == "keep"))
