@@ -145,7 +145,15 @@ def run_python(code: str, cwd: Path, **environment: str) -> subprocess.Completed
 
 
 # What every fork server of the tests has in it: there is one for the whole run, and whoever starts it chooses.
-FORKED = ["ggt_tools.cli", "ggt_tools.prompts", "ggt_tools.restorers.gemini", "ggt_tools.vlm", "google.genai"]
+FORKED = [
+    "ggt_tools.cli",
+    "ggt_tools.pack",
+    "tests.packing",
+    "ggt_tools.prompts",
+    "ggt_tools.restorers.gemini",
+    "ggt_tools.vlm",
+    "google.genai",
+]
 
 
 def run_verb(argv: Sequence[str], environment: dict[str, str]) -> None:

@@ -107,7 +107,7 @@ def test_the_features_are_typed(root: Path, cache: str) -> None:
     assert row["degradation"] in (1, 3) and row["source"] == 1
     assert row["degradations"][1] == "mixed" and row["author"] == "Zoë «the author»"
     assert (row["width"], row["height"]) == row["lq"].size == (90, 70)
-    assert row["evidence"] == ["structure 0.5 >= 0.3"]
+    assert row["evidence"] == ["structure 0.501 >= 0.300"]
 
 
 def test_scores_that_were_not_measured_are_nan_and_survive_parquet(root: Path, cache: str, tmp_path: Path) -> None:

@@ -7,12 +7,14 @@ import hashlib
 import io
 import json
 import math
+import multiprocessing
 import os
+import shutil
 import signal
-import subprocess
-import sys
 import tarfile
+import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +28,18 @@ from PIL import Image
 
 import ggt100k
 from ggt_tools.errors import ConfigError, PairError, ShardError
-from ggt_tools.pack import PackConfig, pack, pair_facts
+from ggt_tools.ingest.looks import phash
+from ggt_tools.pack import PackConfig, claim, pack, pair_facts, plan_release, write
+from ggt_tools.pack.plan import cut
+from ggt_tools.pack.splits import draw_test
 from ggt_tools.png import encode_png
-from ggt_tools.records import Pair, Stage
+from ggt_tools.records import Pair, Score, Stage
 from ggt_tools.shard import ShardWriter, encode_json
 from ggt_tools.validate import validate
 
-from .making import GATE, Store, make_dataset, make_pair, make_pairs, picture
+from .benchmarks.remote import serve
+from .making import FORKED, GATE, Store, make_dataset, make_pair, make_pairs, picture
+from .packing import SMALL, first_version, key_of, next_version
 
 
 def tree(root: Path) -> dict[str, bytes]:
@@ -389,41 +396,389 @@ def test_another_plan_starts_anew(tmp_path: Path) -> None:
     assert list(validate(str(tmp_path / "out"))) == []
 
 
-PACK_FOR_EVER = """
-import sys
-from pathlib import Path
-from tests.making import GATE, Store, make_pairs
-from ggt_tools.pack import PackConfig, pack
-out, version = Path(sys.argv[1]), 0
-store = Store()
-pairs = make_pairs(store, 8)
-print("ready", flush=True)
-while True:
-    version += 1
-    pack(pairs[version % 4 :], store, out, PackConfig(version=f"1.0.{version}", test=0.3), gate=GATE)
-"""
+# --- a version upon the one before ----------------------------------------------------------------------------------
 
 
-def test_killed_at_any_moment_the_folder_is_whole_or_absent_and_the_next_run_finishes(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    random = np.random.default_rng(0)
-    for _ in range(15):
-        process = subprocess.Popen(
-            [sys.executable, "-c", PACK_FOR_EVER, str(out)],
-            stdout=subprocess.PIPE,
-            cwd=Path(__file__).parents[1],
+def version(
+    out: Path, pairs: list[Pair], store: Store, base: Path | str = "", number: str = "1.1.0", **more: Any
+) -> tuple[dict[str, Any], set[str], set[str]]:
+    """Packs upon a base. The manifest, and the names of the shards that were written and that were kept."""
+    about = {name: more.pop(name) for name in ("gone", "held", "looks") if name in more}
+    config = PackConfig(version=number, base=str(base), **({"test": 0.2, "shard_bytes": SMALL} | more))
+    with claim(out) as place:
+        plan = plan_release(pairs, store, config, gate=GATE, **about)
+        manifest, done = write(plan, place, config, gate=GATE)
+    assert [finding.reason for finding in validate(str(out))] == []
+    return manifest, {shard.name for shard in done if not shard.kept}, {shard.name for shard in done if shard.kept}
+
+
+@pytest.fixture(scope="module")
+def store() -> Store:
+    return Store()
+
+
+@pytest.fixture(scope="module")
+def pairs(store: Store) -> list[Pair]:
+    return make_pairs(store, 24, ["rain", "snow", "haze"])
+
+
+@pytest.fixture
+def base(tmp_path: Path, pairs: list[Pair], store: Store) -> Path:
+    """Eighteen pairs of three classes, three of them test."""
+    version(tmp_path / "base", pairs[:18], store, number="1.0.0")
+    return tmp_path / "base"
+
+
+def most_of_a_shard(pairs: list[Pair], store: Store) -> int:
+    """How many of these pairs a shard takes at least."""
+    return SMALL // max(store.image_size(p.photo.image) + store.image_size(p.image) for p in pairs)
+
+
+def shards(root: Path) -> dict[str, tuple[bytes, int]]:
+    """Bytes and inode of each shard, by its name."""
+    found = root.glob("data/*/*.tar")
+    return {path.relative_to(root).as_posix(): (path.read_bytes(), path.stat().st_ino) for path in found}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_only_what_has_changed_is_written(
+    tmp_path: Path, base: Path, pairs: list[Pair], store: Store, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    gone = {key_of(pair) for pair in random.choice(np.array(pairs[:18], object), random.integers(0, 4), replace=False)}
+    new = [pairs[at] for at in 18 + random.choice(6, random.integers(0, 7), replace=False)]
+    before = shards(base)
+    kept_pairs = [pair for pair in pairs[:18] if key_of(pair) not in gone]
+    manifest, written, kept = version(tmp_path / "out", [*new, *kept_pairs], store, base, gone=gone)
+    after = shards(tmp_path / "out")
+    assert written | kept == set(after) == set(manifest["shards"])
+    assert all(after[name] == before[name] for name in kept), "the very same file"
+    rewritten, added = written & set(before), written - set(before)
+    assert len(rewritten) <= len(gone)
+    each = most_of_a_shard(pairs, store)
+    for degradation in ("rain", "snow", "haze"):
+        count = sum(pair.photo.degradation == degradation for pair in new)
+        assert sum(f"/{degradation}/" in name for name in added) <= count // each + (count > 0)
+    holding = {row["shard"] for row in rows_of(base) if row["key"] in gone}
+    assert rewritten | (set(before) - set(after)) == holding, "a shard whose pairs all go, goes"
+    assert {row["key"] for row in rows_of(tmp_path / "out")} == {key_of(pair) for pair in [*new, *kept_pairs]}
+
+
+def rows_of(root: Path) -> list[dict[str, Any]]:
+    return [row for split in ggt100k.SPLITS for row in pq.read_table(root / f"index/{split}.parquet").to_pylist()]
+
+
+def split_by_key(root: Path) -> dict[str, str]:
+    return {row["key"]: row["shard"].split("/")[2].split("-")[0] for row in rows_of(root)}
+
+
+def test_nothing_changed_is_nothing_written_and_upon_itself_it_stays_as_it_is(
+    tmp_path: Path, base: Path, pairs: list[Pair], store: Store
+) -> None:
+    before = tree(base)
+    _, written, kept = version(tmp_path / "out", pairs[:18], store, base, number="1.0.0")
+    assert (written, kept) == (set(), set(shards(base)))
+    assert tree(tmp_path / "out") == before
+    version(base, pairs[:18], store, base, number="1.0.0")
+    assert tree(base) == before
+
+
+def test_a_pair_that_is_not_of_this_workspace_comes_along(
+    tmp_path: Path, base: Path, pairs: list[Pair], store: Store
+) -> None:
+    _, _, kept = version(tmp_path / "out", pairs[18:20], store, base)
+    assert kept == set(shards(base)) and len(rows_of(tmp_path / "out")) == 20
+    config = PackConfig(version="1.1.0", base=str(base))
+    with pytest.raises(
+        ConfigError, match=r"18 of its pairs, \w{16} first, are not of this workspace, and were judged by "
+    ):
+        plan_release(pairs[18:], store, config, gate=GATE + "# another")
+
+
+def other_gt(pair: Pair, store: Store) -> Pair:
+    """The same facts over other pixels, as align makes them when it gets better."""
+    image = store.put(encode_png((ggt100k.decode_image(store.image(pair.image)) ^ 1).astype(np.uint8)))
+    return dataclasses.replace(pair, image=image)
+
+
+def other_author(pair: Pair, store: Store) -> Pair:
+    return dataclasses.replace(pair, photo=dataclasses.replace(pair.photo, author="Ann"))
+
+
+def other_class(pair: Pair, store: Store) -> Pair:
+    photo = dataclasses.replace(pair.photo, degradation="low_light", degradations=("low_light",))
+    return dataclasses.replace(pair, photo=photo)
+
+
+@pytest.mark.parametrize("change", [other_gt, other_author, other_class])
+def test_a_changed_pair_rewrites_its_own_shard(
+    tmp_path: Path, base: Path, pairs: list[Pair], store: Store, change: Any
+) -> None:
+    test = {key for key, split in split_by_key(base).items() if split == "test"}
+    at = next(at for at, pair in enumerate(pairs[:18]) if key_of(pair) not in test)
+    (was,) = [row for row in rows_of(base) if row["key"] == key_of(pairs[at])]
+    changed = [*pairs[:at], change(pairs[at], store), *pairs[at + 1 : 18]]
+    _, written, kept = version(tmp_path / "out", changed, store, base)
+    (now,) = [row for row in rows_of(tmp_path / "out") if row["key"] == key_of(pairs[at])]
+    assert written == {was["shard"], now["shard"]} and written.isdisjoint(kept)
+    data = (tmp_path / "out" / now["shard"]).read_bytes()
+    assert data[now["gt_offset"] :][: now["gt_size"]] == store.image(changed[at].image)
+    assert (now["author"], now["degradation"]) == (changed[at].photo.author, changed[at].photo.degradation)
+
+
+def test_the_test_split_is_drawn_once_and_never_gives_to_train(
+    tmp_path: Path, base: Path, pairs: list[Pair], store: Store
+) -> None:
+    before = split_by_key(base)
+    test = {key for key, split in before.items() if split == "test"}
+    assert len(test) == 3
+    withdrawn = min(test)
+    rest = [pair for pair in pairs if key_of(pair) != withdrawn]
+    version(tmp_path / "v2", rest, store, base, gone={withdrawn}, test=0.9)
+    after = split_by_key(tmp_path / "v2")
+    assert {key for key, split in after.items() if split == "test"} == test - {withdrawn}
+    assert all(after[key] == split for key, split in before.items() if key in after)
+    version(
+        tmp_path / "v3", pairs, store, tmp_path / "v2", number="1.2.0", held=test
+    )  # the photograph may stay after all
+    assert {key for key, split in split_by_key(tmp_path / "v3").items() if split == "test"} == test
+    version(tmp_path / "anew", pairs, store, number="2.0.0", held=test, test=0.9)
+    assert {key for key, split in split_by_key(tmp_path / "anew").items() if split == "test"} == test
+    astray = next(key for key, split in before.items() if split == "train")
+    with pytest.raises(ConfigError, match=f"key {astray}: is held for the test split, and stands in train there; pack"):
+        plan_release(pairs, store, PackConfig(base=str(base)), gate=GATE, held={astray})
+
+
+def like(pair: Pair, store: Store) -> Pair:
+    """The same photograph, a little brighter."""
+    lq = (ggt100k.decode_image(store.image(pair.photo.image)).astype(int) + 2).clip(0, 255).astype(np.uint8)
+    key = ggt100k.pair_key(lq)
+    photo = dataclasses.replace(pair.photo, key=key, image=store.put(encode_png(lq)))
+    return dataclasses.replace(pair, photo=photo, candidate=dataclasses.replace(pair.candidate, key=key))
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_what_looks_like_a_pair_of_the_other_split_is_refused(
+    base: Path, pairs: list[Pair], store: Store, known: bool
+) -> None:
+    splits = split_by_key(base)
+    for split, other in (("test", "train"), ("train", "test")):
+        shown = next(pair for pair in pairs[:18] if splits[key_of(pair)] == split)
+        second = like(shown, store)
+        held = {key_of(second)} if other == "test" else set()
+        looks = {key_of(p): phash(ggt100k.decode_image(store.image(p.photo.image))) for p in pairs} if known else {}
+        config = PackConfig(version="1.1.0", base=str(base))
+        plan = plan_release([*pairs[:18], second], store, config, gate=GATE, held=held, looks=looks)
+        (refused,) = plan.refused
+        assert refused.reason == f"near_duplicate_in_{split}"
+        assert str(refused).startswith(f"key {key_of(second)}: looks like {key_of(shown)} in {split} (")
+        assert all(job.keeps for job in plan.shards) and plan.counts["new"] == 0
+
+
+def test_of_two_new_pairs_that_look_alike_the_test_split_keeps_its_own(pairs: list[Pair], store: Store) -> None:
+    second = like(pairs[0], store)
+    config = PackConfig(test=0.5)
+    for one, other in ((pairs[0], second), (second, pairs[0])):
+        plan = plan_release([one, other], store, config, gate=GATE, held={key_of(one)})
+        assert [list(job.pairs) for job in plan.shards] == [[key_of(one)]]
+        assert [fault.reason for fault in plan.refused] == ["near_duplicate_in_test"]
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"version": "0.9.9"}, r"--version 0\.9\.9: the base has 1\.0\.0; take a higher one"),
+        ({"version": "1.0.0"}, r"--version 1\.0\.0: is the base's, and other pairs would be in it; take a higher one"),
+        ({"version": "1.1.0", "codec": "jpeg"}, r"--codec jpeg: the base .*base is of png"),
+        ({"version": "1.1.0", "base": "nowhere"}, r"nowhere: nothing is there; name a folder that pack has written"),
+    ],
+)
+def test_a_base_that_cannot_be_one(
+    base: Path, pairs: list[Pair], store: Store, config: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        plan_release(pairs, store, PackConfig(**({"base": str(base)} | config)), gate=GATE)
+
+
+def test_a_damaged_base_is_not_carried_on(tmp_path: Path, base: Path, pairs: list[Pair], store: Store) -> None:
+    name = next(name for name in shards(base) if "train" in name)
+    data = (base / name).read_bytes()
+    (base / name).write_bytes(data[:-1] + b"x")
+    said = rf"{name}: its bytes are not those that its manifest names; fetch the base again$"
+    with pytest.raises(ShardError, match=said):
+        version(tmp_path / "out", pairs, store, base)
+    (base / name).unlink()
+    with pytest.raises(ShardError, match=rf"{name}: the base's manifest names it, and it is not there; fetch the base"):
+        version(tmp_path / "out", pairs, store, base)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_metric_that_the_base_has_not_stays_out_and_is_named(base: Path, pairs: list[Pair], store: Store) -> None:
+    score = Score(candidate=pairs[20].candidate.id, metric="lpips", metric_version="1", value=0.1)
+    measured = dataclasses.replace(pairs[20], scores=(*pairs[20].scores, score))
+    config = PackConfig(version="1.1.0", base=str(base))
+    plan = plan_release([*pairs[:18], measured], store, config, gate=GATE)
+    assert (plan.left_out, plan.metrics) == (["lpips"], ["gmsd", "structure"])
+
+
+def test_a_base_elsewhere_and_more_processes_give_the_same_bytes(
+    tmp_path: Path, base: Path, pairs: list[Pair], store: Store
+) -> None:
+    gone = {key_of(pairs[0])}
+    version(tmp_path / "one", pairs[1:], store, base, gone=gone)
+    version(tmp_path / "two", pairs[1:], store, base, gone=gone, processes=2)
+    assert tree(tmp_path / "one") == tree(tmp_path / "two")
+    with serve(base) as server:
+        version(tmp_path / "far", pairs[1:], store, server.url, gone=gone)
+    assert tree(tmp_path / "one") == tree(tmp_path / "far")
+
+
+def test_an_error_of_another_process_is_the_same_error(tmp_path: Path, pairs: list[Pair], store: Store) -> None:
+    wrong = dataclasses.replace(pairs[3], image=pairs[3].photo.image)
+    with pytest.raises(PairError, match="lq and gt are the same image; judge it again") as fault:
+        version(tmp_path / "out", [*pairs[:3], wrong, *pairs[4:8]], store, number="1.0.0", processes=2)
+    assert fault.value.reason == "identical"
+    assert not (tmp_path / "out").exists()
+
+
+sizes = st.lists(st.integers(1, 1000), min_size=1, max_size=60)
+
+
+@given(sizes, st.integers(1, 3000), st.integers(0, 5))
+@settings(max_examples=150, deadline=None)
+def test_pairs_are_cut_into_no_more_shards_than_they_need(weights: list[int], most: int, taken: int) -> None:
+    class Weights(Store):
+        def image_size(self, name: str) -> int:
+            return int(name)
+
+    one = make_pair(Store(), 0)
+    cutting = []
+    for at, weight in enumerate(weights):
+        photo = dataclasses.replace(
+            one.photo, key=f"{at:016x}", image=str(weight), degradation=("rain", "snow")[at % 3 == 0]
         )
-        assert process.stdout is not None
-        process.stdout.readline()
-        time.sleep(random.uniform(0, 0.15))
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
-        if (out / ggt100k.MANIFEST).exists():  # while a new one is moved in, the folder has none: it is absent
-            assert list(validate(str(out))) == []
-    make_dataset(out)
-    assert list(validate(str(out))) == []
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+        cutting.append(dataclasses.replace(one, photo=photo, image="0"))
+    there = [f"data/rain/train-{number:05d}.tar" for number in range(taken)]
+    planned = list(cut(cutting[::-1], "train", most, Weights(), there))
+    assert planned == list(cut(cutting, "train", most, Weights(), there)), "in any order the same"
+    assert sorted(key_of(pair) for _, those in planned for pair in those) == [key_of(pair) for pair in cutting]
+    for degradation, first in (("rain", taken), ("snow", 0)):
+        mine = [(name, those) for name, those in planned if f"/{degradation}/" in name]
+        assert [name for name, _ in mine] == [
+            f"data/{degradation}/train-{first + at:05d}.tar" for at in range(len(mine))
+        ]
+        heavy = [int(pair.photo.image) for _, those in mine for pair in those]
+        each = max(1, most // max(heavy, default=1))  # pairs a shard
+        assert len(mine) <= len(heavy) // each + 1
+        for _, those in mine:
+            assert {pair.photo.degradation for pair in those} == {degradation}
+            assert len(those) == 1 or sum(int(pair.photo.image) for pair in those) <= most
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 2**64 - 1), st.sampled_from(["rain", "snow", "haze"]), st.booleans()),
+        unique_by=lambda drawn: drawn[0],
+        min_size=1,
+        max_size=200,
+    ),
+    st.one_of(st.floats(0, 0.99), st.integers(1, 500)),
+)
+@settings(max_examples=100, deadline=None)
+def test_the_draw_is_by_degradation_and_source(drawn: list[tuple[int, str, bool]], test: float) -> None:
+    one = make_pair(Store(), 0).photo
+    photos = [
+        dataclasses.replace(one, key=f"{key:016x}", degradation=name, source=("internet", "captured")[own])
+        for key, name, own in drawn
+    ]
+    keys = draw_test(photos, test)
+    assert keys == draw_test(photos[::-1], test)
+    count = min(test, len(photos) // 10) if test >= 1 else int(test * len(photos))
+    assert len(keys) == count
+    for stratum in {(photo.degradation, photo.source) for photo in photos}:
+        mine = sorted(photo.key for photo in photos if (photo.degradation, photo.source) == stratum)
+        got = sorted(keys & set(mine))
+        assert got == mine[: len(got)], "the lowest"
+        assert abs(len(got) - count * len(mine) / len(photos)) < 1
+
+
+# --- kill -9 --------------------------------------------------------------------------------------------------------
+
+
+def half(out: Path) -> str:
+    """What is wrong for one who reads `out` just now: "" where it is absent, or whole as its manifest says."""
+    try:
+        text = (out / ggt100k.MANIFEST).read_bytes()
+    except FileNotFoundError:
+        return ""
+    manifest = json.loads(text)
+    files = {name: about["sha256"] for name, about in manifest["shards"].items()}
+    files |= {f"index/{split}.parquet": about["index"]["sha256"] for split, about in manifest["splits"].items()}
+    try:
+        wrong = [
+            name for name, digest in files.items() if hashlib.sha256((out / name).read_bytes()).hexdigest() != digest
+        ]
+    except FileNotFoundError as absent:
+        wrong = [str(absent)]
+    try:
+        same = (out / ggt100k.MANIFEST).read_bytes() == text
+    except FileNotFoundError:
+        same = False
+    return f"{manifest['dataset_version']}: {wrong}" if wrong and same else ""  # else it was moved meanwhile
+
+
+@pytest.mark.skipif(os.name != "posix", reason="wants kill -9")
+def test_killed_at_any_step_the_folder_is_old_or_new_or_absent_and_the_next_run_finishes(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(FORKED)
+    good, out = tmp_path / "good/out", tmp_path / "w/out"
+    first_version(good)
+    shutil.copytree(good, tmp_path / "first")
+    with ProcessPoolExecutor(1, context) as pool:
+        steps = pool.submit(next_version, good).result()
+    wanted = tree(good)
+    assert json.loads(wanted[ggt100k.MANIFEST])["dataset_version"] == "1.1.0"
+    random = np.random.default_rng(0)
+    moving = range(steps - 22, steps)  # where the new one is moved in
+    moments = sorted({*random.choice(steps, 15, replace=False).tolist(), *moving} - {0})
+    assert len(moments) >= 30
+    seen: list[str] = []
+    ended = threading.Event()
+
+    def read() -> None:
+        while not ended.is_set():
+            seen.append(half(out))
+            time.sleep(0.001)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    killed = old = new = absent = 0
+    try:
+        for number, moment in enumerate(moments):
+            shutil.copytree(tmp_path / "first", tmp_path / "next/out")
+            if out.exists():
+                (tmp_path / "w").rename(tmp_path / f"was-{number}")  # at once, so that the reader sees no half copy
+            (tmp_path / "next").rename(tmp_path / "w")
+            # sometimes a second run is killed too, while it goes on with what the first one left
+            for die_at in (moment, int(random.integers(1, steps)))[: 1 + number % 3 // 2]:
+                process = context.Process(target=next_version, args=(out, die_at))
+                process.start()
+                process.join()
+                killed += process.exitcode == -signal.SIGKILL
+                assert half(out) == ""
+                left = json.loads((out / ggt100k.MANIFEST).read_text()) if (out / ggt100k.MANIFEST).exists() else {}
+                old += left.get("dataset_version") == "1.0.0"
+                new += left.get("dataset_version") == "1.1.0"
+                absent += not left
+            next_version(out)
+            assert tree(out) == wanted, moment
+            assert [path.name for path in (tmp_path / "w").iterdir()] == ["out"]
+    finally:
+        ended.set()
+        reader.join()
+    assert killed >= 30
+    assert min(old, new, absent) > 0, "all three were left by some kill"
+    assert len(seen) > 50 and set(seen) == {""}
 
 
 @given(st.text(max_size=30), st.floats(width=32))

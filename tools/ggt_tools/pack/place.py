@@ -62,9 +62,7 @@ def begin(part: Path, plan: str) -> None:
     note = part / "plan"
     if part.exists() and not (note.is_file() and note.read_text() == plan):
         shutil.rmtree(part)
-    for left in part.glob("data/*/*.part") if part.exists() else ():
-        left.unlink()
-    for left in part.glob("data/*/*.base") if part.exists() else ():
+    for left in [path for path in part.rglob("*") if path.suffix in (".part", ".base")]:  # half files
         left.unlink()
     (part / "index").mkdir(parents=True, exist_ok=True)
     write_whole(note, plan.encode())

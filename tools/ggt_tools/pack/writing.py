@@ -189,16 +189,16 @@ def _changed(job: ShardJob, source: _Source) -> dict[str, Pair]:
 
 def _keep(source: Path, path: Path) -> None:
     """The same file once more: a hard link, where the file system has them, else a copy."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.unlink(missing_ok=True)
+    path.unlink(missing_ok=True)  # of an interrupted run
     try:
-        part.hardlink_to(source.resolve())
+        path.hardlink_to(source.resolve())
     except OSError:
+        part = path.with_name(path.name + ".part")
         with source.open("rb") as one, part.open("wb") as other:
             shutil.copyfileobj(one, other, 1 << 20)
             other.flush()
             os.fsync(other.fileno())
-    part.replace(path)
+        part.replace(path)
     sync_folder(path.parent)
 
 
