@@ -1,0 +1,116 @@
+"""Files by name in a folder or under an fsspec URL (`s3://`, `hf://buckets/...`): whole, or not there."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ggt_tools.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """`root`: a folder or a URL. Picklable: processes elsewhere read and write the same files."""
+
+    root: str
+
+    def read(self, name: str) -> bytes:
+        """Raises FileNotFoundError."""
+        if (folder := self._folder) is not None:
+            return (folder / name).read_bytes()
+        system, path = self._remote(name)
+        return bytes(system.cat_file(path))
+
+    def write(self, name: str, data: bytes) -> None:
+        if (folder := self._folder) is not None:
+            path = folder / name
+            make_folder(path.parent)
+            write_whole(path, data)
+            return
+        system, path = self._remote(name)
+        system.makedirs(path.rpartition("/")[0], exist_ok=True)  # stores of objects have no folders, and do nothing
+        system.pipe_file(path, data)
+
+    def size(self, name: str) -> int:
+        """In bytes. Raises FileNotFoundError."""
+        if (folder := self._folder) is not None:
+            return (folder / name).stat().st_size
+        system, path = self._remote(name)
+        return int(system.info(path)["size"])
+
+    def has(self, name: str) -> bool:
+        if (folder := self._folder) is not None:
+            return (folder / name).exists()
+        system, path = self._remote(name)
+        return bool(system.exists(path))
+
+    def names(self, folder: str) -> list[str]:
+        """The files that lie in a folder, sorted, with its name before theirs."""
+        if (root := self._folder) is not None:
+            found = [path.name for path in (root / folder).glob("*") if path.suffix != ".part" and path.is_file()]
+            return sorted(f"{folder}/{name}" for name in found)
+        system, path = self._remote(folder)
+        system.invalidate_cache()
+        try:
+            listed = system.ls(path, detail=True)
+        except FileNotFoundError:
+            return []
+        return sorted(f"{folder}/{each['name'].rpartition('/')[2]}" for each in listed if each["type"] == "file")
+
+    def remove(self, name: str) -> None:
+        """What is not there is no fault: two may clean up."""
+        if (folder := self._folder) is not None:
+            (folder / name).unlink(missing_ok=True)
+            return
+        system, path = self._remote(name)
+        if system.exists(path):
+            system.rm_file(path)
+
+    @property
+    def _folder(self) -> Path | None:
+        return None if "://" in self.root else Path(self.root)
+
+    def _remote(self, name: str) -> tuple[Any, str]:
+        import fsspec
+
+        try:
+            system, path = fsspec.core.url_to_fs(f"{self.root.rstrip('/')}/{name}")
+        except (ValueError, ImportError) as fault:  # an unknown protocol, or one whose package is not installed
+            raise ConfigError(f"{self.root}: cannot be opened: {fault}") from fault
+        return system, str(path)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Writes a file that appears whole or not at all, whatever dies in between, whoever else writes the same."""
+    part = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder, and those above it, so that they survive a power cut."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes a rename in `folder` survive a power cut (on Windows a folder cannot be opened, nor need be)."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
