@@ -28,7 +28,8 @@ def test_what_is_in_it(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     top = {name.split("/")[0] for name in names}
     assert {name for name in top if not name.endswith(".dist-info")} == {"ggt100k.py", "ggt_tools", "ggt100k_sample"}
-    for name in ("ggt_tools/gate/gate.toml", "ggt_tools/py.typed", "ggt100k_sample/NOTICE"):
+    ours = ("gate/gate.toml", "card/prose/card.md", "py.typed")
+    for name in ("ggt100k_sample/NOTICE", *(f"ggt_tools/{name}" for name in ours)):
         assert name in names
     assert "ggt100k_sample/packed/index/manifest.json" in names
     assert sum(name.startswith("ggt100k_sample/") and name.endswith(".jpg") for name in names) >= 12
