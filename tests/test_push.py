@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,17 +30,20 @@ from ggt_tools.push import Plan, PushConfig, Pushed, plan, push
 from ggt_tools.validate import validate
 
 from .hub import Commit, Dropped, Hub, Repo, Request, run_verb_at, settings
-from .making import FORKED, GATE, Store, make_pairs, run_python
+from .making import FORKED, GATE, Store, make_pair, run_python
 
 NAME = "some-org/ggt-100k"
 TOKEN = "hf_aVeryLongSecret"
 LARGE = ("data/", "index/test", "index/train")
 
 
-def release(out: Path, version: str, count: int, **config: Any) -> Path:
-    """A folder of `count` pairs that validate has passed, with a LICENSE."""
+def release(out: Path, version: str, seeds: range, *, base: str = "", gone: Sequence[str] = ()) -> Path:
+    """A folder of the pairs of these seeds that validate has passed, about two a shard, with a LICENSE."""
     store = Store()
-    pack(make_pairs(store, count), store, out, PackConfig(version=version, test=0.3, **config), gate=GATE)
+    pairs = [make_pair(store, seed, "rain" if seed % 2 else "snow") for seed in seeds]
+    pairs = [pair for pair in pairs if pair.photo.key not in gone]
+    config = PackConfig(version=version, test=1, shard_bytes=60_000, base=base)
+    pack(pairs, store, out, config, gate=GATE, gone=gone)
     (out / "LICENSE").write_text(f"The licences of {version}\n")
     return validated(out)
 
@@ -76,12 +79,16 @@ def pushing(hub: Hub, root: Path, **more: Any) -> tuple[Plan, Pushed]:
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return release(tmp_path_factory.mktemp("first") / "ggt-100k", "1.0.0", 6)
+    return release(tmp_path_factory.mktemp("first") / "ggt-100k", "1.0.0", range(10))
 
 
 @pytest.fixture(scope="module")
-def second(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return release(tmp_path_factory.mktemp("second") / "ggt-100k", "1.1.0", 9, shard_bytes=60_000)
+def second(first: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three pairs more, and one withdrawn."""
+    withdrawn = ggt100k.index(first, "train", columns=["key"])["key"][0].as_py()
+    return release(
+        tmp_path_factory.mktemp("second") / "ggt-100k", "1.1.0", range(13), base=str(first), gone=[withdrawn]
+    )
 
 
 @pytest.fixture
@@ -137,6 +144,26 @@ def test_the_next_version_sends_what_is_new_and_takes_away_what_is_gone(
     assert contents(published) == new | {"kept.txt": b"by hand"}
     assert contents(published, "v1.0.0") == old
     assert repo.tags["v1.1.0"] == done.commit == repo.branches["main"]
+
+
+def test_three_pairs_more_and_one_withdrawn_send_only_what_they_touch(
+    published: Hub, first: Path, second: Path
+) -> None:
+    """Counted by the Hub: of two classes at most two new shards each, and the one that the withdrawn pair lay in."""
+    pushing(published, second)
+    old, new = files(first), files(second)
+    sent = {hashlib.sha256(data).hexdigest(): name for name, data in new.items() if name.startswith(LARGE)}
+    names = [sent[oid] for oid in published.uploaded]
+    shards = [name for name in names if name.endswith(".tar")]
+    assert 2 <= len(shards) <= 5 and len(set(names)) == len(names)
+    assert len(set(names) - set(shards)) <= 2, "the indices"
+    kept = {name for name, data in new.items() if old.get(name) == data}
+    assert len([name for name in kept if name.endswith(".tar")]) >= 3
+    assert kept.isdisjoint(names)
+    bodies = [r.received for r in published.requests if r.method == "PUT"]
+    assert sorted(bodies) == sorted(len(new[name]) for name in names)
+    small = sum(len(data) for name, data in new.items() if not name.startswith(LARGE) and name not in kept)
+    assert published.received() < sum(bodies) + 2 * small + 20_000, "names, sizes and checksums"
 
 
 def test_a_file_that_is_in_no_folder_of_ours_stays_at_home(published: Hub, first: Path, tmp_path: Path) -> None:
@@ -580,7 +607,7 @@ def test_a_tag_gives_the_old_version_after_a_new_one_is_out_also_from_a_warm_cac
 ) -> None:
     """By datasets alone, by our builder and by PairDataset."""
     old, new = ({row["key"] for row in keys(root)} for root in (first, second))
-    assert len(old) < len(new)
+    assert (len(old), len(new), len(old - new)) == (10, 12, 1)
     program = f"""
 import json, datasets, ggt100k
 def keys(revision):

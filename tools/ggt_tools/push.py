@@ -19,8 +19,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, RepoFile, get_token
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
 from huggingface_hub.errors import RepositoryNotFoundError
+from huggingface_hub.hf_api import RepoFile
 
 import ggt100k
 from ggt100k import MANIFEST, Root, open_root
@@ -117,7 +118,7 @@ class Pushed:
 def plan(root: Path, config: PushConfig, api: HfApi) -> Plan:
     """Compares the dataset folder with main. Changes nothing. Raises ConfigError where it must not be pushed."""
     place = open_root(str(root))
-    files = _files(root, place)
+    files = _files(Path(place.url), place)
     hub = _Hub(config, api)
     try:
         parent = hub.head()
@@ -423,7 +424,10 @@ class _Hub:
         status = int(getattr(getattr(cause, "response", None), "status_code", 0))
         said = self._hidden(" ".join(str(cause or fault).split()))[:300]
         if isinstance(cause, RepositoryNotFoundError):
-            return _Absent(f"{self.repo}: the Hub does not find it: {said}; see its name, and that you may read it")
+            return _Absent(
+                f"{self.repo}: the Hub does not find it: {said}; see its name, and log in with an account that may "
+                "write it: hf auth login"
+            )
         if status in (401, 403):
             return ConfigError(
                 f"{self.repo}: the Hub lets you not write there ({status}): {said}; log in with an account that may: "
