@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -16,6 +15,7 @@ import numpy as np
 
 from ggt_tools.degradations import Image, classify, measure
 from ggt_tools.gate import Gate
+from ggt_tools.processes import in_processes
 from ggt_tools.records import Candidate
 from ggt_tools.score import score
 from ggt_tools.verdict import DEFAULT_GATE, load_gate, verdict
@@ -86,11 +86,10 @@ def jobs(
 
 
 def measured(listed: Sequence[Job], workers: int = 2) -> list[Row]:
-    with ProcessPoolExecutor(workers) as pool:
-        return [row for rows in pool.map(_rows, listed) for row in rows]
+    return [row for rows in in_processes(_rows, listed, workers, int) for row in rows]
 
 
-def _rows(job: Job) -> list[Row]:
+def _rows(job: Job, tell: Callable[[int], object]) -> list[Row]:
     cv2.setNumThreads(1)
     gt = photographs.clean(job.path, job.side)
     other = photographs.fitted(photographs.clean(job.other, job.side), gt.shape[:2])

@@ -10,7 +10,6 @@ is there, or none. What is exported is ONNX.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy.typing as npt
 
 from ggt_tools.degradations import Image, opencv
 from ggt_tools.errors import ConfigError, PairError
+from ggt_tools.processes import in_processes
 from ggt_tools.witnesses import degrading, planting
 from ggt_tools.witnesses.evidence import CELL, COUNT, evidence
 from ggt_tools.witnesses.learned import CLASSES, TILE
@@ -73,8 +73,7 @@ def make_samples(photographs: Path, config: TrainConfig) -> Samples:
     """The same whatever the number of workers."""
     read(photographs)  # so that a fault of the folder shows here
     jobs = [(config.seed, at) for at in range(-(-config.samples // (PAIRS * EACH)))]
-    with ProcessPoolExecutor(config.workers) as pool:
-        parts = list(pool.map(partial(_job, photographs), jobs))
+    parts = list(in_processes(partial(_job, photographs), jobs, config.workers, int))
     return Samples(
         measures=np.concatenate([part.measures for part in parts])[: config.samples],
         tiles=np.concatenate([part.tiles for part in parts])[: config.samples],
@@ -98,7 +97,7 @@ def read(folder: Path) -> list[Image]:
     return found
 
 
-def _job(photographs: Path, seed: tuple[int, int]) -> Samples:
+def _job(photographs: Path, seed: tuple[int, int], tell: Callable[[int], object]) -> Samples:
     opencv().setNumThreads(1)
     clean = read(photographs)
     random = np.random.default_rng([2, *seed])
