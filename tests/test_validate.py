@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import json
+import os
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 import ggt100k
+from ggt_tools.cli import main
 from ggt_tools.errors import ConfigError
+from ggt_tools.jpeg import encode_jpeg
+from ggt_tools.ledger import Ledger
 from ggt_tools.png import encode_png
+from ggt_tools.records import Aligned, Held, Verdict, Withdrawal
+from ggt_tools.shard import encode_json, member_header
 from ggt_tools.shard import members as member_ends
-from ggt_tools.validate import validate
+from ggt_tools.validate import passed, validate
+from ggt_tools.validate.evidence import evidence_faults, read_gate
+from ggt_tools.validate.likeness import LEAST, sketch
+from ggt_tools.validate.shards import Job, check_shard
 
-from .making import change_shard, make_dataset, picture
+from .benchmarks.remote import serve
+from .making import GATE, Store, change_shard, make_dataset, make_pair, make_pairs, picture
+from .photographs import SAMPLE, at_night, blurred, noisy, photograph, veiled
 
 NAME = "data/rain/train-00000.tar"
 
@@ -559,16 +572,415 @@ def test_no_dataset_at_all(tmp_path: Path) -> None:
 
 
 def test_any_flipped_bit_is_found(root: Path) -> None:
+    """Through the whole verb, with the shard's hash to help, and without it; and a shard alone, 200 times."""
     random = np.random.default_rng(1)
     path = root / NAME
     good = path.read_bytes()
-    for at in random.integers(0, len(good), size=60):
+    flips = list(
+        zip(random.integers(0, len(good), size=200).tolist(), random.integers(8, size=200).tolist(), strict=True)
+    )
+    place = ggt100k.open_root(str(root))
+    job = Job(
+        root=str(root), options={}, name=NAME, about=place.manifest["shards"][NAME], codec="png", gate=GATE,
+        rows=pq.read_table(root / "index/train.parquet"), quick=False, images={},
+    )  # fmt: skip
+    assert check_shard(job, lambda done: None) == []
+    for number, (at, bit) in enumerate(flips):
         bad = bytearray(good)
-        bad[at] ^= 1 << int(random.integers(8))
+        bad[at] ^= 1 << bit
         path.write_bytes(bad)
-        assert findings(root) != [], at
-        change_shard(root, lambda data: data)  # and without the help of the hash
-        assert findings(root) != [], at
-        path.write_bytes(good)
-        change_shard(root, lambda data: data)
+        assert "wrong_hash" in {finding.reason for finding in check_shard(job, lambda done: None)}
+        about = dict(job.about) | {"sha256": hashlib.sha256(bad).hexdigest()}
+        assert check_shard(dataclasses.replace(job, about=about), lambda done: None) != [], (at, bit)
+        if number < 10:
+            assert findings(root) != [], (at, bit)
+    path.write_bytes(good)
     assert findings(root) == []
+
+
+# --- what speaks for a pair -----------------------------------------------------------------------------------------
+
+
+def change_pair(root: Path, **facts: Any) -> str:
+    """Changes facts of the first pair, in its JSON and the index alike. Its key."""
+    key = keys(root)[0]
+    length = 0
+
+    def json_member(text: bytes) -> bytes:
+        nonlocal length
+        changed = encode_json(json.loads(text) | facts)
+        length = len(changed) - len(text)
+        return changed
+
+    before = len((root / NAME).read_bytes())
+    change_shard(root, put(0, json_member))
+    moved = (len((root / NAME).read_bytes()) - before) and 0
+    assert moved == 0 and abs(length) < 400, "within its block"
+
+    def row(rows: list[dict[str, Any]]) -> None:
+        rows[0].update(facts)
+        rows[0]["json_size"] += length
+
+    change_index(root, row)
+    return key
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason", "said"),
+    [
+        ({"evidence": []}, "no_evidence", "has no evidence of structure, which the gate asks for; judge it again"),
+        (
+            {"evidence": ["structure unmeasured"]},
+            "no_evidence",
+            "has no evidence of structure, which the gate asks for",
+        ),
+        (
+            {"evidence": ["structure 0.250 >= 0.300"], "scores": {"gmsd": 0.25, "structure": 0.25}},
+            "fails_gate",
+            "its evidence is 'structure 0.250 >= 0.300'; the gate wants structure >= 0.300; judge it again",
+        ),
+        (
+            {"evidence": ["structure 0.500 >= 0.100"]},
+            "fails_gate",
+            "its evidence is 'structure 0.500 >= 0.100'; the gate wants structure >= 0.300; judge it again",
+        ),
+        (
+            {"evidence": ["structure 0.900 >= 0.300"]},
+            "evidence_differs",
+            "its evidence says structure 0.900, its score 0.50",
+        ),
+        ({"licence": ""}, "bad_facts", "it has no licence; ingest it again with --licence"),
+        (
+            {"source": "dataset", "source_name": "", "url": ""},
+            "bad_facts",
+            "its source, dataset, has neither a name nor a URL; ingest it again with its credits",
+        ),
+    ],
+)
+def test_a_pair_without_what_speaks_for_it(root: Path, facts: dict[str, Any], reason: str, said: str) -> None:
+    key = change_pair(root, **facts)
+    found = findings(root)
+    assert {each for each, _ in found} == {reason}
+    assert f"{NAME}: key {key}: byte 512: " in found[0][1] or reason == "bad_facts"
+    assert said in found[0][1]
+
+
+BANDED = GATE.replace("min = 0.3, reason", "min = 0.3, unsure_below = 0.9, reason")
+
+
+def test_what_no_rule_clears_a_person_has_to(root: Path) -> None:
+    change_manifest(root, lambda manifest: manifest.update(gate=BANDED.replace("min = 0.3 }", "min = 0.0 }")))
+    assert len(only(root, "fails_gate")) == 6, "the rule, and the gain"
+    said = [f"structure {row['scores']['structure']:.3f} < 0.900 unsure" for row in rows_of(root)]
+    gate = read_gate(BANDED.replace("min = 0.3 }", "min = 0.5 }"))
+    (row, *_) = rows_of(root)
+    doubtful = row | {"evidence": [said[0], "structure 0.501 >= 0.500"]}
+    assert [reason for reason, _ in evidence_faults(doubtful, gate)] == ["fails_gate"]
+    decided = doubtful | {"evidence": [*doubtful["evidence"], "review keep by Ann"]}
+    assert list(evidence_faults(decided, gate)) == []
+
+
+def rows_of(root: Path) -> list[dict[str, Any]]:
+    return [dict(row) for row in pq.read_table(root / "index/train.parquet").to_pylist()]
+
+
+def test_a_gate_that_is_none(root: Path) -> None:
+    change_manifest(root, lambda manifest: manifest.update(gate="[must]\nstructur = { min = 0.3 }\n"))
+    [(reason, text)] = findings(root)
+    assert reason == "bad_gate" and text.startswith("index/manifest.json: its gate cannot be read: index/manifest.json")
+
+
+def test_a_manifest_that_does_not_agree_with_itself(root: Path) -> None:
+    change_manifest(root, lambda manifest: manifest["splits"]["train"]["degradations"].update(snow=1))
+    assert only(root, "wrong_count")[0] == (
+        "index/manifest.json: train: 3 pairs, by shard 3, by degradation 4; pack it again"
+    )
+
+
+# --- whose gt it is -------------------------------------------------------------------------------------------------
+
+
+def test_gts_of_two_pairs_exchanged(root: Path) -> None:
+    def exchange(found: list[Member]) -> list[Member]:
+        one, other = found[2][1], found[5][1]
+        found[2], found[5] = (found[2][0], other), (found[5][0], one)
+        return found
+
+    change_shard(root, retar(exchange))
+    one, other = keys(root)[:2]
+    texts = only(root, "another_pair")
+    assert len(texts) == 2
+    assert texts[0].startswith(f"{NAME}: key {one}: its gt does not show what its lq shows (likeness ")
+    assert f", and what the lq of {other} shows (" in texts[0] and texts[0].endswith("; judge it again")
+
+
+def test_what_the_sample_shows_is_alike_and_nothing_else_is() -> None:
+    pictures = [photograph(path.stem)[:512, :512] for path in sorted(SAMPLE.glob("*.jpg"))]
+    sketches = np.stack([sketch(picture) for picture in pictures])
+    for change in (at_night, veiled, noisy, blurred):
+        strength = {at_night: 0.12, veiled: 0.85, noisy: 40, blurred: 8}[change]
+        worse = np.stack([sketch(change(picture, strength)) for picture in pictures])
+        alike = sketches @ worse.T
+        own, others = np.diag(alike), alike[~np.eye(len(pictures), dtype=bool)]
+        assert own.min() > LEAST + 0.1 and others.max() < LEAST - 0.03, (change, own.min(), others.max())
+    even = np.full((64, 64, 3), 7, np.uint8)
+    assert not sketch(even).any() and sketch(even[:9, :5]).shape == (1024,)
+
+
+@pytest.fixture
+def light(tmp_path: Path) -> Path:
+    """Three pairs in one shard of JPEG."""
+    return make_dataset(tmp_path / "light", count=3, degradations=["rain"], test=0.0, codec="jpeg")
+
+
+def test_jpegs_that_are_swapped_in_shard_and_index_alike(light: Path) -> None:
+    key = keys(light)[0]
+    swap_everywhere(light, lambda lq, gt: (gt, lq))
+    found = findings(light)
+    assert [reason for reason, _ in found] == ["swapped"]
+    assert found[0][1].startswith(f"{NAME}: key {key}: byte ") and found[0][1].endswith(
+        ": lq and gt are swapped; pack it again"
+    )
+
+
+def test_a_jpeg_of_another_pair_or_of_nobody(light: Path) -> None:
+    other = keys(light)[1]
+    data = (light / NAME).read_bytes()
+    (row,) = [row for row in rows_of(light) if row["key"] == other]
+    stranger = data[row["gt_offset"] :][: row["gt_size"]]
+    swap_everywhere(light, lambda lq, gt: (lq, stranger))
+    [text] = only(light, "another_pair")
+    assert f"a JPEG says of itself 'ggt-100k {other} gt', not 'ggt-100k {keys(light)[0]} gt'; pack it again" in text
+    swap_everywhere(light, lambda lq, gt: (lq, encode_jpeg(picture(5))))
+    [text] = only(light, "unmarked")
+    assert f"a JPEG says of itself '', not 'ggt-100k {keys(light)[0]} gt'; pack it again" in text
+
+
+def swap_everywhere(root: Path, change: Callable[[bytes, bytes], tuple[bytes, bytes]]) -> None:
+    """Other images for the first pair, and an index and a manifest that agree with them."""
+    end = "jpg" if json.loads((root / ggt100k.MANIFEST).read_text())["codec"] == "jpeg" else "png"
+    data = (root / NAME).read_bytes()
+    parts, rows = [], rows_of(root)
+    for number, row in enumerate(rows):
+        at = {name: data[row[f"{name}_offset"] :][: row[f"{name}_size"]] for name in ("json", "lq", "gt")}
+        if number == 0:
+            at["lq"], at["gt"] = change(at["lq"], at["gt"])
+        for name in ("json", "lq", "gt"):
+            member = member_header(f"{row['key']}.{name if name == 'json' else f'{name}.{end}'}", len(at[name]))
+            row[f"{name}_offset"] = sum(map(len, parts)) + len(member)
+            row[f"{name}_size"] = len(at[name])
+            if name != "json":
+                row[f"{name}_bands"] = list(ggt100k.read_bands(at[name]).offsets)  # type: ignore[union-attr]
+            parts += [member, at[name], bytes(-len(at[name]) % 512)]
+    whole = b"".join(parts) + bytes(1024)
+    whole += bytes(-len(whole) % tarfile.RECORDSIZE)
+    (root / NAME).write_bytes(whole)
+    change_shard(root, lambda _: whole)
+    change_index(root, lambda _: rows)
+
+
+# --- where it lies, how much of it ----------------------------------------------------------------------------------
+
+
+def damaged(root: Path) -> None:
+    change_shard(root, put(2, lambda png: png[:2000] + bytes([png[2000] ^ 1]) + png[2001:]))
+    (root / "index/val.parquet").write_bytes(b"")
+
+
+def test_over_http_the_same_is_found(root: Path) -> None:
+    size = sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
+    with serve(root) as server:
+        assert list(validate(server.url)) == []
+        assert list(validate(server.url, quick=True)) == []
+        assert server.sent < 3 * size
+        damaged(root)
+        assert [finding.reason for finding in validate(server.url)] == ["damaged_image"], "HTTP lists no folders"
+        (root / NAME).unlink()
+        assert [finding.reason for finding in validate(server.url)] == ["missing_file"]
+
+
+def test_in_memory_the_same_is_found(root: Path) -> None:
+    system = fsspec.filesystem("memory")
+    damaged(root)
+    system.put(str(root), "/validated", recursive=True)
+    try:
+        found = [(f.reason, str(f)) for f in validate("memory://validated", processes=2)]
+        assert sorted(found) == sorted(findings(root))
+        assert {reason for reason, _ in found} == {"damaged_image", "unknown_file"}
+    finally:
+        system.rm("/validated", recursive=True)
+
+
+def test_quick_sees_all_but_checksums_and_pixels(root: Path) -> None:
+    assert list(validate(str(root), quick=True)) == []
+    assert passed(root) != "", "a quick look passes nothing"
+    good = (root / NAME).read_bytes()
+    change_shard(root, put(2, lambda png: png[:5000] + bytes([png[5000] ^ 1]) + png[5001:]))
+    assert list(validate(str(root), quick=True)) == []
+    for change, reason in (
+        (retar(swapped), "broken_pair"),
+        (lambda data: data + bytes(512), "wrong_bytes"),
+        (lambda data: b"y" + data[1:], "bad_header"),
+        (put(0, lambda text: text.replace(b"CC0-1.0", b"CC0-2.0")), "json_differs"),
+        (put(1, lambda png: encode_png(picture(4, 70, 80))), "wrong_bands"),
+    ):
+        (root / NAME).write_bytes(good)
+        change_shard(root, change)  # type: ignore[arg-type]
+        if reason == "wrong_bytes":
+            change_manifest(root, lambda manifest: manifest["shards"][NAME].update(bytes=len(good)))
+        assert reason in {finding.reason for finding in validate(str(root), quick=True)}
+
+
+def test_more_processes_find_the_same_and_count_the_pairs(tmp_path: Path) -> None:
+    root = make_dataset(tmp_path / "many", count=8)
+    change_shard(root, lambda data: data[:-512] + b"x" + bytes(511))
+    change_shard(root, put(0, lambda text: b"?" + text[1:]), 1)
+    alone = findings(root)
+    done: list[int] = []
+    together = [(f.reason, str(f)) for f in validate(str(root), processes=2, progress=done.append)]
+    assert together == alone and {reason for reason, _ in alone} == {"trailing_bytes", "json_differs"}
+    assert sum(done) == 8
+
+
+# --- what has passed ------------------------------------------------------------------------------------------------
+
+
+def test_exactly_these_bytes_have_passed(root: Path) -> None:
+    again = f"; run: ggt100k validate {root}"
+    assert passed(root) == f"{root}: has not passed validate{again}"
+    assert findings(root) == []
+    assert passed(root) == ""
+    assert passed(Path(f"{root}/../{root.name}")) == ""
+    for name in (NAME, "index/train.parquet", "README.md"):
+        path = root / name
+        data, when = path.read_bytes(), path.stat().st_mtime_ns
+        path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        assert passed(root) == f"{root}: {name} has changed since it passed validate{again}"
+        path.write_bytes(data)
+        os.utime(path, ns=(when, when))
+        assert passed(root) == ""
+    change_manifest(root, lambda manifest: manifest.update(dataset_version="1.0.1"))
+    assert passed(root) == f"{root}: index/manifest.json has changed since it passed validate{again}"
+    (root / "data/rain/more.tar").write_bytes(b"")
+    assert passed(root) == f"{root}: data/rain/more.tar has changed since it passed validate{again}"
+
+
+def test_what_has_a_finding_or_changes_meanwhile_has_not_passed(root: Path) -> None:
+    good = (root / NAME).read_bytes()
+    (root / NAME).write_bytes(good + bytes(10240))
+    assert findings(root) != [] and "has not passed" in passed(root)
+    (root / NAME).write_bytes(good)
+    changing = validate(str(root), progress=lambda done: (root / "README.md").touch())
+    assert list(changing) == [] and "has not passed" in passed(root)
+
+
+# --- against the ledger ---------------------------------------------------------------------------------------------
+
+
+class Images(Store):
+    """A workspace as a store of images."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def put(self, data: bytes) -> str:
+        return self._ledger.put_image(data)
+
+    def image(self, name: str) -> bytes:
+        return self._ledger.image(name)
+
+    def image_size(self, name: str) -> int:
+        return self._ledger.image_size(name)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    """A workspace in which six pairs are approved."""
+    with Ledger(tmp_path / "workspace", create=True) as ledger:
+        pairs = make_pairs(Images(ledger), 6, ["rain"])
+        for pair in pairs:
+            aligned = Aligned(candidate=pair.candidate.id, version="1", image=pair.image, reason="")
+            ledger.add(pair.photo, pair.candidate, aligned, *pair.scores)
+        ledger.judge("0" * 16, GATE, [pair.verdict for pair in pairs])
+    return tmp_path / "workspace"
+
+
+def packed(workspace: Path, out: Path, *more: str) -> Path:
+    assert main(["pack", str(workspace), str(out), "--test", "0.2", *more]) == 0
+    return out
+
+
+def against(root: Path, workspace: Path) -> list[tuple[str, str]]:
+    return [(finding.reason, str(finding)) for finding in validate(str(root), against=workspace)]
+
+
+def test_against_its_ledger_a_release_agrees(workspace: Path, tmp_path: Path, capsys: Any) -> None:
+    out = packed(workspace, tmp_path / "out")
+    assert main(["validate", str(out), "--against", str(workspace / "ledger.sqlite")]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "validate: 6 pairs, 0 findings"
+    with pytest.raises(ConfigError, match=r"--against wants a workspace, and no ledger\.sqlite is there"):
+        against(out, tmp_path)
+
+
+def test_against_its_ledger_what_is_otherwise_is_found(workspace: Path, tmp_path: Path) -> None:
+    out = packed(workspace, tmp_path / "out")
+    with Ledger(workspace) as ledger:
+        (test,) = ledger.all(Held)
+        pairs = [pair for pair in ledger.pairs() if pair.photo.key != test.key]
+        for_all = dict(gate="0" * 16, stage="score", reason="another_scene", evidence=())
+        now = "2026-01-01T00:00:00Z"
+        ledger.add(Withdrawal(key=pairs[0].photo.key, reason="the author asks", by="Ann", created=now))
+        rejected = Verdict(candidate=pairs[1].candidate.id, decision="reject", **for_all)  # type: ignore[arg-type]
+        judged = Verdict(
+            candidate=pairs[2].candidate.id, gate="0" * 16, decision="keep", stage="", reason="", evidence=("other",)
+        )
+        ledger.judge("0" * 16, GATE, [rejected, judged])
+        ledger.add(Held(key=pairs[3].photo.key, version="1.0.0"))
+        moved = ledger.put_image(encode_png(picture(5)))
+        aligned = Aligned(candidate=pairs[4].candidate.id, version="2", image=moved, reason="")
+        ledger.add(aligned)
+    at = NAME
+    assert sorted(against(out, workspace)) == sorted(
+        [
+            ("withdrawn", f"{at}: key {pairs[0].photo.key}: is withdrawn: the author asks; pack again"),
+            ("not_approved", f"{at}: key {pairs[1].photo.key}: the gate does not keep it; pack again"),
+            ("ledger_differs", f"{at}: key {pairs[2].photo.key}: the ledger has another evidence; pack again"),
+            ("both_splits", f"{at}: key {pairs[3].photo.key}: the ledger holds it for the test split; pack again"),
+            *[
+                (reason, text)
+                for reason, text in against(out, workspace)
+                if reason == "other_image" and f"key {pairs[4].photo.key}: byte " in text
+            ],
+        ]
+    )
+    assert [reason for reason, _ in against(out, workspace)].count("other_image") == 1
+    with Ledger(tmp_path / "empty", create=True) as ledger:
+        ledger.judge("0" * 16, GATE, [dataclasses.replace(pairs[0].verdict, candidate="none")])
+    assert {reason for reason, _ in against(out, tmp_path / "empty")} == {"not_in_ledger"}
+
+
+def test_the_verb_packs_a_next_version_of_what_the_ledger_says(workspace: Path, tmp_path: Path, capsys: Any) -> None:
+    out = packed(workspace, tmp_path / "out", "--shard-bytes", "60000")
+    with Ledger(workspace) as ledger:
+        (held,) = ledger.all(Held)
+        key = next(pair.photo.key for pair in ledger.pairs() if pair.photo.key != held.key)
+        ledger.add(Withdrawal(key=key, reason="the author asks", by="Ann", created="2026-01-01T00:00:00Z"))
+        more = make_pair(Images(ledger), 9)
+        aligned = Aligned(candidate=more.candidate.id, version="1", image=more.image, reason="")
+        ledger.add(more.photo, more.candidate, aligned, *more.scores)
+        ledger.judge("0" * 16, GATE, [more.verdict])
+    capsys.readouterr()
+    argv = ["pack", str(workspace), str(out), "--version", "1.1.0", "--base", str(out), "--shard-bytes", "60000"]
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    assert main([*argv, "--dry-run"]) == 0
+    said = f"would pack 6 pairs into {out}: 1 new, 0 changed, 1 gone, 5 unchanged; 2 shards written, 3 kept\n"
+    assert capsys.readouterr().out == said
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    assert main(argv) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "pack: 5 train, 1 test, 5 shards",
+        "since the base: 1 new, 0 changed, 1 gone, 5 unchanged, 2 shards written, 3 shards kept",
+    ]
+    assert against(out, workspace) == []
+    with Ledger(workspace) as ledger:
+        assert list(ledger.all(Held)) == [held]

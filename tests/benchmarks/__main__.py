@@ -6,7 +6,7 @@ import argparse
 import os
 from collections.abc import Callable
 
-from . import faults, gating, loaders, png, restoring
+from . import faults, gating, loaders, png, restoring, validating
 from .field import Options
 
 BENCHES: dict[str, Callable[[Options], str]] = {
@@ -15,6 +15,7 @@ BENCHES: dict[str, Callable[[Options], str]] = {
     "restoring": restoring.bench,
     "faults": faults.bench,
     "gating": gating.bench,
+    "validating": validating.bench,
 }
 
 

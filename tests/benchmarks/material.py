@@ -74,10 +74,10 @@ def shards(folder: Path, codec: str, degradation: str = "*") -> list[str]:
 def stored(folder: Path, codec: str) -> Iterator[Stored]:
     """Every pair as its shard holds it, for the peers' own formats: byte for byte the same images."""
     for name in shards(folder, codec):
-        yield from _read_tar(folder / codec / name)
+        yield from read_tar(folder / codec / name)
 
 
-def _read_tar(path: Path) -> Iterator[Stored]:
+def read_tar(path: Path) -> Iterator[Stored]:
     members: dict[str, bytes] = {}
     with tarfile.open(path) as shard:
         for member in shard:
@@ -144,7 +144,7 @@ def _tiles() -> Iterator[tuple[Pixels, Pixels]]:
     import ggt100k
 
     for path in sorted(ggt100k.sample_folder().glob("packed/data/*/*.tar")):
-        for pair in _read_tar(path):
+        for pair in read_tar(path):
             lq, gt = pillow(pair.lq), pillow(pair.gt)
             for top in range(0, lq.shape[0] - TILE + 1, TILE):
                 for left in range(0, lq.shape[1] - TILE + 1, TILE):
