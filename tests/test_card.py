@@ -33,7 +33,7 @@ from PIL import Image
 import ggt100k
 from ggt_tools.card import card, describe, front_matter, plain_features
 from ggt_tools.card.figures import FAINT, FILLS, INK
-from ggt_tools.card.text import LONGEST, fenced, markdown, plain
+from ggt_tools.card.text import LONGEST, fenced, markdown, plain, quoted
 from ggt_tools.cli import main
 from ggt_tools.errors import ConfigError, ShardError
 from ggt_tools.pack import PackConfig, pack
@@ -360,6 +360,7 @@ def test_the_change_log_stands_in_it(tmp_path: Path) -> None:
     ggt_card(root)
     assert "## Change log\n\n### Change log\n\n#### 1.0.0, 2026-11-22\n\n3 added.\n&lt;script>" in body(root)
     assert "script" not in {tag for tag, _ in Page(body(root)).tags}
+    assert quoted("## 1.1.0, 2026-11-22\n\nOne.\n\n### Two\n") == "### 1.1.0, 2026-11-22\n\nOne.\n\n#### Two"
     assert json.loads((root / "croissant.json").read_text())["datePublished"] == "2026-11-22"
 
 

@@ -11,6 +11,8 @@ import re
 LONGEST = 120  # characters that are shown of one text
 JOINERS = "\u200c\u200d"  # print nothing and belong to the spelling of names
 _INSTRUCTIONS = re.compile(r"""[\\`*_{}\[\]<>()#!|&~$:@^="'+]|www(?=\.)""", re.IGNORECASE)
+_HEADING = re.compile(r"(#{1,4}) ")
+UNDER = 3  # the level of the headings of a section
 
 
 class Trusted(str):
@@ -39,7 +41,9 @@ def fenced(text: str, language: str = "") -> str:
 
 
 def quoted(text: str) -> str:
-    """Markdown of a file beside the data, put into the page two levels down. Its HTML is shown, not obeyed."""
+    """Markdown of a file beside the data, put under a heading of the page. Its HTML is shown, not obeyed."""
     lines = "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in "\n".join(text.splitlines())).split("\n")
-    lines = [f"##{line}" if re.match(r"#{1,4} ", line) else line for line in lines]
+    highest = min((len(found[1]) for line in lines if (found := _HEADING.match(line))), default=1)
+    down = "#" * max(0, UNDER - highest)
+    lines = [f"{down}{line}" if _HEADING.match(line) else line for line in lines]
     return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", "\n".join(lines)).strip()
