@@ -22,7 +22,8 @@ import pytest
 from ggt_tools.review import Review, ReviewConfig
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-SHOWN = '#sitting[data-look]:not([data-look=""])'
+SHOWN = '#sitting[data-state="shown"]'
+DONE = '#sitting[data-state="finished"]'
 
 
 @contextlib.contextmanager

@@ -38,9 +38,10 @@ from ggt_tools.review.decisions import Share, Votes, cohen, fleiss, in_order, st
 from ggt_tools.review.desk import SAVED, THERE, Desk, DeskConfig, Made, Refused
 from ggt_tools.review.gallery import Filter, asked, gallery, keys
 from ggt_tools.review.queue import AUDIT, GALLERY, UNSURE, items
+from ggt_tools.screen import VERSION as SCREEN
 from ggt_tools.verdict import by_rules, verdict
 
-from .browsing import SHOWN, Site, browser, served
+from .browsing import DONE, SHOWN, Site, browser, served
 from .making import Store, make_pair, picture
 from .test_verdict import GOOD, TEXT, candidate
 
@@ -72,7 +73,7 @@ def make_workspace(
                 Aligned(candidate=name, version="1", image=gt, reason=""),
                 *(Score(candidate=name, metric=m, metric_version="1", value=v + number) for m, v in GOOD.items()),
                 Opinion(
-                    id=f"o{number}", candidate=name, image=gt, model="vlm", version="screen-1", order="lq_first",
+                    id=f"o{number}", candidate=name, image=gt, model="vlm", version=SCREEN, order="lq_first",
                     vote=0, fidelity=80.0, quality=70.0, mode="none", redo=0, words=NASTY,
                     defects=(json.dumps(defect),), fault="", created="2026-01-01T00:00:00Z",
                 ),
@@ -615,7 +616,7 @@ def test_texts_from_outside_are_texts(site: Site) -> None:
 
 def test_a_second_review_beside_the_first_is_refused(site: Site, sixty: Path) -> None:
     workspace = sixty.parent  # no workspace
-    with pytest.raises(ConfigError, match="no ledger.sqlite, so no workspace"):
+    with pytest.raises(ConfigError, match="so no workspace; begin one"):
         Review(workspace, ReviewConfig(port=0))
     with Review(sixty, ReviewConfig(port=0)) as first:
         with pytest.raises(ConfigError) as caught:
@@ -713,6 +714,12 @@ MANY: list[Any] = []
 # --- in a browser -----------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    with browser() as found:
+        yield found
+
+
 def press(page: Any, *keys: str) -> None:
     for key in keys:
         page.keyboard.press(key)
@@ -728,6 +735,11 @@ def judge(page: Any, *keys: str) -> str:
     press(page, *keys)
     page.wait_for_function("before => document.getElementById('sitting').dataset.look !== before", arg=before)
     return before
+
+
+def judge_all(page: Any, *keys: str) -> None:
+    while page.wait_for_selector(f"{SHOWN}, {DONE}").get_attribute("data-state") == "shown":
+        judge(page, *keys)
 
 
 def saved(page: Any) -> None:
@@ -754,74 +766,71 @@ class Process:
         self._process.stdout.close()  # type: ignore[union-attr]
 
 
-def test_a_whole_sitting_by_keyboard_with_a_restart_in_the_middle(tmp_path: Path) -> None:
+def test_a_whole_sitting_by_keyboard_with_a_restart_in_the_middle(tmp_path: Path, chromium: Any) -> None:
     workspace = make_workspace(tmp_path / "w", 30, decisions=("unsure", "unsure", "keep", "reject"), file=NASTY)
     token, options = "t" * 24, ("--audit", "50%", "--known", "20%", "--reviewers", "2", "--port")
-    with browser() as chromium:
-        process = Process(workspace, *options, "0", token=token)
-        try:
-            port = str(process.site.port)
-            page = process.site.enter(chromium, "Anna")
-            decided, slowest = [], 0.0
-            for number in range(12):
-                keys = (("k",), ("r", "3"), ("u",))[number % 3]
-                decided.append(judge(page, *keys))
-                slowest = max(slowest, float(page.get_attribute("#sitting", "data-latency")))
-            saved(page)
-            assert slowest < 100, f"the next pair showed after {slowest} ms"
-            assert len(standing(facts(workspace))) == 12
-            before = look_of(page)
-            press(page, "z")
-            page.wait_for_selector(f'#sitting[data-look="{decided[-1]}"]')
-            assert "Undone" in page.inner_text("#status")
-            assert len(facts(workspace)) == 13 and len(standing(facts(workspace))) == 11
+    process = Process(workspace, *options, "0", token=token)
+    try:
+        port = str(process.site.port)
+        page = process.site.enter(chromium, "Anna")
+        decided, slowest = [], 0.0
+        for number in range(12):
+            keys = (("k",), ("r", "3"), ("u",))[number % 3]
+            decided.append(judge(page, *keys))
+            slowest = max(slowest, float(page.get_attribute("#sitting", "data-latency")))
+        saved(page)
+        assert slowest < 100, f"the next pair showed after {slowest} ms"
+        assert len(standing(facts(workspace))) == 12
+        before = look_of(page)
+        press(page, "z")
+        page.wait_for_selector(f'#sitting[data-look="{decided[-1]}"]')
+        assert "Undone" in page.inner_text("#status")
+        assert len(facts(workspace)) == 13 and len(standing(facts(workspace))) == 11
+        judge(page, "k")
+        assert look_of(page) == before
+        saved(page)
+        process.kill()
+        for _ in range(3):  # what was fetched before is judged while nobody is there
             judge(page, "k")
-            assert look_of(page) == before
-            saved(page)
-            process.kill()
-            for _ in range(3):  # what was fetched before is judged while nobody is there
-                judge(page, "k")
-            page.wait_for_selector("#warning:not([hidden])")
-            assert "kept in this browser" in page.inner_text("#warning")
-            assert len(standing(facts(workspace))) == 12
-            process = Process(workspace, *options, port, token=token)
-            saved(page)  # without anybody's doing
-            assert len(standing(facts(workspace))) == 15
-            page.wait_for_selector("#warning", state="hidden")
-            page.wait_for_selector(SHOWN)
-            for _ in range(5):
-                judge(page, "k")
-            saved(page)
-            said = facts(workspace)
-            assert len(standing(said)) == 20 and len(said) == 22
-            assert all(0 < d.seconds < 60 for d in said if d.decision != "undone")
-            assert {d.reason for d in said if d.decision == "reject"} == {parse_gate(Path("g"), TEXT).reasons[2]}
-            page.reload()
-            page.wait_for_selector(SHOWN)
-            while page.get_attribute("#sitting", "data-look"):
-                judge(page, "r", "1")
-            assert "Nothing waits" in page.inner_text("#status")
-            saved(page)
-            assert page.wrong == [] or all("ERR_CONNECTION" in text or "Failed to" in text for text in page.wrong)
+        page.wait_for_selector("#warning:not([hidden])")
+        assert "kept in this browser" in page.inner_text("#warning")
+        assert len(standing(facts(workspace))) == 12
+        process = Process(workspace, *options, port, token=token)
+        saved(page)  # without anybody's doing
+        assert len(standing(facts(workspace))) == 15
+        page.wait_for_selector("#warning", state="hidden")
+        page.wait_for_selector(SHOWN)
+        for _ in range(5):
+            judge(page, "k")
+        saved(page)
+        said = facts(workspace)
+        assert len(standing(said)) == 20 and len(said) == 22
+        assert all(0 < d.seconds < 60 for d in said if d.decision != "undone")
+        assert {d.reason for d in said if d.decision == "reject"} == {parse_gate(Path("g"), TEXT).reasons[2]}
+        page.reload()
+        page.wait_for_selector(SHOWN)
+        judge_all(page, "r", "1")
+        assert "Nothing waits" in page.inner_text("#status")
+        saved(page)
+        assert page.wrong == [] or all("ERR_CONNECTION" in text or "Failed to" in text for text in page.wrong)
 
-            ben = process.site.enter(chromium, "Ben")
-            while ben.get_attribute("#sitting", "data-look"):
-                judge(ben, "k")
-            saved(ben)
-            assert ben.wrong == []
-            said = standing(facts(workspace))
-            real = [d for d in said if not d.planted]
-            queues = Counter((d.reviewer, d.queue) for d in real)
-            assert queues == {(name, queue): 15 if queue == UNSURE else 8 for name in ("Anna", "Ben")
-                              for queue in (UNSURE, AUDIT)}  # fmt: skip
-            assert sum(bool(d.planted) for d in said if d.reviewer == "Ben") >= 4
-            ben.goto(f"{process.site.origin}/people")
-            text = ben.inner_text("main")
-            assert "Cohen's kappa" in text and "Anna: reject" in text and "Ben: keep" in text
-            known = sum(bool(d.planted) for d in said if d.reviewer == "Ben")
-            assert f"0 of {known} (" in text, "Ben kept what was planted"
-        finally:
-            process.kill()
+        ben = process.site.enter(chromium, "Ben")
+        judge_all(ben, "k")
+        saved(ben)
+        assert ben.wrong == []
+        said = standing(facts(workspace))
+        real = [d for d in said if not d.planted]
+        queues = Counter((d.reviewer, d.queue) for d in real)
+        assert queues == {(name, queue): 16 if queue == UNSURE else 8 for name in ("Anna", "Ben")
+                          for queue in (UNSURE, AUDIT)}  # fmt: skip
+        assert sum(bool(d.planted) for d in said if d.reviewer == "Ben") >= 4
+        ben.goto(f"{process.site.origin}/people")
+        text = ben.inner_text("main")
+        assert "Cohen's kappa" in text and "Anna: reject" in text and "Ben: keep" in text
+        known = sum(bool(d.planted) for d in said if d.reviewer == "Ben")
+        assert f"0 of {known} (" in text, "Ben kept what was planted"
+    finally:
+        process.kill()
 
 
 def pixels_of(page: Any) -> Any:
@@ -831,11 +840,11 @@ def pixels_of(page: Any) -> Any:
         return np.asarray(image.convert("RGB"))
 
 
-def test_pixels_are_the_files_own_at_1_to_1_and_at_8_to_1(tmp_path: Path) -> None:
+def test_pixels_are_the_files_own_at_1_to_1_and_at_8_to_1(tmp_path: Path, chromium: Any) -> None:
     workspace = make_workspace(tmp_path / "w", 1)
     lq = picture(0)
     gt = (lq // 2 + 60).astype(np.uint8)
-    with served(workspace) as site, browser() as chromium:
+    with served(workspace) as site:
         page = site.enter(chromium, "Anna", viewport={"width": 900, "height": 1000}, device_scale_factor=1)
         for key, image in (("f", lq), ("g", gt)):
             for zoom in (1, 8):
@@ -873,9 +882,9 @@ def test_pixels_are_the_files_own_at_1_to_1_and_at_8_to_1(tmp_path: Path) -> Non
         assert (moved[:, :-60] == before[:, 60:]).all(), "60 of the screen's pixels further"
 
 
-def test_evidence_is_hidden_until_one_has_judged_and_written_as_text(tmp_path: Path) -> None:
+def test_evidence_is_hidden_until_one_has_judged_and_written_as_text(tmp_path: Path, chromium: Any) -> None:
     workspace = make_workspace(tmp_path / "w", 4, file=NASTY, author=NASTY)
-    with served(workspace) as site, browser() as chromium:
+    with served(workspace) as site:
         page = site.enter(chromium, "Anna")
         press(page, "e")
         assert page.is_hidden("#evidence") and "what you have judged" in page.inner_text("#status")
@@ -887,6 +896,7 @@ def test_evidence_is_hidden_until_one_has_judged_and_written_as_text(tmp_path: P
         text = page.inner_text("#evidence")
         assert NASTY in text and "model<b>" in text and "halo 1.000 <= 3.000" in text and "unsure shifted" in text
         assert page.query_selector("#evidence script, #evidence img, #evidence b") is None
+        page.wait_for_timeout(100)
         boxed = pixels_of(page)
         assert (boxed.reshape(-1, 3) == (255, 210, 63)).all(axis=1).any(), "the box of the defect is drawn"
         press(page, "k")
@@ -905,16 +915,16 @@ def test_evidence_is_hidden_until_one_has_judged_and_written_as_text(tmp_path: P
         page.click(".cards a >> nth=0")
         page.wait_for_selector(SHOWN)
         assert page.wrong == []
-    with served(workspace, show_evidence=True) as site, browser() as chromium:
+    with served(workspace, show_evidence=True) as site:
         page = site.enter(chromium, "Ben")
         press(page, "e")
         page.wait_for_selector("#evidence", state="visible")
         assert NASTY in page.inner_text("#evidence") and page.wrong == []
 
 
-def test_a_single_pair_is_judged_undone_and_judged_again(tmp_path: Path) -> None:
+def test_a_single_pair_is_judged_undone_and_judged_again(tmp_path: Path, chromium: Any) -> None:
     workspace = make_workspace(tmp_path / "w", 2, decisions=("keep",))
-    with served(workspace, audit=0.0) as site, browser() as chromium:
+    with served(workspace, audit=0.0) as site:
         context = chromium.new_context()
         page = context.new_page()
         page.goto(site.url)
@@ -940,9 +950,14 @@ def test_a_single_pair_is_judged_undone_and_judged_again(tmp_path: Path) -> None
         ]  # fmt: skip
 
 
-def test_every_control_has_a_name_and_nothing_spills(tmp_path: Path) -> None:
+NAMELESS = """() => [...document.querySelectorAll("button, input, select, img, canvas, a, dialog")].filter(
+    (one) => !(one.textContent.trim() || one.getAttribute("aria-label") || one.labels?.length
+    || one.getAttribute("alt") || one.getAttribute("aria-labelledby"))).map((one) => one.outerHTML)"""
+
+
+def test_every_control_has_a_name_and_nothing_spills(tmp_path: Path, chromium: Any) -> None:
     workspace = make_workspace(tmp_path / "w", 3, file="x" * 300 + NASTY)
-    with served(workspace) as site, browser() as chromium:
+    with served(workspace) as site:
         for width, height, scheme in ((1280, 800, "light"), (2560, 1440, "dark"), (820, 1180, "light")):
             page = site.enter(
                 chromium, "Zoë «the reviewer»", viewport={"width": width, "height": height}, color_scheme=scheme
@@ -952,11 +967,7 @@ def test_every_control_has_a_name_and_nothing_spills(tmp_path: Path) -> None:
                 page.wait_for_load_state()
                 wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
                 assert wide <= 0, f"{path} at {width} is {wide} px too wide"
-                nameless = page.evaluate(
-                    """() => [...document.querySelectorAll("button, input, select, img, canvas, a, dialog")].filter(
-                        (one) => !(one.textContent.trim() || one.getAttribute("aria-label") || one.labels?.length
-                        || one.getAttribute("alt") || one.getAttribute("aria-labelledby"))).map((one) => one.outerHTML)"""
-                )
+                nameless = page.evaluate(NAMELESS)
                 assert nameless == []
             ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
             light = sum(map(int, re.findall(r"\d+", ground)[:3])) > 380

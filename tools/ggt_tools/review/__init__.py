@@ -134,6 +134,7 @@ def _bound(config: ReviewConfig) -> socket.socket:
         if os.name == "posix":  # on Windows it would let two of us share a port
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind((config.host, config.port))
+        made.listen(128)  # who comes before the server runs waits for it
     except OSError as fault:
         made.close()
         raise ConfigError(f"{config.host}:{config.port}: {fault.strerror}; choose another --port") from fault

@@ -218,19 +218,7 @@ class App:
     def _sit(self, body: dict[str, Any], page: str, reviewer: str) -> dict[str, Any]:
         desk, study = self._desk, body.get("kind") == "study"
         want = min(_whole(body.get("want", 0)), MOST_WANTED)
-        saved, refused = [], []
-        for sent in _list(body.get("made", [])):
-            id = sent.get("id") if isinstance(sent, dict) else None
-            try:
-                if not isinstance(sent, dict):
-                    raise Refused("an object is wanted")
-                if study:
-                    desk.study.decide(reviewer, [_chosen(sent)])
-                else:
-                    desk.decide(reviewer, [_made(sent)])
-                saved.append(id)
-            except ValueError as fault:
-                refused.append({"id": id, "fault": str(fault)})
+        saved, refused = self._take(reviewer, _list(body.get("made", [])), study=study)
         answer: dict[str, Any] = {"saved": saved, "refused": refused}
         if study:
             desk.refresh()
@@ -245,6 +233,26 @@ class App:
         else:
             looks = [_look_json(one) for one in desk.looks(reviewer, page, want)]
         return answer | {"looks": looks, "left": desk.left(reviewer)}
+
+    def _take(self, reviewer: str, sent: list[Any], *, study: bool) -> tuple[list[Any], list[dict[str, Any]]]:
+        """Takes decisions in together; where one of them cannot be, each alone. The ids of those that are in."""
+
+        def take(some: list[Any]) -> None:
+            if not all(isinstance(one, dict) for one in some):
+                raise Refused("an object is wanted")
+            if study:
+                self._desk.study.decide(reviewer, [_chosen(one) for one in some])
+            else:
+                self._desk.decide(reviewer, [_made(one) for one in some])
+
+        try:
+            take(sent)
+            return [one["id"] for one in sent], []
+        except ValueError as fault:
+            if len(sent) == 1:
+                return [], [{"id": sent[0].get("id") if isinstance(sent[0], dict) else None, "fault": str(fault)}]
+        each = [self._take(reviewer, [one], study=study) for one in sent]
+        return [id for saved, _ in each for id in saved], [one for _, refused in each for one in refused]
 
     async def undo(self, request: Request) -> Response:
         def take_back(body: dict[str, Any], page: str, reviewer: str) -> dict[str, Any]:

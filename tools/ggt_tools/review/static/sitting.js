@@ -131,6 +131,7 @@ async function next() {
   if (!current) {
     viewer.clear();
     root.dataset.look = "";
+    root.dataset.state = talking ? "loading" : "finished";
     say(talking ? "Loading." : candidate ? "" : finished());
     progress();
     return;
@@ -152,6 +153,7 @@ async function show(look, asked) {
     viewer.paint(); // now, not at the next frame
   }
   root.dataset.look = look.id;
+  root.dataset.state = "shown";
   root.dataset.latency = (performance.now() - asked).toFixed(1);
   find("about").textContent = `${look.about}, ${look.width} × ${look.height}`;
   find("key").textContent = look.key;

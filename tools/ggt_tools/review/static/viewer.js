@@ -178,13 +178,13 @@ export class Viewer {
     context.font = `${12 * ratio}px system-ui, sans-serif`;
     context.textBaseline = "bottom";
     for (const box of this.boxes) {
-      const x = left + box.x0 * width * scale;
-      const y = top + box.y0 * height * scale;
-      const [w, h] = [(box.x1 - box.x0) * width * scale, (box.y1 - box.y0) * height * scale];
-      context.lineWidth = 3 * ratio;
+      const [x, y] = [Math.round(left + box.x0 * width * scale), Math.round(top + box.y0 * height * scale)];
+      const w = Math.round((box.x1 - box.x0) * width * scale);
+      const h = Math.round((box.y1 - box.y0) * height * scale);
+      context.lineWidth = 4 * ratio;
       context.strokeStyle = "#000";
       context.strokeRect(x, y, w, h);
-      context.lineWidth = 1.5 * ratio;
+      context.lineWidth = 2 * ratio;
       context.strokeStyle = "#ffd23f";
       context.strokeRect(x, y, w, h);
       const text = `${box.kind}, ${box.severity}`;
