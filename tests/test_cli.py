@@ -32,7 +32,7 @@ from ggt_tools.verdict import DEFAULT_GATE
 from .making import change_shard, picture
 
 VERBS = (
-    "ingest", "prompt", "restore", "retry", "align", "score", "screen", "verdict", "refine", "review", "study",
+    "ingest", "adopt", "prompt", "restore", "retry", "align", "score", "screen", "verdict", "refine", "review", "study",
     "calibrate", "report", "pack", "validate", "card", "push", "diff", "yank", "status", "train-witness", "demo",
 )  # fmt: skip
 GATE = """

@@ -16,6 +16,7 @@ from types import ModuleType
 
 import ggt100k
 from ggt_tools.cli import (
+    adopt,
     align,
     calibrate,
     card,
@@ -29,9 +30,11 @@ from ggt_tools.cli import (
     report,
     restore,
     retry,
+    review,
     score,
     screen,
     status,
+    study,
     train_witness,
     validate,
     verdict,
@@ -41,10 +44,10 @@ from ggt_tools.cli.show import complain, count
 from ggt_tools.errors import GGTError
 
 VERBS = (
-    ingest, prompt, restore, retry, align, score, screen, verdict, refine, calibrate, report, pack,
-    validate, card, push, diff, yank, status, train_witness, demo,
+    ingest, adopt, prompt, restore, retry, align, score, screen, verdict, refine, review, study, calibrate, report,
+    pack, validate, card, push, diff, yank, status, train_witness, demo,
 )  # fmt: skip
-READING = (report, validate, card, diff, status, demo)  # change nothing by themselves: no --dry-run, no --limit
+READING = (review, report, validate, card, diff, status, demo)  # change nothing by themselves: no --dry-run, no --limit
 WHOLE = (push,)  # all or nothing: no --limit
 
 

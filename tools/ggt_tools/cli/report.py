@@ -8,7 +8,7 @@ from pathlib import Path
 from ggt_tools.cli.show import now, printable
 from ggt_tools.errors import ConfigError
 from ggt_tools.ledger import Ledger, write_whole
-from ggt_tools.records import Aligned, Candidate, Photo, Verdict
+from ggt_tools.records import Adopted, Aligned, Candidate, Photo, Verdict
 
 
 def arguments(sub: argparse.ArgumentParser) -> None:
@@ -17,6 +17,7 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from ggt_tools.adopt.drift import drift
     from ggt_tools.gate import parse_gate
     from ggt_tools.report import Facts, report
 
@@ -31,16 +32,24 @@ def run(options: argparse.Namespace) -> int:
         if len(gates) > 1:
             raise ConfigError(f"{options.workspace}: judged by more than one gate; run verdict without --limit")
         (gate,) = gates
+        policy = parse_gate(options.workspace / f"gate {gate} of ledger.sqlite", ledger.gate_text(gate))
+        photos = {photo.key: photo for photo in ledger.all(Photo)}
+        candidates = [candidate for candidate in ledger.all(Candidate) if candidate.id in verdicts]
+        aligned = {aligned.candidate: aligned for aligned in ledger.all(Aligned)}
+        scores = ledger.scores()
+        makers = {candidate.id: candidate.restorer for candidate in candidates}
+        adopted = [each for each in ledger.all(Adopted) if each.candidate in makers]
         facts = Facts(
             name=options.workspace.resolve().name,
-            gate=parse_gate(options.workspace / f"gate {gate} of ledger.sqlite", ledger.gate_text(gate)),
+            gate=policy,
             funnel=ledger.funnel(),
-            photos={photo.key: photo for photo in ledger.all(Photo)},
-            candidates=[candidate for candidate in ledger.all(Candidate) if candidate.id in verdicts],
+            photos=photos,
+            candidates=candidates,
             verdicts=verdicts,
-            aligned={aligned.candidate: aligned.image for aligned in ledger.all(Aligned) if aligned.image},
-            scores=ledger.scores(),
+            aligned={name: each.image for name, each in aligned.items() if each.image},
+            scores=scores,
             image=ledger.image,
+            drift=drift(adopted, makers, photos, aligned, scores, verdicts, policy.must) if adopted else (),
         )
         page = report(facts, created=now())
     write_whole(out, page.encode())

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ggt_tools.adopt.drift import Drift
 from ggt_tools.errors import ConfigError, ShardError
 from ggt_tools.gate import Gate
 from ggt_tools.gate.bounds import Floats, bounds
@@ -42,6 +43,7 @@ class Facts:
     aligned: Mapping[str, str]  # the aligned image's name by candidate
     scores: Mapping[str, Mapping[str, float]]  # by candidate and metric
     image: Callable[[str], bytes]  # the file of an image by its name
+    drift: Sequence[Drift] = ()  # of the sets that were made elsewhere
 
 
 def report(facts: Facts, *, created: str) -> str:
@@ -90,10 +92,31 @@ def report(facts: Facts, *, created: str) -> str:
             ("restorer", _counted(facts, lambda candidate: candidate.restorer)),
         ],
         reasons=_reasons(facts),
+        sets=[_set(one) for one in facts.drift],
         distributions=_distributions(facts.gate, values, photos, verdicts),
         sections=[(mark, title, about, cards(found)) for mark, title, about, found in sections],
         agree=AGREE,
         relations=[(relation, cards(relation.findings)) for relation in relations(values, PAIRS, OF_PAIR)],
+    )
+
+
+def _set(one: Drift) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """A row of the table of adopted sets: its texts, and its numbers as they are shown."""
+
+    def number(form: str, value: float) -> str:
+        return format(value, form) if math.isfinite(value) else "-"
+
+    shares = (one.proportion, one.shifted, one.viewpoint, one.objects, one.unsure, one.kept)
+    numbers = ((one.shift, ".1f"), (one.shift_worst, ".1f"), (one.local, ".1f"), (one.psnr, ".1f"))
+    gains = ((one.psnr_gain, "+.1f"), (one.ssim, ".3f"))
+    return (
+        (_plain(one.set), _plain(one.restorer), _plain(one.local_only)),
+        (
+            str(one.outputs),
+            str(one.aligned),
+            *(number(".0%", share) for share in shares),
+            *(number(form, value) for value, form in (*numbers, *gains)),
+        ),
     )
 
 

@@ -1,0 +1,741 @@
+"""adopt: each set in its published naming, every layout, what archives do to harm, and that nothing is guessed."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import stat
+import struct
+import tarfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from ggt_tools.adopt import places
+from ggt_tools.adopt.drift import drift, shift
+from ggt_tools.adopt.fidelity import psnr, ssim
+from ggt_tools.adopt.matching import match
+from ggt_tools.adopt.places import open_place
+from ggt_tools.adopt.sets import SETS, by_role, forbids
+from ggt_tools.errors import ConfigError, PairError
+from ggt_tools.ledger import Ledger
+from ggt_tools.records import Adopted, Aligned, Candidate, Photo, Refusal, Score
+
+from .photographs import Photograph, crop, dimmed, hazed, noisy, shifted
+from .test_cli import Done, ggt, well
+
+NAMES = ("life-1", "wine-1", "sunset-1")
+
+
+def files() -> list[Photograph]:
+    return [crop(name, 256) for name in _names()]
+
+
+def _names() -> list[str]:
+    from .photographs import credits
+
+    return sorted(credits())[:3]
+
+
+def encoded(image: Photograph, form: str = "PNG", **options: object) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, form, **options)
+    return file.getvalue()
+
+
+def archive(path: Path, files: Mapping[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as made:
+        for name, data in files.items():
+            made.writestr(name, data)
+    return path
+
+
+def folder(path: Path, files: Mapping[str, bytes]) -> Path:
+    for name, data in files.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(data)
+    return path
+
+
+def adopted(workspace: Path) -> dict[str, Adopted]:
+    with Ledger(workspace) as ledger:
+        files = {photo.key: photo.file for photo in ledger.all(Photo)}
+        return {files[each.key]: each for each in ledger.all(Adopted)}
+
+
+def said(done: Done) -> list[str]:
+    """What it complained of."""
+    return [line.removeprefix("ggt100k adopt: ") for line in done.err.splitlines()]
+
+
+# --- the nine sets, as they are named where they are published --------------------------------------------------------
+
+# set: outputs; originals, each with its true ground truth (the first photograph's, then the second's)
+PUBLISHED = {
+    "o-haze": (
+        ("O-HAZE_gpt/01_outdoor_hazy.png", "O-HAZE_gpt/02_outdoor_hazy_output.png"),
+        {
+            "O-HAZE/hazy/01_outdoor_hazy.jpg": "O-HAZE/GT/01_outdoor_GT.jpg",
+            "O-HAZE/hazy/02_outdoor_hazy.jpg": "O-HAZE/GT/02_outdoor_GT.jpg",
+        },
+    ),
+    "rain800": (
+        ("001.png", "2-1.png"),
+        {"rain800/rainy/1.jpg": "rain800/norain/1.jpg", "rain800/rainy/2.jpg": "rain800/norain/2.jpg"},
+    ),
+    "lol": (
+        ("low/1_output.png", "low/22_output.png"),
+        {
+            "LOLdataset/eval15/low/1.png": "LOLdataset/eval15/high/1.png",
+            "LOLdataset/eval15/low/22.png": "LOLdataset/eval15/high/22.png",
+        },
+    ),
+    "raindrop": (
+        ("0_rain.png", "1_rain.png"),
+        {"test_a/data/0_rain.png": "test_a/gt/0_clean.png", "test_a/data/1_rain.png": "test_a/gt/1_clean.png"},
+    ),
+    "uieb": (
+        ("2_img_.jpg", "3_img__output.jpg"),
+        {"raw-890/2_img_.png": "reference-890/2_img_.png", "raw-890/3_img_.png": "reference-890/3_img_.png"},
+    ),
+    "nature20": (
+        ("1_output.png", "02.png"),
+        {
+            "nature20/blended/1.jpg": "nature20/transmission_layer/1.jpg",
+            "nature20/blended/2.jpg": "nature20/transmission_layer/2.jpg",
+        },
+    ),
+    "istd": (
+        ("90-1.png", "90-10_output.png"),
+        {
+            "ISTD_Dataset/test/test_A/90-1.png": "ISTD_Dataset/test/test_C/90-1.png",
+            "ISTD_Dataset/test/test_A/90-10.png": "ISTD_Dataset/test/test_C/90-10.png",
+        },
+    ),
+    "gopro": (
+        ("GOPR0384_11_00_000001.png", "GOPR0385_11_01/000001.png"),
+        {
+            "GOPRO_Large/test/GOPR0384_11_00/blur/000001.png": "GOPRO_Large/test/GOPR0384_11_00/sharp/000001.png",
+            "GOPRO_Large/test/GOPR0385_11_01/blur/000001.png": "GOPRO_Large/test/GOPR0385_11_01/sharp/000001.png",
+        },
+    ),
+    "dpdd": (
+        ("1P0A0917.PNG", "1p0a0926_output.jpg"),
+        {
+            "dd_dp_dataset_canon/test_c/source/1P0A0917.png": "dd_dp_dataset_canon/test_c/target/1P0A0917.png",
+            "dd_dp_dataset_canon/test_c/source/1P0A0926.png": "dd_dp_dataset_canon/test_c/target/1P0A0926.png",
+        },
+    ),
+}  # fmt: skip
+OTHER = {"istd": "ISTD_Dataset/test/test_B/90-1.png", "gopro": "GOPRO_Large/test/GOPR0384_11_00/blur_gamma/000001.png"}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_each_set_in_its_published_naming(name: str, tmp_path: Path) -> None:
+    outputs, originals = PUBLISHED[name]
+    contents: dict[str, bytes] = {"readme.txt": b"read me", "__MACOSX/._1.png": b"\0"}
+    made: dict[str, bytes] = {}
+    for (lq, gt), output, image in zip(originals.items(), outputs, files(), strict=False):
+        form = {"jpg": "JPEG", "png": "PNG"}
+        contents[lq] = encoded(hazed(image, 0.5), form[lq[-3:].lower()])
+        contents[gt] = encoded(image, form[gt[-3:].lower()])
+        made[output] = encoded(image, form[output[-3:].lower()])
+    if name in OTHER:
+        contents[OTHER[name]] = encoded(crop("life-1", 64))
+    argv = (f"gpt4o-restore/{name}", tmp_path / "w", "--licence", "CC-BY-4.0")
+    argv += ("--outputs", archive(tmp_path / "x.zip", made), "--originals", archive(tmp_path / "y.zip", contents))
+    pairs = dict(zip(originals, outputs, strict=True))
+    dry = well("adopt", *argv, "--dry-run")
+    assert [line.strip() for line in dry.splitlines()[:2]] == [
+        f"{lq} <- {pairs[lq]}, with its true gt" for lq in sorted(pairs)
+    ]
+    assert not (tmp_path / "w").exists()
+    assert well("adopt", *argv) == "adopt: 2 kept, 0 there already, 2 others\n"
+    for lq, each in adopted(tmp_path / "w").items():
+        assert each.set == f"gpt4o-restore/{name}"
+        assert each.output == pairs[lq.removeprefix(f"{each.set}/")]
+        assert each.reference and each.local_only == "" and (each.width, each.height) == (256, 256)
+    with Ledger(tmp_path / "w") as ledger:
+        for photo in ledger.all(Photo):
+            assert (photo.degradation, photo.licence, photo.source) == (
+                SETS[argv[0]].degradation,
+                "CC-BY-4.0",
+                "dataset",
+            )
+            assert photo.source_name == SETS[argv[0]].title
+        assert {(c.restorer, c.maker) for c in ledger.all(Candidate)} == {("gpt-4o", f"adopted:gpt4o-restore/{name}")}
+    assert well("adopt", *argv) == "adopt: 0 kept, 2 there already, 2 others\n"
+
+
+def test_the_nine_sets_are_those_of_the_paper() -> None:
+    assert {name.partition("/")[2] for name in SETS} == set(PUBLISHED)
+    assert {name.partition("/")[2] for name, each in SETS.items() if not each.released} == {"istd", "gopro", "dpdd"}
+    done = ggt("adopt", "gpt4o-restore/sots", "w")
+    assert done.code == 2 and "is none of GPT-4o-Restore's sets; there are: gpt4o-restore/o-haze," in done.err
+
+
+# --- matching ---------------------------------------------------------------------------------------------------------
+
+
+def matched(outputs: list[str], originals: list[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Original by output, and the reason by name of what was left alone."""
+    found = match(outputs, originals)
+    return dict(found.pairs), {each.name: each.reason for each in (*found.outputs, *found.originals)}
+
+
+@pytest.mark.parametrize(
+    ("output", "original"),
+    [
+        ("IMG_7.PNG", "img_7.jpg"),
+        ("7.png", "0007.png"),
+        ("0007_output.webp", "7.png"),
+        ("7-1.png", "7.png"),
+        ("7 (1).png", "7.png"),
+        ("7_output-1.png", "7.png"),
+        ("7-gpt4o.png", "7_hazy.png"),
+        ("seq_000007.png", "test/seq/blur/000007.png"),
+        ("Out/sub/7.png", "sub/7.png"),
+    ],
+)
+def test_a_name_finds_its_partner(output: str, original: str) -> None:
+    """Among others: alone, all of its folders would be shared, and tell nothing."""
+    others = (["Out/zzz/99.png"], ["zzz/99.png"]) if "sub" in original else (["99.png"], ["99.png"])
+    pairs, alone = matched([output, *others[0]], [original, *others[1]])
+    assert pairs[output] == original and len(pairs) == 2 and not alone
+
+
+def test_what_may_belong_to_two_is_listed() -> None:
+    assert matched(["1.png"], ["1.jpg", "1.png"]) == ({}, dict.fromkeys(["1.png", "1.jpg"], "ambiguous"))
+    assert matched(["1.jpg", "1.png"], ["1.bmp"])[1] == dict.fromkeys(["1.jpg", "1.png", "1.bmp"], "ambiguous")
+    assert matched(["1-1.png", "1-2.png"], ["1.png"])[1] == dict.fromkeys(["1-1.png", "1-2.png", "1.png"], "ambiguous")
+    assert matched(["a1.png", "a01.png"], ["A1.png", "A01.png"])[0] == {"a1.png": "A1.png", "a01.png": "A01.png"}
+    assert matched(["01.png"], ["1.png", "001.png"])[0] == {}
+    listed = match(["1.png"], ["x/1.png", "y/1.png"])
+    assert not listed.pairs and listed.outputs[0].detail == "1.png: cannot be told from x/1.png, y/1.png"
+
+
+def test_a_nearer_name_goes_first() -> None:
+    pairs, alone = matched(["1.png", "1_output.png"], ["1.png"])
+    assert pairs == {"1.png": "1.png"} and alone == {"1_output.png": "taken"}
+    assert match(["1.png", "1_output.png"], ["1.png"]).outputs[0].detail == (
+        "1_output.png: 1.png has 1.png already, whose name is nearer"
+    )
+
+
+def test_a_number_behind_a_hyphen_is_no_attempt_where_the_originals_have_one() -> None:
+    pairs, alone = matched(["90-1_output.png", "90-2.png"], ["90-1.png", "90.png", "90-3.png"])
+    assert pairs == {"90-1_output.png": "90-1.png"}
+    assert alone == {"90-2.png": "no_original", "90.png": "no_output", "90-3.png": "no_output"}
+
+
+def test_folders_that_differ_are_never_overlooked() -> None:
+    pairs, alone = matched(["b/1.png", "c/2.png"], ["a/1.png", "c/2.png"])
+    assert pairs == {"c/2.png": "c/2.png"} and alone == {"b/1.png": "no_original", "a/1.png": "no_output"}
+
+
+@given(
+    st.lists(st.from_regex(r"(?:[ab]/)?[a-c]?0{0,2}[1-3](?:-1|_output|_gt)?\.(?:png|JPG)", fullmatch=True), max_size=8),
+    st.lists(st.from_regex(r"(?:[ab]/)?[a-c]?0{0,2}[1-3](?:-1|_hazy)?\.(?:png|jpg)", fullmatch=True), max_size=8),
+    st.randoms(use_true_random=False),
+)
+@settings(max_examples=200, deadline=None)
+def test_matching_loses_and_doubles_nothing(outputs: list[str], originals: list[str], drawn: object) -> None:
+    found = match(outputs, originals)
+    left, right = [pair[0] for pair in found.pairs], [pair[1] for pair in found.pairs]
+    assert sorted([*left, *(each.name for each in found.outputs)]) == sorted(set(outputs))
+    assert sorted([*right, *(each.name for each in found.originals)]) == sorted(set(originals))
+    others = list(outputs), list(originals)
+    for some in others:
+        drawn.shuffle(some)  # type: ignore[attr-defined]
+    assert match(*others) == found  # the order in which names come decides nothing
+
+
+def test_what_an_original_is_for() -> None:
+    names = ["a/hazy/1.png", "a/GT/1.png", "2_hazy.png", "2_GT.png", "test_B/3.png", "reference-890/4.png", "5.png"]
+    lqs, refs = by_role(names, SETS["gpt4o-restore/istd"])
+    assert lqs == ["a/hazy/1.png", "2_hazy.png", "5.png"]
+    assert refs == ["a/GT/1.png", "2_GT.png", "reference-890/4.png"]
+
+
+def test_partners_that_are_missing_are_listed_before_anything_is_written(tmp_path: Path) -> None:
+    image = encoded(crop("life-1", 128))
+    outputs = archive(tmp_path / "x.zip", {"1.png": image, "5.png": image, "7-1.png": image, "7-2.png": image})
+    originals = archive(tmp_path / "y.zip", {"rain/1.png": image, "rain/2.png": image, "rain/7.png": image})
+    argv = ("adopt", "gpt4o-restore/rain800", tmp_path / "w", "--outputs", outputs, "--originals", originals)
+    done = ggt(*argv, "--dry-run")
+    assert done.code == 0 and not (tmp_path / "w").exists()
+    assert said(done) == [
+        "no_original: 5.png: no original has its name",
+        "ambiguous: 7-1.png: cannot be told from 7-2.png, rain/7.png",
+        "ambiguous: 7-2.png: cannot be told from 7-1.png, rain/7.png",
+        "no_output: rain/2.png: no output has its name",
+        "ambiguous: rain/7.png: cannot be told from 7-1.png, 7-2.png",
+    ]
+    assert done.out.splitlines() == [
+        "  rain/1.png <- 1.png",
+        "would adopt 1 pairs as gpt4o-restore/rain800 by gpt-4o, rain",
+        "licence LicenseRef-unstated; local only: no licence was stated",
+        "  unmatched      3  ambiguous",
+        "  unmatched      1  no_original",
+        "  unmatched      1  no_output",
+    ]
+    told = tmp_path / "map.csv"
+    told.write_text("original,output\nrain/7.png,7-2.png\n")
+    done = ggt(*argv, "--dry-run", "--map", told)
+    assert done.out.splitlines()[1] == "  rain/7.png <- 7-2.png"
+    assert [line.partition(":")[0] for line in said(done)] == ["no_original", "no_original", "no_output"]
+    told.write_text("original,output\nrain/7.png,8.png\n")
+    assert ggt(*argv, "--map", told).err == (
+        f"ggt100k adopt: {told}: line 2: output '8.png' is not there; name it as it is listed\n"
+    )
+
+
+# --- archives from outside --------------------------------------------------------------------------------------------
+
+
+def hostile(path: Path) -> Path:
+    """A zip with a good member and one of each fault."""
+    image = encoded(crop("life-1", 64))
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as made:
+        for name in ("good.png", "../slip.png", "/etc/slip.png", "C:/slip.png", "a/../../slip.png", "back\\slip.png"):
+            made.writestr(name, image)
+        for name in ("damaged.png", "encrypted.png", "liar.png", "method.png"):
+            made.writestr(name, image)
+        link = zipfile.ZipInfo("link.png")
+        link.external_attr = (stat.S_IFLNK | 0o777) << 16
+        made.writestr(link, "/etc/passwd")
+        made.writestr("bomb.png", bytes(4 << 20))
+        made.writestr("line\nbreak.png", image)
+    data = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as made:
+        for name, change in (("encrypted.png", "flag"), ("method.png", "method"), ("liar.png", "size")):
+            info = made.getinfo(name)
+            local, central = info.header_offset, data.rindex(name.encode()) - 46
+            assert data[central : central + 4] == b"PK\x01\x02"
+            if change == "flag":
+                data[local + 6] |= 1
+                data[central + 8] |= 1
+            elif change == "method":
+                data[local + 8 : local + 10] = data[central + 10 : central + 12] = struct.pack("<H", 97)
+            else:
+                data[central + 24 : central + 28] = struct.pack("<I", 100)  # it says that it has 100 bytes
+        info = made.getinfo("damaged.png")
+        at = info.header_offset + 30 + len("damaged.png") + info.compress_size // 2
+        data[at] ^= 0xFF
+    path.write_bytes(data)
+    return path
+
+
+def test_each_fault_of_a_zip_is_refused_by_itself(tmp_path: Path) -> None:
+    place = open_place(hostile(tmp_path / "x.zip"))
+    assert place.names == ("damaged.png", "good.png", "liar.png")
+    assert {name: fault.reason for name, fault in place.refused.items()} == {
+        "../slip.png": "bad_name",
+        "/etc/slip.png": "bad_name",
+        "C:/slip.png": "bad_name",
+        "a/../../slip.png": "bad_name",
+        "back\\slip.png": "bad_name",
+        "line\\nbreak.png": "bad_name",
+        "link.png": "link",
+        "encrypted.png": "encrypted",
+        "method.png": "unreadable",
+        "bomb.png": "bomb",
+    }
+    assert str(place.refused["../slip.png"]) == "../slip.png: leads out of its place; rename it"
+    assert str(place.refused["encrypted.png"]) == (
+        "encrypted.png: is encrypted; unpack it with its password, and name the folder"
+    )
+    assert str(place.refused["bomb.png"]).startswith("bomb.png: would unpack to 4194304 bytes out of 4")
+    assert place.read("good.png") == encoded(crop("life-1", 64))
+    for name, start in (("damaged.png", "damaged.png: cannot be unpacked"), ("liar.png", "liar.png: ")):
+        with pytest.raises(PairError) as caught:
+            place.read(name)
+        assert caught.value.reason in ("damaged", "bomb") and str(caught.value).startswith(start)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.zip"]
+
+
+def test_a_hostile_zip_is_adopted_without_its_faults(tmp_path: Path) -> None:
+    good = encoded(crop("life-1", 128))
+    originals = archive(tmp_path / "y.zip", {f"{name}.png": good for name in ("good", "damaged", "slip")})
+    argv = ("adopt", "mine", tmp_path / "w", "--restorer", "m", "--licence", "CC0-1.0", "--class", "rain")
+    done = ggt(*argv, "--outputs", hostile(tmp_path / "x.zip"), "--originals", originals)
+    assert done.code == 0 and not (tmp_path.parent / "slip.png").exists()
+    reasons = [line.partition(":")[0] for line in said(done)]
+    assert sorted(reasons) == sorted(
+        [*["bad_name"] * 6, "link", "encrypted", "unreadable", "bomb", "damaged", "no_original", "no_output"]
+    )
+    with Ledger(tmp_path / "w") as ledger:
+        (refusal,) = ledger.all(Refusal)
+        assert (refusal.file, refusal.reason) == ("mine/damaged.png", "damaged")
+        assert [photo.file for photo in ledger.all(Photo)] == ["mine/good.png"]
+
+
+def test_zips_that_are_not_to_be_trusted_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = encoded(crop("life-1", 64))
+    path = archive(tmp_path / "x.zip", {f"{n}.png": image for n in range(4)})
+
+    def fault() -> str:
+        with pytest.raises(ConfigError) as caught:
+            open_place(path)
+        return str(caught.value)
+
+    monkeypatch.setattr(places, "MEMBERS", 3)
+    assert fault() == f"{path}: has 4 members, above 3; split it"
+    monkeypatch.undo()
+    monkeypatch.setattr(places, "WHOLE_BYTES", 100)
+    assert fault() == f"{path}: says that it unpacks to {4 * len(image)} bytes, above 100; split it"
+    monkeypatch.undo()
+    monkeypatch.setattr(places, "LIST_BYTES", 100)
+    assert fault() == f"{path}: its list of members has {4 * (46 + 5)} bytes, above 100; split it"
+    monkeypatch.undo()
+    path.write_bytes(path.read_bytes()[:-30])
+    assert fault() == (f"{path}: is no zip, or one that was cut off; fetch it again, or name the folder it unpacks to")
+    path.unlink()
+    assert fault() == f"{path}: there is no such file or folder; name the zip or the folder with the images"
+
+
+def test_a_member_that_is_there_twice_is_not_chosen(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as made, pytest.warns(UserWarning, match="Duplicate name"):
+        made.writestr("1.png", encoded(crop("life-1", 64)))
+        made.writestr("1.png", encoded(crop("life-1", 32)))
+    place = open_place(tmp_path / "x.zip")
+    assert place.names == () and place.refused["1.png"].reason == "duplicate_name"
+
+
+def test_a_link_that_leads_out_of_its_folder(tmp_path: Path) -> None:
+    root = folder(tmp_path / "set", {"1.png": encoded(crop("life-1", 64))})
+    (tmp_path / "secret.png").write_bytes(b"secret")
+    (root / "2.png").symlink_to(tmp_path / "secret.png")
+    place = open_place(root)
+    assert place.names == ("1.png",)
+    assert str(place.refused["2.png"]) == "2.png: leads out of its folder; copy it there"
+
+
+# --- other layouts ----------------------------------------------------------------------------------------------------
+
+
+def pairs_of(count: int = 2) -> list[tuple[bytes, bytes]]:
+    return [(encoded(hazed(image, 0.4)), encoded(image)) for image in files()[:count]]
+
+
+def mine(tmp_path: Path, *argv: str | Path) -> Done:
+    return ggt("adopt", "mine", tmp_path / "w", "--restorer", "m", "--licence", "CC0-1.0", "--class", "haze", *argv)
+
+
+def taken(tmp_path: Path) -> list[tuple[str, str, bool]]:
+    """Original, output, and whether there is a true ground truth."""
+    found = adopted(tmp_path / "w").items()
+    return sorted((file.removeprefix("mine/"), each.output, bool(each.reference)) for file, each in found)
+
+
+def test_two_folders(tmp_path: Path) -> None:
+    some = pairs_of()
+    folder(tmp_path / "a", {f"{n}.png": lq for n, (lq, _) in enumerate(some)})
+    folder(tmp_path / "b", {f"{n}.png": gt for n, (_, gt) in enumerate(some)})
+    folder(tmp_path / "c", {"1_gt.png": some[1][1]})
+    done = mine(tmp_path, "--originals", tmp_path / "a", "--outputs", tmp_path / "b", "--refs", tmp_path / "c")
+    assert said(done) == ["no_ground_truth: 0.png: no ground_truth has its name; it is taken in without"]
+    assert taken(tmp_path) == [("0.png", "0.png", False), ("1.png", "1.png", True)]
+
+
+def test_one_folder_with_suffixes(tmp_path: Path) -> None:
+    (lq, gt), (lq2, gt2) = pairs_of()
+    contents = {"a_lq.png": lq, "a_gt.jpg": encoded(crop("life-1", 256), "JPEG"), "a_true.png": gt, "b_lq.png": lq2}
+    place = folder(tmp_path / "a", contents | {"b_gt.png": gt2, "c_lq.png": lq, "d.png": lq, "e_lq.png": lq})
+    folder(place, {"e_lq.jpg": encoded(crop("life-1", 64), "JPEG"), "e_gt.png": gt})
+    done = mine(tmp_path, "--pairs", place, "--suffixes", "_lq,_gt,_true")
+    assert said(done) == [
+        "no_role: d.png: ends in none of _lq, _gt, _true",
+        "no_output: c_lq.png: there is none that ends in _gt",
+        *("ambiguous: e: cannot be told which of e_lq.jpg, e_lq.png, e_gt.png belong together" for _ in range(3)),
+    ]
+    assert taken(tmp_path) == [("a_lq.png", "a_gt.jpg", True), ("b_lq.png", "b_gt.png", False)]
+    assert mine(tmp_path, "--pairs", place).err == (
+        f"ggt100k adopt: {place}: how its names tell lq from gt is not known; say it, e.g. --suffixes _lq,_gt\n"
+    )
+
+
+def test_meta_info_of_basicsr(tmp_path: Path) -> None:
+    (lq, gt), (lq2, gt2) = pairs_of()
+    originals = folder(tmp_path / "a", {"1.png": lq, "my 2.jpg": lq2})
+    outputs = folder(tmp_path / "b", {"1.png": gt, "my 2.png": gt2, "3.png": gt})
+    listed = tmp_path / "meta_info.txt"
+    listed.write_text(
+        "1.png (256,256,3)\nmy 2.png (256,256,3)\n\n3.png (256,256,3)\n4.png (9,9,3)\n1.png (256,256,3)\n"
+    )
+    done = mine(tmp_path, "--originals", originals, "--outputs", outputs, "--meta-info", listed)
+    assert said(done) == [
+        f"no_original: {listed}: 3.png is not in {originals}",
+        f"no_output: {listed}: 4.png is not in {outputs}",
+        f"duplicate_name: {listed}: 1.png stands there twice",
+    ]
+    assert taken(tmp_path) == [("1.png", "1.png", False), ("my 2.jpg", "my 2.png", False)]
+
+
+def test_metadata_of_an_imagefolder(tmp_path: Path) -> None:
+    (lq, gt), (lq2, gt2) = pairs_of()
+    place = folder(tmp_path / "a", {"in/1.png": lq, "out/1.png": gt, "in/2.png": lq2, "out/2.png": gt2})
+    rows = [
+        {"input_file_name": "in/1.png", "output_file_name": "out/1.png", "reference_file_name": "out/1.png"},
+        {"input_file_name": "in/2.png", "output_file_name": "../2.png"},
+        {"input_file_name": "in/9.png", "output_file_name": "out/2.png"},
+    ]
+    (place / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    done = mine(tmp_path, "--pairs", place)
+    where = place / "metadata.jsonl"
+    assert said(done) == [
+        f"no_output: {where}: line 2: gt: '../2.png' is not in {place}",
+        f"no_original: {where}: line 3: lq: 'in/9.png' is not in {place}",
+    ]
+    assert taken(tmp_path) == [("in/1.png", "out/1.png", True)]
+    (place / "metadata.jsonl").write_text(json.dumps({"a_file_name": "in/1.png", "b_file_name": "out/1.png"}))
+    assert mine(tmp_path, "--pairs", place).err == (
+        f"ggt100k adopt: {where}: cannot tell its columns (a, b); name them: --columns LQ,GT\n"
+    )
+    assert mine(tmp_path, "--pairs", place, "--columns", "a,c").err == (
+        f"ggt100k adopt: {where}: has no image column 'c'; there are: a, b\n"
+    )
+
+
+def test_parquet_webdataset_and_a_folder_of_them(tmp_path: Path) -> None:
+    import datasets
+
+    some = pairs_of()
+    cells = [
+        {"input": {"bytes": lq, "path": "../../x"}, "edited_image": {"bytes": gt, "path": None}} for lq, gt in some
+    ]
+    cells.append(
+        {"input": {"bytes": None, "path": "/etc/hostname"}, "edited_image": {"bytes": some[0][1], "path": None}}
+    )
+    image = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    table = pa.Table.from_pylist(cells, schema=pa.schema({"input": image, "edited_image": image}))
+    features = datasets.Features({"input": datasets.Image(), "edited_image": datasets.Image()})
+    table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features.to_dict()}})})
+    (tmp_path / "p").mkdir()
+    pq.write_table(table, tmp_path / "p" / "one.parquet")
+    done = mine(tmp_path, "--pairs", tmp_path / "p" / "one.parquet")
+    assert said(done) == ["no_image: mine: one.parquet/2: input: its row has no image; leave it out"]
+    assert taken(tmp_path) == [(f"one.parquet/{n}", f"one.parquet/{n}:edited_image", False) for n in range(2)]
+    done = mine(tmp_path, "--pairs", tmp_path / "p")
+    assert "2 there already" in done.out
+    with tarfile.open(tmp_path / "two.tar", "w") as tar:
+        for n, (lq, gt) in enumerate(some):
+            for end, data in (("lq.png", lq), ("gt.png", gt)):
+                info = tarfile.TarInfo(f"pair{n}.{end}")
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+    done = mine(tmp_path / "tar", "--pairs", tmp_path / "two.tar")
+    assert (done.code, done.err) == (0, "")
+    assert taken(tmp_path / "tar") == [(f"two.tar/pair{n}", f"two.tar/pair{n}:gt.png", False) for n in range(2)]
+    assert mine(tmp_path, "--pairs", tmp_path / "two.tar", "--columns", "lq,hq").err == (
+        f"ggt100k adopt: {tmp_path / 'two.tar'}: has no image column 'hq'; there are: lq, gt\n"
+    )
+
+
+def test_a_dataset_that_is_not_there(tmp_path: Path) -> None:
+    done = mine(tmp_path, "--pairs", "nobody/nothing")
+    assert done.code == 2 and done.err.startswith("ggt100k adopt: nobody/nothing: cannot be loaded: ")
+
+
+# --- what is taken in -------------------------------------------------------------------------------------------------
+
+
+def test_sizes_formats_and_what_is_refused(tmp_path: Path) -> None:
+    image = crop("life-1", 256)
+    large = cv2.resize(image, (1500, 1000))
+    originals = {
+        "large.png": encoded(large), "flat.png": encoded(np.full((128, 128, 3), 90, np.uint8)),
+        "small.png": encoded(image[:40, :80]), "page.png": b"<html>", "good.png": encoded(noisy(image, 9)),
+        "badref.png": encoded(dimmed(image, 0.4)), "badout.png": encoded(dimmed(image, 0.6)),
+    }  # fmt: skip
+    outputs = {name: encoded(image) for name in originals} | {"badout.png": b"no image at all"}
+    outputs["good.png"] = encoded(image, "TIFF")
+    names = {name.replace(".png", ".tif" if name == "good.png" else ".png"): data for name, data in outputs.items()}
+    refs = {"large.png": encoded(large[::-1].copy()), "badref.png": encoded(image[:200])}
+    done = mine(
+        tmp_path, "--originals", folder(tmp_path / "a", originals), "--outputs", folder(tmp_path / "b", names),
+        "--refs", folder(tmp_path / "c", refs),
+    )  # fmt: skip
+    errors = said(done)
+    assert "badref.png: its ground truth and it are 256 x 200 and 256 x 256; it is taken in without" in errors
+    assert any(line.startswith("output_not_an_image: mine: badout.png: is none of JPEG") for line in errors)
+    assert any(line.startswith("too_flat: mine: flat.png: shows next to nothing") for line in errors)
+    assert any(line.startswith("not_an_image: mine: page.png: is none of") for line in errors)
+    assert "too_small: mine: small.png: 80 x 40; the short side must have 64 pixels" in errors
+    with Ledger(tmp_path / "w") as ledger:
+        photos = {photo.file: photo for photo in ledger.all(Photo)}
+        assert sorted(photos) == ["mine/badref.png", "mine/good.png", "mine/large.png"]
+        assert (photos["mine/large.png"].width, photos["mine/large.png"].height) == (1024, 683)
+        (good,) = [c for c in ledger.all(Candidate) if c.key == photos["mine/good.png"].key]
+        assert ledger.image(good.image)[:4] == b"\x89PNG"  # align reads no TIFF
+        references = {each.output: each.reference for each in ledger.all(Adopted)}
+        assert references["large.png"] and not references["badref.png"]
+        assert Image.open(io.BytesIO(ledger.image(references["large.png"]))).size == (1024, 683)
+
+
+def test_a_photograph_of_another_set_and_a_second_restorer(tmp_path: Path) -> None:
+    (lq, gt), _ = pairs_of()
+    originals = archive(tmp_path / "y.zip", {"1.png": lq})
+    outputs = archive(tmp_path / "x.zip", {"1.png": gt})
+    both = ("--originals", originals, "--outputs", outputs)
+    assert mine(tmp_path, *both).code == 0
+    assert "1 kept" in mine(tmp_path, *both, "--restorer", "n").out
+    assert "1 there already" in mine(tmp_path, *both, "--restorer", "n").out
+    with Ledger(tmp_path / "w") as ledger:
+        assert len(list(ledger.all(Photo))) == 1
+        assert sorted(candidate.restorer for candidate in ledger.all(Candidate)) == ["m", "n"]
+    argv = ("adopt", "other", tmp_path / "w", "--restorer", "m", "--licence", "MIT", "--class", "haze")
+    done = ggt(*argv, *both)
+    assert said(done) == [
+        "duplicate: other/1.png: is mine/1.png of the class haze and the licence CC0-1.0 already; "
+        "take it into a workspace of its own"
+    ]
+    near = archive(tmp_path / "z.zip", {"1.png": encoded(noisy(crop(_names()[0], 256), 3))})
+    done = ggt(*argv, "--originals", near, "--outputs", outputs)
+    assert said(done)[0].startswith("near_duplicate: other/1.png: looks like mine/1.png")
+
+
+def test_killed_between_two_pairs_it_goes_on(tmp_path: Path) -> None:
+    some = pairs_of(3)
+    originals = archive(tmp_path / "y.zip", {f"{n}.png": lq for n, (lq, _) in enumerate(some)})
+    outputs = archive(tmp_path / "x.zip", {f"{n}.png": gt for n, (_, gt) in enumerate(some)})
+    both = ("--originals", originals, "--outputs", outputs)
+    assert mine(tmp_path, *both, "--limit", "1").out == "adopt: 1 kept, 0 there already\n"
+    assert mine(tmp_path, *both).out == "adopt: 2 kept, 1 there already\n"
+
+
+# --- licences ---------------------------------------------------------------------------------------------------------
+
+
+def test_what_licences_forbid() -> None:
+    for free in ("CC0-1.0", "CC-BY-4.0", "CC-BY-NC-SA-4.0", "MIT", "public domain"):
+        assert forbids(free) == ""
+    assert forbids("CC-BY-NC-ND-4.0") == "CC-BY-NC-ND-4.0 forbids to pass on what is made of it"
+    assert forbids("") == "no licence was stated"
+    assert forbids("research only") == "research only is not known to let it be passed on"
+
+
+def test_a_set_that_may_not_be_passed_on_says_so(tmp_path: Path) -> None:
+    (lq, gt), _ = pairs_of()
+    both = (
+        "--originals",
+        archive(tmp_path / "y.zip", {"1.png": lq}),
+        "--outputs",
+        archive(tmp_path / "x.zip", {"1.png": gt}),
+    )
+    for licence, why in (
+        (("--licence", "CC-BY-NC-ND-4.0"), "CC-BY-NC-ND-4.0 forbids to pass on what is made of it"),
+        ((), "no licence was stated"),
+        (("--licence", "CC0-1.0", "--local-only", "the author asked"), "the author asked"),
+    ):
+        workspace = tmp_path / str(len(licence))
+        done = ggt("adopt", "gpt4o-restore/lol", workspace, *licence, *both)
+        assert done.err == f"ggt100k adopt: gpt4o-restore/lol: stays on this machine: {why}\n"
+        assert [each.local_only for each in adopted(workspace).values()] == [why]
+
+
+@pytest.mark.parametrize(
+    ("argv", "text"),
+    [
+        ((), "mine: what made its outputs is not known; name it: --restorer MODEL"),
+        (
+            ("--restorer", "m", "--outputs", "x"),
+            "x: there is no such file or folder; name the zip or the folder with the images",
+        ),
+        (("--restorer", "m"), "--outputs: is missing; name the zip or the folder"),
+        (
+            ("--restorer", "m", "--pairs", "x", "--outputs", "y"),
+            "--pairs x: stands in the place of --outputs and --originals; leave one out",
+        ),
+    ],
+)  # fmt: skip
+def test_what_it_is_not_told(argv: tuple[str, ...], text: str, tmp_path: Path) -> None:
+    done = ggt("adopt", "mine", tmp_path / "w", *argv)
+    assert (done.code, done.err) == (2, f"ggt100k adopt: {text}\n")
+    assert not (tmp_path / "w").exists()
+
+
+# --- fidelity and drift -----------------------------------------------------------------------------------------------
+
+
+def test_fidelity_against_numbers_that_are_known() -> None:
+    image = crop("life-1", 128)
+    assert psnr(image, image) == 100.0 and ssim(image, image) == pytest.approx(1.0)
+    other = np.where(image < 128, image + 5, image - 5).astype(np.uint8)
+    assert psnr(image, other) == pytest.approx(20 * math.log10(255 / 5))
+    assert ssim(image, noisy(image, 40)) < ssim(image, noisy(image, 10)) < 1
+    constant = np.full((64, 64, 3), 100, np.uint8), np.full((64, 64, 3), 110, np.uint8)
+    c1 = (0.01 * 255) ** 2  # of two constants only the means count
+    assert ssim(*constant) == pytest.approx((2 * 100 * 110 + c1) / (100**2 + 110**2 + c1))
+
+
+def test_drift_of_a_set_from_planted_drift_to_the_report(tmp_path: Path) -> None:
+    """Six photographs: one as it was, one shifted, one cut to other proportions, one from elsewhere, one changed."""
+    from .photographs import credits, photograph
+
+    names = [name for name in sorted(credits()) if min(photograph(name).shape[:2]) >= 512][:5]
+    truth = {name: crop(name, 512) for name in names}
+    originals = {f"test/rain/{n}.png": encoded(noisy(image, 12)) for n, image in truth.items()}
+    originals |= {f"test/norain/{n}.png": encoded(image) for n, image in truth.items()}
+    same, moved, wide, tilted, altered = (truth[name] for name in names)
+    wide = cv2.resize(wide, (768, 512))
+    corners = np.array([[0, 0], [511, 0], [511, 511], [0, 511]], np.float32)
+    view = cv2.getPerspectiveTransform(corners, corners + np.array([[60, 30], [0, 0], [-50, 0], [0, -60]], np.float32))
+    altered = altered.copy()
+    altered[150:330, 150:330] = crop(names[0], 180)
+    tilted = cv2.warpPerspective(tilted, view, (512, 512), borderMode=cv2.BORDER_REFLECT)
+    outputs = [same, shifted(moved, 6, 4), wide, tilted, altered]
+    made = {f"{name}_output.png": encoded(image) for name, image in zip(names, outputs, strict=True)}
+    workspace = tmp_path / "w"
+    well(
+        "adopt", "gpt4o-restore/rain800", workspace, "--licence", "CC0-1.0",
+        "--outputs", archive(tmp_path / "x.zip", made), "--originals", archive(tmp_path / "y.zip", originals),
+    )  # fmt: skip
+    for verb in ("align", "score", "verdict", "report"):
+        assert ggt(verb, workspace).code == 0
+    with Ledger(workspace) as ledger:
+        photos = {photo.key: photo for photo in ledger.all(Photo)}
+        fits = {aligned.candidate: aligned for aligned in ledger.all(Aligned)}
+        of = {Path(each.output).name.removesuffix("_output.png"): each for each in ledger.all(Adopted)}
+        far = [shift(of[name], photos[of[name].key], fits[of[name].candidate]) for name in names]
+        assert far[0] < 0.5 and far[1] == pytest.approx(math.hypot(6, 4) * 2, abs=0.6) and far[2] < 1.0
+        assert fits[of[names[3]].candidate].model in ("affine", "homography")
+        scores = ledger.scores()
+        near = scores[of[names[0]].candidate]
+        assert near["ref_psnr"] == 100 and near["ref_psnr_gain"] > 60 and near["ref_ssim"] == pytest.approx(1)
+        assert len([s for s in ledger.all(Score) if s.metric_version == "ref-1"]) == 4 * len(
+            [fit for fit in fits.values() if fit.image]
+        )
+        from ggt_tools.records import Verdict
+        from ggt_tools.verdict import DEFAULT_GATE, load_gate
+
+        makers = {candidate.id: candidate.restorer for candidate in ledger.all(Candidate)}
+        verdicts = {verdict.candidate: verdict for verdict in ledger.all(Verdict)}
+        (found,) = drift(of.values(), makers, photos, fits, scores, verdicts, load_gate(DEFAULT_GATE).must)
+    assert (found.set, found.restorer, found.outputs) == ("gpt4o-restore/rain800", "gpt-4o", 5)
+    assert found.proportion == pytest.approx(1 / 5)
+    assert found.viewpoint == pytest.approx(1 / 5)
+    assert found.objects >= 1 / 5
+    assert found.psnr > 20
+    page = (workspace / "report.html").read_text()
+    assert "Sets that were made elsewhere" in page and "gpt4o-restore/rain800" in page
+    again = ggt("score", workspace)
+    assert again.out.startswith("score: 0 scores")
+
+
+def test_a_report_without_adopted_sets_does_not_speak_of_them(tmp_path: Path) -> None:
+    from ggt_tools.report import report
+
+    from .test_report import facts
+
+    assert "Sets that were made elsewhere" not in report(facts(3), created="2026-01-01T00:00:00Z")

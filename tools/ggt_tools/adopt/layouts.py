@@ -1,0 +1,303 @@
+"""layouts: the ways in which pairs lie elsewhere. Each says what belongs together, and what is without a partner."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import fsspec
+
+from ggt_tools.adopt import Elsewhere
+from ggt_tools.adopt.matching import Unmatched, match
+from ggt_tools.adopt.places import MEMBER_BYTES, Place, open_place
+from ggt_tools.adopt.sets import SetConfig, by_role
+from ggt_tools.errors import ConfigError, PairError
+
+LISTS = 100_000_000  # bytes of a list that is read whole
+WORDS = {  # what a column of low-quality images, of ground truths and of true ones may be called
+    "lq": ("lq", "input", "degraded", "low", "source", "before", "conditioning_image", "lq_image", "input_image"),
+    "gt": ("gt", "hq", "output", "restored", "target", "after", "image", "edited_image", "gt_image", "output_image"),
+    "ref": ("ref", "reference", "true"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """`pairs` come one by one; `lone` is what has no partner; `count` is 0 where only reading them would tell."""
+
+    pairs: Iterable[Elsewhere]
+    count: int
+    lone: tuple[Unmatched, ...] = ()
+    others: int = 0  # files that are no images
+
+
+# --- two places, matched by name ------------------------------------------------------------------------------------
+
+
+def two_places(
+    outputs: Place, originals: Place, about: SetConfig, *, refs: Place | None = None, named: Path | None = None
+) -> Listing:
+    """Outputs and originals that have one name; `refs`, else what `about` tells of the originals, are ground truths.
+
+    `named`: a CSV with the columns `original` and `output`, for those whose names do not tell.
+    """
+    lqs, found = by_role(originals.names, about)
+    truths = list(refs.names) if refs is not None else found
+    place = refs or originals
+    told = _told(named, lqs, outputs.names) if named else {}
+    matches = match(
+        [name for name in outputs.names if name not in told.values()], [name for name in lqs if name not in told]
+    )
+    pairs = sorted({**{lq: output for output, lq in matches.pairs}, **told}.items())
+    ground = match(truths, [lq for lq, _ in pairs], roles=("ground_truth", "photograph")) if truths else None
+    ref_of = {lq: ref for ref, lq in ground.pairs} if ground else {}
+    lone = [*matches.outputs, *matches.originals]
+    if ground:
+        lone += [
+            Unmatched(name=each.name, reason="no_ground_truth", detail=f"{each.detail}; it is taken in without")
+            for each in ground.originals
+        ]
+    lone += [
+        Unmatched(name=name, reason=fault.reason, detail=f"{each.path}: {fault}")
+        for each in {id(p): p for p in (outputs, originals, place)}.values()
+        for name, fault in sorted(each.refused.items())
+    ]
+    made = [
+        Elsewhere(
+            name=lq,
+            output=output,
+            lq=_reading(originals, lq),
+            gt=_reading(outputs, output),
+            ref=_reading(place, ref_of[lq]) if lq in ref_of else None,
+        )
+        for lq, output in pairs
+    ]
+    return Listing(pairs=made, count=len(made), lone=tuple(lone), others=outputs.others + originals.others)
+
+
+def _told(path: Path, originals: Sequence[str], outputs: Sequence[str]) -> dict[str, str]:
+    rows = csv.DictReader(io.StringIO(_text(path), newline=""), strict=True)
+    told: dict[str, str] = {}
+    for row in rows:
+        where = f"{path}: line {rows.line_num}"
+        original, output = row.get("original") or "", row.get("output") or ""
+        for name, there, what in ((original, originals, "original"), (output, outputs, "output")):
+            if name not in there:
+                raise ConfigError(f"{where}: {what} {name!r} is not there; name it as it is listed")
+        if original in told or output in told.values():
+            raise ConfigError(f"{where}: {original!r} or {output!r} stands there twice; leave one line of it")
+        told[original] = output
+    return told
+
+
+# --- one folder, by suffix, by meta_info, by metadata.jsonl -----------------------------------------------------------
+
+
+def by_suffix(place: Place, suffixes: Sequence[str]) -> Listing:
+    """One folder or zip in which names end in `suffixes`: of the low-quality image, the ground truth, the true one."""
+    if not 2 <= len(suffixes) <= 3 or not all(suffixes) or len(set(suffixes)) < len(suffixes):
+        raise ConfigError(f"--suffixes {','.join(suffixes)}: takes two or three that differ, e.g. _lq,_gt")
+    sides: list[dict[str, list[str]]] = [{} for _ in suffixes]
+    lone = []
+    for name in place.names:
+        path = PurePosixPath(name)
+        at = max((s for s in suffixes if path.stem.endswith(s)), key=len, default=None)
+        if at is None:
+            lone.append(Unmatched(name=name, reason="no_role", detail=f"{name}: ends in none of {', '.join(suffixes)}"))
+        else:
+            bare = path.with_name(path.stem[: -len(at)] or "-").as_posix()
+            sides[suffixes.index(at)].setdefault(bare, []).append(name)
+    pairs = []
+    for bare in sorted({*sides[0], *sides[1]}):
+        lq, gt, *more = (side.get(bare, []) for side in sides)
+        names = [*lq, *gt, *(name for side in more for name in side)]
+        if max(map(len, (lq, gt, *more))) > 1:
+            said = f"{bare}: cannot be told which of {', '.join(names)} belong together"
+            lone += [Unmatched(name=name, reason="ambiguous", detail=said) for name in names]
+        elif not (lq and gt):
+            missing = suffixes[0 if not lq else 1]
+            reason = "no_original" if not lq else "no_output"
+            lone += [
+                Unmatched(name=n, reason=reason, detail=f"{n}: there is none that ends in {missing}") for n in names
+            ]
+        else:
+            pairs.append(_elsewhere(place, lq[0], gt[0], more[0][0] if more and more[0] else None))
+    return Listing(pairs=pairs, count=len(pairs), lone=(*lone, *_refused(place)), others=place.others)
+
+
+def by_meta_info(path: Path, originals: Place, outputs: Place) -> Listing:
+    """BasicSR's meta_info text: a line a pair, the ground truth's name first; the low-quality image has the same."""
+    pairs, lone, seen = [], [], set()
+    stems = {PurePosixPath(name).with_suffix("").as_posix(): name for name in originals.names}
+    for line in _text(path).splitlines():
+        # after the name BasicSR has shape and compression, between spaces; names may have spaces too
+        name = line.strip().split(" (")[0].strip()
+        if not name:
+            continue
+        # as BasicSR looks for it: in the low-quality folder, without the ground truth's own folders
+        bare = PurePosixPath(name).with_suffix("")
+        lq = stems.get(bare.as_posix()) or stems.get(bare.name)
+        if name in seen:
+            lone.append(Unmatched(name=name, reason="duplicate_name", detail=f"{path}: {name} stands there twice"))
+        elif name not in outputs.names:
+            lone.append(Unmatched(name=name, reason="no_output", detail=f"{path}: {name} is not in {outputs.path}"))
+        elif lq is None:
+            lone.append(Unmatched(name=name, reason="no_original", detail=f"{path}: {name} is not in {originals.path}"))
+        else:
+            pairs.append(Elsewhere(name=lq, output=name, lq=_reading(originals, lq), gt=_reading(outputs, name)))
+        seen.add(name)
+    return Listing(pairs=pairs, count=len(pairs), lone=(*lone, *_refused(originals), *_refused(outputs)))
+
+
+def by_metadata(place: Place, path: Path, columns: Sequence[str]) -> Listing:
+    """An ImageFolder's metadata.jsonl with two or three columns `*_file_name`, relative to it."""
+    pairs, lone = [], []
+    names: list[str] | None = None
+    for number, line in enumerate(_text(path).splitlines(), 1):
+        if not line.strip():
+            continue
+        where = f"{path}: line {number}"
+        try:
+            row = json.loads(line)
+            there = {key.removesuffix("_file_name"): row[key] for key in row if key.endswith("_file_name")}
+        except (ValueError, TypeError, RecursionError) as damage:
+            raise ConfigError(f"{where}: is no JSON object; mend it") from damage
+        if names is None:
+            names = columns_of(list(there), columns, str(path))
+        files = [there.get(name) for name in names]
+        found = [file if isinstance(file, str) and file in place.names else None for file in files]
+        if None in found[:2]:
+            at = found.index(None)
+            side = ("lq", "gt")[at]
+            fault = place.refused.get(str(files[at]))
+            reason = fault.reason if fault else ("no_original", "no_output")[at]
+            said = str(fault) if fault else f"{files[at]!r} is not in {place.path}"
+            lone.append(Unmatched(name=str(files[0]), reason=reason, detail=f"{where}: {side}: {said}"))
+        else:
+            pairs.append(_elsewhere(place, str(found[0]), str(found[1]), found[2] if len(found) > 2 else None))
+    return Listing(pairs=pairs, count=len(pairs), lone=tuple(lone))
+
+
+def _elsewhere(place: Place, lq: str, gt: str, ref: str | None) -> Elsewhere:
+    return Elsewhere(
+        name=lq,
+        output=gt,
+        lq=_reading(place, lq),
+        gt=_reading(place, gt),
+        ref=_reading(place, ref) if ref else None,
+    )
+
+
+def _reading(place: Place, name: str) -> Callable[[], bytes]:
+    return lambda: place.read(name)
+
+
+def _refused(place: Place) -> list[Unmatched]:
+    refused = sorted(place.refused.items())
+    return [Unmatched(name=n, reason=fault.reason, detail=f"{place.path}: {fault}") for n, fault in refused]
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.stat().st_size > LISTS:
+            raise ConfigError(f"{path}: has more than {LISTS} bytes; split it")
+        return path.read_bytes().decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as fault:
+        raise ConfigError(f"{path}: cannot be read: {fault}; save it as text in UTF-8") from fault
+
+
+# --- datasets: parquet, webdataset, the Hub ---------------------------------------------------------------------------
+
+
+def by_dataset(
+    name: str, columns: Sequence[str], *, config: str | None = None, split: str = "train", revision: str | None = None
+) -> Listing:
+    """Two image columns of a parquet file, a tar of webdataset's, a folder of either, or a dataset of the Hub."""
+    import datasets
+
+    path = Path(name)
+    kind = name
+    files: str | list[str] | None = None
+    if path.is_file():
+        kind, files = {".parquet": "parquet", ".tar": "webdataset"}.get(path.suffix.lower(), ""), str(path.resolve())
+        if not kind:
+            raise ConfigError(f"{path}: is neither .parquet nor .tar; name a folder, one of these, or a dataset")
+    elif path.is_dir():
+        for suffix, reader in (("parquet", "parquet"), ("tar", "webdataset")):
+            if some := sorted(str(file.resolve()) for file in path.rglob(f"*.{suffix}")):
+                kind, files = reader, some
+                break
+    try:
+        given: dict[str, Any] = {} if files is None else {"data_files": {split: files}}
+        rows = datasets.load_dataset(
+            kind, config, split=split, revision=revision if files is None else None, streaming=True, **given
+        )
+        features = rows.features or {}
+        if not features:
+            rows = rows._resolve_features()
+            features = rows.features
+        images = [each for each, feature in features.items() if isinstance(feature, datasets.Image)]
+        short = {each.rpartition(".")[0] if "." in each else each: each for each in images}
+        chosen = [short.get(each, each) for each in columns_of(list(short), columns, name)]
+        rows = rows.select_columns([*chosen, *(["__key__"] if "__key__" in features else [])])
+        for each in chosen:
+            rows = rows.cast_column(each, datasets.Image(decode=False))
+        count = rows.info.splits[split].num_examples if rows.info.splits and split in rows.info.splits else 0
+    except ConfigError:
+        raise
+    except Exception as fault:  # datasets and huggingface_hub raise many kinds
+        said = " ".join(str(fault).split())[:300]
+        raise ConfigError(f"{name}: cannot be loaded: {type(fault).__name__}: {said}") from fault
+    label = path.name if files is not None else name
+    return Listing(pairs=_rows(rows, chosen, label), count=count)
+
+
+def _rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], label: str) -> Iterator[Elsewhere]:
+    for number, row in enumerate(rows):
+        key = row.get("__key__")
+        at = f"{label}/{key if isinstance(key, str) and key.isprintable() else number}"
+        lq, gt, *more = (_cell(row[column], f"{at}: {column}") for column in columns)
+        # a name of outside is shown, and opens nothing
+        pair = Elsewhere(name=at, output=f"{at}:{columns[1]}", lq=lq, gt=gt)
+        yield replace(pair, ref=more[0]) if more and row[columns[2]] else pair
+
+
+def _cell(cell: Any, where: str) -> Callable[[], bytes]:
+    def read() -> bytes:
+        try:
+            if cell.get("bytes"):
+                return bytes(cell["bytes"])
+            if not str(cell["path"]).startswith("hf://"):  # a row from outside opens no file of this machine
+                raise FileNotFoundError(cell["path"])
+            with fsspec.open(cell["path"]) as file:
+                return bytes(file.read(MEMBER_BYTES))
+        except (AttributeError, KeyError, TypeError, OSError) as fault:
+            raise PairError("no_image", f"{where}: its row has no image; leave it out") from fault
+
+    return read
+
+
+def columns_of(names: Sequence[str], asked: Sequence[str], where: str) -> list[str]:
+    """Which columns are low-quality image, ground truth and, where there is one, the true one. `asked` names them."""
+    images = ", ".join(names) or "none"
+    if asked:
+        if odd := [name for name in asked if name not in names]:
+            raise ConfigError(f"{where}: has no image column {odd[0]!r}; there are: {images}")
+        if len(asked) not in (2, 3):
+            raise ConfigError(f"--columns {','.join(asked)}: takes two or three, e.g. lq,gt")
+        return list(asked)
+    found = {side: [name for name in names if name.lower() in words] for side, words in WORDS.items()}
+    if len(found["lq"]) != 1 or len(found["gt"]) != 1 or len(found["ref"]) > 1:
+        raise ConfigError(f"{where}: cannot tell its columns ({images}); name them: --columns LQ,GT")
+    return [*found["lq"], *found["gt"], *found["ref"]]
+
+
+def place_of(path: Path | None, option: str) -> Place:
+    if path is None:
+        raise ConfigError(f"{option}: is missing; name the zip or the folder")
+    return open_place(path)

@@ -1,0 +1,200 @@
+"""Take in pairs that were made elsewhere: GPT-4o-Restore's sets by name, or any set of pairs."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import ggt100k
+from ggt_tools.cli.show import complain, now, printable, progress, table
+from ggt_tools.errors import ConfigError, PairError
+from ggt_tools.ledger import Ledger
+from ggt_tools.records import Adopted, Aligned, Candidate, Photo, Refusal, Score, Seen
+
+if TYPE_CHECKING:
+    from ggt_tools.adopt import AdoptConfig, Taken
+    from ggt_tools.adopt.layouts import Listing
+    from ggt_tools.adopt.sets import SetConfig
+    from ggt_tools.ingest.looks import Looks
+
+
+def arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("set", metavar="SET", help="gpt4o-restore/rain800 and the like, or a name of yours")
+    sub.add_argument("workspace", type=Path, nargs="?", default=Path("workspace"), help="default: workspace")
+    sub.add_argument("--outputs", type=Path, metavar="PLACE", help="a zip or a folder: what was restored")
+    sub.add_argument("--originals", type=Path, metavar="PLACE", help="a zip or a folder: of what; may hold the true gt")
+    sub.add_argument("--refs", type=Path, metavar="PLACE", help="a zip or a folder: the true gt, where it lies apart")
+    told = "a CSV with the columns original and output, for those whose names do not tell"
+    sub.add_argument("--map", type=Path, metavar="CSV", help=told)
+    sub.add_argument("--meta-info", type=Path, metavar="TXT", help="BasicSR's list of the files in both places")
+    pairs = "in the place of the two: a folder or zip with --suffixes, one with metadata.jsonl, a parquet, a tar, or a "
+    sub.add_argument("--pairs", metavar="PLACE", help=pairs + "dataset of the Hub")
+    sub.add_argument("--suffixes", default="", metavar="_lq,_gt", help="that names end in; a third for the true gt")
+    sub.add_argument(
+        "--columns", default="", metavar="LQ,GT", help="with images or file names; a third for the true gt"
+    )
+    sub.add_argument("--config", help="of a dataset")
+    sub.add_argument("--split", default="train", help="of a dataset")
+    sub.add_argument("--revision", help="of a dataset")
+    sub.add_argument("--restorer", default="", metavar="MODEL", help="what made the outputs")
+    sub.add_argument("--licence", default="", help="of the set, as SPDX names it; without it nothing may be pushed")
+    sub.add_argument(
+        "--local-only", default="", metavar="WHY", help="nothing of the set may be pushed, for this reason"
+    )
+    sub.add_argument("--class", dest="degradation", default="", choices=("", *ggt100k.DEGRADATIONS), metavar="CLASS")
+    sub.add_argument("--author", default="")
+    sub.add_argument("--url", default="", help="where the set is from")
+    sub.add_argument("--source-name", default="", help="default: the set's own name")
+
+
+def run(options: argparse.Namespace) -> int:
+    from ggt_tools.adopt import adopt, stored
+
+    about, config = _config(options)
+    listing = _listing(options, about)
+    for lone in listing.lone:
+        complain("adopt", f"{lone.reason}: {lone.detail}")
+    reasons = Counter(lone.reason for lone in listing.lone)
+    if options.dry_run:
+        return _dry(options, listing, config, reasons)
+    taken, there, refused = 0, 0, Counter[str]()
+    with Ledger(options.workspace, create=True) as ledger:
+        looks = _looks(ledger, config)
+        photos = {photo.key: photo for photo in ledger.all(Photo)}
+        done = {candidate.id for candidate in ledger.all(Candidate)}
+        for found in progress(adopt(listing.pairs, config, done, now), listing.count, "adopt"):
+            if isinstance(found, Refusal):
+                ledger.add(found)
+                refused[found.reason] += 1
+                complain("adopt", f"{found.reason}: {found.detail}")
+            elif found is None:
+                there += 1
+            elif (fault := _seen_before(found, photos, looks)) is not None:
+                ledger.add(fault)
+                refused[fault.reason] += 1
+                complain("adopt", f"{fault.reason}: {fault.detail}")
+            else:
+                if found.remark:
+                    complain("adopt", found.remark)
+                ledger.add(*stored(found, ledger.put_image))
+                photos.setdefault(found.photo.key, found.photo)
+                taken += 1
+                if taken == options.limit:
+                    break
+    if config.local_only:
+        complain("adopt", f"{config.name}: stays on this machine: {config.local_only}")
+    left = {"others": listing.others} if listing.others else {}
+    table("adopt", {"kept": taken, "there already": there, **left}, rejected=refused, unmatched=reasons)
+    return 0
+
+
+def _config(options: argparse.Namespace) -> tuple[SetConfig, AdoptConfig]:
+    from ggt_tools.adopt import AdoptConfig
+    from ggt_tools.adopt.sets import FAMILY, SETS, UNSTATED, SetConfig, forbids
+
+    about = SETS.get(options.set.lower())
+    if about is None and options.set.lower().partition("/")[0] == FAMILY:
+        raise ConfigError(f"{options.set}: is none of GPT-4o-Restore's sets; there are: {', '.join(SETS)}")
+    known = about or SetConfig(name=options.set, title=options.set, degradation="mixed", restorer="")
+    licence = options.licence.strip() or UNSTATED
+    config = AdoptConfig(
+        name=known.name,
+        restorer=options.restorer or known.restorer,
+        licence=licence,
+        degradation=options.degradation or known.degradation,
+        local_only=options.local_only or forbids(licence),
+        source_name=options.source_name or known.title,
+        author=options.author,
+        url=options.url,
+    )
+    return known, config
+
+
+def _listing(options: argparse.Namespace, about: SetConfig) -> Listing:
+    from ggt_tools.adopt.layouts import by_dataset, by_meta_info, by_metadata, by_suffix, place_of, two_places
+    from ggt_tools.adopt.places import open_place
+
+    columns = [name.strip() for name in options.columns.split(",") if name.strip()]
+    if options.pairs and (options.outputs or options.originals):
+        raise ConfigError(f"--pairs {options.pairs}: stands in the place of --outputs and --originals; leave one out")
+    if not options.pairs:
+        outputs, originals = place_of(options.outputs, "--outputs"), place_of(options.originals, "--originals")
+        if options.meta_info:
+            return by_meta_info(options.meta_info, originals, outputs)
+        refs = open_place(options.refs) if options.refs else None
+        return two_places(outputs, originals, about, refs=refs, named=options.map)
+    place = Path(options.pairs)
+    if place.is_dir() and (place / "metadata.jsonl").is_file():
+        return by_metadata(open_place(place), place / "metadata.jsonl", columns)
+    if options.suffixes:
+        return by_suffix(open_place(place), options.suffixes.split(","))
+    if place.suffix.lower() == ".zip" or (place.is_dir() and not any(map(_is_table, place.rglob("*")))):
+        raise ConfigError(f"{place}: how its names tell lq from gt is not known; say it, e.g. --suffixes _lq,_gt")
+    return by_dataset(options.pairs, columns, config=options.config, split=options.split, revision=options.revision)
+
+
+def _is_table(path: Path) -> bool:
+    return path.suffix.lower() in (".parquet", ".tar")
+
+
+def _dry(options: argparse.Namespace, listing: Listing, config: AdoptConfig, reasons: Counter[str]) -> int:
+    """What was matched, pair by pair, and what was not; nothing is decoded, nothing written."""
+    count = 0
+    for pair in islice(listing.pairs, options.limit):
+        count += 1
+        print(printable(f"  {pair.name} <- {pair.output}" + (", with its true gt" if pair.ref else "")))
+    print(
+        f"would adopt {count} pairs as {printable(config.name)} by {printable(config.restorer)}, {config.degradation}"
+    )
+    print(printable(f"licence {config.licence}" + (f"; local only: {config.local_only}" if config.local_only else "")))
+    for reason, number in sorted(reasons.items()):
+        print(f"  unmatched {number:>6}  {reason}")
+    return 0
+
+
+def _looks(ledger: Ledger, config: AdoptConfig) -> Looks:
+    """The looks of what came from elsewhere than this set: frames of one film may be alike, two sets may not."""
+    from ggt_tools.ingest.looks import Looks
+
+    looks = Looks()
+    files = {photo.key: photo.file for photo in ledger.all(Photo)}
+    for seen in ledger.all(Seen):
+        file = files.get(seen.key, "")
+        if seen.place or not file.startswith(f"{config.name}/"):
+            looks.add(seen, file if not seen.place else f"{seen.key} of the published {seen.place} split")
+    return looks
+
+
+def _seen_before(found: Taken, photos: dict[str, Photo], looks: Looks) -> Refusal | None:
+    """Why a photograph cannot come in beside those that are there. One that is there gets another candidate."""
+    photo = photos.get(found.photo.key)
+    try:
+        if photo is None:
+            looks.check(found.seen, found.photo.file)
+        elif (photo.licence, photo.degradation) != (found.photo.licence, found.photo.degradation):
+            said = f"is {photo.file} of the class {photo.degradation} and the licence {photo.licence} already"
+            raise PairError("duplicate", f"{found.photo.file}: {said}; take it into a workspace of its own")
+    except PairError as fault:
+        return Refusal(file=found.photo.file, reason=fault.reason, detail=str(fault))
+    return None
+
+
+def against_truth(ledger: Ledger, most: int | None) -> int:
+    """For score: adds the scores of aligned candidates against the true gt, where their set has it. How many."""
+    from ggt_tools.adopt.fidelity import VERSION, fidelity
+
+    done = {score.candidate for score in ledger.all(Score) if score.metric_version == VERSION}
+    images = {aligned.candidate: aligned.image for aligned in ledger.all(Aligned) if aligned.image}
+    photos = {photo.key: photo.image for photo in ledger.all(Photo)}
+    adopted = (each for each in ledger.all(Adopted) if each.reference and each.candidate in images.keys() - done)
+    measured = 0
+    for each in islice(adopted, most):
+        names = (photos[each.key], images[each.candidate], each.reference)
+        lq, gt, ref = (ggt100k.decode_image(ledger.image(name), f"key {each.key}") for name in names)
+        scores = list(fidelity(each.candidate, lq, gt, ref))
+        ledger.add(*scores)
+        measured += len(scores)
+    return measured
