@@ -41,17 +41,22 @@ def look(lq: Image, gt: Image) -> tuple[Odds, Odds]:
 
 def whole(pair: Pair, kind: str) -> float:
     """Log-odds of one class for the whole pair."""
-    return float(_seen(pair)[1][CLASSES.index(kind)])
+    return _rounded(_seen(pair)[1][CLASSES.index(kind)])
 
 
 def worst(pair: Pair) -> float:
     """Log-odds of any fault in the worst place, a mean over 3 x 3 tiles of 16 px."""
-    return _worst(_seen(pair)[0])
+    return _rounded(_worst(_seen(pair)[0]))
 
 
 def gain(pair: Pair) -> float:
     """Log-odds that it is a good pair against one that is in part, or whole, as it was."""
     return -whole(pair, "unrestored")
+
+
+def _rounded(odds: np.float32 | float) -> float:
+    """To three places: the last bits are another sum's order, which onnxruntime does not promise."""
+    return round(float(odds), 3)
 
 
 METRICS: dict[str, Callable[[Pair], float]] = {
@@ -107,5 +112,5 @@ def _session() -> Any:
         raise ConfigError(f"{WEIGHTS.name}: its SHA-256 is {found[:16]}, not {SHA256[:16]}; install ggt100k again")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    options.intra_op_num_threads = 1  # the same sums in the same order, whatever the machine
+    options.intra_op_num_threads = 1  # several processes measure side by side
     return onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
