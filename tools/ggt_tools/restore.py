@@ -32,6 +32,10 @@ class Work:
     def id(self) -> str:
         return self.candidate.id
 
+    @property
+    def subject(self) -> str:
+        return f"key {self.photo.key}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:

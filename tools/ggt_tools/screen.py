@@ -97,6 +97,10 @@ class Work:
     order: str
     vote: int
 
+    @property
+    def subject(self) -> str:
+        return f"candidate {self.candidate}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:

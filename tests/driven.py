@@ -1,0 +1,80 @@
+"""Stages for the tests of engines: small works whose facts are known, and workers that die when they are told to."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ggt_tools.engine.facts import Fault
+from ggt_tools.engine.task import Perform
+from ggt_tools.errors import ConfigError
+from ggt_tools.records import Score, work_id
+from ggt_tools.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A work: its square is the fact."""
+
+    value: int
+
+    @property
+    def id(self) -> str:
+        return work_id("squaring-1", self.value)
+
+    @property
+    def subject(self) -> str:
+        return f"number {self.value}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Squaring:
+    """`seconds` a work. `deadly`: numbers that kill their process. `once`: a folder where the first who comes to one
+    of `deadly` leaves a note, so that only it is killed. `odd`: numbers that cannot be squared."""
+
+    seconds: float = 0.0
+    deadly: tuple[int, ...] = ()
+    once: str = ""
+    odd: tuple[int, ...] = ()
+    broken: str = ""
+    marks: str = ""  # a folder in which each process that loads the model leaves its number
+    meet: int = 0  # so many of them wait for each other
+    name: str = "squaring"
+    gpu: bool = False
+
+    def ready(self, store: Store) -> Perform:
+        if self.broken:
+            raise ConfigError(self.broken)
+        if self.marks:
+            (Path(self.marks) / f"{os.getpid()}-{time.monotonic_ns()}").touch()
+            end = time.monotonic() + 60
+            while len(list(Path(self.marks).iterdir())) < self.meet and time.monotonic() < end:
+                time.sleep(0.01)
+        return self._perform
+
+    def _perform(self, works: Sequence[Number]) -> Iterator[Score | Fault]:
+        for work in works:
+            time.sleep(self.seconds)
+            if work.value in self.deadly and self._first(work.value):
+                os.kill(os.getpid(), signal.SIGKILL)
+            if work.value in self.odd:
+                yield Fault(work=work.id, subject=work.subject, reason="odd", detail=f"{work.value} is odd")
+            else:
+                yield square(work.value)
+
+    def _first(self, value: int) -> bool:
+        if not self.once:
+            return True
+        try:
+            (Path(self.once) / str(value)).touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
+
+
+def square(value: int) -> Score:
+    return Score(candidate=f"{value:08d}", metric="square", metric_version="1", value=float(value * value))

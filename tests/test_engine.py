@@ -1,0 +1,210 @@
+"""Engines: whatever drives the works, and whatever dies on the way, every fact is in the ledger once."""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ggt_tools.engine import GIVE_UP, Engine, engine, run, settle
+from ggt_tools.engine.facts import Fault, from_parquet, to_parquet
+from ggt_tools.engine.local import CONTEXT, Local
+from ggt_tools.engine.task import Stage, file, perform, task
+from ggt_tools.errors import ConfigError
+from ggt_tools.ledger import Ledger
+from ggt_tools.records import Aligned, Score
+
+from .driven import Number, Squaring, square
+from .making import FORKED
+from .test_ledger import candidate
+
+here = Local(())
+if hasattr(CONTEXT, "set_forkserver_preload"):
+    CONTEXT.set_forkserver_preload([*FORKED, "tests.driven", __name__])
+
+
+def numbers(count: int, begin: int = 0) -> list[Number]:
+    return [Number(value) for value in range(begin, begin + count)]
+
+
+def squares(ledger: Ledger) -> list[Score]:
+    return list(ledger.all(Score))
+
+
+def do(stage: Stage, works: Sequence[Any], ledger: Ledger, driver: Engine, **how: Any) -> list[Fault]:
+    """Runs to the end: the faults. No fact is told of twice, and progress is told of each work."""
+    done: list[int] = []
+    told = list(run(stage, works, ledger, driver, progress=done.append, **how))
+    scores = [each for each in told if isinstance(each, Score)]
+    assert len(scores) == len({score.candidate for score in scores})
+    assert sum(done) == len(works)
+    return [each for each in told if isinstance(each, Fault)]
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with Ledger(tmp_path / "w", create=True) as ledger:
+        yield ledger
+
+
+def marks(folder: Path) -> list[str]:
+    return sorted(path.name.partition("-")[0] for path in folder.iterdir())
+
+
+def test_facts_come_back_from_parquet_as_they_were() -> None:
+    every = [
+        square(3),
+        Score(candidate="c", metric="m", metric_version="1", value=math.inf),
+        Aligned(candidate="c", version="1", image="i", reason="", transform=(1.0, 0.5), confidence=0.5,
+                residual_median=0.1, residual_p99=0.2),
+        candidate("c", "k", frame=(1, 2, 3, 4, 5, 6), prompt="Zoë\n«x»"),
+        Fault(work="w", subject="candidate c", reason="odd", detail="é"),
+    ]  # fmt: skip
+    assert from_parquet(to_parquet(every)) == every
+    assert from_parquet(to_parquet([])) == []
+    (score,) = from_parquet(to_parquet([Score(candidate="c", metric="m", metric_version="1", value=math.nan)]))
+    assert math.isnan(score.value)
+
+
+def test_a_work_has_the_same_id_in_every_run_and_a_task_that_of_its_works() -> None:
+    assert task(Squaring(), numbers(3)) == task(Squaring(seconds=1.0), numbers(3))
+    ids = {task(Squaring(), works).id for works in (numbers(3), numbers(2), numbers(3, 1), numbers(3)[::-1])}
+    assert len(ids) == 4
+
+
+def test_all_is_done_once_in_this_process(ledger: Ledger, tmp_path: Path) -> None:
+    (tmp_path / "marks").mkdir()
+    stage = Squaring(odd=(3, 5), marks=str(tmp_path / "marks"))
+    faults = do(stage, numbers(20), ledger, here, chunk=7)
+    assert [fault.subject for fault in faults] == ["number 3", "number 5"]
+    assert squares(ledger) == [square(value) for value in range(20) if value not in (3, 5)]
+    assert marks(tmp_path / "marks") == [str(os.getpid())], "one model a process"
+    assert not list((ledger.workspace / "tasks" / "squaring").iterdir()), "what was merged is gone"
+
+
+def test_two_processes_share_the_work_and_load_the_model_once_each(ledger: Ledger, tmp_path: Path) -> None:
+    (tmp_path / "marks").mkdir()
+    stage = Squaring(meet=2, marks=str(tmp_path / "marks"))
+    assert do(stage, numbers(60), ledger, engine("local", workers=2)) == []
+    assert squares(ledger) == [square(value) for value in range(60)]
+    found = marks(tmp_path / "marks")
+    assert len(found) == len(set(found)) == 2 and str(os.getpid()) not in found
+
+
+def test_a_worker_that_is_killed_costs_nothing_where_it_works_the_second_time(ledger: Ledger, tmp_path: Path) -> None:
+    (tmp_path / "once").mkdir()
+    stage = Squaring(deadly=(7, 20), once=str(tmp_path / "once"))
+    assert do(stage, numbers(24), ledger, engine("local", workers=2)) == []
+    assert squares(ledger) == [square(value) for value in range(24)]
+
+
+def test_a_work_that_kills_its_worker_twice_is_reported_and_the_others_of_its_task_are_done(ledger: Ledger) -> None:
+    (fault,) = do(Squaring(deadly=(9,)), numbers(24), ledger, engine("local", workers=2))
+    assert (fault.subject, fault.reason) == ("number 9", "worker_died")
+    assert fault.detail == "twice: its process died: killed, out of memory, or a crash in native code"
+    assert squares(ledger) == [square(value) for value in range(24) if value != 9]
+    assert do(Squaring(), numbers(1, 9), ledger, here) == [], "the next run tries it anew"
+
+
+def test_where_every_worker_dies_the_run_ends_and_keeps_what_it_has(ledger: Ledger) -> None:
+    stage = Squaring(deadly=tuple(range(2, 40)))
+    with pytest.raises(ConfigError, match=f"{GIVE_UP} tasks, one after another: its process died.*fewer --workers"):
+        do(stage, numbers(40), ledger, engine("local", workers=1), chunk=1)
+    settle(ledger, "squaring", "local", print)
+    assert squares(ledger) == [square(0), square(1)]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_stage_that_cannot_work_at_all_ends_the_run_with_its_error(ledger: Ledger, workers: int) -> None:
+    with pytest.raises(ConfigError, match=r"^no weights; fetch them$"):
+        do(Squaring(broken="no weights; fetch them"), numbers(4), ledger, engine("local", workers=workers))
+    assert multiprocessing.active_children() == []
+
+
+def test_what_a_task_left_is_taken_in_by_the_next_run_and_not_done_again(ledger: Ledger) -> None:
+    done = task(Squaring(), numbers(4))
+    perform(Squaring(), done, ledger.store)
+    perform(Squaring(broken="it is not looked at again"), done, ledger.store)
+    assert ledger.store.has(file("squaring", done)) and squares(ledger) == []
+    settle(ledger, "squaring", "local", print)
+    settle(ledger, "squaring", "local", print)
+    assert squares(ledger) == [square(value) for value in range(4)]
+    assert not ledger.store.has(file("squaring", done))
+
+
+def _run(workspace: Path, seconds: float) -> None:
+    with Ledger(workspace) as ledger:
+        list(run(Squaring(seconds=seconds), numbers(400), ledger, engine("local", workers=2), chunk=4))
+
+
+def test_a_run_that_is_killed_leaves_no_process_and_the_next_does_only_the_rest(ledger: Ledger, tmp_path: Path) -> None:
+    process = CONTEXT.Process(target=_run, args=(ledger.workspace, 0.02))
+    process.start()
+    assert process.pid is not None
+    while len(squares(ledger)) < 40:
+        assert process.is_alive()
+        time.sleep(0.05)
+    workers = children(process.pid)
+    assert workers
+    process.kill()
+    process.join()
+    end = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}").exists() for pid in workers) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
+    settle(ledger, "squaring", "local", print)
+    there = {score.candidate for score in squares(ledger)}
+    (tmp_path / "marks").mkdir()
+    rest = [work for work in numbers(400) if square(work.value).candidate not in there]
+    assert 0 < len(rest) < 400
+    assert do(Squaring(), rest, ledger, here) == []
+    assert squares(ledger) == [square(value) for value in range(400)]
+
+
+def children(pid: int) -> list[int]:
+    """Every process below that one."""
+    found = Path(f"/proc/{pid}/task/{pid}/children")
+    if not found.exists():
+        pytest.skip("this system does not tell the children of a process")
+    direct = [int(child) for child in found.read_text().split()]
+    return direct + [below for child in direct for below in children(child)]
+
+
+def test_ctrl_c_is_the_drivers_alone(ledger: Ledger) -> None:
+    driver = engine("local", workers=1)
+    told = run(Squaring(seconds=0.2), numbers(8), ledger, driver, chunk=1)
+    os.kill(os.getpid(), 0)
+    with pytest.raises(KeyboardInterrupt):
+        for _ in told:
+            for child in multiprocessing.active_children():
+                os.kill(child.pid or 0, signal.SIGINT)
+            raise KeyboardInterrupt
+    told.close()  # type: ignore[attr-defined]
+    assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("spark", {}, "no engine is named 'spark'; known: local, slurm, ray"),
+        ("local", {"partition": "gpu"}, "--cluster partition: the local engine has no such option"),
+    ],
+)
+def test_an_engine_that_cannot_be_is_told(name: str, options: dict[str, str], said: str) -> None:
+    with pytest.raises(ConfigError) as fault:
+        engine(name, options=options)
+    assert str(fault.value) == said
+
+
+def test_as_many_processes_as_the_works_are_worth() -> None:
+    assert engine("local", works=3).workers == 0
+    assert engine("local", works=3, workers=1).workers == 1
+    assert engine("local", works=10**6, gpus=3).workers == 3
+    assert engine("local", works=20, gpus=1).workers == 1
