@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import itertools
 import json
 import multiprocessing
 import os
@@ -110,7 +111,17 @@ def published(hub: Hub, first: Path) -> Hub:
 
 
 def test_a_first_version_makes_the_repository_one_commit_and_the_tag(hub: Hub, first: Path) -> None:
-    steps, done = pushing(hub, first, tag="v1.0.0")
+    steps = plan(first, config(tag="v1.0.0"), api(hub))
+    uploaded: list[tuple[int, int]] = []  # bytes that the Hub had when a file was said to be there
+    done = push(
+        steps,
+        config(tag="v1.0.0"),
+        api(hub),
+        progress=lambda size: uploaded.append((size, sum(map(len, hub.repo(NAME).objects.values())))),
+    )
+    sizes = [size for size, _ in uploaded]
+    assert sizes == [len(data) for name, data in sorted(files(first).items()) if name.startswith(LARGE)]
+    assert [there for _, there in uploaded] == list(itertools.accumulate(sizes)), "file by file"
     assert (steps.parent, steps.changed, steps.unchanged, steps.gone) == ("", {}, {}, {})
     assert steps.new == {name: len(data) for name, data in files(first).items()}
     assert contents(hub) == files(first)
