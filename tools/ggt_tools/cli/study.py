@@ -122,7 +122,8 @@ def _make(options: argparse.Namespace, plan: Plan) -> list[str]:
     for strategy in dict.fromkeys(strategy for model in plan.models for strategy in model.prompts):
         writer = ["--vlm", plan.writer, *at(plan.writer)] if strategy == "vlm" else []
         verb("prompt", workspace, "--strategy", strategy, *writer, *(calls if writer else ()))
-    for model, prompts in _entering(plan, options.workspace, servers, failed):
+    entering = list(_entering(plan, options.workspace, servers, failed))
+    for model, _, prompts in entering:
         given = [f"--option={name}={value}" for name, value in model.options.items()]
         for strategy in prompts:
             told = ["--prompt", strategy] if strategy else []
@@ -132,7 +133,7 @@ def _make(options: argparse.Namespace, plan: Plan) -> list[str]:
     if plan.screen:
         verb("screen", workspace, "--vlm", plan.screen, "--all", *at(plan.screen), *calls)
     with Ledger(options.workspace) as ledger:
-        ledger.add(*_entries(ledger, plan, servers))
+        ledger.add(*_entries(ledger, plan, entering))
     return failed
 
 
@@ -146,20 +147,22 @@ def _servers(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
 
 def _entering(
     plan: Plan, workspace: Path, servers: Mapping[str, str], failed: list[str]
-) -> Iterator[tuple[Model, tuple[str, ...]]]:
-    """Each model with the prompts that it is told, ("",) where it reads none. What cannot be made is said and left."""
+) -> Iterator[tuple[Model, Restorer, tuple[str, ...]]]:
+    """Each model, and the prompts that it is told, ("",) where it reads none. What cannot be made is said and left."""
     with Ledger(workspace) as ledger:
         photos = list(ledger.all(Photo))
+    if not photos:
+        raise ConfigError(f"{plan.path}: photographs: none of {plan.folder} was taken in; see what ingest said of them")
     for model in plan.models:
         try:
-            maker = _restorer(model, photos, plan, servers)
+            maker = _restorer(model, photos, servers)
         except ConfigError as fault:
             failed.append(f"{model.name}: {fault}")
             continue
-        yield model, model.prompts if maker.prompted else ("",)
+        yield model, maker, model.prompts if maker.prompted else ("",)
 
 
-def _restorer(model: Model, photos: Sequence[Photo], plan: Plan, servers: Mapping[str, str]) -> Restorer:
+def _restorer(model: Model, photos: Sequence[Photo], servers: Mapping[str, str]) -> Restorer:
     from ggt_tools.restorers import restorer
     from ggt_tools.restorers.protocol import Setting
 
@@ -168,14 +171,15 @@ def _restorer(model: Model, photos: Sequence[Photo], plan: Plan, servers: Mappin
     return restorer(model.maker, Setting(base_url=url, names=names, options=dict(model.options)))
 
 
-def _entries(ledger: Ledger, plan: Plan, servers: Mapping[str, str]) -> Iterator[Entry]:
+def _entries(
+    ledger: Ledger, plan: Plan, entering: Sequence[tuple[Model, Restorer, tuple[str, ...]]]
+) -> Iterator[Entry]:
     """Which candidate each entrant has of each photograph, by the ids that restore gave them."""
     from ggt_tools.restore import plan as works
 
     photos = list(ledger.all(Photo))
     written = sorted(ledger.all(Prompt), key=lambda prompt: prompt.created)
-    for model, prompts in _entering(plan, ledger.workspace, servers, []):
-        maker = _restorer(model, photos, plan, servers)
+    for model, maker, prompts in entering:
         for strategy in prompts:
             told = {prompt.key: prompt for prompt in written if prompt.strategy == strategy}
             ready = [photo for photo in photos if not strategy or photo.key in told]

@@ -224,18 +224,28 @@ def choice_name(choice: Choice) -> str:
 
 
 def groups(key: str, candidates: list[str], best_of: int) -> list[tuple[str, ...]]:
-    """What is compared of one photograph: every two, or groups of `best_of` in which every two meet about once."""
+    """What is compared of one photograph: every two, or groups of `best_of`, as few as let every two meet in one."""
     size = min(best_of, len(candidates))
     if size < 2:
         return []
+    pairs: list[tuple[str, ...]] = list(combinations(sorted(candidates), 2))
     if size == 2:
-        return list(combinations(sorted(candidates), 2))
-    found: dict[tuple[str, ...], None] = {}
-    for turn in range(math.ceil((len(candidates) - 1) / (size - 1))):
-        drawn = sorted(candidates, key=lambda one: work_id("group", key, turn, one))
-        for start in range(0, len(drawn), size):
-            some = drawn[start : start + size]
-            if len(some) < size:
-                some += drawn[: size - len(some)]
-            found[tuple(sorted(some))] = None
-    return list(found)
+        return pairs
+    met: Counter[tuple[str, ...]] = Counter()
+    found = []
+    for pair in sorted(pairs, key=lambda pair: work_id("group", key, *pair)):
+        if met[pair]:
+            continue
+        some = list(pair)
+        while len(some) < size:  # who has met the fewest of them
+            others = [one for one in candidates if one not in some]
+            some.append(
+                min(others, key=lambda one: (sum(met[_pair(one, other)] for other in some), work_id("group", key, one)))
+            )
+        found.append(tuple(sorted(some)))
+        met.update(combinations(found[-1], 2))
+    return found
+
+
+def _pair(a: str, b: str) -> tuple[str, str]:
+    return (a, b) if a < b else (b, a)

@@ -1,0 +1,498 @@
+"""study: the plan's faults, the ranking against known strengths, the recommendation, and a whole study on loopback."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import random
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from html.parser import HTMLParser
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ggt_tools.cli import main
+from ggt_tools.errors import ConfigError
+from ggt_tools.ledger import Ledger
+from ggt_tools.records import Aligned, Candidate, Choice, Entry, Photo, Study
+from ggt_tools.review.choosing import Choosing, Chosen, groups
+from ggt_tools.study import ALL, Interval, Row, StudyFacts, recommend, result, standing
+from ggt_tools.study.page import page, table
+from ggt_tools.study.plan import load_plan, parse_plan
+from ggt_tools.study.ranking import Preferred, Ranked, fit, rank
+
+from .browsing import DONE, SHOWN, browser, served
+from .making import Store, make_pair
+from .models import KEY, Asked, Models, Reply, png
+from .photographs import crop
+
+NINE = Path(__file__).parent.parent / "dataset_card" / "nine_models.toml"
+PLAN = """
+name = "three <models>"
+prompts = ["fixed"]
+screen = ""
+[criteria]
+fidelity = ["structure", "-chroma_drift"]
+quality = ["sharpness_gain"]
+[[model]]
+with = "classical"
+"""
+
+
+def plan(text: str = PLAN) -> Any:
+    return parse_plan(Path("plan.toml"), text)
+
+
+# --- the plan ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_plan_has_defaults() -> None:
+    one = plan()
+    assert (one.name, one.best_of, one.reviewers) == ("three <models>", 2, 1)
+    assert (one.metrics, one.writer) == (("core",), "gemini")
+    assert one.models[0].name == "classical" == one.models[0].maker and one.models[0].prompts == ("fixed",)
+    assert one.id == plan().id != plan(PLAN + "# another\n").id
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("name =", "nmae ="), "plan.toml: 'nmae' is not known; near: name"),
+        (('name = "three <models>"', ""), "plan.toml: name: a text is wanted, not ''"),
+        (('prompts = ["fixed"]', 'prompts = ["fxed"]'), "plan.toml: prompts: 'fxed' is not known; near: fixed"),
+        (('["structure",', '["structur",'), "plan.toml: [criteria] fidelity: 'structur' is not known; near: structure"),
+        (('screen = ""', "best_of = 9"), "plan.toml: best_of: 2 to 6 are wanted, not 9"),
+        (('screen = ""', "reviewers = true"), "plan.toml: reviewers: a whole number from 1 on is wanted, not True"),
+        (('with = "classical"', 'wiht = "x"'), "plan.toml: model 1: 'wiht' is not known; near: with"),
+        (('with = "classical"', 'with = ""'), "plan.toml: model 1: with: a text is wanted, not ''"),
+        (("[[model]]", "[model]"), "plan.toml: [[model]]: one or more are wanted"),
+        (("[criteria]", "[[model]]\nwith = 'classical'\n[criteria]"), "two are named 'classical'; give each a name"),
+        (("[criteria]", "[criteria"), "plan.toml: not TOML: "),
+    ],
+)
+def test_what_is_wrong_with_a_plan_is_said(change: tuple[str, str], said: str) -> None:
+    assert change[0] in PLAN
+    with pytest.raises(ConfigError) as caught:
+        plan(PLAN.replace(*change))
+    assert said in str(caught.value)
+
+
+def test_a_plan_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no\.toml: the plan cannot be read: "):
+        load_plan(tmp_path / "no.toml")
+
+
+# --- the ranking ------------------------------------------------------------------------------------------------------
+
+
+def chosen(*rows: tuple[str, str, int], keys: int = 10) -> list[Preferred]:
+    """`count` times `winner` over `loser`, spread over photographs."""
+    return [
+        Preferred(key=f"k{at % keys}", shown=(winner, loser), best=winner)
+        for winner, loser, count in rows
+        for at in range(count)
+    ]
+
+
+def test_two_strengths_are_the_log_of_their_odds() -> None:
+    theta = fit(np.array([[0, 1]] * 2), np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([3000.0, 1000.0]), 2)
+    assert theta[0] - theta[1] == pytest.approx(math.log(3), abs=0.002)
+    luce = fit(np.array([[0, 1, 2]] * 3), np.eye(3), np.array([5000.0, 3000.0, 2000.0]), 3)
+    assert np.exp(luce) / np.exp(luce).sum() == pytest.approx([0.5, 0.3, 0.2], abs=0.001)
+
+
+def test_who_always_wins_stays_finite_and_a_tie_is_half_a_win_each() -> None:
+    first, second = rank(chosen(("a", "b", 20)), ["a", "b"], draws=20)
+    assert (first.name, second.name) == ("a", "b") and 0.9 < first.preferred < 1.0
+    even = rank([Preferred(key=f"k{at}", shown=("a", "b"), best="") for at in range(20)], ["a", "b"], draws=20)
+    assert [one.preferred for one in even] == pytest.approx([0.5, 0.5])
+    assert rank([], ["a", "b"]) == [] and rank(chosen(("a", "a", 0)), ["a"]) == []
+
+
+def simulated(strengths: dict[str, float], count: int, shown: int, seed: int) -> list[Preferred]:
+    drawn = random.Random(seed)
+    found = []
+    for at in range(count):
+        some = drawn.sample(sorted(strengths), shown)
+        weights = [math.exp(strengths[name]) for name in some]
+        found.append(Preferred(key=f"k{at % 40}", shown=tuple(some), best=drawn.choices(some, weights)[0]))
+    return found
+
+
+@pytest.mark.parametrize("shown", [2, 4])
+def test_known_strengths_are_found_and_the_intervals_hold_them(shown: int) -> None:
+    true = {"a": 1.2, "b": 0.5, "c": 0.0, "d": -0.4, "e": -1.3}
+    ranked = rank(simulated(true, 800, shown, 3), sorted(true), draws=100)
+    assert [one.name for one in ranked] == list("abcde")
+    assert sum(one.low <= true[one.name] <= one.high for one in ranked) >= 4
+    assert all(one.preferred_low <= one.preferred <= one.preferred_high for one in ranked)
+    assert sum(one.choices for one in ranked) == 800 * shown
+    few = rank(simulated(true, 60, shown, 3), sorted(true), draws=100)
+    width = {one.name: one.high - one.low for one in ranked}
+    assert all(one.high - one.low > width[one.name] for one in few), "fewer choices leave more open"
+
+
+# --- which comparisons ------------------------------------------------------------------------------------------------
+
+
+def test_every_two_meet() -> None:
+    names = [f"c{at}" for at in range(9)]
+    assert len(groups("k", names, 2)) == 36 and groups("k", ["c1"], 2) == []
+    threes = groups("k", names, 3)
+    assert all(len(set(some)) == 3 for some in threes)
+    met = Counter(pair for some in threes for pair in combinations(some, 2))
+    assert len(met) == 36 and max(met.values()) <= 3 and 12 <= len(threes) <= 18
+
+
+# --- the recommendation -----------------------------------------------------------------------------------------------
+
+
+def row(entrant: str, *, fidelity: float, preferred: float = math.nan, degradation: str = ALL, **changes: Any) -> Row:
+    def near(value: float) -> Interval:
+        return Interval(value=value, low=value - 0.03, high=value + 0.03)
+
+    values: dict[str, Any] = {
+        "degradation": degradation, "entrant": entrant, "photographs": 20, "of": 20, "fidelity": near(fidelity),
+        "quality": near(0.5), "vlm": near(70.0), "preferred": near(preferred), "choices": 100, "usd": math.nan,
+    }  # fmt: skip
+    return Row(**(values | changes))
+
+
+def ranked(*entrants: tuple[str, float, float], choices: int = 100) -> list[Ranked]:
+    return [
+        Ranked(name=name, strength=p, low=p, high=p, preferred=p, preferred_low=p, preferred_high=p, choices=choices,
+               behind=behind)
+        for name, p, behind in entrants
+    ]  # fmt: skip
+
+
+def test_of_those_that_people_do_not_put_behind_the_most_faithful_is_taken() -> None:
+    rows = [row("pretty", fidelity=0.3, preferred=0.7), row("true", fidelity=0.6, preferred=0.68),
+            row("truest", fidelity=0.9, preferred=0.2)]  # fmt: skip
+    people = ranked(("pretty", 0.7, 0.4), ("true", 0.68, 0.6), ("truest", 0.2, 1.0))
+    name, reasons, cautions = recommend(rows, people)
+    assert name == "true"
+    assert reasons[0] == (
+        "People prefer it to another in 68 % (65 to 71 %) of choices; pretty, first in that, is not clearly ahead: it "
+        "was the best in 40 % of the bootstrap's draws."
+    )
+    assert reasons[1].startswith("Its content fidelity is the best of the 2 that are not clearly behind: it beats 60 %")
+    assert cautions == ["truest is clearly ahead in content fidelity."]
+
+
+def test_what_speaks_against_it_is_said() -> None:
+    rows = [
+        row("a", fidelity=0.6, preferred=0.8, usd=0.25), row("b", fidelity=0.5, preferred=0.4),
+        row("c", fidelity=0.9, preferred=0.9, photographs=12),
+        row("a", fidelity=0.6, preferred=0.3, degradation="rain"),
+        row("b", fidelity=0.5, preferred=0.9, degradation="rain"),
+    ]  # fmt: skip
+    name, reasons, cautions = recommend(rows, ranked(("a", 0.8, 0.0), ("b", 0.4, 1.0), choices=5))
+    assert name == "a" and "It costs 0.250 usd a photograph." in reasons
+    assert reasons[0].endswith("more than any other.")
+    assert cautions[0] == "c is out: it has no result for 8 of 20."
+    assert "Some were shown fewer than 30 times: the ranking may still turn." in cautions
+    assert "For rain people clearly prefer b." in cautions
+    name, reasons, cautions = recommend(rows[:2], [])
+    assert name == "a" and "Nobody has chosen yet: people may see it otherwise." in cautions
+    assert recommend([], []) == ("", ["Nothing has been made yet."], [])
+
+
+def study_facts(scores: dict[str, dict[str, float]], choices: list[Choice]) -> StudyFacts:
+    photos = {
+        f"k{at}": replace(make_pair(Store(), at, "rain" if at % 2 else "haze").photo, key=f"k{at}") for at in range(4)
+    }
+    entries = {name: {key: f"{name}-{key}" for key in photos} for name in ("a", "b<i>", "c")}
+    by_candidate = {one: scores[name] for name, by_key in entries.items() for one in by_key.values()}
+    return StudyFacts(
+        plan=plan(), entries=entries, photos=photos, scores=by_candidate, choices=choices, usd={"a-k0": 0.1}
+    )
+
+
+def choice(key: str, shown: tuple[str, ...], best: str, **changes: Any) -> Choice:
+    return Choice(
+        **({"id": f"{key}{shown}", "study": "s", "key": key, "shown": shown, "best": best, "reviewer": "Anna",
+            "seconds": 3.0, "undoes": "", "created": "2026-01-01T00:00:00Z"} | changes)
+    )  # fmt: skip
+
+
+def test_the_table_counts_by_class_and_the_page_escapes() -> None:
+    choices = [choice(f"k{at}", (f"a-k{at}", f"c-k{at}"), f"a-k{at}") for at in range(4)]
+    undone = choice("k0", (), "", id="u", undoes=choices[0].id)
+    assert standing([*choices, undone]) == choices[1:]
+    scores = {
+        "a": {"structure": 0.9, "chroma_drift": 0.1, "sharpness_gain": 1.0, "vlm_fidelity": 80, "vlm_quality": 60},
+        "b<i>": {"structure": 0.8, "chroma_drift": 0.1, "sharpness_gain": math.nan},
+        "c": {"structure": 0.1, "chroma_drift": 0.5, "sharpness_gain": 2.0},
+    }
+    found = result(study_facts(scores, choices), draws=50)
+    assert found.degradations == [ALL, "haze", "rain"]
+    by_name = {one.entrant: one for one in found.of(ALL)}
+    assert by_name["a"].fidelity.value == pytest.approx(
+        (1.0 + 0.75) / 2
+    )  # first of three; half of a tie, and one below
+    assert by_name["b<i>"].fidelity.value == pytest.approx((0.5 + 0.75) / 2)
+    assert (by_name["a"].quality.value, by_name["c"].quality.value) == (0.0, 1.0)
+    assert math.isnan(by_name["b<i>"].quality.value) and math.isnan(by_name["b<i>"].preferred.value)
+    assert by_name["a"].vlm.value == 70.0 and by_name["a"].preferred.value > 0.8 > 0.2 > by_name["c"].preferred.value
+    assert (by_name["a"].choices, by_name["a"].usd) == (4, 0.1)
+    assert found.recommended == "a"
+    html = page(plan(), found, created="2026-01-01T00:00:00Z")
+    assert "b<i>" not in html and "b&lt;i&gt;" in html and "three &lt;models&gt;" in html
+    assert "<script" not in html and "http" not in html.replace("http-equiv", "")
+    HTMLParser().feed(html)
+    assert html.count("<svg") == 5 and "Take <strong>a</strong>" in html
+    rows = list(csv.DictReader(io.StringIO(table(found))))
+    assert len(rows) == 9 and (rows[0]["entrant"], rows[0]["fidelity"], rows[0]["vlm"]) == ("a", "0.8750", "70.0000")
+    assert rows[2]["preferred"] == ""
+
+
+# --- a whole study ----------------------------------------------------------------------------------------------------
+
+STRENGTH = {"best-model": 0, "middling-model": 26, "worst-model": 60}  # grey levels that it adds: fewer are better
+
+
+def answer(asked: Asked) -> Reply:
+    """The photograph, brighter by the model; to whom judges, the more fidelity the less brighter; a prompt; words."""
+    if asked.kind == "generate" and asked.options.get("responseMimeType") == "application/json":
+        return judged(asked)
+    if asked.kind == "chat":
+        return judged(asked)
+    brighter = STRENGTH.get(asked.model.removeprefix("models/"), 6 + sum(map(ord, asked.model)) % 40)
+    return Reply(image=png(np.minimum(asked.pixels.astype(np.int16) + 2 + brighter, 255).astype(np.uint8)))
+
+
+def judged(asked: Asked) -> Reply:
+    if "restoration" not in asked.prompt:  # what is wrong with the photograph?
+        return Reply(text=json.dumps({"faults": [], "keep": ["the sky"]}))
+    pixels = []
+    for data in asked.images:
+        with Image.open(io.BytesIO(data)) as image:
+            pixels.append(np.asarray(image.convert("RGB"), np.float64))
+    first = re.search(r"Image A, the first, is the (\w+)", asked.prompt)
+    assert first
+    away = abs(pixels[0] - pixels[1]).mean()
+    return Reply(
+        text=json.dumps({
+            "photograph": "A" if first[1] == "photograph" else "B", "defects": [], "fidelity": max(0.0, 100.0 - away),
+            "quality": 70, "mode": "none", "redo": False, "words": "",
+        })
+    )  # fmt: skip
+
+
+def make_photos(folder: Path, count: int) -> None:
+    folder.mkdir()
+    lines = ["file,licence,degradation"]
+    for at, name in enumerate(["wine-1", "sunset-1", "friends-1", "life-1"][:count]):
+        Image.fromarray(crop(name, 512)).save(folder / f"{name}.png")
+        lines.append(f"{name}.png,CC-BY-4.0,{'rain' if at % 2 else 'haze'}")
+    (folder / "credits.csv").write_text("\n".join(lines), encoding="utf-8")
+
+
+@pytest.fixture(autouse=True)
+def _keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GEMINI_API_KEY", "OPENAI_API_KEY", "OPENAI_COMPATIBLE_API_KEY"):
+        monkeypatch.setenv(name, KEY)
+    monkeypatch.delenv("GOOGLE_API_KEY", raising=False)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    with browser() as found:
+        yield found
+
+
+THREE = """
+name = "three models"
+photographs = "photos"
+prompts = ["fixed"]
+screen = "gemini:judge"
+metrics = ["structure", "chroma_drift", "sharpness_gain"]
+[criteria]
+fidelity = ["structure", "-chroma_drift"]
+quality = ["sharpness_gain"]
+[[model]]
+name = "one"
+with = "gemini:middling-model"
+[[model]]
+name = "two"
+with = "openai-compatible:best-model"
+[[model]]
+name = "three, <b>elsewhere</b>"
+with = "folder"
+options = { path = "ELSEWHERE", model = "worst-model" }
+"""
+
+
+def test_three_models_whose_order_is_known_and_found_on_the_page(
+    tmp_path: Path, chromium: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_photos(tmp_path / "photos", 4)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for photo in (tmp_path / "photos").glob("*.png"):
+        pixels = np.asarray(Image.open(photo)).astype(np.int16) + 62
+        Image.fromarray(np.minimum(pixels, 255).astype(np.uint8)).save(elsewhere / photo.name)
+    file = tmp_path / "three.toml"
+    file.write_text(THREE.replace("ELSEWHERE", str(elsewhere)), encoding="utf-8")
+    workspace, out = tmp_path / "w", tmp_path / "study.html"
+    argv = ["study", str(workspace), "--plan", str(file), "--out", str(out), "--price", "0.01"]
+    with Models(answer) as models:
+        servers = ["--server", f"gemini={models.url}", "--server", f"openai-compatible={models.v1}"]
+        assert main([*argv, *servers]) == 0
+        asked = len(models.asked)
+        said = capsys.readouterr().out
+        assert "people choose on the page" in said and "Nobody has chosen yet" in said
+        assert main([*argv, *servers]) == 0
+        assert len(models.asked) == asked, "nothing is asked twice"
+    capsys.readouterr()
+    with Ledger(workspace) as ledger:
+        entries = list(ledger.all(Entry))
+        entrant = {entry.candidate: entry.entrant for entry in entries}
+        made = {one.id: one.restorer for one in ledger.all(Candidate)}
+    assert Counter(entrant.values()) == {"one": 4, "two": 4, "three, <b>elsewhere</b>": 4}
+    order = ["best-model", "middling-model", "worst-model"]
+
+    def better(shown: tuple[str, ...]) -> int:
+        return 1 + min(range(len(shown)), key=lambda at: order.index(made[shown[at]]))
+
+    with served(workspace) as site:
+        page = site.enter(chromium, "Anna", "/study")
+        looks: dict[str, tuple[str, ...]] = {}
+        with Ledger(workspace) as ledger:
+            desk = Choosing(ledger, clock=lambda: "", now=lambda: 0.0)
+            looks = {look.id: look.shown for look in desk.looks("Anna", "p", 100)}
+        assert len(looks) == 12
+        left = []
+        turns = 0
+        while page.wait_for_selector(f"{SHOWN}, {DONE}").get_attribute("data-state") == "shown":
+            look = page.get_attribute("#sitting", "data-look")
+            shown = looks[look]
+            left.append(made[shown[0]])
+            text = page.inner_text("body")
+            assert not any(word in text for word in ("best-model", "middling", "worst", "elsewhere")), "blind"
+            page.keyboard.press("0" if turns == 0 else str(better(shown)))
+            page.wait_for_function("before => document.getElementById('sitting').dataset.look !== before", arg=look)
+            turns += 1
+            if turns == 1:
+                page.wait_for_selector('#sitting[data-pending="0"]')
+                page.keyboard.press("z")
+                page.wait_for_selector(f'#sitting[data-look="{look}"]')
+        assert turns == 13 and "All comparisons are made" in page.inner_text("#status")
+        assert len(set(left)) > 1 and page.wrong == [], "not always the same on the left"
+        page.wait_for_selector('#sitting[data-pending="0"]')
+    with Ledger(workspace) as ledger:
+        choices = list(ledger.all(Choice))
+    assert len(choices) == 14 and len(standing(choices)) == 12, "undoing deletes nothing"
+    assert main(["study", str(workspace), "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    lines = said.splitlines()
+    assert [line.split("  ")[0] for line in lines[1:4]] == ["two", "one", "three, <b>elsewhere</b>"], said
+    assert "study: take two" in lines
+    assert "three, &lt;b&gt;elsewhere&lt;/b&gt;" in out.read_text(encoding="utf-8")
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "study.csv").read_text(encoding="utf-8"))))
+    assert {one["degradation"] for one in rows} == {"all", "haze", "rain"} and len(rows) == 9
+    vlm = {one["entrant"]: float(one["vlm"]) for one in rows if one["degradation"] == "all"}
+    assert vlm["two"] > vlm["one"] > vlm["three, <b>elsewhere</b>"]
+
+
+def test_the_nine_model_plan_runs_end_to_end_on_loopback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    nine = load_plan(NINE)
+    assert len(nine.models) == 9 and all(model.prompts == ("fixed", "vlm") for model in nine.models)
+    assert nine.folder.joinpath("credits.csv").is_file()
+    make_photos(tmp_path / "photos", 1)
+    text = NINE.read_text(encoding="utf-8").replace('photographs = "sample"', 'photographs = "photos"')
+    text = text.replace('metrics = ["core"]', 'metrics = ["structure", "sharpness_gain"]')
+    (tmp_path / "nine.toml").write_text(text, encoding="utf-8")
+    argv = ["study", str(tmp_path / "w"), "--plan", str(tmp_path / "nine.toml"), "--price", "0.01"]
+    assert main([*argv, "--dry-run"]) == 0
+    assert capsys.readouterr().out.count("would restore with ") == 9 and not (tmp_path / "w").exists()
+    with Models(answer) as models:
+        servers = [f"{maker}={url}" for maker, url in
+                   (("gemini", models.url), ("openai", models.v1), ("openai-compatible", models.v1))]  # fmt: skip
+        code = main([*argv, *(word for server in servers for word in ("--server", server))])
+    done = capsys.readouterr()
+    assert code == 0, done.err
+    with Ledger(tmp_path / "w") as ledger:
+        entries = list(ledger.all(Entry))
+        made = [one for one in ledger.all(Candidate) if one.image]
+    assert len(entries) == 18 == len({entry.entrant for entry in entries}) == len(made)
+    assert "Nano Banana 2, vlm" in {entry.entrant for entry in entries}
+    assert done.out.count("1 of 1") == 18 and "study: take " in done.out
+
+
+def test_a_model_that_cannot_be_asked_is_said_and_the_others_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY")
+    make_photos(tmp_path / "photos", 1)
+    (tmp_path / "p.toml").write_text(
+        'name = "p"\nphotographs = "photos"\nscreen = ""\nmetrics = ["structure"]\n'
+        '[[model]]\nwith = "openai"\n[[model]]\nwith = "classical"\n',
+        encoding="utf-8",
+    )
+    assert main(["study", str(tmp_path / "w"), "--plan", str(tmp_path / "p.toml")]) == 1
+    done = capsys.readouterr()
+    assert "ggt100k study: openai: OPENAI_API_KEY: is not set" in done.err
+    assert "study: take classical" in done.out
+    assert "openai" not in done.out.split("entrant")[1]
+    assert main(["study", str(tmp_path / "w"), "--server", "gemini"]) == 0  # no plan: nothing is made
+    assert main(["study", str(tmp_path / "nowhere")]) == 2
+    with Ledger(tmp_path / "empty", create=True):
+        pass
+    assert main(["study", str(tmp_path / "empty")]) == 2
+    assert "has no study; begin one: ggt100k study" in capsys.readouterr().err
+
+
+# --- handing out ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def nine_candidates(tmp_path: Path) -> Iterator[Ledger]:
+    """A study of one photograph, three entrants, each shown once by two people."""
+    text = "reviewers = 2\n" + PLAN
+    one = plan(text)
+    store = Store()
+    with Ledger(tmp_path / "w", create=True) as ledger:
+        photo: Photo = make_pair(store, 1).photo
+        ledger.add(photo, Study(id=one.id, name=one.name, text=one.text, created="2026-01-01T00:00:00Z"))
+        for at, name in enumerate("abc"):
+            ledger.add(
+                Aligned(candidate=name, version="1", image=f"{at}" * 64, reason=""),
+                Entry(study=one.id, entrant=name, key=photo.key, candidate=name),
+            )
+        ledger.add(Entry(study=one.id, entrant="nothing came", key=photo.key, candidate="d"))
+        yield ledger
+
+
+def test_comparisons_are_handed_out_once_at_a_time_and_taken_in_once(nine_candidates: Ledger) -> None:
+    desk = Choosing(nine_candidates, clock=lambda: "2026-01-01T00:00:00Z", now=lambda: 0.0)
+    anna = desk.looks("Anna", "a", 2)
+    ben = desk.looks("Ben", "b", 10)
+    names = [look.comparison.name for look in (*anna, *ben)]
+    assert len(names) == 3 == len(set(names))
+    first = Chosen(id="1" * 32, look=anna[0].id, best=1, seconds=2.0)
+    assert desk.decide("Anna", [first, first]) == [True, False]
+    assert desk.decide("Anna", [replace(first, id="2" * 32)]) == [False]
+    restarted = Choosing(nine_candidates, clock=lambda: "2026-01-01T00:00:00Z", now=lambda: 0.0)
+    assert restarted.decide("Anna", [replace(first, look=anna[1].id, id="3" * 32, best=-1)]) == [True]
+    assert restarted.left("Anna") == {"judged": 2, "waiting": 1} and restarted.left("Ben")["waiting"] == 3
+    assert [c.best for c in nine_candidates.all(Choice)] == [anna[0].shown[1], ""]
+    for wrong, said in ((5, "the place of one"), (-2, "the place of one")):
+        with pytest.raises(ValueError, match=said):
+            restarted.decide("Ben", [replace(first, id="4" * 32, look=ben[0].id, best=wrong)])
+    with pytest.raises(ValueError, match="no such comparison is shown"):
+        restarted.decide("Ben", [replace(first, id="5" * 32)])
+    back = restarted.undo("Anna", "6" * 32, "a")
+    assert back is not None and back.id == anna[1].id and restarted.undo("Anna", "6" * 32, "a") == back
+    assert restarted.left("Anna") == {"judged": 1, "waiting": 2}
+    assert restarted.undo("Nobody", "7" * 32, "a") is None
