@@ -38,10 +38,9 @@ def passed(root: Path) -> str:
 
 
 def state(root: Path) -> dict[str, Any]:
-    """What tells whether a file of a release has changed, by its name."""
-    files = [path for top in ("data", "index") for path in (root / top).rglob("*")] + [root / "README.md"]
+    """What tells whether a file of a release has changed, by its name. The README, and what goes with it, is card's."""
     found: dict[str, Any] = {}
-    for path in files:
+    for path in [path for top in ("data", "index") for path in (root / top).rglob("*")]:
         if path.is_file():
             about = path.stat()
             found[path.relative_to(root).as_posix()] = [about.st_size, about.st_mtime_ns, about.st_ino]
