@@ -24,7 +24,7 @@ from ggt_tools.errors import ConfigError
 from ggt_tools.jpeg import encode_jpeg
 from ggt_tools.ledger import Ledger
 from ggt_tools.png import encode_png
-from ggt_tools.records import Aligned, Held, Verdict, Withdrawal
+from ggt_tools.records import Adopted, Aligned, Held, Verdict, Withdrawal
 from ggt_tools.shard import encode_json, member_header
 from ggt_tools.shard import members as member_ends
 from ggt_tools.validate import passed, validate
@@ -959,6 +959,22 @@ def test_against_its_ledger_what_is_otherwise_is_found(workspace: Path, tmp_path
     with Ledger(tmp_path / "empty", create=True) as ledger:
         ledger.judge("0" * 16, GATE, [dataclasses.replace(pairs[0].verdict, candidate="none")])
     assert {reason for reason, _ in against(out, tmp_path / "empty")} == {"not_in_ledger"}
+
+
+def test_a_set_that_may_not_be_passed_on_is_named_in_the_manifest(workspace: Path, tmp_path: Path) -> None:
+    manifest = json.loads((packed(workspace, tmp_path / "free") / ggt100k.MANIFEST).read_text())
+    assert "local_only" not in manifest
+    with Ledger(workspace) as ledger:
+        pair = next(ledger.pairs())
+        adopted = dict(output="1.png", width=90, height=70, reference="", local_only="CC-BY-NC-ND-4.0")
+        ledger.add(Adopted(candidate=pair.candidate.id, key=pair.photo.key, set="x/rain", **adopted))  # type: ignore[arg-type]
+    out = packed(workspace, tmp_path / "out")
+    said = "CC-BY-NC-ND-4.0 of set x/rain"
+    assert json.loads((out / ggt100k.MANIFEST).read_text())["local_only"] == said
+    version = ("--version", "1.1.0", "--base", str(out))
+    assert (
+        json.loads((packed(workspace, tmp_path / "2", *version) / ggt100k.MANIFEST).read_text())["local_only"] == said
+    )
 
 
 def test_the_verb_packs_a_next_version_of_what_the_ledger_says(workspace: Path, tmp_path: Path, capsys: Any) -> None:

@@ -11,7 +11,7 @@ import ggt100k
 from ggt_tools.cli.show import Bar, count, printable, table
 from ggt_tools.errors import ConfigError
 from ggt_tools.ledger import Ledger
-from ggt_tools.records import Held, Photo, Seen, Verdict
+from ggt_tools.records import Adopted, Held, Photo, Seen, Verdict
 
 
 def arguments(sub: argparse.ArgumentParser) -> None:
@@ -54,6 +54,9 @@ def run(options: argparse.Namespace) -> int:
             raise ConfigError(f"{options.workspace}: judged by more than one gate; run verdict without --limit")
         gate = ledger.gate_text(*gates)
         held = {each.key for each in ledger.all(Held)}
+        stays = {
+            each.candidate: f"{each.local_only} of set {each.set}" for each in ledger.all(Adopted) if each.local_only
+        }
         looks = {seen.key: seen.phash for seen in ledger.all(Seen) if not seen.place}
 
         def planned() -> Plan:
@@ -78,9 +81,11 @@ def run(options: argparse.Namespace) -> int:
                 ledger.add(*(Held(key=key, version=config.version) for key in sorted(plan.test - held)))
             total = sum(len(job.pairs) + len(job.rows) for job in plan.shards)
             with Bar(total, "pack") as bar:
+                packed = (pair for job in plan.shards for pair in (*job.pairs.values(), *job.approved.values()))
+                local_only = "; ".join(sorted({stays[p.candidate.id] for p in packed if p.candidate.id in stays}))
                 manifest, done = write(
-                    plan, out, config, gate=gate, funnel=ledger.funnel(), progress=bar.update
-                )  # fmt: skip
+                    plan, out, config, gate=gate, funnel=ledger.funnel(), local_only=local_only, progress=bar.update
+                )
     for fault in plan.refused:
         print(f"{fault.reason}: {printable(str(fault))}")
     if plan.left_out:
@@ -88,6 +93,8 @@ def run(options: argparse.Namespace) -> int:
     counts = {split: about["pairs"] for split, about in manifest["splits"].items()}
     refused = Counter(fault.reason for fault in plan.refused)
     table("pack", {**counts, "shards": len(done)}, refused=refused)
+    if local_only:
+        print(f"it must stay on this machine: {printable(local_only)}")
     if plan.base is not None:
         kept = sum(shard.kept for shard in done)
         table("since the base", {**plan.counts, "shards written": len(done) - kept, "shards kept": kept})

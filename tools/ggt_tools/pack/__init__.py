@@ -66,12 +66,15 @@ def write(
     *,
     gate: str,
     funnel: Sequence[Stage] = (),
+    local_only: str = "",
     progress: Callable[[int], object] = lambda done: None,
 ) -> tuple[dict[str, Any], list[Written]]:
     """Carries a plan out in a place that is claimed. The manifest, and what became of each shard.
 
+    `local_only` says why the release must stay on this machine; "" where it need not, and the base need not either.
     `progress` is told how many pairs were added.
     """
+    local_only = local_only or (plan.base.manifest.get("local_only", "") if plan.base else "")
     part = part_of(out)
     begin(part, plan.digest)
     jobs = plan.of(part)
@@ -99,7 +102,7 @@ def write(
         "shards": {shard.name: dict(shard.about) for shard in done},
         "gate": gate,
         "funnel": [dataclasses.asdict(stage) for stage in funnel],
-    }
+    } | ({"local_only": local_only} if local_only else {})
     write_whole(part / "README.md", card(manifest).encode())
     write_whole(part / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
     put_in_place(part, out)
