@@ -389,9 +389,9 @@ def test_a_hub_that_holds_other_bytes_is_told_and_nothing_is_tagged(published: H
 
 def test_the_token_is_in_no_message(published: Hub, second: Path) -> None:
     published.trouble("POST", "/commit/", status=403, said=f"no rights for Bearer {TOKEN}")
-    with pytest.raises(ConfigError, match=r"lets you not write there \(403\).*Bearer \[token\]"):
+    with pytest.raises(ConfigError, match=r"does not let you write there \(403\).*Bearer \[token\]"):
         pushing(published, second)
-    with pytest.raises(ConfigError, match=r"lets you not write there.*hf auth login") as fault:
+    with pytest.raises(ConfigError, match=r"does not let you write there.*hf auth login") as fault:
         pushes = HfApi(endpoint=published.url, token="hf_another")
         push(plan(second, config(), pushes), config(), pushes)
     assert "hf_another" not in str(fault.value)

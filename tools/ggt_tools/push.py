@@ -430,8 +430,8 @@ class _Hub:
             )
         if status in (401, 403):
             return ConfigError(
-                f"{self.repo}: the Hub lets you not write there ({status}): {said}; log in with an account that may: "
-                "hf auth login"
+                f"{self.repo}: the Hub does not let you write there ({status}): {said}; log in with an account "
+                "that may: hf auth login"
             )
         passes = status in (408, 429) or status >= 500 or not (status or isinstance(fault, ValueError))
         if not passes:
