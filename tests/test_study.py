@@ -20,9 +20,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ggt100k import pair_key
 from ggt_tools.cli import main
 from ggt_tools.errors import ConfigError
 from ggt_tools.ledger import Ledger
+from ggt_tools.png import encode_png
 from ggt_tools.records import Aligned, Candidate, Choice, Entry, Photo, Study
 from ggt_tools.review.choosing import Choosing, Chosen, groups
 from ggt_tools.study import ALL, Interval, Row, StudyFacts, recommend, result, standing
@@ -272,7 +274,7 @@ def answer(asked: Asked) -> Reply:
 
 
 def judged(asked: Asked) -> Reply:
-    if "restoration" not in asked.prompt:  # what is wrong with the photograph?
+    if len(asked.images) == 1:  # what is wrong with the photograph?
         return Reply(text=json.dumps({"faults": [], "keep": ["the sky"]}))
     pixels = []
     for data in asked.images:
@@ -283,7 +285,7 @@ def judged(asked: Asked) -> Reply:
     away = abs(pixels[0] - pixels[1]).mean()
     return Reply(
         text=json.dumps({
-            "photograph": "A" if first[1] == "photograph" else "B", "defects": [], "fidelity": max(0.0, 100.0 - away),
+            "photograph": "A" if first[1] == "photograph" else "B", "defects": [], "fidelity": max(0.0, 100.0 - 3 * away),
             "quality": 70, "mode": "none", "redo": False, "words": "",
         })
     )  # fmt: skip
@@ -296,6 +298,18 @@ def make_photos(folder: Path, count: int) -> None:
         Image.fromarray(crop(name, 512)).save(folder / f"{name}.png")
         lines.append(f"{name}.png,CC-BY-4.0,{'rain' if at % 2 else 'haze'}")
     (folder / "credits.csv").write_text("\n".join(lines), encoding="utf-8")
+
+
+def small_workspace(folder: Path, count: int) -> dict[str, Any]:
+    """A workspace of crops that are smaller than ingest takes them; the photographs by file name."""
+    found = {}
+    with Ledger(folder, create=True) as ledger:
+        for at, name in enumerate(["wine-1", "sunset-1", "friends-1", "life-1"][:count]):
+            pixels = crop(name, 160, 200, 200)
+            facts = {"key": pair_key(pixels), "image": ledger.put_image(encode_png(pixels)), "file": f"{name}.png"}
+            ledger.add(make_pair(Store(), at, "rain" if at % 2 else "haze", **facts, width=160, height=160).photo)
+            found[f"{name}.png"] = pixels
+    return found
 
 
 @pytest.fixture(autouse=True)
@@ -313,7 +327,6 @@ def chromium() -> Iterator[Any]:
 
 THREE = """
 name = "three models"
-photographs = "photos"
 prompts = ["fixed"]
 screen = "gemini:judge"
 metrics = ["structure", "chroma_drift", "sharpness_gain"]
@@ -336,12 +349,10 @@ options = { path = "ELSEWHERE", model = "worst-model" }
 def test_three_models_whose_order_is_known_and_found_on_the_page(
     tmp_path: Path, chromium: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    make_photos(tmp_path / "photos", 4)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    for photo in (tmp_path / "photos").glob("*.png"):
-        pixels = np.asarray(Image.open(photo)).astype(np.int16) + 62
-        Image.fromarray(np.minimum(pixels, 255).astype(np.uint8)).save(elsewhere / photo.name)
+    for name, pixels in small_workspace(tmp_path / "w", 4).items():
+        Image.fromarray(np.minimum(pixels.astype(np.int16) + 62, 255).astype(np.uint8)).save(elsewhere / name)
     file = tmp_path / "three.toml"
     file.write_text(THREE.replace("ELSEWHERE", str(elsewhere)), encoding="utf-8")
     workspace, out = tmp_path / "w", tmp_path / "study.html"
@@ -409,13 +420,13 @@ def test_the_nine_model_plan_runs_end_to_end_on_loopback(tmp_path: Path, capsys:
     nine = load_plan(NINE)
     assert len(nine.models) == 9 and all(model.prompts == ("fixed", "vlm") for model in nine.models)
     assert nine.folder.joinpath("credits.csv").is_file()
-    make_photos(tmp_path / "photos", 1)
-    text = NINE.read_text(encoding="utf-8").replace('photographs = "sample"', 'photographs = "photos"')
+    text = NINE.read_text(encoding="utf-8").replace('photographs = "sample"', "")
     text = text.replace('metrics = ["core"]', 'metrics = ["structure", "sharpness_gain"]')
     (tmp_path / "nine.toml").write_text(text, encoding="utf-8")
     argv = ["study", str(tmp_path / "w"), "--plan", str(tmp_path / "nine.toml"), "--price", "0.01"]
     assert main([*argv, "--dry-run"]) == 0
     assert capsys.readouterr().out.count("would restore with ") == 9 and not (tmp_path / "w").exists()
+    small_workspace(tmp_path / "w", 1)
     with Models(answer) as models:
         servers = [f"{maker}={url}" for maker, url in
                    (("gemini", models.url), ("openai", models.v1), ("openai-compatible", models.v1))]  # fmt: skip
