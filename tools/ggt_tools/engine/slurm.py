@@ -13,7 +13,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from ggt_tools.errors import ConfigError, GGTError
 from ggt_tools.records import work_id
 from ggt_tools.store import Store
 
+SHARE = 16  # tasks of a job, at most: its model is loaded once for them, and where it dies so many wait for another
 LOOK = 1.0  # seconds between two looks at what came, and at the queue
 
 
@@ -45,59 +46,74 @@ class Slurm:
         self.workers = workers or 8
 
     def perform(self, stage: Stage, tasks: Iterable[Task], store: Store) -> Iterator[tuple[Task, str]]:
-        """Each task as its file comes, with "", and when all jobs have ended those without one, with what to read."""
-        missing = {file(stage.name, task): task for task in tasks}
-        if not missing:
-            return
+        """Each task as its file comes, with "", or when its job has ended without one, with what to read."""
+        waiting = list(tasks)
+        while waiting:
+            share = min(math.ceil(len(waiting) / self.workers), SHARE)
+            jobs = [waiting[at : at + share] for at in range(0, len(waiting), share)]
+            there: set[str] = set()
+            logs = self._launch(stage, waiting, share, store)
+            for came in self._come(stage, waiting, store):
+                there.add(came.id)
+                yield came, ""
+            waiting = []
+            for job in jobs:  # its tasks run one after the other: the first without a file ended it
+                missing = [each for each in job if each.id not in there]
+                waiting += missing[1:]
+                yield from ((each, f"its job ended with it; see {logs}") for each in missing[:1])
+
+    def _come(self, stage: Stage, tasks: Sequence[Task], store: Store) -> Iterator[Task]:
+        """Each task as its file comes, until all are there, or no job is left that could bring one."""
         name = _name(stage.name, store)
-        logs = self._launch(stage, list(missing.values()), store, name)
+        missing = {file(stage.name, task): task for task in tasks}
         over = False
-        while missing:
+        while True:
             came = [found for found in store.names(folder(stage.name)) if found in missing]
-            yield from ((missing.pop(found), "") for found in came)
+            yield from (missing.pop(found) for found in came)
             for found in store.names(_faults(stage.name)):
                 fault = store.read(found).decode()
                 store.remove(found)
                 _ask("scancel", f"--name={name}", f"--user={getpass.getuser()}")
                 raise ConfigError(fault)
-            if over:
-                break
+            if over or not missing:
+                return
             over = not _queued(name)
-            if missing and not over:
+            if not over:
                 time.sleep(LOOK)
-        for task in missing.values():
-            yield task, f"its job ended without it; see {logs}"
 
-    def _launch(self, stage: Stage, tasks: list[Task], store: Store, name: str) -> Path:
+    def _launch(self, stage: Stage, tasks: Sequence[Task], share: int, store: Store) -> Path:
         """Submits the array; the folder of its logs."""
         home = self._said["logs"] or (store.root if "://" not in store.root else "")
         if not home:
             raise ConfigError(
                 f"{store.root}: Slurm writes its logs in a folder: --cluster logs=FOLDER that every node sees"
             )
-        plan = f"tasks/slurm/{work_id(*(task.id for task in tasks))}"
+        plan = f"tasks/slurm/{work_id(stage.name, time.time_ns())}"
         logs = Path(home).resolve() / plan
-        shares = min(self.workers, len(tasks))
         for number, each in enumerate(tasks):
             store.write(f"{plan}/{number}.task", pickle.dumps((stage, each)))
         logger.disable("datatrove")
-        _Executor(
+        executor = _Executor(
             pipeline=[Step(plan, store)],
             tasks=len(tasks),
-            tasks_per_job=math.ceil(len(tasks) / shares),
-            workers=shares,
+            tasks_per_job=share,
+            workers=self.workers,
             time=self._said["time"],
             partition=self._said["partition"],
             cpus_per_task=int(self._said.number("cpus_per_task")),
             gpus_per_task=int(self._said.number("gpus_per_task")),
             mem_per_cpu_gb=int(self._said.number("mem_per_cpu_gb")),
             qos=self._said["qos"],
-            job_name=name,
+            job_name=_name(stage.name, store),
             env_command=f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH",
             sbatch_args={each: self._said[each] for each in ("account", "constraint") if self._said[each]},
             logging_dir=str(logs),
             with_srun=False,
-        ).run()
+        )
+        try:
+            executor.run()
+        except (subprocess.CalledProcessError, FileNotFoundError) as fault:
+            raise ConfigError("--engine slurm: sbatch did not take the jobs; what it says stands above") from fault
         return logs
 
 

@@ -1,0 +1,160 @@
+"""Engines of clusters, on real ones that are started here: Ray of two nodes, one of which is killed; Slurm."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import random
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ggt_tools.engine import engine, run, settle
+from ggt_tools.engine.task import file, task
+from ggt_tools.errors import ConfigError
+from ggt_tools.ledger import Ledger
+from ggt_tools.records import Score
+
+from .driven import Squaring, square
+from .slurm import lacking, slurm
+from .test_engine import do, marks, numbers, squares
+
+ROOT = Path(__file__).parent.parent
+
+
+def installed(module: str) -> None:
+    if importlib.util.find_spec(module) is None:
+        pytest.skip(f"{module} is not installed")
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with Ledger(tmp_path / "w", create=True) as ledger:
+        yield ledger
+
+
+@pytest.fixture(autouse=True, scope="module")
+def workers_find_the_tests() -> Iterator[None]:
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = str(ROOT)
+    yield
+    if before is None:
+        del os.environ["PYTHONPATH"]
+    else:
+        os.environ["PYTHONPATH"] = before
+
+
+@pytest.fixture(scope="module")
+def two_nodes() -> Iterator[Any]:
+    """Ray's own cluster of two nodes with a CPU each; the second one is to be killed."""
+    installed("ray")
+    import ray
+    from ray.cluster_utils import Cluster
+
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    small = {"num_cpus": 1, "object_store_memory": 80_000_000, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=small)
+    second = cluster.add_node(num_cpus=1, object_store_memory=80_000_000)
+    cluster.wait_for_nodes()
+    ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        yield cluster, second
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+def test_ray_tells_of_a_stage_that_cannot_work_and_of_works_that_cannot_be_done(two_nodes: Any, ledger: Ledger) -> None:
+    with pytest.raises(ConfigError, match=r"^no weights; fetch them$"):
+        do(Squaring(broken="no weights; fetch them"), numbers(4), ledger, engine("ray"))
+    faults = do(Squaring(odd=(5,), deadly=(2,)), numbers(8), ledger, engine("ray"), chunk=4)
+    assert [(fault.subject, fault.reason) for fault in faults] == [("number 5", "odd"), ("number 2", "worker_died")]
+    assert "WorkerCrashedError" in faults[1].detail
+    assert squares(ledger) == [square(value) for value in range(8) if value not in (2, 5)]
+
+
+def test_ray_finds_the_same_with_a_node_killed_in_the_middle(two_nodes: Any, ledger: Ledger, tmp_path: Path) -> None:
+    cluster, second = two_nodes
+    (tmp_path / "marks").mkdir()
+    driver = engine("ray")
+    assert driver.workers == 2
+    moment = random.uniform(0.0, 2.0)
+    killer = threading.Timer(moment, lambda: cluster.remove_node(second, allow_graceful=False))
+    begun = False
+
+    def begin(done: int) -> None:
+        nonlocal begun
+        if not begun:
+            killer.start()
+        begun = True
+
+    stage = Squaring(seconds=0.1, odd=(5,), marks=str(tmp_path / "marks"))
+    told = list(run(stage, numbers(80), ledger, driver, chunk=4, progress=begin))
+    killer.join()
+    assert [fault.subject for fault in told if not isinstance(fault, Score)] == ["number 5"], moment
+    assert squares(ledger) == [square(value) for value in range(80) if value != 5], moment
+    assert 1 <= len(marks(tmp_path / "marks")) <= 3, "a process keeps its model"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"gpus_per_task": "1"}, "--engine ray: the cluster has [0-9]+ CPUs and 0 GPUs, a task wants 1 and 1"),
+        ({"cpus_per_task": "x"}, "--cluster cpus_per_task=x: is no number"),
+        ({"nodes": "1"}, "--cluster nodes: --engine ray knows address, cpus_per_task, gpus_per_task, memory_gb"),
+    ],
+)
+def test_options_of_ray_that_cannot_be(two_nodes: Any, options: dict[str, str], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        engine("ray", options=options)
+
+
+@pytest.fixture(scope="module")
+def partition() -> Iterator[str]:
+    installed("datatrove")
+    if why := lacking():
+        pytest.skip(why)
+    with slurm() as partition:
+        yield partition
+
+
+def test_slurm_does_every_work_once_and_what_kills_its_job_is_reported(
+    partition: str, ledger: Ledger, tmp_path: Path
+) -> None:
+    (tmp_path / "marks").mkdir()
+    options = {"partition": partition, "mem_per_cpu_gb": "1", "time": "5"}
+    stage = Squaring(odd=(5,), deadly=(3,), marks=str(tmp_path / "marks"))
+    (odd, died) = do(stage, numbers(8), ledger, engine("slurm", workers=2, options=options))
+    assert (odd.subject, died.subject, died.reason) == ("number 5", "number 3", "worker_died")
+    assert len(marks(tmp_path / "marks")) == 3, "a model for each job of four tasks, and for the one alone"
+    log = Path(died.detail.rpartition("see ")[2])
+    assert "its job ended with it" in died.detail and "launch_script.slurm" in {each.name for each in log.iterdir()}
+    assert squares(ledger) == [square(value) for value in range(8) if value not in (3, 5)]
+
+
+def test_slurm_jobs_go_on_without_us_and_the_next_run_takes_in_what_they_found(partition: str, ledger: Ledger) -> None:
+    options = {"partition": partition, "mem_per_cpu_gb": "1", "time": "5"}
+    driver = engine("slurm", workers=1, options=options)
+    tasks = [task(Squaring(seconds=0.5), [work]) for work in numbers(4)]
+    ends = driver.perform(Squaring(seconds=0.5), tasks, ledger.store)
+    first, why = next(ends)
+    ends.close()  # type: ignore[attr-defined]
+    assert why == "" and ledger.store.has(file("squaring", first))
+    said: list[str] = []
+    settle(ledger, "squaring", "slurm", said.append)
+    assert squares(ledger) == [square(value) for value in range(4)]
+    assert len(said) == 1 and said[0].startswith("jobs of an earlier run, ggt100k-squaring-")
+
+
+def test_slurm_tells_of_a_stage_that_cannot_work(partition: str, ledger: Ledger) -> None:
+    options = {"partition": partition, "mem_per_cpu_gb": "1", "time": "5"}
+    with pytest.raises(ConfigError, match=r"^no weights; fetch them$"):
+        do(Squaring(broken="no weights; fetch them"), numbers(4), ledger, engine("slurm", workers=1, options=options))
+    with pytest.raises(ConfigError, match="sbatch did not take the jobs"):
+        do(Squaring(), numbers(4), ledger, engine("slurm", options=options | {"partition": "nowhere"}))
+    assert subprocess.run(["squeue", "--noheader"], capture_output=True, check=True).stdout.count(b"ggt100k-squ") <= 1
