@@ -33,7 +33,8 @@ from .making import change_shard, picture
 
 VERBS = (
     "ingest", "adopt", "prompt", "restore", "retry", "align", "score", "screen", "verdict", "refine", "review", "study",
-    "calibrate", "report", "pack", "validate", "card", "push", "diff", "yank", "status", "train-witness", "demo",
+    "calibrate", "report", "pack", "validate", "card", "push", "diff", "yank", "export",
+    "evaluate", "status", "train-witness", "demo",
 )  # fmt: skip
 GATE = """
 [must]

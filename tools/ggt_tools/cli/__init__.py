@@ -22,6 +22,8 @@ from ggt_tools.cli import (
     card,
     demo,
     diff,
+    evaluate,
+    export,
     ingest,
     pack,
     prompt,
@@ -45,10 +47,11 @@ from ggt_tools.errors import GGTError
 
 VERBS = (
     ingest, adopt, prompt, restore, retry, align, score, screen, verdict, refine, review, study, calibrate, report,
-    pack, validate, card, push, diff, yank, status, train_witness, demo,
+    pack, validate, card, push, diff, yank, export, evaluate, status, train_witness, demo,
 )  # fmt: skip
-READING = (review, report, validate, card, diff, status, demo)  # change nothing by themselves: no --dry-run, no --limit
-WHOLE = (push,)  # all or nothing: no --limit
+# change nothing by themselves: no --dry-run, no --limit
+READING = (review, report, validate, card, diff, evaluate, status, demo)
+WHOLE = (push, export)  # all or nothing: no --limit
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -117,10 +117,11 @@ def _shipped(model: str) -> Path | None:
 class Models:
     """The models of some metrics, loaded; `with Models(names, config) as models: models.measure(pairs)`.
 
-    ConfigError names the first that cannot be, and which file to put where.
+    ConfigError names the first that cannot be, and which file to put where; without `strict` they are in `faults`, by
+    model, and the others are ready.
     """
 
-    def __init__(self, metrics: Sequence[str], config: IqaConfig) -> None:
+    def __init__(self, metrics: Sequence[str], config: IqaConfig, *, strict: bool = True) -> None:
         wanted = list(dict.fromkeys(model_of(name) for name in metrics))
         self._config, self._device = config, _device(config.device) if wanted else "cpu"
         self.batch = config.batch if self._device != "cpu" else 1
@@ -130,12 +131,16 @@ class Models:
         self._pools = [_pool(config, self._device, threads) for _ in range(count if wanted else 0)]
         self._at = {model: self._pools[place % count] for place, model in enumerate(wanted)}
         self.versions: dict[str, str] = {}
+        self.faults: dict[str, str] = {}
         try:
             loading = {model: pool.submit(worker.load, model, _options(model)) for model, pool in self._at.items()}
             weights = {model: _came(model, future) for model, future in loading.items()}
             for model, (digest, fault) in weights.items():
-                if fault:
+                if fault and strict:
                     raise ConfigError(f"metric {model!r} cannot be measured: {fault}")
+                if fault:
+                    self.faults[model] = fault
+                    continue
                 shipped = _shipped(model)
                 digest = worker.file_digest(shipped) if shipped else digest
                 self.versions |= {name: f"pyiqa {installed('pyiqa')} {digest}".rstrip() for name in names(model)}

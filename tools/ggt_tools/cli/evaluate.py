@@ -1,0 +1,71 @@
+"""Score a model's outputs against the ground truths of a split, by degradation."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from pathlib import Path
+
+import ggt100k
+from ggt_tools.cli.show import Bar, columns, complain, count, printable
+from ggt_tools.errors import ConfigError
+from ggt_tools.ledger import write_whole
+
+
+def arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "root", nargs="?", default=ggt100k.NAME, help="a dataset folder, its URL, or sample; default: ggt-100k"
+    )
+    sub.add_argument("--model", type=Path, required=True, metavar="OUTPUTS", help="a folder of images named by key")
+    sub.add_argument("--split", default="test", choices=ggt100k.SPLITS, help="default: test")
+    sub.add_argument("--where", action="append", default=[], metavar="CLAUSE", help="as in export")
+    sub.add_argument("--metrics", default="", help="names of pyiqa with commas between")
+    sub.add_argument("--out", type=Path, metavar="JSON", help="default: evaluation.json beside OUTPUTS")
+    sub.add_argument("--sheet", type=Path, metavar="PNG", help="default: evaluation.png beside OUTPUTS")
+    sub.add_argument("--worst", type=count, default=12, help="outputs on the contact sheet; default: 12")
+    sub.add_argument("--device", default="auto", help="as torch names it; default: cuda where there is one, else cpu")
+    sub.add_argument("--weights", type=Path, help="a folder of fetched weights, in the place of torch's cache")
+
+
+def run(options: argparse.Namespace) -> int:
+    from ggt_tools.evaluate import METRICS, EvaluateConfig, evaluate, lines, lower_better, sheet
+    from ggt_tools.export import parse_where
+    from ggt_tools.iqa import IqaConfig
+
+    named = tuple(name.strip() for name in options.metrics.split(",") if name.strip())
+    config = EvaluateConfig(
+        split=options.split,
+        where=parse_where(options.where),
+        metrics=named or METRICS,
+        worst=options.worst,
+        iqa=IqaConfig(device=options.device, weights=options.weights),
+    )
+    beside = options.model.resolve().parent
+    out, shown = options.out or beside / "evaluation.json", options.sheet or beside / "evaluation.png"
+    for path in (out, shown):
+        if not path.parent.is_dir():
+            raise ConfigError(f"{path}: there is no such folder; make it first")
+    root = str(ggt100k.sample_folder() / "packed") if options.root == "sample" else options.root
+    total = len(ggt100k.index(root, options.split, where=config.where, columns=["key"]))
+    with Bar(total, "evaluate") as bar:
+        found = evaluate(root, options.model, config, progress=bar.update)
+    for line in lines(found):
+        complain("evaluate", line)
+    first, *rows = found.table()
+    columns(first, rows)
+    reasons = Counter(reason for reason, _ in found.faults.values())
+    said = "".join(f", {number} {reason}" for reason, number in sorted(reasons.items()))
+    print(f"evaluate: {len(found.values)} of {found.pairs} measured{said}; in brackets what the photographs have")
+    for name, less in (("more", False), ("less", True)):
+        if some := [metric for metric in found.metrics if lower_better(metric) == less]:
+            print(f"{name} is better: {', '.join(some)}")
+    write_whole(out, (json.dumps(found.json(), indent=1) + "\n").encode())
+    if found.worst:
+        import io
+
+        file = io.BytesIO()
+        sheet(root, options.model, found).save(file, "PNG")
+        write_whole(shown, file.getvalue())
+        print(printable(f"{out}, and the worst by {found.metrics[0]}: {shown}"))
+    return int(bool(found.faults) or bool(named and found.missing))

@@ -1,0 +1,42 @@
+"""Write pairs as other training code reads them: basicsr, imagefolder, lmdb, pairs, parquet, webdataset."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import ggt100k
+from ggt_tools.cli.show import Bar, complain, count, table
+
+
+def arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("root", help="a dataset folder, its URL, or sample")
+    sub.add_argument("--to", required=True, help="basicsr, imagefolder, lmdb, pairs, parquet or webdataset")
+    sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder, or one that was begun")
+    clause = (
+        "COLUMN=VALUE[,VALUE], COLUMN>=NUMBER or COLUMN<=NUMBER, e.g. degradation=rain,snow or scores.structure>=0.5; "
+    )
+    sub.add_argument("--where", action="append", default=[], metavar="CLAUSE", help=clause + "several must all hold")
+    sub.add_argument("--split", action="append", default=[], choices=ggt100k.SPLITS, help="default: all")
+    sub.add_argument("--file-bytes", type=count, default=500_000_000, metavar="N", help="most of a tar or parquet")
+
+
+def run(options: argparse.Namespace) -> int:
+    from ggt_tools.export import ExportConfig, export, parse_where, plan
+
+    where = parse_where(options.where)
+    config = ExportConfig(to=options.to, where=where, splits=tuple(options.split), file_bytes=options.file_bytes)
+    folder = str(ggt100k.sample_folder() / "packed") if options.root == "sample" else options.root
+    root = ggt100k.open_root(folder)
+    sources = plan(root, config)
+    pairs = sum(len(source.rows) for source in sources)
+    if options.dry_run:
+        size = sum(sum(row.sizes) for source in sources for row in source.rows)
+        print(f"would export {pairs} pairs, {size / 1e6:.1f} MB of images, to {options.out} as {options.to}")
+        return 0
+    with Bar(pairs, "export") as bar:
+        done = export(folder, options.out, config, progress=bar.update)
+    if why := root.manifest.get("local_only"):
+        complain("export", f"{options.out}: must stay on this machine too: {why}")
+    table("export", done)
+    return 0
