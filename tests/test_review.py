@@ -833,6 +833,10 @@ def test_a_whole_sitting_by_keyboard_with_a_restart_in_the_middle(tmp_path: Path
         process.kill()
 
 
+def painted(page: Any) -> None:
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
 def pixels_of(page: Any) -> Any:
     """What the canvas shows."""
     shot = page.evaluate("document.getElementById('canvas').toDataURL()").partition(",")[2]
@@ -852,7 +856,7 @@ def test_pixels_are_the_files_own_at_1_to_1_and_at_8_to_1(tmp_path: Path, chromi
                 for _ in range(8 if zoom == 8 else 0):
                     press(page, "+")
                 page.keyboard.down(key)
-                page.wait_for_timeout(60)
+                painted(page)
                 shown = pixels_of(page)
                 page.keyboard.up(key)
                 large = image.repeat(zoom, axis=0).repeat(zoom, axis=1)
@@ -864,20 +868,20 @@ def test_pixels_are_the_files_own_at_1_to_1_and_at_8_to_1(tmp_path: Path, chromi
                 else:
                     assert (inner == large[40:]).all(), "no resampling, no other colours"
         press(page, "3", ",", ",")
-        page.wait_for_timeout(60)
+        painted(page)
         shown = pixels_of(page)
         difference = np.abs(lq.astype(int) - gt).repeat(8, axis=0).repeat(8, axis=1)
         top, left = (shown.shape[0] - difference.shape[0]) // 2, (shown.shape[1] - difference.shape[1]) // 2
         assert (shown[top + 40 : top + difference.shape[0], left : left + difference.shape[1]] == difference[40:]).all()
         press(page, "2")
-        page.wait_for_timeout(60)
+        painted(page)
         both = pixels_of(page)
         half = (both.shape[1] - 2) // 2
         halves = both[40:, :half], both[40:, half + 2 : 2 * half + 2]
         assert not (halves[0] == halves[1]).all()
         before = halves[0]
         press(page, "ArrowRight")
-        page.wait_for_timeout(60)
+        painted(page)
         moved = pixels_of(page)[40:, :half]
         assert (moved[:, :-60] == before[:, 60:]).all(), "60 of the screen's pixels further"
 
@@ -896,7 +900,7 @@ def test_evidence_is_hidden_until_one_has_judged_and_written_as_text(tmp_path: P
         text = page.inner_text("#evidence")
         assert NASTY in text and "model<b>" in text and "halo 1.000 <= 3.000" in text and "unsure shifted" in text
         assert page.query_selector("#evidence script, #evidence img, #evidence b") is None
-        page.wait_for_timeout(100)
+        painted(page)
         boxed = pixels_of(page)
         assert (boxed.reshape(-1, 3) == (255, 210, 63)).all(axis=1).any(), "the box of the defect is drawn"
         press(page, "k")

@@ -151,6 +151,7 @@ async function show(look, asked) {
   } else {
     viewer.show(look.bitmaps);
     viewer.paint(); // now, not at the next frame
+    told();
   }
   root.dataset.look = look.id;
   root.dataset.state = "shown";
@@ -344,6 +345,7 @@ function write(found) {
         return row;
       }),
     );
+  find("defects").previousElementSibling.hidden = !found.boxes.length;
   rows("facts", found.facts);
   rows("scores", found.scores);
   rows("defects", found.boxes.map((box) => [box.kind, box.severity]));
@@ -358,7 +360,7 @@ function view(mode) {
 }
 
 function told() {
-  slider.hidden = viewer.mode !== "wipe";
+  slider.disabled = viewer.mode !== "wipe"; // and not seen, but it keeps its place
   slider.value = String(Math.round(viewer.wipe * 100));
   const all = viewer.mode === "side" && kind === "study" && viewer.side.length === viewer.labels.length;
   for (const button of document.querySelectorAll("[data-view]"))

@@ -21,7 +21,7 @@ export class Viewer {
     this.wipe = 0.5; // share of the pane that shows the first
     this.gain = 4; // of the difference
     this.only = null; // one picture in every pane, while a key is held
-    this.boxes = []; // over all but the first picture: {kind, severity, x0, y0, x1, y1}
+    this.boxes = []; // over all pictures, so that one sees what was there: {kind, severity, x0, y0, x1, y1}
     this.pointers = new Map();
     this.drag = null;
     new ResizeObserver(() => this.resize()).observe(canvas);
@@ -47,7 +47,7 @@ export class Viewer {
     const ratio = window.devicePixelRatio || 1;
     this.canvas.width = Math.max(1, Math.round(this.canvas.clientWidth * ratio));
     this.canvas.height = Math.max(1, Math.round(this.canvas.clientHeight * ratio));
-    this.draw();
+    this.set({});
   }
 
   panes() {
@@ -129,7 +129,7 @@ export class Viewer {
     context.rect(pane.x + from, pane.y, to - from, pane.h);
     context.clip();
     this.put(pane, this.images[image]);
-    if (image > 0) this.frame(pane);
+    this.frame(pane);
     this.label(pane, from, to, this.labels[image] ?? "");
     context.restore();
   }
