@@ -1,0 +1,133 @@
+"""examples/: each is run as a user would, on the sample, for a few steps."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ggt100k
+
+from .test_diffusers import model as pix2pix  # a tiny one, with weights of chance
+
+pytest.importorskip("torch")
+__all__ = ["pix2pix"]
+EXAMPLES = Path(__file__).parents[1] / "examples"
+PAIRS = len(ggt100k.PairDataset(name="sample"))
+
+
+def start(cwd: Path, name: str, *arguments: object, launcher: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+    settings = {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    command = [sys.executable, *launcher, str(EXAMPLES / f"{name}.py"), *map(str, arguments)]
+    return subprocess.Popen(
+        command, cwd=cwd, env=os.environ | settings, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def ended(process: subprocess.Popen[str]) -> str:
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    return out
+
+
+def fell(out: str) -> float:
+    """The loss of the last steps, as a share of the first steps'."""
+    first, last = re.search(r"^loss ([\d.]+) -> ([\d.]+) in \d+ steps", out, re.MULTILINE).groups()  # type: ignore[union-attr]
+    return float(last) / float(first)
+
+
+def test_all_examples_are_run_here() -> None:
+    here = Path(__file__).read_text(encoding="utf-8")
+    for path in EXAMPLES.glob("*.py"):
+        assert f'"{path.stem}"' in here, path.name
+
+
+def test_plain_pytorch(tmp_path: Path) -> None:
+    out = ended(start(tmp_path, "plain_pytorch", "--steps", 20, "--crop", 64, "--workers", 1))
+    assert re.search(r"^step 20: loss 0\.\d{4}$", out, re.MULTILINE), out
+    assert fell(out) < 0.9, out
+
+
+def test_ddp_on_two_processes_sees_each_pair_once_and_keeps_weights_equal(tmp_path: Path) -> None:
+    pytest.importorskip("accelerate")
+    # a free port for the two to meet at, not the one that another run may hold
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+    out = ended(start(tmp_path, "ddp", "--cpu", "--steps", 9, "--crop", 64, launcher=launcher))
+    epochs = re.findall(
+        r"^epoch (\d): loss 0\.\d+; (\d) processes saw (\d+) pairs, each once: (\w+)$", out, re.MULTILINE
+    )
+    assert epochs == [(str(epoch), "2", str(PAIRS), "True") for epoch in range(9 // -(-PAIRS // 4))], out
+    assert out.endswith("in 9 steps; equal weights: True\n"), out
+    assert fell(out) < 0.9, out
+
+
+def test_resume_after_a_kill_goes_on_as_if_nothing_had_been(tmp_path: Path) -> None:
+    pytest.importorskip("torchdata")
+    arguments = ("--steps", 6, "--crop", 64, "--workers", 1, "--checkpoint")  # more than an epoch
+    whole = start(tmp_path, "resume", *arguments, "whole.pt")
+    cut = start(tmp_path, "resume", *arguments, "cut.pt")
+    assert cut.stdout is not None
+    seen = [cut.stdout.readline() for _ in range(3)]
+    cut.send_signal(signal.SIGKILL)
+    seen += cut.stdout.read().splitlines(keepends=True)  # what it still did before it died
+    cut.wait()
+    again = ended(start(tmp_path, "resume", *arguments, "cut.pt"))
+    lines = ended(whole).splitlines(keepends=True)
+    assert [re.match(r"step \d: loss 0\.\d{6}: [0-9a-f]{16}", line) is not None for line in lines] == [True] * 6
+    # it may have died between a checkpoint and its line
+    assert again.splitlines(keepends=True) in (lines[len(seen) :], lines[len(seen) + 1 :]), (seen, again, lines)
+    assert seen == lines[: len(seen)]
+
+
+def test_with_webdataset(tmp_path: Path) -> None:
+    pytest.importorskip("webdataset")
+    assert "ggt100k" not in re.findall(
+        r"^(?:import|from) (\w+)", (EXAMPLES / "with_webdataset.py").read_text(), re.MULTILINE
+    )
+    out = ended(start(tmp_path, "with_webdataset", "--steps", 20, "--crop", 64))
+    assert re.search(r"^step 20: loss 0\.\d{4}, of \w+, \w+, \w+, \w+$", out, re.MULTILINE), out
+    assert fell(out) < 0.9, out
+
+
+def test_finetune_diffusers_changes_the_unet_and_nothing_else(tmp_path: Path, pix2pix: Path) -> None:
+    arguments = ("--model", pix2pix, "--steps", 30, "--crop", 64, "--rate", 1e-2, "--out", "tuned")
+    out = ended(start(tmp_path, "finetune_diffusers", *arguments))
+    assert fell(out) < 0.95, out
+    changed = {
+        path.parent.name
+        for path in pix2pix.glob("*/*.safetensors")
+        if path.read_bytes() != (tmp_path / "tuned" / path.relative_to(pix2pix)).read_bytes()
+    }
+    assert changed == {"unet"}
+    assert (tmp_path / "tuned" / "model_index.json").is_file()
+
+
+def test_visual_prior(tmp_path: Path) -> None:
+    out = ended(start(tmp_path, "visual_prior", "--steps", 30, "--crop", 64))
+    windows = 8 * len(ggt100k.PairDataset(name="sample", split="test"))
+    found = re.findall(r"^(with\w*) the prior: ([\d.]+) dB on (\d+) held-out windows$", out, re.MULTILINE)
+    assert [(name, count) for name, _, count in found] == [("without", str(windows)), ("with", str(windows))], out
+    assert float(found[1][1]) > float(found[0][1]) + 1, out
+
+
+def test_does_it_help(tmp_path: Path) -> None:
+    out = ended(start(tmp_path, "does_it_help", "--quick", "--out", "rows.json"))
+    rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    held = {(row["seed"], row["key"]) for row in rows}
+    assert len(rows) == 3 * len(held) and len(held) == 2 * len({key for _, key in held})
+    assert {row["network"] for row in rows} == {"untouched", "synthetic", "synthetic + GGT"}
+    photographs = {row["photograph"] for row in rows}
+    assert len(photographs) == 3 < len({key for _, key in held})
+    folds = {(row["seed"], row["photograph"], row["fold"]) for row in rows}
+    assert len(folds) == 2 * len(photographs), "crops of one photograph are held out together"
+    untouched = [row for row in rows if row["network"] == "untouched"]
+    assert {row["key"] for row in untouched} == {row["key"] for row in rows}
+    mean = sum(row["psnr"] for row in untouched) / len(untouched)
+    assert f"| all | {len(untouched) // 2} | {mean:.2f} |" in out
+    assert out.strip().endswith("this is how well its work is learnt, not the truth.")
