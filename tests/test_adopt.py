@@ -739,3 +739,38 @@ def test_a_report_without_adopted_sets_does_not_speak_of_them(tmp_path: Path) ->
     from .test_report import facts
 
     assert "Sets that were made elsewhere" not in report(facts(3), created="2026-01-01T00:00:00Z")
+
+
+def test_what_is_no_ground_truth_is_a_prior(tmp_path: Path) -> None:
+    """Of three outputs one lies in its frame, one is another picture in other proportions, one has no truth."""
+    import datasets
+
+    first, second, third = files()
+    contents = {f"hazy/{n}.png": encoded(hazed(image, 0.4)) for n, image in enumerate((first, second, third))}
+    contents |= {"gt/0.png": encoded(noisy(first, 1)), "gt/1.png": encoded(second)}
+    made = {
+        "0.png": encoded(first),
+        "1.png": encoded(cv2.resize(crop("life-1", 256), (384, 200))),
+        "2.png": encoded(third),
+    }
+    workspace, out = tmp_path / "w", tmp_path / "x"
+    both = ("--originals", archive(tmp_path / "y.zip", contents), "--outputs", archive(tmp_path / "x.zip", made))
+    done = ggt("adopt", "gpt4o-restore/o-haze", workspace, *both)
+    assert said(done) == [
+        "no_ground_truth: hazy/2.png: no ground_truth has its name; it is taken in without",
+        "gpt4o-restore/o-haze: stays on this machine: no licence was stated",
+    ]
+    done = ggt("export", workspace, "--to", "priors", "--out", out, "--dry-run")
+    assert done.out == "would look at 3 adopted outputs\n" and not out.exists()
+    assert ggt("align", workspace).code == 0
+    argv = ("export", workspace, "--to", "priors", "--out", out)
+    done = ggt(*argv)
+    assert done.err == f"ggt100k export: {out}: must stay on this machine too: no licence was stated\n"
+    assert done.out == "export: 1 aligned, 1 prior\n  rejected      1  no_truth\n"
+    times = {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}
+    assert len(times) == 6 and ggt(*argv).out == done.out
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.png")} == times
+    read = {row["prior_only"]: row for row in datasets.load_dataset("imagefolder", data_dir=str(out), split="train")}
+    assert (read[1]["reason"], read[1]["true"], read[1]["set"]) == ("aspect_changed", 1, "gpt4o-restore/o-haze")
+    assert np.array_equal(np.asarray(read[0]["prior"]), first) and np.array_equal(np.asarray(read[1]["gt"]), second)
+    assert read[1]["prior"].size == read[1]["lq"].size == (256, 256)
