@@ -2,8 +2,8 @@
 
     for score in score([(candidate.id, lq, gt)], ["core"]): ...
 
-Core metrics need OpenCV (witnesses.py) and onnxruntime (learned.py), extra `generate`; the others come from pyiqa
-(iqa.py), extra `quality`.
+Our own metrics (witnesses/) need OpenCV and onnxruntime, extra `generate`; the others come from pyiqa (iqa/), extra
+`quality`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from types import TracebackType
 from ggt_tools import iqa, records, witnesses
 from ggt_tools.degradations import Image, opencv
 from ggt_tools.errors import ConfigError, PairError
-from ggt_tools.witnesses import learned
+from ggt_tools.witnesses import learned, regions
 
 CORE = {**witnesses.CORE, **learned.METRICS}
+OWN = {**CORE, **regions.METRICS}
 _FREE = ("psnr", "ssim", "gmsd", "vsi", "nlpd", *iqa.names("piqe"))
 SETS: dict[str, tuple[str, ...]] = {
     "core": tuple(CORE),
+    "regions": tuple(regions.METRICS),
     "weight-free": _FREE,
     "offline": (*_FREE, "stlpips", *iqa.names("niqe")),
     # those that the field reports most; none of their weights ships with a wheel
@@ -29,7 +31,7 @@ SETS: dict[str, tuple[str, ...]] = {
         *(name for model in ("musiq", "maniqa", "clipiqa+", "topiq_nr", "liqe") for name in iqa.names(model)),
     ),
 }
-METRICS: tuple[str, ...] = tuple(sorted({*CORE, *iqa.all_names()}))
+METRICS: tuple[str, ...] = tuple(sorted({*OWN, *iqa.all_names()}))
 Pairs = Sequence[tuple[str, Image, Image]]  # candidate's id, lq, gt
 
 
@@ -59,19 +61,16 @@ class Scorer:
 
     def __init__(self, metrics: Sequence[str], config: iqa.IqaConfig | None = None) -> None:
         self.metrics = expand(metrics)
-        core = [name for name in self.metrics if name in CORE]
-        others = [name for name in self.metrics if name not in CORE]
-        if core:
+        own = [name for name in self.metrics if name in OWN]
+        others = [name for name in self.metrics if name not in OWN]
+        if own:
             opencv()
-        for name in core:
-            if name in learned.METRICS and (why := learned.missing()):
-                raise ConfigError(f"metric {name!r} cannot be measured: {why}")
-        for name in others:
-            if why := iqa.missing(name):
+        for name in self.metrics:
+            if why := _missing(name) if name in OWN else iqa.missing(name):
                 raise ConfigError(f"metric {name!r} cannot be measured: {why}")
         self._models = iqa.Models(others, config or iqa.IqaConfig())
         self.batch = self._models.batch
-        self.versions = {name: learned.version() if name in learned.METRICS else witnesses.VERSION for name in core}
+        self.versions = {name: _version(name) for name in own}
         self.versions |= {name: self._models.versions[name] for name in others}
 
     def __enter__(self) -> Scorer:
@@ -90,13 +89,13 @@ class Scorer:
                 raise PairError("size_differs", f"{candidate}: lq is {_size(lq)} and gt {_size(gt)}; align them first")
             if min(lq.shape[:2]) < 32:
                 raise PairError("too_small", f"{candidate}: {_size(lq)}; scoring needs 32 px on each side")
-        others = [name for name in names if name not in CORE]
+        others = [name for name in names if name not in OWN]
         measured = self._models.measure([(lq, gt) for _, lq, gt in pairs], others)
         found = []
         for place, (candidate, lq, gt) in enumerate(pairs):
             pair = witnesses.Pair(lq, gt)
             for name in names:
-                value = CORE[name](pair) if name in CORE else measured[name][place]
+                value = OWN[name](pair) if name in OWN else measured[name][place]
                 found.append(
                     records.Score(
                         candidate=candidate, metric=name, metric_version=self.versions[name], value=float(value)
@@ -127,12 +126,22 @@ def available() -> list[tuple[str, bool, str]]:
         core = ""
     except ConfigError as fault:
         core = str(fault)
-    rows = [(name, core == "", core) for name in witnesses.CORE]
-    absent = core or learned.missing()
-    rows += [(name, absent == "", absent) for name in learned.METRICS]
+    absent = {name: core or _missing(name) for name in OWN}
+    rows = [(name, why == "", why) for name, why in absent.items()]
     models = dict.fromkeys(iqa.model_of(name) for name in (*SETS["offline"], *SETS["default"]))
     rows += [(name, why == "", why) for model, why in iqa.faults(list(models)).items() for name in iqa.names(model)]
     return rows
+
+
+def _missing(name: str) -> str:
+    """Why one of our own metrics cannot be measured here; "" where it can."""
+    return learned.missing() if name in learned.METRICS else regions.missing(name)
+
+
+def _version(name: str) -> str:
+    if name in learned.METRICS:
+        return learned.version()
+    return regions.VERSION if name in regions.METRICS else witnesses.VERSION
 
 
 def _size(image: Image) -> str:

@@ -17,7 +17,7 @@ from ggt_tools.ledger import ImageFolder
 from ggt_tools.records import Call, Candidate, Opinion, Score, work_id
 from ggt_tools.restore import Work as RestoreWork
 from ggt_tools.restore import kept, padded
-from ggt_tools.score import CORE, Scorer
+from ggt_tools.score import OWN, Scorer
 from ggt_tools.store import Store
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Scoring:
 
     @property
     def gpu(self) -> bool:
-        return self.config.device != "cpu" and any(metric not in CORE for metric, _ in self.versions)
+        return self.config.device != "cpu" and any(metric not in OWN for metric, _ in self.versions)
 
     def ready(self, store: Store) -> Perform:
         scorer = Scorer([metric for metric, _ in self.versions], self.config)
