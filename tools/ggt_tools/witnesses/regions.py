@@ -1,7 +1,7 @@
 """Witnesses that look where a lie hurts most: at edges that came from nowhere, at faces, at text.
 
-Detectors that packages ship: faces by the local binary patterns cascade in scikit-image, text by OpenCV. What they do not
-find they cannot watch: a value of 0 says that nothing was found to have changed, not that nothing has.
+The detectors are those that packages ship: for faces a cascade of local binary patterns in scikit-image, for text
+OpenCV. What they do not find they cannot watch: 0 says that nothing was found to have changed, not that nothing has.
 """
 
 from __future__ import annotations
