@@ -285,8 +285,8 @@ def judged(asked: Asked) -> Reply:
     away = abs(pixels[0] - pixels[1]).mean()
     return Reply(
         text=json.dumps({
-            "photograph": "A" if first[1] == "photograph" else "B", "defects": [], "fidelity": max(0.0, 100.0 - 3 * away),
-            "quality": 70, "mode": "none", "redo": False, "words": "",
+            "photograph": "A" if first[1] == "photograph" else "B", "defects": [],
+            "fidelity": max(0.0, 100.0 - 3 * away), "quality": 70, "mode": "none", "redo": False, "words": "",
         })
     )  # fmt: skip
 

@@ -9,7 +9,7 @@ import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 
-from ggt_tools.cli.show import columns, count, printable
+from ggt_tools.cli.show import columns, complain, count, printable
 from ggt_tools.errors import ConfigError
 from ggt_tools.ledger import Ledger, write_whole
 from ggt_tools.records import Aligned, Decision
@@ -49,6 +49,7 @@ def run(options: argparse.Namespace) -> int:
         if options.summary:
             _summary(decisions, images)
         return 0
+    from ggt_tools.calls.providers import loopback
     from ggt_tools.review import Review, ReviewConfig
 
     config = ReviewConfig(
@@ -61,6 +62,8 @@ def run(options: argparse.Namespace) -> int:
         port=options.port,
         names=tuple(options.name),
     )
+    if not loopback(config.host):
+        complain("review", f"{config.host}: others can reach it, and read what is sent; ssh -L is safer")
     with Review(options.workspace, config) as review:
         print(f"review: open {review.url}", flush=True)
         if options.open:

@@ -22,6 +22,7 @@ from ggt_tools.review.queue import GALLERY, Item, Look, items, look, plant
 from ggt_tools.verdict import DEFAULT_GATE, load_gate
 
 MOST_SECONDS = 86_400.0  # of a look
+AGAIN = 30.0  # seconds, at least, between two readings of the whole ledger
 ID = re.compile(r"[0-9a-f]{16,64}")
 SAVED, THERE = "saved", "there already"  # a decision that was taken in now, or before
 
@@ -70,7 +71,6 @@ class Desk:
         self.ledger, self.config = ledger, config
         self._clock, self._now = clock, now
         self._leases: Leases[Look] = Leases(now)  # by candidate
-        self._version = -1
         self.study = choosing.Choosing(ledger, clock=clock, now=now)
         self._load()
 
@@ -90,15 +90,15 @@ class Desk:
         for decision in standing(decisions):
             self._stand(decision)
         self.reasons = self._reasons(verdicts.values())
-        self._version = self._data_version()
+        self._version, self._loaded = self._data_version(), self._now()
 
     def _data_version(self) -> int:
         """Changes when another process writes to the ledger, and not when we do."""
         return int(self.ledger.query("PRAGMA data_version")[0][0])
 
     def refresh(self) -> None:
-        """Reads the ledger anew where another process has written to it."""
-        if self._data_version() != self._version:
+        """Reads the ledger anew where another process has written to it, now and then: it takes seconds."""
+        if self._now() - self._loaded >= AGAIN and self._data_version() != self._version:
             self._load()
             self.study.load()
 

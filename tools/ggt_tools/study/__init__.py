@@ -150,7 +150,7 @@ def recommend(rows: Sequence[Row], ranking: Sequence[Ranked]) -> tuple[str, list
     else:
         cautions.append("Nobody has chosen yet: people may see it otherwise.")
     place = sorted(-_order(row.fidelity.value) for row in near).index(-_order(best.fidelity.value)) + 1
-    if not math.isnan(best.fidelity.value):
+    if not math.isnan(best.fidelity.value) and len(near) > 1:
         of = f"of the {len(near)} that are not clearly behind" if best.entrant in ranked else f"of {len(near)}"
         reasons.append(
             f"Its content fidelity is the {_ordinal(place)} {of}: it beats {_percent(best.fidelity)} of the others on "

@@ -192,7 +192,7 @@ function warn(text) {
 }
 
 function progress() {
-  const rate = count && total ? ` · ${Math.round((3600 * count) / total)} an hour` : "";
+  const rate = count >= 10 && total ? ` · ${Math.round((3600 * count) / total)} an hour` : "";
   const unsaved = pending.length ? ` · ${pending.length} being saved` : "";
   find("progress").textContent = `${left.judged} judged · ${left.waiting} wait${rate}${unsaved}`;
   root.dataset.pending = String(pending.length);
@@ -384,7 +384,7 @@ function release() {
   if (viewer.only !== null) viewer.set({ only: null });
 }
 
-const MODES = kind === "study" ? ["side", "all", "wipe", "difference"] : ["wipe", "side", "difference"];
+const MODES = kind === "study" ? ["all", "side", "wipe", "difference"] : ["wipe", "side", "difference"];
 function cycle() {
   const now = document.querySelector('[data-view][aria-pressed="true"]')?.dataset.view;
   view(MODES[(MODES.indexOf(now) + 1) % MODES.length]);
@@ -490,7 +490,7 @@ if (kind === "study") {
   const n = Number(root.dataset.best);
   viewer.labels = ["photograph", ...Array.from({ length: n }, (_, at) => String(at + 1))];
   viewer.two = [1, 2];
-  view("side");
+  view("all");
 } else {
   viewer.labels = ["photograph", "restoration"];
   view("wipe");
