@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import math
@@ -21,6 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import ggt100k
 from ggt_tools.adopt import places
 from ggt_tools.adopt.drift import drift, shift
 from ggt_tools.adopt.fidelity import psnr, ssim
@@ -29,8 +31,10 @@ from ggt_tools.adopt.places import open_place
 from ggt_tools.adopt.sets import SETS, by_role, forbids
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.ledger import Ledger
-from ggt_tools.records import Adopted, Aligned, Candidate, Photo, Refusal, Score
+from ggt_tools.png import encode_png
+from ggt_tools.records import Adopted, Aligned, Candidate, Photo, Refusal, Score, Verdict
 
+from .making import GATE
 from .photographs import Photograph, crop, dimmed, hazed, noisy, shifted
 from .test_cli import Done, ggt, well
 
@@ -716,7 +720,6 @@ def test_drift_of_a_set_from_planted_drift_to_the_report(tmp_path: Path) -> None
         assert len([s for s in ledger.all(Score) if s.metric_version == "ref-1"]) == 4 * len(
             [fit for fit in fits.values() if fit.image]
         )
-        from ggt_tools.records import Verdict
         from ggt_tools.verdict import DEFAULT_GATE, load_gate
 
         makers = {candidate.id: candidate.restorer for candidate in ledger.all(Candidate)}
@@ -774,3 +777,27 @@ def test_what_is_no_ground_truth_is_a_prior(tmp_path: Path) -> None:
     assert (read[1]["reason"], read[1]["true"], read[1]["set"]) == ("aspect_changed", 1, "gpt4o-restore/o-haze")
     assert np.array_equal(np.asarray(read[0]["prior"]), first) and np.array_equal(np.asarray(read[1]["gt"]), second)
     assert read[1]["prior"].size == read[1]["lq"].size == (256, 256)
+
+
+def test_a_licence_is_the_photographs_whoever_restores_it(tmp_path: Path) -> None:
+    """What another restorer makes of a photograph that may not be passed on may not either."""
+    (lq, gt), _ = pairs_of()
+    workspace = tmp_path / "w"
+    both = (
+        "--originals",
+        archive(tmp_path / "y.zip", {"1.png": lq}),
+        "--outputs",
+        archive(tmp_path / "x.zip", {"1.png": gt}),
+    )
+    assert ggt("adopt", "gpt4o-restore/lol", workspace, "--licence", "CC-BY-ND-4.0", *both).code == 0
+    with Ledger(workspace) as ledger:
+        (adopted,) = ledger.all(Candidate)
+        image = ledger.put_image(encode_png(crop("life-1", 256)))
+        own = dataclasses.replace(adopted, id="own", restorer="classical-1", maker="classical", image=image)
+        structure = Score(candidate="own", metric="structure", metric_version="1", value=0.5)
+        ledger.add(own, structure, Aligned(candidate="own", version="align-2", image=image, reason=""))
+        verdict = {"candidate": "own", "gate": "0" * 16, "stage": "", "reason": "", "evidence": ()}
+        ledger.judge("0" * 16, GATE, [Verdict(decision="keep", **verdict)])  # type: ignore[arg-type]
+    out = well("pack", workspace, tmp_path / "out")
+    assert "it must stay on this machine: CC-BY-ND-4.0 forbids to pass on what is made of it" in out
+    assert json.loads((tmp_path / "out" / ggt100k.MANIFEST).read_text())["local_only"].startswith("CC-BY-ND-4.0")

@@ -54,9 +54,8 @@ def run(options: argparse.Namespace) -> int:
             raise ConfigError(f"{options.workspace}: judged by more than one gate; run verdict without --limit")
         gate = ledger.gate_text(*gates)
         held = {each.key for each in ledger.all(Held)}
-        stays = {
-            each.candidate: f"{each.local_only} of set {each.set}" for each in ledger.all(Adopted) if each.local_only
-        }
+        # by key: a licence is the photograph's, whoever restores it
+        stays = {each.key: f"{each.local_only} of set {each.set}" for each in ledger.all(Adopted) if each.local_only}
         looks = {seen.key: seen.phash for seen in ledger.all(Seen) if not seen.place}
 
         def planned() -> Plan:
@@ -82,7 +81,7 @@ def run(options: argparse.Namespace) -> int:
             total = sum(len(job.pairs) + len(job.rows) for job in plan.shards)
             with Bar(total, "pack") as bar:
                 packed = (pair for job in plan.shards for pair in (*job.pairs.values(), *job.approved.values()))
-                local_only = "; ".join(sorted({stays[p.candidate.id] for p in packed if p.candidate.id in stays}))
+                local_only = "; ".join(sorted({stays[p.photo.key] for p in packed if p.photo.key in stays}))
                 manifest, done = write(
                     plan, out, config, gate=gate, funnel=ledger.funnel(), local_only=local_only, progress=bar.update
                 )
