@@ -1,4 +1,4 @@
-"""Does it help to train on GGT pairs? The paper's question, at a size for two cores and half an hour.
+"""Does it help to train on GGT pairs? The paper's question, at a size for one core and seven minutes.
 
     python examples/does_it_help.py --out does_it_help.json
     python examples/does_it_help.py --quick                    # a few steps: shows that it runs, and nothing else

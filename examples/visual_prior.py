@@ -1,22 +1,26 @@
 """A generated image as a visual prior: further input channels of a restoration network, with it and without.
 
-    python examples/visual_prior.py --steps 100
+    ggt100k export WORKSPACE --to priors --out priors      # of adopted sets: photograph, prior and truth
+    python examples/visual_prior.py --priors priors --steps 10000
 
 The use that GPT-4o-Restore shows (arXiv 2505.05621): an output that looks good but has drifted off its photograph is a
 poor ground truth, and still a help as an input: the network takes from it what fits. Both networks here are the same,
-with six input channels; the one without the prior gets lq twice. What is printed is their PSNR on held-out pairs.
+with six input channels; the one without the prior gets lq twice. What is printed is their PSNR on held-out windows.
 
-The sample has no set with a truth to learn from, so here one is made: the truth is a pair's gt, lq is the truth behind
-haze, and the prior stands in for a model's output: the truth, off in place, size and colour. So the figures show that
-the code works, and nothing of any model. With a set of your own, `images` returns photograph, generated image, truth.
+Without --priors, stand-ins are made of the sample: the truth is a pair's gt, lq is the truth behind haze, the prior is
+the truth off in place, size and colour. Then the figures show that the code works, and nothing of any model.
 """
 
 import argparse
 import itertools
+import json
+import random
+from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -24,14 +28,32 @@ import ggt100k
 from ggt_tools.witnesses.degrading import degrade
 
 
-def images(pair: dict) -> list[np.ndarray]:
-    """Photograph, prior and truth: uint8, height x width x 3."""
-    random, truth = np.random.default_rng(int(pair["key"], 16)), pair["gt"]
-    lq = degrade(truth, "haze", strength=random.random(), seed=int(random.integers(2**31)))
-    moved = np.eye(2, 3) * random.uniform(0.97, 1.03) + [[0, 0, random.uniform(-3, 3)], [0, 0, random.uniform(-3, 3)]]
+class Exported:
+    """Windows of (lq, prior, truth), uint8, height x width x 3; one photograph in ten is held out."""
+
+    def __init__(self, folder: Path, split: str, crop: int) -> None:
+        rows = [json.loads(line) for line in (folder / "metadata.jsonl").read_text(encoding="utf-8").splitlines()]
+        held = set(sorted({row["key"] for row in rows})[::10])
+        self.rows = [row for row in rows if (row["key"] in held) == (split == "test")]
+        self.folder, self.crop = folder, crop
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, number: int) -> list[np.ndarray]:
+        names = [self.rows[number][f"{side}_file_name"] for side in ("lq", "prior", "gt")]
+        images = [np.asarray(Image.open(self.folder / name).convert("RGB")) for name in names]
+        top, left = (random.randint(0, edge - self.crop) for edge in images[0].shape[:2])
+        return [image[top : top + self.crop, left : left + self.crop].copy() for image in images]
+
+
+def stand_ins(pair: dict) -> list[np.ndarray]:
+    """The same, made of a pair of the sample."""
+    draw, truth = np.random.default_rng(int(pair["key"], 16)), pair["gt"]
+    lq = degrade(truth, "haze", strength=draw.random(), seed=int(draw.integers(2**31)))
+    moved = np.eye(2, 3) * draw.uniform(0.97, 1.03) + [[0, 0, draw.uniform(-3, 3)], [0, 0, draw.uniform(-3, 3)]]
     drifted = cv2.warpAffine(truth, moved, truth.shape[1::-1], borderMode=cv2.BORDER_REFLECT)
-    prior = np.clip(drifted * random.uniform(0.9, 1.1, 3), 0, 255).astype(np.uint8)
-    return [lq, prior, truth]
+    return [lq, np.clip(drifted * draw.uniform(0.9, 1.1, 3), 0, 255).astype(np.uint8), truth]
 
 
 class Net(nn.Module):
@@ -40,9 +62,8 @@ class Net(nn.Module):
     def __init__(self, width: int = 32) -> None:
         super().__init__()
         middle = [nn.Conv2d(width, width, 3, padding=1), nn.ReLU()]
-        self.body = nn.Sequential(
-            nn.Conv2d(6, width, 5, padding=2), nn.ReLU(), *middle, nn.Conv2d(width, 3, 3, padding=1)
-        )
+        first, last = nn.Conv2d(6, width, 5, padding=2), nn.Conv2d(width, 3, 3, padding=1)
+        self.body = nn.Sequential(first, nn.ReLU(), *middle, last)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x[:, :3] + self.body(x)
@@ -50,21 +71,27 @@ class Net(nn.Module):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-dir", default=ggt100k.sample_folder() / "packed")
+    parser.add_argument("--priors", type=Path, help="a folder of `ggt100k export --to priors`")
+    parser.add_argument("--data-dir", default=ggt100k.sample_folder() / "packed", help="for stand-ins")
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--crop", type=int, default=128)
     options = parser.parse_args()
 
     def batches(split: str, epochs: int | None = None):
         """Epoch by epoch: {network's name: its input, n x 6 x height x width}, and the truth."""
-        pairs = ggt100k.PairDataset(options.data_dir, split, crop=options.crop, transform=images)
-        loader = DataLoader(pairs, batch_size=4, shuffle=split == "train")
+        if options.priors:
+            images = Exported(options.priors, split, options.crop)
+        else:
+            images = ggt100k.PairDataset(options.data_dir, split, crop=options.crop, transform=stand_ins)
+        loader = DataLoader(images, batch_size=4, shuffle=split == "train")
         for epoch in itertools.count() if epochs is None else range(epochs):
-            pairs.set_epoch(epoch)
+            if not options.priors:
+                images.set_epoch(epoch)
             for batch in loader:
                 lq, prior, truth = (image.permute(0, 3, 1, 2).float() / 255 for image in batch)
                 yield {"without": torch.cat([lq, lq], dim=1), "with": torch.cat([lq, prior], dim=1)}, truth
 
+    random.seed(0)
     torch.manual_seed(0)
     nets = {"without": Net(), "with": Net()}
     nets["with"].load_state_dict(nets["without"].state_dict())

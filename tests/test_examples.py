@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 
 import ggt100k
+from ggt_tools.adopt.priors import priors
+from ggt_tools.records import Adopted
 
+from .making import Store, make_pairs
 from .test_diffusers import model as pix2pix  # a tiny one, with weights of chance
 
 pytest.importorskip("torch")
@@ -106,6 +109,26 @@ def test_finetune_diffusers_changes_the_unet_and_nothing_else(tmp_path: Path, pi
     }
     assert changed == {"unet"}
     assert (tmp_path / "tuned" / "model_index.json").is_file()
+
+
+def test_visual_prior_of_an_adopted_sets_export(tmp_path: Path) -> None:
+    store = Store()
+    pairs = make_pairs(store, 12)
+    adopted = [
+        Adopted(
+            candidate=pair.candidate.id, key=pair.photo.key, set="ours/tests", output="1.png", width=90, height=70,
+            reference=pair.photo.image, local_only="",
+        )
+        for pair in pairs
+    ]  # fmt: skip
+    candidates = {pair.candidate.id: pair.candidate for pair in pairs}
+    photos = {pair.photo.key: pair.photo for pair in pairs}
+    priors(adopted, candidates, photos, {}, {}, store.image, tmp_path / "priors")
+    out = ended(start(tmp_path, "visual_prior", "--priors", "priors", "--steps", 2, "--crop", 64))
+    assert re.findall(r"^(\w+) the prior: [\d.]+ dB on (\d+) held-out", out, re.MULTILINE) == [
+        (name, str(8 * 2))
+        for name in ("without", "with")  # eight windows of one photograph in ten
+    ], out
 
 
 def test_visual_prior(tmp_path: Path) -> None:
