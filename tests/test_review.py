@@ -611,7 +611,7 @@ def test_texts_from_outside_are_texts(site: Site) -> None:
     body = site.ask("GET", "/gallery?degradation=" + "%22%3E%3Cscript%3E", headers=site.cookie())[2].decode()
     assert "<script>" not in body and "model<b>" not in body
     body = site.ask("GET", "/gallery", headers=site.cookie())[2].decode()
-    assert "model&lt;b&gt;" in body
+    assert body.count("model&lt;b&gt;") > 48 and "model<b>" not in body
     name = site.cookie("%3Cscript%3Ealert(1)%3C%2Fscript%3E%0A%00")
     body = site.ask("GET", "/people", headers=name)[2].decode()
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in body and "<script>" not in body
