@@ -34,7 +34,7 @@ from .making import change_shard, picture
 VERBS = (
     "ingest", "adopt", "prompt", "restore", "retry", "align", "score", "screen", "verdict", "refine", "review", "study",
     "calibrate", "report", "pack", "validate", "card", "push", "diff", "yank", "export",
-    "evaluate", "status", "train-witness", "demo",
+    "export-ledger", "evaluate", "status", "train-witness", "demo",
 )  # fmt: skip
 GATE = """
 [must]
@@ -159,8 +159,8 @@ def test_help_names_every_verb() -> None:
 def test_each_verb_has_help(verb: str) -> None:
     said = well(verb, "--help")
     assert said.startswith(f"usage: ggt100k {verb} ")
-    reading = ("review", "report", "validate", "card", "diff", "status", "demo")
-    assert ("--dry-run" in said, "--limit N" in said) == (verb not in reading, verb not in (*reading, "push"))
+    reading = ("review", "report", "validate", "card", "diff", "export-ledger", "evaluate", "status", "demo")
+    assert ("--dry-run" in said, "--limit N" in said) == (verb not in reading, verb not in (*reading, "push", "export"))
 
 
 def run_module(*argv: str | Path) -> subprocess.CompletedProcess[str]:

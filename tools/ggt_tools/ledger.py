@@ -8,15 +8,18 @@ first, under the id of its work: a kill between its arrival and its row loses no
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
-from typing import get_type_hints
+from typing import NamedTuple, get_type_hints
 
 from ggt_tools.errors import ConfigError, ShardError
 from ggt_tools.records import (
@@ -45,6 +48,7 @@ from ggt_tools.records import (
     Withdrawal,
     from_row,
     to_row,
+    to_values,
 )
 from ggt_tools.store import Store, make_folder
 from ggt_tools.store import sync_folder as sync_folder  # many take them from here
@@ -108,6 +112,25 @@ class Standing:
     usd: float
 
 
+class Attempt(NamedTuple):
+    """What the gate has to know of a candidate itself."""
+
+    id: str
+    key: str
+    image: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Docket:
+    """All candidates of some photographs, and what is known of them."""
+
+    candidates: list[Attempt]
+    scores: dict[str, dict[str, float]]  # value by candidate and metric, align's findings among them
+    seen: dict[str, tuple[str, ...]]  # by key: the class, then all that is seen in it
+    astray: dict[str, str]  # by candidate: why align could not bring it into its photograph's frame
+
+
 class Ledger:
     """The facts of one workspace. `with Ledger(folder) as ledger:` opens it, and makes it where `create` says so."""
 
@@ -155,6 +178,7 @@ class Ledger:
                 )
             self._db.execute("CREATE TABLE IF NOT EXISTS gates (id TEXT PRIMARY KEY, text TEXT)")
             self._db.execute("CREATE INDEX IF NOT EXISTS call_work ON call (work)")
+            self._db.execute("CREATE INDEX IF NOT EXISTS candidate_key ON candidate (key)")
             self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
     def __enter__(self) -> Ledger:
@@ -181,10 +205,14 @@ class Ledger:
 
     def judge(self, gate: str, text: str, verdicts: Iterable[Verdict]) -> None:
         """Replaces the verdicts on these candidates: they are the policy `text` applied, not facts."""
+        self.judge_rows(gate, text, map(to_values, verdicts))
+
+    def judge_rows(self, gate: str, text: str, verdicts: Iterable[tuple[str, ...]]) -> None:
+        """As judge(); the verdicts as to_values() makes them, in another process perhaps."""
         with self._transaction():
             self._db.execute("INSERT OR IGNORE INTO gates VALUES (?, ?)", (gate, text))
-            for record in verdicts:
-                self._insert(record)
+            marks = ", ".join("?" * len(Verdict.__dataclass_fields__))
+            self._db.executemany(f"INSERT OR REPLACE INTO verdict VALUES ({marks})", verdicts)
 
     def _insert(self, record: Fact | Verdict) -> None:
         row, table = to_row(record), _table(type(record))
@@ -215,6 +243,60 @@ class Ledger:
             for candidate, metric, value in self._db.execute(sql):
                 found.setdefault(candidate, {})[metric] = math.nan if value is None else value
         return found
+
+    def rows(self, kind: type[Record], most: int) -> Iterator[list[tuple[str | int | float | None, ...]]]:
+        """Every row of a kind as its table has it, so many at a time, in the order in which they were added."""
+        names = ", ".join(f'"{name}"' for name in kind.__dataclass_fields__)
+        cursor = self._plain(f"SELECT {names} FROM {_table(kind)} ORDER BY rowid")
+        while some := cursor.fetchmany(most):
+            yield some
+
+    def shares(self, photographs: int) -> list[tuple[str, str]]:
+        """The keys in parts of so many photographs: from the first of each up to, and without, the second."""
+        keys = [key for (key,) in self._db.execute("SELECT key FROM photo ORDER BY key")]
+        firsts = keys[::photographs]
+        return list(zip(firsts, [*firsts[1:], "\U0010ffff"], strict=True))
+
+    def docket(self, first: str, end: str) -> Docket:
+        """What is to be judged of the photographs from one key up to, and without, another."""
+        part = "FROM candidate c {} WHERE c.key >= ? AND c.key < ?"
+        seen = {
+            key: tuple(json.loads(wrong))
+            for key, wrong in self._db.execute(
+                "SELECT key, degradations FROM photo WHERE key >= ? AND key < ?", (first, end)
+            )
+        }
+        candidates: list[Attempt] = []
+        astray: dict[str, str] = {}
+        aligned: dict[str, dict[str, float]] = {}
+        sql = f"""SELECT c.id, c.key, c.image, c.reason, a.image, a.reason, a.confidence, a.residual_p99
+            {part.format("LEFT JOIN aligned a ON a.candidate = c.id")} AND c.reason != ? ORDER BY c.id"""
+        for name, key, image, reason, there, lost, confidence, residual in self._plain(sql, first, end, IN_FLIGHT):
+            candidates.append(Attempt(name, key, image, reason))
+            if there:
+                aligned[name] = {"align_confidence": confidence, "residual_p99": residual}
+            elif there is not None:
+                astray[name] = lost
+        scores: dict[str, dict[str, float]] = {}
+        sql = f"SELECT s.candidate, s.metric, s.value {part.format('CROSS JOIN score s ON s.candidate = c.id')}"
+        for name, rows in groupby(self._plain(sql, first, end), itemgetter(0)):
+            found = [(metric, value) for _, metric, value in rows]
+            values = dict(found)
+            if len(values) < len(found):  # a metric of several versions: the newest counts
+                values = dict(self._plain("SELECT metric, value FROM score WHERE candidate = ? ORDER BY rowid", name))
+            scores[name] = values
+        for name, facts in aligned.items():
+            scores[name] = facts | scores.get(name, {})
+        for values in scores.values():
+            if None in values.values():
+                values |= {metric: math.nan for metric, value in values.items() if value is None}
+        return Docket(candidates=candidates, scores=scores, seen=seen, astray=astray)
+
+    def _plain(self, sql: str, *values: str) -> sqlite3.Cursor:
+        """Rows as tuples, for what reads very many."""
+        cursor = self._db.cursor()
+        cursor.row_factory = None
+        return cursor.execute(sql, values)
 
     def withdrawn(self) -> dict[str, str]:
         """The keys of the pairs that are to be in no further version, each with the first reason that was given."""

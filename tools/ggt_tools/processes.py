@@ -6,9 +6,11 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
@@ -48,10 +50,14 @@ def in_processes(
     told = 0
     pool = ProcessPoolExecutor(min(processes, len(jobs)), context, _begin, (work, count, ear))
     try:
-        for future in [pool.submit(_work, job) for job in jobs]:
+        waiting = iter(jobs)
+        ahead = deque(pool.submit(_work, job) for job in islice(waiting, 2 * processes))  # the rest would fill memory
+        while ahead:
+            future = ahead.popleft()
             while not wait([future], timeout=0.2).done:
                 told = _tell(count, told, progress)
             done = future.result()
+            ahead.extend(pool.submit(_work, job) for job in islice(waiting, 1))
             told = _tell(count, told, progress)
             yield done
         pool.shutdown()

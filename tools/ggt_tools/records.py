@@ -8,9 +8,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, ClassVar, Protocol, TypeVar, get_type_hints
 
 
@@ -317,30 +317,34 @@ class DataclassRecord(Protocol):
 
 def to_row(record: DataclassRecord) -> dict[str, Any]:
     """The record as one flat row of scalars; tuples become JSON text."""
-    row = {}
-    for field in dataclasses.fields(record):
-        value = getattr(record, field.name)
-        row[field.name] = json.dumps(value) if isinstance(value, tuple) else value
-    return row
+    return dict(zip(record.__dataclass_fields__, to_values(record), strict=True))
+
+
+def to_values(record: DataclassRecord) -> tuple[Any, ...]:
+    """That row without its names, in their order."""
+    values = map(record.__getattribute__, record.__dataclass_fields__)
+    return tuple(json.dumps(value) if isinstance(value, tuple) else value for value in values)
 
 
 def from_row(kind: type[Record], row: Mapping[str, Any]) -> Record:
     """The record that to_row() made this row of."""
-    hints = _hints(kind)
-    values = {}
-    for name in kind.__dataclass_fields__:
-        value = row[name]
-        if hints[name] is float:
-            value = float("nan") if value is None else float(value)  # SQLite stores NaN as NULL
-        elif hints[name] not in (str, int):
-            value = _tuples(json.loads(value))
-        values[name] = value
-    return kind(**values)
+    return kind(**{name: row[name] if read is None else read(row[name]) for name, read in _readers(kind)})
 
 
 @cache
-def _hints(kind: type) -> dict[str, Any]:
-    return get_type_hints(kind)
+def _readers(kind: type) -> tuple[tuple[str, Callable[[Any], Any] | None], ...]:
+    """By column what makes a field's value of it; None where it is one already."""
+    readers: dict[Any, Callable[[Any], Any] | None] = {str: None, int: None, float: _number}
+    return tuple((name, readers.get(hint, _of_json)) for name, hint in get_type_hints(kind).items())
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else float(value)  # SQLite stores NaN as NULL
+
+
+@lru_cache(4096)
+def _of_json(text: str) -> Any:
+    return _tuples(json.loads(text))
 
 
 def _tuples(value: Any) -> Any:

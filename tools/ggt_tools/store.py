@@ -30,9 +30,9 @@ class Store:
             make_folder(path.parent)
             write_whole(path, data)
             return
-        system, path = self._remote(name)
-        system.makedirs(path.rpartition("/")[0], exist_ok=True)  # stores of objects have no folders, and do nothing
-        system.pipe_file(path, data)
+        system, place = self._remote(name)
+        system.makedirs(place.rpartition("/")[0], exist_ok=True)  # stores of objects have no folders, and do nothing
+        system.pipe_file(place, data)
 
     def size(self, name: str) -> int:
         """In bytes. Raises FileNotFoundError."""
@@ -52,10 +52,10 @@ class Store:
         if (root := self._folder) is not None:
             found = [path.name for path in (root / folder).glob("*") if path.suffix != ".part" and path.is_file()]
             return sorted(f"{folder}/{name}" for name in found)
-        system, path = self._remote(folder)
+        system, place = self._remote(folder)
         system.invalidate_cache()
         try:
-            listed = system.ls(path, detail=True)
+            listed = system.ls(place, detail=True)
         except FileNotFoundError:
             return []
         return sorted(f"{folder}/{each['name'].rpartition('/')[2]}" for each in listed if each["type"] == "file")

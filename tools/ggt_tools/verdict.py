@@ -16,10 +16,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from ggt_tools.gate import OTHER, Gate, Rule, load_gate
-from ggt_tools.records import Candidate, Score, Verdict
+from ggt_tools.records import Score, Verdict
 
 if TYPE_CHECKING:
     from ggt_tools.review.decisions import Votes
@@ -32,8 +32,21 @@ HOLDS, UNSURE, BREAKS, UNMEASURED = range(4)
 PEOPLE = "people: "  # so begins what a verdict's evidence says of them
 
 
+class Attempt(Protocol):
+    """What has to be known of a candidate itself."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def key(self) -> str: ...
+    @property
+    def image(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
+
+
 def verdict(
-    candidates: Iterable[Candidate],
+    candidates: Iterable[Attempt],
     scores: Iterable[Score] | Mapping[str, Mapping[str, float]],
     degradation_of: Mapping[str, str | tuple[str, ...]],
     gate: Gate,
@@ -111,8 +124,7 @@ def by_candidate(scores: Iterable[Score]) -> dict[str, dict[str, float]]:
     return values
 
 
-@dataclass(frozen=True, slots=True)
-class _Side:
+class _Side(NamedTuple):
     """One side of a rule, with the texts of its evidence, which lack the value alone. Lower bounds have sign -1."""
 
     sign: int
@@ -134,17 +146,18 @@ class _Question:
     def ask(self, scores: Mapping[str, float], evidence: list[str]) -> int:
         """HOLDS, UNSURE, BREAKS or UNMEASURED. Adds to the evidence."""
         value = scores.get(self.metric, NAN)
-        if math.isnan(value):
+        if value != value:  # NaN; this runs some tens of millions of times
             if self.if_measured:
                 return HOLDS
             evidence.append(f"{self.metric} unmeasured")
             return UNMEASURED
         worst = HOLDS
-        for side in self.sides:
-            signed = side.sign * value
-            answer = HOLDS if signed <= side.inner else UNSURE if signed <= side.outer else BREAKS
-            evidence.append(side.texts[answer] % value)
-            worst = max(worst, answer)
+        for sign, inner, outer, texts in self.sides:
+            signed = sign * value
+            answer = HOLDS if signed <= inner else UNSURE if signed <= outer else BREAKS
+            evidence.append(texts[answer] % value)
+            if answer > worst:
+                worst = answer
         return worst
 
 
@@ -194,7 +207,7 @@ class _Hearing:
             self.doubts.append((question.stage, f"unmeasured_{question.metric}"))
 
 
-def _judge(candidate: Candidate, scores: Mapping[str, float], questions: _Questions, gate: Gate) -> Verdict:
+def _judge(candidate: Attempt, scores: Mapping[str, float], questions: _Questions, gate: Gate) -> Verdict:
     hearing = _Hearing()
     evidence = hearing.evidence
     for question in questions.must:
@@ -214,7 +227,7 @@ def _judge(candidate: Candidate, scores: Mapping[str, float], questions: _Questi
     return _say(candidate, gate, "keep", "", "", evidence)
 
 
-def _say(candidate: Candidate, gate: Gate, decision: str, stage: str, reason: str, evidence: list[str]) -> Verdict:
+def _say(candidate: Attempt, gate: Gate, decision: str, stage: str, reason: str, evidence: list[str]) -> Verdict:
     return Verdict(
         candidate=candidate.id, gate=gate.id, decision=decision, stage=stage, reason=reason, evidence=tuple(evidence)
     )

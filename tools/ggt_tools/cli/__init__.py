@@ -24,6 +24,7 @@ from ggt_tools.cli import (
     diff,
     evaluate,
     export,
+    export_ledger,
     ingest,
     pack,
     prompt,
@@ -47,10 +48,10 @@ from ggt_tools.errors import GGTError
 
 VERBS = (
     ingest, adopt, prompt, restore, retry, align, score, screen, verdict, refine, review, study, calibrate, report,
-    pack, validate, card, push, diff, yank, export, evaluate, status, train_witness, demo,
+    pack, validate, card, push, diff, yank, export, export_ledger, evaluate, status, train_witness, demo,
 )  # fmt: skip
 # change nothing by themselves: no --dry-run, no --limit
-READING = (review, report, validate, card, diff, evaluate, status, demo)
+READING = (review, report, validate, card, diff, export_ledger, evaluate, status, demo)
 WHOLE = (push, export)  # all or nothing: no --limit
 
 

@@ -48,6 +48,8 @@ def arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--config", help="of the dataset")
     sub.add_argument("--split", default="train", help="of the dataset")
     sub.add_argument("--revision", help="of the dataset")
+    elsewhere = "a folder or an fsspec URL where the images of a new workspace are to lie; default: in it"
+    sub.add_argument("--images", default="", metavar="PLACE", help=elsewhere)
     sub.add_argument("--licence", default="", help="of the files that no credit names one for")
     sub.add_argument("--source", choices=ggt100k.SOURCES, help="else: of a list internet, of a dataset dataset")
     sub.add_argument("--source-name", default="")
@@ -83,7 +85,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     refused: Counter[str] = Counter()
     taken = 0
-    with ExitStack() as stack, Ledger(options.workspace, create=True) as ledger:
+    with ExitStack() as stack, Ledger(options.workspace, create=True, images=options.images) as ledger:
         before.read(ledger)
         if options.dry_run:
             print(f"would look at {source.count or 'all' if options.dataset else _count(before.new(source))} files")

@@ -5,13 +5,19 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ggt_tools.batch import SENT
-from ggt_tools.cli import batching, calling
-from ggt_tools.cli.show import complain, count, now, per_minute, seed
+from ggt_tools.cli import batching, calling, driving
+from ggt_tools.cli.show import Bar, complain, count, now, per_minute, seed
 from ggt_tools.errors import ConfigError
 from ggt_tools.ledger import Ledger
 from ggt_tools.records import IN_FLIGHT, Candidate, Job, Photo, Prompt
+
+if TYPE_CHECKING:
+    from ggt_tools.cli.calling import Made
+    from ggt_tools.restore import Work
+    from ggt_tools.restorers.protocol import Restorer
 
 
 def arguments(sub: argparse.ArgumentParser) -> None:
@@ -29,6 +35,7 @@ def arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--batch", action="store_true", help="hand over batch jobs: half the price, within a day")
     sub.add_argument("--poll", type=per_minute, default=60.0, metavar="SECONDS", help="between two looks at batch jobs")
     calling.arguments(sub)
+    driving.arguments(sub)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -36,6 +43,7 @@ def run(options: argparse.Namespace) -> int:
     from ggt_tools.restorers import restorer
 
     with Ledger(options.workspace) as ledger, calling.alone(options, ledger):
+        driving.settle(options, ledger, "restore")
         photos = list(ledger.all(Photo))
         setting = calling.setting(options, {photo.key: photo.file for photo in photos})
         makers = [(name, restorer(name, setting)) for name in options.restorers or ["classical"]]
@@ -62,13 +70,45 @@ def run(options: argparse.Namespace) -> int:
             if options.dry_run:
                 print(f"would restore {len(todo)} photographs with {name}{calling.expected(options, maker, len(todo))}")
                 continue
+            if (options.workers or options.engine != "local") and maker.remote:
+                raise ConfigError(
+                    f"--with {name}: asks a server, and what it costs is noted here before it is asked: --in-flight N "
+                    "calls at a time; --engine and --workers are for restorers that run on machines of your own"
+                )
             if options.batch:
                 made = batching.make(options, ledger, name, maker, todo)
+            elif options.workers or options.engine != "local":
+                made = _driven(options, ledger, name, maker, todo)
             else:
                 made = calling.make(options, ledger, maker, todo, "restore")
             failed = failed or made.failed
             made.tell("restore", ledger, there=sum(work.id in done for work in works))
     return int(failed)
+
+
+def _driven(options: argparse.Namespace, ledger: Ledger, name: str, maker: Restorer, todo: Sequence[Work]) -> Made:
+    """Makes the candidates on the processes of an engine."""
+    from ggt_tools.engine import run as run_works
+    from ggt_tools.engine.stages import Restoring
+    from ggt_tools.restore import framed
+
+    works = [framed(work, maker) for work in todo]
+    setting = calling.setting(options, {})
+    names = {work.photo.key: work.photo.file for work in works} if name.startswith("folder") else {}
+    stage = Restoring(
+        maker=name, timeout=setting.timeout, options=tuple(setting.options.items()), names=tuple(names.items())
+    )
+    made = calling.Made()
+    with Bar(len(works), f"restore {maker.model}") as bar:
+        engine = driving.chosen(options, stage, works)
+        for fact in run_works(stage, works, ledger, engine, chunk=16, progress=bar.update):
+            if isinstance(fact, Candidate):
+                made.good += not fact.reason
+                made.empty.update([fact.reason] if fact.reason else [])
+            else:
+                complain("restore", f"{fact.subject}: {fact.reason}: {fact.detail}")
+                made.empty.update([fact.reason] if fact.reason == "worker_died" else [])
+    return made
 
 
 def _prompts(ledger: Ledger, strategy: str | None) -> dict[str, Prompt]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import ggt100k
-from ggt_tools.cli import calling
+from ggt_tools.cli import calling, driving
 from ggt_tools.cli.show import Bar, complain, count, now, table
 from ggt_tools.errors import ConfigError
 from ggt_tools.ledger import Ledger
@@ -28,6 +28,7 @@ def arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--votes", type=count, default=1, metavar="N", help="looks in each of two orders; default: 1")
     sub.add_argument("--all", action="store_true", help="also what the gate has rejected already")
     calling.arguments(sub)
+    driving.arguments(sub)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -35,6 +36,13 @@ def run(options: argparse.Namespace) -> int:
 
     with Ledger(options.workspace) as ledger, calling.alone(options, ledger):
         model = vlm(options.vlm, calling.setting(options, {}))
+        driven = options.workers or options.engine != "local"
+        if driven and (not options.vlm.startswith("openai-compatible") or math.isfinite(options.budget)):
+            raise ConfigError(
+                f"--vlm {options.vlm}: is paid by the call, and noted here before it is asked: --in-flight N calls "
+                "at a time; --engine and --workers are for an openai-compatible server of your own, without a budget"
+            )
+        driving.settle(options, ledger, "screen")
         images = {aligned.candidate: aligned.image for aligned in ledger.all(Aligned) if aligned.image}
         if not images and any(candidate.image for candidate in ledger.all(Candidate)):
             raise ConfigError(f"{options.workspace}: nothing is aligned; run: ggt100k align {options.workspace}")
@@ -59,17 +67,51 @@ def run(options: argparse.Namespace) -> int:
         # another image, or more votes than there were: what was said does not do, whether or not this run is killed
         found = standing(opinions, images)
         stale = {opinion.candidate for opinion in opinions if opinion.candidate in images} - set(found)
-        for one in sorted(stale | (wanted & set(found))):
+        unsaid = set(found) - {row[0] for row in ledger.query("SELECT candidate FROM score WHERE metric = 'vlm_votes'")}
+        for one in sorted(stale | unsaid | (wanted & set(found))):
             ledger.add(*consensus(one, found.get(one, ()), votes=options.votes))
         if todo:
             _control(options, ledger, model, sorted(photos.values()), opinions)
-        said = _ask(options, ledger, model, todo, images, opinions)
+        ask = _drive if driven else _ask
+        said = ask(options, ledger, model, todo, images, opinions)
     faults = Counter(opinion.fault.partition(":")[0] for opinion in said if opinion.fault)
     counts = {"opinions": len(said) - faults.total(), "there already": len(works) - len(missing)}
     if skipped := len(aligned) - len(chosen):
         counts["candidates rejected already"] = skipped
     table("screen", counts, unusable=faults)
     return 0
+
+
+def _drive(
+    options: argparse.Namespace,
+    ledger: Ledger,
+    model: VLM,
+    todo: Sequence[Work],
+    images: Mapping[str, str],
+    known: Sequence[Opinion],
+) -> list[Opinion]:
+    """Asks from the processes of an engine; the scores are reckoned here, where all opinions are."""
+    from ggt_tools.engine import run as run_works
+    from ggt_tools.engine.stages import Screening
+
+    setting = calling.setting(options, {})
+    stage = Screening(
+        vlm=options.vlm, base_url=setting.base_url, timeout=setting.timeout, options=tuple(setting.options.items()),
+        in_flight=calling.config(options, remote=True).in_flight, attempts=options.attempts,
+    )  # fmt: skip
+    said: list[Opinion] = []
+    with Bar(len(todo), f"screen {model.model}") as bar:
+        for fact in run_works(stage, todo, ledger, driving.chosen(options, stage, todo), progress=bar.update):
+            if isinstance(fact, Opinion):
+                said.append(fact)
+            if isinstance(fact, Opinion) and fact.fault:
+                complain("screen", f"candidate {fact.candidate}: {fact.fault}")
+            elif not isinstance(fact, Opinion | Call):
+                complain("screen", f"{fact.subject}: {fact.reason}: {fact.detail}")
+    found = standing([*known, *said], images)
+    for one in dict.fromkeys(opinion.candidate for opinion in said if opinion.candidate in images):
+        ledger.add(*consensus(one, found.get(one, ()), votes=options.votes))
+    return said
 
 
 def _control(

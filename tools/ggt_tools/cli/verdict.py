@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import argparse
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from operator import attrgetter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ggt_tools.cli.show import columns, printable, table
 from ggt_tools.ledger import Ledger
-from ggt_tools.records import IN_FLIGHT, Aligned, Candidate, Photo, Verdict
+from ggt_tools.processes import cores, in_processes
+from ggt_tools.records import Verdict, to_values
+
+if TYPE_CHECKING:
+    from ggt_tools.gate import Gate
+    from ggt_tools.review.decisions import Votes
+
+SHARE = 10_000  # photographs that are judged at a time
+Row = tuple[str, ...]  # a verdict, as its table has it
 
 
 def arguments(sub: argparse.ArgumentParser) -> None:
@@ -27,40 +38,67 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from ggt_tools.review.decisions import in_order, votes
     from ggt_tools.review.decisions import standing as standing_decisions
-    from ggt_tools.verdict import DEFAULT_GATE, load_gate, verdict
+    from ggt_tools.verdict import DEFAULT_GATE, load_gate
 
     gate = load_gate(options.gate or DEFAULT_GATE)
     other = load_gate(options.what_if) if options.what_if else None
     with Ledger(options.workspace) as ledger:
-        standing = {judged.candidate: judged for judged in ledger.all(Verdict)}
-        candidates = [candidate for candidate in ledger.all(Candidate) if candidate.reason != IN_FLIGHT]
-        seen = {photo.key: photo.degradations for photo in ledger.all(Photo)}
-        astray = {aligned.candidate: aligned.reason for aligned in ledger.all(Aligned) if not aligned.image}
-        images = {aligned.candidate: aligned.image for aligned in ledger.all(Aligned) if aligned.image}
+        decided = "SELECT candidate, image FROM aligned WHERE candidate IN (SELECT candidate FROM decision)"
+        images = {candidate: image for candidate, image in ledger.query(decided)}
         people = votes(standing_decisions(in_order(ledger)), images)
-        scores = ledger.scores()
+
+        shares = ledger.shares(SHARE)
+
+        def judged(gate: Gate) -> Iterator[Verdict]:
+            for share in shares:
+                yield from _judge(ledger, gate, people, share)
+
         if other is not None:
-            if options.gate:
-                standing = {
-                    v.candidate: v for v in verdict(candidates, scores, seen, gate, astray=astray, people=people)
-                }
-            then = list(verdict(candidates, scores, seen, other, astray=astray, people=people))[: options.limit]
-            _compare(options.what_if, {candidate.id: candidate.key for candidate in candidates}, standing, then)
+            now = judged(gate) if options.gate else ledger.all(Verdict)
+            then = sorted(judged(other), key=attrgetter("candidate"))[: options.limit]
+            keys = {candidate: key for candidate, key in ledger.query("SELECT id, key FROM candidate")}
+            _compare(options.what_if, keys, {each.candidate: each for each in now}, then)
             return 0
-        verdicts = list(verdict(candidates, scores, seen, gate, astray=astray, people=people))
-        # With a limit what stands already comes last. What is kept no more goes first, so that whatever the limit cuts
-        # off, no two candidates of one photograph are kept.
-        verdicts.sort(key=lambda judged: (standing.get(judged.candidate) == judged, judged.decision == "keep"))
-        verdicts = verdicts[: options.limit]
-        if not options.dry_run:
-            ledger.judge(gate.id, gate.text, verdicts)
-    table(
-        "verdict",
-        {"kept": sum(v.decision == "keep" for v in verdicts)},
-        rejected=Counter(v.reason for v in verdicts if v.decision == "reject"),
-        unsure=Counter(v.reason for v in verdicts if v.decision == "unsure"),
-    )
+        work = partial(_in_a_process, options.workspace, gate, people)
+        processes = max(1, min(cores(), len(shares) // 2))
+        parts: Iterable[Sequence[Row]] = in_processes(work, shares, processes, lambda done: None)
+        if options.limit is not None:
+            # What stands already comes last. What is kept no more goes first, so that whatever the limit cuts off, no
+            # two candidates of one photograph are kept.
+            stand = {each.candidate: each for each in ledger.all(Verdict)}
+            order = sorted(judged(gate), key=lambda v: (stand.get(v.candidate) == v, v.decision == "keep", v.candidate))
+            parts = [[to_values(each) for each in order[: options.limit]]]
+        counted = Counter[tuple[str, str]]()
+
+        def rows() -> Iterator[Row]:
+            for part in parts:
+                counted.update((decision, reason) for _, _, decision, _, reason, _ in part)
+                yield from part
+
+        if options.dry_run:
+            deque(rows(), maxlen=0)
+        else:
+            ledger.judge_rows(gate.id, gate.text, rows())
+
+    def reasons(decision: str) -> Counter[str]:
+        return Counter({reason: count for (said, reason), count in counted.items() if said == decision})
+
+    table("verdict", {"kept": reasons("keep").total()}, rejected=reasons("reject"), unsure=reasons("unsure"))
     return 0
+
+
+def _judge(ledger: Ledger, gate: Gate, people: Mapping[str, Votes], share: tuple[str, str]) -> Iterator[Verdict]:
+    from ggt_tools.verdict import verdict
+
+    part = ledger.docket(*share)
+    return verdict(part.candidates, part.scores, part.seen, gate, astray=part.astray, people=people)
+
+
+def _in_a_process(
+    workspace: Path, gate: Gate, people: Mapping[str, Votes], share: tuple[str, str], tell: object
+) -> list[Row]:
+    with Ledger(workspace) as ledger:
+        return [to_values(judged) for judged in _judge(ledger, gate, people, share)]
 
 
 def _compare(gate: Path, keys: Mapping[str, str], now: Mapping[str, Verdict], then: Sequence[Verdict]) -> None:

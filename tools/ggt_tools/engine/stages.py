@@ -5,10 +5,12 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from itertools import groupby, islice
 from typing import TYPE_CHECKING
 
 import ggt100k
+from ggt_tools.degradations import opencv
 from ggt_tools.engine.facts import Fault
 from ggt_tools.engine.task import Perform
 from ggt_tools.errors import ConfigError, PairError, TransientError
@@ -59,6 +61,8 @@ class Scoring:
         return self.config.device != "cpu" and any(metric not in OWN for metric, _ in self.versions)
 
     def ready(self, store: Store) -> Perform:
+        if find_spec("cv2") is not None:
+            opencv().setNumThreads(1)  # the other cores have a process each
         scorer = Scorer([metric for metric, _ in self.versions], self.config)
         for metric, version in self.versions:
             if scorer.versions[metric] != version:

@@ -1,0 +1,301 @@
+"""The same verbs at another scale: on processes and clusters, with images elsewhere, over ledgers of any size."""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from ggt_tools.cli import _parser
+from ggt_tools.cli import verdict as verdict_verb
+from ggt_tools.errors import ConfigError, ShardError
+from ggt_tools.export_ledger import export_ledger
+from ggt_tools.ledger import KEYS, Ledger
+from ggt_tools.records import IN_FLIGHT, Aligned, Candidate, Opinion, Photo, Score, Verdict, to_row
+from ggt_tools.store import Store
+from ggt_tools.verdict import DEFAULT_GATE, load_gate, verdict
+
+from .making import picture
+from .models import KEY
+from .test_cli import ggt, well
+from .test_ledger import candidate, photo
+from .test_regenerate import workspace
+
+ROOT = Path(__file__).parent.parent
+CLUSTER = ROOT / "examples" / "cluster"
+
+
+def rows(folder: Path, *kinds: type[Any]) -> list[str]:
+    """As text, so that NaN equals NaN; without the moment at which a candidate was made."""
+    with Ledger(folder) as ledger:
+        return [str(to_row(each) | {"created": ""}) for kind in kinds for each in ledger.all(kind)]
+
+
+def measured(folder: Path) -> dict[tuple[str, str, str], float]:
+    with Ledger(folder) as ledger:
+        return {(each.candidate, each.metric, each.metric_version): each.value for each in ledger.all(Score)}
+
+
+@pytest.fixture(scope="module")
+def restored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six small photographs, restored and aligned."""
+    folder = workspace(tmp_path_factory.mktemp("scale") / "w", 6, prompts="", size=(96, 128))
+    well("restore", folder)
+    well("align", folder)
+    return folder
+
+
+@pytest.fixture
+def copy(restored: Path, tmp_path: Path) -> Callable[[str], Path]:
+    return lambda name: Path(shutil.copytree(restored, tmp_path / name))
+
+
+METRICS = ("--metrics", "structure,shift,colour_cast")
+
+
+def test_processes_measure_what_one_does(copy: Callable[[str], Path]) -> None:
+    one, two = copy("one"), copy("two")
+    said = well("score", one, *METRICS)
+    assert said == "score: 18 scores, 6 candidates, 0 there already\n"
+    assert well("score", two, *METRICS, "--workers", "2") == said
+    assert measured(two) == pytest.approx(measured(one), abs=1e-6), "sums of floats differ by where they lie in memory"
+    assert well("score", two, *METRICS, "--workers", "2") == "score: 0 scores, 0 candidates, 6 there already\n"
+
+
+def test_processes_restore_what_one_does(restored: Path, tmp_path: Path) -> None:
+    folder = workspace(tmp_path / "w", 6, prompts="", size=(96, 128))
+    assert well("restore", folder, "--workers", "1") == "restore: 6 made, 0 there already\n"
+    assert rows(folder, Candidate) == rows(restored, Candidate)
+    assert well("restore", folder, "--workers", "1") == "restore: 0 made, 6 there already\n"
+    well("align", folder)
+    assert rows(folder, Aligned) == rows(restored, Aligned)
+
+
+def test_what_is_paid_by_the_call_stays_where_the_ledger_is(restored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GEMINI_API_KEY", "OPENAI_COMPATIBLE_API_KEY"):
+        monkeypatch.setenv(name, KEY)
+    done = ggt("restore", restored, "--with", "gemini", "--prompt", "fixed", "--workers", "2")
+    assert (done.code, done.out) == (2, "") and "no prompts of the strategy fixed" in done.err
+    well("prompt", restored, "--strategy", "fixed")
+    done = ggt("restore", restored, "--with", "gemini", "--workers", "2")
+    assert done.code == 2 and "--with gemini: asks a server, and what it costs is noted here" in done.err
+    done = ggt("screen", restored, "--vlm", "gemini", "--engine", "ray")
+    assert done.code == 2 and "--vlm gemini: is paid by the call" in done.err
+    own = ("--base-url", "http://127.0.0.1:9/v1")
+    done = ggt("screen", restored, "--vlm", "openai-compatible:m", "--workers", "2", "--budget", "1usd", *own)
+    assert done.code == 2 and "of your own, without a budget" in done.err
+
+
+def test_options_of_engines_that_cannot_be(restored: Path) -> None:
+    done = ggt("score", restored, *METRICS, "--cluster", "partition")
+    assert done.err == "ggt100k score: --cluster partition: wants NAME=VALUE\n"
+    done = ggt("score", restored, *METRICS, "--cluster", "partition=gpu")
+    assert done.err == "ggt100k score: --cluster partition: the local engine has no such option\n"
+    assert "invalid choice: 'spark'" in ggt("score", restored, "--engine", "spark").err
+
+
+# images elsewhere
+
+
+@pytest.mark.parametrize("place", ["{}/shared", "file://{}/shared"])
+def test_images_may_lie_elsewhere_and_processes_find_them(place: str, tmp_path: Path) -> None:
+    from PIL import Image
+
+    (tmp_path / "photos").mkdir()
+    for seed in range(2):
+        Image.fromarray(picture(seed, 300, 300)).save(tmp_path / "photos" / f"{seed}.png")
+    home = place.format(tmp_path)
+    argv = ("--licence", "CC0-1.0", "--classes", "folder", "--images", home)
+    done = ggt("ingest", tmp_path / "photos", tmp_path / "w", *argv)
+    assert done.code == 0, done
+    with Ledger(tmp_path / "w") as ledger:
+        assert ledger.store == Store(home)
+        taken = list(ledger.all(Photo))
+        for each in taken:
+            assert (tmp_path / "shared" / "images" / each.image[:2] / each.image).is_file()
+            assert ledger.images.image_size(each.image) == len(ledger.image(each.image))
+    assert not (tmp_path / "w" / "images").exists()
+    if taken:
+        assert well("restore", tmp_path / "w", "--workers", "1").startswith(f"restore: {len(taken)} made")
+
+
+def test_a_workspace_keeps_the_place_of_its_images(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "w", create=True, images="memory://one") as ledger:
+        name = ledger.put_image(b"pixels")
+        ledger.receive("work", b"others")
+        ledger.settle(candidate("work", "k", image="", reason=""))
+        (made,) = ledger.all(Candidate)
+    with Ledger(tmp_path / "w", images="memory://one") as ledger:
+        assert (ledger.image(name), ledger.image(made.image)) == (b"pixels", b"others")
+        with pytest.raises(ShardError, match=r"memory://one/images/00/0+: the ledger names it and it is not there"):
+            ledger.image("0" * 64)
+    with pytest.raises(ConfigError, match="its images lie at memory://one, not at memory://two; leave the option out"):
+        Ledger(tmp_path / "w", images="memory://two")
+    with Ledger(tmp_path / "v", create=True):
+        pass
+    with pytest.raises(ConfigError, match="only a new workspace can have them elsewhere"):
+        Ledger(tmp_path / "v", images="memory://two")
+
+
+@pytest.mark.parametrize("root", ["{}", "memory://store-{}"])
+def test_a_store_holds_files_whole(root: str, tmp_path: Path) -> None:
+    store = Store(root.format(tmp_path))
+    assert store.names("tasks/a") == [] and not store.has("tasks/a/1")
+    store.write("tasks/a/1", b"one")
+    store.write("tasks/a/2", b"")
+    store.write("tasks/a/b/3", b"three")
+    store.write("tasks/a/1", b"uno")
+    assert store.names("tasks/a") == ["tasks/a/1", "tasks/a/2"]
+    assert (store.read("tasks/a/1"), store.size("tasks/a/1"), store.has("tasks/a/2")) == (b"uno", 3, True)
+    store.remove("tasks/a/1")
+    store.remove("tasks/a/1")
+    assert store.names("tasks/a") == ["tasks/a/2"]
+    for fails in (store.read, store.size):
+        with pytest.raises(FileNotFoundError):
+            fails("tasks/a/1")
+
+
+def test_a_store_of_an_unknown_kind_is_told() -> None:
+    with pytest.raises(ConfigError, match="nowhere://x: cannot be opened: "):
+        Store("nowhere://x").read("a")
+
+
+# ledgers
+
+
+def _filled(folder: Path, photographs: int = 8) -> Path:
+    """Candidates of every standing, some scores of an older version, some that are NaN."""
+    with Ledger(folder, create=True) as ledger:
+        for number in range(photographs):
+            key = f"{number:016x}"
+            ledger.add(photo(key))
+            for attempt in range(3):
+                name = f"c{(number * 7 + attempt * 5) % (3 * photographs):03d}-{number}-{attempt}"
+                lost = "misaligned" if (number + attempt) % 5 == 4 else ""
+                empty = (number + attempt) % 7 == 6
+                ledger.add(candidate(name, key, **({"image": "", "reason": "refused"} if empty else {})))
+                if not empty:
+                    facts = {"image": "" if lost else "i" * 64, "reason": lost, "confidence": 0.9,
+                             "residual_median": 0.1, "residual_p99": 0.2 + attempt}  # fmt: skip
+                    ledger.add(Aligned(candidate=name, version="1", **facts))  # type: ignore[arg-type]
+                for version, value in (("2", 0.1), ("1", 0.5 + number / 20)) if attempt else (("1", math.nan),):
+                    ledger.add(Score(candidate=name, metric="structure", metric_version=version, value=value))
+                ledger.add(Score(candidate=name, metric="shift", metric_version="1", value=attempt / 10))
+        ledger.add(candidate("waiting", f"{0:016x}", image="", reason=IN_FLIGHT))
+    return folder
+
+
+def test_a_docket_holds_what_the_whole_ledger_says(tmp_path: Path) -> None:
+    with Ledger(_filled(tmp_path / "w")) as ledger:
+        shares = ledger.shares(3)
+        assert [first for first, _ in shares] == [f"{number:016x}" for number in (0, 3, 6)]
+        parts = [ledger.docket(*share) for share in shares]
+        whole = ledger.scores()
+        candidates = [each for each in ledger.all(Candidate) if each.reason != IN_FLIGHT]
+        found = {one.id: (one.key, one.image, one.reason) for part in parts for one in part.candidates}
+        assert found == {one.id: (one.key, one.image, one.reason) for one in candidates}
+        scores = {name: values for part in parts for name, values in part.scores.items()}
+        assert str(sorted((n, sorted(v.items())) for n, v in scores.items())) == str(
+            sorted((n, sorted(v.items())) for n, v in whole.items())
+        )
+        assert {n: r for part in parts for n, r in part.astray.items()} == {
+            each.candidate: each.reason for each in ledger.all(Aligned) if not each.image
+        }
+        assert {k: s for part in parts for k, s in part.seen.items()} == {
+            p.key: p.degradations for p in ledger.all(Photo)
+        }
+
+
+def test_the_verdict_by_parts_and_processes_is_that_of_the_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, gate = _filled(tmp_path / "w"), load_gate(DEFAULT_GATE)
+    with Ledger(folder) as ledger:
+        candidates = [each for each in ledger.all(Candidate) if each.reason != IN_FLIGHT]
+        seen = {each.key: each.degradations for each in ledger.all(Photo)}
+        astray = {each.candidate: each.reason for each in ledger.all(Aligned) if not each.image}
+        expected = sorted(verdict(candidates, ledger.scores(), seen, gate, astray=astray), key=lambda v: v.candidate)
+    monkeypatch.setattr(verdict_verb, "SHARE", 2)
+    said = well("verdict", folder)
+    with Ledger(folder) as ledger:
+        assert list(ledger.all(Verdict)) == expected
+    rejected = sum(each.decision == "reject" for each in expected)
+    assert sum(int(count) for count in re.findall(r"^  rejected +(\d+)", said, re.M)) == rejected > 0
+
+
+def test_the_export_is_the_ledger_to_every_reader(tmp_path: Path) -> None:
+    folder, out = _filled(tmp_path / "w"), tmp_path / "out"
+    well("verdict", folder)
+    said = well("export-ledger", folder, out)
+    assert sorted(path.stem for path in out.iterdir()) == sorted(kind.__name__.lower() for kind in KEYS)
+    with Ledger(folder) as ledger:
+        for kind in (Photo, Candidate, Aligned, Score, Verdict, Opinion):
+            found = pq.read_table(out / f"{kind.__name__.lower()}.parquet").to_pylist()
+            there = [{name: getattr(each, name) for name in each.__dataclass_fields__} for each in ledger.all(kind)]
+            lists = [{name: list(v) if isinstance(v, tuple) else v for name, v in each.items()} for each in there]
+            assert sorted(map(str, found)) == sorted(map(str, lists)), kind
+            assert re.search(rf"^{kind.__name__.lower()} +{len(there)}$", said, re.M)
+        assert pq.read_table(out / "score.parquet")["value"].null_count == 0, "NaN, never null"
+
+
+def test_duckdb_and_polars_read_the_export(tmp_path: Path) -> None:
+    duckdb = pytest.importorskip("duckdb", reason="duckdb is not installed")
+    polars = pytest.importorskip("polars", reason="polars is not installed")
+    with Ledger(_filled(tmp_path / "w")) as ledger:
+        assert dict(export_ledger(ledger, str(tmp_path / "out")))["photo"] == 8
+        newest = {name: values["shift"] for name, values in ledger.scores().items()}
+    out = tmp_path / "out"
+    sql = f"""SELECT s.candidate, s.value FROM '{out}/score.parquet' s
+        JOIN '{out}/candidate.parquet' c ON c.id = s.candidate JOIN '{out}/photo.parquet' p USING (key)
+        WHERE metric = 'shift' AND list_contains(p.degradations, 'rain')"""
+    assert dict(duckdb.sql(sql).fetchall()) == newest
+    scores = polars.read_parquet(tmp_path / "out" / "score.parquet").filter(polars.col("metric") == "shift")
+    assert dict(scores.select("candidate", "value").iter_rows()) == newest
+    aligned = polars.read_parquet(tmp_path / "out" / "aligned.parquet")
+    assert aligned.schema["transform"] == polars.List(polars.Float64)
+
+
+# recipes
+
+
+def test_the_slurm_recipe_is_sound_and_asks_for_what_there_is() -> None:
+    recipe = CLUSTER / "slurm.sh"
+    subprocess.run(["bash", "-n", str(recipe)], check=True)
+    if shutil.which("shellcheck"):
+        subprocess.run(["shellcheck", str(recipe)], check=True)
+    commands = [line for line in recipe.read_text().replace("\\\n", " ").splitlines() if line.startswith("ggt100k ")]
+    assert [parse(line).verb for line in commands] == ["score", "verdict"]
+    assert known("slurm", parse(commands[0]).cluster)
+
+
+def test_the_ray_recipe_is_sound_and_asks_for_what_there_is() -> None:
+    job = yaml.safe_load((CLUSTER / "ray-kubernetes.yaml").read_text())
+    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
+    asked = parse(job["spec"]["entrypoint"])
+    assert (asked.verb, asked.engine) == ("score", "ray") and known("ray", asked.cluster)
+    cluster = job["spec"]["rayClusterSpec"]
+    (workers,) = cluster["workerGroupSpecs"]
+    assert workers["replicas"] == workers["maxReplicas"] == asked.workers
+    (head,) = cluster["headGroupSpec"]["template"]["spec"]["containers"]
+    (each,) = workers["template"]["spec"]["containers"]
+    assert each["resources"]["limits"]["nvidia.com/gpu"] == "1" and head["image"] == each["image"]
+    mounted = {mount["name"] for mount in head["volumeMounts"]}
+    assert mounted == {volume["name"] for volume in cluster["headGroupSpec"]["template"]["spec"]["volumes"]}
+
+
+def parse(line: str) -> Any:
+    return _parser().parse_args(shlex.split(line)[1:])
+
+
+def known(engine: str, options: list[str]) -> bool:
+    source = (ROOT / "tools" / "ggt_tools" / "engine" / f"{engine}.py").read_text()
+    return all(f"{text.partition('=')[0]}=" in source for text in options)
