@@ -700,18 +700,14 @@ def make_many(folder: Path, count: int) -> Path:
     """`count` candidates of one picture that nobody has judged."""
     with Ledger(folder, create=True) as ledger:
         image = ledger.put_image(encode_png(picture(0)))
-        photo = make_pair(Store(), 1).photo
+        photo, records = make_pair(Store(), 1).photo, list[Any]()
         for number in range(count):
             key, name = f"{number:016x}", f"c{number:05}"
-            MANY.append(replace(photo, key=key, image=image))
-            MANY.append(candidate(name, key))
-            MANY.append(Aligned(candidate=name, version="1", image=image, reason=""))
-        ledger.add(*MANY)
-        MANY.clear()
+            records.append(replace(photo, key=key, image=image))
+            records.append(candidate(name, key))
+            records.append(Aligned(candidate=name, version="1", image=image, reason=""))
+        ledger.add(*records)
     return folder
-
-
-MANY: list[Any] = []
 
 
 # --- in a browser -----------------------------------------------------------------------------------------------------
