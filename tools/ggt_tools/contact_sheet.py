@@ -16,10 +16,10 @@ LINE = 15
 WIDTH = 2 * TILE + 12  # of a pair, with the gap to its neighbour
 
 
-def contact_sheet(pairs: Sequence[Mapping[str, Any]]) -> Image.Image:
-    """`pairs` as the builder yields them (PIL images), two pairs a row: lq | gt, the text below."""
+def contact_sheet(pairs: Sequence[Mapping[str, Any]], sides: str = "lq | gt") -> Image.Image:
+    """`pairs` as the builder yields them (PIL images), two pairs a row: lq | gt, below it what they are."""
     font = ImageFont.load_default(LINE - 3)
-    texts = [_lines(pair, font.getlength) for pair in pairs]
+    texts = [_lines(pair, sides, font.getlength) for pair in pairs]
     height = TILE + (1 + max(map(len, texts), default=0)) * LINE
     sheet = Image.new("RGB", (COLUMNS * WIDTH, math.ceil(len(pairs) / COLUMNS) * height), "white")
     draw = ImageDraw.Draw(sheet)
@@ -34,11 +34,11 @@ def contact_sheet(pairs: Sequence[Mapping[str, Any]]) -> Image.Image:
     return sheet
 
 
-def _lines(pair: Mapping[str, Any], length: Callable[[str], float]) -> list[str]:
+def _lines(pair: Mapping[str, Any], sides: str, length: Callable[[str], float]) -> list[str]:
     """What is written below a pair, in lines that end before its neighbour; `length` measures one in pixels."""
     name = pair["degradation"]
     name = DEGRADATIONS[name] if isinstance(name, int) else name
-    lines = [f"{pair['key']}   {name}   lq | gt   {pair['restorer']}", ""]
+    lines = [f"{pair['key']}   {name}   {sides}   {pair['restorer']}", ""]
     for metric, value in pair["scores"].items():
         if math.isnan(value):
             continue

@@ -178,9 +178,9 @@ def sheet(root: str | Path, outputs: Path, found: Evaluated) -> Pillow.Image:
     items = {}
     for row in ggt100k.PairDataset(root, found.split, where={"key": list(found.worst)}, columns=["restorer"]):
         output = Pillow.fromarray(_read(files[row["key"]], row["gt"].shape))
-        shown = {"lq": output, "gt": Pillow.fromarray(row["gt"]), "restorer": f"output | gt by {row['restorer']}"}
+        shown = {"lq": output, "gt": Pillow.fromarray(row["gt"])}
         items[keys[row["key"]]] = row | shown | {"scores": found.values[row["key"]]}
-    return contact_sheet([items[number] for number in sorted(items)])
+    return contact_sheet([items[number] for number in sorted(items)], "output | gt")
 
 
 def _models(config: EvaluateConfig) -> iqa.Models:
