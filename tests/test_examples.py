@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import re
+import runpy
 import signal
 import subprocess
 import sys
@@ -37,6 +40,16 @@ def ended(process: subprocess.Popen[str]) -> str:
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     return out
+
+
+def run_here(cwd: Path, name: str, *arguments: object) -> str:
+    """Without a process of its own, where the libraries are loaded already and take longer than the steps."""
+    out = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out):
+        patch.chdir(cwd)
+        patch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments)])
+        runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
+    return out.getvalue()
 
 
 def fell(out: str) -> float:
@@ -100,7 +113,7 @@ def test_with_webdataset(tmp_path: Path) -> None:
 
 def test_finetune_diffusers_changes_the_unet_and_nothing_else(tmp_path: Path, pix2pix: Path) -> None:
     arguments = ("--model", pix2pix, "--steps", 30, "--crop", 64, "--rate", 1e-2, "--out", "tuned")
-    out = ended(start(tmp_path, "finetune_diffusers", *arguments))
+    out = run_here(tmp_path, "finetune_diffusers", *arguments)
     assert fell(out) < 0.95, out
     changed = {
         path.parent.name
@@ -124,7 +137,7 @@ def test_visual_prior_of_an_adopted_sets_export(tmp_path: Path) -> None:
     candidates = {pair.candidate.id: pair.candidate for pair in pairs}
     photos = {pair.photo.key: pair.photo for pair in pairs}
     priors(adopted, candidates, photos, {}, {}, store.image, tmp_path / "priors")
-    out = ended(start(tmp_path, "visual_prior", "--priors", "priors", "--steps", 2, "--crop", 64))
+    out = run_here(tmp_path, "visual_prior", "--priors", "priors", "--steps", 2, "--crop", 64)
     assert re.findall(r"^(\w+) the prior: [\d.]+ dB on (\d+) held-out", out, re.MULTILINE) == [
         (name, str(8 * 2))
         for name in ("without", "with")  # eight windows of one photograph in ten
