@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -28,6 +29,7 @@ __all__ = ["DEFAULT_GATE", "Gate", "asked_gains", "by_candidate", "by_rules", "l
 
 DEFAULT_GATE = Path(__file__).with_name("gate") / "gate.toml"
 NAN = float("nan")
+MOST_KNOWN = 10_000  # outcomes that are kept
 HOLDS, UNSURE, BREAKS, UNMEASURED = range(4)
 PEOPLE = "people: "  # so begins what a verdict's evidence says of them
 
@@ -143,35 +145,63 @@ class _Question:
     sides: tuple[_Side, ...]
     if_measured: bool
 
-    def ask(self, scores: Mapping[str, float], evidence: list[str]) -> int:
-        """HOLDS, UNSURE, BREAKS or UNMEASURED. Adds to the evidence."""
-        value = scores.get(self.metric, NAN)
-        if value != value:  # NaN; this runs some tens of millions of times
-            if self.if_measured:
-                return HOLDS
-            evidence.append(f"{self.metric} unmeasured")
-            return UNMEASURED
-        worst = HOLDS
-        for sign, inner, outer, texts in self.sides:
-            signed = sign * value
-            answer = HOLDS if signed <= inner else UNSURE if signed <= outer else BREAKS
-            evidence.append(texts[answer] % value)
-            if answer > worst:
-                worst = answer
-        return worst
+    def outcome(self, answers: Sequence[int]) -> int:
+        """HOLDS, UNSURE, BREAKS or UNMEASURED, by the answer of each side."""
+        if UNMEASURED in answers:
+            return HOLDS if self.if_measured else UNMEASURED
+        return max(answers)
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What a gate says wherever the sides of its rules answer so; the evidence lacks the values alone."""
+
+    decision: str
+    stage: str
+    reason: str
+    evidence: str  # lines
+    values: tuple[int, ...]  # the sides whose values stand in them, in their order
 
 
 @dataclass(frozen=True, slots=True)
 class _Questions:
     must: tuple[_Question, ...]
     gains: tuple[tuple[_Question, ...], ...]  # of each group one has to hold
+    sides: tuple[tuple[str, int, float, float], ...]  # metric, sign, inner and outer of all of them, in their order
+    known: dict[bytes, _Outcome] = field(default_factory=dict, compare=False)  # by the answers of the sides
+
+    def outcome(self, answers: bytes) -> _Outcome:
+        found = self.known.get(answers)
+        if found is None:
+            if len(self.known) == MOST_KNOWN:
+                self.known.clear()
+            found = self.known[answers] = self._outcome(answers)
+        return found
+
+    def _outcome(self, answers: bytes) -> _Outcome:
+        hearing = _Hearing(answers)
+        for question in self.must:
+            hearing.note(question, hearing.ask(question))
+        for group in self.gains:
+            said = [hearing.ask(question) for question in group]
+            if HOLDS in said:
+                continue
+            doubtful = [at for at, answer in enumerate(said) if answer != BREAKS]
+            for at in doubtful or (0,):
+                hearing.note(group[at], said[at])
+        evidence, values = "\n".join(hearing.evidence), tuple(hearing.values)
+        for decision, found in (("reject", hearing.failed), ("unsure", hearing.doubts)):
+            if found:
+                return _Outcome(decision, *found[0], evidence, values)
+        return _Outcome("keep", "", "", evidence, values)
 
 
 def _questions(wrong: tuple[str, ...], gate: Gate) -> _Questions:
-    gains = (gate.gains[name].any for name in asked_gains(wrong, gate))
-    return _Questions(
-        tuple(map(_question, gate.must[wrong[0]])), tuple(tuple(map(_question, rules)) for rules in gains)
-    )
+    must = tuple(map(_question, gate.must[wrong[0]]))
+    gains = tuple(tuple(map(_question, gate.gains[name].any)) for name in asked_gains(wrong, gate))
+    every = (*must, *chain.from_iterable(gains))
+    sides = tuple((each.metric, side.sign, side.inner, side.outer) for each in every for side in each.sides)
+    return _Questions(must, gains, sides)
 
 
 def _question(rule: Rule) -> _Question:
@@ -192,11 +222,25 @@ def _question(rule: Rule) -> _Question:
 
 @dataclass(slots=True)
 class _Hearing:
-    """What was found so far on one candidate: (stage, reason) of what rejects it and of what makes it unsure."""
+    """What was found so far: (stage, reason) of what rejects and of what makes unsure."""
 
+    answers: bytes
+    place: int = 0  # of the side that is asked next
     evidence: list[str] = field(default_factory=list)
+    values: list[int] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)  # in the gate's order
     doubts: list[tuple[str, str]] = field(default_factory=list)
+
+    def ask(self, question: _Question) -> int:
+        """Its answer; the evidence is added."""
+        begin, self.place = self.place, self.place + len(question.sides)
+        answers = self.answers[begin : self.place]
+        if UNMEASURED not in answers:
+            self.evidence += (side.texts[answer] for side, answer in zip(question.sides, answers, strict=True))
+            self.values += range(begin, self.place)
+        elif not question.if_measured:
+            self.evidence.append(f"{question.metric} unmeasured")
+        return question.outcome(answers)
 
     def note(self, question: _Question, answer: int) -> None:
         if answer == BREAKS:
@@ -208,23 +252,18 @@ class _Hearing:
 
 
 def _judge(candidate: Attempt, scores: Mapping[str, float], questions: _Questions, gate: Gate) -> Verdict:
-    hearing = _Hearing()
-    evidence = hearing.evidence
-    for question in questions.must:
-        answer = question.ask(scores, evidence)
-        if answer:
-            hearing.note(question, answer)
-    for group in questions.gains:
-        answers = [question.ask(scores, evidence) for question in group]
-        if HOLDS in answers:
-            continue
-        doubtful = [at for at, answer in enumerate(answers) if answer != BREAKS]
-        for at in doubtful or (0,):
-            hearing.note(group[at], answers[at])
-    for decision, found in (("reject", hearing.failed), ("unsure", hearing.doubts)):
-        if found:
-            return _say(candidate, gate, decision, *found[0], evidence)
-    return _say(candidate, gate, "keep", "", "", evidence)
+    """Made for tens of millions of scores: most candidates answer as one before them did."""
+    values, answers = [], bytearray()
+    for metric, sign, inner, outer in questions.sides:
+        value = scores.get(metric, NAN)
+        values.append(value)
+        signed = sign * value  # NaN compares as neither
+        answers.append(
+            HOLDS if signed <= inner else UNSURE if signed <= outer else BREAKS if signed > outer else UNMEASURED
+        )
+    found = questions.outcome(bytes(answers))
+    said = found.evidence % tuple([values[place] for place in found.values])
+    return _say(candidate, gate, found.decision, found.stage, found.reason, said.split("\n") if said else [])
 
 
 def _say(candidate: Attempt, gate: Gate, decision: str, stage: str, reason: str, evidence: list[str]) -> Verdict:
