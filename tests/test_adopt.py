@@ -252,7 +252,7 @@ def test_folders_that_differ_are_never_overlooked() -> None:
     st.lists(st.from_regex(r"(?:[ab]/)?[a-c]?0{0,2}[1-3](?:-1|_hazy)?\.(?:png|jpg)", fullmatch=True), max_size=8),
     st.randoms(use_true_random=False),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_matching_loses_and_doubles_nothing(outputs: list[str], originals: list[str], drawn: object) -> None:
     found = match(outputs, originals)
     left, right = [pair[0] for pair in found.pairs], [pair[1] for pair in found.pairs]
@@ -546,9 +546,14 @@ def test_parquet_webdataset_and_a_folder_of_them(tmp_path: Path) -> None:
     )
 
 
-def test_a_dataset_that_is_not_there(tmp_path: Path) -> None:
-    done = mine(tmp_path, "--pairs", "nobody/nothing")
-    assert done.code == 2 and done.err.startswith("ggt100k adopt: nobody/nothing: cannot be loaded: ")
+def test_a_file_or_dataset_that_is_not_there(tmp_path: Path) -> None:
+    place = tmp_path / "a" / "b" / "none.parquet"
+    assert mine(tmp_path, "--pairs", place).err == (
+        f"ggt100k adopt: {place}: there is no such file or folder; name one, or a dataset of the Hub as ORG/NAME\n"
+    )
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1 no parquet PAR1")
+    done = mine(tmp_path, "--pairs", tmp_path / "bad.parquet")
+    assert done.code == 2 and done.err.startswith(f"ggt100k adopt: {tmp_path / 'bad.parquet'}: cannot be loaded: ")
 
 
 # --- what is taken in -------------------------------------------------------------------------------------------------

@@ -133,6 +133,8 @@ def _listing(options: argparse.Namespace, about: SetConfig) -> Listing:
         return by_suffix(open_place(place), options.suffixes.split(","))
     if place.suffix.lower() == ".zip" or (place.is_dir() and not any(map(_is_table, place.rglob("*")))):
         raise ConfigError(f"{place}: how its names tell lq from gt is not known; say it, e.g. --suffixes _lq,_gt")
+    if not place.exists() and options.pairs.strip("/").count("/") != 1:
+        raise ConfigError(f"{place}: there is no such file or folder; name one, or a dataset of the Hub as ORG/NAME")
     return by_dataset(options.pairs, columns, config=options.config, split=options.split, revision=options.revision)
 
 

@@ -14,9 +14,7 @@ from ggt_tools.ledger import write_whole
 
 
 def arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument(
-        "root", nargs="?", default=ggt100k.NAME, help="a dataset folder, its URL, or sample; default: ggt-100k"
-    )
+    sub.add_argument("root", nargs="?", help="a dataset folder, its URL, or sample; default: as load_dataset finds it")
     sub.add_argument("--model", type=Path, required=True, metavar="OUTPUTS", help="a folder of images named by key")
     sub.add_argument("--split", default="test", choices=ggt100k.SPLITS, help="default: test")
     sub.add_argument("--where", action="append", default=[], metavar="CLAUSE", help="as in export")
@@ -46,7 +44,8 @@ def run(options: argparse.Namespace) -> int:
     for path in (out, shown):
         if not path.parent.is_dir():
             raise ConfigError(f"{path}: there is no such folder; make it first")
-    root = str(ggt100k.sample_folder() / "packed") if options.root == "sample" else options.root
+    sample = options.root == "sample"
+    root = str(ggt100k.sample_folder() / "packed") if sample else ggt100k.locate(options.root).url
     total = len(ggt100k.index(root, options.split, where=config.where, columns=["key"]))
     with Bar(total, "evaluate") as bar:
         found = evaluate(root, options.model, config, progress=bar.update)
