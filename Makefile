@@ -1,6 +1,7 @@
 # On a fresh machine: make demo, make test. Each makes its own environment first.
 PYTHON ?= python3
 PYTEST_ARGS ?=
+SIDE_BY_SIDE ?= --numprocesses auto --maxprocesses 4 --dist loadfile
 BIN := .venv/bin
 
 .PHONY: demo sample test test-core bench lint clean
@@ -9,10 +10,10 @@ demo: .venv/demo.stamp
 	$(BIN)/ggt100k demo demo
 
 test: .venv/test.stamp lint
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
 test-core: .venv-core/test.stamp  # without torch
-	.venv-core/bin/python -m pytest $(PYTEST_ARGS)
+	.venv-core/bin/python -m pytest $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
 bench: .venv/bench.stamp
 	$(BIN)/python -m tests.benchmarks
