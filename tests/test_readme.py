@@ -54,8 +54,10 @@ def test_every_reason_is_listed() -> None:
     }
     restore = {"refused", "not_an_image", "no_result", "bad_request", "bad_reply", "expired", "model_failed"}
     retry = {"rate_limited", "server_error", "timeout", "cut_off", "unavailable"}
+    adopt = {"no_original", "no_output", "no_ground_truth", "no_role", "ambiguous", "taken"}
+    adopt |= {"link", "encrypted", "damaged", "bomb"}
     align = {"aspect_changed", "misaligned", "retry", "roles_confused"}
-    assert listed == set(load_gate(DEFAULT_GATE).reasons) | ingest | restore | retry | align | {
+    assert listed == set(load_gate(DEFAULT_GATE).reasons) | ingest | adopt | restore | retry | align | {
         "not_the_best",
         "no_image",
     }
@@ -64,6 +66,6 @@ def test_every_reason_is_listed() -> None:
 def test_every_verb_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])
-    verbs = set(re.findall(r"^    ([a-z]+)\b", capsys.readouterr().out, re.MULTILINE)) - {"demo"}
-    shown = set(re.findall(r"^ggt100k ([a-z]+)", README, re.MULTILINE))
+    verbs = set(re.findall(r"^    ([a-z-]+)\b", capsys.readouterr().out, re.MULTILINE)) - {"demo"}
+    shown = set(re.findall(r"^ggt100k ([a-z-]+)", README, re.MULTILINE))
     assert verbs == shown
