@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import shlex
@@ -24,6 +25,7 @@ from ggt_tools.records import IN_FLIGHT, Aligned, Candidate, Opinion, Photo, Sco
 from ggt_tools.store import Store
 from ggt_tools.verdict import DEFAULT_GATE, load_gate, verdict
 
+from .benchmarks import ledgers, plans, scaling
 from .making import picture
 from .models import KEY
 from .test_cli import ggt, well
@@ -262,6 +264,34 @@ def test_duckdb_and_polars_read_the_export(tmp_path: Path) -> None:
     assert dict(scores.select("candidate", "value").iter_rows()) == newest
     aligned = polars.read_parquet(tmp_path / "out" / "aligned.parquet")
     assert aligned.schema["transform"] == polars.List(polars.Float64)
+
+
+# the page
+
+
+def test_the_page_of_scale_is_what_its_script_writes_of_its_figures() -> None:
+    figures = json.loads(scaling.FIGURES.read_text(encoding="utf-8"))
+    assert set(figures) <= set(scaling.PARTS)
+    assert scaling.PAGE.read_text(encoding="utf-8") == scaling.page(figures)
+
+
+def test_what_is_reckoned_is_said_to_be_and_adds_up() -> None:
+    page = "\n".join(plans.reckoned())
+    assert all(" (reckoned)" in line for line in page.splitlines() if line.startswith("## "))
+    assert "| 103,707 | png | 0.27 |" in page and "| 10,000,000 | png | 26.40 | 52,812 |" in page
+    assert "| gemini-3.1-flash-image-preview | 103,707 | 12,134 | 6,067 |" in page
+    hours = [row.split(" | ") for row in page.splitlines() if row.startswith(("| lpips", "| maniqa", "| all"))]
+    assert [row[3] for row in hours[:2]] == ["3", "49"]
+
+
+def test_a_ledger_of_the_bench_goes_through_the_verbs(tmp_path: Path) -> None:
+    made = ledgers.make(tmp_path / "w", 60)
+    assert made["bytes"] > 0 and ledgers.adding(tmp_path / "w", 2_000) > 0
+    said = well("verdict", tmp_path / "w")
+    assert re.match(r"verdict: \d+ kept\n", said)
+    with Ledger(tmp_path / "w") as ledger:
+        assert len(list(ledger.all(Score))) == 60 * ledgers.CANDIDATES * ledgers.SCORES
+        assert len(list(ledger.all(Verdict))) == 60 * ledgers.CANDIDATES
 
 
 # recipes

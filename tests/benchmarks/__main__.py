@@ -6,7 +6,7 @@ import argparse
 import os
 from collections.abc import Callable
 
-from . import faults, gating, loaders, png, restoring, validating
+from . import faults, gating, loaders, png, restoring, scaling, validating
 from .field import Options
 
 BENCHES: dict[str, Callable[[Options], str]] = {
@@ -16,6 +16,7 @@ BENCHES: dict[str, Callable[[Options], str]] = {
     "faults": faults.bench,
     "gating": gating.bench,
     "validating": validating.bench,
+    "scaling": scaling.bench,
 }
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
-import resource
+import math
 import sqlite3
 import subprocess
 import sys
@@ -15,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 import ggt100k
-from ggt_tools.ledger import KEYS, Ledger
+from ggt_tools.ledger import Ledger
 from ggt_tools.records import Aligned, Candidate, Photo, Score, to_row
 from ggt_tools.verdict import DEFAULT_GATE, load_gate
 
@@ -44,16 +42,27 @@ def make(folder: Path, photographs: int) -> dict[str, float]:
     return {"seconds": time.perf_counter() - began, "bytes": float((folder / "ledger.sqlite").stat().st_size)}
 
 
-def metrics() -> list[str]:
-    """Twelve that the gate asks for."""
+def metrics() -> dict[str, float]:
+    """Twelve that the gate asks for, and a value of each that it is content with."""
     gate = load_gate(DEFAULT_GATE)
-    asked = [rule.metric for rules in gate.must.values() for rule in rules]
-    asked += [rule.metric for gain in gate.gains.values() for rule in gain.any]
-    return list(dict.fromkeys(asked))[:SCORES]
+    rules = [rule for rules in gate.must.values() for rule in rules]
+    rules += [rule for gain in gate.gains.values() for rule in gain.any]
+    found: dict[str, float] = {}
+    for rule in rules:
+        low, high = rule.unsure_below, rule.unsure_above
+        good = (
+            (low + high) / 2
+            if math.isfinite(low) and math.isfinite(high)
+            else low + 0.1
+            if low > -math.inf
+            else high - 0.1
+        )
+        found.setdefault(rule.metric, good)
+    return dict(list(found.items())[:SCORES])
 
 
 def _rows(
-    begin: int, count: int, names: list[str], random: np.random.Generator
+    begin: int, count: int, names: dict[str, float], random: np.random.Generator
 ) -> Iterator[tuple[str, list[tuple[object, ...]]]]:
     numbers = range(begin, begin + count)
     photo = Photo(
@@ -75,8 +84,8 @@ def _rows(
         )
     yield "photo", photos
     one = Candidate(
-        id="", key="", restorer="gemini-3.1-flash-image-preview", strategy="vlm", prompt="Remove the haze. " * 8, round=0,
-        seed=0, created="2026-01-01T00:00:00Z", image="0" * 64, reason="", maker="gemini",
+        id="", key="", restorer="gemini-3.1-flash-image-preview", strategy="vlm", prompt="Remove the haze. " * 8,
+        round=0, seed=0, created="2026-01-01T00:00:00Z", image="0" * 64, reason="", maker="gemini",
     )  # fmt: skip
     row = to_row(one)
     ids = [(f"{i:016x}", f"{i * CANDIDATES + c:015x}{c:x}") for i in numbers for c in range(CANDIDATES)]
@@ -84,7 +93,8 @@ def _rows(
     row = to_row(Aligned(candidate="", version="align-1", image="0" * 64, reason="", confidence=0.9,
                          residual_median=0.3, residual_p99=0.8))  # fmt: skip
     yield "aligned", [tuple((row | {"candidate": name}).values()) for _, name in ids]
-    values = random.uniform(0, 1, (len(ids), len(names))).tolist()
+    good = np.array(list(names.values())) + random.uniform(-0.01, 0.01, (len(ids), len(names)))
+    values = np.where(random.uniform(size=good.shape) < 0.95, good, random.uniform(0, 1, good.shape)).tolist()
     yield (
         "score",
         [
@@ -109,10 +119,15 @@ def adding(folder: Path, count: int = 100_000) -> float:
     return count / seconds
 
 
-RUN = "import sys, resource, time; from ggt_tools.cli import main; t = time.perf_counter(); c = time.process_time(); " \
-      "code = main(sys.argv[1:]); u = resource.getrusage(resource.RUSAGE_CHILDREN); " \
-      "peak = max(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, u.ru_maxrss); " \
-      "print('FIGURES', code, time.perf_counter() - t, time.process_time() - c + u.ru_utime + u.ru_stime, peak)"  # fmt: skip
+RUN = """
+import resource, sys, time
+from ggt_tools.cli import main
+began, used = time.perf_counter(), time.process_time()
+code = main(sys.argv[1:])
+ours, theirs = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+used = time.process_time() - used + theirs.ru_utime + theirs.ru_stime
+print("FIGURES", code, time.perf_counter() - began, used, max(ours.ru_maxrss, theirs.ru_maxrss))
+"""
 
 
 def verb(*argv: str | Path) -> dict[str, float]:
