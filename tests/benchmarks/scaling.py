@@ -244,7 +244,8 @@ def page(figures: Figures) -> str:
         "# Scaling",
         "",
         "Written by `python -m tests.benchmarks.scaling`. *Measured* is what one machine of two cores did, while "
-        "other programs kept both busy, so seconds are too many and seconds of CPU the better figure; *reckoned* follows from measured sizes, listed prices and published throughputs, "
+        "other programs kept both busy, so seconds are too many and seconds of CPU the better figure; "
+        "*reckoned* follows from measured sizes, listed prices and published throughputs, "
         "and is an estimate.",
         "",
     ]
