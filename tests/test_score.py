@@ -140,9 +140,9 @@ def test_records_carry_candidate_version_and_order() -> None:
         ("one", "unchanged"), ("one", "structure"), ("two", "unchanged"), ("two", "structure"),
     ]  # fmt: skip
     assert isinstance(scores[0], Score)
-    assert {s.metric_version for s in scores} == {"core-2"}
+    assert {s.metric_version for s in scores} == {"core-3"}
     with Scorer(["structure"]) as scorer:
-        assert scorer.versions == {"structure": "core-2"}
+        assert scorer.versions == {"structure": "core-3"}
 
 
 def test_other_sizes_are_refused() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -480,6 +481,17 @@ def reason(name: str, lq: Photograph, gt: Photograph) -> str:
     return said.reason
 
 
+def hatched(image: Photograph, levels: int) -> Photograph:
+    """With a diagonal square wave of 7 px over it."""
+    rows, columns = np.indices(image.shape[:2])
+    wave = np.where((rows + columns) / 7 % 1 < 0.5, levels, -levels)[..., None]
+    return np.asarray(np.clip(image.astype(int) + wave, 0, 255), np.uint8)
+
+
+def greyed(image: Photograph) -> Photograph:
+    return np.repeat(image.mean(axis=2, keepdims=True).astype(np.uint8), 3, axis=2)
+
+
 HARMLESS: dict[str, Callable[[Photograph, Photograph], Photograph]] = {
     "as it is": lambda lq, gt: gt,
     "jpeg q95": lambda lq, gt: jpeg(gt, 95),
@@ -495,6 +507,8 @@ FAULTS: dict[str, tuple[Callable[[Photograph, Photograph], Photograph], set[str]
     "moved by 2 px": (lambda lq, gt: shifted(gt, 2), {"shifted", "over_smoothed"}),
     "moved by 8 px": (lambda lq, gt: shifted(gt, 0, 8), {"shifted", "not_the_same_scene", "object_changed"}),
     "halos": (lambda lq, gt: haloed(gt), {"artefacts", "object_changed", "wrong_in_one_place"}),
+    "hatched": (lambda lq, gt: hatched(gt, 12), {"artefacts", "wrong_in_one_place"}),
+    "grey": (lambda lq, gt: greyed(gt), {"colours_changed", "colour_cast"}),
     "noise of 6": (lambda lq, gt: noisy(gt, 6), {"noisier"}),
 }
 

@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from ggt_tools.degradations import Degradations, Image, Plane, edge_blur, measure, opencv
 
-VERSION = "core-2"  # raise it whenever a value may change
+VERSION = "core-3"  # raise it whenever a value may change
 NAN = float("nan")
+WELCH = 128  # pixels of a tile whose spectrum is taken
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,26 @@ def patch_colour(pair: Pair) -> float:
     _, rest, _ = _colour_map(pair)
     cv2 = opencv()
     return float(np.quantile(np.hypot(*(cv2.blur(plane, (9, 9)) for plane in rest)), 0.995))
+
+
+def colour_kept(pair: Pair) -> float:
+    """Twofolds of colourfulness that gt has over lq, at 192 px: -1 is half the colour, and a grey picture far below."""
+    lq, gt = (_colourfulness(small) for small in pair.small)
+    return float(np.log2((gt + 0.01) / (lq + 0.01)))
+
+
+def pattern(pair: Pair) -> float:
+    """How far a periodic pattern stands out of gt's spectrum and not of lq's: hatching, checkerboards, seams of tiles.
+
+    Power of luma in 128 px tiles under a Hann window, averaged (Welch, IEEE Trans. AU 15, 1967); the logarithm over
+    the median of its surroundings, of gt less lq, its highest at 20 px a period or less. Detail has no such peak;
+    what is periodic in the scene has it in both.
+    """
+    lq, gt = (_peaks(plane) for plane in pair.grey)
+    rows, columns = np.meshgrid(np.fft.fftfreq(WELCH), np.fft.rfftfreq(WELCH), indexing="ij")
+    fine = np.hypot(rows, columns) > 1 / 20
+    known = np.maximum(opencv().dilate(lq, np.ones((3, 3), np.uint8)), 0.0)
+    return float((gt - known)[fine].max())
 
 
 def unchanged(pair: Pair) -> float:
@@ -209,6 +230,8 @@ CORE: dict[str, Callable[[Pair], float]] = {
     "colour_cast": colour_cast,
     "hue_turn": hue_turn,
     "patch_colour": patch_colour,
+    "colour_kept": colour_kept,
+    "pattern": pattern,
     "unchanged": unchanged,
     "shift": shift,
     "detail_kept": detail_kept,
@@ -276,6 +299,32 @@ def _colour_map(pair: Pair) -> tuple[npt.NDArray[np.float64], tuple[Plane, Plane
     least = max(float(np.linalg.eigvalsh(spread)[0]), 0.0)  # along one line of colours a turn and a stretch are one
     linear = fitted[:2].T
     return linear, (rest[..., 0].astype(np.float32), rest[..., 1].astype(np.float32)), least / (least + 0.001)
+
+
+def _colourfulness(small: Image) -> float:
+    """Mean distance from grey, over brightness; noise of single pixels is gone."""
+    light = small.astype(np.float32)
+    luma = light.mean(axis=2, keepdims=True)
+    return float(np.sqrt((opencv().blur((light - luma) / (luma + 24.0), (5, 5)) ** 2).sum(axis=2)).mean())
+
+
+def _peaks(plane: Plane) -> Plane:
+    """How far each frequency stands out of those around it, natural logarithm of power (WELCH, WELCH // 2 + 1)."""
+    cv2 = opencv()
+    height, width = (max(side, WELCH) for side in plane.shape)
+    whole = cv2.copyMakeBorder(plane, 0, height - plane.shape[0], 0, width - plane.shape[1], cv2.BORDER_REFLECT_101)
+    window = np.outer(np.hanning(WELCH), np.hanning(WELCH)).astype(np.float32)
+    power, tiles = np.zeros((WELCH, WELCH // 2 + 1)), 0
+    for top in range(0, height - WELCH + 1, WELCH // 2):
+        for left in range(0, width - WELCH + 1, WELCH // 2):
+            tile = whole[top : top + WELCH, left : left + WELCH]
+            power += np.abs(np.fft.rfft2((tile - tile.mean()) * window)) ** 2
+            tiles += 1
+    log = np.fft.fftshift(np.log(power / tiles + 1.0), axes=0).astype(np.float32)
+    mirrored = np.concatenate([log[::-1, 8:0:-1], log], axis=1)  # left of zero is the other half, turned
+    most = float(mirrored.max()) or 1.0
+    median = cv2.medianBlur(np.asarray(mirrored / most * 255, np.uint8), 11).astype(np.float32) / 255 * most
+    return np.asarray(np.fft.ifftshift((mirrored - median)[:, 8:], axes=0), np.float32)
 
 
 def _slopes(plane: Plane) -> Plane:
