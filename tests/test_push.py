@@ -24,6 +24,7 @@ import pytest
 from huggingface_hub import HfApi
 
 import ggt100k
+from ggt_tools.card import describe, texts
 from ggt_tools.cli import main
 from ggt_tools.errors import ConfigError, ShardError, TransientError
 from ggt_tools.pack import PackConfig, pack
@@ -39,13 +40,15 @@ LARGE = ("data/", "index/test", "index/train")
 
 
 def release(out: Path, version: str, seeds: range, *, base: str = "", gone: Sequence[str] = ()) -> Path:
-    """A folder of the pairs of these seeds that validate has passed, about two a shard, with a LICENSE."""
+    """A folder of the pairs of these seeds that validate has passed, about two a shard, with a card."""
     store = Store()
     pairs = [make_pair(store, seed, "rain" if seed % 2 else "snow") for seed in seeds]
     pairs = [pair for pair in pairs if pair.photo.key not in gone]
     config = PackConfig(version=version, test=1, shard_bytes=60_000, base=base)
     pack(pairs, store, out, config, gate=GATE, gone=gone)
-    (out / "LICENSE").write_text(f"The licences of {version}\n")
+    for name, data in texts(ggt100k.open_root(str(out)), NAME).items():
+        if name != "README.md":  # pack's own, which is shorter, will do
+            (out / name).write_bytes(data)
     return validated(out)
 
 
@@ -204,7 +207,6 @@ def test_a_file_that_is_in_no_folder_of_ours_stays_at_home(published: Hub, first
         ),
         ({"repo": "ggt-100k"}, "--repo ggt-100k: is no repository; give it as ORG/ggt-100k"),
         ({"repo": "../a"}, "--repo ../a: is no repository; give it as ORG/ggt-100k"),
-        ({"tag": "a b"}, "--tag a b: is no tag; give one like v1.1.0"),
         (
             {"tag": "v1.0.0", "pull_request": True},
             "--tag v1.0.0: a tag names what main holds, and a pull request may never be merged; push without --tag "
@@ -259,18 +261,91 @@ def test_a_set_that_may_not_be_passed_on_is_refused(hub: Hub, first: Path, tmp_p
 
 
 def test_without_its_card_a_version_is_refused(hub: Hub, first: Path, tmp_path: Path) -> None:
-    root = changed(first, tmp_path / "r", lambda root: (root / "LICENSE").unlink())
-    assert refused(hub, root) == f"{root}: has no LICENSE, which readers are led to; run: ggt100k card {root}"
-    root = changed(first, tmp_path / "s", lambda root: (root / "croissant.json").write_text('{"version": "0.9.0"}'))
-    assert refused(hub, root) == (
-        f"{root / 'croissant.json'}: is of version 0.9.0, the dataset of 1.0.0; run: ggt100k card {root}"
-    )
+    for name in ("README.md", "LICENSE", "croissant.json"):
+        root = Path(shutil.copytree(first, tmp_path / name)).resolve()
+        validated(root)
+        (root / name).unlink()
+        assert refused(hub, root) == (
+            f"{root}: has no {name}, which readers are led to; run: ggt100k card {root} --repo {NAME}"
+        )
+
+
+def test_a_card_that_is_not_of_this_release_is_refused(hub: Hub, first: Path, tmp_path: Path) -> None:
+    """After validate has passed it: what it notes holds for the data."""
+    root = validated(Path(shutil.copytree(first, tmp_path / "ggt-100k")).resolve())
+    for name, data in describe(ggt100k.open_root(str(root)), NAME).items():
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_bytes(data)
+    steps = plan(root, config(), api(hub))
+    assert set(steps.new) - set(files(first)) == {
+        "figures/composition.png",
+        "figures/sample.jpg",
+        "figures/scores.png",
+    }
+    readme = (root / "README.md").read_text()
+    assert "/train-*.tar" in readme
+    edits = {
+        "README.md": readme.replace("/train-*.tar", "/test-*.tar"),
+        "LICENSE": "",
+        "croissant.json": (root / "croissant.json").read_text().replace("1.0.0", "0.9.0"),
+    }
+    for name, edited in edits.items():
+        before = (root / name).read_bytes()
+        (root / name).write_text(edited)
+        assert refused(hub, root) == (
+            f"{root / name}: is not what card makes of this release for {NAME}; run: ggt100k card {root} --repo {NAME}"
+        )
+        (root / name).write_bytes(before)
+    assert "is not what card makes of this release for another/ggt-100k" in refused(hub, root, repo="another/ggt-100k")
 
 
 def test_a_link_is_refused(hub: Hub, first: Path, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("mine")
     root = changed(first, tmp_path / "r", lambda root: (root / "NOTICE").symlink_to(tmp_path / "secret"))
     assert refused(hub, root) == f"{root / 'NOTICE'}: is a link, which may lead anywhere; put the file there"
+    (root / "NOTICE").unlink()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "sample.jpg").write_bytes(b"mine")
+    (root / "figures").symlink_to(tmp_path / "mine", target_is_directory=True)
+    assert refused(hub, root) == f"{root / 'figures'}: is a link, which may lead anywhere; put the folder there"
+    (root / "figures").unlink()
+    (root / "data").rename(tmp_path / "data")
+    (root / "data").symlink_to(tmp_path / "data", target_is_directory=True)
+    assert refused(hub, root) == (f"{root / 'data'}: is a link, which may lead anywhere; put the folder there")
+
+
+def test_of_the_figures_only_those_of_the_card_are_sent(hub: Hub, first: Path, tmp_path: Path) -> None:
+    root = validated(Path(shutil.copytree(first, tmp_path / "ggt-100k")).resolve())
+    (root / "figures" / "scores.png").mkdir(parents=True)
+    (root / "figures" / "passport.jpg").write_bytes(b"mine")
+    (root / "figures" / "funnel.png").write_bytes(b"a figure")
+    (root / "figures" / ".DS_Store").write_bytes(b"a file manager's own, which stays here")
+    assert refused(hub, root) == (
+        f"{root}: figures/passport.jpg, figures/scores.png: no figure that card makes; move it out of the folder"
+    )
+    (root / "figures" / "passport.jpg").unlink()
+    (root / "figures" / "scores.png").rmdir()
+    assert set(plan(root, config(), api(hub)).new) == {*files(first), "figures/funnel.png"}
+
+
+def test_a_repository_of_something_else_is_refused(hub: Hub, first: Path, tmp_path: Path) -> None:
+    repo = Repo(id=NAME)
+    fresh = {".gitattributes": b"*.tar filter=lfs\n", "README.md": b"---\nlicense: other\n---\n"}
+    repo.commit(fresh, title="initial commit")
+    hub.repos[NAME] = repo
+    plan(first, config(), api(hub))
+    theirs = {f"data/{number}.csv": b"theirs" for number in range(6)}
+    before = repo.commit(fresh | theirs, title="Theirs").sha
+    assert refused(hub, first) == (
+        f"{NAME}: holds no release, and files that are of none: data/0.csv, data/1.csv, data/2.csv, data/3.csv, "
+        "data/4.csv (6 files in all); give another repository, or delete them there yourself"
+    )
+    assert repo.branches["main"] == before
+    repo.commit(fresh, title="Deleted by hand")
+    pushing(hub, first)
+    assert {name: data for name, data in contents(hub).items() if name not in fresh} == {
+        name: data for name, data in files(first).items() if name not in fresh
+    }
 
 
 def test_a_version_is_neither_replaced_nor_undone(published: Hub, first: Path, second: Path, tmp_path: Path) -> None:
@@ -286,7 +361,9 @@ def test_a_version_is_neither_replaced_nor_undone(published: Hub, first: Path, s
 
 
 def test_a_tag_is_of_its_version_and_never_moved(published: Hub, first: Path, second: Path) -> None:
-    assert refused(published, second, tag="v1.0.1") == ("--tag v1.0.1: the folder holds version 1.1.0; name it v1.1.0")
+    for tag in ("v1.0.1", "1.0.1", "v1.2", "v1.1.0-rc1", "main", "..", "a b", "V1.1.0"):
+        assert refused(published, second, tag=tag) == (f"--tag {tag}: the folder holds version 1.1.0; name it v1.1.0")
+    assert not plan(second, config(tag="1.1.0"), api(published)).tagged
     published.repo(NAME).tags["v1.1.0"] = published.repo(NAME).branches["main"]
     said = refused(published, second, tag="v1.1.0")
     assert said.endswith("which is not this version as it stands here; a tag is never moved: give another one")
@@ -363,6 +440,25 @@ def test_a_hub_that_stays_away_is_told_and_the_next_run_goes_on(published: Hub, 
     trouble.times, sent = 0, list(published.uploaded)
     pushing(published, second)
     assert published.uploaded == sent
+    assert contents(published) == files(second)
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (0, r"this Hub has no Xet: .*404.*; set HF_HUB_DISABLE_XET=1 and run it again$"),
+        (403, r"the Hub does not let you write there \(403\).*hf auth login$"),
+    ],
+)
+def test_a_lasting_fault_of_xet_is_not_told_as_passing(
+    published: Hub, second: Path, monkeypatch: pytest.MonkeyPatch, status: int, said: str
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", False)
+    published.trouble("GET", "/xet-write-token/", status=status)
+    with pytest.raises(ConfigError, match=said):
+        pushing(published, second)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
+    pushing(published, second)
     assert contents(published) == files(second)
 
 
@@ -537,7 +633,7 @@ class Reader(threading.Thread):
 @pytest.mark.skipif(os.name != "posix", reason="kill -9")
 def test_killed_at_any_moment_it_goes_on_and_main_is_always_whole(published: Hub, second: Path, tmp_path: Path) -> None:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([*FORKED, "ggt_tools.push", "tests.hub"])
+    context.set_forkserver_preload([*FORKED, "ggt_tools.push", "ggt_tools.card.page", "jinja2", "tests.hub"])
     said = tmp_path / "said"
     argv = ["--verbose", "push", str(second), "--repo", NAME, "--tag", "v1.1.0"]
 

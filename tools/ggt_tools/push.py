@@ -15,7 +15,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,6 +25,7 @@ from huggingface_hub.hf_api import RepoFile
 
 import ggt100k
 from ggt100k import MANIFEST, Root, open_root
+from ggt_tools.card import FIGURES, REPO, card, texts
 from ggt_tools.errors import ConfigError, GGTError, ShardError, TransientError
 from ggt_tools.validate import passed
 
@@ -34,12 +35,13 @@ MAIN = "main"
 KIND = "dataset"
 BESIDE = ("README.md", "LICENSE", "NOTICE", "CHANGELOG.md", "croissant.json")  # what is pushed from the folder's top
 FOLDERS = ("data", "index", "figures")  # here all is ours: what the folder has no longer goes
-REPO = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
+XET_STATUS = re.compile(r"HTTP status client error \((\d{3}) ", re.ASCII)  # hf_xet tells it in its text alone
+FRESH = (".gitattributes", "README.md")  # what the Hub puts into a new repository
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PushConfig:
-    """`repo` is a dataset repository, ORG/ggt-100k; `tag` names the version for ever, "" makes none."""
+    """`repo` is a dataset repository, ORG/ggt-100k; `tag` is its version, vX.Y.Z or X.Y.Z, for ever; "" makes none."""
 
     repo: str
     tag: str = ""
@@ -55,8 +57,6 @@ class PushConfig:
                 f"--repo {self.repo}: datasets takes no repository that holds a script of its own name, and ggt100k.py "
                 f"is pushed too; name it {self.repo.split('/')[0]}/ggt-100k"
             )
-        if self.tag and not re.fullmatch(r"[\w.-]+", self.tag, re.ASCII):
-            raise ConfigError(f"--tag {self.tag}: is no tag; give one like v1.1.0")
         if self.tag and self.pull_request:
             raise ConfigError(
                 f"--tag {self.tag}: a tag names what main holds, and a pull request may never be merged; push without "
@@ -118,15 +118,18 @@ class Pushed:
 def plan(root: Path, config: PushConfig, api: HfApi) -> Plan:
     """Compares the dataset folder with main. Changes nothing. Raises ConfigError where it must not be pushed."""
     place = open_root(str(root))
-    files = _files(Path(place.url), place)
+    version = str(place.manifest["dataset_version"])
+    if config.tag not in ("", version, f"v{version}"):
+        raise ConfigError(f"--tag {config.tag}: the folder holds version {version}; name it v{version}")
+    files = _files(Path(place.url), place, config.repo)
     hub = _Hub(config, api)
     try:
         parent = hub.head()
     except _Absent:
         parent = ""
     there = hub.tree(parent) if parent else {}
-    version = str(place.manifest["dataset_version"])
-    _check_tag(config, version)
+    if MANIFEST not in there:
+        _check_ours(config.repo, there)
     same = {name for name, file in files.items() if name in there and file.is_(there[name])}
     if MANIFEST in there and MANIFEST not in same:
         _check_version(hub, version, parent)
@@ -186,7 +189,7 @@ def push(
     return Pushed(commit=commit, made=made, pull_request=number)
 
 
-def _files(root: Path, place: Root) -> dict[str, Local]:
+def _files(root: Path, place: Root, repo: str) -> dict[str, Local]:
     """What is pushed, by name. Raises ConfigError where it must not be."""
     manifest = place.manifest
     if manifest.get("local_only"):
@@ -198,39 +201,54 @@ def _files(root: Path, place: Root) -> dict[str, Local]:
         raise ConfigError(fault)
     named = {f"index/{split}.parquet": about["index"] for split, about in manifest["splits"].items()}
     named |= manifest["shards"]
+    beside = [name for name in (*BESIDE, MANIFEST, *FIGURES) if (root / name).is_file()]
+    _check_links(root, [*named, *beside, "figures"])
+    figures = [path for path in sorted((root / "figures").glob("*")) if path.name[0] != "."]
+    strays = [name for path in figures if (name := path.relative_to(root).as_posix()) not in beside]
+    if strays:
+        raise ConfigError(f"{root}: {_some(strays)}: no figure that card makes; move it out of the folder")
     files = {
         name: Local(path=root / name, size=about["bytes"], sha256=about["sha256"], data=None)
         for name, about in named.items()
     }
-    beside = [root / name for name in (*BESIDE, MANIFEST) if (root / name).is_file()]
-    beside += sorted(path for path in (root / "figures").glob("*") if path.is_file() and path.name[0] != ".")
-    for path in beside:
-        if path.is_symlink():
-            raise ConfigError(f"{path}: is a link, which may lead anywhere; put the file there")
-        files[path.relative_to(root).as_posix()] = Local.small(path)
+    files |= {name: Local.small(root / name) for name in beside}
     files["ggt100k.py"] = Local.small(Path(ggt100k.__file__))
-    for name in ("README.md", "LICENSE"):
-        if name not in files:
-            raise ConfigError(f"{root}: has no {name}, which readers are led to; run: ggt100k card {root}")
-    croissant = files.get("croissant.json")
-    if croissant is not None and _version_of(croissant) != manifest["dataset_version"]:
-        raise ConfigError(
-            f"{croissant.path}: is of version {_version_of(croissant) or 'unknown'}, the dataset of "
-            f"{manifest['dataset_version']}; run: ggt100k card {root}"
-        )
+    _check_card(root, place, repo, files)
     return files
 
 
-def _version_of(croissant: Local) -> str:
-    try:
-        return str(json.loads(croissant.data or b"")["version"])
-    except (ValueError, KeyError, TypeError):
-        return ""
+def _check_links(root: Path, names: Iterable[str]) -> None:
+    """Raises ConfigError where a file, or a folder that it lies in, is a link."""
+    paths = {path for name in names for path in (root / name, *(root / name).parents) if path not in root.parents}
+    for path in sorted(paths - {root}):
+        if path.is_symlink():
+            kind = "folder" if path.is_dir() else "file"
+            raise ConfigError(f"{path}: is a link, which may lead anywhere; put the {kind} there")
 
 
-def _check_tag(config: PushConfig, version: str) -> None:
-    if re.fullmatch(r"v?\d+\.\d+\.\d+", config.tag) and config.tag.removeprefix("v") != version:
-        raise ConfigError(f"--tag {config.tag}: the folder holds version {version}; name it v{version}")
+def _check_card(root: Path, place: Root, repo: str, files: Mapping[str, Local]) -> None:
+    """The README is how `datasets` finds splits, and validate's note of a pass holds for the data alone."""
+    mend = f"run: ggt100k card {root} --repo {repo}"
+    for name, made in texts(place, repo).items():
+        if name not in files:
+            raise ConfigError(f"{root}: has no {name}, which readers are led to; {mend}")
+        if files[name].data != made and not (name == "README.md" and files[name].data == card(place.manifest).encode()):
+            raise ConfigError(f"{root / name}: is not what card makes of this release for {repo}; {mend}")
+
+
+def _check_ours(repo: str, there: Collection[str]) -> None:
+    """A repository without a release is ours if it is fresh: in another's, files would be replaced and deleted."""
+    others = sorted(set(there) - set(FRESH))
+    if others:
+        raise ConfigError(
+            f"{repo}: holds no release, and files that are of none: {_some(others)}; give another repository, or "
+            "delete them there yourself"
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first few, and how many there are."""
+    return ", ".join(names[:5]) + (f" ({len(names)} files in all)" if len(names) > 5 else "")
 
 
 def _check_version(hub: _Hub, version: str, parent: str) -> None:
@@ -374,8 +392,8 @@ class _Hub:
         wrong = self._differs(commit, files)
         if wrong:
             raise ShardError(
-                f"{self.repo}: commit {commit[:12]}: {', '.join(wrong[:5])}: the Hub holds other bytes than were sent"
-                f"{'' if len(wrong) <= 5 else f' ({len(wrong)} files in all)'}; do not use this commit, run it again"
+                f"{self.repo}: commit {commit[:12]}: {_some(wrong)}: the Hub holds other bytes than were sent; "
+                "do not use this commit, run it again"
             )
 
     def _differs(self, commit: str, files: Mapping[str, Local]) -> list[str]:
@@ -421,8 +439,9 @@ class _Hub:
         cause: BaseException | None = fault
         while cause is not None and getattr(cause, "response", None) is None:
             cause = cause.__cause__
-        status = int(getattr(getattr(cause, "response", None), "status_code", 0))
         said = self._hidden(" ".join(str(cause or fault).split()))[:300]
+        in_text = XET_STATUS.search(said) if cause is None else None
+        status = int(in_text[1] if in_text else getattr(getattr(cause, "response", None), "status_code", 0))
         if isinstance(cause, RepositoryNotFoundError):
             return _Absent(
                 f"{self.repo}: the Hub does not find it: {said}; see its name, and log in with an account that may "
@@ -433,6 +452,8 @@ class _Hub:
                 f"{self.repo}: the Hub does not let you write there ({status}): {said}; log in with an account "
                 "that may: hf auth login"
             )
+        if in_text and status == 404 and "/xet-write-token/" in said:
+            return ConfigError(f"{self.repo}: this Hub has no Xet: {said}; set HF_HUB_DISABLE_XET=1 and run it again")
         passes = status in (408, 429) or status >= 500 or not (status or isinstance(fault, ValueError))
         if not passes:
             return ConfigError(f"{self.repo}: the Hub refuses it: {said}; mend that and run it again")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import datasets
 import yaml
@@ -19,8 +19,12 @@ from ggt100k import DEGRADATIONS, SPLITS, Root, fact_columns, features
 from ggt_tools.errors import ConfigError
 from ggt_tools.shard import members
 
+if TYPE_CHECKING:
+    from ggt_tools.card.release import Release
+
 REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
+FIGURES = ("figures/composition.png", "figures/funnel.png", "figures/sample.jpg", "figures/scores.png")  # of describe
 SIZES = {"n<1K": 10**3, "1K<n<10K": 10**4, "10K<n<100K": 10**5, "100K<n<1M": 10**6, "1M<n<10M": 10**7}  # the Hub's
 
 
@@ -108,20 +112,35 @@ def describe(root: Root, repo: str) -> dict[str, bytes]:
     `repo` is the repository on the Hub that they name. Equal releases give equal bytes. Raises ConfigError where
     jinja2 or matplotlib is not installed, ShardError where the folder's bytes are not those of its manifest.
     """
-    from ggt_tools.card.croissant import croissant
     from ggt_tools.card.figures import composition, funnel, sample, scores
-    from ggt_tools.card.page import licences, page
-    from ggt_tools.card.release import Release
 
-    if not REPO.fullmatch(repo):
-        raise ConfigError(f"{repo!r}: is no repository of the Hub; name it ORG/ggt-100k")
-    release = Release.of(root, repo)
+    release = _release(root, repo)
     figures = {"figures/composition.png": composition(release), "figures/sample.jpg": sample(release)}
     if release.funnel:
         figures["figures/funnel.png"] = funnel(release)
     if release.metrics:
         figures["figures/scores.png"] = scores(release)
-    return figures | {
+    return figures | _texts(release)
+
+
+def texts(root: Root, repo: str) -> dict[str, bytes]:
+    """Those of describe's files that are text. Raises what it raises, and needs no matplotlib."""
+    return _texts(_release(root, repo))
+
+
+def _release(root: Root, repo: str) -> Release:
+    from ggt_tools.card.release import Release
+
+    if not REPO.fullmatch(repo):
+        raise ConfigError(f"{repo!r}: is no repository of the Hub; name it ORG/ggt-100k")
+    return Release.of(root, repo)
+
+
+def _texts(release: Release) -> dict[str, bytes]:
+    from ggt_tools.card.croissant import croissant
+    from ggt_tools.card.page import licences, page
+
+    return {
         "LICENSE": licences(release).encode(),
         "croissant.json": croissant(release).encode(),
         "README.md": page(release).encode(),  # last: it names all the others
