@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import math
 import os
 import tarfile
 from collections.abc import Callable
@@ -17,6 +18,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import ggt100k
 from ggt_tools.cli import main
@@ -25,12 +28,14 @@ from ggt_tools.jpeg import encode_jpeg
 from ggt_tools.ledger import Ledger
 from ggt_tools.png import encode_png
 from ggt_tools.records import Adopted, Aligned, Held, Verdict, Withdrawal
+from ggt_tools.review.decisions import Votes
 from ggt_tools.shard import encode_json, member_header
 from ggt_tools.shard import members as member_ends
 from ggt_tools.validate import passed, validate
 from ggt_tools.validate.evidence import evidence_faults, read_gate
 from ggt_tools.validate.likeness import LEAST, sketch
 from ggt_tools.validate.shards import Job, check_shard
+from ggt_tools.verdict import verdict
 
 from .benchmarks.remote import serve
 from .making import GATE, Store, change_shard, make_dataset, make_pair, make_pairs, picture
@@ -482,6 +487,13 @@ def test_links_and_strangers_in_the_folder(root: Path, tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("top", ["data", "index", "data/rain"])
+def test_a_folder_that_is_a_link(root: Path, tmp_path: Path, top: str) -> None:
+    (root / top).rename(tmp_path / "elsewhere")
+    (root / top).symlink_to(tmp_path / "elsewhere")
+    assert findings(root) == [("link", f"{top}: is a link, which may lead anywhere; put the file there")]
+
+
 def test_a_shard_that_is_a_folder(root: Path) -> None:
     (root / NAME).unlink()
     (root / NAME).mkdir()
@@ -509,13 +521,83 @@ def test_a_manifest_with_a_gap_is_no_manifest(root: Path) -> None:
             inner = inner[name]
         del inner[last]
         (root / ggt100k.MANIFEST).write_text(json.dumps(manifest))
-        with pytest.raises(
-            ConfigError, match=rf"index/manifest\.json cannot be read \(KeyError\('{last}'\)\); fetch it"
-        ):
-            list(validate(str(root)))
+        said = f"index/manifest.json: cannot be read (KeyError('{last}')); fetch it again"
+        assert findings(root) == [("bad_manifest", said)]
     (root / ggt100k.MANIFEST).write_text("[" * 100_000)
-    with pytest.raises(ConfigError, match="RecursionError"):
-        list(validate(str(root)))
+    assert "cannot be read (RecursionError(" in only(root, "bad_manifest")[0]
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"dataset_version": "1.0.0\n"}, r"""ValueError("version '1.0.0\\n' is not three numbers")"""),
+        ({"shards": []}, """AttributeError("'list' object has no attribute 'items'")"""),
+        ({"shards": {NAME: {"pairs": -1, "bytes": 1}}}, f'ValueError("pairs of {NAME!r} is -1, no count")'),
+    ],
+)
+def test_the_verb_prints_and_writes_what_is_wrong_with_a_manifest(
+    root: Path, tmp_path: Path, facts: dict[str, Any], said: str, capsys: Any
+) -> None:
+    change_manifest(root, lambda manifest: manifest.update(facts))
+    assert main(["validate", str(root), "--findings", str(tmp_path / "found.jsonl")]) == 1
+    out = capsys.readouterr().out
+    assert out.startswith(f"bad_manifest: index/manifest.json: cannot be read ({said}); fetch it again\n")
+    assert "0 pairs, 1 findings" in out
+    (line,) = (tmp_path / "found.jsonl").read_text().splitlines()
+    assert json.loads(line) == {
+        "shard": "index/manifest.json", "key": "", "offset": -1, "reason": "bad_manifest",
+        "detail": f"cannot be read ({said})", "mend": "fetch it again",
+    }  # fmt: skip
+
+
+def test_another_version_of_the_format_is_no_finding(root: Path) -> None:
+    change_manifest(root, lambda manifest: manifest.update(format_version=99))
+    with pytest.raises(ConfigError, match=r"format version 99, and this package reads .*; install the ggt100k that"):
+        findings(root)
+
+
+def test_a_name_twice_in_the_manifest(root: Path) -> None:
+    path = root / ggt100k.MANIFEST
+    path.write_text(path.read_text().replace('"codec": "png",', '"codec": "jpeg", "codec": "png",'))
+    said = "index/manifest.json: names 'codec' twice in one object; pack again"
+    assert findings(root) == [("bad_manifest", said)]
+    path.write_text(path.read_text().replace('"codec": "jpeg", ', "").replace('"pairs": 3', '"pairs": 4, "pairs": 3'))
+    assert findings(root) == [("bad_manifest", said.replace("codec", "pairs"))]
+
+
+STAGE = {"stage": "ingest", "entered": 7, "left": 4, "reasons": [["duplicate", 2], ["too_small", 1]]}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "ingest",
+        {"stage": "ingest", "in": 7, "out": 4},
+        {**STAGE, "more": 1},
+        STAGE | {"stage": 1},
+        STAGE | {"left": -1, "entered": 2},
+        STAGE | {"left": 4.0},
+        STAGE | {"left": True, "entered": 4},
+        STAGE | {"entered": 8},
+        STAGE | {"reasons": {"duplicate": 3}},
+        STAGE | {"reasons": [["duplicate", 3, 4]]},
+        STAGE | {"reasons": [[3, 3]]},
+        STAGE | {"reasons": [["duplicate", "3"]]},
+    ],
+)
+def test_a_funnel_of_other_rows_than_packs(root: Path, row: Any) -> None:
+    change_manifest(root, lambda manifest: manifest.update(funnel=[STAGE, row]))
+    said = "row 1 of its funnel is no stage with what entered it, what left it, and reasons that add up"
+    assert findings(root) == [("bad_funnel", f"index/manifest.json: {said}; pack again")]
+    change_manifest(root, lambda manifest: manifest.update(funnel=[STAGE, STAGE | {"reasons": [], "entered": 4}]))
+    assert findings(root) == []
+
+
+def test_an_emptied_licence(root: Path) -> None:
+    (root / "LICENSE").write_bytes(b"")
+    assert findings(root) == [("empty_licence", "LICENSE: is empty; make it again: ggt100k card")]
+    (root / "LICENSE").write_text("CC0-1.0")
+    assert findings(root) == []
 
 
 def test_a_missing_shard(root: Path) -> None:
@@ -640,7 +722,7 @@ def change_pair(root: Path, **facts: Any) -> str:
             "its evidence is 'structure 0.250 >= 0.300'; the gate wants structure >= 0.300; judge it again",
         ),
         (
-            {"evidence": ["structure 0.500 >= 0.100"]},
+            {"evidence": ["structure 0.500 >= 0.100"], "scores": {"gmsd": 0.25, "structure": 0.5}},
             "fails_gate",
             "its evidence is 'structure 0.500 >= 0.100'; the gate wants structure >= 0.300; judge it again",
         ),
@@ -671,13 +753,112 @@ BANDED = GATE.replace("min = 0.3, reason", "min = 0.3, unsure_below = 0.9, reaso
 def test_what_no_rule_clears_a_person_has_to(root: Path) -> None:
     change_manifest(root, lambda manifest: manifest.update(gate=BANDED.replace("min = 0.3 }", "min = 0.0 }")))
     assert len(only(root, "fails_gate")) == 6, "the rule, and the gain"
-    said = [f"structure {row['scores']['structure']:.3f} < 0.900 unsure" for row in rows_of(root)]
-    gate = read_gate(BANDED.replace("min = 0.3 }", "min = 0.5 }"))
-    (row, *_) = rows_of(root)
-    doubtful = row | {"evidence": [said[0], "structure 0.501 >= 0.500"]}
-    assert [reason for reason, _ in evidence_faults(doubtful, gate)] == ["fails_gate"]
-    decided = doubtful | {"evidence": [*doubtful["evidence"], "review keep by Ann"]}
-    assert list(evidence_faults(decided, gate)) == []
+
+
+def judged(gate: str, *evidence: str, **scores: float) -> list[tuple[str, str]]:
+    """What is found in the evidence of a pair of rain."""
+    row = {"degradation": "rain", "degradations": ["rain"], "scores": scores, "evidence": list(evidence)}
+    return list(evidence_faults(row, read_gate(gate)))
+
+
+PEOPLED = BANDED.replace("any = { structure = { min = 0.3 }", "any = { gmsd = { max = 0.2 }")
+KEPT = "gmsd 0.100 <= 0.200"
+
+
+@pytest.mark.parametrize(
+    ("line", "clears"),
+    [
+        ("people: 1 keep, 0 reject; the rules say unsure", True),
+        ("people: 3 keep, 2 reject; the rules say unsure", True),
+        ("people: 1 keep, 1 reject; the rules say unsure", False),
+        ("people: 0 keep, 0 reject; the rules say unsure", False),
+        ("people: 1 keep, 0 reject; the rules say reject", False),
+        ("people: 1 keep, 0 reject; the rules say keep", False),
+        ("people: 1 keep, 0 reject; the rules say unsure, or so", False),
+        ("no people: 1 keep, 0 reject; the rules say unsure", False),
+        ("review keep by Ann", False),
+        ("no person has had a look; review pending", False),
+    ],
+)
+def test_only_what_verdict_writes_of_people_clears_what_is_unsure(line: str, clears: bool) -> None:
+    said = "its evidence is 'structure 0.501 < 0.900 unsure'; the gate wants structure >= 0.900"
+    wanted = [] if clears else [("fails_gate", said)]
+    assert judged(PEOPLED, "structure 0.501 < 0.900 unsure", line, KEPT, structure=0.501, gmsd=0.1) == wanted
+    nothing = [] if clears else [("no_evidence", "has no evidence of structure, which the gate asks for")]
+    assert judged(PEOPLED, "structure unmeasured", line, KEPT, structure=math.nan, gmsd=0.1) == nothing
+
+
+def test_people_count_as_far_as_the_gate_lets_them() -> None:
+    low, said = "structure 0.200 < 0.300", "people: 2 keep, 0 reject; the rules say reject"
+    found = [("fails_gate", f"its evidence is {low!r}; the gate wants structure >= 0.900")]
+    assert judged(PEOPLED, low, KEPT, said, structure=0.2, gmsd=0.1) == found
+    over = PEOPLED + '[people]\nvotes = 2\nkeep_over = ["unsure", "reject"]\n'
+    assert judged(over, low, KEPT, said, structure=0.2, gmsd=0.1) == []
+    assert judged(over, low, KEPT, said.replace("2", "1"), structure=0.2, gmsd=0.1) == found
+    assert judged(over, low, KEPT, said, said, structure=0.2, gmsd=0.1) == found, "who says it twice says nothing"
+    unsure = "structure 0.200 < 0.900 unsure"  # which is not so: it is below min
+    assert judged(over, unsure, KEPT, said.replace("reject;", "unsure;"), structure=0.2, gmsd=0.1) != []
+
+
+TWO_SIDED = GATE.replace("structure = { min = 0.3, reason", "structure = { min = 0.3, max = 0.8, reason").replace(
+    "any = { structure", "any = { gmsd = { max = 0.2 }, structure"
+)
+LOW, HIGH, NO_GAIN = "structure 0.500 >= 0.300", "structure 0.500 <= 0.800", "gmsd 0.400 > 0.200"
+
+
+@pytest.mark.parametrize(
+    ("evidence", "reason", "said"),
+    [
+        ((LOW, HIGH, NO_GAIN, LOW), "", ""),
+        ((LOW, HIGH, NO_GAIN), "", ""),
+        ((LOW, NO_GAIN), "fails_gate", "its evidence is 'structure 0.500 >= 0.300'; the gate wants structure <= 0.800"),
+        ((LOW, HIGH, "structure 99.000 > 0.800"), "evidence_differs", "says structure 0.500, 99.000, its score 0.500"),
+        ((LOW, HIGH, "structure 0.500 > 0.800"), "fails_gate", "'structure 0.500 > 0.800', which no rule of the gate"),
+        ((LOW, HIGH, "structure 0.500 > 0.400"), "fails_gate", "'structure 0.500 > 0.400', which no rule of the gate"),
+        ((LOW, HIGH, "structure is fine"), "fails_gate", "'structure is fine', which no rule of the gate"),
+        ((LOW, HIGH, "structure unmeasured"), "evidence_differs", "says structure 0.500, unmeasured, its score 0.500"),
+        ((LOW, HIGH, "gmsd 0.100 <= 0.200"), "evidence_differs", "its evidence says gmsd 0.100, its score 0.400"),
+    ],
+)
+def test_every_line_of_a_metric_has_to_agree(evidence: tuple[str, ...], reason: str, said: str) -> None:
+    found = judged(TWO_SIDED, *evidence, structure=0.5, gmsd=0.4)
+    assert [each for each, _ in found] == ([reason] if reason else [])
+    assert all(said in text for _, text in found)
+
+
+def test_without_a_score_the_lines_have_to_agree_with_each_other() -> None:
+    assert judged(TWO_SIDED, LOW, HIGH) == []
+    said = "its evidence says structure 0.500, 0.600, which contradicts itself"
+    assert judged(TWO_SIDED, LOW, "structure 0.600 <= 0.800") == [("evidence_differs", said)]
+    said = "its evidence says structure 0.500, its score nan"
+    assert judged(TWO_SIDED, LOW, HIGH, structure=math.nan) == [("evidence_differs", said)]
+
+
+def test_what_is_asked_where_it_was_measured_is_asked_where_the_score_is_there() -> None:
+    rule = 'vlm_fidelity = { min = 50, if_measured = true, reason = "vlm_unfaithful", why = "Where it was looked at." }'
+    gate = GATE.replace("[gain.other]", f"{rule}\n[gain.other]")
+    assert judged(gate, LOW, structure=0.5) == []
+    assert judged(gate, LOW, structure=0.5, vlm_fidelity=math.nan) == []
+    missing = [("no_evidence", "has no evidence of vlm_fidelity, which the gate asks for")]
+    assert judged(gate, LOW, structure=0.5, vlm_fidelity=3.0) == missing
+    assert judged(gate, LOW, "vlm_fidelity unmeasured", structure=0.5, vlm_fidelity=3.0) == missing
+    assert judged(gate, LOW, "vlm_fidelity 60.000 >= 50.000", structure=0.5, vlm_fidelity=60.0) == []
+
+
+CANDIDATE = make_pair(Store(), 0).candidate
+
+
+@given(values=st.fixed_dictionaries({name: st.floats(-1, 2) | st.just(math.nan) for name in ("structure", "gmsd")}))
+@settings(max_examples=200, deadline=None)
+def test_nothing_is_wrong_with_what_verdict_keeps_and_something_with_what_it_does_not(values: dict[str, float]) -> None:
+    values = {name: float(np.float32(value)) for name, value in values.items()}
+    for text in (TWO_SIDED, PEOPLED):
+        gate = read_gate(text)
+        for people in (None, Votes(keep=1, reject=0, unsure=0, reason="")):
+            heard = {CANDIDATE.id: people} if people else None
+            (said,) = verdict([CANDIDATE], {CANDIDATE.id: values}, {CANDIDATE.key: "rain"}, gate, people=heard)
+            row = {"degradation": "rain", "degradations": ["rain"], "scores": values, "evidence": said.evidence}
+            assert (list(evidence_faults(row, gate)) == []) == (said.decision == "keep"), said
 
 
 def rows_of(root: Path) -> list[dict[str, Any]]:

@@ -24,7 +24,7 @@ from ggt_tools.records import Finding
 from ggt_tools.validate.against import check_against
 from ggt_tools.validate.evidence import read_gate
 from ggt_tools.validate.findings import fault
-from ggt_tools.validate.index import check_counts, check_files, check_index, check_readme
+from ggt_tools.validate.index import check_counts, check_files, check_index, check_licence, check_manifest, check_readme
 from ggt_tools.validate.passing import note_pass, passed, state
 from ggt_tools.validate.shards import Job, check_shard
 
@@ -39,13 +39,20 @@ def validate(
     processes: int = 0,
     progress: Callable[[int], object] = lambda done: None,
 ) -> Iterator[Finding]:
-    """Every fault of the dataset folder `root`, or the fsspec URL of one. ConfigError where it is no dataset folder.
+    """Every fault of the dataset folder `root`, or the fsspec URL of one. ConfigError where it is no dataset folder,
+    or one of another format's version; a manifest that cannot be read is a finding, and nothing else can be looked at.
 
     `quick` reads no pixels and no whole shard: sizes, names, JSON, index and evidence, but no checksum. `against` is a
     workspace to hold it against. `processes`: 0 takes as many as the cores and the size make worth it. `progress` is
     told how many pairs were read. A folder without a finding is noted as passed, unless `quick`.
     """
-    place = open_root(root)
+    try:
+        place = open_root(root)
+    except ConfigError as wrong:
+        if f": {MANIFEST} cannot be read (" not in str(wrong):
+            raise
+        yield fault(MANIFEST, "bad_manifest", f"cannot be read ({wrong.__cause__!r})", "fetch it again")
+        return
     local = "://" not in place.url
     before: dict[str, Any] = state(Path(place.url).resolve()) if local else {}
     clean = True
@@ -62,6 +69,8 @@ def _findings(
     manifest = place.manifest
     yield from check_files(place)
     yield from check_readme(place)
+    yield from check_licence(place)
+    yield from check_manifest(place)
     yield from check_counts(place)
     gate = manifest["gate"]
     try:

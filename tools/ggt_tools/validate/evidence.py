@@ -4,17 +4,34 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ggt100k import MANIFEST
 from ggt_tools.gate import Gate, Rule, parse_gate
-from ggt_tools.verdict import asked_gains
+from ggt_tools.verdict import PEOPLE, asked_gains
 
-LINE = re.compile(r"(\w+) (-?\d+\.\d+) (>=|<=|<|>) (-?\d+\.\d+)( unsure)?")
-PERSON = re.compile(r"\b(person|people|review|reviewer)\b")
+LINE = re.compile(r"(\w+) (-?[0-9]+\.[0-9]{3}) ((?:>=|<=|<|>) -?[0-9]+\.[0-9]{3}(?: unsure)?)")
+HEARD = re.compile(re.escape(PEOPLE) + r"([0-9]{1,9}) keep, ([0-9]{1,9}) reject; the rules say (keep|reject|unsure)")
 ROUNDED = 0.00051  # evidence has three decimals
+
+
+class _Answer(NamedTuple):
+    """What a line can say of a side of a rule, and between which values that is so."""
+
+    text: str  # what stands behind the value
+    decision: str  # keep | unsure | reject
+    low: float
+    high: float
+
+    def fits(self, line: str) -> bool:
+        """Whether the line says so of a value of which it is so."""
+        match = LINE.fullmatch(line)
+        if match is None or match[3] != self.text:
+            return False
+        return self.low - ROUNDED <= float(match[2]) <= self.high + ROUNDED
 
 
 def read_gate(text: str) -> Gate:
@@ -24,56 +41,84 @@ def read_gate(text: str) -> Gate:
 
 def evidence_faults(row: Mapping[str, Any], gate: Gate) -> Iterator[tuple[str, str]]:
     """(reason, what is wrong) of a row of the index: evidence that the gate asks for and that is not there, or that
-    does not pass it, or that says another value than the score. What a rule does not clear, a person may have."""
-    said = _by_metric(row["evidence"])
-    scores, people = row["scores"], any(PERSON.search(line) for line in row["evidence"])
-    for rule in gate.must[row["degradation"]]:
-        if found := _fault(rule, said, scores, people):
+    does not pass it, or that contradicts the score or itself. What a rule does not clear, people may have."""
+    must = gate.must[row["degradation"]]
+    gains = [gate.gains[name].any for name in asked_gains(tuple(row["degradations"]), gate)]
+    rules: dict[str, list[Rule]] = {}
+    for rule in chain(must, *gains):
+        rules.setdefault(rule.metric, []).append(rule)
+    said = {metric: [line for line in row["evidence"] if line.partition(" ")[0] == metric] for metric in rules}
+    scores, passing = row["scores"], _passing(row["evidence"], gate)
+    named = set()  # metrics whose lines are found wrong already
+    for metric, lines in said.items():
+        if found := _differs(metric, lines, scores.get(metric)):
+            named.add(metric)
             yield found
-    for name in asked_gains(tuple(row["degradations"]), gate):
-        found_all = [_fault(rule, said, scores, people) for rule in gate.gains[name].any]
-        if all(found_all):
-            yield next(found for found in found_all if found)
+    different = frozenset(named)
+    for asked in (*((rule,) for rule in must), *gains):  # of a gain's rules one is enough
+        if different.isdisjoint(rule.metric for rule in asked):
+            faults = [_fault(rule, said[rule.metric], scores.get(rule.metric), passing) for rule in asked]
+            if faults[0] and all(faults):
+                named.update(rule.metric for rule in asked)
+                yield faults[0]
+    for metric, lines in said.items():
+        answers = [answer for rule in rules[metric] for side in _sides(rule) for answer in side]
+        for line in lines if metric not in named else ():
+            if line != f"{metric} unmeasured" and not any(answer.fits(line) for answer in answers):
+                yield "fails_gate", f"its evidence is {line!r}, which no rule of the gate says of such a value"
 
 
-def _by_metric(evidence: list[str]) -> dict[str, list[str]]:
-    said: dict[str, list[str]] = {}
-    for line in evidence:
-        said.setdefault(line.partition(" ")[0], []).append(line)
-    return said
+def _passing(evidence: Iterable[str], gate: Gate) -> tuple[str, ...]:
+    """The answers to a rule that a pair may be kept with: what people decided counts as far as the gate lets it."""
+    heard = [match for line in evidence if (match := HEARD.fullmatch(line))]
+    if len(heard) != 1:
+        return ("keep",)
+    keep, reject, by_rules = int(heard[0][1]), int(heard[0][2]), heard[0][3]
+    if not (keep > reject and keep >= gate.people.votes and by_rules in gate.people.keep_over):
+        return ("keep",)
+    return ("keep", "unsure") if by_rules == "unsure" else ("keep", "unsure", "reject")
 
 
-def _fault(
-    rule: Rule, said: Mapping[str, list[str]], scores: Mapping[str, float], people: bool
-) -> tuple[str, str] | None:
-    lines = said.get(rule.metric, [])
-    if not lines and rule.if_measured:
+def _differs(metric: str, lines: Sequence[str], score: float | None) -> tuple[str, str] | None:
+    """Where lines say another value than the score, or than each other where the index has no such score."""
+    values = {match[2] for line in lines if (match := LINE.fullmatch(line))}
+    if not values:
         return None
-    if not lines or lines == [f"{rule.metric} unmeasured"]:
-        if people and lines:
+    told = ", ".join([*sorted(values), *(["unmeasured"] if f"{metric} unmeasured" in lines else [])])
+    wanted = float(min(values)) if score is None else score
+    # what is NaN agrees with nothing
+    if told in values and abs(wanted - float(told)) <= ROUNDED + 1e-6 * abs(wanted):
+        return None
+    instead = "which contradicts itself" if score is None else f"its score {score:.3f}"
+    return "evidence_differs", f"its evidence says {metric} {told}, {instead}"
+
+
+def _fault(rule: Rule, lines: Sequence[str], score: float | None, passing: Sequence[str]) -> tuple[str, str] | None:
+    if not any(map(LINE.fullmatch, lines)):
+        heard = "unsure" in passing and f"{rule.metric} unmeasured" in lines
+        if (score is None or math.isnan(score)) and (rule.if_measured or heard):
             return None
         return "no_evidence", f"has no evidence of {rule.metric}, which the gate asks for"
-    sides = ((">=", rule.unsure_below, rule.min), ("<=", rule.unsure_above, rule.max))
-    for holds, inner, outer in sides:
-        if not math.isfinite(inner):
-            continue
-        found = next((match for line in lines if (match := LINE.fullmatch(line)) and _holds(match, holds, inner)), None)
-        if found is None and people:
-            unsure = {">=": "<", "<=": ">"}[holds]
-            found = next((m for line in lines if (m := LINE.fullmatch(line)) and m[3] == unsure and m[5]), None)
-            if found is not None and not (float(found[2]) - outer) * (1 if holds == ">=" else -1) >= -ROUNDED:
-                found = None
-        if found is None:
-            said_instead = ", ".join(lines)
-            return "fails_gate", f"its evidence is {said_instead!r}; the gate wants {rule.metric} {holds} {inner:.3f}"
-        score = scores.get(rule.metric, math.nan)
-        if not math.isnan(score) and abs(score - float(found[2])) > ROUNDED + 1e-6 * abs(score):
-            return "evidence_differs", f"its evidence says {rule.metric} {found[2]}, its score {score:.3f}"
+    for side in _sides(rule):
+        if not any(answer.fits(line) for answer in side if answer.decision in passing for line in lines):
+            said = ", ".join(lines)
+            return "fails_gate", f"its evidence is {said!r}; the gate wants {rule.metric} {side[0].text}"
     return None
 
 
-def _holds(match: re.Match[str], holds: str, bound: float) -> bool:
-    """Whether a line says that the rule's own bound holds, and the value that it names bears that out."""
-    _, value, operator, named, unsure = match.groups()
-    right = operator == holds and not unsure and named == f"{bound:.3f}"
-    return right and (float(value) - bound) * (1 if holds == ">=" else -1) >= -ROUNDED
+def _sides(rule: Rule) -> Iterator[tuple[_Answer, _Answer, _Answer]]:
+    """What verdict says of each side of a rule; what passes comes first."""
+    inner, outer = rule.unsure_below, rule.min
+    if math.isfinite(inner):
+        yield (
+            _Answer(f">= {inner:.3f}", "keep", inner, math.inf),
+            _Answer(f"< {inner:.3f} unsure", "unsure", outer, inner),
+            _Answer(f"< {outer:.3f}", "reject", -math.inf, outer),
+        )
+    inner, outer = rule.unsure_above, rule.max
+    if math.isfinite(inner):
+        yield (
+            _Answer(f"<= {inner:.3f}", "keep", -math.inf, inner),
+            _Answer(f"> {inner:.3f} unsure", "unsure", inner, outer),
+            _Answer(f"> {outer:.3f}", "reject", outer, math.inf),
+        )

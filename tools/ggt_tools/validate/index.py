@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ import pyarrow.parquet as pq
 
 from ggt100k import MANIFEST, Root, index_schema
 from ggt_tools.card import front_matter
-from ggt_tools.records import Finding
+from ggt_tools.records import Finding, Stage
 from ggt_tools.validate.findings import fault
 
 
@@ -31,11 +34,12 @@ def check_files(place: Root) -> Iterator[Finding]:
                         yield _unknown(name)
         return
     folder = Path(place.url)
-    for path in sorted(path for top in ("data", "index") for path in (folder / top).rglob("*")):
+    tops = [folder / "data", folder / "index"]
+    for path in sorted([*tops, *(path for top in tops for path in top.rglob("*"))]):
         name = path.relative_to(folder).as_posix()
         if path.is_symlink():
             yield fault(name, "link", "is a link, which may lead anywhere", "put the file there")
-        elif not path.is_dir() and name not in named:
+        elif path not in tops and not path.is_dir() and name not in named:
             yield _unknown(name)
 
 
@@ -54,6 +58,47 @@ def check_readme(place: Root) -> Iterator[Finding]:
         text = ""
     if not text.startswith(wanted):
         yield fault("README.md", "readme_differs", "does not begin with the YAML of this dataset", "pack again")
+
+
+def check_licence(place: Root) -> Iterator[Finding]:
+    """LICENSE may be absent, but an empty one says that nobody has a say in the photographs."""
+    try:
+        text = place.read("LICENSE")
+    except Exception:  # it is not there, for which each client of fsspec has an exception of its own
+        return
+    if not text.strip():
+        yield fault("LICENSE", "empty_licence", "is empty", "make it again: ggt100k card")
+
+
+def check_manifest(place: Root) -> Iterator[Finding]:
+    """What a reader of the manifest gets past, and what it could not know: names twice, and a funnel of other rows."""
+    twice = set[str]()
+
+    def once(members: list[tuple[str, Any]]) -> dict[str, Any]:
+        counted = Counter(name for name, _ in members)
+        twice.update(name for name, count in counted.items() if count > 1)
+        return dict(members)
+
+    json.loads(place.read(MANIFEST), object_pairs_hook=once)
+    for name in sorted(twice):
+        yield fault(MANIFEST, "bad_manifest", f"names {name!r} twice in one object", "pack again")
+    for number, row in enumerate(place.manifest["funnel"]):
+        if not _is_stage(row):
+            said = f"row {number} of its funnel is no stage with what entered it, what left it, and reasons that add up"
+            yield fault(MANIFEST, "bad_funnel", said, "pack again")
+
+
+def _is_stage(row: Any) -> bool:
+    """Whether a row of a funnel is as pack writes it: the fields of records.Stage."""
+    if not isinstance(row, dict) or row.keys() != {field.name for field in dataclasses.fields(Stage)}:
+        return False
+    reasons = row["reasons"]
+    if not isinstance(row["stage"], str) or not isinstance(reasons, list):
+        return False
+    if not all(isinstance(one, list) and len(one) == 2 and isinstance(one[0], str) for one in reasons):
+        return False
+    counts = [row["left"], *(count for _, count in reasons)]
+    return all(type(count) is int and count >= 0 for count in counts) and row["entered"] == sum(counts)
 
 
 def check_counts(place: Root) -> Iterator[Finding]:
