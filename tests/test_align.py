@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageCms
 
 from ggt_tools.align import CONFIDENT, InFrame, align, residual
 from ggt_tools.align.blocks import SMALLEST, Matrix, moved, places, scaling
@@ -118,6 +118,58 @@ def test_alpha_and_palettes_become_rgb() -> None:
         found = align(buffer.getvalue(), crop("aitzgorri-1", 64), candidate())
         assert found.image is not None
         assert np.array_equal(found.image, np.asarray(changed.convert("RGB")))
+
+
+def saved(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["alpha", "one pixel, nearly opaque", "grey alpha", "transparent colour"])
+def test_a_reply_that_is_transparent_anywhere_is_refused(kind: str) -> None:
+    lq = crop("aitzgorri-1", 64)
+    image, options = Image.fromarray(lq).convert("RGBA"), {}
+    if kind == "alpha":
+        image.putalpha(128)
+    elif kind == "one pixel, nearly opaque":
+        image.putpixel((5, 7), (1, 2, 3, 254))
+    elif kind == "grey alpha":
+        image = image.convert("LA")
+        image.putpixel((5, 7), (1, 0))
+    else:
+        image, options = Image.fromarray(lq), {"transparency": tuple(lq[0, 0].tolist())}
+    found = align(saved(image, **options), lq, candidate())
+    assert (found.image, found.reason) == (None, "transparent")
+    assert found.detail == "the reply: its pixels are transparent in places; try another seed or restorer"
+
+
+def test_a_reply_that_is_stored_turned_is_turned_upright() -> None:
+    lq = crop("aitzgorri-1", 96)[:64]
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise for display
+    turned = Image.fromarray(np.ascontiguousarray(np.rot90(lq)))
+    for image in (turned, turned.convert("RGBA")):
+        found = align(saved(image, exif=exif), lq, candidate())
+        assert found.image is not None and np.array_equal(found.image, lq)
+
+
+def test_a_replys_profile_is_brought_to_srgb() -> None:
+    """A profile of sRGB whose red and blue are exchanged: its pixels are, too."""
+    lq = crop("aitzgorri-1", 96)
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    red, blue = profile.index(b"rXYZ", 128), profile.index(b"bXYZ", 128)
+    profile[red : red + 4], profile[blue : blue + 4] = b"bXYZ", b"rXYZ"
+    found = align(saved(Image.fromarray(lq[..., ::-1].copy()), icc_profile=bytes(profile)), lq, candidate())
+    assert found.image is not None
+    assert np.abs(found.image.astype(int) - lq).max() <= 2
+
+
+def test_a_reply_of_16_bits_is_refused_as_ingest_refuses_it() -> None:
+    lq = crop("aitzgorri-1", 64)
+    found = align(cv2.imencode(".png", lq.astype(np.uint16) * 257)[1].tobytes(), lq, candidate())
+    assert (found.image, found.reason) == (None, "unsupported_mode")
+    assert found.detail == "the reply: its pixels are 16-bit; try another seed or restorer"
 
 
 # --- planted geometry -----------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ def test_a_snippet_runs_as_it_stands(snippet: str, tmp_path: Path) -> None:
 
 def test_it_starts_with_the_hubs_yaml() -> None:
     six = list(ggt100k.DEGRADATIONS[:6])
-    assert README.startswith(front_matter(sorted(SETS["core"]), {"train": six, "test": six}))
+    assert README.startswith(front_matter(sorted(SETS["core"]), {"train": six, "test": six}) + "---\n")
 
 
 def test_every_reason_is_listed() -> None:
@@ -56,7 +56,7 @@ def test_every_reason_is_listed() -> None:
     retry = {"rate_limited", "server_error", "timeout", "cut_off", "unavailable"}
     adopt = {"no_original", "no_output", "no_ground_truth", "no_role", "ambiguous", "taken"}
     adopt |= {"link", "encrypted", "damaged", "bomb"}
-    align = {"aspect_changed", "misaligned", "retry", "roles_confused"}
+    align = {"aspect_changed", "misaligned", "transparent", "retry", "roles_confused"}
     assert listed == set(load_gate(DEFAULT_GATE).reasons) | ingest | adopt | restore | retry | align | {
         "not_the_best",
         "no_image",

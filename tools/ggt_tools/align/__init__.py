@@ -10,20 +10,19 @@ What moves on its own, an object or a face, stays where it is: a fault, and not 
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image as Pillow
 
 from ggt_tools.align.blocks import SMALLEST, Matrix, local_contrast, moved, places, scaling
 from ggt_tools.align.fit import Fit, fit
 from ggt_tools.degradations import Plane, opencv
+from ggt_tools.errors import PairError
+from ggt_tools.ingest import MOST_PIXELS, decode
 from ggt_tools.records import Candidate
-from ggt_tools.restore import FORMATS
 from ggt_tools.restorers.protocol import Image
 
-VERSION = "align-2"  # raise it whenever a pixel may change
+VERSION = "align-3"  # raise it whenever a pixel may change
 RATIO = 0.02  # by which the sides' ratio of a reply may differ from what was sent: models round to multiples
 STILL = 0.25  # px at 1024: less motion than this anywhere does less harm than a resampling
 NAN = float("nan")
@@ -68,9 +67,14 @@ def align(reply: bytes, lq: Image, candidate: Candidate) -> InFrame:
 
     `reply`: the candidate's file as it came, of any size. `lq`: the photograph, uint8 RGB. `misaligned`: a sure fit
     lies beyond BOUNDS. `aspect_changed`: the reply has sides of another ratio, and no fit says what became of them.
+    `transparent`: its alpha hides something. Else it is read as ingest reads a photograph, upright and in sRGB, and
+    refused for ingest's reasons.
     """
-    with Pillow.open(io.BytesIO(reply), formats=FORMATS) as file:
-        image: Image = np.asarray(file.convert("RGB"))
+    try:
+        image: Image = np.asarray(decode(reply, "the reply", MOST_PIXELS, see_through="transparent"))
+    except PairError as fault:
+        said = str(fault).partition(";")[0]  # whose mend is for who has the file
+        return InFrame(image=None, reason=fault.reason, detail=f"{said}; try another seed or restorer")
     height, width = lq.shape[:2]
     frame = candidate.frame or (width, height, 0, 0, width, height)
     starts = _starts(image.shape[1], image.shape[0], frame)

@@ -21,6 +21,7 @@ from ggt_tools.records import Photo, Refusal, Seen
 Pixels = npt.NDArray[np.uint8]
 Classes = Callable[[Pixels], tuple[str, tuple[str, ...]]]
 Taken = tuple[Photo, Seen, Pixels]
+MOST_PIXELS = 89_478_485  # of a file: above it, it is refused before it is decoded
 FITS = ("crop", "resize", "pad")
 # whatever the suffix: no other decoder is let near a stranger's file
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", *(("AVIF",) if "avif" in features.modules else ()))
@@ -49,7 +50,7 @@ class IngestConfig:
     source_name: str = ""
     least: int = 512  # pixels of the short side, as the file has it
     most: int = 1024  # pixels of a side
-    most_pixels: int = 89_478_485  # of a file: above it, it is refused before it is decoded
+    most_pixels: int = MOST_PIXELS
     fit: str = "crop"
     classify: Classes = measured
     threads: int = 4  # that decode ahead
@@ -143,13 +144,14 @@ def _check_looks(pixels: Pixels, name: str) -> None:
         raise PairError("screenshot", f"{name}: is drawn, no photograph: a page, a chart, a window; leave it out")
 
 
-def decode(data: bytes, name: str, most_pixels: int) -> Image.Image:
+def decode(data: bytes, name: str, most_pixels: int, *, see_through: str = "unsupported_mode") -> Image.Image:
     """A file as an upright 8-bit sRGB image, or a PairError: nothing is guessed.
 
     Grey becomes RGB, a palette its colours, an alpha that hides nothing is dropped, CMYK goes through its profile.
     Refused with `unsupported_mode`: 16 bits (a profile is right for them, and eight would be cut from them), alpha that
     hides something, CMYK without a profile, AVIF of high dynamic range, any other mode; with `unsupported_format`:
-    HEIC, and files of several images, but the JPEGs with thumbnails that cameras write.
+    HEIC, and files of several images, but the JPEGs with thumbnails that cameras write. `see_through` is the reason for
+    alpha that hides something, where it has one of its own.
     """
     if data[4:8] == b"ftyp" and data[8:12] in HEIC and b"avif" not in data[8:64]:
         said = "is HEIC, whose decoders are under patents; convert it to PNG, e.g. by heif-convert"
@@ -166,7 +168,7 @@ def decode(data: bytes, name: str, most_pixels: int) -> Image.Image:
             raise PairError("unsupported_mode", f"{name}: its pixels are {odd}; save it as 8-bit RGB or grey")
         file.load()
         profile = file.info.get("icc_profile")
-        image = ImageOps.exif_transpose(_opaque(file, name))
+        image = ImageOps.exif_transpose(_opaque(file, name, see_through))
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile)) if profile else None
         if source and source.profile.xcolor_space.strip() == SPACES[image.mode]:
             image = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB") or image
@@ -197,13 +199,13 @@ def _odd(file: Image.Image, data: bytes) -> str:
     return ""
 
 
-def _opaque(file: Image.Image, name: str) -> Image.Image:
+def _opaque(file: Image.Image, name: str, see_through: str) -> Image.Image:
     """The same without palette and alpha."""
     if file.mode in ("RGBA", "LA", "PA") or "transparency" in file.info:
         whole = file.convert("RGBA")
         if whole.getchannel("A").getextrema() != (255, 255):
             said = "its pixels are transparent in places; save it as 8-bit RGB or grey"
-            raise PairError("unsupported_mode", f"{name}: {said}")
+            raise PairError(see_through, f"{name}: {said}")
         flat = whole.convert("RGB")
     elif file.mode == "P":
         flat = file.convert("RGB")
