@@ -511,7 +511,7 @@ def croissant_records(root: Path, record_set: str) -> list[dict[str, Any]]:
 def test_mlcroissant_reads_what_the_index_says(release: Path) -> None:
     found = croissant_records(release, "test")
     wanted = ggt100k.index(release, "test").to_pylist()
-    assert len(found) == len(wanted) == 2
+    assert len(found) == len(wanted) > 1
     for record, row in zip(found, wanted, strict=True):
         scores = {name.rpartition("/")[2]: value for name, value in record.pop("test/scores").items()}
         assert scores == row["scores"]

@@ -708,6 +708,7 @@ def test_the_draw_is_by_degradation_and_source(drawn: list[tuple[int, str, bool]
 def half(out: Path) -> str:
     """What is wrong for one who reads `out` just now: "" where it is absent, or whole as its manifest says."""
     try:
+        world = out.stat().st_ino
         text = (out / ggt100k.MANIFEST).read_bytes()
     except FileNotFoundError:
         return ""
@@ -721,7 +722,7 @@ def half(out: Path) -> str:
     except FileNotFoundError as absent:
         wrong = [str(absent)]
     try:
-        same = (out / ggt100k.MANIFEST).read_bytes() == text
+        same = (out / ggt100k.MANIFEST).read_bytes() == text and out.stat().st_ino == world
     except FileNotFoundError:
         same = False
     return f"{manifest['dataset_version']}: {wrong}" if wrong and same else ""  # else it was moved meanwhile
