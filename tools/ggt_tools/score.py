@@ -110,7 +110,7 @@ def expand(metrics: Sequence[str]) -> tuple[str, ...]:
     for name in metrics:
         if name not in SETS and name not in METRICS:
             near = get_close_matches(name, [*SETS, *METRICS], n=3)
-            hint = f"near: {', '.join(near)}" if near else f"sets: {', '.join(SETS)}; metrics: {', '.join(METRICS)}"
+            hint = f"near: {', '.join(near)}" if near else f"sets: {', '.join(SETS)}; `score --list` names all"
             raise ConfigError(f"no metric or set is named {name!r}; {hint}")
         names.update(dict.fromkeys(SETS.get(name, (name,))))
     return tuple(names)
