@@ -654,6 +654,45 @@ def test_a_set_that_may_not_be_passed_on_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (("--licence", "CC-BY-ND-4.0"), "CC-BY-ND-4.0 forbids to pass on what is made of it"),
+        (("--local-only", "the author asked"), "the author asked"),
+    ],
+)
+def test_what_forbids_it_counts_on_a_second_run_too(options: tuple[str, ...], why: str, tmp_path: Path) -> None:
+    """Over pairs that are there already: recorded as a further fact, in pack's manifest, and in what priors says."""
+    (lq, gt), _ = pairs_of()
+    workspace = tmp_path / "w"
+    originals, outputs = archive(tmp_path / "y.zip", {"1.png": lq}), archive(tmp_path / "x.zip", {"1.png": gt})
+    both = ("--originals", originals, "--outputs", outputs)
+    assert mine(tmp_path, *both).err == ""
+    with Ledger(workspace) as ledger:
+        (candidate,) = ledger.all(Candidate)
+        (first,) = ledger.all(Adopted)
+        image = ledger.put_image(encode_png(crop("life-1", 256)))
+        structure = Score(candidate=candidate.id, metric="structure", metric_version="1", value=0.5)
+        ledger.add(structure, Aligned(candidate=candidate.id, version="align-2", image=image, reason=""))
+        verdict = {"candidate": candidate.id, "gate": "0" * 16, "stage": "", "reason": "", "evidence": ()}
+        ledger.judge("0" * 16, GATE, [Verdict(decision="keep", **verdict)])  # type: ignore[arg-type]
+    # a licence that is not said again forbids nothing, and nothing is said
+    again = ("adopt", "mine", workspace, "--restorer", "m", "--class", "haze", *both)
+    assert ggt(*again).err == ""
+    for _ in range(2):
+        done = mine(tmp_path, *both, *options)
+        assert done.out == "adopt: 0 kept, 1 there already\n"
+        assert done.err == f"ggt100k adopt: mine: stays on this machine: {why}\n"
+    with Ledger(workspace) as ledger:
+        found = list(ledger.all(Adopted))
+        assert first in found and sorted(each.local_only for each in found) == ["", why]
+    assert mine(tmp_path, *both).err == done.err  # nothing loosens it
+    well("pack", workspace, tmp_path / "out")
+    assert json.loads((tmp_path / "out" / ggt100k.MANIFEST).read_text())["local_only"] == f"{why} of set mine"
+    done = ggt("export", workspace, "--to", "priors", "--out", tmp_path / "p")
+    assert done.err == f"ggt100k export: {tmp_path / 'p'}: must stay on this machine too: {why}\n"
+
+
+@pytest.mark.parametrize(
     ("argv", "text"),
     [
         ((), "mine: what made its outputs is not known; name it: --restorer MODEL"),

@@ -188,3 +188,21 @@ def stored(taken: Taken, put: Callable[[bytes], str]) -> tuple[Photo, Seen, Cand
         dataclasses.replace(taken.candidate, image=put(taken.gt)),
         dataclasses.replace(taken.adopted, reference=put(taken.ref) if taken.ref else ""),
     )
+
+
+def tightened(adopted: Iterable[Adopted], config: AdoptConfig) -> list[Adopted]:
+    """What is to be recorded where a set that is there already may not be passed on, as is known only now.
+
+    A fact is never edited: each photograph gets a further one, of no candidate, and the strictest of its facts counts.
+    """
+    facts = list(adopted)
+    stays = {each.key for each in facts if each.local_only}
+    loose = {each.key: each for each in facts if each.set == config.name and each.key not in stays}
+    return [
+        dataclasses.replace(
+            each, candidate=work_id(each.candidate, "stays", config.local_only), reference="",
+            local_only=config.local_only,
+        )
+        for each in loose.values()
+        if config.local_only
+    ]  # fmt: skip

@@ -51,7 +51,7 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from ggt_tools.adopt import adopt, stored
+    from ggt_tools.adopt import adopt, stored, tightened
 
     about, config = _config(options)
     listing = _listing(options, about)
@@ -62,6 +62,8 @@ def run(options: argparse.Namespace) -> int:
         return _dry(options, listing, config, reasons)
     taken, there, refused = 0, 0, Counter[str]()
     with Ledger(options.workspace, create=True) as ledger:
+        if options.licence.strip() or options.local_only:  # a licence that is merely not repeated forbids nothing
+            ledger.add(*tightened(ledger.all(Adopted), config))
         looks = _looks(ledger, config)
         photos = {photo.key: photo for photo in ledger.all(Photo)}
         done = {candidate.id for candidate in ledger.all(Candidate)}
@@ -84,8 +86,9 @@ def run(options: argparse.Namespace) -> int:
                 taken += 1
                 if taken == options.limit:
                     break
-    if config.local_only:
-        complain("adopt", f"{config.name}: stays on this machine: {config.local_only}")
+        recorded = {each.local_only for each in ledger.all(Adopted) if each.set == config.name and each.local_only}
+    for why in sorted(recorded):
+        complain("adopt", f"{config.name}: stays on this machine: {why}")
     left = {"others": listing.others} if listing.others else {}
     table("adopt", {"kept": taken, "there already": there, **left}, rejected=refused, unmatched=reasons)
     return 0

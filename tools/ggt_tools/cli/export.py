@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections import Counter
 from pathlib import Path
 
@@ -57,7 +58,15 @@ def _priors(options: argparse.Namespace) -> int:
             "--to priors: takes neither --where nor --split; metadata.jsonl tells set, class and `prior_only`"
         )
     with Ledger(Path(options.root)) as ledger:
-        adopted = list(ledger.all(Adopted))
+        facts = list(ledger.all(Adopted))
+        candidates = {each.id: each for each in ledger.all(Candidate)}
+        stays = {each.key: each.local_only for each in facts if each.local_only}
+        # a fact of no candidate only tells that its photograph must stay
+        adopted = [
+            dataclasses.replace(each, local_only=stays.get(each.key, ""))
+            for each in facts
+            if each.candidate in candidates
+        ]
         if not adopted:
             raise ConfigError(f"{options.root}: nothing was adopted into it; run: ggt100k adopt SET {options.root}")
         if options.dry_run:
@@ -65,7 +74,6 @@ def _priors(options: argparse.Namespace) -> int:
             return 0
         aligned = {each.candidate: each for each in ledger.all(Aligned)}
         verdicts = {each.candidate for each in ledger.all(Verdict) if each.decision == "keep"}
-        candidates = {each.id: each for each in ledger.all(Candidate)}
         kept = {candidates[name].key: each.image for name, each in aligned.items() if name in verdicts}
         photos = {photo.key: photo for photo in ledger.all(Photo)}
         if options.out.is_dir() and any(options.out.iterdir()) and not (options.out / "prior").is_dir():
