@@ -200,10 +200,28 @@ def test_each_pair_gets_so_many_reviewers_and_one_more_where_two_disagree(ledger
     assert {look.item.candidate for look in restarted.looks("Cleo", "c" * 32, 100)} == third
 
 
+@pytest.mark.parametrize("what", ["decide", "later", "own other page"])
+def test_nobody_else_ends_what_a_page_has_at_hand(ledger: Ledger, what: str) -> None:
+    one = desk(ledger, reviewers=2, audit=0.0)
+    held = one.looks("Anna", PAGE, 1)[0]
+    reviewer = "Anna" if what == "own other page" else "Ben"
+    opened, _ = one.one(reviewer, "b" * 32, held.item.candidate)
+    assert opened is not None and opened.item == held.item, "a link of the gallery opens it nevertheless"
+    if what == "decide":
+        assert one.decide("Ben", [made(opened.id)]) == [SAVED]
+    else:
+        one.later(reviewer, opened.id, "b" * 32)
+    found = {look.item.candidate for look in one.looks("Cleo", "c" * 32, 100)}
+    assert len(found) == 19 and held.item.candidate not in found
+    assert one.looks("Anna", PAGE, 1) == [held]
+    one.release(PAGE)
+    assert held.item.candidate in {look.item.candidate for look in one.looks("Dan", "d" * 32, 100)}
+
+
 def test_later_comes_after_all_others(ledger: Ledger) -> None:
     one = desk(ledger, audit=0.0)
     shown = one.looks("Anna", PAGE, 3)
-    one.later("Anna", shown[0].id)
+    one.later("Anna", shown[0].id, PAGE)
     rest = [look.item.candidate for look in one.looks("Anna", PAGE, 100)]
     assert len(rest) == 20 and rest[-1] == shown[0].item.candidate
 

@@ -225,7 +225,7 @@ class App:
             looks = [_choice_json(one) for one in desk.study.looks(reviewer, page, want)]
             return answer | {"looks": looks, "left": desk.study.left(reviewer)}
         for id in _list(body.get("later", [])):
-            desk.later(reviewer, str(id))
+            desk.later(reviewer, str(id), page)
         candidate = body.get("candidate", "")
         if candidate:
             shown, decided = desk.one(reviewer, page, str(candidate))

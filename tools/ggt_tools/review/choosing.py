@@ -147,7 +147,7 @@ class Choosing:
         for fact in facts.values():
             self._taken[fact.id] = ""
             self._stand(fact)
-            self._leases.drop(choice_name(fact))
+            self._leases.drop(choice_name(fact), reviewer)
         return said
 
     def _fact(self, reviewer: str, made: Chosen) -> Choice | None:

@@ -131,6 +131,7 @@ class Desk:
     def one(self, reviewer: str, page: str, candidate: str) -> tuple[Look | None, str]:
         """The pair of a candidate, and what this reviewer decided of it, "" where nothing."""
         self.refresh()
+        self._leases.held(reviewer, page)  # a sign of life
         item = self.items.get(candidate)
         if item is None:
             return None, ""
@@ -198,13 +199,13 @@ class Desk:
         self._leases.drop_page(page)
         self.study.release(page)
 
-    def later(self, reviewer: str, look_id: str) -> None:
+    def later(self, reviewer: str, look_id: str, page: str) -> None:
         """Puts a pair behind all others of this reviewer."""
         shown = self.shown(reviewer, look_id)
         if shown is None:
             return
         candidate = shown.item.candidate
-        self._leases.drop(candidate)
+        self._leases.drop(candidate, reviewer, page)
         one = self._of(reviewer)
         if not shown.planted and candidate in (one.todo or {}):
             one.passed.pop(candidate, None)
@@ -242,7 +243,7 @@ class Desk:
         for fact in facts.values():
             self._taken[fact.id] = ""
             self._stand(fact)
-            self._leases.drop(fact.candidate)
+            self._leases.drop(fact.candidate, reviewer)
             if not fact.planted:
                 self._close(fact.candidate, reviewer)
         return said

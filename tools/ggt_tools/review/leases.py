@@ -45,8 +45,11 @@ class Leases(Generic[Look]):
     def of(self, reviewer: str) -> list[Look]:
         return [lease.look for lease in self._held.values() if lease.reviewer == reviewer]
 
-    def drop(self, name: str) -> None:
-        self._held.pop(name, None)
+    def drop(self, name: str, reviewer: str, page: str = "") -> None:
+        """Ends this reviewer's lease, where a page is named only that page's; another one's stays."""
+        lease = self._held.get(name)
+        if lease is not None and lease.reviewer == reviewer and page in ("", lease.page):
+            del self._held[name]
 
     def drop_page(self, page: str) -> None:
         """The page is gone."""
