@@ -619,10 +619,13 @@ def test_a_decision_that_is_refused_does_not_hold_up_the_others(site: Site) -> N
         {"id": next(IDS), "look": looks[0]["id"], "decision": "reject", "reason": "<script>", "seconds": 1},
         {"id": next(IDS), "look": looks[1]["id"], "decision": "keep", "reason": "", "seconds": 1},
         "nonsense",
+        {"id": next(IDS), "look": looks[0]["id"], "decision": "keep", "reason": "", "seconds": 10**400},
     ]
     answer = json.loads(site.ask("POST", "/api/sitting", {"page": "b" * 32, "made": sent}, ben)[2])
     assert answer["saved"] == [sent[1]["id"]]
-    assert [one["fault"] for one in answer["refused"]] == ["the reason is none of the gate's", "an object is wanted"]
+    assert [one["fault"] for one in answer["refused"]] == [
+        "the reason is none of the gate's", "an object is wanted", "the seconds of a look are 0 to a day's",
+    ]  # fmt: skip
 
 
 def test_texts_from_outside_are_texts(site: Site) -> None:

@@ -349,7 +349,12 @@ def _chosen(sent: Any) -> Chosen:
 
 def _seconds(sent: Any) -> float:
     seconds = sent.get("seconds", 0.0)
-    return float(seconds) if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) else math.nan
+    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool):
+        return math.nan
+    try:
+        return float(seconds)
+    except OverflowError:  # a whole number beyond any float
+        return math.nan
 
 
 def _whole(value: Any) -> int:
