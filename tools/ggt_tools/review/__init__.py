@@ -98,6 +98,7 @@ class Review:
         self._server: uvicorn.Server = uvicorn.Server(
             uvicorn.Config(
                 Guard(app.starlette(), Lock(token=token, hosts=hosts, cookie=cookie)),
+                log_config=None,  # its own would close every handler of the process, and the streams of some
                 log_level="warning",
                 access_log=False,  # it would hold the token
                 server_header=False,
