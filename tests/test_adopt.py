@@ -26,6 +26,7 @@ import ggt100k
 from ggt_tools.adopt import places
 from ggt_tools.adopt.drift import drift, shift
 from ggt_tools.adopt.fidelity import psnr, ssim
+from ggt_tools.adopt.layouts import by_meta_info, by_metadata, two_places
 from ggt_tools.adopt.matching import match
 from ggt_tools.adopt.places import open_place
 from ggt_tools.adopt.sets import SETS, by_role, forbids
@@ -479,11 +480,31 @@ def test_meta_info_of_basicsr(tmp_path: Path) -> None:
     )
     done = mine(tmp_path, "--originals", originals, "--outputs", outputs, "--meta-info", listed)
     assert said(done) == [
-        f"no_original: {listed}: 3.png is not in {originals}",
         f"no_output: {listed}: 4.png is not in {outputs}",
         f"duplicate_name: {listed}: 1.png stands there twice",
+        f"no_original: {listed}: 3.png is not in {originals}",
     ]
     assert taken(tmp_path) == [("1.png", "1.png", False), ("my 2.jpg", "my 2.png", False)]
+
+
+def test_meta_info_never_guesses(tmp_path: Path) -> None:
+    originals = folder(
+        tmp_path / "a", dict.fromkeys(("2.bmp", "2.tif", "3.bmp", "3.png", "7.png", "8.png", "9.png"), b"")
+    )
+    names = ("2.png", "3.png", "a/7.png", "b/7.png", "c/8.png")
+    outputs = folder(tmp_path / "b", dict.fromkeys((*names, "5.png"), b""))
+    listed = tmp_path / "meta_info.txt"
+    listed.write_text("".join(f"{name} (256,256,3)\n" for name in names))
+    found = by_meta_info(listed, open_place(originals), open_place(outputs))
+    assert [(pair.output, pair.name) for pair in found.pairs] == [("3.png", "3.png"), ("c/8.png", "8.png")]
+    two, seven = (f"{listed}: cannot be told which of {names} belong together" for names in
+                  ("2.bmp, 2.tif, 2.png", "7.png, a/7.png, b/7.png"))  # fmt: skip
+    assert {(each.name, each.reason, each.detail) for each in found.lone} == {
+        *((name, "ambiguous", two) for name in ("2.png", "2.bmp", "2.tif")),
+        *((name, "ambiguous", seven) for name in ("a/7.png", "b/7.png", "7.png")),
+        ("5.png", "no_original", f"{listed}: 5.png is in {outputs}, and no line names it"),
+        *((n, "no_output", f"{listed}: {n} is in {originals}, and no line names it") for n in ("3.bmp", "9.png")),
+    }
 
 
 def test_metadata_of_an_imagefolder(tmp_path: Path) -> None:
@@ -509,6 +530,20 @@ def test_metadata_of_an_imagefolder(tmp_path: Path) -> None:
     assert mine(tmp_path, "--pairs", place, "--columns", "a,c").err == (
         f"ggt100k adopt: {where}: has no image column 'c'; there are: a, b\n"
     )
+
+
+def test_a_list_that_is_damaged_is_told_with_its_line(tmp_path: Path) -> None:
+    place = folder(tmp_path / "a", {"1.png": b"", "2.png": b""})
+    listed, told = place / "metadata.jsonl", tmp_path / "map.csv"
+    for line in ("[1]", "7", '"x"', "null", "{"):
+        listed.write_text('{"lq_file_name": "1.png", "gt_file_name": "2.png"}\n' + line + "\n")
+        with pytest.raises(ConfigError) as caught:
+            by_metadata(open_place(place), listed, [])
+        assert str(caught.value) == f"{listed}: line 2: is no JSON object; mend it"
+    told.write_text('original,output\n1.png,"2.png\n3.png,4.png\n')
+    with pytest.raises(ConfigError) as caught:
+        two_places(open_place(place), open_place(place), SETS["gpt4o-restore/lol"], named=told)
+    assert str(caught.value) == f"{told}: line 2: is no CSV: unexpected end of data; mend its quotes"
 
 
 def test_parquet_webdataset_and_a_folder_of_them(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def two_places(
 def _told(path: Path, originals: Sequence[str], outputs: Sequence[str]) -> dict[str, str]:
     rows = csv.DictReader(io.StringIO(_text(path), newline=""), strict=True)
     told: dict[str, str] = {}
-    for row in rows:
+    for row in _csv_rows(rows, path):
         where = f"{path}: line {rows.line_num}"
         original, output = row.get("original") or "", row.get("output") or ""
         for name, there, what in ((original, originals, "original"), (output, outputs, "output")):
@@ -93,6 +93,14 @@ def _told(path: Path, originals: Sequence[str], outputs: Sequence[str]) -> dict[
             raise ConfigError(f"{where}: {original!r} or {output!r} stands there twice; leave one line of it")
         told[original] = output
     return told
+
+
+def _csv_rows(rows: csv.DictReader[str], path: Path) -> Iterator[dict[str, str]]:
+    try:
+        yield from rows
+    except csv.Error as fault:
+        # line_num is of the last row that was whole: a quote that is left open swallows all that follows
+        raise ConfigError(f"{path}: line {rows.line_num + 1}: is no CSV: {fault}; mend its quotes") from fault
 
 
 # --- one folder, by suffix, by meta_info, by metadata.jsonl -----------------------------------------------------------
@@ -131,27 +139,63 @@ def by_suffix(place: Place, suffixes: Sequence[str]) -> Listing:
 
 
 def by_meta_info(path: Path, originals: Place, outputs: Place) -> Listing:
-    """BasicSR's meta_info text: a line a pair, the ground truth's name first; the low-quality image has the same."""
-    pairs, lone, seen = [], [], set()
-    stems = {PurePosixPath(name).with_suffix("").as_posix(): name for name in originals.names}
+    """BasicSR's meta_info text: a line a pair, the ground truth's name first; the low-quality image has the same.
+
+    Else it has the same but for the suffix, else but for the ground truth's own folders, as BasicSR looks for it. What
+    more than one may be at one of these steps is ambiguous, and listed; so is what no line names.
+    """
+    lone: list[Unmatched] = []
+    listed: dict[str, str] = {}  # by name, that of its original, "" where it has none
     for line in _text(path).splitlines():
         # after the name BasicSR has shape and compression, between spaces; names may have spaces too
         name = line.strip().split(" (")[0].strip()
-        if not name:
-            continue
-        # as BasicSR looks for it: in the low-quality folder, without the ground truth's own folders
-        bare = PurePosixPath(name).with_suffix("")
-        lq = stems.get(bare.as_posix()) or stems.get(bare.name)
-        if name in seen:
+        if name in listed:
             lone.append(Unmatched(name=name, reason="duplicate_name", detail=f"{path}: {name} stands there twice"))
-        elif name not in outputs.names:
-            lone.append(Unmatched(name=name, reason="no_output", detail=f"{path}: {name} is not in {outputs.path}"))
-        elif lq is None:
-            lone.append(Unmatched(name=name, reason="no_original", detail=f"{path}: {name} is not in {originals.path}"))
-        else:
-            pairs.append(Elsewhere(name=lq, output=name, lq=_reading(originals, lq), gt=_reading(outputs, name)))
-        seen.add(name)
+        elif name:
+            listed[name] = ""
+            if name not in outputs.names:
+                lone.append(Unmatched(name=name, reason="no_output", detail=f"{path}: {name} is not in {outputs.path}"))
+    forms: tuple[tuple[Callable[[str], str], Callable[[str], str]], ...] = (
+        (str, str),
+        (_stem, _stem),
+        (lambda name: PurePosixPath(name).stem, _stem),
+    )
+    left = [[name for name in listed if name in outputs.names], list(originals.names)]
+    for of_output, of_original in forms:
+        found: dict[str, tuple[list[str], list[str]]] = {}
+        for side, (names, form) in enumerate(zip(left, (of_output, of_original), strict=True)):
+            for name in names:
+                found.setdefault(form(name), ([], []))[side].append(name)
+        for some, others in found.values():
+            if not (some and others):
+                continue
+            if len(some) == len(others) == 1:
+                listed[some[0]] = others[0]
+            else:
+                said = f"{path}: cannot be told which of {', '.join((*others, *some)[:6])} belong together"
+                lone += [Unmatched(name=name, reason="ambiguous", detail=said) for name in (*some, *others)]
+        gone = [
+            {name for both in found.values() if all(both) for name in both[side]}  # matched, or listed as ambiguous
+            for side in (0, 1)
+        ]
+        left = [[name for name in names if name not in those] for names, those in zip(left, gone, strict=True)]
+    unnamed = [name for name in outputs.names if name not in listed]
+    for names, reason, said in (
+        (left[0], "no_original", f"is not in {originals.path}"),
+        (unnamed, "no_original", f"is in {outputs.path}, and no line names it"),
+        (left[1], "no_output", f"is in {originals.path}, and no line names it"),
+    ):
+        lone += [Unmatched(name=name, reason=reason, detail=f"{path}: {name} {said}") for name in names]
+    pairs = [
+        Elsewhere(name=lq, output=name, lq=_reading(originals, lq), gt=_reading(outputs, name))
+        for name, lq in listed.items()
+        if lq
+    ]
     return Listing(pairs=pairs, count=len(pairs), lone=(*lone, *_refused(originals), *_refused(outputs)))
+
+
+def _stem(name: str) -> str:
+    return PurePosixPath(name).with_suffix("").as_posix()
 
 
 def by_metadata(place: Place, path: Path, columns: Sequence[str]) -> Listing:
@@ -164,6 +208,8 @@ def by_metadata(place: Place, path: Path, columns: Sequence[str]) -> Listing:
         where = f"{path}: line {number}"
         try:
             row = json.loads(line)
+            if not isinstance(row, dict):
+                raise TypeError(line)
             there = {key.removesuffix("_file_name"): row[key] for key in row if key.endswith("_file_name")}
         except (ValueError, TypeError, RecursionError) as damage:
             raise ConfigError(f"{where}: is no JSON object; mend it") from damage
