@@ -628,6 +628,29 @@ def test_a_decision_that_is_refused_does_not_hold_up_the_others(site: Site) -> N
     ]  # fmt: skip
 
 
+def test_what_is_not_taken_in_is_not_called_saved(site: Site) -> None:
+    def send(who: str, *sent: dict[str, Any]) -> dict[str, Any]:
+        status, _, body = site.ask(
+            "POST", "/api/sitting", {"page": "d" * 32, "want": 1, "made": sent}, site.cookie(who)
+        )
+        assert status == 200
+        return dict(json.loads(body))
+
+    look = send("Dora")["looks"][0]["id"]
+    first = {"id": next(IDS), "look": look, "decision": "reject", "reason": "halos", "seconds": 1}
+    other = {"id": next(IDS), "look": look, "decision": "keep", "reason": "", "seconds": 1}
+    stands = {"id": other["id"], "look": look, "decision": "reject", "reason": "halos"}
+    answer = send("Dora", first, other)
+    assert (answer["saved"], answer["there"], answer["refused"]) == ([first["id"]], [stands], [])
+    answer = send("Dora", other, first)
+    assert (answer["saved"], answer["there"]) == ([first["id"]], [stands]), "sent again, it is in"
+    fault = "the decision's id is another decision's"
+    own = send("Emil")["looks"][0]["id"]
+    for who, taken in (("Emil", first | {"look": own}), ("Dora", first | {"reason": "", "decision": "keep"})):
+        answer = send(who, taken)
+        assert (answer["saved"], answer["refused"]) == ([], [{"id": first["id"], "fault": fault}])
+
+
 def test_texts_from_outside_are_texts(site: Site) -> None:
     body = site.ask("GET", "/gallery?degradation=" + "%22%3E%3Cscript%3E", headers=site.cookie())[2].decode()
     assert "<script>" not in body and "model<b>" not in body

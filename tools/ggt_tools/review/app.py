@@ -28,7 +28,7 @@ from starlette.staticfiles import StaticFiles
 from ggt_tools.errors import ShardError
 from ggt_tools.ledger import Ledger
 from ggt_tools.records import Aligned, Candidate, Decision, Opinion, Photo, Verdict
-from ggt_tools.review.choosing import ChoiceLook, Chosen
+from ggt_tools.review.choosing import ChoiceLook, Chosen, place
 from ggt_tools.review.decisions import UNCHANGED, summary
 from ggt_tools.review.desk import ID, Desk, Made, Refused
 from ggt_tools.review.gallery import PAGE, asked, gallery, keys, offered
@@ -218,8 +218,8 @@ class App:
     def _sit(self, body: dict[str, Any], page: str, reviewer: str) -> dict[str, Any]:
         desk, study = self._desk, body.get("kind") == "study"
         want = min(_whole(body.get("want", 0)), MOST_WANTED)
-        saved, refused = self._take(reviewer, _list(body.get("made", [])), study=study)
-        answer: dict[str, Any] = {"saved": saved, "refused": refused}
+        answer: dict[str, Any] = {"saved": [], "there": [], "refused": []}
+        self._take(reviewer, _list(body.get("made", [])), answer, study=study)
         if study:
             desk.refresh()
             looks = [_choice_json(one) for one in desk.study.looks(reviewer, page, want)]
@@ -234,25 +234,39 @@ class App:
             looks = [_look_json(one) for one in desk.looks(reviewer, page, want)]
         return answer | {"looks": looks, "left": desk.left(reviewer)}
 
-    def _take(self, reviewer: str, sent: list[Any], *, study: bool) -> tuple[list[Any], list[dict[str, Any]]]:
-        """Takes decisions in together; where one of them cannot be, each alone. The ids of those that are in."""
+    def _take(self, reviewer: str, sent: list[Any], answer: dict[str, Any], *, study: bool) -> None:
+        """Takes decisions in together; where one of them cannot be, each alone. Says of each what became of it.
 
-        def take(some: list[Any]) -> None:
+        saved: the ids of those that are in the ledger; there: what stands in place of one that is not, because its look
+        was decided before; refused: why one cannot be taken in.
+        """
+
+        def take(some: list[Any]) -> list[dict[str, Any] | None]:
             if not all(isinstance(one, dict) for one in some):
                 raise Refused("an object is wanted")
             if study:
-                self._desk.study.decide(reviewer, [_chosen(one) for one in some])
-            else:
-                self._desk.decide(reviewer, [_made(one) for one in some])
+                chosen = [_chosen(one) for one in some]
+                self._desk.study.decide(reviewer, chosen)
+                choices = [self._desk.study.instead(reviewer, one) for one in chosen]
+                return [None if one is None else {"best": place(one)} for one in choices]
+            made = [_made(one) for one in some]
+            self._desk.decide(reviewer, made)
+            stand = [self._desk.instead(reviewer, one) for one in made]
+            return [None if one is None else {"decision": one.decision, "reason": one.reason} for one in stand]
 
         try:
-            take(sent)
-            return [one["id"] for one in sent], []
+            for one, instead in zip(sent, take(sent), strict=True):
+                if instead is None:
+                    answer["saved"].append(one["id"])
+                else:
+                    answer["there"].append({"id": one["id"], "look": one["look"]} | instead)
         except ValueError as fault:
             if len(sent) == 1:
-                return [], [{"id": sent[0].get("id") if isinstance(sent[0], dict) else None, "fault": str(fault)}]
-        each = [self._take(reviewer, [one], study=study) for one in sent]
-        return [id for saved, _ in each for id in saved], [one for _, refused in each for one in refused]
+                id = sent[0].get("id") if isinstance(sent[0], dict) else None
+                answer["refused"].append({"id": id, "fault": str(fault)})
+                return
+            for one in sent:
+                self._take(reviewer, [one], answer, study=study)
 
     async def undo(self, request: Request) -> Response:
         def take_back(body: dict[str, Any], page: str, reviewer: str) -> dict[str, Any]:

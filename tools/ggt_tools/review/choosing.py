@@ -67,7 +67,7 @@ class Choosing:
         self._images: dict[str, str] = {}
         self._done: dict[str, dict[str, Choice]] = {}  # by reviewer and look, those that stand, in order
         self._times: Counter[str] = Counter()  # choices that stand, by comparison
-        self._taken: dict[str, str] = {}  # ids of all choices, with the look that an undoing gave back
+        self._taken: dict[str, Choice] = {}  # all choices, by id
         self._todo: dict[str, dict[str, Comparison]] = {}  # by reviewer
         self.wanted, self.best_of = 1, 2
         if self.study is None:
@@ -87,7 +87,7 @@ class Choosing:
                     self._all[name] = Comparison(name=name, key=key, candidates=tuple(sorted(some)))
         order = {row["id"]: row["rowid"] for row in ledger.query("SELECT rowid, id FROM choice")}
         choices = sorted(ledger.all(Choice), key=lambda one: order[one.id])
-        self._taken = dict.fromkeys(order, "")
+        self._taken = {choice.id: choice for choice in choices}
         undone = {choice.undoes for choice in choices if choice.undoes}
         for choice in choices:
             if choice.study == self.study.id and not choice.undoes and choice.id not in undone:
@@ -137,18 +137,26 @@ class Choosing:
     def decide(self, reviewer: str, made: list[Chosen]) -> list[bool]:
         """Takes choices in, all in one transaction, and says of each whether it is new. ValueError: what cannot be."""
         said = []
-        facts: dict[str, Choice] = {}
+        facts: dict[str, Choice] = {}  # by look
+        ids: dict[str, Choice] = {}
         for one in made:
-            fact = None if one.id in self._taken or one.look in facts else self._fact(reviewer, one)
+            known = self._taken.get(one.id) or ids.get(one.id)
+            if known and (_look_of(known), place(known)) != (one.look, one.best):
+                raise ValueError("the choice's id is another choice's")
+            fact = None if known or one.look in facts else self._fact(reviewer, one)
             said.append(fact is not None)
             if fact is not None:
-                facts[one.look] = fact
+                facts[one.look] = ids[fact.id] = fact
         self._ledger.add(*facts.values())
         for fact in facts.values():
-            self._taken[fact.id] = ""
+            self._taken[fact.id] = fact
             self._stand(fact)
             self._leases.drop(choice_name(fact), reviewer)
         return said
+
+    def instead(self, reviewer: str, made: Chosen) -> Choice | None:
+        """What stands in place of a choice that was sent; None where that itself is in the ledger."""
+        return None if made.id in self._taken else self._done.get(reviewer, {}).get(made.look)
 
     def _fact(self, reviewer: str, made: Chosen) -> Choice | None:
         shown = self.shown(reviewer, made.look)
@@ -175,25 +183,24 @@ class Choosing:
     def undo(self, reviewer: str, id: str, page: str) -> ChoiceLook | None:
         """Takes back the reviewer's last choice that stands, and hands it out again; None where there is none."""
         if id in self._taken:
-            return self.shown(reviewer, self._taken[id])
+            return self.shown(reviewer, _look_of(self._taken[id]))
         done = self._done.get(reviewer, {})
         if not done:
             return None
         look_id, last = next(reversed(done.items()))
-        self._ledger.add(
-            Choice(
-                id=id,
-                study=last.study,
-                key=last.key,
-                shown=last.shown,
-                best="",
-                reviewer=reviewer,
-                seconds=0.0,
-                undoes=last.id,
-                created=self._clock(),
-            )
+        fact = Choice(
+            id=id,
+            study=last.study,
+            key=last.key,
+            shown=last.shown,
+            best="",
+            reviewer=reviewer,
+            seconds=0.0,
+            undoes=last.id,
+            created=self._clock(),
         )
-        self._taken[id] = look_id
+        self._ledger.add(fact)
+        self._taken[id] = fact
         del done[look_id]
         name = choice_name(last)
         self._times[name] -= 1
@@ -207,7 +214,7 @@ class Choosing:
 
     def _stand(self, choice: Choice) -> None:
         name = choice_name(choice)
-        self._done.setdefault(choice.reviewer, {})[work_id("choice", name, choice.reviewer)] = choice
+        self._done.setdefault(choice.reviewer, {})[_look_of(choice)] = choice
         self._times[name] += 1
         self._todo.get(choice.reviewer, {}).pop(name, None)
 
@@ -221,6 +228,15 @@ class Choosing:
 def choice_name(choice: Choice) -> str:
     """The comparison's that it was a choice in."""
     return work_id("comparison", choice.study, choice.key, *sorted(choice.shown))
+
+
+def place(choice: Choice) -> int:
+    """Of the best, from 0, as it was shown; -1: none is better."""
+    return choice.shown.index(choice.best) if choice.best else -1
+
+
+def _look_of(choice: Choice) -> str:
+    return work_id("choice", choice_name(choice), choice.reviewer)
 
 
 def groups(key: str, candidates: list[str], best_of: int) -> list[tuple[str, ...]]:

@@ -18,7 +18,7 @@ from ggt_tools.records import Aligned, Candidate, Decision, Photo, Verdict, work
 from ggt_tools.review import choosing
 from ggt_tools.review.decisions import DECISIONS, UNDONE, in_order, standing
 from ggt_tools.review.leases import Leases
-from ggt_tools.review.queue import GALLERY, Item, Look, items, look, plant
+from ggt_tools.review.queue import GALLERY, Item, Look, items, look, look_id, plant
 from ggt_tools.verdict import DEFAULT_GATE, load_gate
 
 MOST_SECONDS = 86_400.0  # of a look
@@ -84,7 +84,7 @@ class Desk:
             listed = [item for item in listed if item.degradation == self.config.degradation]
         self.items = {item.candidate: item for item in listed}
         decisions = in_order(ledger)
-        self._taken = {decision.id: "" for decision in decisions}  # with the look that an undoing gave back
+        self._taken = {decision.id: decision for decision in decisions}
         self._reviewers: dict[str, _Reviewer] = {}
         self._votes: dict[str, dict[str, str]] = {}  # decision by candidate and reviewer, of the images as they are
         for decision in standing(decisions):
@@ -234,19 +234,27 @@ class Desk:
         """Takes decisions in, all in one transaction, and says of each SAVED or THERE. Refused: what cannot be."""
         said = []
         facts: dict[str, Decision] = {}  # by look
+        ids: dict[str, Decision] = {}
         for one in made:
-            fact = None if one.id in self._taken or one.look in facts else self._fact(reviewer, one)
+            known = self._taken.get(one.id) or ids.get(one.id)
+            if known and (_look_of(known), known.decision, known.reason) != (one.look, one.decision, one.reason):
+                raise Refused("the decision's id is another decision's")
+            fact = None if known or one.look in facts else self._fact(reviewer, one)
             said.append(SAVED if fact else THERE)
             if fact is not None:
-                facts[one.look] = fact
+                facts[one.look] = ids[fact.id] = fact
         self.ledger.add(*facts.values())
         for fact in facts.values():
-            self._taken[fact.id] = ""
+            self._taken[fact.id] = fact
             self._stand(fact)
             self._leases.drop(fact.candidate, reviewer)
             if not fact.planted:
                 self._close(fact.candidate, reviewer)
         return said
+
+    def instead(self, reviewer: str, made: Made) -> Decision | None:
+        """What stands in place of a decision that was sent; None where that itself is in the ledger."""
+        return None if made.id in self._taken else self._of(reviewer).done.get(made.look)
 
     def _close(self, candidate: str, reviewer: str) -> None:
         """Takes a pair from this reviewer's list, and from the others' where nobody is to judge it any more."""
@@ -298,7 +306,7 @@ class Desk:
             raise Refused("the decision's id is 16 to 64 hex characters")
         one = self._of(reviewer)
         if id in self._taken:
-            return self.shown(reviewer, self._taken[id])
+            return self.shown(reviewer, _look_of(self._taken[id]))
         if not one.done:
             return None
         look_id, last = next(reversed(one.done.items()))
@@ -317,7 +325,7 @@ class Desk:
             created=self._clock(),
         )
         self.ledger.add(fact)
-        self._taken[id] = look_id
+        self._taken[id] = fact
         del one.done[look_id]
         if not last.planted:
             self._votes.get(last.candidate, {}).pop(reviewer, None)
@@ -360,3 +368,8 @@ class Desk:
         one = self._of(reviewer)
         self._next(reviewer)
         return {"judged": len(one.done), "waiting": len(one.todo or ())}
+
+
+def _look_of(decision: Decision) -> str:
+    """The id of the look that was decided. It holds the reviewer's name."""
+    return look_id(decision.candidate, decision.image, decision.reviewer, decision.planted)

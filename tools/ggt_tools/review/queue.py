@@ -90,7 +90,12 @@ def items(
 def look(item: Item, reviewer: str, planted: str = "", gt: str = "") -> Look:
     """The pair, or what is planted in its place: `gt` is the name of the image that stands for the ground truth."""
     shown = gt or item.gt
-    return Look(id=work_id("look", item.candidate, shown, reviewer, planted), item=item, gt=shown, planted=planted)
+    return Look(id=look_id(item.candidate, shown, reviewer, planted), item=item, gt=shown, planted=planted)
+
+
+def look_id(candidate: str, gt: str, reviewer: str, planted: str) -> str:
+    """The same at every start; `gt` as in Look."""
+    return work_id("look", candidate, gt, reviewer, planted)
 
 
 def plant(listed: list[Item], reviewer: str, number: int) -> Look | None:

@@ -69,12 +69,13 @@ function exchange() {
         const answer = await post("/api/sitting", { candidate, want: AHEAD, made, later: passed });
         wait = 0;
         for (const one of answer.refused) warn(`A decision was not taken in: ${one.fault}`);
-        const done = new Set([...answer.saved, ...answer.refused.map((one) => one.id)]);
+        for (const one of answer.there) stands(one);
+        const done = new Set([...answer.saved, ...[...answer.there, ...answer.refused].map((one) => one.id)]);
         pending = pending.filter((one) => !done.has(one.id));
         keep();
         left = answer.left;
         for (const look of answer.looks) take(look);
-        if (!answer.refused.length) warn("");
+        if (!answer.refused.length && !answer.there.length) warn("");
       } catch (fault) {
         later = [...passed, ...later];
         const kept = pending.length ? ` ${pending.length} decided here and kept in this browser.` : "";
@@ -94,6 +95,14 @@ function exchange() {
     if (!current && !looking) next();
   });
   return talking;
+}
+
+// Its look was decided before, on another page of the same person's: that stands.
+function stands(one) {
+  const word = one.decision ?? chosen(one.best + 1);
+  decided.set(one.look, word);
+  if (last?.id === one.look) said(last);
+  warn(`This was decided before, and that stands: ${word} ${one.reason ?? ""}`.trimEnd().replaceAll("_", " ") + ".");
 }
 
 function keep() {
@@ -414,7 +423,11 @@ const arrows = { arrowleft: [1, 0], arrowright: [-1, 0], arrowup: [0, 1], arrowd
 
 function choose(place) {
   if (place > Number(root.dataset.best) || !current || place > current.images.length - 1) return;
-  decide({ best: place - 1 }, place ? `You chose ${place}` : "No difference");
+  decide({ best: place - 1 }, chosen(place));
+}
+
+function chosen(place) {
+  return place ? `You chose ${place}` : "No difference";
 }
 
 document.addEventListener("keydown", (event) => {
