@@ -404,6 +404,18 @@ def test_the_summary_says_who_disagrees_and_how_often_the_gate_is_wrong() -> Non
     ]  # fmt: skip
 
 
+def test_a_known_answer_counts_as_it_was_given_first(ledger: Ledger) -> None:
+    one = desk(ledger, audit=0.0, known=0.5)
+    look = next(look for look in one.looks("Anna", PAGE, 8) if look.planted)
+    one.decide("Anna", [made(look.id, "keep")])
+    assert one.undo("Anna", next(IDS), PAGE) == look
+    found = summary(in_order(ledger), {}).reviewers[0]
+    assert (found.known, found.decisions, found.undone) == (Share(count=0, of=1), 0, 1)
+    one.decide("Anna", [made(look.id, "reject", "halos")])
+    found = summary(in_order(ledger), {}).reviewers[0]
+    assert (found.known, found.decisions, found.undone) == (Share(count=0, of=1), 0, 1)
+
+
 # --- people in the verdict --------------------------------------------------------------------------------------------
 
 
@@ -996,6 +1008,25 @@ def test_a_single_pair_is_judged_undone_and_judged_again(tmp_path: Path, chromiu
         assert [(d.decision, d.queue, d.reviewer) for d in facts(workspace)] == [
             ("reject", "gallery", "Anna"), ("undone", "gallery", "Anna"), ("unsure", "gallery", "Anna"),
         ]  # fmt: skip
+
+
+def test_a_second_page_is_told_what_stands(tmp_path: Path, chromium: Any) -> None:
+    workspace = make_workspace(tmp_path / "w", 1)
+    with served(workspace) as site:
+        first = site.enter(chromium, "Anna")
+        first.wait_for_selector(SHOWN)
+        second = first.context.new_page()
+        second.goto(f"{site.origin}/pair/c00000")
+        second.wait_for_selector(SHOWN)
+        press(first, "k")
+        saved(first)
+        first.wait_for_selector(DONE)
+        press(second, "u")
+        second.wait_for_selector("#warning:visible")
+        assert second.inner_text("#warning") == "This was decided before, and that stands: keep."
+        assert second.inner_text("#status").startswith("Kept.")
+        saved(second)
+    assert [d.decision for d in facts(workspace)] == ["keep"]
 
 
 NAMELESS = """() => [...document.querySelectorAll("button, input, select, img, canvas, a, dialog")].filter(

@@ -104,7 +104,7 @@ class Reviewer:
     undone: int
     seconds: float  # the median of a look; NaN where there is none
     an_hour: float  # pairs, at that median
-    known: Share  # planted pairs that were rejected, as they should be
+    known: Share  # planted pairs that were rejected at first, as they should be: the answer can be read afterwards
     against: Share  # of the pairs on which others have a majority, those decided against it
 
 
@@ -212,7 +212,10 @@ def _reviewer(
     name: str, listed: Sequence[Decision], stands: Sequence[Decision], said: Mapping[str, Mapping[str, Decision]]
 ) -> Reviewer:
     own = [decision for decision in stands if decision.reviewer == name]
-    known = [decision for decision in own if decision.planted]
+    known: dict[tuple[str, str, str], str] = {}  # what was decided first, undone or not
+    for one in listed:
+        if one.reviewer == name and one.planted and not one.undoes:
+            known.setdefault((one.candidate, one.image, one.planted), one.decision)
     seconds = median(d.seconds for d in own) if own else math.nan
     against = of = 0
     for by in said.values():
@@ -222,11 +225,11 @@ def _reviewer(
             against += by[name].decision != ("keep" if others["keep"] > others["reject"] else "reject")
     return Reviewer(
         name=name,
-        decisions=len(own) - len(known),
+        decisions=sum(not d.planted for d in own),
         undone=sum(bool(d.undoes) for d in listed if d.reviewer == name),
         seconds=seconds,
         an_hour=3600 / seconds if seconds and seconds > 0 else math.nan,
-        known=Share(count=sum(d.decision == "reject" for d in known), of=len(known)),
+        known=Share(count=sum(said == "reject" for said in known.values()), of=len(known)),
         against=Share(count=against, of=of),
     )
 
