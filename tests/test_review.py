@@ -694,12 +694,23 @@ def test_a_second_review_beside_the_first_is_refused(site: Site, sixty: Path) ->
         ({"audit": 1.5}, "--audit 1.5: a share is wanted, 0 to 100 %"),
         ({"known": 0.7}, "--known 0.7: half of what is shown at most"),
         ({"reviewers": 0}, "--reviewers 0: 1 or more"),
+        ({"port": 99999}, "--port 99999: 0 to 65535 is wanted; 0 takes any that is free"),
+        ({"port": -1}, "--port -1: 0 to 65535 is wanted; 0 takes any that is free"),
     ],
 )
 def test_options_that_cannot_be(config: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         ReviewConfig(**config)
     assert str(caught.value) == said
+
+
+def test_a_class_that_is_none_is_named_with_those_that_are(sixty: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["review", str(sixty), "--degradation", "fog"])
+    said = capsys.readouterr().err
+    assert caught.value.code == 2 and "--degradation: invalid choice: 'fog'" in said and "haze" in said
+    assert main(["review", str(sixty), "--port", "99999"]) == 2
+    assert "--port 99999: 0 to 65535 is wanted" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("token", ["short", "with spaces in it, and more", "a" * 20 + "&b"])

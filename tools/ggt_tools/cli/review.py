@@ -9,6 +9,7 @@ import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 
+from ggt100k import DEGRADATIONS
 from ggt_tools.cli.show import columns, complain, count, printable
 from ggt_tools.errors import ConfigError
 from ggt_tools.ledger import Ledger, write_whole
@@ -26,7 +27,9 @@ def arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--known", type=share, default=0.04, metavar="SHARE", help="pairs with a known answer; default: 4%%"
     )
-    sub.add_argument("--degradation", default="", help="only this class")
+    sub.add_argument(
+        "--degradation", default="", choices=("", *DEGRADATIONS), metavar="CLASS", help="only this class, e.g. haze"
+    )
     sub.add_argument("--show-evidence", action="store_true", help="scores and boxes before one has judged, too")
     sub.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help=BIND)
     sub.add_argument("--port", type=int, default=8642, help="default: 8642; 0: any that is free")

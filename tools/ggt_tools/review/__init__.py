@@ -54,6 +54,8 @@ class ReviewConfig:
             raise ConfigError(f"--known {self.known:g}: half of what is shown at most")
         if self.reviewers < 1:
             raise ConfigError(f"--reviewers {self.reviewers}: 1 or more")
+        if not 0 <= self.port <= 65535:
+            raise ConfigError(f"--port {self.port}: 0 to 65535 is wanted; 0 takes any that is free")
 
 
 class Review:
