@@ -67,10 +67,25 @@ def test_find_by_key(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     found, faults, unknown = find(tmp_path, keys)
     assert found == {keys[0]: tmp_path / f"{keys[0]}.png", keys[1]: tmp_path / "a" / f"x_{keys[1].upper()}_out.JPG"}
-    assert faults == {keys[2]: ("no_output", f"{keys[2]}: no image in {tmp_path} has it in its name")}
+    assert faults == {
+        keys[2]: (
+            "no_output",
+            f"{keys[2]}: no image in {tmp_path} has it in its name, with no digit right before or after it",
+        )
+    }
     assert unknown == (f"{keys[0]}_{keys[1]}.png", f"{keys[2]}0.png")
     with pytest.raises(ConfigError, match="is no folder; name the one that holds the model's outputs"):
         find(tmp_path / "no", keys)
+
+
+def test_a_word_beside_the_key_may_end_in_a_hex_letter(tmp_path: Path) -> None:
+    keys = ["11553f91f00ddae5", "0123456789abcdef", "fedcba9876543210"]
+    names = {keys[0]: f"pred{keys[0]}.png", keys[1]: f"{keys[1]}enhanced.png"}
+    for name in (*names.values(), f"2{keys[2]}.png", f"{keys[2]}7.jpg"):
+        (tmp_path / name).touch()
+    found, faults, unknown = find(tmp_path, keys)
+    assert found == {key: tmp_path / name for key, name in names.items()}
+    assert list(faults) == [keys[2]] and unknown == (f"2{keys[2]}.png", f"{keys[2]}7.jpg")
 
 
 def test_outputs_against_the_split(root: Path, tmp_path: Path) -> None:
@@ -106,7 +121,10 @@ def test_outputs_against_the_split(root: Path, tmp_path: Path) -> None:
     assert found["metrics"] == ["psnr", "ssim", "piqe"] and list(found["missing"]) == ["lpips"]
     of = found["rows"]["all"]["piqe"]
     assert 0 < of["output"] < 100 and 0 < of["lq"] < 100 and of["output"] != of["lq"]
-    assert "ggt100k evaluate: another.png: its name holds no key of the split test" in said
+    assert (
+        "ggt100k evaluate: another.png: its name holds not one key of the split test, "
+        "with no digit right before or after it; name it KEY.png"
+    ) in said
     wrong = next(key for key, pair in pairs.items() if pair["reason"] == "wrong_size")
     assert (
         f"ggt100k evaluate: {outputs / wrong}.png: it and its ground truth are 90 x 60 and 90 x 70; "

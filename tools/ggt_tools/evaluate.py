@@ -3,7 +3,8 @@
     found = evaluate("/data/ggt-100k", Path("outputs"), EvaluateConfig(split="test"))
     print(found.table())
 
-An output is an image in the folder that has its pair's key in its name: KEY.png, KEY_out.png. What is missing, of
+An output is an image in the folder that has its pair's key in its name, with no digit right before or after it:
+KEY.png, KEY_out.png, predKEY.png. What is missing, of
 another size, or no image is listed and counts for nothing; so does what two files may be. Full-reference metrics are
 of output against gt, no-reference ones of the output alone. Beside each stands what the photograph itself has (`lq`):
 a model that does nothing has the same.
@@ -32,7 +33,10 @@ from ggt_tools.ingest import decode
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 METRICS = ("psnr", "ssim", "lpips", "dists", "niqe", "piqe", "musiq")  # as the field reports them
-KEY = re.compile(r"(?<![0-9a-f])[0-9a-f]{16}(?![0-9a-f])")
+# Every place where a key may begin: a word before or after it may end or begin as one does (`pred`, `fake`), and only
+# the keys of the split count; a digit there makes it another number.
+KEY = re.compile(r"(?<![0-9])(?=([0-9a-f]{16})(?![0-9]))")
+RULE = "with no digit right before or after it"
 ALL = "all"  # the row over all degradations: the mean of all outputs
 MOST_PIXELS = 89_478_485
 
@@ -167,7 +171,7 @@ def find(outputs: Path, keys: Sequence[str]) -> tuple[dict[str, Path], dict[str,
             names = ", ".join(path.relative_to(outputs).as_posix() for path in found[key][:3])
             faults[key] = "two_outputs", f"{key}: {names} may be its output; leave one"
         elif not found[key]:
-            faults[key] = "no_output", f"{key}: no image in {outputs} has it in its name"
+            faults[key] = "no_output", f"{key}: no image in {outputs} has it in its name, {RULE}"
     return {key: paths[0] for key, paths in found.items() if len(paths) == 1}, faults, tuple(unknown)
 
 
@@ -233,4 +237,4 @@ def lines(found: Evaluated) -> Iterator[str]:
     for _, text in found.faults.values():
         yield text
     for name in found.unknown:
-        yield f"{name}: its name holds no key of the split {found.split}"
+        yield f"{name}: its name holds not one key of the split {found.split}, {RULE}; name it KEY.png"
