@@ -145,6 +145,7 @@ def by_meta_info(path: Path, originals: Place, outputs: Place) -> Listing:
     more than one may be at one of these steps is ambiguous, and listed; so is what no line names.
     """
     lone: list[Unmatched] = []
+    there = set(outputs.names)
     listed: dict[str, str] = {}  # by name, that of its original, "" where it has none
     for line in _text(path).splitlines():
         # after the name BasicSR has shape and compression, between spaces; names may have spaces too
@@ -153,14 +154,14 @@ def by_meta_info(path: Path, originals: Place, outputs: Place) -> Listing:
             lone.append(Unmatched(name=name, reason="duplicate_name", detail=f"{path}: {name} stands there twice"))
         elif name:
             listed[name] = ""
-            if name not in outputs.names:
+            if name not in there:
                 lone.append(Unmatched(name=name, reason="no_output", detail=f"{path}: {name} is not in {outputs.path}"))
     forms: tuple[tuple[Callable[[str], str], Callable[[str], str]], ...] = (
         (str, str),
         (_stem, _stem),
         (lambda name: PurePosixPath(name).stem, _stem),
     )
-    left = [[name for name in listed if name in outputs.names], list(originals.names)]
+    left = [[name for name in listed if name in there], list(originals.names)]
     for of_output, of_original in forms:
         found: dict[str, tuple[list[str], list[str]]] = {}
         for side, (names, form) in enumerate(zip(left, (of_output, of_original), strict=True)):
