@@ -673,6 +673,27 @@ def test_texts_from_outside_are_texts(site: Site) -> None:
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in body and "<script>" not in body
 
 
+def test_the_gallery_tells_nothing_of_what_waits_to_be_judged_blind(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path / "w", 4, decisions=("unsure", "keep"), images=False)
+
+    def cards(site: Site, who: str) -> list[str]:
+        body = site.ask("GET", "/gallery?sort=halo", headers=site.cookie(who))[2].decode()
+        found = re.findall(r"<strong>([^<0-9]+)</strong>([^<]*)<", body)
+        return [f"{verdict}{value}" for verdict, value in found]
+
+    hidden, shown = "waits for you · halo –", [f"unsure shifted · halo {GOOD['halo'] + n:.3f}" for n in (0, 2)]
+    kept = [f"keep · halo {GOOD['halo'] + n:.3f}" for n in (1, 3)]
+    with served(workspace, audit=0.0, known=0.0, reviewers=2) as site:
+        assert cards(site, "Anna") == [hidden, kept[0], hidden, kept[1]]
+        looks = json.loads(site.ask("POST", "/api/sitting", {"page": PAGE, "want": 2}, site.cookie("Anna"))[2])["looks"]
+        made = [{"id": next(IDS), "look": look["id"], "decision": "keep", "seconds": 1} for look in looks]
+        site.ask("POST", "/api/sitting", {"page": PAGE, "made": made}, site.cookie("Anna"))
+        assert cards(site, "Anna") == [shown[0], kept[0], shown[1], kept[1]]
+        assert cards(site, "Ben") == [hidden, kept[0], hidden, kept[1]]
+    with served(workspace, audit=0.0, reviewers=2, show_evidence=True) as site:
+        assert cards(site, "Ben") == [shown[0], kept[0], shown[1], kept[1]]
+
+
 def test_a_second_review_beside_the_first_is_refused(site: Site, sixty: Path) -> None:
     workspace = sixty.parent  # no workspace
     with pytest.raises(ConfigError, match="so no workspace; begin one"):

@@ -31,7 +31,7 @@ from ggt_tools.records import Aligned, Candidate, Decision, Opinion, Photo, Verd
 from ggt_tools.review.choosing import ChoiceLook, Chosen, place
 from ggt_tools.review.decisions import UNCHANGED, summary
 from ggt_tools.review.desk import ID, Desk, Made, Refused
-from ggt_tools.review.gallery import PAGE, asked, gallery, keys, offered
+from ggt_tools.review.gallery import PAGE, asked, blind, gallery, keys, offered
 from ggt_tools.review.guard import cookies
 from ggt_tools.review.queue import Look
 from ggt_tools.screen import standing as opinions_standing
@@ -161,13 +161,18 @@ class App:
         )
 
     async def gallery(self, request: Request) -> Response:
-        wanted = asked(request.query_params.multi_items())
-        (cards, total), choices = await self._ask(
-            lambda: (gallery(self._desk.ledger, wanted), offered(self._desk.ledger))
-        )
+        wanted, reviewer = asked(request.query_params.multi_items()), self._reviewer(request)
+
+        def read() -> Any:
+            cards, total = gallery(self._desk.ledger, wanted)
+            if not self._show_evidence:
+                cards = [blind(one) if self._desk.waits(reviewer, one.candidate) else one for one in cards]
+            return cards, total, offered(self._desk.ledger)
+
+        cards, total, choices = await self._ask(read)
         return self._page(
             "gallery.html",
-            self._reviewer(request),
+            reviewer,
             here="Gallery",
             wanted=wanted,
             cards=cards,

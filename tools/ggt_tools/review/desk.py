@@ -359,6 +359,12 @@ class Desk:
         """What this reviewer decided of a candidate as it is aligned now; "" where nothing."""
         return self._votes.get(candidate, {}).get(reviewer, "")
 
+    def waits(self, reviewer: str, candidate: str) -> bool:
+        """Whether the queue holds this pair for this reviewer, who is to judge it blind."""
+        item = self.items.get(candidate)
+        queued = item is not None and item.queue != GALLERY and self._wanted(candidate)
+        return queued and not self.judged(reviewer, candidate)
+
     def has(self, reviewer: str, look_id: str) -> bool:
         """Whether this reviewer has judged that look."""
         return look_id in self._of(reviewer).done

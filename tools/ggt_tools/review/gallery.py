@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlencode
 
 from ggt_tools.ledger import Ledger
@@ -50,7 +50,7 @@ class Card:
     restorer: str
     lq: str
     gt: str
-    verdict: str  # "keep", "reject halos", "not judged"
+    verdict: str  # "keep", "reject halos", "not judged", "waits for you"
     value: float  # of the metric that sorts; NaN without one
 
 
@@ -107,6 +107,11 @@ def gallery(ledger: Ledger, wanted: Filter) -> tuple[list[Card], int]:
         for row in rows
     ]
     return cards, total
+
+
+def blind(card: Card) -> Card:
+    """The card without what the gate says and measured: its pair waits to be judged."""
+    return replace(card, verdict="waits for you", value=math.nan)
 
 
 def keys(ledger: Ledger, wanted: Filter) -> list[str]:
