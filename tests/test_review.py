@@ -416,6 +416,15 @@ def test_a_known_answer_counts_as_it_was_given_first(ledger: Ledger) -> None:
     assert (found.known, found.decisions, found.undone) == (Share(count=0, of=1), 0, 1)
 
 
+def test_who_has_nothing_that_stands_has_no_figures(ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
+    one = desk(ledger, audit=0.0)
+    one.decide("Anna", [made(one.looks("Anna", PAGE, 1)[0].id)])
+    one.undo("Anna", next(IDS), PAGE)
+    assert main(["review", str(ledger.workspace), "--summary"]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"^Anna +0 +- +- +none yet +none yet$", said, re.MULTILINE) and "nan" not in said
+
+
 # --- people in the verdict --------------------------------------------------------------------------------------------
 
 

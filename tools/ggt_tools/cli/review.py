@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import math
 import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
@@ -91,7 +92,7 @@ def _summary(decisions: Sequence[Decision], images: dict[str, str]) -> None:
         print("review: nobody has decided anything yet")
         return
     rows = [
-        (one.name, str(one.decisions), f"{one.seconds:.1f}", f"{one.an_hour:.0f}", str(one.known), str(one.against))
+        (one.name, str(one.decisions), _shown(one.seconds, 1), _shown(one.an_hour, 0), str(one.known), str(one.against))
         for one in found.reviewers
     ]
     columns(("reviewer", "pairs", "seconds", "an hour", "known answers found", "against the others"), rows)
@@ -99,12 +100,17 @@ def _summary(decisions: Sequence[Decision], images: dict[str, str]) -> None:
     print(f"of the audited that the gate rejects, people keep {found.rejected_wrongly}")
     for pair in found.agreements:
         who = printable(f"{pair.first}, {pair.second}")
-        print(f"{who}: {pair.same} of {pair.pairs} the same, Cohen's kappa {pair.kappa:.2f}")
+        print(f"{who}: {pair.same} of {pair.pairs} the same, Cohen's kappa {_shown(pair.kappa, 2)}")
     if found.fleiss_pairs:
-        print(f"Fleiss' kappa {found.fleiss:.2f} over {found.fleiss_pairs} pairs of {found.fleiss_reviewers} reviewers")
+        over = f"{found.fleiss_pairs} pairs of {found.fleiss_reviewers} reviewers"
+        print(f"Fleiss' kappa {_shown(found.fleiss, 2)} over {over}")
     for dispute in found.disputes:
         said = "; ".join(f"{name}: {decision} {reason}".rstrip() for name, decision, reason in dispute.said)
         print(printable(f"  {dispute.candidate}  {said}"))
+
+
+def _shown(value: float, digits: int) -> str:
+    return "-" if math.isnan(value) else f"{value:.{digits}f}"
 
 
 def _export(path: Path, decisions: Sequence[Decision], images: dict[str, str], keys: dict[str, str]) -> None:
