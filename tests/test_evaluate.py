@@ -96,7 +96,7 @@ def test_outputs_against_the_split(root: Path, tmp_path: Path) -> None:
     metrics = ("--metrics", "psnr,ssim,lpips,piqe", "--weights", tmp_path / "none")
     done = ggt("evaluate", root, "--model", outputs, *metrics, "--worst", "3")
     assert done.code == 1  # there are outputs that are not as they should be
-    found = json.loads((tmp_path / "evaluation.json").read_text())
+    found = json.loads((tmp_path / "outputs.evaluation.json").read_text())
     good = {key: pair for key, pair in pairs.items() if not pair["reason"]}
     assert {key: about["reason"] for key, about in found["faults"].items()} == {
         key: pair["reason"] for key, pair in pairs.items() if pair["reason"]
@@ -137,8 +137,25 @@ def test_outputs_against_the_split(root: Path, tmp_path: Path) -> None:
         in (done.out)
     )
     assert table[-3:-1] == ["more is better: psnr, ssim", "less is better: piqe"]
-    with Image.open(tmp_path / "evaluation.png") as sheet:
+    with Image.open(tmp_path / "outputs.evaluation.png") as sheet:
         assert sheet.width > 700 and sheet.height > 300
+
+
+def test_a_second_model_leaves_the_first_alone_and_no_sheet_is_stale(root: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pyiqa")
+    pair = next(iter(ggt100k.PairDataset(root, "test")))
+    argv = ("evaluate", root, "--metrics", "psnr", "--model")
+    for name in ("a", "b.v1", "b.v2"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(pair["lq"]).save(tmp_path / name / f"{pair['key']}.png")
+        ggt(*argv, tmp_path / name)
+    for name in ("a", "b.v1", "b.v2"):
+        assert json.loads((tmp_path / f"{name}.evaluation.json").read_text())["model"] == str(tmp_path / name)
+        assert (tmp_path / f"{name}.evaluation.png").is_file()
+    (tmp_path / "a" / f"{pair['key']}.png").unlink()
+    ggt(*argv, tmp_path / "a")
+    assert json.loads((tmp_path / "a.evaluation.json").read_text())["values"] == {}
+    assert not (tmp_path / "a.evaluation.png").exists() and (tmp_path / "b.v1.evaluation.png").exists()
 
 
 def test_where_nothing_can_be_measured(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,8 +19,8 @@ def arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--split", default="test", choices=ggt100k.SPLITS, help="default: test")
     sub.add_argument("--where", action="append", default=[], metavar="CLAUSE", help="as in export")
     sub.add_argument("--metrics", default="", help="names of pyiqa with commas between")
-    sub.add_argument("--out", type=Path, metavar="JSON", help="default: evaluation.json beside OUTPUTS")
-    sub.add_argument("--sheet", type=Path, metavar="PNG", help="default: evaluation.png beside OUTPUTS")
+    sub.add_argument("--out", type=Path, metavar="JSON", help="default: OUTPUTS.evaluation.json")
+    sub.add_argument("--sheet", type=Path, metavar="PNG", help="default: OUTPUTS.evaluation.png")
     sub.add_argument("--worst", type=count, default=12, help="outputs on the contact sheet; default: 12")
     sub.add_argument("--device", default="auto", help="as torch names it; default: cuda where there is one, else cpu")
     sub.add_argument("--weights", type=Path, help="a folder of fetched weights, in the place of torch's cache")
@@ -39,8 +39,10 @@ def run(options: argparse.Namespace) -> int:
         worst=options.worst,
         iqa=IqaConfig(device=options.device, weights=options.weights),
     )
-    beside = options.model.resolve().parent
-    out, shown = options.out or beside / "evaluation.json", options.sheet or beside / "evaluation.png"
+    # by the folder's name: models that are compared lie side by side, and each keeps its own
+    model = options.model.resolve()
+    out = options.out or model.with_name(f"{model.name}.evaluation.json")
+    shown = options.sheet or model.with_name(f"{model.name}.evaluation.png")
     for path in (out, shown):
         if not path.parent.is_dir():
             raise ConfigError(f"{path}: there is no such folder; make it first")
@@ -59,6 +61,7 @@ def run(options: argparse.Namespace) -> int:
     for name, less in (("more", False), ("less", True)):
         if some := [metric for metric in found.metrics if lower_better(metric) == less]:
             print(f"{name} is better: {', '.join(some)}")
+    shown.unlink(missing_ok=True)  # one of an earlier run would show other outputs than the values beside it
     write_whole(out, (json.dumps(found.json(), indent=1) + "\n").encode())
     if found.worst:
         import io
