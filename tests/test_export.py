@@ -337,3 +337,44 @@ def test_killed_it_goes_on_to_the_same(to: str, root: Path, tmp_path: Path) -> N
         same(read_basicsr(out / "train", io_backend={"type": "lmdb"}), items(root))
     else:
         assert there
+
+
+@pytest.mark.parametrize("to", list(FORMATS))
+def test_what_was_lost_or_is_wrong_is_written_again(to: str, root: Path, tmp_path: Path) -> None:
+    """Of a finished export a missing and a shortened file; of one that was killed a wrong one of the right size."""
+    if to == "lmdb":
+        pytest.importorskip("lmdb")
+    out, config = tmp_path / "x", ExportConfig(to=to, file_bytes=30_000, splits=("train",))
+    export(root, out, config)
+    whole = files(out)
+    (one, *_, another) = sorted(
+        out.rglob({"webdataset": "*.tar", "parquet": "*.parquet", "lmdb": "data.mdb"}.get(to, "*.png"))
+    )
+    lists = [path for path in out.rglob("*") if path.suffix in (".txt", ".csv", ".jsonl")]
+    for path in (one, *lists):
+        path.unlink()
+    another.write_bytes(another.read_bytes()[:100])
+    export(root, out, config)
+    held(to, out, whole, root)
+    about = json.loads((out / "export.json").read_text())
+    (out / "export.json").write_text(json.dumps({k: v for k, v in about.items() if k not in ("done", "files")}))
+    if to != "lmdb":
+        one.write_bytes(bytes(one.stat().st_size))
+    else:
+        import lmdb
+
+        with lmdb.open(str(one.parent)) as base, base.begin(write=True) as writing:
+            key = ggt100k.index(root, columns=["key"])["key"][0].as_py().encode()
+            writing.put(key, bytes(len(writing.get(key))))
+    export(root, out, config)
+    held(to, out, whole, root)
+
+
+def held(to: str, out: Path, whole: dict[str, bytes], root: Path) -> None:
+    if to == "lmdb":  # its pages depend on what was committed when
+        same(read_basicsr(out / "train", io_backend={"type": "lmdb"}), items(root))
+        names = [name for name in whole if not name.endswith((".mdb", "export.json"))]
+    else:
+        names = list(whole)
+    found = files(out)
+    assert set(found) == set(whole) and all(found[name] == whole[name] for name in names)

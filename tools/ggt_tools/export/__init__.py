@@ -9,8 +9,9 @@
     parquet       SPLIT-00000-of-00001.parquet, two image columns and the facts: datasets, and any parquet reader
     webdataset    SPLIT-00000.tar: KEY.json, KEY.lq.png, KEY.gt.png
 
-Each file appears whole or not at all, and one that is there is not written again: run it again after a kill, and it
-goes on. export.json says what the folder holds, of which release; credits.csv whose each pair is, under which licence.
+Each file appears whole or not at all, and one that is there and right is not written again: run it again after a kill,
+or after files were lost, and it goes on. export.json says what the folder holds, of which release; credits.csv whose
+each pair is, under which licence.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from typing import Any
 import ggt100k
 from ggt100k import KEY, PairDataset, Root, check_image, fact_columns
 from ggt_tools.errors import ConfigError, ShardError
-from ggt_tools.export.formats import FORMATS, Row, Source
+from ggt_tools.export.formats import FORMATS, MANY, Known, Row, Source, put
 from ggt_tools.ledger import write_whole
 
 __all__ = ["FORMATS", "ExportConfig", "export", "parse_where"]
@@ -72,13 +73,12 @@ def export(
         "pairs": {source.split: len(source.rows) for source in sources},
         "local_only": opened.manifest.get("local_only", ""),
     }
-    if _begun(out, about):
-        progress(sum(len(source.rows) for source in sources))
-        return dict(about["pairs"])
+    known = _begun(out, about)
     for source in sources:
-        FORMATS[config.to](source, out, config.file_bytes, progress)
-    write_whole(out / "credits.csv", _credits(sources).encode())
-    write_whole(out / ABOUT, _json(about | {"done": True}))
+        FORMATS[config.to](source, out, config.file_bytes, known, progress)
+    put(out / "credits.csv", _credits(sources).encode())
+    sizes = {path.relative_to(out).as_posix(): path.stat().st_size for each in MANY for path in sorted(out.glob(each))}
+    put(out / ABOUT, _json(about | {"done": True, "files": sizes}))
     return dict(about["pairs"])
 
 
@@ -146,8 +146,8 @@ def parse_where(clauses: list[str]) -> dict[str, Any] | None:
     return where or None
 
 
-def _begun(out: Path, about: Mapping[str, Any]) -> bool:
-    """Whether this very export is in `out` and complete. Marks an empty folder as its place."""
+def _begun(out: Path, about: Mapping[str, Any]) -> Known:
+    """The sizes of its files where this very export came to its end in `out`. Marks an empty folder as its place."""
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out}: is a file; name a folder")
     if out.is_dir() and any(out.iterdir()):
@@ -155,13 +155,13 @@ def _begun(out: Path, about: Mapping[str, Any]) -> bool:
             known = json.loads((out / ABOUT).read_bytes())
         except (OSError, ValueError) as fault:
             raise ConfigError(f"{out}: holds other things; name a new folder") from fault
-        done = known.pop("done", False) if isinstance(known, dict) else False
+        done, sizes = (known.pop("done", False), known.pop("files", None)) if isinstance(known, dict) else (False, None)
         if known != about:
             raise ConfigError(f"{out}: holds another export, or one of another release; name a new folder")
-        return bool(done)
+        return sizes if done and isinstance(sizes, dict) else None
     out.mkdir(parents=True, exist_ok=True)
     write_whole(out / ABOUT, _json(about))
-    return False
+    return None
 
 
 def _json(about: Mapping[str, Any]) -> bytes:

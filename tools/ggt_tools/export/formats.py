@@ -1,10 +1,16 @@
-"""formats: one writer a layout. Each takes a split's pairs and a folder, and skips the files that are there."""
+"""formats: one writer a layout. Each takes a split's pairs and a folder, and skips the files that are there.
+
+`known`: the sizes of the files of many pairs, by name, where an earlier run came to its end: a file that has its size
+is then believed. Without it what is there is held against the release, byte by byte, and only kept where it is right.
+"""
 
 from __future__ import annotations
 
+import filecmp
 import json
 import math
 import os
+import shutil
 import tarfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +27,8 @@ from ggt_tools.shard import encode_json, member_header
 
 TOGETHER = 64  # pairs that lmdb commits at once
 Tell = Callable[[int], object]
+Known = Mapping[str, int] | None
+MANY = ("*.tar", "data/*.parquet", "*/*.lmdb/data.mdb")  # files of many pairs, whose sizes are recorded at the end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,62 +62,82 @@ class Source:
         return f"{row.key}{middle}.{self.suffix}"
 
 
-def basicsr(source: Source, out: Path, file_bytes: int, tell: Tell) -> None:
-    _images(source, [(out / source.split / side, "") for side in ("lq", "gt")], tell)
+def basicsr(source: Source, out: Path, file_bytes: int, known: Known, tell: Tell) -> None:
+    _images(source, [(out / source.split / side, "") for side in ("lq", "gt")], known, tell)
     lines = [f"{source.name(row)} {row.shape}\n" for row in source.rows]
-    write_whole(out / f"meta_info_{source.split}.txt", "".join(lines).encode())
+    put(out / f"meta_info_{source.split}.txt", "".join(lines).encode())
 
 
-def pairs(source: Source, out: Path, file_bytes: int, tell: Tell) -> None:
-    _images(source, [(out / source.split, f"_{side}") for side in ("lq", "gt")], tell)
+def pairs(source: Source, out: Path, file_bytes: int, known: Known, tell: Tell) -> None:
+    _images(source, [(out / source.split, f"_{side}") for side in ("lq", "gt")], known, tell)
 
 
-def imagefolder(source: Source, out: Path, file_bytes: int, tell: Tell) -> None:
+def imagefolder(source: Source, out: Path, file_bytes: int, known: Known, tell: Tell) -> None:
     """The facts stand beside the names; a score that was not measured is null there, since JSON has no NaN."""
-    _images(source, [(out / source.split / side, "") for side in ("lq", "gt")], tell)
+    _images(source, [(out / source.split / side, "") for side in ("lq", "gt")], known, tell)
     lines = []
     for row in source.rows:
         name = source.name(row)
         facts = {key: value for key, value in row.facts.items() if key != "scores"}
         scores = {f"score_{m}": None if math.isnan(value) else value for m, value in row.facts["scores"].items()}
         lines.append(json.dumps({"lq_file_name": f"lq/{name}", "gt_file_name": f"gt/{name}"} | facts | scores))
-    write_whole(out / source.split / "metadata.jsonl", ("\n".join(lines) + "\n").encode())
+    put(out / source.split / "metadata.jsonl", ("\n".join(lines) + "\n").encode())
 
 
-def _images(source: Source, places: Sequence[tuple[Path, str]], tell: Tell) -> None:
+def _images(source: Source, places: Sequence[tuple[Path, str]], known: Known, tell: Tell) -> None:
     """Both images of each pair as files, each in its folder with its ending before the suffix."""
     for folder, _ in places:
         folder.mkdir(parents=True, exist_ok=True)
     for number, row in enumerate(source.rows):
         paths = [folder / source.name(row, middle) for folder, middle in places]
-        there = [_has(path, size) for path, size in zip(paths, row.sizes, strict=True)]
-        if not all(there):
-            for path, data, done in zip(paths, source.read(number), there, strict=True):
-                if not done:
-                    write_whole(path, data)
+        if known is None or [_size(path) for path in paths] != list(row.sizes):
+            for path, data in zip(paths, source.read(number), strict=True):
+                put(path, data)
         tell(1)
 
 
-def _has(path: Path, size: int) -> bool:
-    try:
-        return path.stat().st_size == size
-    except FileNotFoundError:
-        return False
+def put(path: Path, data: bytes) -> None:
+    """Writes a file, unless it is there with these very bytes."""
+    if _size(path) != len(data) or path.read_bytes() != data:
+        write_whole(path, data)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else -1
+
+
+def _whole(path: Path, out: Path, known: Known) -> bool:
+    return known is not None and _size(path) == known.get(path.relative_to(out).as_posix(), -2)
 
 
 # --- lmdb -------------------------------------------------------------------------------------------------------------
 
 
-def lmdb(source: Source, out: Path, file_bytes: int, tell: Tell) -> None:
+def lmdb(source: Source, out: Path, file_bytes: int, known: Known, tell: Tell) -> None:
     """Two databases, by key without suffix. Each is built beside its place, and has its name once it is complete."""
     try:
         import lmdb as library
     except ImportError as fault:
         raise ConfigError("lmdb is not installed: pip install 'ggt100k[lmdb]'") from fault
     places = [out / source.split / f"{side}.lmdb" for side in ("lq", "gt")]
-    if all(place.is_dir() for place in places):
+    if all(_whole(place / "data.mdb", out, known) for place in places):
         tell(len(source.rows))
-        return
+    else:
+        for place in places:
+            if known is not None and place.is_dir() and not _whole(place / "data.mdb", out, known):
+                shutil.rmtree(place)  # it was whole once: it is cut short, and lmdb would read beyond its end
+        _fill(library, source, places, tell)
+    for place in places:
+        part = place.with_name(f"{place.name}.part")
+        # the last number is the level of compression that BasicSR's own tool would have used
+        lines = [f"{source.name(row)} {row.shape} 1\n" for row in source.rows]
+        put((part if part.is_dir() else place) / "meta_info.txt", "".join(lines).encode())
+        if part.is_dir():
+            part.rename(place)
+            sync_folder(place.parent)
+
+
+def _fill(library: Any, source: Source, places: Sequence[Path], tell: Tell) -> None:
     bases = []
     for side, place in enumerate(places):
         part = place if place.is_dir() else place.with_name(f"{place.name}.part")
@@ -120,36 +148,24 @@ def lmdb(source: Source, out: Path, file_bytes: int, tell: Tell) -> None:
     try:
         for start in range(0, len(source.rows), TOGETHER):
             some = range(start, min(start + TOGETHER, len(source.rows)))
-            keys = [source.rows[number].key.encode() for number in some]
-            missing = []
-            for base in bases:
-                with base.begin() as reading:
-                    missing.append([number for number, key in zip(some, keys, strict=True) if reading.get(key) is None])
-            wanted = sorted({number for numbers in missing for number in numbers})
-            read = {number: source.read(number) for number in wanted}
+            read = {source.rows[number].key.encode(): source.read(number) for number in some}
             for side, base in enumerate(bases):
-                if missing[side]:
+                with base.begin() as reading:
+                    wrong = [key for key in read if reading.get(key) != read[key][side]]
+                if wrong:
                     with base.begin(write=True) as writing:
-                        for number in missing[side]:
-                            writing.put(source.rows[number].key.encode(), read[number][side])
+                        for key in wrong:
+                            writing.put(key, read[key][side])
             tell(len(some))
     finally:
         for base in bases:
             base.close()
-    for place in places:
-        part = place.with_name(f"{place.name}.part")
-        if part.is_dir():
-            # the last number is the level of compression that BasicSR's own tool would have used
-            lines = [f"{source.name(row)} {row.shape} 1\n" for row in source.rows]
-            write_whole(part / "meta_info.txt", "".join(lines).encode())
-            part.rename(place)
-            sync_folder(place.parent)
 
 
 # --- files of many pairs ----------------------------------------------------------------------------------------------
 
 
-def parquet(source: Source, out: Path, file_bytes: int, tell: Tell) -> None:
+def parquet(source: Source, out: Path, file_bytes: int, known: Known, tell: Tell) -> None:
     """Image columns as datasets writes them, the facts beside them; the schema tells datasets what is an image."""
     import datasets
 
@@ -170,22 +186,22 @@ def parquet(source: Source, out: Path, file_bytes: int, tell: Tell) -> None:
     (out / "data").mkdir(parents=True, exist_ok=True)
     for at, numbers in enumerate(parts):
         path = out / "data" / f"{source.split}-{at:05d}-of-{len(parts):05d}.parquet"
-        if not path.exists():
+        if not _whole(path, out, known):
             part = path.with_name(path.name + ".part")
             with pq.ParquetWriter(part, schema, compression="none") as writer:  # images do not shrink
                 for number in numbers:
                     row = source.rows[number]
                     lq, gt = ({"bytes": data, "path": source.name(row)} for data in source.read(number))
                     writer.write_table(pa.Table.from_pylist([dict(row.facts) | {"lq": lq, "gt": gt}], schema=schema))
-            _put(part, path)
+            _replace(part, path)
         tell(len(numbers))
 
 
-def webdataset(source: Source, out: Path, file_bytes: int, tell: Tell) -> None:
+def webdataset(source: Source, out: Path, file_bytes: int, known: Known, tell: Tell) -> None:
     parts = list(_parts(source, file_bytes))
     for at, numbers in enumerate(parts):
         path = out / f"{source.split}-{at:05d}.tar"
-        if not path.exists():
+        if not _whole(path, out, known):
             part = path.with_name(path.name + ".part")
             with part.open("wb") as file:
                 for number in numbers:
@@ -197,7 +213,7 @@ def webdataset(source: Source, out: Path, file_bytes: int, tell: Tell) -> None:
                         file.write(data + bytes(-len(data) % tarfile.BLOCKSIZE))
                 size = file.tell() + 2 * tarfile.BLOCKSIZE
                 file.write(bytes(2 * tarfile.BLOCKSIZE - size % -tarfile.RECORDSIZE))
-            _put(part, path)
+            _replace(part, path)
         tell(len(numbers))
 
 
@@ -215,14 +231,17 @@ def _parts(source: Source, file_bytes: int) -> Iterator[list[int]]:
         yield numbers
 
 
-def _put(part: Path, path: Path) -> None:
+def _replace(part: Path, path: Path) -> None:
     with part.open("rb+") as file:
         os.fsync(file.fileno())
-    part.replace(path)
+    if path.is_file() and filecmp.cmp(part, path, shallow=False):
+        part.unlink()
+    else:
+        part.replace(path)
     sync_folder(path.parent)
 
 
-FORMATS: dict[str, Callable[[Source, Path, int, Tell], None]] = {
+FORMATS: dict[str, Callable[[Source, Path, int, Known, Tell], None]] = {
     "basicsr": basicsr,
     "imagefolder": imagefolder,
     "lmdb": lmdb,
