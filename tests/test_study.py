@@ -464,6 +464,45 @@ def test_a_model_that_cannot_be_asked_is_said_and_the_others_go_on(
     assert "has no study; begin one: ggt100k study" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("dry", [["--dry-run"], []])
+def test_a_plan_that_cannot_be_made_is_told_before_anything_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], dry: list[str]
+) -> None:
+    path = tmp_path / "p.toml"
+    head = 'name = "p"\nphotographs = "photos"\nscreen = ""\n'
+    argv = ["study", str(tmp_path / "w"), "--plan", str(path), *dry]
+    path.write_text(f'{head}[[model]]\nwith = "classical"\n', encoding="utf-8")
+    assert main(argv) == 2
+    said = f"{path}: photographs: {tmp_path / 'photos'} is no folder; name one beside the plan"
+    done = capsys.readouterr()
+    assert said in done.err and done.out == ""
+    (tmp_path / "photos").mkdir()
+    path.write_text(f'{head}[[model]]\nwith = "classical"\n[[model]]\nwith = "gemni:x"\n', encoding="utf-8")
+    assert main(argv) == 2
+    done = capsys.readouterr()
+    assert f"{path}: model 'gemni:x': with: no restorer is named 'gemni'; did you mean gemini?" in done.err
+    assert done.out == "" and not (tmp_path / "w").exists()
+    text = head.replace('""', '"gemni"')
+    path.write_text(f'{text}[[model]]\nwith = "classical"\n', encoding="utf-8")
+    assert main(argv) == 2
+    assert f"{path}: screen: no vision-language model is named 'gemni'; known: gemini" in capsys.readouterr().err
+
+
+def test_no_prompt_is_paid_for_whom_nobody_can_ask(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    workspace, path = tmp_path / "w", tmp_path / "p.toml"
+    small_workspace(workspace, 1)
+    path.write_text(
+        'name = "p"\nprompts = ["vlm"]\nscreen = ""\nmetrics = ["structure"]\n'
+        '[[model]]\nwith = "gemini"\noptions = { sise = "1K" }\n[[model]]\nwith = "classical"\n',
+        encoding="utf-8",
+    )
+    with Models(answer) as models:
+        server = ["--server", f"gemini={models.url}"]
+        assert main(["study", str(workspace), "--plan", str(path), "--price", "0.01", *server]) == 1
+        assert models.asked == []
+    assert "sise" in capsys.readouterr().err
+
+
 # --- handing out ------------------------------------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ import argparse
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,7 @@ def run(options: argparse.Namespace) -> int:
     failed: list[str] = []
     if options.plan:
         plan = load_plan(options.plan)
+        _check(plan)
         if options.dry_run:
             _announce(plan)
             return 0
@@ -81,6 +83,26 @@ def _shown(value: float) -> str:
     return "-" if math.isnan(value) else f"{100 * value:.0f}"
 
 
+def _check(plan: Plan) -> None:
+    """What can be known of a plan on this machine without a key. ConfigError before anything is paid for."""
+    from ggt_tools.restorers import restorers
+    from ggt_tools.vlm import VLMS
+
+    if plan.photographs and not plan.folder.is_dir():
+        raise ConfigError(f"{plan.path}: photographs: {plan.folder} is no folder; name one beside the plan")
+    known = restorers()
+    for model in plan.models:
+        name = model.maker.partition(":")[0]
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            meant = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(known))}"
+            raise ConfigError(f"{plan.path}: model {model.name!r}: with: no restorer is named {name!r}; {meant}")
+    for what, asked in (("writer", plan.writer), ("screen", plan.screen)):
+        if asked and asked.partition(":")[0] not in VLMS:
+            makers = ", ".join(VLMS)
+            raise ConfigError(f"{plan.path}: {what}: no vision-language model is named {asked!r}; known: {makers}")
+
+
 def _announce(plan: Plan) -> None:
     for model in plan.models:
         print(printable(f"would restore with {model.maker} as {model.name!r}, prompts {', '.join(model.prompts)}"))
@@ -114,15 +136,13 @@ def _make(options: argparse.Namespace, plan: Plan) -> list[str]:
         return ["--base-url", url] if url else []
 
     if plan.photographs:
-        if not plan.folder.is_dir():
-            raise ConfigError(f"{plan.path}: photographs: {plan.folder} is no folder; name one beside the plan")
         verb("ingest", str(plan.folder), workspace, fatal=not (options.workspace / "ledger.sqlite").exists())
     with Ledger(options.workspace) as ledger:
         ledger.add(Study(id=plan.id, name=plan.name, text=plan.text, created=now()))
-    for strategy in dict.fromkeys(strategy for model in plan.models for strategy in model.prompts):
+    entering = list(_entering(plan, options.workspace, servers, failed))  # before a prompt is paid for
+    for strategy in dict.fromkeys(strategy for _, _, prompts in entering for strategy in prompts if strategy):
         writer = ["--vlm", plan.writer, *at(plan.writer)] if strategy == "vlm" else []
         verb("prompt", workspace, "--strategy", strategy, *writer, *(calls if writer else ()))
-    entering = list(_entering(plan, options.workspace, servers, failed))
     for model, _, prompts in entering:
         given = [f"--option={name}={value}" for name, value in model.options.items()]
         for strategy in prompts:
