@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.connection
 import os
 import signal
 import threading
@@ -62,7 +63,7 @@ def in_processes(
             yield done
         pool.shutdown()
     except BrokenProcessPool as fault:
-        raise ConfigError("a process of ours died; is there memory enough? try --processes 1") from fault
+        raise ConfigError("a process of ours died; is there memory enough? try fewer processes") from fault
     finally:
         mouth.close()
         pool.shutdown(cancel_futures=True)
@@ -82,13 +83,19 @@ _state: list[Any] = []  # of a process of ours: what it does, and the count of w
 def _begin(work: Callable[..., Any], count: Any, ear: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; who started us ends us
     _state[:] = work, count
-    threading.Thread(target=_end_with, args=(ear,), daemon=True).start()
+    end_with(ear)
 
 
-def _end_with(ear: Connection) -> None:
-    """Ends this process when the one that started it closes the other end, or dies."""
-    ear.poll(None)
-    os._exit(1)
+def end_with(other: Connection | int) -> None:
+    """Ends this process, whatever it does, when the other end of a pipe is closed, or the process of a sentinel ends:
+    who started us may be killed, and nobody asks us any more.
+    """
+
+    def wait_for_it() -> None:
+        multiprocessing.connection.wait([other])
+        os._exit(1)
+
+    threading.Thread(target=wait_for_it, daemon=True).start()
 
 
 def _work(job: Any) -> Any:

@@ -17,6 +17,7 @@ from ggt_tools.adopt.matching import Unmatched, match
 from ggt_tools.adopt.places import MEMBER_BYTES, Place, open_place
 from ggt_tools.adopt.sets import SetConfig, by_role
 from ggt_tools.errors import ConfigError, PairError
+from ggt_tools.ingest.sources import loading, rows_of
 
 LISTS = 100_000_000  # bytes of a list that is read whole
 WORDS = {  # what a column of low-quality images, of ground truths and of true ones may be called
@@ -279,7 +280,7 @@ def by_dataset(
             if some := sorted(str(file.resolve()) for file in path.rglob(f"*.{suffix}")):
                 kind, files = reader, some
                 break
-    try:
+    with loading(name):
         given: dict[str, Any] = {} if files is None else {"data_files": {split: files}}
         rows = datasets.load_dataset(
             kind, config, split=split, revision=revision if files is None else None, streaming=True, **given
@@ -294,12 +295,7 @@ def by_dataset(
         rows = rows.select_columns([*chosen, *(["__key__"] if "__key__" in features else [])])
         for each in chosen:
             rows = rows.cast_column(each, datasets.Image(decode=False))
-        count = rows.info.splits[split].num_examples if rows.info.splits and split in rows.info.splits else 0
-    except ConfigError:
-        raise
-    except Exception as fault:  # datasets and huggingface_hub raise many kinds
-        said = " ".join(str(fault).split())[:300]
-        raise ConfigError(f"{name}: cannot be loaded: {type(fault).__name__}: {said}") from fault
+        count = rows_of(rows, split)
     label = path.name if files is not None else name
     return Listing(pairs=_rows(rows, chosen, label), count=count)
 

@@ -15,6 +15,7 @@ from ggt_tools.card import whole_front_matter
 from ggt_tools.card.release import Release, Source
 from ggt_tools.card.text import Trusted, fenced, markdown, plain, quoted
 from ggt_tools.errors import ConfigError
+from ggt_tools.pages import environment
 
 ROWS = 40  # of a table by source; LICENSE has them all
 AUTHORS = 8  # named in a row
@@ -24,19 +25,8 @@ WINDOW = 256  # pixels of the snippet's crop, where the pairs are as large
 
 def page(release: Release) -> str:
     """The README. Raises ConfigError where jinja2 is not installed."""
-    try:
-        import jinja2
-    except ImportError as fault:
-        raise ConfigError("jinja2 is not installed: pip install 'ggt100k[report]'") from fault
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_prose()),
-        finalize=_shown,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    text = environment.get_template("card.md").render(_facts(release))
+    templates = environment(_prose(), autoescape=False, finalize=_shown, keep_trailing_newline=True)
+    text = templates.get_template("card.md").render(_facts(release))
     return whole_front_matter(release.root.manifest) + re.sub(r"\n{3,}", "\n\n", text)
 
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import Connection
 
 from ggt_tools.engine.task import Stage, Task, perform
-from ggt_tools.processes import cores
+from ggt_tools.processes import cores, end_with
 from ggt_tools.store import Store
 
 # A fork of us would inherit the locks of threads; a fork server has none of ours, and has imported once for all.
@@ -88,10 +87,4 @@ def _begin(device: str, ear: Connection, threads: int) -> None:
     if device:
         os.environ["CUDA_VISIBLE_DEVICES"] = device
     os.environ |= {name: str(threads) for name in ("OMP_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")}
-    threading.Thread(target=_end_with, args=(ear,), daemon=True).start()
-
-
-def _end_with(ear: Connection) -> None:
-    """Ends this process when the one that started it closes the other end, or dies."""
-    ear.poll(None)
-    os._exit(1)
+    end_with(ear)

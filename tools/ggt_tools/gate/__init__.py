@@ -27,9 +27,8 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +36,7 @@ from ggt100k import DEGRADATIONS
 from ggt_tools.degradations import SEEN
 from ggt_tools.errors import ConfigError
 from ggt_tools.score import METRICS as MEASURED
-from ggt_tools.toml import parse_toml
+from ggt_tools.toml import as_table, known, parse_toml, read_text
 
 # What align and screen leave as scores.
 OTHER_METRICS = (
@@ -122,33 +121,29 @@ class Gate:
 
 def load_gate(path: Path) -> Gate:
     """Read a gate file. ConfigError names the file, the fault and near names: no file, no TOML, a typo, no bound."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: the gate cannot be read: {error}") from error
-    return parse_gate(path, text)
+    return parse_gate(path, read_text(path, "the gate"))
 
 
 def parse_gate(path: Path, text: str) -> Gate:
     """The gate of a file's text; `path` is what its errors name."""
     data = parse_toml(path, text)
     where = str(path)
-    _known(where, data, ("must", "degradation", "gain", "best", "people"))
+    known(where, data, ("must", "degradation", "gain", "best", "people"))
     for section in ("must", "gain", "best"):
         _require(where, data, section)
     policy = hashlib.sha256(text.encode()).hexdigest()
-    must = _table(f"{where}: [must]", data["must"])
-    overrides = _table(f"{where}: [degradation]", data.get("degradation", {}))
-    _known(f"{where}: [degradation]", overrides, DEGRADATIONS)
-    gains = _table(f"{where}: [gain]", data["gain"])
-    _known(f"{where}: [gain]", gains, (*DEGRADATIONS, *SEEN, OTHER))
+    must = as_table(f"{where}: [must]", data["must"])
+    overrides = as_table(f"{where}: [degradation]", data.get("degradation", {}))
+    known(f"{where}: [degradation]", overrides, DEGRADATIONS)
+    gains = as_table(f"{where}: [gain]", data["gain"])
+    known(f"{where}: [gain]", gains, (*DEGRADATIONS, *SEEN, OTHER))
     _require(f"{where}: [gain]", gains, OTHER)
-    best = _table(f"{where}: [best]", data["best"])
-    _known(f"{where}: [best]", best, ("by",))
+    best = as_table(f"{where}: [best]", data["best"])
+    known(f"{where}: [best]", best, ("by",))
     by = best.get("by")
     if not isinstance(by, list) or not by:
         raise ConfigError(f"{where}: [best] by: a list of metrics is wanted, not {by!r}")
-    _known(f"{where}: [best] by", [str(name) for name in by], METRICS)
+    known(f"{where}: [best] by", [str(name) for name in by], METRICS)
     return Gate(
         id=policy[:16],
         policy=policy,
@@ -161,8 +156,8 @@ def parse_gate(path: Path, text: str) -> Gate:
 
 
 def _people(where: str, value: Any) -> People:
-    table = _table(where, value)
-    _known(where, table, ("votes", "keep_over", "reject_over"))
+    table = as_table(where, value)
+    known(where, table, ("votes", "keep_over", "reject_over"))
     votes = table.get("votes", People().votes)
     if not isinstance(votes, int) or isinstance(votes, bool) or votes < 1:
         raise ConfigError(f"{where} votes: a whole number from 1 on is wanted, not {votes!r}")
@@ -172,45 +167,45 @@ def _people(where: str, value: Any) -> People:
         listed = table.get(name, list(getattr(People(), name)))
         if not isinstance(listed, list):
             raise ConfigError(f"{where} {name}: a list is wanted, not {listed!r}")
-        _known(f"{where} {name}", [str(one) for one in listed], choices)
+        known(f"{where} {name}", [str(one) for one in listed], choices)
         chosen[name] = tuple(listed)
     return People(votes=votes, keep_over=chosen["keep_over"], reject_over=chosen["reject_over"])
 
 
 def _must(where: str, must: Mapping[str, Any], degradation: str, override: Any) -> tuple[Rule, ...]:
     place = f"{where}: [degradation.{degradation}]"
-    override = _table(place, override)
-    _known(place, override, must)
+    override = as_table(place, override)
+    known(place, override, must)
     rules = []
     for metric, table in must.items():
         changed = override.get(metric, {})
         if changed is False:
             continue
-        merged = {**_table(f"{where}: [must] {metric}", table), **_table(f"{place} {metric}", changed)}
+        merged = {**as_table(f"{where}: [must] {metric}", table), **as_table(f"{place} {metric}", changed)}
         rules.append(_rule(f"{where}: [must]" if not changed else place, metric, merged))
     return tuple(rules)
 
 
 def _gain(where: str, value: Any) -> Gain:
-    table = _table(where, value)
-    _known(where, table, ("reason", "why", "any"))
+    table = as_table(where, value)
+    known(where, table, ("reason", "why", "any"))
     reason, why = _texts(where, table)
     _require(where, table, "any")
-    rules = _table(f"{where} any", table["any"])
+    rules = as_table(f"{where} any", table["any"])
     if not rules:
         raise ConfigError(f"{where} any: no rule; a gain without one could never be reached")
     shared = {"reason": reason, "why": why}
     return Gain(
         reason=reason,
         why=why,
-        any=tuple(_rule(f"{where} any", name, {**shared, **_table(where, rule)}) for name, rule in rules.items()),
+        any=tuple(_rule(f"{where} any", name, {**shared, **as_table(where, rule)}) for name, rule in rules.items()),
     )
 
 
 def _rule(where: str, metric: str, table: Mapping[str, Any]) -> Rule:
-    _known(where, [metric], METRICS)
+    known(where, [metric], METRICS)
     where = f"{where} {metric}"
-    _known(where, table, (*BOUNDS, "if_measured", "reason", "why"))
+    known(where, table, (*BOUNDS, "if_measured", "reason", "why"))
     if not isinstance(if_measured := table.get("if_measured", False), bool):
         raise ConfigError(f"{where} if_measured: true or false is wanted, not {if_measured!r}")
     bounds = {}
@@ -253,21 +248,6 @@ def _texts(where: str, table: Mapping[str, Any]) -> tuple[str, str]:
     return reason, why
 
 
-def _table(where: str, value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise ConfigError(f"{where}: a table is wanted, not {value!r}")
-    return value
-
-
 def _require(where: str, table: Mapping[str, Any], name: str) -> None:
     if name not in table:
         raise ConfigError(f"{where}: {name!r} is missing")
-
-
-def _known(where: str, names: Iterable[str], known: Iterable[str]) -> None:
-    choices = list(known)
-    for name in names:
-        if name not in choices:
-            near = get_close_matches(name, choices, n=3, cutoff=0.5)
-            hint = f"near: {', '.join(near)}" if near else f"known: {', '.join(sorted(choices))}"
-            raise ConfigError(f"{where}: {name!r} is not known; {hint}")

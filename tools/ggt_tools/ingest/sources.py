@@ -8,6 +8,7 @@ import tarfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -251,7 +252,7 @@ def from_dataset(
     """
     import datasets
 
-    try:
+    with loading(name):
         rows = datasets.load_dataset(name, config, split=split, revision=revision, streaming=True)
         features = rows.features or {}
         if not isinstance(features.get(column), datasets.Image):
@@ -262,14 +263,26 @@ def from_dataset(
             raise ConfigError(f"{name}: has no image column {column!r}{known}")
         told = [each for each in features if each == "license" or each in COLUMNS]
         rows = rows.select_columns([column, *told]).cast_column(column, datasets.Image(decode=False))
-        count = rows.info.splits[split].num_examples if rows.info.splits and split in rows.info.splits else 0
+        count = rows_of(rows, split)
+    label = f"{name}{f'@{revision}' if revision else ''}/{f'{config}/' if config else ''}{split}"
+    return Source(found=_dataset_photos(rows, column, label), count=count)
+
+
+@contextmanager
+def loading(name: str) -> Iterator[None]:
+    """What goes wrong while a dataset is opened becomes a ConfigError that names it."""
+    try:
+        yield
     except ConfigError:
         raise
     except Exception as fault:  # datasets and huggingface_hub raise many kinds
         said = " ".join(str(fault).split())[:300]
         raise ConfigError(f"{name}: cannot be loaded: {type(fault).__name__}: {said}") from fault
-    label = f"{name}{f'@{revision}' if revision else ''}/{f'{config}/' if config else ''}{split}"
-    return Source(found=_dataset_photos(rows, column, label), count=count)
+
+
+def rows_of(rows: Any, split: str) -> int:
+    """How many rows a streamed dataset's split has; 0 where nobody knows."""
+    return int(rows.info.splits[split].num_examples) if rows.info.splits and split in rows.info.splits else 0
 
 
 def _dataset_photos(rows: Iterable[Mapping[str, Any]], column: str, label: str) -> Iterator[Found]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import multiprocessing.connection
+import multiprocessing
 import os
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from ggt_tools.processes import end_with
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,19 +33,13 @@ _device = "cpu"
 def begin(device: str, threads: int) -> None:
     """Of a process, before all else."""
     global _device
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        end_with(parent.sentinel)  # it may be killed: a model that nobody asks any more would stay in memory
     import torch
 
     torch.set_num_threads(threads)
     _device = device
-
-
-def _end_with_parent() -> None:
-    """Who started us may be killed: a model that nobody asks any more would stay in memory."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        multiprocessing.connection.wait([parent.sentinel])
-        os._exit(1)
 
 
 def load(model: str, options: dict[str, str]) -> tuple[str, str]:

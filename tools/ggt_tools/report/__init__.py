@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from ggt_tools.adopt.drift import Drift
-from ggt_tools.errors import ConfigError, ShardError
+from ggt_tools.errors import ShardError
 from ggt_tools.gate import Gate
 from ggt_tools.gate.bounds import Floats, bounds
+from ggt_tools.pages import environment
 from ggt_tools.records import Candidate, Photo, Stage, Verdict
 from ggt_tools.report.figures import histogram, span, thumbnail
 from ggt_tools.report.findings import AGREE, CLEAR, Finding, best_rejected, lone_witnesses, relations, worst_kept
@@ -48,10 +49,7 @@ class Facts:
 
 def report(facts: Facts, *, created: str) -> str:
     """The page. Its size is bounded, however many candidates there are. ConfigError: jinja2 is not installed."""
-    try:
-        import jinja2
-    except ImportError as fault:
-        raise ConfigError("jinja2 is not installed: pip install 'ggt100k[report]'") from fault
+    templates = environment(Path(__file__).parent)
     measured = [candidate for candidate in facts.candidates if candidate.id in facts.aligned]
     photos = [facts.photos[candidate.key] for candidate in measured]
     verdicts = [facts.verdicts[candidate.id] for candidate in measured]
@@ -73,14 +71,7 @@ def report(facts: Facts, *, created: str) -> str:
             lone_witnesses(asked, verdicts, EXAMPLES),
         ),
     ]
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html").render(
+    return templates.get_template("report.html").render(
         name=_plain(facts.name),
         created=created,
         gate=facts.gate.id,

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, quote, unquote
 
-import jinja2
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -27,6 +26,7 @@ from starlette.staticfiles import StaticFiles
 
 from ggt_tools.errors import ShardError
 from ggt_tools.ledger import Ledger
+from ggt_tools.pages import environment
 from ggt_tools.records import Aligned, Candidate, Decision, Opinion, Photo, Verdict
 from ggt_tools.review.choosing import ChoiceLook, Chosen, place
 from ggt_tools.review.decisions import UNCHANGED, summary
@@ -52,13 +52,7 @@ class App:
         self._make_desk, self._name, self._show_evidence = make_desk, name, show_evidence
         self._cookie = f"{cookie}-reviewer"
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="desk")
-        self._pages = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(HERE / "templates"),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
+        self._pages = environment(HERE / "templates")
         self._pages.filters["number"] = _number
         self._thumbnail = lru_cache(maxsize=2048)(partial(_thumbnail, self._image))
         self._desk: Desk

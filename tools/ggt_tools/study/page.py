@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ggt_tools.errors import ConfigError
+from ggt_tools.pages import environment
 from ggt_tools.study import ALL, CRITERIA, NAMES, Interval, Result, Row
 from ggt_tools.study.plan import Plan
 
@@ -19,34 +19,27 @@ FULL = {"fidelity": 1.0, "quality": 1.0, "vlm": 100.0, "preferred": 1.0}  # the 
 
 def page(plan: Plan, found: Result, *, created: str) -> str:
     """The page as HTML. ConfigError: jinja2 is not installed."""
-    try:
-        import jinja2
-    except ImportError as fault:
-        raise ConfigError("jinja2 is not installed: pip install 'ggt100k[report]'") from fault
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     everything = found.of(ALL)
-    return environment.get_template("study.html").render(
-        plan=plan,
-        found=found,
-        created=created,
-        names=NAMES,
-        criteria=CRITERIA,
-        plots=[(NAMES[criterion], intervals(everything, criterion)) for criterion in CRITERIA],
-        scatter=scatter(everything),
-        shown=shown,
-        usd=lambda value: "–" if math.isnan(value) else f"{value:.3f}",
-        classes=[name for name in found.degradations if name != ALL],
-        cell=lambda row, criterion: (
-            round(9 * getattr(row, criterion).value / FULL[criterion])
-            if not math.isnan(getattr(row, criterion).value)
-            else -1
-        ),
+    return (
+        environment(Path(__file__).parent)
+        .get_template("study.html")
+        .render(
+            plan=plan,
+            found=found,
+            created=created,
+            names=NAMES,
+            criteria=CRITERIA,
+            plots=[(NAMES[criterion], intervals(everything, criterion)) for criterion in CRITERIA],
+            scatter=scatter(everything),
+            shown=shown,
+            usd=lambda value: "–" if math.isnan(value) else f"{value:.3f}",
+            classes=[name for name in found.degradations if name != ALL],
+            cell=lambda row, criterion: (
+                round(9 * getattr(row, criterion).value / FULL[criterion])
+                if not math.isnan(getattr(row, criterion).value)
+                else -1
+            ),
+        )
     )
 
 

@@ -24,16 +24,15 @@ base_url = ""                     # another server that speaks the same
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from ggt_tools.errors import ConfigError
 from ggt_tools.prompts import STRATEGIES
 from ggt_tools.score import METRICS, SETS
-from ggt_tools.toml import parse_toml
+from ggt_tools.toml import as_table, known, parse_toml, read_text
 
 TEXTS = {"name": "", "photographs": "", "writer": "gemini", "screen": "gemini"}
 NUMBERS = {"best_of": 2, "reviewers": 1}
@@ -80,18 +79,14 @@ class Plan:
 
 def load_plan(path: Path) -> Plan:
     """Reads a plan file. ConfigError names the file, the place, the fault and near names."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as fault:
-        raise ConfigError(f"{path}: the plan cannot be read: {fault}") from fault
-    return parse_plan(path, text)
+    return parse_plan(path, read_text(path, "the plan"))
 
 
 def parse_plan(path: Path, text: str) -> Plan:
     """The plan of a file's text; `path` is what its errors name, and what its folders are beside."""
     data = parse_toml(path, text)
     where = str(path)
-    _known(where, data, (*TEXTS, *NUMBERS, "prompts", "metrics", "criteria", "model"))
+    known(where, data, (*TEXTS, *NUMBERS, "prompts", "metrics", "criteria", "model"))
     texts = {
         name: _text(f"{where}: {name}", data.get(name, value), empty=name != "name") for name, value in TEXTS.items()
     }
@@ -99,12 +94,10 @@ def parse_plan(path: Path, text: str) -> Plan:
     if not 2 <= numbers["best_of"] <= MOST_SHOWN:
         raise ConfigError(f"{where}: best_of: 2 to {MOST_SHOWN} are wanted, not {numbers['best_of']}")
     prompts = _strategies(f"{where}: prompts", data.get("prompts", ["fixed"]))
-    criteria = data.get("criteria", {})
-    if not isinstance(criteria, dict):
-        raise ConfigError(f"{where}: [criteria]: a table is wanted, not {criteria!r}")
-    _known(f"{where}: [criteria]", criteria, ("fidelity", "quality"))
+    criteria = as_table(f"{where}: [criteria]", data.get("criteria", {}))
+    known(f"{where}: [criteria]", criteria, ("fidelity", "quality"))
     metrics = _texts(f"{where}: metrics", data.get("metrics", ["core"]))
-    _known(f"{where}: metrics", metrics, (*SETS, *METRICS))
+    known(f"{where}: metrics", metrics, (*SETS, *METRICS))
     listed = data.get("model", [])
     if not isinstance(listed, list) or len(listed) < 1:
         raise ConfigError(f"{where}: [[model]]: one or more are wanted")
@@ -130,13 +123,9 @@ def parse_plan(path: Path, text: str) -> Plan:
 
 
 def _model(where: str, data: Any, prompts: tuple[str, ...]) -> Model:
-    if not isinstance(data, dict):
-        raise ConfigError(f"{where}: a table is wanted, not {data!r}")
-    _known(where, data, ("name", "with", "prompts", "options", "base_url"))
+    known(where, as_table(where, data), ("name", "with", "prompts", "options", "base_url"))
     maker = _text(f"{where}: with", data.get("with", ""))
-    options = data.get("options", {})
-    if not isinstance(options, dict):
-        raise ConfigError(f"{where}: options: a table is wanted, not {options!r}")
+    options = as_table(f"{where}: options", data.get("options", {}))
     return Model(
         name=_text(f"{where}: name", data.get("name", maker)),
         maker=maker,
@@ -148,13 +137,13 @@ def _model(where: str, data: Any, prompts: tuple[str, ...]) -> Model:
 
 def _criterion(where: str, value: Any) -> tuple[str, ...]:
     names = _texts(where, value)
-    _known(where, [name.removeprefix("-") for name in names], METRICS)
+    known(where, [name.removeprefix("-") for name in names], METRICS)
     return names
 
 
 def _strategies(where: str, value: Any) -> tuple[str, ...]:
     names = _texts(where, value)
-    _known(where, names, STRATEGIES)
+    known(where, names, STRATEGIES)
     return names
 
 
@@ -174,11 +163,3 @@ def _count(where: str, value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ConfigError(f"{where}: a whole number from 1 on is wanted, not {value!r}")
     return value
-
-
-def _known(where: str, names: Mapping[str, Any] | Sequence[str], known: Sequence[str]) -> None:
-    for name in names:
-        if name not in known:
-            near = get_close_matches(name, known, n=3, cutoff=0.5)
-            hint = f"near: {', '.join(near)}" if near else f"known: {', '.join(known[:40])}"
-            raise ConfigError(f"{where}: {name!r} is not known; {hint}")
