@@ -70,6 +70,15 @@ VALUE = st.floats(-2, 8) | st.just(math.nan)
 METRICS = ("structure", "shift", "halo", "tile_worst", "vlm_fidelity", "haze_gain", "contrast_gain", "noise_gain")
 
 
+OPTIONAL = parse_gate(
+    Path("optional.toml"),
+    TEXT.replace("unsure_below = 70, reason", "unsure_below = 70, if_measured = true, reason").replace(
+        "[gain.", '[degradation."snow, mixed"]\nhalo = { max = 4.0 }\nshift = { max = 2.0 }\n\n[gain.', 1
+    ),
+)
+
+
+@pytest.mark.parametrize("gate", [SMALL, OPTIONAL], ids=["small", "optional"])
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(
@@ -81,14 +90,25 @@ METRICS = ("structure", "shift", "halo", "tile_worst", "vlm_fidelity", "haze_gai
         max_size=20,
     )
 )
-def test_a_margin_of_0_and_above_is_what_the_verdict_keeps(rows: list[tuple[Scores, tuple[str, ...]]]) -> None:
+def test_a_margin_of_0_and_above_is_what_the_verdict_keeps(
+    gate: Gate, rows: list[tuple[Scores, tuple[str, ...]]]
+) -> None:
     rows = [({**scores, "vlm_fidelity": scores["vlm_fidelity"] * 20}, wrong) for scores, wrong in rows]
     listed = [candidate(f"{number:03}", f"k{number}") for number in range(len(rows))]
     scores = {c.id: row[0] for c, row in zip(listed, rows, strict=True)}
     seen = {c.key: row[1] for c, row in zip(listed, rows, strict=True)}
-    kept = [judged.decision == "keep" for judged in verdict(listed, scores, seen, SMALL)]
-    found = bounds(SMALL, [row[1] for row in rows], [row[0] for row in rows])
+    kept = [judged.decision == "keep" for judged in verdict(listed, scores, seen, gate)]
+    found = bounds(gate, [row[1] for row in rows], [row[0] for row in rows])
     assert [bool(margin >= 0) for margin in found.margins(found.limits)] == kept
+
+
+def test_what_may_be_unmeasured_keeps_nobody_out_where_it_is() -> None:
+    unseen = {**GOOD, "vlm_fidelity": math.nan}
+    for gate, margin in ((SMALL, False), (OPTIONAL, True)):
+        found = bounds(gate, [("mixed",)], [unseen])
+        assert (found.margins(found.limits) >= 0).tolist() == [margin]
+        (judged,) = verdict([candidate("c", "k")], {"c": unseen}, {"k": ("mixed",)}, gate)
+        assert (judged.decision == "keep") == margin
 
 
 def test_a_bound_knows_its_place_in_the_file() -> None:
@@ -100,6 +120,10 @@ def test_a_bound_knows_its_place_in_the_file() -> None:
     assert ("must", "halo", "max") not in found, "a kept value lies within the inner bound"
     taken_out = parse_gate(Path("x"), TEXT.replace("unsure_above = 3.0", "unsure_above = inf"))
     assert ("must", "halo", "max") in {bound.place for bound in bounds(taken_out, [], []).bounds}
+    shared = {bound.place: bound.limit for bound in bounds(OPTIONAL, [], []).bounds}
+    assert shared["degradation", "snow, mixed", "shift", "max"] == 2.0, "one bound of one table for both classes"
+    assert shared["must", "shift", "max"] == 1.0
+    assert not {("degradation", name, "shift", "max") for name in ("snow", "mixed")} & set(shared)
     two = {bound.place for bound in table([]).bounds}
     assert {("must", "tile_worst", "min"), ("degradation", "haze", "tile_worst", "min")} <= two
 

@@ -152,6 +152,18 @@ def test_a_class_may_move_a_bound_and_keep_the_band() -> None:
     assert [rule("max = 5, unsure_above = 3", name, more).unsure_above for name in ("mixed", "haze")] == [3, 3]
 
 
+def test_several_classes_have_one_table_and_the_later_of_two_counts() -> None:
+    more = """[degradation."haze, snow"]\nhalo = { max = 9 }\n[degradation.snow]\nhalo = { unsure_above = 2 }"""
+    assert [rule("max = 5", name, more).max for name in ("mixed", "haze", "snow")] == [5, 9, 9]
+    assert [rule("max = 5", name, more).unsure_above for name in ("haze", "snow")] == [9, 2]
+    out = """[degradation."haze, snow"]\nhalo = false\n[degradation.snow]\nhalo = { max = 7 }"""
+    text = f'[must]\nhalo = {{ max = 5, reason = "halos", why = "w" }}\n{out}\n{GAIN}\n{BEST}'
+    assert [len(parse_gate(PATH, text).must[name]) for name in ("mixed", "haze", "snow")] == [1, 0, 1]
+    with pytest.raises(ConfigError) as caught:
+        rule("max = 5", more='[degradation."haze, snaw"]\nhalo = { max = 9 }')
+    assert str(caught.value) == "gate.toml: [degradation]: 'snaw' is not known; near: snow, shadow"
+
+
 @pytest.mark.parametrize(
     ("bounds", "message"),
     [

@@ -8,6 +8,9 @@ vlm_fidelity = { min = 50, if_measured = true, reason = "vlm_unfaithful", why = 
 [degradation.low_light]       # the same rules where the class differs; false takes a rule out
 structure = { min = 0.10 }
 
+[degradation."snow, rain"]    # several classes have one table; of two that name a class, the later one counts
+shift = false
+
 [gain.haze]                   # for each thing that is wrong with the photograph, one of `any` holds
 reason = "haze_stays"
 why = "..."
@@ -134,7 +137,9 @@ def parse_gate(path: Path, text: str) -> Gate:
     policy = hashlib.sha256(text.encode()).hexdigest()
     must = as_table(f"{where}: [must]", data["must"])
     overrides = as_table(f"{where}: [degradation]", data.get("degradation", {}))
-    known(f"{where}: [degradation]", overrides, DEGRADATIONS)
+    for name, override in overrides.items():
+        known(f"{where}: [degradation]", _classes(name), DEGRADATIONS)
+        known(f"{where}: [degradation.{name}]", as_table(f"{where}: [degradation.{name}]", override), must)
     gains = as_table(f"{where}: [gain]", data["gain"])
     known(f"{where}: [gain]", gains, (*DEGRADATIONS, *SEEN, OTHER))
     _require(f"{where}: [gain]", gains, OTHER)
@@ -148,7 +153,7 @@ def parse_gate(path: Path, text: str) -> Gate:
         id=policy[:16],
         policy=policy,
         text=text,
-        must={name: _must(where, must, name, overrides.get(name, {})) for name in DEGRADATIONS},
+        must={name: _must(where, must, tables_of(overrides, name)) for name in DEGRADATIONS},
         gains={name: _gain(f"{where}: [gain.{name}]", table) for name, table in gains.items()},
         best=tuple(by),
         people=_people(f"{where}: [people]", data.get("people", {})),
@@ -172,17 +177,27 @@ def _people(where: str, value: Any) -> People:
     return People(votes=votes, keep_over=chosen["keep_over"], reject_over=chosen["reject_over"])
 
 
-def _must(where: str, must: Mapping[str, Any], degradation: str, override: Any) -> tuple[Rule, ...]:
-    place = f"{where}: [degradation.{degradation}]"
-    override = as_table(place, override)
-    known(place, override, must)
+def tables_of(overrides: Mapping[str, Any], degradation: str) -> list[tuple[str, Mapping[str, Any]]]:
+    """The tables below [degradation] that name a class, with their names, in the file's order."""
+    return [(name, table) for name, table in overrides.items() if degradation in _classes(name)]
+
+
+def _classes(name: str) -> list[str]:
+    return [one.strip() for one in name.split(",")]
+
+
+def _must(where: str, must: Mapping[str, Any], overrides: list[tuple[str, Mapping[str, Any]]]) -> tuple[Rule, ...]:
     rules = []
     for metric, table in must.items():
-        changed = override.get(metric, {})
-        if changed is False:
-            continue
-        merged = {**as_table(f"{where}: [must] {metric}", table), **as_table(f"{place} {metric}", changed)}
-        rules.append(_rule(f"{where}: [must]" if not changed else place, metric, merged))
+        place, merged, asked = f"{where}: [must]", dict(as_table(f"{where}: [must] {metric}", table)), True
+        for name, override in overrides:
+            changed = override.get(metric, {})
+            asked = changed is not False and (asked or changed != {})
+            if changed is not False and changed != {}:
+                place = f"{where}: [degradation.{name}]"
+                merged |= as_table(f"{place} {metric}", changed)
+        if asked:
+            rules.append(_rule(place, metric, merged))
     return tuple(rules)
 
 

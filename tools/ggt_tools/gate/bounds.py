@@ -6,7 +6,7 @@ A kept candidate lies within every bound here. Of a rule with a band for review 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ggt_tools.gate import Gate, Rule
+from ggt_tools.gate import Gate, Rule, tables_of
 from ggt_tools.toml import parse_toml
 from ggt_tools.verdict import asked_gains
 
@@ -32,6 +32,7 @@ class Bound:
     sign: int  # 1 for an upper bound, -1 for a lower one
     limit: float
     outermost: float  # where a value is rejected; an infinity where this bound is the one that rejects
+    if_measured: bool  # what was not measured holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class Bounds:
 
     bounds: tuple[Bound, ...]
     groups: tuple[Group, ...]
-    signed: Floats  # (n, bounds), NaN where not measured
+    signed: Floats  # (n, bounds), where not measured NaN, or -inf where that holds
 
     @property
     def limits(self) -> Floats:
@@ -106,6 +107,7 @@ def bounds(gate: Gate, wrong: Sequence[tuple[str, ...]], values: Sequence[Mappin
                     sign=1 if upper else -1,
                     limit=rule.unsure_above if upper else rule.unsure_below,
                     outermost=_outermost(rule, name),
+                    if_measured=rule.if_measured,
                 )
             )
         return columns[place]
@@ -114,10 +116,12 @@ def bounds(gate: Gate, wrong: Sequence[tuple[str, ...]], values: Sequence[Mappin
     alone: dict[int, Bools] = {}
     for degradation, rules in gate.must.items():
         for rule in rules:
-            own = overrides.get(degradation, {}).get(rule.metric, {})
-            for name in _inner(rule, {**data["must"][rule.metric], **own}):
-                table = ("degradation", degradation) if name in own else ("must",)
-                at = column((*table, rule.metric, name), rule, name)
+            places = {name: ("must",) for name in data["must"][rule.metric]}  # of each bound that counts for the class
+            for table, override in tables_of(overrides, degradation):
+                places |= {name: ("degradation", table) for name in override.get(rule.metric) or {}}
+            own = {name: _at(data, (*place, rule.metric))[name] for name, place in places.items()}
+            for name in _inner(rule, own):
+                at = column((*places[name], rule.metric, name), rule, name)
                 alone[at] = alone.get(at, np.zeros(len(classes), bool)) | (classes == degradation)
     groups = [Group(((at,),), applies) for at, applies in alone.items()]
     asked = [asked_gains(names, gate) for names in wrong]
@@ -136,7 +140,15 @@ def bounds(gate: Gate, wrong: Sequence[tuple[str, ...]], values: Sequence[Mappin
     signed = np.empty((len(values), len(found)))
     for at, bound in enumerate(found):
         signed[:, at] = bound.sign * by_metric[bound.metric]
+        if bound.if_measured:
+            signed[np.isnan(signed[:, at]), at] = -np.inf
     return Bounds(tuple(found), tuple(groups), signed)
+
+
+def _at(data: Mapping[str, Any], place: Iterable[str]) -> Mapping[str, Any]:
+    for name in place:
+        data = data[name]
+    return data
 
 
 def _inner(rule: Rule, table: Mapping[str, Any]) -> list[str]:
