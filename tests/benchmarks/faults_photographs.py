@@ -2,8 +2,7 @@
 
 The learned witness was trained on the folder that gather() fills, and the bench reports on REPORT, of which it has seen
 nothing. The gate's thresholds were set so that few good candidates of FIT and REPORT are lost: 18 photographs alone
-are too few to set them on. With three quarters of the 48 setting them and the rest held against them, in turns, 3.0 %
-of the good are lost, and the first two lines of the table read 94 and 91 %, 78 and 55 %.
+are too few to set them on.
 """
 
 from __future__ import annotations
