@@ -163,6 +163,12 @@ def test_each_verb_has_help(verb: str) -> None:
     assert ("--dry-run" in said, "--limit N" in said) == (verb not in reading, verb not in (*reading, "push", "export"))
 
 
+def test_the_help_of_score_names_every_set() -> None:
+    from ggt_tools.score import SETS
+
+    assert f"{', '.join(SETS)}, or names with commas between" in " ".join(well("score", "--help").split())
+
+
 def run_module(*argv: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "ggt_tools.cli", *map(str, argv)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

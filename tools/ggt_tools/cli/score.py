@@ -20,7 +20,7 @@ def arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--metrics",
         default="core",
-        help="core, weight-free, offline, default, or names with commas between; default: core",
+        help="core, regions, weight-free, offline, default, or names with commas between; default: core",
     )
     sub.add_argument("--list", action="store_true", help="list the metrics of the sets and what runs here")
     sub.add_argument("--device", default="auto", help="as torch names it; default: cuda where there is one, else cpu")
