@@ -33,7 +33,7 @@ from ggt_tools.shard import encode_json, member_header
 from ggt_tools.shard import members as member_ends
 from ggt_tools.validate import passed, validate
 from ggt_tools.validate.evidence import evidence_faults, read_gate
-from ggt_tools.validate.likeness import LEAST, sketch
+from ggt_tools.validate.likeness import LEAST, cells, sketches
 from ggt_tools.validate.shards import Job, check_shard
 from ggt_tools.verdict import verdict
 
@@ -897,15 +897,15 @@ def test_gts_of_two_pairs_exchanged(root: Path) -> None:
 
 def test_what_the_sample_shows_is_alike_and_nothing_else_is() -> None:
     pictures = [photograph(path.stem)[:512, :512] for path in sorted(SAMPLE.glob("*.jpg"))]
-    sketches = np.stack([sketch(picture) for picture in pictures])
+    shown = sketches([cells(picture) for picture in pictures])
     for change in (at_night, veiled, noisy, blurred):
         strength = {at_night: 0.12, veiled: 0.85, noisy: 40, blurred: 8}[change]
-        worse = np.stack([sketch(change(picture, strength)) for picture in pictures])
-        alike = sketches @ worse.T
+        worse = sketches([cells(change(picture, strength)) for picture in pictures])
+        alike = shown @ worse.T
         own, others = np.diag(alike), alike[~np.eye(len(pictures), dtype=bool)]
         assert own.min() > LEAST + 0.1 and others.max() < LEAST - 0.03, (change, own.min(), others.max())
     even = np.full((64, 64, 3), 7, np.uint8)
-    assert not sketch(even).any() and sketch(even[:9, :5]).shape == (1024,)
+    assert not sketches([cells(even), cells(even[:9, :5])]).any()
 
 
 @pytest.fixture

@@ -101,29 +101,32 @@ def check_banded(data: bytes, where: str) -> npt.NDArray[np.uint8]:
         starts.append(at)
         kinds.append(kind)
         at = stop
-    lines = np.empty((bands.height, 1 + 3 * bands.width), np.uint8)
-    for band, top in enumerate(range(0, bands.height, bands.rows)):
-        rows = lines[top : top + bands.rows]
+    pixels, checksum = np.empty((bands.height, 3 * bands.width), np.uint8), 1
+    for band, top in enumerate(range(0, bands.height, bands.rows)):  # a band at a time stays in the processor's cache
         start, stop = bands.offsets[band], bands.offsets[band + 1]
+        rows = pixels[top : top + bands.rows]
+        size = len(rows) * (1 + rows.shape[1])
         try:
-            inflated = _inflate(data[start + 8 : stop - 4] + MARK, rows.size + 1)
-            if len(inflated) != rows.size + 1 or inflated[-1] != MARK[-1]:
+            inflated = _inflate(b"".join([view[start + 8 : stop - 4], MARK]), size + 1)
+            if len(inflated) != size + 1 or inflated[-1] != MARK[-1]:
                 raise ValueError("it is no whole number of rows that stand for themselves")
-            rows[...] = np.frombuffer(inflated, np.uint8, rows.size).reshape(rows.shape)
-            if rows[:, 0].max() > 2 or rows[0, 0] == 2:
+            lines = np.frombuffer(inflated, np.uint8, size).reshape(len(rows), -1)
+            if lines[:, 0].max() > 2 or lines[0, 0] == 2:
                 raise ValueError("a filter that looks out of its band")
         except _DAMAGE as fault:
             raise ShardError(f"{where}: band {band}, byte {start}: {fault}; pack it again") from fault
+        checksum = _adler32(lines, checksum)
+        rows[...] = _undo_filters(lines, 0, bands.width)
     wanted = [b"IHDR", b"sRGB", b"gbND", *[b"IDAT"] * (len(bands.offsets) + 1), b"IEND"]
     if kinds != wanted or tuple(starts[4:-1]) != bands.offsets or at != len(data):
         raise ShardError(f"{where}: its chunks are not those of a banded PNG, or bytes follow them; pack it again")
     first, last = bands.offsets[0], bands.offsets[-1]
-    if data[first - 6 : first - 4] != ZLIB_HEADER or data[last + 8 : -16] != _end(lines):
+    end = END_OF_DEFLATE + struct.pack(">I", checksum)
+    if data[first - 6 : first - 4] != ZLIB_HEADER or data[last + 8 : -16] != end:
         raise ShardError(f"{where}: its image data is no zlib stream with its checksum; pack it again")
-    return _undo_filters(lines, 0, bands.width).reshape(bands.height, bands.width, 3)
+    return pixels.reshape(bands.height, bands.width, 3)
 
 
-def _end(lines: npt.NDArray[np.uint8]) -> bytes:
-    """What the last IDAT holds: an empty last block, and zlib's checksum of all lines."""
-    checksum = deflate.adler32(lines) if deflate is not None else zlib.adler32(lines.data)
-    return END_OF_DEFLATE + struct.pack(">I", checksum)
+def _adler32(lines: npt.NDArray[np.uint8], before: int) -> int:
+    """zlib's checksum, gone on with."""
+    return int(deflate.adler32(lines, before)) if deflate is not None else zlib.adler32(lines.data, before)

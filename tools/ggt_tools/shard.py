@@ -22,6 +22,7 @@ from ggt_tools.ledger import sync_folder
 from ggt_tools.png import BAND_ROWS, check_banded
 
 Pixels = npt.NDArray[np.uint8]
+NO_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\ud800-\udfff]")  # control characters, and halves of a character
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
@@ -172,7 +173,7 @@ def fact_fault(facts: dict[str, Any]) -> str:
             return f"{name} is {value!r}; it must be {kind}; pack it again"
     for value in facts.values():
         for text in [value] if isinstance(value, str) else value if isinstance(value, list) else []:
-            if any((ord(c) < 32 and c not in "\n\t") or 0xD800 <= ord(c) < 0xE000 for c in text):
+            if NO_TEXT.search(text):
                 return f"{text!r} holds what is no text; ingest it again"
     if facts["degradation"] not in DEGRADATIONS or facts["source"] not in SOURCES:
         return f"degradation {facts['degradation']!r} or source {facts['source']!r} is unknown; ingest it again"

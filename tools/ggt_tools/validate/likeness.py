@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -18,47 +20,59 @@ CLEARLY = 0.5  # below it another pair's photograph may be the nearer one
 # at a tenth of their light with noise of 10: alike 0.33..1.00; 210 couples of different photographs: -0.13..0.09.
 
 
-def sketch(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """What a photograph (uint8, height x width x 3) shows, of any light: float32, SIDE * SIDE, of length 1 or 0.
-
-    Means of green over SIDE x SIDE cells, each less the mean around it and over the deviation there: what haze, night
-    and colour change falls out of it, and noise and blur are too small for it.
-    """
+def cells(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """The means of green of a photograph (uint8, height x width x 3) over SIDE x SIDE cells: float32, 0..255."""
     height, width = pixels.shape[:2]
-    rows, columns = (np.linspace(0, length - 1, SIDE * CELL).astype(int) for length in (height, width))
-    step = pixels[rows][:, columns, 1] if min(height, width) < SIDE * CELL else _strided(pixels)
+    if min(height, width) < SIDE * CELL:
+        rows, columns = (np.linspace(0, length - 1, SIDE * CELL).astype(int) for length in (height, width))
+        step = pixels[rows][:, columns, 1]
+    else:
+        step = _strided(pixels)
     # rows first: numpy adds whole rows at once, and one axis after the other is five times as fast as both
     columns_of = step.reshape(SIDE, CELL, -1).sum(axis=1, dtype=np.uint16)
-    cells = columns_of.reshape(SIDE, SIDE, CELL).sum(axis=2, dtype=np.float32) / CELL**2
-    wide = np.pad(cells, AROUND // 2, mode="edge").astype(np.float64)
+    return np.asarray(columns_of.reshape(SIDE, SIDE, CELL).sum(axis=2, dtype=np.float32) / CELL**2, np.float32)
+
+
+def sketches(of: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
+    """What photographs show, of any light, by their cells(): float32, count x SIDE * SIDE, each of length 1 or 0.
+
+    Each cell less the mean around it and over the deviation there: what haze, night and colour change falls out of it,
+    and noise and blur are too small for it.
+    """
+    means = np.stack(of)
+    around = AROUND // 2
+    wide = np.pad(means, ((0, 0), (around, around), (around, around)), mode="edge").astype(np.float64)
     mean, square = _boxes(wide), _boxes(wide * wide)
     spread = np.sqrt(np.maximum(square - mean * mean, 0.0))
-    local = ((cells - mean) / (spread + 1.0)).ravel()
-    local -= local.mean()
-    length = float(np.linalg.norm(local))
-    return np.asarray(local / length if length > 1e-3 else np.zeros_like(local), np.float32)
+    local = ((means - mean) / (spread + 1.0)).reshape(len(means), -1)
+    local -= local.mean(axis=1, keepdims=True)
+    length = np.linalg.norm(local, axis=1, keepdims=True)
+    return np.where(length > 1e-3, local / np.maximum(length, 1e-3), 0.0).astype(np.float32)
 
 
 def _boxes(wide: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Means of the AROUND x AROUND cells around each cell."""
-    sums = np.pad(wide, ((1, 0), (1, 0))).cumsum(axis=0).cumsum(axis=1)
+    """Means of the AROUND x AROUND cells around each cell of each photograph."""
+    sums = np.pad(wide, ((0, 0), (1, 0), (1, 0))).cumsum(axis=1).cumsum(axis=2)
     n = AROUND
-    return np.asarray((sums[n:, n:] - sums[:-n, n:] - sums[n:, :-n] + sums[:-n, :-n]) / n**2, np.float64)
+    inner = sums[:, n:, n:] - sums[:, :-n, n:] - sums[:, n:, :-n] + sums[:, :-n, :-n]
+    return np.asarray(inner / n**2, np.float64)
 
 
 def _strided(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """SIDE * CELL samples a side, at equal steps."""
     down, right = (length // (SIDE * CELL) for length in pixels.shape[:2])
-    return pixels[::down, ::right, 1][: SIDE * CELL, : SIDE * CELL]
+    # one copy: what is far apart in memory is met once
+    return np.ascontiguousarray(pixels[::down, ::right, 1][: SIDE * CELL, : SIDE * CELL])
 
 
 def unlike(
-    shard: str, keys: list[str], lq: list[npt.NDArray[np.float32]], gt: list[npt.NDArray[np.float32]]
+    shard: str, keys: list[str], of_lq: Sequence[npt.NDArray[np.float32]], of_gt: Sequence[npt.NDArray[np.float32]]
 ) -> list[Finding]:
-    """The pairs of a shard whose gt shows something else than their lq; by their sketches."""
+    """The pairs of a shard whose gt shows something else than their lq; by the cells() of both."""
     if not keys:
         return []
-    alike = np.stack(gt) @ np.stack(lq).T
+    lq, gt = sketches(of_lq), sketches(of_gt)
+    alike = gt @ lq.T
     found = []
     for at, key in enumerate(keys):
         own = float(alike[at, at])

@@ -15,17 +15,17 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ggt100k import HEAD, SHARD, fact_columns, read_bands
+from ggt100k import HEAD, SHARD, read_bands
 from ggt_tools.errors import GGTError, PairError
 from ggt_tools.gate import Gate
 from ggt_tools.records import Finding
 from ggt_tools.shard import check_pair, encode_json, fact_fault, members
 from ggt_tools.validate.evidence import evidence_faults, read_gate
 from ggt_tools.validate.findings import FETCH, fault
-from ggt_tools.validate.likeness import sketch, unlike
+from ggt_tools.validate.likeness import cells, unlike
 from ggt_tools.validate.tars import Member, Reader, pairs, walk, whole
 
-Sketch = npt.NDArray[np.float32]
+Cells = npt.NDArray[np.float32]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,8 +89,9 @@ def _head(name: str) -> int:
 
 def _check_pairs(job: Job, reader: Reader, found: list[Finding], tell: Callable[[int], object]) -> None:
     by_key = {row["key"]: row for row in job.rows.to_pylist()}
+    columns = job.rows.column_names[: job.rows.column_names.index("shard")]  # the facts stand before it
     seen: set[str] = set()
-    sketched: list[tuple[str, Sketch, Sketch]] = []
+    shown: list[tuple[str, Cells, Cells]] = []
     walked = walk(reader, job.name, _head if job.quick else whole)
     for key, group in pairs(walked, members(job.codec), found):
         tell(1)
@@ -105,20 +106,20 @@ def _check_pairs(job: Job, reader: Reader, found: list[Finding], tell: Callable[
             )
         else:
             seen.add(key)
-            images = _check_pair(job, by_key[key], group, found)
+            images = _check_pair(job, by_key[key], columns, group, found)
             if images is not None:
-                sketched.append((key, *images))
-    keys = [key for key, _, _ in sketched]
-    found += unlike(job.name, keys, [lq for _, lq, _ in sketched], [gt for _, _, gt in sketched])
+                shown.append((key, *images))
+    keys = [key for key, _, _ in shown]
+    found += unlike(job.name, keys, [lq for _, lq, _ in shown], [gt for _, _, gt in shown])
     for key in sorted(by_key.keys() - seen):
         said = "the index names it, and the shard has no whole pair of it"
         found.append(fault(job.name, "not_in_shard", said, key=key))
 
 
 def _check_pair(
-    job: Job, row: Mapping[str, Any], group: Sequence[Member], found: list[Finding]
-) -> tuple[Sketch, Sketch] | None:
-    """Adds what is wrong with a pair. Gives the sketches of its images where they are sound."""
+    job: Job, row: Mapping[str, Any], columns: Sequence[str], group: Sequence[Member], found: list[Finding]
+) -> tuple[Cells, Cells] | None:
+    """Adds what is wrong with a pair. Gives the cells of its images where they are sound."""
     key = row["key"]
 
     def add(reason: str, detail: str, mend: str = "pack it again", offset: int = -1) -> None:
@@ -127,7 +128,7 @@ def _check_pair(
     for field, member in zip(("json", "lq", "gt"), group, strict=True):
         if (row[f"{field}_offset"], row[f"{field}_size"]) != (member.offset, member.size):
             add("wrong_offset", f"the index looks for {member.name} elsewhere", offset=member.offset)
-    facts = {column: row[column] for column in fact_columns(list(row["scores"]))}
+    facts = {column: row[column] for column in columns}
     if group[0].data != encode_json(facts):
         try:
             json.loads(group[0].data)
@@ -159,7 +160,7 @@ def _check_pair(
         detail, _, mend = str(wrong).removeprefix(f"{job.name}: ").removeprefix(f"key {key}: ").rpartition("; ")
         add(reason, detail, mend, offset=lq.offset)
         return None
-    return None if job.quick else (sketch(pixels[0]), sketch(pixels[1]))
+    return None if job.quick else (cells(pixels[0]), cells(pixels[1]))
 
 
 @cache
