@@ -74,6 +74,7 @@ FORMAT_VERSION = 1
 _patched_for_streaming = True  # else datasets replaces open, os and Path in this module by its own, at the first stream
 BLOCK_PAIRS = 16  # what a stream hands out, splits among workers and resumes at: no more than a batch is read twice
 SPLITS = ("train", "test")
+PRIOR = "prior"  # beside the splits: outputs out of their frames, which are no ground truth; read where they are named
 SOURCES = ("dataset", "internet", "captured")
 CODECS = {"png": "png", "jpeg": "jpg"}  # the manifest's word: the end of the members' names
 DEGRADATIONS = (
@@ -101,7 +102,7 @@ class ShardError(GGTError):
 
 MANIFEST = "index/manifest.json"
 KEY = re.compile(r"[0-9a-f]{16}")
-SHARD = re.compile(rf"data/(?:{'|'.join(DEGRADATIONS)})/(?:{'|'.join(SPLITS)})-[0-9]{{5,9}}\.tar")
+SHARD = re.compile(rf"data/(?:{'|'.join(DEGRADATIONS)})/(?:{'|'.join((*SPLITS, PRIOR))})-[0-9]{{5,9}}\.tar")
 VERSION = re.compile(r"\d+\.\d+\.\d+")
 METRIC = re.compile(r"[a-z0-9_]+")
 
@@ -437,6 +438,10 @@ class Root:
     def metrics(self) -> list[str]:
         return [str(name) for name in self.manifest["metrics"]]
 
+    @property
+    def indices(self) -> dict[str, Mapping[str, Any]]:
+        return indices(self.manifest)
+
     def read(self, path: str) -> bytes:
         """A whole file of the folder. Raises FileNotFoundError, and whatever the place's client raises."""
         if "://" not in self.url:
@@ -648,20 +653,27 @@ def open_root(url: str, revision: str | None = None, storage_options: Mapping[st
     return Root(url, manifest, identity, options)
 
 
+def indices(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What a manifest says of each file `index/{name}.parquet`: of the splits, and of PRIOR where it is there."""
+    return dict(manifest["splits"]) | ({PRIOR: manifest[PRIOR]} if PRIOR in manifest else {})
+
+
 def _check_manifest(manifest: Mapping[str, Any]) -> None:
     """What the reader relies on. Its names become paths and columns: they are checked like any text from outside."""
     if not all(METRIC.fullmatch(name) for name in manifest["metrics"]):
         raise ValueError("a metric's name is not of a-z, 0-9 and _")
-    for split, about in manifest["splits"].items():
-        if split not in SPLITS or not set(about["degradations"]) <= set(DEGRADATIONS):
-            raise ValueError(f"an unknown split or degradation in {split!r}")
+    if unknown := manifest["splits"].keys() - set(SPLITS):
+        raise ValueError(f"an unknown split, {min(unknown)!r}")
+    for split, about in indices(manifest).items():
+        if not set(about["degradations"]) <= set(DEGRADATIONS):
+            raise ValueError(f"an unknown degradation in {split!r}")
         _check_numbers(split, about, "pairs")
         _check_numbers(split, about["index"], "bytes")
         _check_numbers(split, about["degradations"], *about["degradations"])
     for shard, about in manifest["shards"].items():
         _check_numbers(shard, about, "pairs", "bytes")
     texts = [manifest["gate"], *(about["sha256"] for about in manifest["shards"].values())]
-    texts += [about["index"]["sha256"] for about in manifest["splits"].values()]
+    texts += [about["index"]["sha256"] for about in indices(manifest).values()]
     if not all(isinstance(text, str) for text in texts) or not isinstance(manifest["funnel"], list):
         raise ValueError("the gate or a checksum is no text, or the funnel no list")
     if manifest["codec"] not in CODECS:
@@ -727,8 +739,8 @@ def _table(root: Root, split: str) -> pa.Table:
     It is fetched once for each release, held against the manifest's checksum, and kept in datasets' cache folder.
     """
     if (root.identity, split) not in _TABLES:
-        if split not in root.manifest["splits"]:
-            raise ConfigError(f"{root.url}: no split {split!r}; there are: {', '.join(root.manifest['splits'])}")
+        if split not in root.indices:
+            raise ConfigError(f"{root.url}: no split {split!r}; there are: {', '.join(root.indices)}")
         path = Path(datasets.config.HF_DATASETS_CACHE) / NAME / f"index-{root.identity[:32]}-{split}.arrow"
         if not path.exists():
             parquet = _fetch_index(root, split)
@@ -753,7 +765,7 @@ def _fetch_index(root: Root, split: str) -> pq.ParquetFile:
         data = _tried(lambda: root.read(name), f"{root.url}: {name}")
     except FileNotFoundError as fault:
         raise ShardError(f"{root.url}: {name} is named by the manifest and is not there; fetch it again") from fault
-    if hashlib.sha256(data).hexdigest() != root.manifest["splits"][split]["index"]["sha256"]:
+    if hashlib.sha256(data).hexdigest() != root.indices[split]["index"]["sha256"]:
         raise ShardError(f"{root.url}: {name}: its bytes are not those that the manifest names; fetch it again")
     parquet = pq.ParquetFile(pa.BufferReader(data))
     if not parquet.schema_arrow.equals(index_schema(root.metrics)):
@@ -885,6 +897,8 @@ class PairDataset:
 
     Args:
         data_dir, revision, storage_options: where it is, as in `locate`; `name` is a config of the builder.
+        split: "train" or "test"; "prior" has in the place of `gt` an output that is out of its frame, and no ground
+            truth: a further input of a network, in releases that have such.
         where: which pairs, as in `select`.
         columns: further columns of the index in each item, `prompt` for one.
         crop: the side of a square window, the same of both images, drawn from (seed, epoch, number) alone; or a

@@ -1,26 +1,23 @@
 """A generated image as a visual prior: further input channels of a restoration network, with it and without.
 
-    ggt100k export WORKSPACE --to priors --out priors      # of adopted sets: photograph, prior and truth
-    python examples/visual_prior.py --priors priors --steps 10000
+    ggt100k pack WORKSPACE RELEASE --priors
+    python examples/visual_prior.py --data-dir RELEASE --steps 10000
 
 The use that GPT-4o-Restore shows (arXiv 2505.05621): an output that looks good but has drifted off its photograph is a
 poor ground truth, and still a help as an input: the network takes from it what fits. Both networks here are the same,
 with six input channels; the one without the prior gets lq twice. What is printed is their PSNR on held-out windows.
 
-Without --priors, stand-ins are made of the sample: the truth is a pair's gt, lq is the truth behind haze, the prior is
-the truth off in place, size and colour. Then the figures show that the code works, and nothing of any model.
+A photograph trains where the release has both of it: a pair, and by the same key a prior. Without --data-dir stand-ins
+are made of the sample: the truth is a pair's gt, lq is the truth behind haze, the prior is the truth off in place, size
+and colour. Then the figures show that the code works, and nothing of any model.
 """
 
 import argparse
 import itertools
-import json
-import random
-from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -28,23 +25,29 @@ import ggt100k
 from ggt_tools.witnesses.degrading import degrade
 
 
-class Exported:
+class Packed:
     """Windows of (lq, prior, truth), uint8, height x width x 3; one photograph in ten is held out."""
 
-    def __init__(self, folder: Path, split: str, crop: int) -> None:
-        rows = [json.loads(line) for line in (folder / "metadata.jsonl").read_text(encoding="utf-8").splitlines()]
-        held = set(sorted({row["key"] for row in rows})[::10])
-        self.rows = [row for row in rows if (row["key"] in held) == (split == "test")]
-        self.folder, self.crop = folder, crop
+    def __init__(self, folder: str, split: str, crop: int) -> None:
+        train, prior = (ggt100k.index(folder, name, columns=["key"])["key"].to_pylist() for name in ("train", "prior"))
+        both = sorted({*train} & {*prior})
+        wanted = both[::10] if split == "test" else [key for at, key in enumerate(both) if at % 10]
+        # both indices are in one order, and a window is drawn from (seed, epoch, number) alone: the same of both
+        self.pairs, self.priors = (
+            ggt100k.PairDataset(folder, name, where={"key": wanted}, crop=crop) for name in ("train", "prior")
+        )
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.pairs)
 
     def __getitem__(self, number: int) -> list[np.ndarray]:
-        names = [self.rows[number][f"{side}_file_name"] for side in ("lq", "prior", "gt")]
-        images = [np.asarray(Image.open(self.folder / name).convert("RGB")) for name in names]
-        top, left = (random.randint(0, edge - self.crop) for edge in images[0].shape[:2])
-        return [image[top : top + self.crop, left : left + self.crop].copy() for image in images]
+        pair, prior = self.pairs[number], self.priors[number]
+        assert pair["key"] == prior["key"]
+        return [pair["lq"], prior["gt"], pair["gt"]]
+
+    def set_epoch(self, epoch: int) -> None:
+        self.pairs.set_epoch(epoch)
+        self.priors.set_epoch(epoch)
 
 
 def stand_ins(pair: dict) -> list[np.ndarray]:
@@ -71,27 +74,24 @@ class Net(nn.Module):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--priors", type=Path, help="a folder of `ggt100k export --to priors`")
-    parser.add_argument("--data-dir", default=ggt100k.sample_folder() / "packed", help="for stand-ins")
+    parser.add_argument("--data-dir", help="a release of `ggt100k pack --priors`; default: stand-ins of the sample")
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--crop", type=int, default=128)
     options = parser.parse_args()
 
     def batches(split: str, epochs: int | None = None):
         """Epoch by epoch: {network's name: its input, n x 6 x height x width}, and the truth."""
-        if options.priors:
-            images = Exported(options.priors, split, options.crop)
+        if options.data_dir:
+            images = Packed(options.data_dir, split, options.crop)
         else:
-            images = ggt100k.PairDataset(options.data_dir, split, crop=options.crop, transform=stand_ins)
+            images = ggt100k.PairDataset(name="sample", split=split, crop=options.crop, transform=stand_ins)
         loader = DataLoader(images, batch_size=4, shuffle=split == "train")
         for epoch in itertools.count() if epochs is None else range(epochs):
-            if not options.priors:
-                images.set_epoch(epoch)
+            images.set_epoch(epoch)
             for batch in loader:
                 lq, prior, truth = (image.permute(0, 3, 1, 2).float() / 255 for image in batch)
                 yield {"without": torch.cat([lq, lq], dim=1), "with": torch.cat([lq, prior], dim=1)}, truth
 
-    random.seed(0)
     torch.manual_seed(0)
     nets = {"without": Net(), "with": Net()}
     nets["with"].load_state_dict(nets["without"].state_dict())

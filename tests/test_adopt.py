@@ -696,7 +696,7 @@ def test_a_set_that_may_not_be_passed_on_says_so(tmp_path: Path) -> None:
     ],
 )
 def test_what_forbids_it_counts_on_a_second_run_too(options: tuple[str, ...], why: str, tmp_path: Path) -> None:
-    """Over pairs that are there already: recorded as a further fact, in pack's manifest, and in what priors says."""
+    """Over pairs that are there already: recorded as a further fact, in pack's manifest, and in what export says."""
     (lq, gt), _ = pairs_of()
     workspace = tmp_path / "w"
     originals, outputs = archive(tmp_path / "y.zip", {"1.png": lq}), archive(tmp_path / "x.zip", {"1.png": gt})
@@ -723,8 +723,8 @@ def test_what_forbids_it_counts_on_a_second_run_too(options: tuple[str, ...], wh
     assert mine(tmp_path, *both).err == done.err  # nothing loosens it
     well("pack", workspace, tmp_path / "out")
     assert json.loads((tmp_path / "out" / ggt100k.MANIFEST).read_text())["local_only"] == f"{why} of set mine"
-    done = ggt("export", workspace, "--to", "priors", "--out", tmp_path / "p")
-    assert done.err == f"ggt100k export: {tmp_path / 'p'}: must stay on this machine too: {why}\n"
+    done = ggt("export", tmp_path / "out", "--to", "pairs", "--out", tmp_path / "p")
+    assert done.err == f"ggt100k export: {tmp_path / 'p'}: must stay on this machine too: {why} of set mine\n"
 
 
 @pytest.mark.parametrize(
@@ -827,39 +827,32 @@ def test_a_report_without_adopted_sets_does_not_speak_of_them(tmp_path: Path) ->
     assert "Sets that were made elsewhere" not in report(facts(3), created="2026-01-01T00:00:00Z")
 
 
-def test_what_is_no_ground_truth_is_a_prior(tmp_path: Path) -> None:
-    """Of three outputs one lies in its frame, one is another picture in other proportions, one has no truth."""
-    import datasets
+def test_outputs_that_drifted_go_along_as_priors_of_the_true_ones(tmp_path: Path) -> None:
+    """Adopted once with a model's outputs, once with the true ground truths: these are the pairs, those the priors."""
+    from .photographs import credits, photograph
 
-    first, second, third = files()
-    contents = {f"hazy/{n}.png": encoded(hazed(image, 0.4)) for n, image in enumerate((first, second, third))}
-    contents |= {"gt/0.png": encoded(noisy(first, 1)), "gt/1.png": encoded(second)}
-    made = {
-        "0.png": encoded(first),
-        "1.png": encoded(cv2.resize(crop("life-1", 256), (384, 200))),
-        "2.png": encoded(third),
-    }
-    workspace, out = tmp_path / "w", tmp_path / "x"
-    both = ("--originals", archive(tmp_path / "y.zip", contents), "--outputs", archive(tmp_path / "x.zip", made))
-    done = ggt("adopt", "gpt4o-restore/o-haze", workspace, *both)
-    assert said(done) == [
-        "no_ground_truth: hazy/2.png: no ground_truth has its name; it is taken in without",
-        "gpt4o-restore/o-haze: stays on this machine: no licence was stated",
-    ]
-    done = ggt("export", workspace, "--to", "priors", "--out", out, "--dry-run")
-    assert done.out == "would look at 3 adopted outputs\n" and not out.exists()
-    assert ggt("align", workspace).code == 0
-    argv = ("export", workspace, "--to", "priors", "--out", out)
-    done = ggt(*argv)
-    assert done.err == f"ggt100k export: {out}: must stay on this machine too: no licence was stated\n"
-    assert done.out == "export: 1 aligned, 1 prior\n  rejected      1  no_truth\n"
-    times = {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}
-    assert len(times) == 6 and ggt(*argv).out == done.out
-    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.png")} == times
-    read = {row["prior_only"]: row for row in datasets.load_dataset("imagefolder", data_dir=str(out), split="train")}
-    assert (read[1]["reason"], read[1]["true"], read[1]["set"]) == ("aspect_changed", 1, "gpt4o-restore/o-haze")
-    assert np.array_equal(np.asarray(read[0]["prior"]), first) and np.array_equal(np.asarray(read[1]["gt"]), second)
-    assert read[1]["prior"].size == read[1]["lq"].size == (256, 256)
+    names = [name for name in sorted(credits()) if min(photograph(name).shape[:2]) >= 512][:3]
+    truth = {name: crop(name, 512) for name in names}
+    corners = np.array([[0, 0], [511, 0], [511, 511], [0, 511]], np.float32)
+    view = cv2.getPerspectiveTransform(corners, corners + np.array([[60, 30], [0, 0], [-50, 0], [0, -60]], np.float32))
+    seen = {name: cv2.warpPerspective(image, view, (512, 512), flags=cv2.INTER_LINEAR) for name, image in truth.items()}
+    lqs = archive(tmp_path / "y.zip", {f"{name}.png": encoded(noisy(image, 12)) for name, image in truth.items()})
+    workspace, out = tmp_path / "w", tmp_path / "out"
+    for name, images, maker in (("drifted", seen, "gpt-4o"), ("true", truth, "camera")):
+        outputs = archive(tmp_path / f"{name}.zip", {f"{n}.png": encoded(image) for n, image in images.items()})
+        well(
+            "adopt", name, workspace, "--outputs", outputs, "--originals", lqs, "--restorer", maker, "--class", "mixed",
+            "--licence", "CC0-1.0",
+        )  # fmt: skip
+    for verb in ("align", "score", "verdict"):
+        assert ggt(verb, workspace).code == 0
+    well("pack", workspace, out, "--priors")
+    well("validate", out, "--against", workspace)
+    pairs, priors = (list(ggt100k.PairDataset(out, name, columns=["restorer"])) for name in ("train", "prior"))
+    assert {pair["restorer"] for pair in pairs} == {"camera"} and {prior["restorer"] for prior in priors} == {"gpt-4o"}
+    assert {pair["key"] for pair in pairs} <= {prior["key"] for prior in priors} and len(priors) == 3
+    for prior in priors:
+        assert any(np.array_equal(prior["gt"], image) for image in seen.values())
 
 
 def test_a_licence_is_the_photographs_whoever_restores_it(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
 import os
@@ -16,10 +17,10 @@ from pathlib import Path
 import pytest
 
 import ggt100k
-from ggt_tools.adopt.priors import priors
-from ggt_tools.records import Adopted
+from ggt_tools.pack import PackConfig, pack
+from ggt_tools.png import encode_png
 
-from .making import Store, make_pairs
+from .making import GATE, Store, make_pairs, picture
 from .test_diffusers import model as pix2pix  # a tiny one, with weights of chance
 
 pytest.importorskip("torch")
@@ -124,23 +125,23 @@ def test_finetune_diffusers_changes_the_unet_and_nothing_else(tmp_path: Path, pi
     assert (tmp_path / "tuned" / "model_index.json").is_file()
 
 
-def test_visual_prior_of_an_adopted_sets_export(tmp_path: Path) -> None:
+def test_visual_prior_of_a_release_that_has_such(tmp_path: Path) -> None:
     store = Store()
-    pairs = make_pairs(store, 12)
-    adopted = [
-        Adopted(
-            candidate=pair.candidate.id, key=pair.photo.key, set="ours/tests", output="1.png", width=90, height=70,
-            reference=pair.photo.image, local_only="",
+    pairs = make_pairs(store, 24)
+    beside = [
+        dataclasses.replace(
+            pair,
+            verdict=dataclasses.replace(pair.verdict, decision="reject", evidence=("prior: misaligned",)),
+            candidate=dataclasses.replace(pair.candidate, image=store.put(encode_png(picture(at + 100, 100, 90)))),
         )
-        for pair in pairs
-    ]  # fmt: skip
-    candidates = {pair.candidate.id: pair.candidate for pair in pairs}
-    photos = {pair.photo.key: pair.photo for pair in pairs}
-    priors(adopted, candidates, photos, {}, {}, store.image, tmp_path / "priors")
-    out = run_here(tmp_path, "visual_prior", "--priors", "priors", "--steps", 2, "--crop", 64)
+        for at, pair in enumerate(pairs[2:])
+    ]
+    beside = [dataclasses.replace(each, image=each.candidate.image) for each in beside]
+    pack(pairs, store, tmp_path / "release", PackConfig(test=0), gate=GATE, priors=beside)
+    out = run_here(tmp_path, "visual_prior", "--data-dir", "release", "--steps", 2, "--crop", 64)
     assert re.findall(r"^(\w+) the prior: [\d.]+ dB on (\d+) held-out", out, re.MULTILINE) == [
-        (name, str(8 * 2))
-        for name in ("without", "with")  # eight windows of one photograph in ten
+        (name, str(8 * 3))  # eight windows of one photograph in ten of 22
+        for name in ("without", "with")
     ], out
 
 

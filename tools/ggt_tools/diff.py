@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 import ggt100k
-from ggt100k import DEGRADATIONS, KEY, PairDataset, Root, decode_image, fact_columns
+from ggt100k import DEGRADATIONS, KEY, PRIOR, PairDataset, Root, decode_image, fact_columns
 from ggt_tools.contact_sheet import contact_sheet
 from ggt_tools.errors import ShardError
 
@@ -54,6 +54,7 @@ class Diff:
     withdrawn: tuple[Place, ...]
     changed: tuple[Change, ...]
     pairs: int  # that the later version has
+    priors: tuple[int, int]  # visual priors, which are no pairs: how many either version has
     metrics_added: tuple[str, ...]
     metrics_dropped: tuple[str, ...]
     codec: tuple[str, str]  # where they differ no pixels are compared
@@ -103,6 +104,7 @@ def diff(before: Root, after: Root, *, progress: Callable[[int], object] = lambd
         withdrawn=tuple(_place(old[key]) for key in sorted(old.keys() - new.keys())),
         changed=tuple(changed),
         pairs=len(new),
+        priors=(_priors(before), _priors(after)),
         metrics_added=tuple(sorted(set(after.metrics) - set(before.metrics))),
         metrics_dropped=tuple(sorted(set(before.metrics) - set(after.metrics))),
         codec=codecs,
@@ -122,6 +124,10 @@ def _rows(root: Root) -> dict[str, dict[str, Any]]:
                 )
             rows[row["key"]] = row | {"split": split, "number": number}
     return rows
+
+
+def _priors(root: Root) -> int:
+    return int(root.manifest[PRIOR]["pairs"]) if PRIOR in root.manifest else 0
 
 
 def _place(row: Mapping[str, Any]) -> Place:
@@ -228,6 +234,8 @@ def entry(found: Diff, day: str) -> str:
         notes.append(f"- Scores no longer given: {', '.join(found.metrics_dropped)}.")
     if found.codec[0] != found.codec[1]:
         notes.append(f"- Images are {found.codec[1]}, and were {found.codec[0]}; their pixels were not compared.")
+    if found.priors[0] != found.priors[1]:
+        notes.append(f"- Visual priors beside the pairs: {found.priors[1]}, and were {found.priors[0]}.")
     if found.withdrawn:
         notes.append(f"- Withdrawn: {', '.join(f'`{place.key}`' for place in found.withdrawn)}.")
     if found.changed:

@@ -199,7 +199,7 @@ def _files(root: Path, place: Root, repo: str) -> dict[str, Local]:
     fault = passed(root)
     if fault:
         raise ConfigError(fault)
-    named = {f"index/{split}.parquet": about["index"] for split, about in manifest["splits"].items()}
+    named = {f"index/{split}.parquet": about["index"] for split, about in place.indices.items()}
     named |= manifest["shards"]
     beside = [name for name in (*BESIDE, MANIFEST, *FIGURES) if (root / name).is_file()]
     _check_links(root, [*named, *beside, "figures"])

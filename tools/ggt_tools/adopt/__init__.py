@@ -5,7 +5,6 @@
     layouts.py    the ways in which pairs lie elsewhere: two folders, suffixes, meta_info, metadata.jsonl, datasets
     sets.py       the nine sets of GPT-4o-Restore, and what licences allow
     drift.py      how far a set's outputs went from their photographs: proportion, shift, objects, viewpoint
-    priors.py     outputs as a further input of a network, also those that are no ground truth
     fidelity.py   how near a restored image is to the true one, where the set has it
 
 An output becomes a candidate as if a restorer had made it: align, score, verdict and pack know no difference. The true

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import datasets
 import yaml
 
-from ggt100k import DEGRADATIONS, SPLITS, Root, fact_columns, features
+from ggt100k import DEGRADATIONS, PRIOR, SPLITS, Root, fact_columns, features
 from ggt_tools.errors import ConfigError
 from ggt_tools.shard import members
 
@@ -92,12 +92,14 @@ def card(manifest: Mapping[str, Any]) -> str:
     )
     names = ", ".join(f"`{{key}}.{end}`" for end in members(manifest["codec"]))
     head = f"| degradation | {' | '.join(splits)} |\n|---|{'---|' * len(splits)}\n"
+    beside = manifest[PRIOR]["pairs"] if PRIOR in manifest else 0
     return (
         whole_front_matter(manifest)
         + f"\n# ggt-100k {manifest['dataset_version']}\n\n"
         + "Pairs of a real low-quality photograph (`lq`) and its generative ground truth (`gt`).\n\n"
         + head
         + rows
+        + (f"\nBeside them: {beside} visual priors, which are no pairs, in `data/*/prior-*.tar`.\n" if beside else "")
         + "\n```python\nimport ggt100k  # pip install ggt100k\nfrom datasets import load_dataset\n\n"
         + 'pairs = load_dataset("ggt-100k", data_dir="FOLDER OR URL OF THIS REPOSITORY")\n```\n\n'
         + f"Plain `datasets`, webdataset and tar read `data/` as it is: {names}.\n"

@@ -60,8 +60,8 @@ CONTEXT: dict[str, Any] = {
 
 def croissant(release: Release) -> str:
     """The JSON-LD of a release."""
-    manifest = release.root.manifest
-    files = [_file(release, f"index/{s}.parquet", about["index"]) for s, about in manifest["splits"].items()]
+    manifest, beside = release.root.manifest, release.priors
+    files = [_file(release, f"index/{s}.parquet", about["index"]) for s, about in release.root.indices.items()]
     files += [_file(release, name, about) for name, about in sorted(manifest["shards"].items())]
     sets = [_images(release, split, side) for split in release.splits for side in ("lq", "gt")]
     page = f"{HUB}/{release.repo}"
@@ -74,7 +74,7 @@ def croissant(release: Release) -> str:
         "for real-world image restoration.",
         "url": page,
         "version": release.version,
-        "license": [plain(licence) for licence in release.licences],
+        "license": [plain(licence) for licence in release.licences | (beside.licences if beside else {})],
         "creator": {"@type": "sc:Organization", "name": release.repo.split("/")[0], "url": page},
         "dateModified": release.span("created")[1][:10],
         "keywords": ["image restoration", "generative ground truth", *release.degradations],

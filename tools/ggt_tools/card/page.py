@@ -36,8 +36,18 @@ def licences(release: Release) -> str:
         f"ggt-100k {release.version}: each pair is under the licence of its photograph.",
         "Licence, author, source and address of each stand in index/*.parquet and in the pair's JSON, by its key.",
     ]
+    lines += _whose(release)
+    if release.priors is not None:
+        lines += ["", "", "Of the visual priors, which are no pairs and lie in data/*/prior-*.tar:"]
+        lines += _whose(release.priors, "prior")
+    return "\n".join(lines) + "\n"
+
+
+def _whose(release: Release, what: str = "pair") -> list[str]:
+    """Lines by licence, source and author."""
+    lines = []
     for licence, pairs in release.licences.items():
-        lines += ["", f"{plain(licence) or 'no licence named'}: {_pairs(pairs)}"]
+        lines += ["", f"{plain(licence) or 'no licence named'}: {_pairs(pairs, what)}"]
         if _address(licence):
             lines.append(f"  {_address(licence)}")
         for source in release.sources:
@@ -47,8 +57,8 @@ def licences(release: Release) -> str:
             for author, count in source.authors.items():
                 where = source.urls[author]
                 at = f", {plain(where[0], 2000)}" if len(where) == 1 else f", {len(where):,} addresses" if where else ""
-                lines.append(f"    {plain(author, 1000) or 'author not named'}: {_pairs(count)}{at}")
-    return "\n".join(lines) + "\n"
+                lines.append(f"    {plain(author, 1000) or 'author not named'}: {_pairs(count, what)}{at}")
+    return lines
 
 
 def _prose() -> Path:
@@ -67,7 +77,6 @@ def _shown(value: Any) -> Any:
 
 
 def _facts(release: Release) -> dict[str, Any]:
-    manifest = release.root.manifest
     splits, classes = release.splits, release.degradations
     return {
         "version": Trusted(release.version),
@@ -76,7 +85,8 @@ def _facts(release: Release) -> dict[str, Any]:
         "members": Trusted(", ".join(f"`{{key}}.{end}`" for end in _members(release))),
         "splits": {split: sum(counts.values()) for split, counts in splits.items()},
         "pairs": release.pairs,
-        "shards": len(manifest["shards"]),
+        "priors": release.priors.pairs if release.priors is not None else 0,
+        "shards": len(release.shards),
         "size": Trusted(_size(release.bytes)),
         "classes": [(_name(name), [splits[split].get(name, 0) for split in splits]) for name in classes],
         "absent": Trusted(", ".join(f"`{name}`" for name in DEGRADATIONS if name not in classes)),
@@ -177,8 +187,8 @@ def _address(licence: str) -> str:
     return f"https://spdx.org/licenses/{licence}.html"
 
 
-def _pairs(count: int) -> str:
-    return f"{count:,} pair{'' if count == 1 else 's'}"
+def _pairs(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _size(count: float) -> str:

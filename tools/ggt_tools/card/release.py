@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 import ggt100k
-from ggt100k import DEGRADATIONS, SOURCES, Root
+from ggt100k import DEGRADATIONS, PRIOR, SOURCES, Root
 from ggt_tools.errors import ShardError
 from ggt_tools.records import Stage
 
@@ -61,19 +61,22 @@ class Release:
     root: Root
     repo: str
     table: pa.Table  # COLUMNS and split, a row a pair
+    priors: Release | None = None  # what lies beside the pairs and is none
 
     @classmethod
     def of(cls, root: Root, repo: str) -> Release:
         """Reads the index. Raises ShardError where it is not the one that the manifest counts."""
-        tables = []
-        for split, about in root.manifest["splits"].items():
+        tables = {}
+        for split, about in root.indices.items():
             table = ggt100k.index(root.url, split, columns=COLUMNS)
             found = {one["values"]: one["counts"] for one in pc.value_counts(table["degradation"]).to_pylist()}
             if found != about["degradations"]:
                 said = f"has {found}, and the manifest says {about['degradations']}"
                 raise ShardError(f"{root.url}: index/{split}.parquet: {said}; pack it again")
-            tables.append(table.append_column("split", pa.array([split] * table.num_rows)))
-        return cls(root, repo, pa.concat_tables(tables))
+            tables[split] = table.append_column("split", pa.array([split] * table.num_rows))
+        beside = tables.pop(PRIOR, None)
+        priors = cls(root, repo, beside) if beside is not None else None
+        return cls(root, repo, pa.concat_tables(tables.values()), priors)
 
     @property
     def version(self) -> str:
@@ -133,8 +136,13 @@ class Release:
         return int(self.table.num_rows)
 
     @property
+    def shards(self) -> dict[str, Mapping[str, Any]]:
+        """Those of the pairs, by name."""
+        return {name: about for name, about in self.root.manifest["shards"].items() if f"/{PRIOR}-" not in name}
+
+    @property
     def bytes(self) -> int:
-        return sum(about["bytes"] for about in self.root.manifest["shards"].values())
+        return sum(about["bytes"] for about in self.shards.values())
 
     @property
     def degradations(self) -> list[str]:

@@ -31,6 +31,11 @@ def arguments(sub: argparse.ArgumentParser) -> None:
         help="pairs of the test split where it is not drawn yet, at most a tenth of all, or below 1 their share; "
         "it is drawn once for a workspace; default: 500",
     )
+    sub.add_argument(
+        "--priors",
+        action="store_true",
+        help="beside the pairs, as visual priors: outputs kept out for their frame alone, in shards of their own",
+    )
     sub.add_argument("--codec", default="png", choices=ggt100k.CODECS, help="jpeg: a third of the size; default: png")
     sub.add_argument("--shard-bytes", type=count, default=500_000_000, help="most bytes a shard; default: 500000000")
     sub.add_argument("--processes", type=count, default=0, help="default: as many as the cores and the size ask for")
@@ -38,6 +43,7 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from ggt_tools.pack import PackConfig, Plan, check_place, claim, plan_release, write
+    from ggt_tools.pack.priors import priors
 
     config = PackConfig(
         version=options.version, test=options.test, shard_bytes=options.shard_bytes, codec=options.codec,
@@ -57,10 +63,11 @@ def run(options: argparse.Namespace) -> int:
         # by key: a licence is the photograph's, whoever restores it
         stays = {each.key: f"{each.local_only} of set {each.set}" for each in ledger.all(Adopted) if each.local_only}
         looks = {seen.key: seen.phash for seen in ledger.all(Seen) if not seen.place}
+        beside = list(priors(ledger)) if options.priors else []
 
         def planned() -> Plan:
             return plan_release(
-                pairs, ledger.images, config, gate=gate,
+                pairs, ledger.images, config, gate=gate, priors=beside,
                 gone=withdrawn.keys() | {photo.key for photo in ledger.all(Photo) if photo.key not in keys},
                 held=held, looks=looks, where=str(options.out),
             )  # fmt: skip
@@ -69,8 +76,12 @@ def run(options: argparse.Namespace) -> int:
             plan = planned()
             of = ", ".join(f"{count} {name}" for name, count in plan.counts.items())
             kept = sum(job.keeps for job in plan.shards)
+            sizes = Counter[bool]()
+            for job in plan.shards:
+                sizes[job.of_priors] += len(job.pairs) + len(job.rows)
+            along = f" and {sizes[True]} priors" if sizes[True] else ""
             print(
-                f"would pack {sum(len(job.pairs) + len(job.rows) for job in plan.shards)} pairs into {options.out}: "
+                f"would pack {sizes[False]} pairs{along} into {options.out}: "
                 f"{of}; {len(plan.shards) - kept} shards written, {kept} kept"
             )
             return 0
@@ -89,7 +100,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"{fault.reason}: {printable(str(fault))}")
     if plan.left_out:
         print(f"not in the base, so without a column: {', '.join(plan.left_out)}; they come with a pack without --base")
-    counts = {split: about["pairs"] for split, about in manifest["splits"].items()}
+    counts = {split: about["pairs"] for split, about in ggt100k.indices(manifest).items()}
     refused = Counter(fault.reason for fault in plan.refused)
     table("pack", {**counts, "shards": len(done)}, refused=refused)
     if local_only:

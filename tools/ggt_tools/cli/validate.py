@@ -25,11 +25,11 @@ def run(options: argparse.Namespace) -> int:
     from ggt_tools.validate import validate
 
     try:
-        total = sum(about["pairs"] for about in ggt100k.open_root(options.root).manifest["splits"].values())
+        counts = {split: about["pairs"] for split, about in ggt100k.open_root(options.root).indices.items()}
     except ConfigError:  # validate says why, and whether that is a finding
-        total = 0
+        counts = {}
     lines, reasons = [], Counter[str]()
-    with Bar(total, "validate") as bar:
+    with Bar(sum(counts.values()), "validate") as bar:
         for finding in validate(
             options.root, quick=options.quick, against=options.against, processes=options.processes,
             progress=bar.update,
@@ -39,7 +39,8 @@ def run(options: argparse.Namespace) -> int:
             reasons[finding.reason] += 1
     if options.findings:
         options.findings.write_text("".join(lines), encoding="utf-8")
-    table("validate", {"pairs": total, "findings": reasons.total()}, found=reasons)
+    beside = {"priors": counts.pop(ggt100k.PRIOR)} if ggt100k.PRIOR in counts else {}
+    table("validate", {"pairs": sum(counts.values()), **beside, "findings": reasons.total()}, found=reasons)
     if options.quick and not reasons:
         print("quick: no checksum and no pixel was looked at")
     return 1 if reasons else 0

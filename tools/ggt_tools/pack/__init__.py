@@ -1,5 +1,6 @@
 """pack: pairs in, a dataset folder out: shards, index, README, and last of all the manifest.
 
+    priors.py    which outputs go along beside the pairs, as visual priors
     plan.py      what the release holds, and which shards are written anew
     splits.py    the test split, drawn once, and that nothing like it is in train
     writing.py   a shard: written, or kept byte for byte from the release before
@@ -21,7 +22,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ggt100k import DEGRADATIONS, FORMAT_VERSION, MANIFEST, SPLITS, index_schema
+from ggt100k import DEGRADATIONS, FORMAT_VERSION, MANIFEST, PRIOR, SPLITS, index_schema
 from ggt_tools.card import card
 from ggt_tools.ledger import write_whole
 from ggt_tools.pack.place import begin, check_place, claim, part_of, put_in_place
@@ -43,6 +44,7 @@ def pack(
     *,
     gate: str,
     funnel: Sequence[Stage] = (),
+    priors: Sequence[Pair] = (),
     gone: Collection[str] = (),
     held: Collection[str] = (),
     looks: Mapping[str, str] | None = None,
@@ -55,7 +57,9 @@ def pack(
     """
     chosen = list(pairs)
     with claim(out) as place:
-        plan = plan_release(chosen, images, config, gate=gate, gone=gone, held=held, looks=looks, where=str(out))
+        plan = plan_release(
+            chosen, images, config, gate=gate, priors=priors, gone=gone, held=held, looks=looks, where=str(out)
+        )
         return write(plan, place, config, gate=gate, funnel=funnel, progress=progress)[0]
 
 
@@ -81,7 +85,7 @@ def write(
     size = sum(_size(job) for job in jobs)
     done = list(in_processes(write_shard, jobs, worth(config.processes, size), progress))
     splits: dict[str, Any] = {}
-    for split in SPLITS:
+    for split in (*SPLITS, PRIOR):
         rows = [row for shard in done if f"/{split}-" in shard.name for row in shard.rows]
         if not rows:
             continue
@@ -93,12 +97,15 @@ def write(
             "degradations": {name: count for name, count in counts.items() if count},
             "index": file_facts(path),
         }
+    # a reader that looks at the splits alone, whatever its age, meets no prior
+    beside = {PRIOR: splits.pop(PRIOR)} if PRIOR in splits else {}
     manifest = {
         "format_version": FORMAT_VERSION,
         "dataset_version": config.version,
         "codec": config.codec,
         "metrics": list(plan.metrics),
         "splits": splits,
+        **beside,
         "shards": {shard.name: dict(shard.about) for shard in done},
         "gate": gate,
         "funnel": [dataclasses.asdict(stage) for stage in funnel],

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from ggt100k import CODECS, DEGRADATIONS, FORMAT_VERSION, METRIC, SPLITS, Root, open_root
+from ggt100k import CODECS, DEGRADATIONS, FORMAT_VERSION, METRIC, PRIOR, SPLITS, Root, open_root
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.pack.splits import draw_test, keep_apart
 from ggt_tools.pack.writing import Base, Images, ShardJob, differing, pair_facts
@@ -70,6 +70,7 @@ def plan_release(
     config: PackConfig,
     *,
     gate: str,
+    priors: Sequence[Pair] = (),
     gone: Collection[str] = (),
     held: Collection[str] = (),
     looks: Mapping[str, str] | None = None,
@@ -80,11 +81,16 @@ def plan_release(
     A pair of the base whose key is in `gone` leaves, one that is in `pairs` too comes as it is there, and any other one
     stays as it is. `held` are the keys of a test split that was drawn before; without them and without a base it is
     drawn now. `looks` are the perceptual hashes that are known, by key. Raises ConfigError.
+
+    `priors` are what the release has beside its splits, and all of it: those of the base leave that are not among them.
+    A photograph may be in train too, with another candidate, and is then what a network needs to train with a prior. It
+    is never one of the test split, nor looks like one; nothing in train and test depends on the priors.
     """
     withdrawn = set(gone)
     chosen = {pair.photo.key: pair for pair in pairs if pair.photo.key not in withdrawn}
     base = _open_base(config) if config.base else None
-    rows = {row["key"]: row for row in _rows(base)} if base else {}
+    of_base = {name: {row["key"]: row for row in _rows(base, name)} for name in base.indices} if base else {}
+    rows = {key: row for name in SPLITS for key, row in of_base.get(name, {}).items()}
     if not chosen and not rows.keys() - withdrawn:
         raise ConfigError(
             f"{where}: the gate keeps no pair, so there is nothing to pack; see why: ggt100k verdict WORKSPACE"
@@ -102,46 +108,52 @@ def plan_release(
         )
     changed = {key for key in stay.keys() & chosen.keys() if differing(pair_facts(chosen[key], metrics), stay[key])}
     moved = {key for key in changed if chosen[key].photo.degradation != stay[key]["degradation"]}
-    new: dict[str, list[Pair]] = {split: [] for split in SPLITS}
+    new: dict[str, list[Pair]] = {name: [] for name in (*SPLITS, PRIOR)}
     for key in sorted((chosen.keys() - stay.keys()) | moved):
         new["test" if key in test else "train"].append(chosen[key])
     standing = {split: [key for key, row in stay.items() if f"/{split}-" in row["shard"]] for split in SPLITS}
     refused = keep_apart(new, images, base, standing, looks or {})
     out = {str(fault).split()[1].rstrip(":") for fault in refused}
     new = {split: [pair for pair in those if pair.photo.key not in out] for split, those in new.items()}
+    beside, lost = _beside_test(priors, test, new["test"], images, base, standing["test"], looks or {})
+    kept = {key: row for key, row in of_base.get(PRIOR, {}).items() if key in beside}
+    other = {key for key, row in kept.items() if differing(pair_facts(beside[key], metrics), row)}
+    left = {key for key in other if beside[key].photo.degradation != kept[key]["degradation"]}
+    new[PRIOR] = [beside[key] for key in sorted((beside.keys() - kept.keys()) | left)]
     options = (base.url, base.storage_options) if base else ("", {})
     jobs: list[ShardJob] = []
 
     def job(name: str, those: Mapping[str, Pair], copied: Sequence[Mapping[str, Any]], about: Any) -> None:
+        known = beside if _split(name) == PRIOR else chosen
         jobs.append(
             ShardJob(
                 part=Path(), name=name, pairs=those, rows=copied,
-                approved={row["key"]: chosen[row["key"]] for row in copied if row["key"] in chosen},
+                approved={row["key"]: known[row["key"]] for row in copied if row["key"] in known},
                 base=Base(url=options[0], options=options[1], about=about) if about else None,
                 images=images, metrics=metrics, codec=config.codec,
             )
         )  # fmt: skip
 
-    of_shard: dict[str, list[str]] = defaultdict(list)
-    for key, row in stay.items():
-        if key not in moved:
-            of_shard[row["shard"]].append(key)
-    for name, keys in of_shard.items():
-        assert base is not None
-        copied = [stay[key] for key in sorted(keys) if key not in changed]
-        job(name, {key: chosen[key] for key in keys if key in changed}, copied, base.manifest["shards"][name])
+    for now, was, redone, away in ((chosen, stay, changed, moved), (beside, kept, other, left)):
+        of_shard: dict[str, list[str]] = defaultdict(list)
+        for key, row in was.items():
+            if key not in away:
+                of_shard[row["shard"]].append(key)
+        for name, keys in of_shard.items():
+            assert base is not None
+            copied = [was[key] for key in sorted(keys) if key not in redone]
+            job(name, {key: now[key] for key in keys if key in redone}, copied, base.manifest["shards"][name])
     taken = base.manifest["shards"] if base else {}
     # a JPEG takes about a third of the PNG's bytes, which are those that are known before
     most = config.shard_bytes * (1 if config.codec == "png" else 3)
-    for split in SPLITS:
+    for split in new:
         for name, those in cut(new[split], split, most, images, taken):
             job(name, {pair.photo.key: pair for pair in those}, (), None)
-    fresh = sum(map(len, new.values())) - len(moved)
     counts = {
-        "new": fresh,
-        "changed": len(changed),
-        "gone": len(rows.keys() - stay.keys()),
-        "unchanged": len(stay) - len(changed),
+        "new": sum(map(len, new.values())) - len(moved) - len(left),
+        "changed": len(changed) + len(other),
+        "gone": sum(map(len, of_base.values())) - len(stay) - len(kept),
+        "unchanged": len(stay) - len(changed) + len(kept) - len(other),
     }
     if base and config.version == base.manifest["dataset_version"] and any(list(counts.values())[:3]):
         raise ConfigError(
@@ -149,8 +161,8 @@ def plan_release(
         )
     return Plan(
         digest=_digest(config, gate, base, jobs), metrics=metrics, base=base,
-        shards=sorted(jobs, key=lambda each: (SPLITS.index(_split(each.name)), each.name)),
-        test=test, refused=refused, left_out=[name for name in measured if name not in metrics], counts=counts,
+        shards=sorted(jobs, key=lambda each: (list(new).index(_split(each.name)), each.name)),
+        test=test, refused=refused + lost, left_out=[name for name in measured if name not in metrics], counts=counts,
     )  # fmt: skip
 
 
@@ -164,15 +176,15 @@ def _open_base(config: PackConfig) -> Root:
     return base
 
 
-def _rows(base: Root) -> Iterator[dict[str, Any]]:
-    """The rows of a release's index, of all splits, held against its manifest."""
+def _rows(base: Root, name: str) -> list[dict[str, Any]]:
+    """The rows of an index of a release, held against its manifest."""
     import pyarrow as pa
 
-    for split, about in base.manifest["splits"].items():
-        data = base.read(f"index/{split}.parquet")
-        if hashlib.sha256(data).hexdigest() != about["index"]["sha256"]:
-            raise ConfigError(f"{base.url}: index/{split}.parquet is not what its manifest names; fetch the base again")
-        yield from pq.read_table(pa.BufferReader(data)).to_pylist()
+    data = base.read(f"index/{name}.parquet")
+    if hashlib.sha256(data).hexdigest() != base.indices[name]["index"]["sha256"]:
+        raise ConfigError(f"{base.url}: index/{name}.parquet is not what its manifest names; fetch the base again")
+    rows: list[dict[str, Any]] = pq.read_table(pa.BufferReader(data)).to_pylist()
+    return rows
 
 
 def _split(shard: str) -> str:
@@ -196,6 +208,30 @@ def _test_split(
             "pack without that base"
         )
     return held | in_test
+
+
+def _beside_test(
+    priors: Sequence[Pair],
+    test: Collection[str],
+    new: Sequence[Pair],
+    images: Images,
+    base: Root | None,
+    standing: Collection[str],
+    looks: Mapping[str, str],
+) -> tuple[dict[str, Pair], list[PairError]]:
+    """The priors that may stand beside the test split, by key, and why the others may not.
+
+    `test` has every key that was ever drawn; of the split as it will be, `new` come in and `standing` stay.
+    """
+    drawn = [
+        PairError("prior_in_test", f"key {pair.photo.key}: is of the test split, so none of its outputs is packed")
+        for pair in priors
+        if pair.photo.key in test
+    ]
+    free = [pair for pair in priors if pair.photo.key not in test]
+    like = keep_apart({"train": free, "test": new}, images, base, {"train": (), "test": standing}, looks)
+    out = {str(fault).split()[1].rstrip(":") for fault in like}
+    return {pair.photo.key: pair for pair in free if pair.photo.key not in out}, drawn + like
 
 
 def cut(

@@ -15,12 +15,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import fsspec
+import numpy as np
 import pyarrow as pa
+from PIL import Image
 
-from ggt100k import decode_image, fact_columns
+from ggt100k import PRIOR, decode_image, fact_columns
 from ggt_tools.errors import ShardError
+from ggt_tools.ingest import MOST_PIXELS, decode
 from ggt_tools.jpeg import encode_jpeg
 from ggt_tools.ledger import sync_folder, write_whole
+from ggt_tools.png import encode_png
 from ggt_tools.records import Pair
 from ggt_tools.shard import ShardWriter, check_pair, note
 
@@ -54,6 +58,10 @@ class ShardJob:
     images: Images
     metrics: Sequence[str]
     codec: str
+
+    @property
+    def of_priors(self) -> bool:
+        return f"/{PRIOR}-" in self.name
 
     @property
     def keeps(self) -> bool:
@@ -176,8 +184,11 @@ def _base_shard(job: ShardJob) -> Iterator[_Source]:
 
 
 def _changed(job: ShardJob, source: _Source) -> dict[str, Pair]:
-    """The pairs whose facts are the base's, and whose gt is not. A JPEG is not the ledger's file: facts alone tell."""
-    if job.codec != "png":
+    """The pairs whose facts are the base's, and whose gt is not.
+
+    A JPEG and a prior are not the ledger's files: their facts alone tell.
+    """
+    if job.codec != "png" or job.of_priors:
         return {}
     of_row = {row["key"]: row for row in job.rows}
     return {
@@ -214,6 +225,8 @@ def _write(
                 pair = pairs[key]
                 facts = pair_facts(pair, job.metrics)
                 lq, gt = (job.images.image(image) for image in (pair.photo.image, pair.image))
+                if job.of_priors and pair.image == pair.candidate.image:
+                    gt = _in_size(gt, pair, job.name)
                 if job.codec == "jpeg":
                     check_pair(facts, lq, gt, job.name)
                     lq, gt = (
@@ -228,6 +241,19 @@ def _write(
             rows.append(shard.add(facts, lq, gt))
             tell(1)
     return rows
+
+
+def _in_size(reply: bytes, pair: Pair, where: str) -> bytes:
+    """A reply that has no place in its photograph's frame, without what was padded for the call, in its size."""
+    photo = pair.photo
+    image = decode(reply, f"{where}: key {photo.key}: the reply", MOST_PIXELS)
+    wide, high, left, top, width, height = pair.candidate.frame or (1, 1, 0, 0, 1, 1)
+    x, y = image.width / wide, image.height / high
+    box = (left * x, top * y, (left + width) * x, (top + height) * y)
+    size = (photo.width, photo.height)
+    if image.size != size or box != (0, 0, *size):
+        image = image.resize(size, Image.Resampling.LANCZOS, box=box)
+    return encode_png(np.asarray(image))
 
 
 def file_facts(path: Path) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def _findings(
         gate = ""
     rows: dict[str, pa.Table] = {}
     split_of: dict[str, str] = {}
-    for split, about in manifest["splits"].items():
+    for split, about in place.indices.items():
         yield from check_index(place, split, about, rows, split_of)
     images: dict[str, tuple[str, str]] = {}
     if against is not None:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from ggt100k import fact_columns
+from ggt100k import PRIOR, fact_columns
 from ggt_tools.errors import ConfigError
 from ggt_tools.ledger import Ledger
 from ggt_tools.pack import differing, pair_facts
+from ggt_tools.pack.priors import priors
 from ggt_tools.records import Finding, Held, Photo
 from ggt_tools.validate.findings import fault
 
@@ -31,27 +32,39 @@ def check_against(
     with Ledger(workspace) as ledger:
         withdrawn = ledger.withdrawn()
         approved = {pair.photo.key: pair for pair in ledger.pairs()}
+        beside = {pair.photo.key: pair for pair in priors(ledger)} if any(map(_of_priors, rows)) else {}
         known = {photo.key for photo in ledger.all(Photo)}
         held = {each.key for each in ledger.all(Held)}
     there = set()
     for shard, table in sorted(rows.items()):
+        of_priors = _of_priors(shard)
+        those, said_no = (beside, "is no prior there") if of_priors else (approved, "the gate does not keep it")
         for row in table.select(fact_columns(metrics)).to_pylist():
             key = row["key"]
-            there.add(key)
+            if not of_priors:
+                there.add(key)
             if key in withdrawn:
                 said = f"is withdrawn: {withdrawn[key]}"
                 yield fault(shard, "withdrawn", said, "pack again", key=key)
             elif key not in known:
                 yield fault(shard, "not_in_ledger", "no photograph of the ledger has this key", key=key)
-            elif key not in approved:
-                yield fault(shard, "not_approved", "the gate does not keep it", "pack again", key=key)
+            elif key not in those:
+                yield fault(shard, "not_approved", said_no, "pack again", key=key)
             else:
-                facts = pair_facts(approved[key], metrics)
+                facts = pair_facts(those[key], metrics)
                 if other := differing(facts, row):
                     said = f"the ledger has another {', '.join(other)}"
                     yield fault(shard, "ledger_differs", said, "pack again", key=key)
-                images[key] = (approved[key].photo.image, approved[key].image)
-            if key in held and "/train-" in shard:
+                if of_priors:  # whose own file is made as it is packed
+                    images.setdefault(key, (beside[key].photo.image, ""))
+                else:
+                    images[key] = (approved[key].photo.image, approved[key].image)
+            if key in held and "/test-" not in shard:
                 yield fault(shard, "both_splits", "the ledger holds it for the test split", "pack again", key=key)
+    # a prior that the release lacks is no fault: they go along where pack is told so
     for key in sorted(approved.keys() - there - withdrawn.keys()):
         yield fault(str(workspace), "not_packed", "is approved, and the release lacks it", "pack again", key=key)
+
+
+def _of_priors(shard: str) -> bool:
+    return f"/{PRIOR}-" in shard

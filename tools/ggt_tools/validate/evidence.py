@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from ggt100k import MANIFEST
 from ggt_tools.gate import Gate, Rule, parse_gate
+from ggt_tools.pack.priors import MISALIGNED, WHY, without_frame
 from ggt_tools.verdict import PEOPLE, asked_gains
 
 LINE = re.compile(r"(\w+) (-?[0-9]+\.[0-9]{3}) ((?:>=|<=|<|>) -?[0-9]+\.[0-9]{3}(?: unsure)?)")
@@ -66,6 +67,15 @@ def evidence_faults(row: Mapping[str, Any], gate: Gate) -> Iterator[tuple[str, s
         for line in lines if metric not in named else ():
             if line != f"{metric} unmeasured" and not any(answer.fits(line) for answer in answers):
                 yield "fails_gate", f"its evidence is {line!r}, which no rule of the gate says of such a value"
+
+
+def prior_faults(row: Mapping[str, Any], gate: Gate) -> Iterator[tuple[str, str]]:
+    """As evidence_faults, of a row of a prior: it says why it is only that, and passes the gate but for its frame."""
+    first = row["evidence"][0] if row["evidence"] else ""
+    if not re.fullmatch(rf"{WHY}\w+", first):
+        yield "no_evidence", f"its evidence does not say why it is only a prior: {WHY!r} and the reason come first"
+    elif first != WHY + MISALIGNED:  # of that one nothing could be measured
+        yield from evidence_faults(row, without_frame(gate))
 
 
 def _passing(evidence: Iterable[str], gate: Gate) -> tuple[str, ...]:

@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ggt100k import HEAD, SHARD, read_bands
+from ggt100k import HEAD, PRIOR, SHARD, read_bands
 from ggt_tools.errors import GGTError, PairError
 from ggt_tools.gate import Gate
 from ggt_tools.records import Finding
 from ggt_tools.shard import check_pair, encode_json, fact_fault, members
-from ggt_tools.validate.evidence import evidence_faults, read_gate
+from ggt_tools.validate.evidence import evidence_faults, prior_faults, read_gate
 from ggt_tools.validate.findings import FETCH, fault
 from ggt_tools.validate.likeness import cells, unlike
 from ggt_tools.validate.tars import Member, Reader, pairs, walk, whole
@@ -41,6 +41,10 @@ class Job:
     gate: str  # its text, "" where it cannot be read
     quick: bool
     images: Mapping[str, tuple[str, str]]  # by key the SHA-256 that the ledger has of the files of lq and gt
+
+    @property
+    def of_priors(self) -> bool:
+        return f"/{PRIOR}-" in self.name
 
 
 def open_file(root: str, options: Mapping[str, Any], name: str) -> IO[bytes]:
@@ -110,7 +114,8 @@ def _check_pairs(job: Job, reader: Reader, found: list[Finding], tell: Callable[
             if images is not None:
                 shown.append((key, *images))
     keys = [key for key, _, _ in shown]
-    found += unlike(job.name, keys, [lq for _, lq, _ in shown], [gt for _, _, gt in shown])
+    if not job.of_priors:  # they show the scene as it was seen from elsewhere
+        found += unlike(job.name, keys, [lq for _, lq, _ in shown], [gt for _, _, gt in shown])
     for key in sorted(by_key.keys() - seen):
         said = "the index names it, and the shard has no whole pair of it"
         found.append(fault(job.name, "not_in_shard", said, key=key))
@@ -137,10 +142,13 @@ def _check_pair(
             detail = f"its JSON cannot be read: {unread}"
         add("json_differs", detail, offset=group[0].offset)
     if job.gate:
-        for reason, detail in evidence_faults(row, _gate(job.gate)):
+        faults = prior_faults if job.of_priors else evidence_faults
+        for reason, detail in faults(row, _gate(job.gate)):
             add(reason, detail, "judge it again", offset=group[0].offset)
     lq, gt = group[1:]
-    for member, digest, role in zip((lq, gt), job.images.get(key, ()), ("lq", "gt"), strict=False):
+    for member, digest, role in zip(
+        (lq, gt), job.images.get(key, ())[: 1 if job.of_priors else 2], ("lq", "gt"), strict=False
+    ):
         if job.codec == "png" and not job.quick and hashlib.sha256(member.data).hexdigest() != digest:
             add("other_image", f"its {role} is not the file that the ledger names", offset=member.offset)
     try:

@@ -1,0 +1,85 @@
+"""Visual priors: outputs that show their photographs and lie out of their frames. No ground truth, and packed apart.
+
+That is the use which arXiv 2505.05621 shows for outputs that look good and have drifted: a further input of a network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from ggt_tools.gate import Gate, parse_gate
+from ggt_tools.ledger import Ledger
+from ggt_tools.records import Aligned, Candidate, Pair, Photo, Score, Verdict
+from ggt_tools.verdict import PEOPLE, verdict
+
+MISALIGNED = "misaligned"  # align's reason where a sure fit lies beyond its bounds: it shows the scene, seen otherwise
+WHY = "prior: "  # so begins the first line of a prior's evidence; its reason follows
+FRAME = ("align_confidence", "residual_p99", "shift")  # metrics that tell of the frame, and of nothing else
+
+
+def without_frame(gate: Gate) -> Gate:
+    """The same gate without its rules on the frame."""
+    must = {name: tuple(rule for rule in rules if rule.metric not in FRAME) for name, rules in gate.must.items()}
+    return replace(gate, must=must)
+
+
+def priors(ledger: Ledger) -> Iterator[Pair]:
+    """The prior of each photograph that has one, in the order of the keys; `image` may still be the reply as it came.
+
+    A candidate is one where align found it misaligned, or where the gate rejects it, and would keep it but for its
+    rules on the frame. Of several of a photograph the latter go first, then what was made first. None of a photograph
+    that was withdrawn, nor what people have decided on.
+    """
+    withdrawn = ledger.withdrawn()
+    judged = {
+        each.candidate: each
+        for each in ledger.all(Verdict)
+        if each.decision == "reject" and not any(line.startswith(PEOPLE) for line in each.evidence)
+    }
+    gates = {
+        name: parse_gate(Path(f"gate {name}"), ledger.gate_text(name)) for name in {v.gate for v in judged.values()}
+    }
+    photos = {photo.key: photo for photo in ledger.all(Photo) if photo.key not in withdrawn}
+    images = {each.candidate: each.image for each in ledger.all(Aligned)}
+    found: list[tuple[int, Candidate]] = []
+    framed: dict[str, list[Candidate]] = {}  # by gate: those that a rule on the frame rejects
+    for candidate in ledger.all(Candidate):
+        said = judged.get(candidate.id)
+        if said is None or not candidate.image or candidate.key not in photos:
+            continue
+        if (said.stage, said.reason) == ("align", MISALIGNED):
+            found.append((1, candidate))
+        elif images.get(candidate.id):
+            rules = gates[said.gate].must[photos[candidate.key].degradation]
+            if said.reason in {rule.reason for rule in rules if rule.metric in FRAME}:
+                framed.setdefault(said.gate, []).append(candidate)
+    scores = _scores(ledger, {each.id for those in framed.values() for each in those})
+    for name, those in framed.items():
+        wrong = {each.key: photos[each.key].degradations for each in those}
+        by_id = {each.id: each for each in those}
+        measured = [score for of in scores.values() for score in of]
+        for again in verdict(those, measured, wrong, without_frame(gates[name])):
+            if again.decision == "keep":
+                found.append((0, by_id[again.candidate]))
+    of_key: dict[str, tuple[int, Candidate]] = {}
+    for each in sorted(found, key=lambda one: (one[0], one[1].created, one[1].id)):
+        of_key.setdefault(each[1].key, each)
+    for key, (astray, candidate) in sorted(of_key.items()):
+        said = judged[candidate.id]
+        yield Pair(
+            photo=photos[key],
+            candidate=candidate,
+            image=candidate.image if astray else images[candidate.id],
+            scores=tuple(scores.get(candidate.id, ())),
+            verdict=replace(said, evidence=(f"{WHY}{said.reason}", *said.evidence)),
+        )
+
+
+def _scores(ledger: Ledger, candidates: set[str]) -> dict[str, list[Score]]:
+    found: dict[str, list[Score]] = {}
+    for score in ledger.all(Score) if candidates else ():
+        if score.candidate in candidates:
+            found.setdefault(score.candidate, []).append(score)
+    return found
