@@ -165,7 +165,9 @@ def test_each_set_in_its_published_naming(name: str, tmp_path: Path) -> None:
         f"{lq} <- {pairs[lq]}, with its true gt" for lq in sorted(pairs)
     ]
     assert not (tmp_path / "w").exists()
-    assert well("adopt", *argv) == "adopt: 2 kept, 0 there already, 2 others\n"
+    others = 2 + (name in OTHER)  # of an original set what is neither photograph nor ground truth
+    assert f"  others    {others:>6}\n" in dry
+    assert well("adopt", *argv) == f"adopt: 2 kept, 0 there already, {others} others\n"
     for lq, each in adopted(tmp_path / "w").items():
         assert each.set == f"gpt4o-restore/{name}"
         assert each.output == pairs[lq.removeprefix(f"{each.set}/")]
@@ -179,7 +181,7 @@ def test_each_set_in_its_published_naming(name: str, tmp_path: Path) -> None:
             )
             assert photo.source_name == SETS[argv[0]].title
         assert {(c.restorer, c.maker) for c in ledger.all(Candidate)} == {("gpt-4o", f"adopted:gpt4o-restore/{name}")}
-    assert well("adopt", *argv) == "adopt: 0 kept, 2 there already, 2 others\n"
+    assert well("adopt", *argv) == f"adopt: 0 kept, 2 there already, {others} others\n"
 
 
 def test_the_nine_sets_are_those_of_the_paper() -> None:
@@ -294,6 +296,14 @@ def test_partners_that_are_missing_are_listed_before_anything_is_written(tmp_pat
         "  unmatched      1  no_original",
         "  unmatched      1  no_output",
     ]
+    truths = {f"norain/{name}.png": image for name in ("1", "2", "9")}  # of one without output, and of none
+    both = archive(tmp_path / "z.zip", {"rain/1.png": image, "rain/2.png": image, **truths})
+    done = ggt(*argv[:-1], both, "--dry-run")
+    assert said(done)[-2:] == [
+        "no_output: rain/2.png: no output has its name",
+        "no_photograph: norain/9.png: no photograph has its name",
+    ]
+    assert done.out.splitlines()[0] == "  rain/1.png <- 1.png, with its true gt"
     told = tmp_path / "map.csv"
     told.write_text("original,output\nrain/7.png,7-2.png\n")
     done = ggt(*argv, "--dry-run", "--map", told)
@@ -457,12 +467,14 @@ def test_one_folder_with_suffixes(tmp_path: Path) -> None:
     (lq, gt), (lq2, gt2) = pairs_of()
     contents = {"a_lq.png": lq, "a_gt.jpg": encoded(crop("life-1", 256), "JPEG"), "a_true.png": gt, "b_lq.png": lq2}
     place = folder(tmp_path / "a", contents | {"b_gt.png": gt2, "c_lq.png": lq, "d.png": lq, "e_lq.png": lq})
-    folder(place, {"e_lq.jpg": encoded(crop("life-1", 64), "JPEG"), "e_gt.png": gt})
+    folder(place, {"e_lq.jpg": encoded(crop("life-1", 64), "JPEG"), "e_gt.png": gt, "f_true.png": gt})
     done = mine(tmp_path, "--pairs", place, "--suffixes", "_lq,_gt,_true")
     assert said(done) == [
         "no_role: d.png: ends in none of _lq, _gt, _true",
+        "no_ground_truth: b_lq.png: there is none that ends in _true; it is taken in without",
         "no_output: c_lq.png: there is none that ends in _gt",
         *("ambiguous: e: cannot be told which of e_lq.jpg, e_lq.png, e_gt.png belong together" for _ in range(3)),
+        "no_original: f_true.png: there is none that ends in _lq",
     ]
     assert taken(tmp_path) == [("a_lq.png", "a_gt.jpg", True), ("b_lq.png", "b_gt.png", False)]
     assert mine(tmp_path, "--pairs", place).err == (
@@ -509,11 +521,16 @@ def test_meta_info_never_guesses(tmp_path: Path) -> None:
 
 def test_metadata_of_an_imagefolder(tmp_path: Path) -> None:
     (lq, gt), (lq2, gt2) = pairs_of()
-    place = folder(tmp_path / "a", {"in/1.png": lq, "out/1.png": gt, "in/2.png": lq2, "out/2.png": gt2})
+    contents = {"in/1.png": lq, "out/1.png": gt, "in/2.png": lq2, "out/2.png": gt2, "in/3.png": lq2, "out/3.png": gt2}
+    place = folder(tmp_path / "a", contents | {"stray.png": gt, "notes.txt": b"x"})
+    (place / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    (place / "linked").symlink_to(tmp_path)
     rows = [
         {"input_file_name": "in/1.png", "output_file_name": "out/1.png", "reference_file_name": "out/1.png"},
         {"input_file_name": "in/2.png", "output_file_name": "../2.png"},
         {"input_file_name": "in/9.png", "output_file_name": "out/2.png"},
+        {"input_file_name": "in/3.png", "output_file_name": "out/3.png", "reference_file_name": "true/3.png"},
+        {"input_file_name": "in/2.png", "output_file_name": "out/2.png"},
     ]
     (place / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
     done = mine(tmp_path, "--pairs", place)
@@ -521,8 +538,16 @@ def test_metadata_of_an_imagefolder(tmp_path: Path) -> None:
     assert said(done) == [
         f"no_output: {where}: line 2: gt: '../2.png' is not in {place}",
         f"no_original: {where}: line 3: lq: 'in/9.png' is not in {place}",
+        f"no_ground_truth: {where}: line 4: reference: 'true/3.png' is not in {place}; it is taken in without",
+        f"no_ground_truth: {where}: line 5: reference: none is named; it is taken in without",
+        f"no_role: {where}: stray.png is in {place}, and no line names it",
+        *(f"link: {place}: {name}: leads to no file; copy there what it leads to" for name in ("gone.png", "linked")),
     ]
-    assert taken(tmp_path) == [("in/1.png", "out/1.png", True)]
+    assert done.out.startswith("adopt: 2 kept, 1 there already, 1 others\n"), done.out  # in/3.png is in/2.png again
+    assert taken(tmp_path) == [
+        ("in/1.png", "out/1.png", True),
+        ("in/3.png", "out/3.png", False),
+    ]
     (place / "metadata.jsonl").write_text(json.dumps({"a_file_name": "in/1.png", "b_file_name": "out/1.png"}))
     assert mine(tmp_path, "--pairs", place).err == (
         f"ggt100k adopt: {where}: cannot tell its columns (a, b); name them: --columns LQ,GT\n"
@@ -567,6 +592,22 @@ def test_parquet_webdataset_and_a_folder_of_them(tmp_path: Path) -> None:
     assert taken(tmp_path) == [(f"one.parquet/{n}", f"one.parquet/{n}:edited_image", False) for n in range(2)]
     done = mine(tmp_path, "--pairs", tmp_path / "p")
     assert "2 there already" in done.out
+    threes = [
+        cell | {"true": {"bytes": gt, "path": None} if n else None}
+        for n, (cell, (_, gt)) in enumerate(zip(cells, some, strict=False))
+    ]
+    features["true"] = datasets.Image()
+    table = pa.Table.from_pylist(threes, schema=pa.schema({name: image for name in features}))
+    table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features.to_dict()}})})
+    pq.write_table(table, tmp_path / "three.parquet")
+    done = mine(tmp_path / "three", "--pairs", tmp_path / "three.parquet", "--dry-run")
+    assert done.out.splitlines()[:2] == [
+        "  three.parquet/0 <- three.parquet/0:edited_image, three.parquet/0: true: is empty",
+        "  three.parquet/1 <- three.parquet/1:edited_image, with its true gt",
+    ]
+    done = mine(tmp_path / "three", "--pairs", tmp_path / "three.parquet")
+    assert said(done) == ["three.parquet/0: true: is empty; it is taken in without its ground truth"]
+    assert [has for *_, has in taken(tmp_path / "three")] == [False, True]
     with tarfile.open(tmp_path / "two.tar", "w") as tar:
         for n, (lq, gt) in enumerate(some):
             for end, data in (("lq.png", lq), ("gt.png", gt)):
@@ -723,6 +764,8 @@ def test_what_forbids_it_counts_on_a_second_run_too(options: tuple[str, ...], wh
     assert mine(tmp_path, *both).err == done.err  # nothing loosens it
     well("pack", workspace, tmp_path / "out")
     assert json.loads((tmp_path / "out" / ggt100k.MANIFEST).read_text())["local_only"] == f"{why} of set mine"
+    well("report", workspace)
+    assert why in (workspace / "report.html").read_text(encoding="utf-8")
     done = ggt("export", tmp_path / "out", "--to", "pairs", "--out", tmp_path / "p")
     assert done.err == f"ggt100k export: {tmp_path / 'p'}: must stay on this machine too: {why} of set mine\n"
 

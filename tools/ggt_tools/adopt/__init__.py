@@ -42,6 +42,7 @@ class Elsewhere:
     lq: Callable[[], bytes]
     gt: Callable[[], bytes]
     ref: Callable[[], bytes] | None = None
+    lacks: str = ""  # why it has no true ground truth, where nothing has said so yet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +151,7 @@ def _take(pair: Elsewhere, config: AdoptConfig, file: str, lq: bytes, gt: bytes,
 def _reference(pair: Elsewhere, lq: Pixels, config: AdoptConfig) -> tuple[Pixels | None, str]:
     """The true ground truth in the photograph's size, or why there is none; without it the pair is still one."""
     if pair.ref is None:
-        return None, ""
+        return None, f"{pair.lacks}; it is taken in without its ground truth" if pair.lacks else ""
     try:
         pixels = shrunk(decode(pair.ref(), f"{pair.name}: its ground truth", MOST_PIXELS), config.most)
     except PairError as fault:

@@ -34,7 +34,7 @@ class Listing:
     pairs: Iterable[Elsewhere]
     count: int
     lone: tuple[Unmatched, ...] = ()
-    others: int = 0  # files that are no images
+    others: int = 0  # files that are no images, and images that are neither photograph nor ground truth
 
 
 # --- two places, matched by name ------------------------------------------------------------------------------------
@@ -55,14 +55,13 @@ def two_places(
         [name for name in outputs.names if name not in told.values()], [name for name in lqs if name not in told]
     )
     pairs = sorted({**{lq: output for output, lq in matches.pairs}, **told}.items())
-    ground = match(truths, [lq for lq, _ in pairs], roles=("ground_truth", "photograph")) if truths else None
+    ground = match(truths, lqs, roles=("ground_truth", "photograph")) if truths else None
     ref_of = {lq: ref for ref, lq in ground.pairs} if ground else {}
     lone = [*matches.outputs, *matches.originals]
     if ground:
-        lone += [
-            Unmatched(name=each.name, reason="no_ground_truth", detail=f"{each.detail}; it is taken in without")
-            for each in ground.originals
-        ]
+        paired = {lq for lq, _ in pairs}
+        lone += [_without(each.name, each.detail) for each in ground.originals if each.name in paired]
+        lone += ground.outputs
     lone += [
         Unmatched(name=name, reason=fault.reason, detail=f"{each.path}: {fault}")
         for each in {id(p): p for p in (outputs, originals, place)}.values()
@@ -78,7 +77,12 @@ def two_places(
         )
         for lq, output in pairs
     ]
-    return Listing(pairs=made, count=len(made), lone=tuple(lone), others=outputs.others + originals.others)
+    others = outputs.others + originals.others + len(originals.names) - len(lqs) - len(found)
+    return Listing(pairs=made, count=len(made), lone=tuple(lone), others=others)
+
+
+def _without(name: str, said: str) -> Unmatched:
+    return Unmatched(name=name, reason="no_ground_truth", detail=f"{said}; it is taken in without")
 
 
 def _told(path: Path, originals: Sequence[str], outputs: Sequence[str]) -> dict[str, str]:
@@ -122,7 +126,7 @@ def by_suffix(place: Place, suffixes: Sequence[str]) -> Listing:
             bare = path.with_name(path.stem[: -len(at)] or "-").as_posix()
             sides[suffixes.index(at)].setdefault(bare, []).append(name)
     pairs = []
-    for bare in sorted({*sides[0], *sides[1]}):
+    for bare in sorted({bare for side in sides for bare in side}):
         lq, gt, *more = (side.get(bare, []) for side in sides)
         names = [*lq, *gt, *(name for side in more for name in side)]
         if max(map(len, (lq, gt, *more))) > 1:
@@ -136,6 +140,8 @@ def by_suffix(place: Place, suffixes: Sequence[str]) -> Listing:
             ]
         else:
             pairs.append(_elsewhere(place, lq[0], gt[0], more[0][0] if more and more[0] else None))
+            if more and not more[0]:
+                lone.append(_without(lq[0], f"{lq[0]}: there is none that ends in {suffixes[2]}"))
     return Listing(pairs=pairs, count=len(pairs), lone=(*lone, *_refused(place)), others=place.others)
 
 
@@ -193,7 +199,10 @@ def by_meta_info(path: Path, originals: Place, outputs: Place) -> Listing:
         for name, lq in listed.items()
         if lq
     ]
-    return Listing(pairs=pairs, count=len(pairs), lone=(*lone, *_refused(originals), *_refused(outputs)))
+    return Listing(
+        pairs=pairs, count=len(pairs), lone=(*lone, *_refused(originals), *_refused(outputs)),
+        others=originals.others + outputs.others,
+    )  # fmt: skip
 
 
 def _stem(name: str) -> str:
@@ -204,6 +213,8 @@ def by_metadata(place: Place, path: Path, columns: Sequence[str]) -> Listing:
     """An ImageFolder's metadata.jsonl with two or three columns `*_file_name`, relative to it."""
     pairs, lone = [], []
     names: list[str] | None = None
+    named = set[str]()
+    there_are = set(place.names)
     for number, line in enumerate(_text(path).splitlines(), 1):
         if not line.strip():
             continue
@@ -218,7 +229,8 @@ def by_metadata(place: Place, path: Path, columns: Sequence[str]) -> Listing:
         if names is None:
             names = columns_of(list(there), columns, str(path))
         files = [there.get(name) for name in names]
-        found = [file if isinstance(file, str) and file in place.names else None for file in files]
+        named |= {file for file in files if isinstance(file, str)}
+        found = [file if isinstance(file, str) and file in there_are else None for file in files]
         if None in found[:2]:
             at = found.index(None)
             side = ("lq", "gt")[at]
@@ -228,7 +240,18 @@ def by_metadata(place: Place, path: Path, columns: Sequence[str]) -> Listing:
             lone.append(Unmatched(name=str(files[0]), reason=reason, detail=f"{where}: {side}: {said}"))
         else:
             pairs.append(_elsewhere(place, str(found[0]), str(found[1]), found[2] if len(found) > 2 else None))
-    return Listing(pairs=pairs, count=len(pairs), lone=tuple(lone))
+            if None in found[2:]:
+                fault = place.refused.get(str(files[2]))
+                said = str(fault) if fault else f"{files[2]!r} is not in {place.path}" if files[2] else "none is named"
+                lone.append(_without(str(files[0]), f"{where}: {names[2]}: {said}"))
+    lone += [
+        Unmatched(name=name, reason="no_role", detail=f"{path}: {name} is in {place.path}, and no line names it")
+        for name in place.names
+        if name not in named
+    ]
+    lone += [each for each in _refused(place) if each.name not in named]
+    # the list itself is no image either, and is no other
+    return Listing(pairs=pairs, count=len(pairs), lone=tuple(lone), others=place.others - 1)
 
 
 def _elsewhere(place: Place, lq: str, gt: str, ref: str | None) -> Elsewhere:
@@ -307,7 +330,10 @@ def _rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], label: str)
         lq, gt, *more = (_cell(row[column], f"{at}: {column}") for column in columns)
         # a name of outside is shown, and opens nothing
         pair = Elsewhere(name=at, output=f"{at}:{columns[1]}", lq=lq, gt=gt)
-        yield replace(pair, ref=more[0]) if more and row[columns[2]] else pair
+        if more:
+            there = row[columns[2]]
+            pair = replace(pair, ref=more[0]) if there else replace(pair, lacks=f"{at}: {columns[2]}: is empty")
+        yield pair
 
 
 def _cell(cell: Any, where: str) -> Callable[[], bytes]:

@@ -60,6 +60,8 @@ def _folder(root: Path) -> Place:
     names, refused, others, home = [], {}, 0, root.resolve()
     for path in sorted(root.rglob("*")):
         name = path.relative_to(root).as_posix()
+        if path.is_symlink() and not path.is_file():
+            refused[_shown(name)] = PairError("link", f"{_shown(name)}: leads to no file; copy there what it leads to")
         if not path.is_file():
             continue
         if not _is_image(name):

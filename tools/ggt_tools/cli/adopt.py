@@ -83,6 +83,7 @@ def run(options: argparse.Namespace) -> int:
                     complain("adopt", found.remark)
                 ledger.add(*stored(found, ledger.put_image))
                 photos.setdefault(found.photo.key, found.photo)
+                done.add(found.candidate.id)  # it may lie there twice
                 taken += 1
                 if taken == options.limit:
                     break
@@ -150,11 +151,18 @@ def _dry(options: argparse.Namespace, listing: Listing, config: AdoptConfig, rea
     count = 0
     for pair in islice(listing.pairs, options.limit):
         count += 1
-        print(printable(f"  {pair.name} <- {pair.output}" + (", with its true gt" if pair.ref else "")))
+        print(
+            printable(
+                f"  {pair.name} <- {pair.output}"
+                + (", with its true gt" if pair.ref else f", {pair.lacks}" if pair.lacks else "")
+            )
+        )
     print(
         f"would adopt {count} pairs as {printable(config.name)} by {printable(config.restorer)}, {config.degradation}"
     )
     print(printable(f"licence {config.licence}" + (f"; local only: {config.local_only}" if config.local_only else "")))
+    if listing.others:
+        print(f"  others    {listing.others:>6}")
     for reason, number in sorted(reasons.items()):
         print(f"  unmatched {number:>6}  {reason}")
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 from ggt_tools.cli.show import now, printable
@@ -38,7 +39,12 @@ def run(options: argparse.Namespace) -> int:
         aligned = {aligned.candidate: aligned for aligned in ledger.all(Aligned)}
         scores = ledger.scores()
         makers = {candidate.id: candidate.restorer for candidate in candidates}
-        adopted = [each for each in ledger.all(Adopted) if each.candidate in makers]
+        taken = list(ledger.all(Adopted))
+        # a fact of no candidate only tells that its photograph must stay
+        stays = {each.key: each.local_only for each in taken if each.local_only}
+        adopted = [
+            dataclasses.replace(each, local_only=stays.get(each.key, "")) for each in taken if each.candidate in makers
+        ]
         facts = Facts(
             name=options.workspace.resolve().name,
             gate=policy,
