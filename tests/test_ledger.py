@@ -10,12 +10,16 @@ import random
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
+from itertools import chain
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ggt_tools.errors import ConfigError, ShardError
 from ggt_tools.ledger import Ledger
@@ -107,13 +111,13 @@ def test_a_newer_schema_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
         ledger.add(photo("a"))
     file = tmp_path / "ledger.sqlite"
     db = sqlite3.connect(file)
-    db.execute("PRAGMA user_version=4")
+    db.execute("PRAGMA user_version=5")
     db.close()
     before = file.read_bytes()
     for create in (False, True):
         with pytest.raises(ConfigError) as fault:
             Ledger(tmp_path, create=create)
-        assert str(fault.value) == f"{file}: schema version 4, this ggt100k reads 3; install the one that wrote it"
+        assert str(fault.value) == f"{file}: schema version 5, this ggt100k reads 4; install the one that wrote it"
     assert file.read_bytes() == before
 
 
@@ -134,6 +138,95 @@ CREATE TABLE gates (id TEXT PRIMARY KEY, text TEXT);
 INSERT INTO candidate VALUES ('c', 'a', 'classical-1', 'none', '', 0, 0, '2026-01-01T00:00:00Z', 'abc', '');
 PRAGMA user_version=1;
 """  # as version 1 wrote it
+
+
+THIRD = (
+    FIRST.replace("user_version=1", "user_version=3")
+    + """
+ALTER TABLE candidate ADD COLUMN maker TEXT NOT NULL DEFAULT '';
+ALTER TABLE candidate ADD COLUMN frame TEXT NOT NULL DEFAULT '[]';
+INSERT INTO photo VALUES ('a', 'i', 9, 9, 'rain', '["rain"]', 'internet', '', '', '', '', 'a.jpg', 'o');
+INSERT INTO score VALUES ('d', 'structure', '1', 0.1), ('c', 'structure', '2', 9e999), ('c', 'vlm_votes', 'm', NULL),
+    ('c', 'structure', '1', 0.30000000000000004), ('d', 'shift', '1', -9e999), ('e', 'gmsd', '1', 5e-324);
+INSERT INTO verdict VALUES ('c', 'g', 'reject', 'score', 'halos', '["halo 9.000 > 5.000"]');
+"""
+)  # as version 3 wrote it
+
+
+def test_a_ledger_of_the_third_version_keeps_every_score_and_its_order_and_is_counted(tmp_path: Path) -> None:
+    db = sqlite3.connect(tmp_path / "ledger.sqlite")
+    db.executescript(THIRD)
+    db.close()
+    for _ in range(2):
+        with Ledger(tmp_path) as ledger:
+            assert [(s.candidate, s.metric, s.metric_version, str(s.value)) for s in ledger.all(Score)] == [
+                ("c", "structure", "1", "0.30000000000000004"), ("c", "structure", "2", "inf"),
+                ("c", "vlm_votes", "m", "nan"), ("d", "shift", "1", "-inf"), ("d", "structure", "1", "0.1"),
+                ("e", "gmsd", "1", "5e-324"),
+            ]  # fmt: skip
+            newest = ledger.scores()["c"]["structure"]
+            assert newest == 0.30000000000000004, "the one that was added last, whatever its version is called"
+            assert ledger.classes() == [("rain", 1, 1, 0, 1, 0)]
+            assert [(stage.entered, stage.left) for stage in ledger.funnel()] == [(1, 1), (1, 1), (0, 0), (1, 0)]
+            assert [(s.candidates, s.made, s.rejected, s.usd) for s in ledger.standing()] == [(1, 1, 1, 0.0)]
+            tables = {row["name"] for row in ledger.query("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            assert "score" not in tables and "score_3" not in tables
+
+
+def test_a_migration_that_is_cut_off_leaves_the_ledger_as_it_was(tmp_path: Path) -> None:
+    file = tmp_path / "ledger.sqlite"
+    db = sqlite3.connect(file)
+    db.executescript(THIRD + "UPDATE score SET value = 'no number' WHERE metric = 'gmsd'")
+    before = list(db.iterdump())
+    with pytest.raises(ValueError):
+        Ledger(tmp_path)
+    assert list(db.iterdump()) == before
+    assert db.execute("PRAGMA user_version").fetchone() == (3,)
+    db.close()
+
+
+# --- scores -----------------------------------------------------------------------------------------------------------
+
+NUMBERS = st.floats(allow_nan=True, allow_infinity=True)
+SCORES = st.builds(
+    score, st.sampled_from("cd"), NUMBERS, st.sampled_from(["structure", "shift", "vlm_votes", "é\"'"]),
+    st.sampled_from("12"),
+)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(SCORES, max_size=6), max_size=4))
+def test_scores_are_there_to_the_last_bit_however_they_came_in(batches: list[list[Score]]) -> None:
+    there: dict[tuple[str, str, str], float] = {}
+    for one in chain.from_iterable(batches):
+        of = one.candidate, one.metric, one.metric_version
+        if one.metric == "vlm_votes":
+            there.pop(of, None)
+        there.setdefault(of, one.value)
+    newest: dict[str, dict[str, float]] = {}
+    for (name, metric, _), value in there.items():
+        newest.setdefault(name, {})[metric] = value
+    with tempfile.TemporaryDirectory() as home, Ledger(Path(home) / "w", create=True) as ledger:
+        for batch in batches:
+            ledger.add(*batch)
+        found = [((s.candidate, s.metric, s.metric_version), repr(s.value)) for s in ledger.all(Score)]
+        assert found == sorted((name, repr(value)) for name, value in there.items())
+        assert repr(sorted((c, sorted(v.items())) for c, v in ledger.scores().items())) == repr(
+            sorted((c, sorted(v.items())) for c, v in newest.items())
+        )
+        ledger.add(photo("k"), *(candidate(name, "k") for name in "cd"))
+        (share,) = ledger.shares(10)
+        docket = ledger.docket(*share)
+        for place, each in enumerate(docket.candidates):
+            known = {metric: repr(float(values[place])) for metric, values in docket.measured.items()}
+            wanted = {metric: repr(value) for metric, value in newest.get(each.id, {}).items()}
+            assert known == dict.fromkeys(known, "nan") | wanted
+        # by SQL: what is no number is NULL, and SQLite may round the last bit of a number otherwise
+        rows = ledger.query("SELECT * FROM score ORDER BY candidate, rowid")
+        assert [tuple(row)[:3] for row in rows] == sorted(there, key=lambda name: name[0])
+        assert [math.nan if row["value"] is None else row["value"] for row in rows] == pytest.approx(
+            [there[tuple(row)[:3]] for row in rows], rel=1e-12, nan_ok=True
+        )
 
 
 def test_a_ledger_of_the_first_version_is_brought_to_this_one_and_keeps_its_facts(tmp_path: Path) -> None:
@@ -543,7 +636,8 @@ def test_a_kill_at_any_moment_loses_no_committed_row_and_leaves_no_row_without_i
             assert [s.candidate for s in ledger.all(Score)] == [row.id for row in rows], "half a transaction"
             for row in rows[checked:]:
                 assert ledger.image(row.image) == _image_of(int(row.id))
-            checked = len(rows)
+            checked, shown = len(rows), ledger.funnel()[1].left
+        assert shown == len(rows), "what status tells is of another moment than the facts"
     assert went_on == 25
     with Ledger(tmp_path) as ledger:
         assert all(ledger.image(row.image) for row in ledger.all(Candidate)), "an earlier image was damaged later"

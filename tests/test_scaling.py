@@ -205,10 +205,17 @@ def test_a_docket_holds_what_the_whole_ledger_says(tmp_path: Path) -> None:
         candidates = [each for each in ledger.all(Candidate) if each.reason != IN_FLIGHT]
         found = {one.id: (one.key, one.image, one.reason) for part in parts for one in part.candidates}
         assert found == {one.id: (one.key, one.image, one.reason) for one in candidates}
-        scores = {name: values for part in parts for name, values in part.scores.items()}
-        assert str(sorted((n, sorted(v.items())) for n, v in scores.items())) == str(
-            sorted((n, sorted(v.items())) for n, v in whole.items())
-        )
+        scores = {
+            one.id: {metric: values[place] for metric, values in part.measured.items()}
+            for part in parts
+            for place, one in enumerate(part.candidates)
+        }
+        assert str([values.get("structure") for values in whole.values()]).count("nan") == 8
+        for name, values in scores.items():
+            assert values == pytest.approx(dict.fromkeys(values, math.nan) | whole.get(name, {}), nan_ok=True)
+        assert {metric for values in scores.values() for metric in values} == {
+            "align_confidence", "residual_p99", "shift", "structure",
+        }  # fmt: skip
         assert {n: r for part in parts for n, r in part.astray.items()} == {
             each.candidate: each.reason for each in ledger.all(Aligned) if not each.image
         }

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ggt_tools.cli import main
@@ -250,6 +250,91 @@ def test_worse_never_turns_into_better(scores: dict[str, float], degradation: st
     for metric in ("structure", "tile_worst", "vlm_fidelity", "noise_gain", "haze_gain", "sharpness_gain"):
         (after,) = verdict([candidate("c")], {"c": {**scores, metric: scores[metric] - 1.0}}, {"k": wrong}, SMALL)
         assert order.index(after.decision) <= order.index(before.decision)
+
+
+def plainly(scores: Mapping[str, float], wrong: tuple[str, ...], gate: Gate) -> tuple[str, str, str, list[str]]:
+    """What is to be said of one candidate: rule by rule and value by value."""
+    evidence: list[str] = []
+    failed: list[tuple[str, str]] = []
+    doubts: list[tuple[str, str]] = []
+
+    def ask(rule: Rule) -> str:
+        value = scores.get(rule.metric, math.nan)
+        if math.isnan(value):
+            if not rule.if_measured:
+                evidence.append(f"{rule.metric} unmeasured")
+            return "holds" if rule.if_measured else "unmeasured"
+        answers = ["holds"]
+        for inner, outer, sign, holds, breaks in (
+            (rule.unsure_below, rule.min, -1, ">=", "<"), (rule.unsure_above, rule.max, 1, "<=", ">"),
+        ):  # fmt: skip
+            if math.isfinite(inner):
+                answer = "holds" if sign * value <= sign * inner else "unsure"
+                if sign * value > sign * outer:
+                    answer = "breaks"
+                bound = f"{holds} {inner:.3f}" if answer == "holds" else f"{breaks} {inner:.3f} unsure"
+                evidence.append(f"{rule.metric} {value:.3f} {f'{breaks} {outer:.3f}' if answer == 'breaks' else bound}")
+                answers.append(answer)
+        return next(answer for answer in ("breaks", "unsure", "holds") if answer in answers)
+
+    def note(rule: Rule, answer: str) -> None:
+        if answer == "breaks":
+            failed.append((rule.stage, rule.reason))
+        elif answer != "holds":
+            doubts.append((rule.stage, rule.reason if answer == "unsure" else f"unmeasured_{rule.metric}"))
+
+    for rule in gate.must[wrong[0]]:
+        note(rule, ask(rule))
+    for fault in asked_gains(wrong, gate):
+        rules = gate.gains[fault].any
+        said = [ask(rule) for rule in rules]
+        if "holds" not in said:
+            open_ones = [at for at, answer in enumerate(said) if answer != "breaks"]
+            for at in open_ones or [0]:
+                note(rules[at], said[at])
+    decision = "reject" if failed else "unsure" if doubts else "keep"
+    return decision, *(failed or doubts or [("", "")])[0], evidence
+
+
+ODD = parse_gate(
+    Path("odd.toml"),
+    TEXT.replace("unsure_below = 70,", "unsure_below = 70, max = 95, if_measured = true,")
+    .replace("max = 1.0, reason", "unsure_above = 1.0, min = -1.0, unsure_below = -0.5, reason")
+    .replace('"structure"]', '"vlm_votes"]'),
+)
+EDGES = [0.3, 0.6, 0.7, 1.0, 3.0, 5.0, 40.0, 70.0, 95.0, -0.0004, math.inf, -math.inf]
+ATTEMPT = st.tuples(
+    st.sampled_from("klm"), st.sampled_from(["", "", "", "no image", "misaligned"]), st.booleans(),
+    st.dictionaries(st.sampled_from([*GOOD, "vlm_votes", "other"]), VALUE | st.sampled_from(EDGES), max_size=5),
+)  # fmt: skip
+
+
+@settings(deadline=None)
+@given(st.lists(ATTEMPT, max_size=12), st.sampled_from([SMALL, ODD]))
+def test_many_at_once_are_judged_as_each_alone(
+    listed: list[tuple[str, str, bool, dict[str, float]]], gate: Gate
+) -> None:
+    seen = {"k": ("haze", "noise"), "l": ("mixed",), "m": ("haze", "noise")}
+    candidates, scores, astray, expected = [], {}, {}, []
+    for at, (key, lost, good, values) in enumerate(listed):
+        name = f"{at:02}"
+        candidates.append(candidate(name, key, image="" if lost == "no image" else "i", reason="safety"))
+        scores[name] = {**(GOOD if good else {}), **values}
+        said = plainly(scores[name], seen[key], gate)
+        if lost:
+            astray |= {name: lost} if lost == "misaligned" else {}
+            said = ("reject", "align", lost, []) if lost == "misaligned" else ("reject", "restore", "safety", [])
+        expected.append(said)
+    for key in seen:
+        kept = [at for at, said in enumerate(expected) if said[0] == "keep" and listed[at][0] == key]
+        by = [[scores[f"{at:02}"].get(metric, math.nan) for metric in gate.best] for at in kept]
+        ranks = [tuple(math.inf if math.isnan(value) else -value for value in values) for values in by]
+        for _, at in sorted(zip(ranks, kept, strict=True))[1:]:
+            best = f"the best is {min(zip(ranks, kept, strict=True))[1]:02}"
+            expected[at] = ("reject", "verdict", "not_the_best", [*expected[at][3], best])
+    found = list(verdict(candidates, scores, seen, gate, astray=astray))
+    assert [(v.candidate, v.gate) for v in found] == [(c.id, gate.id) for c in candidates]
+    assert [(v.decision, v.stage, v.reason, list(v.evidence)) for v in found] == expected
 
 
 def test_the_best_of_many() -> None:

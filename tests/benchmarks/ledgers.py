@@ -2,43 +2,53 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import chain, cycle, islice
 from pathlib import Path
 
 import numpy as np
 
 import ggt100k
 from ggt_tools.ledger import Ledger
-from ggt_tools.records import Aligned, Candidate, Photo, Score, to_row
+from ggt_tools.records import Aligned, Call, Candidate, Photo, Score, to_values
+from ggt_tools.score_table import to_text
 from ggt_tools.verdict import DEFAULT_GATE, load_gate
 
 CANDIDATES, SCORES = 3, 12
-BATCH = 20_000  # photographs
+BATCH = 60_000  # rows
 
 
 def make(folder: Path, photographs: int) -> dict[str, float]:
-    """Fills a workspace: seconds, and bytes on disk."""
+    """Fills a workspace: seconds, and bytes on disk.
+
+    Keys and ids are digests, so those of a photograph lie apart wherever a stage goes by id, as they do in life.
+    """
     began = time.perf_counter()
-    names = metrics()
-    with Ledger(folder, create=True):
-        pass
+    with Ledger(folder, create=True) as ledger:
+        ledger.put_image(b"")
     db = sqlite3.connect(folder / "ledger.sqlite", isolation_level=None)
-    db.execute("PRAGMA synchronous=OFF")
-    db.execute("PRAGMA journal_mode=WAL")
-    random = np.random.default_rng(0)
-    for begin in range(0, photographs, BATCH):
-        count = min(BATCH, photographs - begin)
-        db.execute("BEGIN")
-        for kind, rows in _rows(begin, count, names, random):
-            db.executemany(f"INSERT INTO {kind} VALUES ({', '.join('?' * len(rows[0]))})", rows)
-        db.execute("COMMIT")
+    for pragma in ("synchronous=OFF", "journal_mode=WAL", "cache_size=-200000"):
+        db.execute(f"PRAGMA {pragma}")
+    named = metrics()
+    layout = json.dumps([[metric, "core-1"] for metric in named])
+    db.execute("INSERT INTO layout (id, metrics) VALUES (1, ?)", (layout,))
+    for kind, rows in _tables(photographs, list(named.values())):
+        while some := list(islice(rows, BATCH)):
+            db.execute("BEGIN")
+            db.executemany(f"INSERT INTO {kind} VALUES ({', '.join('?' * len(some[0]))})", some)
+            db.execute("COMMIT")
     db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     db.close()
+    with Ledger(folder) as ledger:
+        ledger.recount()
     return {"seconds": time.perf_counter() - began, "bytes": float((folder / "ledger.sqlite").stat().st_size)}
 
 
@@ -61,48 +71,58 @@ def metrics() -> dict[str, float]:
     return dict(list(found.items())[:SCORES])
 
 
-def _rows(
-    begin: int, count: int, names: dict[str, float], random: np.random.Generator
-) -> Iterator[tuple[str, list[tuple[object, ...]]]]:
-    numbers = range(begin, begin + count)
+def _tables(photographs: int, good: list[float]) -> Iterator[tuple[str, Iterator[tuple[object, ...]]]]:
+    """The rows of each table in the order in which the stages add them: restore by key, what follows by id."""
+    random = np.random.default_rng(0)
+    keys, ids = _digests(photographs, random), _digests(photographs * CANDIDATES, random)
+    nothing = hashlib.sha256(b"").hexdigest()
     photo = Photo(
-        key="", image="0" * 64, width=1024, height=1024, degradation="", degradations=(), source="internet",
+        key="", image=nothing, width=1024, height=1024, degradation="", degradations=(), source="internet",
         source_name="bench", licence="CC0-1.0", author="Nobody", url="https://example.org/photograph", file="",
         original="0" * 64,
     )  # fmt: skip
-    row = to_row(photo)
     classes = ggt100k.DEGRADATIONS[:6]
-    photos = []
-    for i in numbers:
-        name = classes[i % 6]
-        photos.append(
-            tuple(
-                (
-                    row | {"key": f"{i:016x}", "degradation": name, "degradations": f'["{name}"]', "file": f"{i}.jpg"}
-                ).values()
-            )
-        )
-    yield "photo", photos
+    yield (
+        "photo",
+        (
+            to_values(replace(photo, key=key, degradation=name, degradations=(name,), file=f"{key}.jpg"))
+            for key, name in zip(keys, cycle(classes), strict=False)
+        ),
+    )
+    keys.sort()
     one = Candidate(
         id="", key="", restorer="gemini-3.1-flash-image-preview", strategy="vlm", prompt="Remove the haze. " * 8,
-        round=0, seed=0, created="2026-01-01T00:00:00Z", image="0" * 64, reason="", maker="gemini",
+        round=0, seed=0, created="2026-01-01T00:00:00Z", image=nothing, reason="", maker="gemini",
     )  # fmt: skip
-    row = to_row(one)
-    ids = [(f"{i:016x}", f"{i * CANDIDATES + c:015x}{c:x}") for i in numbers for c in range(CANDIDATES)]
-    yield "candidate", [tuple((row | {"id": name, "key": key}).values()) for key, name in ids]
-    row = to_row(Aligned(candidate="", version="align-1", image="0" * 64, reason="", confidence=0.9,
-                         residual_median=0.3, residual_p99=0.8))  # fmt: skip
-    yield "aligned", [tuple((row | {"candidate": name}).values()) for _, name in ids]
-    good = np.array(list(names.values())) + random.uniform(-0.01, 0.01, (len(ids), len(names)))
-    values = np.where(random.uniform(size=good.shape) < 0.95, good, random.uniform(0, 1, good.shape)).tolist()
+    each = chain.from_iterable(zip(*[keys] * CANDIDATES, strict=True))
+    yield "candidate", (to_values(replace(one, id=name, key=key)) for name, key in zip(ids, each, strict=True))
+    call = Call(
+        id="", work="", stage="restore", model=one.restorer, started=one.created, seconds=9.0, outcome="ok", detail="",
+        usd=0.05, tokens_in=1500, tokens_out=1290,
+    )  # fmt: skip
+    calls = _digests(len(ids), random)
+    yield "call", (to_values(replace(call, id=name, work=work)) for name, work in zip(calls, ids, strict=True))
+    ids.sort()
+    aligned = Aligned(candidate="", version="align-1", image=nothing, reason="", confidence=0.9, residual_median=0.3,
+                      residual_p99=0.8)  # fmt: skip
+    yield "aligned", (to_values(replace(aligned, candidate=name)) for name in ids)
     yield (
-        "score",
-        [
-            (name, metric, "core-1", value)
-            for (_, name), some in zip(ids, values, strict=True)
-            for metric, value in zip(names, some, strict=True)
-        ],
+        "scores",
+        ((name, 1, to_text(values)) for name, values in zip(ids, _values(len(ids), good, random), strict=True)),
     )
+
+
+def _digests(count: int, random: np.random.Generator) -> list[str]:
+    text = random.bytes(8 * count).hex()
+    return [text[at : at + 16] for at in range(0, 16 * count, 16)]
+
+
+def _values(count: int, good: list[float], random: np.random.Generator) -> Iterator[list[float]]:
+    """About good ones, of which one of twenty is any number from 0 to 1."""
+    for begin in range(0, count, BATCH):
+        size = (min(BATCH, count - begin), len(good))
+        near = np.array(good) + random.uniform(-0.01, 0.01, size)
+        yield from np.where(random.uniform(size=size) < 0.95, near, random.uniform(0, 1, size)).tolist()
 
 
 def adding(folder: Path, count: int = 100_000) -> float:
@@ -115,7 +135,7 @@ def adding(folder: Path, count: int = 100_000) -> float:
         for at in range(0, count, 1000):
             ledger.add(*facts[at : at + 1000])
         seconds = time.perf_counter() - began
-        ledger.query("DELETE FROM score WHERE candidate >= 'x'")
+        ledger.query("DELETE FROM scores WHERE candidate >= 'x'")
     return count / seconds
 
 

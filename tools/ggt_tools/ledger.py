@@ -12,15 +12,19 @@ import json
 import math
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import islice
 from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, get_type_hints
+from typing import Any, NamedTuple, get_type_hints
 
+import numpy as np
+import numpy.typing as npt
+
+from ggt_tools import score_table, tallies
 from ggt_tools.errors import ConfigError, ShardError
 from ggt_tools.records import (
     IN_FLIGHT,
@@ -47,6 +51,7 @@ from ggt_tools.records import (
     Verdict,
     Withdrawal,
     from_row,
+    of_json,
     to_row,
     to_values,
 )
@@ -58,7 +63,7 @@ Fact = (
     Photo | Refusal | Seen | Classed | Prompt | Candidate | Call | Job | Aligned | Score | Opinion | Withdrawal
     | Decision | Study | Entry | Choice | Held | Adopted
 )  # fmt: skip
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 # Each kind of record is a table; these columns tell two of its rows apart.
 KEYS: dict[type, tuple[str, ...]] = {
     Photo: ("key",),
@@ -83,7 +88,6 @@ KEYS: dict[type, tuple[str, ...]] = {
 }
 # These give way to a newer row of the same key: they tell how something stands, and it goes on.
 REPLACED = (Refusal, Call, Job, Aligned, Opinion, Verdict)
-RECKONED = "vlm_"  # a score whose name begins so is reckoned of all opinions there are: it gives way too
 # What brings a ledger of a version to the next one; tables that are new are made in any case.
 MIGRATIONS = {
     1: (
@@ -91,44 +95,60 @@ MIGRATIONS = {
         "ALTER TABLE candidate ADD COLUMN frame TEXT NOT NULL DEFAULT '[]'",
     ),
     2: (),
+    3: ("ALTER TABLE score RENAME TO score_3",),
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """How far the photographs of one class are with one restorer and kind of prompt."""
-
-    degradation: str
-    restorer: str
-    strategy: str
-    photos: int  # of the class
-    candidates: int
-    made: int
-    in_flight: int
-    failed: int
-    kept: int
-    rejected: int
-    unsure: int
-    usd: float
+Row = tuple[str, ...]  # a verdict, as its table has it
+JUDGE = """INSERT INTO verdict VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (candidate) DO UPDATE SET
+    gate = excluded.gate, decision = excluded.decision, stage = excluded.stage, reason = excluded.reason,
+    evidence = excluded.evidence
+    WHERE (gate, decision, stage, reason, evidence)
+        IS NOT (excluded.gate, excluded.decision, excluded.stage, excluded.reason, excluded.evidence)"""
 
 
 class Attempt(NamedTuple):
-    """What the gate has to know of a candidate itself."""
+    """A candidate, and what is known of it."""
 
     id: str
     key: str
-    image: str
+    degradation: str  # from here to `why` a case of tallies.py
+    restorer: str
+    strategy: str
+    made: int
     reason: str
+    aligned: int | None
+    astray: str | None
+    decision: str | None
+    stage: str | None
+    why: str | None
+    image: str
+    degradations: str
+    confidence: float | None
+    residual_p99: float | None
+    layout: int | None
+    values: str | None
+
+    @property
+    def case(self) -> tuple[Any, ...]:
+        return self[2:12]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Docket:
     """All candidates of some photographs, and what is known of them."""
 
-    candidates: list[Attempt]
-    scores: dict[str, dict[str, float]]  # value by candidate and metric, align's findings among them
+    all: list[Attempt]
+    candidates: list[Attempt]  # those that may be judged: nothing of them is under way
+    measured: dict[str, npt.NDArray[np.float64]]  # by metric (candidates,), NaN where not; align's findings among them
     seen: dict[str, tuple[str, ...]]  # by key: the class, then all that is seen in it
     astray: dict[str, str]  # by candidate: why align could not bring it into its photograph's frame
+
+    def tally(self, verdicts: Iterable[Row]) -> tallies.Tally:
+        """What changes of the tallies where candidates get these verdicts."""
+        said = {row[0]: row[2:5] for row in verdicts}
+        judged = ((each.key, each.case[:7] + said[each.id] if each.id in said else each.case) for each in self.all)
+        after = tallies.tally(judged)
+        after.subtract(tallies.tally((each.key, each.case) for each in self.all))
+        return after
 
 
 class Ledger:
@@ -172,6 +192,8 @@ class Ledger:
                 for statement in MIGRATIONS[version]:
                     self._db.execute(statement)
             for kind, keys in KEYS.items():
+                if kind is Score:
+                    continue
                 columns = ", ".join(f'"{name}" {_sql_type(hint)}' for name, hint in get_type_hints(kind).items())
                 self._db.execute(
                     f"CREATE TABLE IF NOT EXISTS {_table(kind)} ({columns}, PRIMARY KEY ({', '.join(keys)}))"
@@ -179,6 +201,14 @@ class Ledger:
             self._db.execute("CREATE TABLE IF NOT EXISTS gates (id TEXT PRIMARY KEY, text TEXT)")
             self._db.execute("CREATE INDEX IF NOT EXISTS call_work ON call (work)")
             self._db.execute("CREATE INDEX IF NOT EXISTS candidate_key ON candidate (key)")
+            self._db.execute("CREATE INDEX IF NOT EXISTS call_outcome ON call (stage, model, outcome, usd)")
+            self._db.execute("CREATE INDEX IF NOT EXISTS refusal_reason ON refusal (reason)")
+            for statement in (*score_table.TABLES, tallies.TABLE):
+                self._db.execute(statement)
+            if 0 < found < 4:
+                score_table.add_rows(self._db, self._plain("SELECT * FROM score_3 ORDER BY candidate, rowid"))
+                self._db.execute("DROP TABLE score_3")
+                self.recount()
             self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
     def __enter__(self) -> Ledger:
@@ -197,28 +227,57 @@ class Ledger:
 
         What tells how something stands (REPLACED, and a candidate without an image) gives way to what is newer.
         """
-        with self._transaction():
+        with self._transaction(), tallies.counted(self._db, self._touched(records)):
             for record in records:
-                self._insert(record)
+                if not isinstance(record, Score):
+                    self._insert(record)
                 if isinstance(record, Photo):
                     self._db.execute("DELETE FROM refusal WHERE file = ?", (record.file,))
+            score_table.add_scores(self._db, (record for record in records if isinstance(record, Score)))
+
+    def recount(self) -> None:
+        """Makes the tallies of `status` anew, of all facts: only for who writes to the file itself."""
+        self._db.execute("DELETE FROM tally")
+        tallies.change(self._db, tallies.tally_of(self._db, None))
+
+    def _touched(self, records: Iterable[Fact]) -> set[str]:
+        """The keys of the photographs whose cases these records change."""
+        keys = {record.key for record in records if isinstance(record, Photo | Candidate)}
+        named = [r.candidate if isinstance(r, Aligned) else r.work for r in records if isinstance(r, Aligned | Call)]
+        return keys | self._keys_of(named)
+
+    def _keys_of(self, candidates: Iterable[str]) -> set[str]:
+        sql = "SELECT key FROM candidate WHERE id IN (SELECT value FROM json_each(?))"
+        return {key for (key,) in self._db.execute(sql, (json.dumps(list(candidates)),))}
 
     def judge(self, gate: str, text: str, verdicts: Iterable[Verdict]) -> None:
         """Replaces the verdicts on these candidates: they are the policy `text` applied, not facts."""
-        self.judge_rows(gate, text, map(to_values, verdicts))
+        with self._judging(gate, text):
+            rows = map(to_values, verdicts)
+            while some := list(islice(rows, 10_000)):
+                with tallies.counted(self._db, self._keys_of(row[0] for row in some)):
+                    self._db.executemany(JUDGE, some)
 
-    def judge_rows(self, gate: str, text: str, verdicts: Iterable[tuple[str, ...]]) -> None:
-        """As judge(); the verdicts as to_values() makes them, in another process perhaps."""
+    def judge_parts(self, gate: str, text: str, parts: Iterable[tuple[Sequence[Row], tallies.Tally]]) -> None:
+        """As judge(); of each part the verdicts as to_values() makes them, and Docket.tally() of them.
+
+        The dockets are to be read after `parts` is begun: from then on nobody else writes.
+        """
+        with self._judging(gate, text):
+            for rows, changed in parts:
+                self._db.executemany(JUDGE, rows)
+                tallies.change(self._db, changed)
+
+    @contextmanager
+    def _judging(self, gate: str, text: str) -> Iterator[None]:
         with self._transaction():
             self._db.execute("INSERT OR IGNORE INTO gates VALUES (?, ?)", (gate, text))
-            marks = ", ".join("?" * len(Verdict.__dataclass_fields__))
-            self._db.executemany(f"INSERT OR REPLACE INTO verdict VALUES ({marks})", verdicts)
+            yield
 
     def _insert(self, record: Fact | Verdict) -> None:
         row, table = to_row(record), _table(type(record))
         columns = ", ".join(f'"{name}"' for name in row)  # some are words of SQL
-        reckoned = isinstance(record, Score) and record.metric.startswith(RECKONED)
-        conflict = "REPLACE" if isinstance(record, REPLACED) or reckoned else "IGNORE"
+        conflict = "REPLACE" if isinstance(record, REPLACED) else "IGNORE"
         if isinstance(record, Candidate):
             self._db.execute("DELETE FROM candidate WHERE id = ? AND image = ''", (record.id,))
         self._db.execute(
@@ -228,6 +287,12 @@ class Ledger:
 
     def all(self, kind: type[Record]) -> Iterator[Record]:
         """Every record of a kind, in the order of its key."""
+        if kind is Score:
+            for candidate, found in score_table.read_scores(self._db, "ORDER BY s.candidate"):
+                for metric, version, value in sorted(found, key=itemgetter(0, 1)):
+                    row = (candidate, metric, version, value)
+                    yield from_row(kind, dict(zip(kind.__dataclass_fields__, row, strict=True)))
+            return
         order = ", ".join(KEYS[kind])
         for row in self._db.execute(f"SELECT * FROM {_table(kind)} ORDER BY {order}"):
             yield from_row(kind, dict(row))
@@ -235,20 +300,24 @@ class Ledger:
     def scores(self) -> dict[str, dict[str, float]]:
         """All that was measured of each candidate, by metric: the newest version's value, and align's findings."""
         found: dict[str, dict[str, float]] = {}
-        facts = """
-            SELECT candidate, 'align_confidence', confidence FROM aligned WHERE image != ''
-            UNION ALL SELECT candidate, 'residual_p99', residual_p99 FROM aligned WHERE image != ''
-        """
-        for sql in (facts, "SELECT candidate, metric, value FROM score ORDER BY rowid"):
-            for candidate, metric, value in self._db.execute(sql):
-                found.setdefault(candidate, {})[metric] = math.nan if value is None else value
+        sql = "SELECT candidate, confidence, residual_p99 FROM aligned WHERE image != ''"
+        for candidate, *values in self._db.execute(sql):
+            known = (math.nan if value is None else value for value in values)
+            found[candidate] = dict(zip(("align_confidence", "residual_p99"), known, strict=True))
+        for candidate, scores in score_table.read_scores(self._db, ""):
+            found.setdefault(candidate, {}).update((metric, value) for metric, _, value in scores)
         return found
 
     def rows(self, kind: type[Record], most: int) -> Iterator[list[tuple[str | int | float | None, ...]]]:
-        """Every row of a kind as its table has it, so many at a time, in the order in which they were added."""
+        """Every row of a kind, so many at a time, in the order in which they were added; scores by candidate."""
         names = ", ".join(f'"{name}"' for name in kind.__dataclass_fields__)
-        cursor = self._plain(f"SELECT {names} FROM {_table(kind)} ORDER BY rowid")
-        while some := cursor.fetchmany(most):
+        rows: Iterator[tuple[str | int | float | None, ...]]
+        if kind is Score:
+            found = score_table.read_scores(self._db, "ORDER BY s.rowid")
+            rows = ((candidate, *score) for candidate, scores in found for score in scores)
+        else:
+            rows = self._plain(f"SELECT {names} FROM {_table(kind)} ORDER BY rowid")
+        while some := list(islice(rows, most)):
             yield some
 
     def shares(self, photographs: int) -> list[tuple[str, str]]:
@@ -259,38 +328,27 @@ class Ledger:
 
     def docket(self, first: str, end: str) -> Docket:
         """What is to be judged of the photographs from one key up to, and without, another."""
-        part = "FROM candidate c {} WHERE c.key >= ? AND c.key < ?"
-        seen = {
-            key: tuple(json.loads(wrong))
-            for key, wrong in self._db.execute(
-                "SELECT key, degradations FROM photo WHERE key >= ? AND key < ?", (first, end)
-            )
-        }
-        candidates: list[Attempt] = []
-        astray: dict[str, str] = {}
-        aligned: dict[str, dict[str, float]] = {}
-        sql = f"""SELECT c.id, c.key, c.image, c.reason, a.image, a.reason, a.confidence, a.residual_p99
-            {part.format("LEFT JOIN aligned a ON a.candidate = c.id")} AND c.reason != ? ORDER BY c.id"""
-        for name, key, image, reason, there, lost, confidence, residual in self._plain(sql, first, end, IN_FLIGHT):
-            candidates.append(Attempt(name, key, image, reason))
-            if there:
-                aligned[name] = {"align_confidence": confidence, "residual_p99": residual}
-            elif there is not None:
-                astray[name] = lost
-        scores: dict[str, dict[str, float]] = {}
-        sql = f"SELECT s.candidate, s.metric, s.value {part.format('CROSS JOIN score s ON s.candidate = c.id')}"
-        for name, rows in groupby(self._plain(sql, first, end), itemgetter(0)):
-            found = [(metric, value) for _, metric, value in rows]
-            values = dict(found)
-            if len(values) < len(found):  # a metric of several versions: the newest counts
-                values = dict(self._plain("SELECT metric, value FROM score WHERE candidate = ? ORDER BY rowid", name))
-            scores[name] = values
-        for name, facts in aligned.items():
-            scores[name] = facts | scores.get(name, {})
-        for values in scores.values():
-            if None in values.values():
-                values |= {metric: math.nan for metric, value in values.items() if value is None}
-        return Docket(candidates=candidates, scores=scores, seen=seen, astray=astray)
+        rows = self._plain(
+            f"""SELECT c.id, c.key, {tallies.CASE}, c.image, p.degradations, a.confidence, a.residual_p99,
+                s.layout, s."values"
+            FROM photo p CROSS JOIN candidate c ON c.key = p.key LEFT JOIN aligned a ON a.candidate = c.id
+            LEFT JOIN verdict v ON v.candidate = c.id LEFT JOIN scores s ON s.candidate = c.id
+            WHERE p.key >= ? AND p.key < ? ORDER BY p.key""",
+            first, end,
+        )  # fmt: skip
+        found = list(map(Attempt._make, rows))
+        ready = [each for each in found if each.reason != IN_FLIGHT]
+        of_align = [(each.confidence, each.residual_p99) if each.aligned else (None, None) for each in ready]
+        known = zip(("align_confidence", "residual_p99"), np.array(of_align, float).reshape(-1, 2).T, strict=True)
+        return Docket(
+            all=found,
+            candidates=ready,
+            measured=score_table.by_metric(
+                self._db, [each.layout for each in ready], [each.values for each in ready], dict(known)
+            ),
+            seen={each.key: of_json(each.degradations) for each in ready},
+            astray={each.id: str(each.astray) for each in ready if each.aligned == 0},
+        )
 
     def _plain(self, sql: str, *values: str) -> sqlite3.Cursor:
         """Rows as tuples, for what reads very many."""
@@ -374,77 +432,48 @@ class Ledger:
 
     def pairs(self) -> Iterator[Pair]:
         """What the gate keeps, in the order of the keys. Raises ConfigError where nothing has been judged."""
-        verdicts = {verdict.candidate: verdict for verdict in self.all(Verdict)}
-        if not verdicts:
+        if not self._db.execute("SELECT 1 FROM verdict LIMIT 1").fetchone():
             raise ConfigError(f"{self.workspace}: nothing has been judged; run: ggt100k verdict {self.workspace}")
-        photos = {photo.key: photo for photo in self.all(Photo)}
-        scores: dict[str, list[Score]] = {}
-        for score in self.all(Score):
-            scores.setdefault(score.candidate, []).append(score)
-        images = {aligned.candidate: aligned.image for aligned in self.all(Aligned)}
-        kept = [c for c in self.all(Candidate) if c.id in verdicts and verdicts[c.id].decision == "keep"]
-        for candidate in sorted(kept, key=lambda c: c.key):
-            if candidate.id not in images:
+        kinds = (Photo, Candidate, Verdict)
+        names = [f'{kind.__name__[0]}."{name}"' for kind in kinds for name in kind.__dataclass_fields__]
+        rows = self._plain(
+            f"""SELECT {", ".join(names)}, a.image, l.metrics, s."values"
+            FROM candidate c JOIN verdict v ON v.candidate = c.id AND v.decision = 'keep' JOIN photo p ON p.key = c.key
+            LEFT JOIN aligned a ON a.candidate = c.id LEFT JOIN scores s ON s.candidate = c.id
+            LEFT JOIN layout l ON l.id = s.layout ORDER BY c.key, c.id"""
+        )
+        for row in rows:
+            values = iter(row)
+            photo, candidate, verdict = _next(Photo, values), _next(Candidate, values), _next(Verdict, values)
+            image, metrics, texts = values
+            if image is None:
                 raise ConfigError(
                     f"{self.workspace}: candidate {candidate.id} is not aligned; run: ggt100k align {self.workspace}"
                 )
+            found = sorted(score_table.scores_of(metrics, texts)) if metrics else ()
             yield Pair(
-                photo=photos[candidate.key],
+                photo=photo,
                 candidate=candidate,
-                image=images[candidate.id],
-                scores=tuple(scores.get(candidate.id, ())),
-                verdict=verdicts[candidate.id],
+                image=image,
+                scores=tuple(
+                    Score(candidate=candidate.id, metric=metric, metric_version=version, value=value)
+                    for metric, version, value in found
+                ),
+                verdict=verdict,
             )
 
     def funnel(self) -> tuple[Stage, ...]:
         """How many entered each stage, how many left it, and why the others did not."""
-        photos = self._count("SELECT 1, count(*) FROM photo")
-        refused = self._count("SELECT reason, count(*) FROM refusal GROUP BY reason")
-        made = self._count("SELECT 1, count(*) FROM candidate WHERE image != ''")
-        empty = self._count(
-            f"SELECT reason, count(*) FROM candidate WHERE image = '' AND reason != '{IN_FLIGHT}' GROUP BY reason"
-        )
-        aligned = self._count("SELECT 1, count(*) FROM aligned WHERE image != ''")
-        astray = self._count("SELECT reason, count(*) FROM aligned WHERE image = '' GROUP BY reason")
-        judged = "FROM verdict WHERE stage NOT IN ('restore', 'align')"
-        kept = self._count(f"SELECT 1, count(*) {judged} AND decision = 'keep'")
-        out = self._count(f"SELECT reason, count(*) {judged} AND decision != 'keep' GROUP BY reason")
-        return (
-            _stage("ingest", photos.total(), refused),
-            _stage("restore", made.total(), empty),
-            _stage("align", aligned.total(), astray),
-            _stage("verdict", kept.total(), out),
-        )
+        refused = self._db.execute("SELECT reason, count(*) FROM refusal GROUP BY reason")
+        return tallies.Tallies(self._db).funnel(Counter({reason: count for reason, count in refused}))
 
-    def _count(self, sql: str) -> Counter[str]:
-        return Counter({name: count for name, count in self._db.execute(sql)})
-
-    def standing(self) -> tuple[Standing, ...]:
+    def standing(self) -> tuple[tallies.Standing, ...]:
         """How far it is by class and, below each, by restorer, with what that cost."""
-        photos = self._count("SELECT degradation, count(*) FROM photo GROUP BY 1")
-        rows = self._db.execute(
-            f"""
-            SELECT p.degradation, c.restorer, c.strategy, count(*) AS candidates,
-                sum(c.image != '') AS made, sum(c.image = '' AND c.reason = '{IN_FLIGHT}') AS in_flight,
-                sum(c.image = '' AND c.reason != '{IN_FLIGHT}') AS failed, sum(v.decision IS 'keep') AS kept,
-                sum(v.decision IS 'reject' AND c.image != '') AS rejected, sum(v.decision IS 'unsure') AS unsure,
-                total((SELECT total(usd) FROM call WHERE call.work = c.id)) AS usd
-            FROM candidate c JOIN photo p USING (key) LEFT JOIN verdict v ON v.candidate = c.id
-            GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
-            """
-        )
-        return tuple(Standing(photos=photos[row["degradation"]], **dict(row)) for row in rows)
+        return tallies.Tallies(self._db).standing()
 
     def classes(self) -> list[tuple[str, int, int, int, int, int]]:
         """By class: photographs, and of how many of them a candidate was made, kept, only rejected, only unsure."""
-        sql = """
-            SELECT degradation, count(*), sum(made), sum(best = 3), sum(best = 1), sum(best = 2) FROM (
-                SELECT p.degradation, max(c.image IS NOT NULL AND c.image != '') AS made,
-                    max(CASE v.decision WHEN 'keep' THEN 3 WHEN 'unsure' THEN 2 WHEN 'reject' THEN 1 ELSE 0 END) AS best
-                FROM photo p LEFT JOIN candidate c USING (key) LEFT JOIN verdict v ON v.candidate = c.id GROUP BY p.key
-            ) GROUP BY 1 ORDER BY 1
-        """
-        return [tuple(row) for row in self._db.execute(sql)]
+        return tallies.Tallies(self._db).classes()
 
     def outcomes(self) -> list[tuple[str, str, str, int, float]]:
         """Calls by stage, model and outcome: how many, and what they cost in USD."""
@@ -545,8 +574,8 @@ def _place(workspace: Path, images: str) -> Store:
     return Store(str(workspace))
 
 
-def _stage(name: str, left: int, reasons: Counter[str]) -> Stage:
-    return Stage(stage=name, entered=left + reasons.total(), left=left, reasons=tuple(sorted(reasons.items())))
+def _next(kind: type[Record], values: Iterator[Any]) -> Record:
+    return from_row(kind, {name: next(values) for name in kind.__dataclass_fields__})
 
 
 def _table(kind: type) -> str:

@@ -335,7 +335,7 @@ def from_row(kind: type[Record], row: Mapping[str, Any]) -> Record:
 def _readers(kind: type) -> tuple[tuple[str, Callable[[Any], Any] | None], ...]:
     """By column what makes a field's value of it; None where it is one already."""
     readers: dict[Any, Callable[[Any], Any] | None] = {str: None, int: None, float: _number}
-    return tuple((name, readers.get(hint, _of_json)) for name, hint in get_type_hints(kind).items())
+    return tuple((name, readers.get(hint, of_json)) for name, hint in get_type_hints(kind).items())
 
 
 def _number(value: float | None) -> float:
@@ -343,7 +343,7 @@ def _number(value: float | None) -> float:
 
 
 @lru_cache(4096)
-def _of_json(text: str) -> Any:
+def of_json(text: str) -> Any:
     return _tuples(json.loads(text))
 
 

@@ -11,23 +11,29 @@ What people decide there takes the place of the rules' verdict as far as the gat
 
 from __future__ import annotations
 
+import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from ggt_tools.gate import OTHER, Gate, Rule, load_gate
-from ggt_tools.records import Score, Verdict
+from ggt_tools.records import Score, Verdict, from_row
 
 if TYPE_CHECKING:
     from ggt_tools.review.decisions import Votes
 
-__all__ = ["DEFAULT_GATE", "Gate", "asked_gains", "by_candidate", "by_rules", "load_gate", "verdict"]
+__all__ = ["DEFAULT_GATE", "Gate", "Judge", "asked_gains", "by_candidate", "by_rules", "load_gate", "verdict"]
 
 DEFAULT_GATE = Path(__file__).with_name("gate") / "gate.toml"
+Floats = npt.NDArray[np.float64]
+Row = tuple[str, ...]  # candidate, gate, decision, stage, reason, evidence as JSON
 NAN = float("nan")
 MOST_KNOWN = 10_000  # outcomes that are kept
 HOLDS, UNSURE, BREAKS, UNMEASURED = range(4)
@@ -67,44 +73,77 @@ def verdict(
     """
     listed = list(candidates)
     values = scores if isinstance(scores, Mapping) else by_candidate(scores)
-    lost = astray or {}
-    lists: dict[str | tuple[str, ...], _Questions] = {}  # one for all photographs with the same faults
-    verdicts = []
-    for candidate in listed:
-        if candidate.id in lost:
-            verdicts.append(_say(candidate, gate, "reject", "align", lost[candidate.id], []))
-        elif not candidate.image:
-            verdicts.append(_say(candidate, gate, "reject", "restore", candidate.reason or "no_image", []))
-        else:
-            wrong = degradation_of[candidate.key]
-            if wrong not in lists:
-                lists[wrong] = _questions((wrong,) if isinstance(wrong, str) else wrong, gate)
-            judged = _judge(candidate, values.get(candidate.id, {}), lists[wrong], gate)
-            votes = people.get(candidate.id) if people else None
-            verdicts.append(_heard(judged, votes, gate) if votes else judged)
-    kept: dict[str, list[int]] = defaultdict(list)
-    for place, judged in enumerate(verdicts):
-        if judged.decision == "keep":
-            kept[listed[place].key].append(place)
-    for places in kept.values():
-        ranked = sorted(places, key=lambda place: _rank(listed[place].id, values, gate))
-        for place in ranked[1:]:
-            evidence = (*verdicts[place].evidence, f"the best is {listed[ranked[0]].id}")
-            verdicts[place] = replace(
-                verdicts[place], decision="reject", stage="verdict", reason="not_the_best", evidence=evidence
-            )
-    return iter(verdicts)
+    measured = {
+        metric: np.array([values.get(candidate.id, {}).get(metric, NAN) for candidate in listed], np.float64)
+        for metric in gate.metrics
+    }
+    names = Verdict.__dataclass_fields__
+    for row in Judge(gate, people or {}).rows(listed, measured, degradation_of, astray or {}):
+        yield from_row(Verdict, dict(zip(names, row, strict=True)))
 
 
-def _heard(judged: Verdict, votes: Votes, gate: Gate) -> Verdict:
+class Judge:
+    """A gate, and what people decided, made ready to be asked about very many candidates."""
+
+    def __init__(self, gate: Gate, people: Mapping[str, Votes]) -> None:
+        self._gate, self._people = gate, people
+        self._lists: dict[str | tuple[str, ...], _Questions] = {}  # one for all photographs with the same faults
+
+    def rows(
+        self,
+        candidates: Sequence[Attempt],
+        measured: Mapping[str, Floats],
+        degradation_of: Mapping[str, str | tuple[str, ...]],
+        astray: Mapping[str, str],
+    ) -> list[Row]:
+        """As verdict(), each verdict as its table in the ledger has it. `measured`: by metric (candidates,) values."""
+        rows: list[Row] = [()] * len(candidates)
+        places: dict[str | tuple[str, ...], list[int]] = defaultdict(list)
+        row: Row
+        for place, candidate in enumerate(candidates):
+            if candidate.id in astray:
+                rows[place] = (candidate.id, self._gate.id, "reject", "align", astray[candidate.id], "[]")
+            elif not candidate.image:
+                rows[place] = (candidate.id, self._gate.id, "reject", "restore", candidate.reason or "no_image", "[]")
+            else:
+                places[degradation_of[candidate.key]].append(place)
+        for wrong, some in places.items():
+            if wrong not in self._lists:
+                self._lists[wrong] = _questions((wrong,) if isinstance(wrong, str) else wrong, self._gate)
+            for place, answer in zip(some, self._lists[wrong].answers(measured, some), strict=True):
+                row = (candidates[place].id, self._gate.id, *answer)
+                votes = self._people.get(row[0])
+                rows[place] = _heard(row, votes, self._gate) if votes else row
+        kept: dict[str, list[int]] = defaultdict(list)
+        for place, row in enumerate(rows):
+            if row[2] == "keep":
+                kept[candidates[place].key].append(place)
+        absent = np.full(len(candidates), NAN)
+        best = [measured.get(metric, absent).tolist() for metric in self._gate.best]
+        for several in kept.values():
+            if len(several) > 1:
+                first, *others = sorted(several, key=lambda place: _rank(candidates[place].id, place, best))
+                for place in others:
+                    id, gate, *_, evidence = rows[place]
+                    said = _with(evidence, f"the best is {candidates[first].id}")
+                    rows[place] = (id, gate, "reject", "verdict", "not_the_best", said)
+        return rows
+
+
+def _heard(row: Row, votes: Votes, gate: Gate) -> Row:
     """The verdict with what people say: in its evidence, and in its place where the gate's [people] says so."""
-    evidence = (*judged.evidence, f"{PEOPLE}{votes.keep} keep, {votes.reject} reject; the rules say {judged.decision}")
+    id, name, decision, stage, reason, evidence = row
+    evidence = _with(evidence, f"{PEOPLE}{votes.keep} keep, {votes.reject} reject; the rules say {decision}")
     said, enough = votes.decision, max(votes.keep, votes.reject) >= gate.people.votes
     over = {"keep": gate.people.keep_over, "reject": gate.people.reject_over}.get(said, ())
-    if not enough or judged.decision not in over:
-        return replace(judged, evidence=evidence)
-    stage, reason = ("review", votes.reason) if said == "reject" else ("", "")
-    return replace(judged, decision=said, stage=stage, reason=reason, evidence=evidence)
+    if enough and decision in over:
+        decision, (stage, reason) = said, ("review", votes.reason) if said == "reject" else ("", "")
+    return id, name, decision, stage, reason, evidence
+
+
+def _with(evidence: str, line: str) -> str:
+    """A JSON list of texts with one more."""
+    return evidence[:-1] + (", " if len(evidence) > 2 else "") + json.dumps(line) + "]"
 
 
 def by_rules(judged: Verdict) -> str:
@@ -154,12 +193,10 @@ class _Question:
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What a gate says wherever the sides of its rules answer so; the evidence lacks the values alone."""
+    """What a gate says wherever the sides of its rules answer so."""
 
-    decision: str
-    stage: str
-    reason: str
-    evidence: str  # lines
+    said: tuple[str, str, str]  # decision, stage, reason
+    evidence: str  # a JSON list of texts, which lack the values alone
     values: tuple[int, ...]  # the sides whose values stand in them, in their order
 
 
@@ -167,8 +204,26 @@ class _Outcome:
 class _Questions:
     must: tuple[_Question, ...]
     gains: tuple[tuple[_Question, ...], ...]  # of each group one has to hold
-    sides: tuple[tuple[str, int, float, float], ...]  # metric, sign, inner and outer of all of them, in their order
+    metrics: tuple[str, ...]  # of each side of them all, in their order, as is
+    bounds: Floats  # (3, sides): sign, inner, outer
     known: dict[bytes, _Outcome] = field(default_factory=dict, compare=False)  # by the answers of the sides
+
+    def answers(self, measured: Mapping[str, Floats], places: Sequence[int]) -> list[tuple[str, str, str, str]]:
+        """Decision, stage, reason and evidence of the candidates at these places. Many answer as others do."""
+        absent = np.full(len(places), NAN)
+        values = np.stack([measured[name][places] if name in measured else absent for name in self.metrics], axis=1)
+        sign, inner, outer = self.bounds
+        signed = sign * values
+        answers = (signed > inner) + (signed > outer).astype(np.uint8)  # HOLDS, UNSURE, BREAKS
+        answers[np.isnan(signed)] = UNMEASURED
+        kinds, kind_of = np.unique(answers.view(f"V{answers.shape[1]}").ravel(), return_inverse=True)
+        order = np.argsort(kind_of, kind="stable")
+        found: list[tuple[str, str, str, str]] = [("", "", "", "")] * len(places)
+        for kind, alike in zip(kinds, np.split(order, np.cumsum(np.bincount(kind_of))[:-1]), strict=True):
+            outcome = self.outcome(kind.tobytes())
+            for place, shown in zip(alike.tolist(), values[alike][:, outcome.values].tolist(), strict=True):
+                found[place] = (*outcome.said, outcome.evidence % tuple(shown))
+        return found
 
     def outcome(self, answers: bytes) -> _Outcome:
         found = self.known.get(answers)
@@ -189,19 +244,20 @@ class _Questions:
             doubtful = [at for at, answer in enumerate(said) if answer != BREAKS]
             for at in doubtful or (0,):
                 hearing.note(group[at], said[at])
-        evidence, values = "\n".join(hearing.evidence), tuple(hearing.values)
+        evidence, values = json.dumps(hearing.evidence), tuple(hearing.values)
         for decision, found in (("reject", hearing.failed), ("unsure", hearing.doubts)):
             if found:
-                return _Outcome(decision, *found[0], evidence, values)
-        return _Outcome("keep", "", "", evidence, values)
+                return _Outcome((decision, *found[0]), evidence, values)
+        return _Outcome(("keep", "", ""), evidence, values)
 
 
 def _questions(wrong: tuple[str, ...], gate: Gate) -> _Questions:
     must = tuple(map(_question, gate.must[wrong[0]]))
     gains = tuple(tuple(map(_question, gate.gains[name].any)) for name in asked_gains(wrong, gate))
     every = (*must, *chain.from_iterable(gains))
-    sides = tuple((each.metric, side.sign, side.inner, side.outer) for each in every for side in each.sides)
-    return _Questions(must, gains, sides)
+    metrics = tuple(each.metric for each in every for _ in each.sides)
+    bounds = np.array([(side.sign, side.inner, side.outer) for each in every for side in each.sides], np.float64)
+    return _Questions(must, gains, metrics, bounds.T)
 
 
 def _question(rule: Rule) -> _Question:
@@ -251,29 +307,6 @@ class _Hearing:
             self.doubts.append((question.stage, f"unmeasured_{question.metric}"))
 
 
-def _judge(candidate: Attempt, scores: Mapping[str, float], questions: _Questions, gate: Gate) -> Verdict:
-    """Made for tens of millions of scores: most candidates answer as one before them did."""
-    values, answers = [], bytearray()
-    for metric, sign, inner, outer in questions.sides:
-        value = scores.get(metric, NAN)
-        values.append(value)
-        signed = sign * value  # NaN compares as neither
-        answers.append(
-            HOLDS if signed <= inner else UNSURE if signed <= outer else BREAKS if signed > outer else UNMEASURED
-        )
-    found = questions.outcome(bytes(answers))
-    said = found.evidence % tuple([values[place] for place in found.values])
-    return _say(candidate, gate, found.decision, found.stage, found.reason, said.split("\n") if said else [])
-
-
-def _say(candidate: Attempt, gate: Gate, decision: str, stage: str, reason: str, evidence: list[str]) -> Verdict:
-    return Verdict(
-        candidate=candidate.id, gate=gate.id, decision=decision, stage=stage, reason=reason, evidence=tuple(evidence)
-    )
-
-
-def _rank(candidate: str, values: Mapping[str, Mapping[str, float]], gate: Gate) -> tuple[float | str, ...]:
+def _rank(candidate: str, place: int, best: Sequence[Sequence[float]]) -> tuple[float | str, ...]:
     """Best first: the highest of the first metric, of the next at a tie; what was not measured comes last."""
-    scores = values.get(candidate, {})
-    measured = (scores.get(metric, NAN) for metric in gate.best)
-    return (*(math.inf if math.isnan(value) else -value for value in measured), candidate)
+    return (*(math.inf if math.isnan(values[place]) else -values[place] for values in best), candidate)

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ggt_tools.cli.show import columns, printable, table
-from ggt_tools.ledger import Ledger
+from ggt_tools.ledger import Docket, Ledger, Row
 from ggt_tools.processes import cores, in_processes
-from ggt_tools.records import Verdict, to_values
+from ggt_tools.records import Verdict, from_row
 
 if TYPE_CHECKING:
     from ggt_tools.gate import Gate
-    from ggt_tools.review.decisions import Votes
+    from ggt_tools.tallies import Tally
+    from ggt_tools.verdict import Judge
 
 SHARE = 10_000  # photographs that are judged at a time
-Row = tuple[str, ...]  # a verdict, as its table has it
+Share = tuple[str, str]
 
 
 def arguments(sub: argparse.ArgumentParser) -> None:
@@ -38,7 +39,7 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from ggt_tools.review.decisions import in_order, votes
     from ggt_tools.review.decisions import standing as standing_decisions
-    from ggt_tools.verdict import DEFAULT_GATE, load_gate
+    from ggt_tools.verdict import DEFAULT_GATE, Judge, load_gate
 
     gate = load_gate(options.gate or DEFAULT_GATE)
     other = load_gate(options.what_if) if options.what_if else None
@@ -50,8 +51,10 @@ def run(options: argparse.Namespace) -> int:
         shares = ledger.shares(SHARE)
 
         def judged(gate: Gate) -> Iterator[Verdict]:
+            judge = Judge(gate, people)
             for share in shares:
-                yield from _judge(ledger, gate, people, share)
+                for row in _rows(ledger.docket(*share), judge):
+                    yield from_row(Verdict, dict(zip(Verdict.__dataclass_fields__, row, strict=True)))
 
         if other is not None:
             now = judged(gate) if options.gate else ledger.all(Verdict)
@@ -59,26 +62,22 @@ def run(options: argparse.Namespace) -> int:
             keys = {candidate: key for candidate, key in ledger.query("SELECT id, key FROM candidate")}
             _compare(options.what_if, keys, {each.candidate: each for each in now}, then)
             return 0
-        work = partial(_in_a_process, options.workspace, gate, people)
-        processes = max(1, min(cores(), len(shares) // 2))
-        parts: Iterable[Sequence[Row]] = in_processes(work, shares, processes, lambda done: None)
+        counted = Counter[tuple[str, str]]()
         if options.limit is not None:
             # What stands already comes last. What is kept no more goes first, so that whatever the limit cuts off, no
             # two candidates of one photograph are kept.
             stand = {each.candidate: each for each in ledger.all(Verdict)}
             order = sorted(judged(gate), key=lambda v: (stand.get(v.candidate) == v, v.decision == "keep", v.candidate))
-            parts = [[to_values(each) for each in order[: options.limit]]]
-        counted = Counter[tuple[str, str]]()
-
-        def rows() -> Iterator[Row]:
-            for part in parts:
-                counted.update((decision, reason) for _, _, decision, _, reason, _ in part)
-                yield from part
-
-        if options.dry_run:
-            deque(rows(), maxlen=0)
+            chosen = order[: options.limit]
+            counted.update((each.decision, each.reason) for each in chosen)
+            if not options.dry_run:
+                ledger.judge(gate.id, gate.text, chosen)
         else:
-            ledger.judge_rows(gate.id, gate.text, rows())
+            parts = _in_parts(options.workspace, Judge(gate, people), shares, counted)
+            if options.dry_run:
+                deque(parts, maxlen=0)
+            else:
+                ledger.judge_parts(gate.id, gate.text, parts)
 
     def reasons(decision: str) -> Counter[str]:
         return Counter({reason: count for (said, reason), count in counted.items() if said == decision})
@@ -87,18 +86,25 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _judge(ledger: Ledger, gate: Gate, people: Mapping[str, Votes], share: tuple[str, str]) -> Iterator[Verdict]:
-    from ggt_tools.verdict import verdict
+def _in_parts(
+    workspace: Path, judge: Judge, shares: Sequence[Share], counted: Counter[tuple[str, str]]
+) -> Iterator[tuple[list[Row], Tally]]:
+    """The verdicts on each share, what they change of the tallies, and in `counted` how many say what."""
+    processes = max(1, min(cores(), len(shares) // 2))
+    for rows, changed in in_processes(partial(_in_a_process, workspace, judge), shares, processes, lambda done: None):
+        counted.update((decision, reason) for _, _, decision, _, reason, _ in rows)
+        yield rows, changed
 
-    part = ledger.docket(*share)
-    return verdict(part.candidates, part.scores, part.seen, gate, astray=part.astray, people=people)
 
-
-def _in_a_process(
-    workspace: Path, gate: Gate, people: Mapping[str, Votes], share: tuple[str, str], tell: object
-) -> list[Row]:
+def _in_a_process(workspace: Path, judge: Judge, share: Share, tell: object) -> tuple[list[Row], Tally]:
     with Ledger(workspace) as ledger:
-        return [to_values(judged) for judged in _judge(ledger, gate, people, share)]
+        docket = ledger.docket(*share)
+    rows = _rows(docket, judge)
+    return rows, docket.tally(rows)
+
+
+def _rows(docket: Docket, judge: Judge) -> list[Row]:
+    return judge.rows(docket.candidates, docket.measured, docket.seen, docket.astray)
 
 
 def _compare(gate: Path, keys: Mapping[str, str], now: Mapping[str, Verdict], then: Sequence[Verdict]) -> None:
