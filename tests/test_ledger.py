@@ -170,7 +170,10 @@ def test_a_ledger_of_the_third_version_keeps_every_score_and_its_order_and_is_co
             assert [(stage.entered, stage.left) for stage in ledger.funnel()] == [(1, 1), (1, 1), (0, 0), (1, 0)]
             assert [(s.candidates, s.made, s.rejected, s.usd) for s in ledger.standing()] == [(1, 1, 1, 0.0)]
             tables = {row["name"] for row in ledger.query("SELECT name FROM sqlite_master WHERE type = 'table'")}
-            assert "score" not in tables and "score_3" not in tables
+            assert not tables & {"score", "score_3", "verdict", "verdict_3"}
+            assert [(v.candidate, v.reason, v.evidence) for v in ledger.all(Verdict)] == [
+                ("c", "halos", ("halo 9.000 > 5.000",))
+            ]
 
 
 def test_a_migration_that_is_cut_off_leaves_the_ledger_as_it_was(tmp_path: Path) -> None:

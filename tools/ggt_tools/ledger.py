@@ -24,7 +24,7 @@ from typing import Any, NamedTuple, get_type_hints
 import numpy as np
 import numpy.typing as npt
 
-from ggt_tools import score_table, tallies
+from ggt_tools import score_table, tallies, verdict_table
 from ggt_tools.errors import ConfigError, ShardError
 from ggt_tools.records import (
     IN_FLIGHT,
@@ -53,17 +53,18 @@ from ggt_tools.records import (
     from_row,
     of_json,
     to_row,
-    to_values,
 )
 from ggt_tools.store import Store, make_folder
 from ggt_tools.store import sync_folder as sync_folder  # many take them from here
 from ggt_tools.store import write_whole as write_whole
+from ggt_tools.verdict_table import Row, to_verdict_row
 
 Fact = (
     Photo | Refusal | Seen | Classed | Prompt | Candidate | Call | Job | Aligned | Score | Opinion | Withdrawal
     | Decision | Study | Entry | Choice | Held | Adopted
 )  # fmt: skip
 SCHEMA_VERSION = 4
+AT_ONCE = 10_000  # rows
 # Each kind of record is a table; these columns tell two of its rows apart.
 KEYS: dict[type, tuple[str, ...]] = {
     Photo: ("key",),
@@ -95,14 +96,8 @@ MIGRATIONS = {
         "ALTER TABLE candidate ADD COLUMN frame TEXT NOT NULL DEFAULT '[]'",
     ),
     2: (),
-    3: ("ALTER TABLE score RENAME TO score_3",),
+    3: ("ALTER TABLE score RENAME TO score_3", "ALTER TABLE verdict RENAME TO verdict_3"),
 }
-Row = tuple[str, ...]  # a verdict, as its table has it
-JUDGE = """INSERT INTO verdict VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (candidate) DO UPDATE SET
-    gate = excluded.gate, decision = excluded.decision, stage = excluded.stage, reason = excluded.reason,
-    evidence = excluded.evidence
-    WHERE (gate, decision, stage, reason, evidence)
-        IS NOT (excluded.gate, excluded.decision, excluded.stage, excluded.reason, excluded.evidence)"""
 
 
 class Attempt(NamedTuple):
@@ -192,7 +187,7 @@ class Ledger:
                 for statement in MIGRATIONS[version]:
                     self._db.execute(statement)
             for kind, keys in KEYS.items():
-                if kind is Score:
+                if kind in (Score, Verdict):  # views; score_table and verdict_table have the tables
                     continue
                 columns = ", ".join(f'"{name}" {_sql_type(hint)}' for name, hint in get_type_hints(kind).items())
                 self._db.execute(
@@ -203,11 +198,15 @@ class Ledger:
             self._db.execute("CREATE INDEX IF NOT EXISTS candidate_key ON candidate (key)")
             self._db.execute("CREATE INDEX IF NOT EXISTS call_outcome ON call (stage, model, outcome, usd)")
             self._db.execute("CREATE INDEX IF NOT EXISTS refusal_reason ON refusal (reason)")
-            for statement in (*score_table.TABLES, tallies.TABLE):
+            for statement in (*score_table.TABLES, *verdict_table.TABLES, tallies.TABLE):
                 self._db.execute(statement)
             if 0 < found < 4:
                 score_table.add_rows(self._db, self._plain("SELECT * FROM score_3 ORDER BY candidate, rowid"))
-                self._db.execute("DROP TABLE score_3")
+                verdicts = verdict_table.rows_of(self._plain("SELECT * FROM verdict_3 ORDER BY rowid"))
+                while some := list(islice(verdicts, AT_ONCE)):
+                    verdict_table.put_verdicts(self._db, some)
+                for table in ("score_3", "verdict_3"):
+                    self._db.execute(f"DROP TABLE {table}")
                 self.recount()
             self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
@@ -253,19 +252,19 @@ class Ledger:
     def judge(self, gate: str, text: str, verdicts: Iterable[Verdict]) -> None:
         """Replaces the verdicts on these candidates: they are the policy `text` applied, not facts."""
         with self._judging(gate, text):
-            rows = map(to_values, verdicts)
-            while some := list(islice(rows, 10_000)):
+            rows = map(to_verdict_row, verdicts)
+            while some := list(islice(rows, AT_ONCE)):
                 with tallies.counted(self._db, self._keys_of(row[0] for row in some)):
-                    self._db.executemany(JUDGE, some)
+                    verdict_table.put_verdicts(self._db, some)
 
     def judge_parts(self, gate: str, text: str, parts: Iterable[tuple[Sequence[Row], tallies.Tally]]) -> None:
-        """As judge(); of each part the verdicts as to_values() makes them, and Docket.tally() of them.
+        """As judge(); of each part the verdicts as to_verdict_row() makes them, and Docket.tally() of them.
 
         The dockets are to be read after `parts` is begun: from then on nobody else writes.
         """
         with self._judging(gate, text):
             for rows, changed in parts:
-                self._db.executemany(JUDGE, rows)
+                verdict_table.put_verdicts(self._db, rows)
                 tallies.change(self._db, changed)
 
     @contextmanager
@@ -328,11 +327,12 @@ class Ledger:
 
     def docket(self, first: str, end: str) -> Docket:
         """What is to be judged of the photographs from one key up to, and without, another."""
+        self._db.execute(f"PRAGMA mmap_size={1 << 40}")  # what lies apart is read without a copy of each page
         rows = self._plain(
             f"""SELECT c.id, c.key, {tallies.CASE}, c.image, p.degradations, a.confidence, a.residual_p99,
                 s.layout, s."values"
             FROM photo p CROSS JOIN candidate c ON c.key = p.key LEFT JOIN aligned a ON a.candidate = c.id
-            LEFT JOIN verdict v ON v.candidate = c.id LEFT JOIN scores s ON s.candidate = c.id
+            {tallies.JUDGED} LEFT JOIN scores s ON s.candidate = c.id
             WHERE p.key >= ? AND p.key < ? ORDER BY p.key""",
             first, end,
         )  # fmt: skip
@@ -432,20 +432,19 @@ class Ledger:
 
     def pairs(self) -> Iterator[Pair]:
         """What the gate keeps, in the order of the keys. Raises ConfigError where nothing has been judged."""
-        if not self._db.execute("SELECT 1 FROM verdict LIMIT 1").fetchone():
+        if not self._db.execute("SELECT 1 FROM verdicts LIMIT 1").fetchone():
             raise ConfigError(f"{self.workspace}: nothing has been judged; run: ggt100k verdict {self.workspace}")
-        kinds = (Photo, Candidate, Verdict)
-        names = [f'{kind.__name__[0]}."{name}"' for kind in kinds for name in kind.__dataclass_fields__]
+        names = [f'{kind.__name__[0]}."{name}"' for kind in (Photo, Candidate) for name in kind.__dataclass_fields__]
         rows = self._plain(
-            f"""SELECT {", ".join(names)}, a.image, l.metrics, s."values"
-            FROM candidate c JOIN verdict v ON v.candidate = c.id AND v.decision = 'keep' JOIN photo p ON p.key = c.key
-            LEFT JOIN aligned a ON a.candidate = c.id LEFT JOIN scores s ON s.candidate = c.id
-            LEFT JOIN layout l ON l.id = s.layout ORDER BY c.key, c.id"""
+            f"""SELECT a.image, l.metrics, s."values", {verdict_table.ROW}, {", ".join(names)}
+            FROM candidate c JOIN verdicts v ON v.candidate = c.id JOIN outcome o ON o.id = v.outcome
+            JOIN photo p ON p.key = c.key LEFT JOIN aligned a ON a.candidate = c.id
+            LEFT JOIN scores s ON s.candidate = c.id LEFT JOIN layout l ON l.id = s.layout
+            WHERE o.decision = 'keep' ORDER BY c.key, c.id"""
         )
-        for row in rows:
-            values = iter(row)
-            photo, candidate, verdict = _next(Photo, values), _next(Candidate, values), _next(Verdict, values)
-            image, metrics, texts = values
+        for image, metrics, texts, *values in rows:
+            judged, facts = values[:7], iter(values[7:])
+            photo, candidate = _next(Photo, facts), _next(Candidate, facts)
             if image is None:
                 raise ConfigError(
                     f"{self.workspace}: candidate {candidate.id} is not aligned; run: ggt100k align {self.workspace}"
@@ -459,7 +458,7 @@ class Ledger:
                     Score(candidate=candidate.id, metric=metric, metric_version=version, value=value)
                     for metric, version, value in found
                 ),
-                verdict=verdict,
+                verdict=verdict_table.to_verdict(tuple(judged)),
             )
 
     def funnel(self) -> tuple[Stage, ...]:

@@ -40,7 +40,8 @@ class Case(NamedTuple):
 
 # A case in SQL
 CASE = """p.degradation, c.restorer, c.strategy, c.image != '', c.reason, a.image != '', a.reason,
-    v.decision, v.stage, v.reason"""
+    o.decision, o.stage, o.reason"""
+JUDGED = "LEFT JOIN verdicts v ON v.candidate = c.id LEFT JOIN outcome o ON o.id = v.outcome"
 BEST = {"keep": 3, "unsure": 2, "reject": 1, None: 0}
 
 
@@ -71,7 +72,7 @@ def tally_of(db: sqlite3.Connection, keys: Iterable[str] | None) -> Tally:
         f"""WITH touched (key) AS ({touched}) SELECT t.key, {CASE},
             (SELECT CAST(round(total(usd) * {NANO}) AS INTEGER) FROM call WHERE call.work = c.id)
         FROM touched t LEFT JOIN photo p ON p.key = t.key LEFT JOIN candidate c ON c.key = t.key
-        LEFT JOIN aligned a ON a.candidate = c.id LEFT JOIN verdict v ON v.candidate = c.id""",
+        LEFT JOIN aligned a ON a.candidate = c.id {JUDGED}""",
         values,
     )
     cost: Tally = Counter()

@@ -24,7 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ggt_tools.gate import OTHER, Gate, Rule, load_gate
-from ggt_tools.records import Score, Verdict, from_row
+from ggt_tools.records import Score, Verdict
+from ggt_tools.verdict_table import Row, to_verdict
 
 if TYPE_CHECKING:
     from ggt_tools.review.decisions import Votes
@@ -33,7 +34,6 @@ __all__ = ["DEFAULT_GATE", "Gate", "Judge", "asked_gains", "by_candidate", "by_r
 
 DEFAULT_GATE = Path(__file__).with_name("gate") / "gate.toml"
 Floats = npt.NDArray[np.float64]
-Row = tuple[str, ...]  # candidate, gate, decision, stage, reason, evidence as JSON
 NAN = float("nan")
 MOST_KNOWN = 10_000  # outcomes that are kept
 HOLDS, UNSURE, BREAKS, UNMEASURED = range(4)
@@ -77,9 +77,7 @@ def verdict(
         metric: np.array([values.get(candidate.id, {}).get(metric, NAN) for candidate in listed], np.float64)
         for metric in gate.metrics
     }
-    names = Verdict.__dataclass_fields__
-    for row in Judge(gate, people or {}).rows(listed, measured, degradation_of, astray or {}):
-        yield from_row(Verdict, dict(zip(names, row, strict=True)))
+    yield from map(to_verdict, Judge(gate, people or {}).rows(listed, measured, degradation_of, astray or {}))
 
 
 class Judge:
@@ -96,15 +94,23 @@ class Judge:
         degradation_of: Mapping[str, str | tuple[str, ...]],
         astray: Mapping[str, str],
     ) -> list[Row]:
-        """As verdict(), each verdict as its table in the ledger has it. `measured`: by metric (candidates,) values."""
+        """As verdict(), each as verdict_table.Row. `measured`: by metric (candidates,) values."""
         rows: list[Row] = [()] * len(candidates)
         places: dict[str | tuple[str, ...], list[int]] = defaultdict(list)
         row: Row
         for place, candidate in enumerate(candidates):
             if candidate.id in astray:
-                rows[place] = (candidate.id, self._gate.id, "reject", "align", astray[candidate.id], "[]")
+                rows[place] = (candidate.id, self._gate.id, "reject", "align", astray[candidate.id], "[]", "[]")
             elif not candidate.image:
-                rows[place] = (candidate.id, self._gate.id, "reject", "restore", candidate.reason or "no_image", "[]")
+                rows[place] = (
+                    candidate.id,
+                    self._gate.id,
+                    "reject",
+                    "restore",
+                    candidate.reason or "no_image",
+                    "[]",
+                    "[]",
+                )
             else:
                 places[degradation_of[candidate.key]].append(place)
         for wrong, some in places.items():
@@ -124,26 +130,26 @@ class Judge:
             if len(several) > 1:
                 first, *others = sorted(several, key=lambda place: _rank(candidates[place].id, place, best))
                 for place in others:
-                    id, gate, *_, evidence = rows[place]
-                    said = _with(evidence, f"the best is {candidates[first].id}")
-                    rows[place] = (id, gate, "reject", "verdict", "not_the_best", said)
+                    id, gate, *_, lines, values = rows[place]
+                    said = _with(lines, "the best is %s"), _with(values, candidates[first].id)
+                    rows[place] = (id, gate, "reject", "verdict", "not_the_best", *said)
         return rows
 
 
 def _heard(row: Row, votes: Votes, gate: Gate) -> Row:
     """The verdict with what people say: in its evidence, and in its place where the gate's [people] says so."""
-    id, name, decision, stage, reason, evidence = row
-    evidence = _with(evidence, f"{PEOPLE}{votes.keep} keep, {votes.reject} reject; the rules say {decision}")
+    id, name, decision, stage, reason, lines, values = row
+    lines = _with(lines, f"{PEOPLE}{votes.keep} keep, {votes.reject} reject; the rules say {decision}")
     said, enough = votes.decision, max(votes.keep, votes.reject) >= gate.people.votes
     over = {"keep": gate.people.keep_over, "reject": gate.people.reject_over}.get(said, ())
     if enough and decision in over:
         decision, (stage, reason) = said, ("review", votes.reason) if said == "reject" else ("", "")
-    return id, name, decision, stage, reason, evidence
+    return id, name, decision, stage, reason, lines, _with(values, "")
 
 
-def _with(evidence: str, line: str) -> str:
+def _with(texts: str, more: str) -> str:
     """A JSON list of texts with one more."""
-    return evidence[:-1] + (", " if len(evidence) > 2 else "") + json.dumps(line) + "]"
+    return texts[:-1] + (", " if len(texts) > 2 else "") + json.dumps(more) + "]"
 
 
 def by_rules(judged: Verdict) -> str:
@@ -166,7 +172,7 @@ def by_candidate(scores: Iterable[Score]) -> dict[str, dict[str, float]]:
 
 
 class _Side(NamedTuple):
-    """One side of a rule, with the texts of its evidence, which lack the value alone. Lower bounds have sign -1."""
+    """One side of a rule, with its lines of evidence, in which %s stands for the value. Lower bounds have sign -1."""
 
     sign: int
     inner: float  # times the sign, as `outer`
@@ -196,8 +202,9 @@ class _Outcome:
     """What a gate says wherever the sides of its rules answer so."""
 
     said: tuple[str, str, str]  # decision, stage, reason
-    evidence: str  # a JSON list of texts, which lack the values alone
-    values: tuple[int, ...]  # the sides whose values stand in them, in their order
+    lines: str  # of evidence, as a verdict's row has them
+    fill: str  # their values, which stand for %.3f
+    values: tuple[int, ...]  # the sides whose values those are, in their order
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,8 +215,8 @@ class _Questions:
     bounds: Floats  # (3, sides): sign, inner, outer
     known: dict[bytes, _Outcome] = field(default_factory=dict, compare=False)  # by the answers of the sides
 
-    def answers(self, measured: Mapping[str, Floats], places: Sequence[int]) -> list[tuple[str, str, str, str]]:
-        """Decision, stage, reason and evidence of the candidates at these places. Many answer as others do."""
+    def answers(self, measured: Mapping[str, Floats], places: Sequence[int]) -> list[tuple[str, ...]]:
+        """Of the candidates at these places decision, stage, reason, lines of evidence and their values."""
         absent = np.full(len(places), NAN)
         values = np.stack([measured[name][places] if name in measured else absent for name in self.metrics], axis=1)
         sign, inner, outer = self.bounds
@@ -218,11 +225,11 @@ class _Questions:
         answers[np.isnan(signed)] = UNMEASURED
         kinds, kind_of = np.unique(answers.view(f"V{answers.shape[1]}").ravel(), return_inverse=True)
         order = np.argsort(kind_of, kind="stable")
-        found: list[tuple[str, str, str, str]] = [("", "", "", "")] * len(places)
+        found: list[tuple[str, ...]] = [()] * len(places)
         for kind, alike in zip(kinds, np.split(order, np.cumsum(np.bincount(kind_of))[:-1]), strict=True):
             outcome = self.outcome(kind.tobytes())
             for place, shown in zip(alike.tolist(), values[alike][:, outcome.values].tolist(), strict=True):
-                found[place] = (*outcome.said, outcome.evidence % tuple(shown))
+                found[place] = (*outcome.said, outcome.lines, outcome.fill % tuple(shown))
         return found
 
     def outcome(self, answers: bytes) -> _Outcome:
@@ -244,11 +251,12 @@ class _Questions:
             doubtful = [at for at, answer in enumerate(said) if answer != BREAKS]
             for at in doubtful or (0,):
                 hearing.note(group[at], said[at])
-        evidence, values = json.dumps(hearing.evidence), tuple(hearing.values)
+        fill = json.dumps(["%.3f" if "%s" in line else "" for line in hearing.evidence])
+        evidence = json.dumps(hearing.evidence), fill, tuple(hearing.values)
         for decision, found in (("reject", hearing.failed), ("unsure", hearing.doubts)):
             if found:
-                return _Outcome((decision, *found[0]), evidence, values)
-        return _Outcome(("keep", "", ""), evidence, values)
+                return _Outcome((decision, *found[0]), *evidence)
+        return _Outcome(("keep", "", ""), *evidence)
 
 
 def _questions(wrong: tuple[str, ...], gate: Gate) -> _Questions:
@@ -268,9 +276,9 @@ def _question(rule: Rule) -> _Question:
     ):
         if math.isfinite(inner):
             texts = (
-                f"{rule.metric} %.3f {holds} {inner:.3f}",
-                f"{rule.metric} %.3f {breaks} {inner:.3f} unsure",
-                f"{rule.metric} %.3f {breaks} {outer:.3f}",
+                f"{rule.metric} %s {holds} {inner:.3f}",
+                f"{rule.metric} %s {breaks} {inner:.3f} unsure",
+                f"{rule.metric} %s {breaks} {outer:.3f}",
             )
             sides.append(_Side(sign, sign * inner, sign * outer, texts))
     return _Question(rule.metric, rule.stage, rule.reason, tuple(sides), rule.if_measured)

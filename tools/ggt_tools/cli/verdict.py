@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ggt_tools.cli.show import columns, printable, table
-from ggt_tools.ledger import Docket, Ledger, Row
+from ggt_tools.ledger import Docket, Ledger
 from ggt_tools.processes import cores, in_processes
-from ggt_tools.records import Verdict, from_row
+from ggt_tools.records import Verdict
+from ggt_tools.verdict_table import Row, to_verdict
 
 if TYPE_CHECKING:
     from ggt_tools.gate import Gate
@@ -53,8 +54,7 @@ def run(options: argparse.Namespace) -> int:
         def judged(gate: Gate) -> Iterator[Verdict]:
             judge = Judge(gate, people)
             for share in shares:
-                for row in _rows(ledger.docket(*share), judge):
-                    yield from_row(Verdict, dict(zip(Verdict.__dataclass_fields__, row, strict=True)))
+                yield from map(to_verdict, _rows(ledger.docket(*share), judge))
 
         if other is not None:
             now = judged(gate) if options.gate else ledger.all(Verdict)
@@ -92,7 +92,7 @@ def _in_parts(
     """The verdicts on each share, what they change of the tallies, and in `counted` how many say what."""
     processes = max(1, min(cores(), len(shares) // 2))
     for rows, changed in in_processes(partial(_in_a_process, workspace, judge), shares, processes, lambda done: None):
-        counted.update((decision, reason) for _, _, decision, _, reason, _ in rows)
+        counted.update((decision, reason) for _, _, decision, _, reason, _, _ in rows)
         yield rows, changed
 
 

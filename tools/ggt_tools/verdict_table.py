@@ -1,0 +1,74 @@
+"""Where the ledger keeps verdicts: a row a candidate, with the number of its outcome and the values of its evidence.
+
+Thousands of candidates get one outcome: gate, decision, stage, reason and the lines of evidence, in which %s stands for
+the value. The view `verdict` has whole ones, for whoever reads by SQL.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from collections.abc import Iterable, Sequence
+
+from ggt_tools.records import Verdict, of_json
+
+# candidate, gate, decision, stage, reason, lines of evidence, their values: both lists in JSON, of one length
+Row = tuple[str, ...]
+TABLES = (
+    """CREATE TABLE IF NOT EXISTS outcome (id INTEGER PRIMARY KEY, gate TEXT NOT NULL, decision TEXT NOT NULL,
+        stage TEXT NOT NULL, reason TEXT NOT NULL, evidence TEXT NOT NULL,
+        UNIQUE (gate, decision, stage, reason, evidence))""",
+    """CREATE TABLE IF NOT EXISTS verdicts
+        (candidate TEXT NOT NULL PRIMARY KEY, outcome INTEGER NOT NULL, "values" TEXT NOT NULL)""",
+    """CREATE VIEW IF NOT EXISTS verdict AS SELECT v.candidate, o.gate, o.decision, o.stage, o.reason,
+        (SELECT json_group_array(replace(line.value, '%s', json_extract(v."values", '$[' || line.key || ']')))
+            FROM json_each(o.evidence) line) AS evidence, v.rowid
+        FROM verdicts v JOIN outcome o ON o.id = v.outcome""",
+)
+ROW = 'v.candidate, o.gate, o.decision, o.stage, o.reason, o.evidence, v."values"'  # of verdicts v, outcome o
+VALUE = re.compile(r"(\w+ |the best is )(\S+)")  # stands in a line after the metric, or for the best
+
+
+def to_verdict_row(verdict: Verdict) -> Row:
+    lines, values = [], []
+    for line in verdict.evidence:
+        found = None if "%s" in line else VALUE.match(line)
+        lines.append(f"{found[1]}%s{line[found.end() :]}" if found else line)
+        values.append(found[2] if found else "%s")
+    facts = verdict.candidate, verdict.gate, verdict.decision, verdict.stage, verdict.reason
+    return (*facts, json.dumps(lines), json.dumps(values))
+
+
+def to_verdict(row: Row) -> Verdict:
+    candidate, gate, decision, stage, reason, lines, values = row
+    pairs = zip(of_json(lines), json.loads(values), strict=True)
+    evidence = tuple(line.replace("%s", value) for line, value in pairs)
+    return Verdict(candidate=candidate, gate=gate, decision=decision, stage=stage, reason=reason, evidence=evidence)
+
+
+def put_verdicts(db: sqlite3.Connection, rows: Sequence[Row]) -> None:
+    """In the place of those on the same candidates."""
+    outcomes = {row[1:6] for row in rows}
+    db.executemany(
+        "INSERT OR IGNORE INTO outcome (gate, decision, stage, reason, evidence) VALUES (?, ?, ?, ?, ?)", outcomes
+    )
+    known = {
+        outcome: db.execute(
+            "SELECT id FROM outcome WHERE (gate, decision, stage, reason, evidence) = (?, ?, ?, ?, ?)", outcome
+        ).fetchone()[0]
+        for outcome in outcomes
+    }
+    db.executemany(
+        """INSERT INTO verdicts VALUES (?, ?, ?) ON CONFLICT (candidate) DO UPDATE
+        SET outcome = excluded.outcome, "values" = excluded."values"
+        WHERE (outcome, "values") != (excluded.outcome, excluded."values")""",
+        ((row[0], known[row[1:6]], row[6]) for row in rows),
+    )
+
+
+def rows_of(table: Iterable[tuple[str, ...]]) -> Iterable[Row]:
+    """Of rows as version 3 of the ledger has them."""
+    for *facts, evidence in table:
+        names = ("candidate", "gate", "decision", "stage", "reason")
+        yield to_verdict_row(Verdict(**dict(zip(names, facts, strict=True)), evidence=tuple(json.loads(evidence))))
