@@ -35,7 +35,8 @@ from ggt_tools.ledger import Ledger
 from ggt_tools.png import encode_png
 from ggt_tools.records import Adopted, Aligned, Candidate, Photo, Refusal, Score, Verdict
 
-from .making import GATE
+from .hub import Hub
+from .making import GATE, run_python
 from .photographs import Photograph, crop, dimmed, hazed, noisy, shifted
 from .test_cli import Done, ggt, well
 
@@ -301,7 +302,7 @@ def test_partners_that_are_missing_are_listed_before_anything_is_written(tmp_pat
     done = ggt(*argv[:-1], both, "--dry-run")
     assert said(done)[-2:] == [
         "no_output: rain/2.png: no output has its name",
-        "no_photograph: norain/9.png: no photograph has its name",
+        "no_original: norain/9.png: no original has its name",
     ]
     assert done.out.splitlines()[0] == "  rain/1.png <- 1.png, with its true gt"
     told = tmp_path / "map.csv"
@@ -620,6 +621,39 @@ def test_parquet_webdataset_and_a_folder_of_them(tmp_path: Path) -> None:
     assert mine(tmp_path, "--pairs", tmp_path / "two.tar", "--columns", "lq,hq").err == (
         f"ggt100k adopt: {tmp_path / 'two.tar'}: has no image column 'hq'; there are: lq, gt\n"
     )
+
+
+def test_datasets_of_the_hub(tmp_path: Path) -> None:
+    """One whose images lie beside a list, and one whose rows name a file of another dataset, which nobody opens."""
+    (lq, gt), (lq2, gt2) = pairs_of()
+    listed = folder(tmp_path / "listed", {"lq/1.png": lq, "gt/1.png": gt, "lq/2.png": lq2, "gt/2.png": gt2})
+    lines = [{f"{side}_file_name": f"{side}/{n}.png" for side in ("lq", "gt")} for n in (1, 2)]
+    (listed / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    image = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    cells = [{"bytes": gt, "path": None}, {"bytes": None, "path": "hf://datasets/org/secret/x.png"}]
+    rows = [{"lq": {"bytes": lq, "path": None}, "gt": cell} for cell in cells]
+    kind = {"_type": "Image"}
+    info = {"huggingface": json.dumps({"info": {"features": {"lq": kind, "gt": kind}}})}
+    (tmp_path / "rows").mkdir()
+    table = pa.Table.from_pylist(rows, schema=pa.schema({"lq": image, "gt": image})).replace_schema_metadata(info)
+    pq.write_table(table, tmp_path / "rows" / "train.parquet")
+    adopted = ["from ggt_tools.cli import main"]
+    with Hub() as hub:
+        for name in ("listed", "rows", "secret"):
+            hub.publish(f"org/{name}", folder(tmp_path / name, {"x.png": gt} if name == "secret" else {}))
+            if name != "secret":
+                adopted.append(f"main(['adopt', {name!r}, 'w', '--pairs', 'org/{name}', '--restorer', 'm'])")
+        done = run_python("\n".join(adopted), tmp_path / "run", **hub.env(tmp_path / "home"))
+        asked = [request.path for request in hub.requests]
+    assert [line for line in done.stderr.splitlines() if "no_image" in line] == [
+        "ggt100k adopt: no_image: rows: org/rows/1: gt: its row has no image; leave it out"
+    ]
+    assert done.stdout.splitlines() == [
+        "adopt: 2 kept, 0 there already",
+        "adopt: 1 kept, 0 there already",  # another output of the same photograph
+        "  rejected      1  no_image",
+    ]
+    assert not any("secret" in path for path in asked)
 
 
 def test_a_file_or_dataset_that_is_not_there(tmp_path: Path) -> None:

@@ -1149,7 +1149,11 @@ def test_a_set_that_may_not_be_passed_on_is_named_in_the_manifest(workspace: Pat
         pair = next(ledger.pairs())
         adopted = dict(output="1.png", width=90, height=70, reference="", local_only="CC-BY-NC-ND-4.0")
         ledger.add(Adopted(candidate=pair.candidate.id, key=pair.photo.key, set="x/rain", **adopted))  # type: ignore[arg-type]
+    said = "must stay on this machine (CC-BY-NC-ND-4.0 of set x/rain), and the manifest does not say so; pack again"
+    ((reason, told),) = against(tmp_path / "free", workspace)  # packed before that was known
+    assert reason == "must_stay" and told.endswith(f": key {pair.photo.key}: {said}")
     out = packed(workspace, tmp_path / "out")
+    assert against(out, workspace) == []
     said = "CC-BY-NC-ND-4.0 of set x/rain"
     assert json.loads((out / ggt100k.MANIFEST).read_text())["local_only"] == said
     version = ("--version", "1.1.0", "--base", str(out))

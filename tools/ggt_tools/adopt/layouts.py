@@ -55,7 +55,7 @@ def two_places(
         [name for name in outputs.names if name not in told.values()], [name for name in lqs if name not in told]
     )
     pairs = sorted({**{lq: output for output, lq in matches.pairs}, **told}.items())
-    ground = match(truths, lqs, roles=("ground_truth", "photograph")) if truths else None
+    ground = match(truths, lqs, roles=("ground_truth", "original")) if truths else None
     ref_of = {lq: ref for ref, lq in ground.pairs} if ground else {}
     lone = [*matches.outputs, *matches.originals]
     if ground:
@@ -315,19 +315,20 @@ def by_dataset(
         images = [each for each, feature in features.items() if isinstance(feature, datasets.Image)]
         short = {each.rpartition(".")[0] if "." in each else each: each for each in images}
         chosen = [short.get(each, each) for each in columns_of(list(short), columns, name)]
-        rows = rows.select_columns([*chosen, *(["__key__"] if "__key__" in features else [])])
-        for each in chosen:
-            rows = rows.cast_column(each, datasets.Image(decode=False))
+        # first decode, then select: the other way round files that lie beside a list come decoded all the same
+        rows = rows.decode(False).select_columns([*chosen, *(["__key__"] if "__key__" in features else [])])
         count = rows_of(rows, split)
     label = path.name if files is not None else name
-    return Listing(pairs=_rows(rows, chosen, label), count=count)
+    home = f"hf://datasets/{name}@" if files is None else ""
+    return Listing(pairs=_rows(rows, chosen, label, home), count=count)
 
 
-def _rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], label: str) -> Iterator[Elsewhere]:
+def _rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], label: str, home: str) -> Iterator[Elsewhere]:
+    """`home`: how the addresses begin that a row may name; "" where it may name none."""
     for number, row in enumerate(rows):
         key = row.get("__key__")
         at = f"{label}/{key if isinstance(key, str) and key.isprintable() else number}"
-        lq, gt, *more = (_cell(row[column], f"{at}: {column}") for column in columns)
+        lq, gt, *more = (_cell(row[column], f"{at}: {column}", home) for column in columns)
         # a name of outside is shown, and opens nothing
         pair = Elsewhere(name=at, output=f"{at}:{columns[1]}", lq=lq, gt=gt)
         if more:
@@ -336,15 +337,19 @@ def _rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], label: str)
         yield pair
 
 
-def _cell(cell: Any, where: str) -> Callable[[], bytes]:
+def _cell(cell: Any, where: str, home: str) -> Callable[[], bytes]:
     def read() -> bytes:
         try:
             if cell.get("bytes"):
                 return bytes(cell["bytes"])
-            if not str(cell["path"]).startswith("hf://"):  # a row from outside opens no file of this machine
+            # a row from outside opens no file of this machine, nor of a private dataset that its reader may see
+            if not home or not str(cell["path"]).lower().startswith(home.lower()):
                 raise FileNotFoundError(cell["path"])
             with fsspec.open(cell["path"]) as file:
-                return bytes(file.read(MEMBER_BYTES))
+                data = bytes(file.read(MEMBER_BYTES + 1))
+            if len(data) > MEMBER_BYTES:
+                raise PairError("too_large", f"{where}: has more than {MEMBER_BYTES} bytes; leave it out")
+            return data
         except (AttributeError, KeyError, TypeError, OSError) as fault:
             raise PairError("no_image", f"{where}: its row has no image; leave it out") from fault
 

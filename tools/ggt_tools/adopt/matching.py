@@ -27,8 +27,8 @@ _FOLDER = re.compile(rf"(?:{'|'.join(role.replace(' ', '[ _-]?') for role in ROL
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unmatched:
-    """A name without its partner, and why. Stable reasons: no_original, no_output, no_ground_truth, no_photograph,
-    no_role, ambiguous, taken, duplicate_name, and those of what is refused (places.py)."""
+    """A name without its partner, and why. Stable reasons: no_original, no_output, no_ground_truth, no_role,
+    ambiguous, taken, duplicate_name, and those of what is refused (places.py)."""
 
     name: str
     reason: str

@@ -84,7 +84,7 @@ def _findings(
         yield from check_index(place, split, about, rows, split_of)
     images: dict[str, tuple[str, str]] = {}
     if against is not None:
-        yield from check_against(against, rows, place.metrics, images)
+        yield from check_against(against, rows, place.metrics, images, str(manifest.get("local_only", "")))
     none = index_schema(place.metrics).empty_table()
     jobs = []
     for name in sorted(manifest["shards"]):

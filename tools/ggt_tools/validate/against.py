@@ -12,17 +12,22 @@ from ggt_tools.errors import ConfigError
 from ggt_tools.ledger import Ledger
 from ggt_tools.pack import differing, pair_facts
 from ggt_tools.pack.priors import priors
-from ggt_tools.records import Finding, Held, Photo
+from ggt_tools.records import Adopted, Finding, Held, Photo
 from ggt_tools.validate.findings import fault
 
 Images = Mapping[str, tuple[str, str]]
 
 
 def check_against(
-    ledger_path: Path, rows: Mapping[str, pa.Table], metrics: list[str], images: dict[str, tuple[str, str]]
+    ledger_path: Path,
+    rows: Mapping[str, pa.Table],
+    metrics: list[str],
+    images: dict[str, tuple[str, str]],
+    local_only: str,
 ) -> Iterator[Finding]:
     """What the release has and the ledger does not approve, or has otherwise, or approves and the release lacks.
 
+    `local_only`: why the release says that it must stay on this machine, "" where it need not.
     `images` gets, by key, the SHA-256 of the files of lq and gt, for who reads the shards. Raises ConfigError where
     there is no ledger.
     """
@@ -35,6 +40,7 @@ def check_against(
         beside = {pair.photo.key: pair for pair in priors(ledger)} if any(map(_of_priors, rows)) else {}
         known = {photo.key for photo in ledger.all(Photo)}
         held = {each.key for each in ledger.all(Held)}
+        stays = {each.key: f"{each.local_only} of set {each.set}" for each in ledger.all(Adopted) if each.local_only}
     there = set()
     for shard, table in sorted(rows.items()):
         of_priors = _of_priors(shard)
@@ -59,6 +65,9 @@ def check_against(
                     images.setdefault(key, (beside[key].photo.image, ""))
                 else:
                     images[key] = (approved[key].photo.image, approved[key].image)
+            if key in stays and not local_only:
+                said = f"must stay on this machine ({stays[key]}), and the manifest does not say so"
+                yield fault(shard, "must_stay", said, "pack again", key=key)
             if key in held and "/test-" not in shard:
                 yield fault(shard, "both_splits", "the ledger holds it for the test split", "pack again", key=key)
     # a prior that the release lacks is no fault: they go along where pack is told so
