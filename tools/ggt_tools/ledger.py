@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import islice
 from operator import itemgetter
 from pathlib import Path
@@ -573,8 +574,12 @@ def _place(workspace: Path, images: str) -> Store:
     return Store(str(workspace))
 
 
+_shared = lru_cache(4096)(str)  # the same text is one object: most licences, restorers and prompts are alike
+
+
 def _next(kind: type[Record], values: Iterator[Any]) -> Record:
-    return from_row(kind, {name: next(values) for name in kind.__dataclass_fields__})
+    row = zip(kind.__dataclass_fields__, values, strict=False)
+    return from_row(kind, {name: _shared(value) if type(value) is str else value for name, value in row})
 
 
 def _table(kind: type) -> str:

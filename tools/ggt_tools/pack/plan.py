@@ -261,10 +261,11 @@ def cut(
 def _digest(config: PackConfig, gate: str, base: Root | None, jobs: Sequence[ShardJob]) -> str:
     """What tells this plan from any other: how many processes carry it out does not."""
     asked = dataclasses.asdict(dataclasses.replace(config, processes=0))
-    held = [
-        [job.name, [dataclasses.asdict(pair) for pair in job.pairs.values()], [row["key"] for row in job.rows]]
-        for job in sorted(jobs, key=lambda each: each.name)
-    ]
     shards = base.manifest["shards"] if base else {}
-    about = [FORMAT_VERSION, asked, gate, shards, held, [p.image for job in jobs for p in job.approved.values()]]
-    return hashlib.sha256(json.dumps(about).encode()).hexdigest()
+    found = hashlib.sha256(json.dumps([FORMAT_VERSION, asked, gate, shards]).encode())
+    for job in sorted(jobs, key=lambda each: each.name):
+        found.update(json.dumps([job.name, [row["key"] for row in job.rows]]).encode())
+        for pair in job.pairs.values():  # one by one: the text of a million of them would fill the memory
+            found.update(repr(pair).encode())
+        found.update(json.dumps([pair.image for pair in job.approved.values()]).encode())
+    return found.hexdigest()
