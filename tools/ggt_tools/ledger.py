@@ -293,6 +293,11 @@ class Ledger:
                     row = (candidate, metric, version, value)
                     yield from_row(kind, dict(zip(kind.__dataclass_fields__, row, strict=True)))
             return
+        if kind is Verdict:
+            sql = f"SELECT {verdict_table.ROW} FROM verdicts v JOIN outcome o ON o.id = v.outcome ORDER BY v.candidate"
+            judged: Iterator[Any] = map(verdict_table.to_verdict, self._plain(sql))
+            yield from judged
+            return
         order = ", ".join(KEYS[kind])
         for row in self._db.execute(f"SELECT * FROM {_table(kind)} ORDER BY {order}"):
             yield from_row(kind, dict(row))

@@ -13,7 +13,7 @@ PAGE = 48
 VERDICTS = ("keep", "unsure", "reject", "none")  # "none": not judged
 TABLES = """
     FROM candidate c JOIN photo p ON p.key = c.key JOIN aligned a ON a.candidate = c.id AND a.image != ''
-    LEFT JOIN verdict v ON v.candidate = c.id
+    LEFT JOIN verdicts w ON w.candidate = c.id LEFT JOIN outcome v ON v.id = w.outcome
 """
 # of the newest version of a metric, as Ledger.scores() takes it
 VALUE = "(SELECT s.value FROM score s WHERE s.candidate = c.id AND s.metric = ? ORDER BY s.rowid DESC LIMIT 1)"
@@ -126,7 +126,7 @@ def offered(ledger: Ledger) -> Mapping[str, Sequence[str]]:
         "degradation": f"SELECT DISTINCT p.degradation {TABLES} ORDER BY 1",
         "reason": f"SELECT DISTINCT v.reason {TABLES} WHERE v.reason != '' ORDER BY 1",
         "restorer": f"SELECT DISTINCT c.restorer {TABLES} ORDER BY 1",
-        "metric": "SELECT DISTINCT metric FROM score ORDER BY 1",
+        "metric": "SELECT DISTINCT json_extract(m.value, '$[0]') FROM layout l, json_each(l.metrics) m ORDER BY 1",
     }
     return {name: [str(row[0]) for row in ledger.query(sql)] for name, sql in found.items()} | {"verdict": VERDICTS}
 
