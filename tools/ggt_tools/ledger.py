@@ -270,7 +270,6 @@ class Ledger:
 
     @contextmanager
     def _judging(self, gate: str, text: str) -> Iterator[None]:
-        self._db.execute("PRAGMA cache_size=-250000")  # kB: ids come in no order, all pages of their index are wanted
         with self._transaction():
             self._db.execute("INSERT OR IGNORE INTO gates VALUES (?, ?)", (gate, text))
             yield
