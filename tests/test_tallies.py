@@ -123,6 +123,15 @@ def test_whatever_comes_in_status_tells_what_the_facts_say(batches: list[list[An
         assert ledger.query("SELECT * FROM tally ORDER BY 1") == counts
 
 
+def test_a_call_that_turns_out_to_be_of_other_work_takes_its_cost_along(tmp_path: Path) -> None:
+    with Ledger(tmp_path, create=True) as ledger:
+        ledger.add(photo("a"), photo("b", degradation="haze"), candidate("1", "a"), candidate("2", "b"))
+        ledger.add(call("x", "1", "ok", 0.1))
+        ledger.add(call("x", "2", "ok", 0.2))
+        assert [(s.degradation, s.usd) for s in ledger.standing()] == [("haze", 0.2), ("rain", 0.0)]
+        assert shown(ledger) == told(ledger)
+
+
 def test_a_change_that_fails_is_not_counted(tmp_path: Path) -> None:
     with Ledger(tmp_path, create=True) as ledger:
         ledger.add(photo("a"), candidate("1", "a"))

@@ -244,6 +244,9 @@ class Ledger:
         """The keys of the photographs whose cases these records change."""
         keys = {record.key for record in records if isinstance(record, Photo | Candidate)}
         named = [r.candidate if isinstance(r, Aligned) else r.work for r in records if isinstance(r, Aligned | Call)]
+        calls = [record.id for record in records if isinstance(record, Call)]  # of other work before, it may be
+        sql = "SELECT work FROM call WHERE id IN (SELECT value FROM json_each(?))"
+        named += [work for (work,) in self._db.execute(sql, (json.dumps(calls),))]
         return keys | self._keys_of(named)
 
     def _keys_of(self, candidates: Iterable[str]) -> set[str]:
