@@ -15,6 +15,8 @@ from ggt_tools.errors import ConfigError
 from ggt_tools.records import Score, work_id
 from ggt_tools.store import Store
 
+from .making import Store as Images
+
 
 @dataclass(frozen=True, slots=True)
 class Number:
@@ -74,6 +76,20 @@ class Squaring:
         except FileExistsError:
             return False
         return True
+
+
+class Deadly(Images):
+    """Images of which one kills the first process that reads it, and never the one that made this."""
+
+    def __init__(self, deadly: str, once: Path) -> None:
+        super().__init__()
+        self._deadly, self._once, self._mine = deadly, once, os.getpid()
+
+    def image(self, name: str) -> bytes:
+        if name == self._deadly and os.getpid() != self._mine and not self._once.exists():
+            self._once.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().image(name)
 
 
 def square(value: int) -> Score:

@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 import ggt100k
+from ggt_tools.ledger import Ledger
 from ggt_tools.pack import PackConfig, pack
 from ggt_tools.png import encode_png
-from ggt_tools.records import Candidate, Pair, Photo, Score, Verdict
+from ggt_tools.records import Aligned, Candidate, Pair, Photo, Score, Verdict
 
 GATE = """
 [must]
@@ -112,6 +113,33 @@ def make_dataset(
     store = Store()
     pack(make_pairs(store, count, degradations), store, out, PackConfig(test=test, **config), gate=GATE)
     return out
+
+
+class Images(Store):
+    """A workspace as a store of images."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def put(self, data: bytes) -> str:
+        return self._ledger.put_image(data)
+
+    def image(self, name: str) -> bytes:
+        return self._ledger.image(name)
+
+    def image_size(self, name: str) -> int:
+        return self._ledger.image_size(name)
+
+
+def make_workspace(folder: Path, count: int, degradations: Sequence[str] = ("rain", "snow")) -> Path:
+    """A workspace in which `count` pairs are approved."""
+    with Ledger(folder, create=True) as ledger:
+        pairs = make_pairs(Images(ledger), count, degradations)
+        for pair in pairs:
+            aligned = Aligned(candidate=pair.candidate.id, version="1", image=pair.image, reason="")
+            ledger.add(pair.photo, pair.candidate, aligned, *pair.scores)
+        ledger.judge("0" * 16, GATE, [pair.verdict for pair in pairs])
+    return folder
 
 
 def change_shard(root: Path, change: Callable[[bytes], bytes], which: int = 0) -> str:

@@ -14,17 +14,23 @@ from typing import Any
 
 import pytest
 
-from ggt_tools.engine import engine, run, settle
+from ggt_tools.cli import main
+from ggt_tools.engine import Cluster, Engine, engine, gather, run, settle
 from ggt_tools.engine.task import file, task
 from ggt_tools.errors import ConfigError
 from ggt_tools.ledger import Ledger
+from ggt_tools.pack import PackConfig, claim, pack, plan_release, write
 from ggt_tools.records import Score
+from ggt_tools.store import Store
 
-from .driven import Squaring, square
+from .driven import Deadly, Squaring, square
+from .making import GATE, make_dataset, make_pairs, make_workspace
+from .making import Store as Images
 from .slurm import lacking, slurm
 from .test_engine import do, marks, numbers, squares
 
 ROOT = Path(__file__).parent.parent
+UNSEEN = r"^memory://driver: is not seen by .*, where a worker runs; put it where every node sees it"
 
 
 def installed(module: str) -> None:
@@ -41,7 +47,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 @pytest.fixture(autouse=True, scope="module")
 def workers_find_the_tests() -> Iterator[None]:
     before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = str(ROOT)
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tools")])
     yield
     if before is None:
         del os.environ["PYTHONPATH"]
@@ -101,6 +107,31 @@ def test_ray_finds_the_same_with_a_node_killed_in_the_middle(two_nodes: Any, led
     assert 1 <= len(marks(tmp_path / "marks")) <= 3, "a process keeps its model"
 
 
+def test_ray_packs_the_same_release_with_a_worker_killed_in_the_middle(two_nodes: Any, tmp_path: Path) -> None:
+    packs_the_same(engine("ray", workers=2), tmp_path)
+
+
+def test_ray_validates_as_this_machine_does_with_a_node_killed_in_the_middle(
+    two_nodes: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster, _ = two_nodes
+    node = cluster.add_node(num_cpus=1, object_store_memory=80_000_000)
+    killer = threading.Timer(random.uniform(0.0, 3.0), lambda: cluster.remove_node(node, allow_graceful=False))
+    killer.start()
+    validates_the_same(tmp_path, capsys, "--engine", "ray", "--workers", "2")
+    killer.join()
+    assert not list((tmp_path / "shared").rglob("*.parquet")), "what was taken in is gone"
+
+
+def test_ray_tells_of_a_place_that_its_nodes_do_not_see(two_nodes: Any, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=UNSEEN):
+        list(gather(Squaring(), numbers(2), Store("memory://driver"), engine("ray")))
+    root = make_dataset(tmp_path / "out", count=2)
+    (tmp_path / "file").touch()
+    argv = ["validate", str(root), "--engine", "ray", "--tasks", str(tmp_path / "file")]
+    assert main(argv) == 2
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -112,6 +143,44 @@ def test_ray_finds_the_same_with_a_node_killed_in_the_middle(two_nodes: Any, led
 def test_options_of_ray_that_cannot_be(two_nodes: Any, options: dict[str, str], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         engine("ray", options=options)
+
+
+def packs_the_same(driver: Engine, tmp_path: Path) -> None:
+    """A release by the cluster, byte for byte, where one of its workers dies over a pair; then from a workspace."""
+    pairs = make_pairs(images := Images(), 8)
+    config = PackConfig(test=0, shard_bytes=60_000)
+    pack(pairs, images, tmp_path / "here", config, gate=GATE)
+    afar = Deadly(pairs[5].image, tmp_path / "died")
+    make_pairs(afar, 8)
+    done: list[int] = []
+    with claim(tmp_path / "there") as place:
+        plan = plan_release(pairs, afar, config, gate=GATE)
+        cluster = Cluster(driver, Store(str(tmp_path / "shared")))
+        write(plan, place, config, gate=GATE, cluster=cluster, progress=done.append)
+    assert (tmp_path / "died").exists() and sum(done) == 8
+    assert tree(tmp_path / "there") == tree(tmp_path / "here")
+    assert [path.name for path in (tmp_path / "shared" / "tasks" / "pack").iterdir()] == []
+
+
+def validates_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str], *argv: str) -> None:
+    """Findings, table, JSON lines and exit code, of a release with three damages in two of its shards."""
+    root = make_dataset(tmp_path / "out", count=16, test=0.0, shard_bytes=60_000)
+    shards = sorted(root.glob("data/*/*.tar"))
+    for shard, at in ((shards[1], 2000), (shards[1], 30_000), (shards[4], 12_000)):
+        data = bytearray(shard.read_bytes())
+        data[at] ^= 8
+        shard.write_bytes(data)
+    said = []
+    for more in ((), (*argv, "--tasks", str(tmp_path / "shared")), argv):
+        code = main(["validate", str(root), "--findings", str(tmp_path / "findings"), *more])
+        said.append((code, capsys.readouterr().out, (tmp_path / "findings").read_text()))
+    assert said[0][0] == 1 and said[0][2].count("\n") >= 3 and len(shards) > 4
+    assert said[1] == said[0] and said[2] == said[0]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["findings", "out", "shared"]
+
+
+def tree(root: Path) -> dict[str, bytes]:
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
 @pytest.fixture(scope="module")
@@ -158,3 +227,39 @@ def test_slurm_tells_of_a_stage_that_cannot_work(partition: str, ledger: Ledger)
     with pytest.raises(ConfigError, match="sbatch did not take the jobs"):
         do(Squaring(), numbers(4), ledger, engine("slurm", options=options | {"partition": "nowhere"}))
     assert subprocess.run(["squeue", "--noheader"], capture_output=True, check=True).stdout.count(b"ggt100k-squ") <= 1
+
+
+def test_slurm_packs_the_same_release_with_a_worker_killed_in_the_middle(partition: str, tmp_path: Path) -> None:
+    options = {"partition": partition, "mem_per_cpu_gb": "1", "time": "5"}
+    packs_the_same(engine("slurm", workers=2, options=options), tmp_path)
+
+
+def test_slurm_packs_and_validates_a_workspace_as_this_machine_does(
+    partition: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the command alone, out of the folder that the workspace lies in."""
+    monkeypatch.chdir(tmp_path)
+    make_workspace(tmp_path / "w", 6)
+    said_of = ("partition=" + partition, "mem_per_cpu_gb=1", "time=5")
+    asked = ["--engine", "slurm", "--workers", "1", *(f"--cluster={each}" for each in said_of)]
+    none: list[str] = []
+    said = []
+    for out, more in (("here", none), ("there", asked)):
+        code = main(["pack", "w", out, "--test", "0.3", *more])
+        said.append((code, capsys.readouterr().out))
+    assert said[0] == said[1] and said[0][0] == 0
+    assert tree(tmp_path / "here") == tree(tmp_path / "there")
+    shard = tmp_path / "there" / "data" / "rain" / "train-00000.tar"
+    shard.write_bytes(shard.read_bytes()[:-1])
+    said = []
+    for more in (none, asked):
+        code = main(["validate", "there", "--against", "w", *more])
+        said.append((code, capsys.readouterr().out))
+    assert said[0] == said[1] and said[0][0] == 1 and "wrong_bytes: data/rain/train-00000.tar" in said[0][1]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "there", "w"]
+
+
+def test_slurm_tells_of_a_place_that_its_nodes_do_not_see(partition: str, tmp_path: Path) -> None:
+    options = {"partition": partition, "mem_per_cpu_gb": "1", "time": "5", "logs": str(tmp_path)}
+    with pytest.raises(ConfigError, match=UNSEEN):
+        list(gather(Squaring(), numbers(2), Store("memory://driver"), engine("slurm", workers=1, options=options)))

@@ -7,22 +7,25 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ggt_tools.engine import GIVE_UP, Engine, engine, run, settle
+import ggt100k
+from ggt_tools.engine import GIVE_UP, Engine, engine, forget, gather, run, settle
 from ggt_tools.engine.facts import Fault, from_parquet, to_parquet
 from ggt_tools.engine.local import CONTEXT, Local
-from ggt_tools.engine.task import Stage, file, perform, task
+from ggt_tools.engine.stages import Packing, Validating
+from ggt_tools.engine.task import Stage, Task, file, perform, task
 from ggt_tools.errors import ConfigError
 from ggt_tools.ledger import Ledger
 from ggt_tools.records import Aligned, Score
+from ggt_tools.store import Store
 
 from .driven import Number, Squaring, square
-from .making import FORKED
+from .making import FORKED, make_dataset
 from .test_ledger import candidate
 
 here = Local(())
@@ -113,6 +116,41 @@ def test_a_work_that_kills_its_worker_twice_is_reported_and_the_others_of_its_ta
     assert do(Squaring(), numbers(1, 9), ledger, here) == [], "the next run tries it anew"
 
 
+def test_what_is_gathered_comes_in_order_and_a_rerun_does_only_what_was_lost(tmp_path: Path) -> None:
+    store, works, done = Store(str(tmp_path)), numbers(6), list[Number]()
+    found = list(gather(Squaring(deadly=(3,)), works, store, engine("local", workers=2), progress=done.append))
+    (fault,) = [each for each in found if isinstance(each, Fault)]
+    assert found == [fault if value == 3 else square(value) for value in range(6)]
+    assert (fault.subject, fault.reason) == ("number 3", "worker_died")
+    assert sorted(work.value for work in done) == [0, 1, 2, 4, 5]
+    asked: list[Number] = []
+
+    class Spy(Local):
+        def perform(self, stage: Stage, tasks: Iterable[Task], store: Store) -> Iterator[tuple[Task, str]]:
+            listed = list(tasks)
+            asked.extend(work for task in listed for work in task.works)
+            return super().perform(stage, listed, store)
+
+    assert list(gather(Squaring(), works, store, Spy(()))) == [square(value) for value in range(6)]
+    assert [work.value for work in asked] == [3]
+    forget(Squaring(), works, store)
+    assert store.names("tasks/squaring") == []
+
+
+def test_a_worker_that_sees_another_release_or_none_says_so(tmp_path: Path) -> None:
+    store, said = Store(str(tmp_path)), "is not seen by .*, where a worker runs; put it where every node sees it"
+    (tmp_path / "part").mkdir()
+    (tmp_path / "part" / "plan").write_text("of another release")
+    for part in ("part", "nowhere"):
+        with pytest.raises(ConfigError, match=f"{part}: {said}"):
+            Packing(part=str(tmp_path / part), plan="a" * 64).ready(store)
+    root = make_dataset(tmp_path / "out", count=1, test=0.0)
+    for place in ("out", "nowhere"):
+        with pytest.raises(ConfigError, match=f"{place}: {said}"):
+            Validating(root=str(tmp_path / place), identity="a" * 64, options=()).ready(store)
+    Validating(root=str(root), identity=ggt100k.open_root(str(root)).identity, options=()).ready(store)
+
+
 def test_where_every_worker_dies_the_run_ends_and_keeps_what_it_has(ledger: Ledger) -> None:
     stage = Squaring(deadly=tuple(range(2, 40)))
     with pytest.raises(ConfigError, match=f"{GIVE_UP} tasks, one after another: its process died.*fewer --workers"):
@@ -155,7 +193,7 @@ def test_a_run_that_is_killed_leaves_no_process_and_the_next_does_only_the_rest(
     assert workers
     process.kill()
     process.join()
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while any(Path(f"/proc/{pid}").exists() for pid in workers) and time.monotonic() < end:
         time.sleep(0.05)
     assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]

@@ -38,7 +38,7 @@ from ggt_tools.validate.shards import Job, check_shard
 from ggt_tools.verdict import verdict
 
 from .benchmarks.remote import serve
-from .making import GATE, Store, change_shard, make_dataset, make_pair, make_pairs, picture
+from .making import GATE, Images, Store, change_shard, make_dataset, make_pair, make_workspace, picture
 from .photographs import SAMPLE, at_night, blurred, noisy, photograph, veiled
 
 NAME = "data/rain/train-00000.tar"
@@ -1060,32 +1060,9 @@ def test_what_has_a_finding_or_changes_meanwhile_has_not_passed(root: Path) -> N
 # --- against the ledger ---------------------------------------------------------------------------------------------
 
 
-class Images(Store):
-    """A workspace as a store of images."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-
-    def put(self, data: bytes) -> str:
-        return self._ledger.put_image(data)
-
-    def image(self, name: str) -> bytes:
-        return self._ledger.image(name)
-
-    def image_size(self, name: str) -> int:
-        return self._ledger.image_size(name)
-
-
 @pytest.fixture
 def workspace(tmp_path: Path) -> Path:
-    """A workspace in which six pairs are approved."""
-    with Ledger(tmp_path / "workspace", create=True) as ledger:
-        pairs = make_pairs(Images(ledger), 6, ["rain"])
-        for pair in pairs:
-            aligned = Aligned(candidate=pair.candidate.id, version="1", image=pair.image, reason="")
-            ledger.add(pair.photo, pair.candidate, aligned, *pair.scores)
-        ledger.judge("0" * 16, GATE, [pair.verdict for pair in pairs])
-    return tmp_path / "workspace"
+    return make_workspace(tmp_path / "workspace", 6, ["rain"])
 
 
 def packed(workspace: Path, out: Path, *more: str) -> Path:

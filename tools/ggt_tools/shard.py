@@ -6,6 +6,7 @@ import json
 import os
 import re
 import tarfile
+import uuid
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -31,7 +32,8 @@ class ShardWriter:
 
     def __init__(self, path: Path, name: str, codec: str = "png") -> None:
         self.name, self.codec = name, codec
-        self._path, self._part = path, path.with_name(path.name + ".part")
+        # a name of its own: a machine that was given up for lost may still be writing the same shard
+        self._path, self._part = path, path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.part")
         self._file = self._part.open("wb")
         self._keys: set[str] = set()
 

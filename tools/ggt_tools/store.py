@@ -17,6 +17,11 @@ class Store:
 
     root: str
 
+    @property
+    def absolute(self) -> Store:
+        """The same, for who works in another folder."""
+        return self if "://" in self.root else Store(str(Path(self.root).resolve()))
+
     def read(self, name: str) -> bytes:
         """Raises FileNotFoundError."""
         if (folder := self._folder) is not None:

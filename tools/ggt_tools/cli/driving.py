@@ -11,7 +11,7 @@ from ggt_tools.cli.show import complain, count
 from ggt_tools.errors import ConfigError
 
 if TYPE_CHECKING:
-    from ggt_tools.engine import Engine
+    from ggt_tools.engine import Cluster, Engine
     from ggt_tools.engine.task import Stage
     from ggt_tools.ledger import Ledger
 
@@ -21,7 +21,7 @@ ENGINES = ("local", "slurm", "ray")
 def arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--engine", choices=ENGINES, default="local", help="this machine, or a cluster; default: local")
     sub.add_argument(
-        "--workers", type=count, metavar="N", help="processes, each with its model; default: a GPU or core each"
+        "--workers", type=count, metavar="N", help="side by side, each a process; default: a GPU or core each"
     )
     sub.add_argument(
         "--cluster",
@@ -46,14 +46,42 @@ def chosen(options: argparse.Namespace, stage: Stage, works: Sequence[Any]) -> E
     from ggt_tools.engine import engine
     from ggt_tools.engine.local import CONTEXT
 
-    pairs = [text.partition("=") for text in options.cluster]
-    if wrong := [name for name, mark, _ in pairs if not mark]:
-        raise ConfigError(f"--cluster {wrong[0]}: wants NAME=VALUE")
-    said = {name: value for name, _, value in pairs}
+    said = _said(options)
     if hasattr(CONTEXT, "set_forkserver_preload"):
         CONTEXT.set_forkserver_preload(["ggt_tools.engine.stages"])
     gpus = _gpus() if stage.gpu and options.engine == "local" else 0
     return engine(options.engine, workers=options.workers, options=said, works=len(works), gpus=gpus)
+
+
+def cluster(options: argparse.Namespace, stage: str, place: str) -> Cluster | None:
+    """The cluster that the options ask for, and where its tasks leave what they found; None for this machine.
+
+    Jobs of an earlier run are waited for. ConfigError where the place cannot be written.
+    """
+    from ggt_tools.engine import Cluster, engine, wait
+    from ggt_tools.engine.task import SEEN
+    from ggt_tools.store import Store
+
+    said = _said(options)
+    if options.engine == "local" and not said:
+        return None
+    chosen = engine(options.engine, workers=options.workers, options=said)
+    store = Store(place).absolute
+    try:
+        store.write(SEEN, b"")
+    except Exception as fault:  # each client of fsspec has exceptions of its own
+        why = f"{store.root}: cannot be written: {str(fault) or type(fault).__name__}"
+        raise ConfigError(f"{why}; it has to be a folder or URL that every node can write") from fault
+    wait(store, stage, options.engine, lambda said: complain(stage, said))
+    return Cluster(chosen, store)
+
+
+def _said(options: argparse.Namespace) -> dict[str, str]:
+    """What --cluster says, by name."""
+    pairs = [text.partition("=") for text in options.cluster]
+    if wrong := [name for name, mark, _ in pairs if not mark]:
+        raise ConfigError(f"--cluster {wrong[0]}: wants NAME=VALUE")
+    return {name: value for name, _, value in pairs}
 
 
 def _gpus() -> int:

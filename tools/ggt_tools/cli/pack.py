@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 import ggt100k
+from ggt_tools.cli import driving
 from ggt_tools.cli.show import Bar, count, printable, table
 from ggt_tools.errors import ConfigError
 from ggt_tools.ledger import Ledger
@@ -38,7 +39,7 @@ def arguments(sub: argparse.ArgumentParser) -> None:
     )
     sub.add_argument("--codec", default="png", choices=ggt100k.CODECS, help="jpeg: a third of the size; default: png")
     sub.add_argument("--shard-bytes", type=count, default=500_000_000, help="most bytes a shard; default: 500000000")
-    sub.add_argument("--processes", type=count, default=0, help="default: as many as the cores and the size ask for")
+    driving.arguments(sub)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -47,9 +48,9 @@ def run(options: argparse.Namespace) -> int:
 
     config = PackConfig(
         version=options.version, test=options.test, shard_bytes=options.shard_bytes, codec=options.codec,
-        base=options.base, processes=options.processes,
+        base=options.base, processes=options.workers or 0,
     )  # fmt: skip
-    with Ledger(options.workspace) as ledger:
+    with Ledger(options.workspace.absolute()) as ledger:  # who writes a shard elsewhere looks for it in another folder
         approved = list(ledger.pairs())
         keys = {pair.photo.key for pair in approved}
         pairs = list(islice(approved, options.limit))
@@ -85,6 +86,7 @@ def run(options: argparse.Namespace) -> int:
                 f"{of}; {len(plan.shards) - kept} shards written, {kept} kept"
             )
             return 0
+        cluster = driving.cluster(options, "pack", ledger.store.root)
         with claim(options.out) as out:
             plan = planned()
             if options.limit is None:  # a part of the pairs draws for itself alone
@@ -94,8 +96,9 @@ def run(options: argparse.Namespace) -> int:
                 packed = (pair for job in plan.shards for pair in (*job.pairs.values(), *job.approved.values()))
                 local_only = "; ".join(sorted({stays[p.photo.key] for p in packed if p.photo.key in stays}))
                 manifest, done = write(
-                    plan, out, config, gate=gate, funnel=ledger.funnel(), local_only=local_only, progress=bar.update
-                )
+                    plan, out, config, gate=gate, funnel=ledger.funnel(), local_only=local_only, cluster=cluster,
+                    progress=bar.update,
+                )  # fmt: skip
     for fault in plan.refused:
         print(f"{fault.reason}: {printable(str(fault))}")
     if plan.left_out:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
 import ggt100k
-from ggt_tools.cli.show import Bar, count, printable, table
+from ggt_tools.cli import driving
+from ggt_tools.cli.show import Bar, printable, table
 from ggt_tools.errors import ConfigError
 
 
@@ -17,26 +20,39 @@ def arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--quick", action="store_true", help="no checksum, no pixels: what sizes, names and texts tell")
     sub.add_argument("--against", type=Path, metavar="LEDGER", help="a workspace: hold every fact against its ledger")
     sub.add_argument("--findings", type=Path, metavar="FILE", help="write the findings here, a JSON object a line")
-    sub.add_argument("--processes", type=count, default=0, help="default: as many as the cores and the size ask for")
+    driving.arguments(sub)
+    sub.add_argument(
+        "--tasks",
+        metavar="PLACE",
+        help="a folder or URL that every node of a cluster can write: where its tasks leave what they find; "
+        "default: ROOT.tasks",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     from ggt_tools.records import to_row
     from ggt_tools.validate import validate
 
-    try:
-        counts = {split: about["pairs"] for split, about in ggt100k.open_root(options.root).indices.items()}
-    except ConfigError:  # validate says why, and whether that is a finding
-        counts = {}
+    counts: dict[str, int] = {}
+    cluster = None
+    with contextlib.suppress(ConfigError):  # validate says why, and whether that is a finding
+        place = ggt100k.open_root(options.root)
+        counts = {split: about["pairs"] for split, about in place.indices.items()}
+    if counts:
+        cluster = driving.cluster(options, "validate", options.tasks or f"{place.url}.tasks")
     lines, reasons = [], Counter[str]()
     with Bar(sum(counts.values()), "validate") as bar:
         for finding in validate(
-            options.root, quick=options.quick, against=options.against, processes=options.processes,
-            progress=bar.update,
+            options.root, quick=options.quick, against=options.against, processes=options.workers or 0,
+            cluster=cluster, progress=bar.update,
         ):  # fmt: skip
             print(f"{finding.reason}: {printable(str(finding))}")
             lines.append(json.dumps(to_row(finding)) + "\n")
             reasons[finding.reason] += 1
+    if cluster is not None and not options.tasks and "://" not in place.url:
+        shutil.rmtree(Path(cluster.store.root) / "tasks", ignore_errors=True)
+        with contextlib.suppress(OSError):
+            Path(cluster.store.root).rmdir()
     if options.findings:
         options.findings.write_text("".join(lines), encoding="utf-8")
     beside = {"priors": counts.pop(ggt100k.PRIOR)} if ggt100k.PRIOR in counts else {}

@@ -4,13 +4,15 @@
 
 Works are cut into tasks; a worker anywhere makes facts of a task's works and leaves them as one parquet file beside the
 images (task.py); here, where the ledger is, the files are merged into it in batches and removed. What the ledger or a
-file holds is never done again: another run, engine or number of workers repeats at most what was in flight.
+file holds is never done again: another run, engine or number of workers repeats at most what was in flight. Works that
+are of no ledger, a release's shards, are gathered instead of merged.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ggt_tools.engine.facts import Fault, from_parquet
@@ -38,6 +40,14 @@ class Engine(Protocol):
 
     def perform(self, stage: Stage, tasks: Iterable[Task], store: Store) -> Iterator[tuple[Task, str]]:
         """Each task once, as it ends, with "" or why it was lost with the process or machine that it ran on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """What drives works that are of no ledger, and where their tasks leave what they found: every node sees it."""
+
+    engine: Engine
+    store: Store
 
 
 def engine(
@@ -73,11 +83,16 @@ def settle(ledger: Ledger, stage: str, engine: str, tell: Callable[[str], object
 
     Jobs of it that are still in Slurm's queue are waited for, and `tell` is told so.
     """
-    if engine == "slurm":
-        from ggt_tools.engine.slurm import wait
-
-        wait(stage, ledger.store, tell)
+    wait(ledger.store, stage, engine, tell)
     _merge(ledger, ledger.store.names(folder(stage)))
+
+
+def wait(store: Store, stage: str, engine: str, tell: Callable[[str], object]) -> None:
+    """Until no job of an earlier run works on a stage any more: those in Slurm's queue go on without who asked."""
+    if engine == "slurm":
+        from ggt_tools.engine import slurm
+
+        slurm.wait(stage, store, tell)
 
 
 def run(
@@ -100,14 +115,51 @@ def run(
     yield from _round(stage, tasks, ledger, engine, progress, lambda task, why: lost.append(task))
     alone = [task(stage, [work]) for each in lost for work in each.works]
     faults: list[Fault] = []
-
-    def died(task: Task, why: str) -> None:
-        (work,) = task.works
-        faults.append(Fault(work=work.id, subject=work.subject, reason="worker_died", detail=f"twice: {why}"))
-
-    yield from _round(stage, alone, ledger, engine, progress, died)
+    yield from _round(stage, alone, ledger, engine, progress, lambda task, why: faults.append(_died(task, why)))
     yield from faults
     progress(len(faults))
+
+
+def gather(
+    stage: Stage,
+    works: Sequence[Any],
+    store: Store,
+    engine: Engine,
+    *,
+    progress: Callable[[Any], object] = lambda work: None,
+) -> Iterator[Fault | Any]:
+    """Does works that are of no ledger, a task each, then yields what was found in the order of the works.
+
+    `progress` is told of each work that is done. What tasks left in `store` stays there until forget(): a run that dies
+    goes on from it. A work whose process dies is tried once more; if that dies too it is a Fault `worker_died`. Raises
+    as run() does.
+    """
+    tasks = [task(stage, [work]) for work in works]
+    todo, lost = tasks, dict[str, str]()
+    for _ in range(2):
+        lost = {}
+        for ended, why in _perform(stage, todo, store, engine):
+            if why:
+                lost[ended.id] = why
+            else:
+                progress(ended.works[0])
+        todo = [each for each in tasks if each.id in lost]
+    for each in tasks:
+        if each.id in lost:
+            yield _died(each, lost[each.id])
+        else:
+            yield from from_parquet(store.read(file(stage.name, each)))
+
+
+def forget(stage: Stage, works: Sequence[Any], store: Store) -> None:
+    """Removes what gather() left, once all of it is taken in."""
+    for work in works:
+        store.remove(file(stage.name, task(stage, [work])))
+
+
+def _died(task: Task, why: str) -> Fault:
+    (work,) = task.works
+    return Fault(work=work.id, subject=work.subject, reason="worker_died", detail=f"twice: {why}")
 
 
 def _round(
@@ -121,13 +173,8 @@ def _round(
     """Each task once: what came is merged in batches and yielded; who died is told of."""
     files: list[str] = []
     merged = time.monotonic()
-    works = deaths = 0
-    for ended, why in engine.perform(stage, tasks, ledger.store):
-        deaths = deaths + 1 if why else 0
-        if deaths == GIVE_UP:
-            raise ConfigError(
-                f"{stage.name}: {GIVE_UP} tasks, one after another: {why}; is there memory enough? try fewer --workers"
-            )
+    works = 0
+    for ended, why in _perform(stage, tasks, ledger.store, engine):
         if why:
             died(ended, why)
             continue
@@ -139,6 +186,20 @@ def _round(
             files, merged, works = [], time.monotonic(), 0
     yield from _merge(ledger, files)
     progress(works)
+
+
+def _perform(stage: Stage, tasks: Sequence[Task], store: Store, engine: Engine) -> Iterator[tuple[Task, str]]:
+    """Each task once, with "" or why it was lost; first what is done already. ConfigError where nothing lives."""
+    there = set(store.names(folder(stage.name)))
+    yield from ((each, "") for each in tasks if file(stage.name, each) in there)
+    deaths = 0
+    for ended, why in engine.perform(stage, [each for each in tasks if file(stage.name, each) not in there], store):
+        deaths = deaths + 1 if why else 0
+        if deaths == GIVE_UP:
+            raise ConfigError(
+                f"{stage.name}: {GIVE_UP} tasks, one after another: {why}; is there memory enough? try fewer --workers"
+            )
+        yield ended, why
 
 
 def _merge(ledger: Ledger, files: Sequence[str]) -> list[Any]:

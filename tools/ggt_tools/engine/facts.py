@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ggt_tools.ledger import KEYS
-from ggt_tools.records import DataclassRecord
+from ggt_tools.records import DataclassRecord, Finding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,7 @@ class Fault:
     detail: str
 
 
-KINDS: dict[str, type[DataclassRecord]] = {kind.__name__.lower(): kind for kind in (*KEYS, Fault)}
+KINDS: dict[str, type[DataclassRecord]] = {kind.__name__.lower(): kind for kind in (*KEYS, Fault, Finding)}
 
 
 def to_parquet(facts: Iterable[DataclassRecord]) -> bytes:

@@ -16,7 +16,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from ggt_tools.engine.options import chosen
-from ggt_tools.engine.task import Stage, Task, perform
+from ggt_tools.engine.task import SEEN, Stage, Task, perform, unseen
 from ggt_tools.errors import ConfigError
 from ggt_tools.store import Store
 
@@ -59,7 +59,9 @@ class Ray:
     def perform(self, stage: Stage, tasks: Iterable[Task], store: Store) -> Iterator[tuple[Task, str]]:
         """Each task as it ends, with "" or why it was lost. Raises what a task raises."""
         # max_calls: a process keeps its model; Ray ends one that had a GPU after each task, unless it is told
-        remote = ray.remote(max_retries=0, max_calls=0, **self._needs)(perform)
+        remote = ray.remote(max_retries=0, max_calls=0, **self._needs)(_perform)
+        store = store.absolute
+        store.write(SEEN, b"")
         shared = ray.put(stage)
         waiting = iter(tasks)
         flying: dict[Any, Task] = {}
@@ -89,3 +91,9 @@ class Ray:
         finally:
             for reference in flying:
                 ray.cancel(reference, force=True)
+
+
+def _perform(stage: Stage, task: Task, store: Store) -> None:
+    if not store.has(SEEN):
+        raise unseen(store.root)
+    perform(stage, task, store)

@@ -10,6 +10,7 @@ import getpass
 import math
 import pickle
 import shlex
+import socket
 import subprocess
 import sys
 import time
@@ -21,12 +22,13 @@ from datatrove.executor.slurm import SlurmPipelineExecutor
 from loguru import logger
 
 from ggt_tools.engine.options import chosen
-from ggt_tools.engine.task import Stage, Task, file, folder, perform
+from ggt_tools.engine.task import Stage, Task, file, folder, perform, unseen
 from ggt_tools.errors import ConfigError, GGTError
 from ggt_tools.records import work_id
 from ggt_tools.store import Store
 
 SHARE = 16  # tasks of a job, at most: its model is loaded once for them, and where it dies so many wait for another
+UNSEEN = "unseen"  # among the logs: the node whose worker did not find its task
 LOOK = 1.0  # seconds between two looks at what came, and at the queue
 
 
@@ -47,7 +49,7 @@ class Slurm:
 
     def perform(self, stage: Stage, tasks: Iterable[Task], store: Store) -> Iterator[tuple[Task, str]]:
         """Each task as its file comes, with "", or when its job has ended without one, with what to read."""
-        waiting = list(tasks)
+        waiting, store = list(tasks), store.absolute
         while waiting:
             share = min(math.ceil(len(waiting) / self.workers), SHARE)
             jobs = [waiting[at : at + share] for at in range(0, len(waiting), share)]
@@ -56,6 +58,13 @@ class Slurm:
             for came in self._come(stage, waiting, store):
                 there.add(came.id)
                 yield came, ""
+            if (note := logs / UNSEEN).exists():
+                raise unseen(store.root, by=note.read_text())
+            if not there and not any(logs.glob("slurm_logs/**/*.out")):
+                raise ConfigError(
+                    f"{logs}: no job has left a log there; were they cancelled? else put it where every node sees it "
+                    "under this name: --cluster logs=FOLDER"
+                )
             waiting = []
             for job in jobs:  # its tasks run one after the other: the first without a file ended it
                 missing = [each for each in job if each.id not in there]
@@ -94,7 +103,7 @@ class Slurm:
             store.write(f"{plan}/{number}.task", pickle.dumps((stage, each)))
         logger.disable("datatrove")
         executor = _Executor(
-            pipeline=[Step(plan, store)],
+            pipeline=[Step(plan, store, logs)],
             tasks=len(tasks),
             tasks_per_job=share,
             workers=self.workers,
@@ -125,11 +134,15 @@ class _Executor(SlurmPipelineExecutor):  # type: ignore[misc]
 class Step:
     """What datatrove runs in a job: the task of its rank."""
 
-    def __init__(self, plan: str, store: Store) -> None:
-        self.plan, self.store = plan, store
+    def __init__(self, plan: str, store: Store, logs: Path) -> None:
+        self.plan, self.store, self.logs = plan, store, logs
 
     def __call__(self, data: Any, rank: int, world_size: int) -> Iterator[Any]:
-        stage, task = pickle.loads(self.store.read(f"{self.plan}/{rank}.task"))
+        try:
+            stage, task = pickle.loads(self.store.read(f"{self.plan}/{rank}.task"))
+        except FileNotFoundError as fault:
+            (self.logs / UNSEEN).write_text(socket.gethostname())
+            raise unseen(self.store.root) from fault
         try:
             perform(stage, task, self.store)
         except GGTError as fault:  # of the stage as a whole: what concerns one work is a Fault among its facts
@@ -140,7 +153,7 @@ class Step:
 
 def wait(stage: str, store: Store, tell: Callable[[str], object]) -> None:
     """Until no job of an earlier run works on this stage of this workspace any more."""
-    name = _name(stage, store)
+    name = _name(stage, store.absolute)
     if _queued(name):
         tell(f"jobs of an earlier run, {name} in squeue, are at work; waiting for their end")
     while _queued(name):

@@ -7,24 +7,27 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from itertools import groupby, islice
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import ggt100k
 from ggt_tools.degradations import opencv
 from ggt_tools.engine.facts import Fault
-from ggt_tools.engine.task import Perform
+from ggt_tools.engine.task import Perform, unseen
 from ggt_tools.errors import ConfigError, PairError, TransientError
 from ggt_tools.iqa import IqaConfig
 from ggt_tools.ledger import ImageFolder
-from ggt_tools.records import Call, Candidate, Opinion, Score, work_id
+from ggt_tools.records import Call, Candidate, Finding, Opinion, Score, work_id
 from ggt_tools.restore import Work as RestoreWork
 from ggt_tools.restore import kept, padded
 from ggt_tools.score import OWN, Scorer
 from ggt_tools.store import Store
 
 if TYPE_CHECKING:
+    from ggt_tools.pack.writing import ShardJob
     from ggt_tools.restorers.protocol import Image
     from ggt_tools.screen import Work as Look
+    from ggt_tools.validate.shards import Job as ShardCheck
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +182,57 @@ class Screening:
                     yield call
                     if opinion is not None:
                         yield opinion
+
+        return perform
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packing:
+    """pack: a shard, and beside it the note that it is done."""
+
+    part: str  # the folder that the release is built in
+    plan: str  # the digest of what it is to hold, as that folder has it
+    name: str = "pack"
+    gpu: bool = False
+
+    def ready(self, store: Store) -> Perform:
+        from ggt_tools.pack.place import planned
+        from ggt_tools.pack.writing import write_shard
+
+        if planned(Path(self.part)) != self.plan:
+            raise unseen(self.part)
+
+        def perform(works: Sequence[ShardJob]) -> Iterator[Fault]:
+            for job in works:
+                write_shard(job, int)
+            yield from ()
+
+        return perform
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validating:
+    """validate: what is wrong with a shard."""
+
+    root: str  # a folder or an fsspec URL
+    identity: str  # of its manifest
+    options: tuple[tuple[str, Any], ...]  # of fsspec
+    name: str = "validate"
+    gpu: bool = False
+
+    def ready(self, store: Store) -> Perform:
+        from ggt_tools.validate.shards import check_shard
+
+        try:
+            found = ggt100k.open_root(self.root, storage_options=dict(self.options)).identity
+        except ConfigError as fault:
+            raise unseen(self.root) from fault
+        if found != self.identity:
+            raise unseen(self.root)
+
+        def perform(works: Sequence[ShardCheck]) -> Iterator[Finding]:
+            for job in works:
+                yield from check_shard(job, int)
 
         return perform
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ggt_tools.engine.facts import to_parquet
+from ggt_tools.errors import ConfigError
 from ggt_tools.records import DataclassRecord, work_id
 from ggt_tools.store import Store
+
+SEEN = "tasks/seen"  # a driver's file: a worker that does not find it works on another machine's
 
 
 class Work(Protocol):
@@ -78,6 +82,14 @@ def perform(stage: Stage, task: Task, store: Store) -> None:
         _ready.clear()  # one model a process
         _ready[stage, store] = stage.ready(store)
     store.write(place, to_parquet(_ready[stage, store](task.works)))
+
+
+def unseen(place: str, *, by: str = "") -> ConfigError:
+    """What a driver and a worker have to have in common, and have not."""
+    return ConfigError(
+        f"{place}: is not seen by {by or socket.gethostname()}, where a worker runs; put it where every node sees it "
+        "under this name: a shared folder, or a URL"
+    )
 
 
 @contextmanager

@@ -228,7 +228,7 @@ def _came(model: str, future: Future[T]) -> T:
     try:
         return future.result()
     except BrokenProcessPool as fault:
-        raise ConfigError(f"metric {model!r}: its process died; is there memory enough? try --processes 1") from fault
+        raise ConfigError(f"metric {model!r}: its process died; is there memory enough? try --workers 1") from fault
     except RuntimeError as fault:
         raise PairError("not_measured", f"metric {model!r} cannot be measured: {fault}") from fault
 

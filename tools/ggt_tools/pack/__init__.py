@@ -17,19 +17,23 @@ import io
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ggt100k import DEGRADATIONS, FORMAT_VERSION, MANIFEST, PRIOR, SPLITS, index_schema
 from ggt_tools.card import card
+from ggt_tools.errors import ShardError
 from ggt_tools.ledger import write_whole
 from ggt_tools.pack.place import begin, check_place, claim, part_of, put_in_place
 from ggt_tools.pack.plan import PackConfig, Plan, plan_release
-from ggt_tools.pack.writing import Images, Written, differing, file_facts, pair_facts, write_shard
+from ggt_tools.pack.writing import Images, ShardJob, Written, differing, file_facts, pair_facts, write_shard
 from ggt_tools.processes import in_processes, worth
 from ggt_tools.records import Pair, Stage
+
+if TYPE_CHECKING:
+    from ggt_tools.engine import Cluster
 
 __all__ = ["PackConfig", "Plan", "check_place", "claim", "differing", "pack", "pair_facts", "plan_release", "write"]
 
@@ -71,19 +75,25 @@ def write(
     gate: str,
     funnel: Sequence[Stage] = (),
     local_only: str = "",
+    cluster: Cluster | None = None,
     progress: Callable[[int], object] = lambda done: None,
 ) -> tuple[dict[str, Any], list[Written]]:
     """Carries a plan out in a place that is claimed. The manifest, and what became of each shard.
 
     `local_only` says why the release must stay on this machine; "" where it need not, and the base need not either.
-    `progress` is told how many pairs were added.
+    `cluster`: whose nodes write the shards; without one this machine's processes do. `progress` is told how many pairs
+    were added.
     """
     local_only = local_only or (plan.base.manifest.get("local_only", "") if plan.base else "")
     part = part_of(out)
     begin(part, plan.digest)
     jobs = plan.of(part)
     size = sum(_size(job) for job in jobs)
-    done = list(in_processes(write_shard, jobs, worth(config.processes, size), progress))
+    if cluster is not None:
+        _elsewhere(cluster, jobs, plan.digest, progress)
+        done = [write_shard(job, int) for job in jobs]  # what became of them: they are done
+    else:
+        done = list(in_processes(write_shard, jobs, worth(config.processes, size), progress))
     splits: dict[str, Any] = {}
     for split in (*SPLITS, PRIOR):
         rows = [row for shard in done if f"/{split}-" in shard.name for row in shard.rows]
@@ -114,6 +124,22 @@ def write(
     write_whole(part / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
     put_in_place(part, out)
     return manifest, done
+
+
+def _elsewhere(cluster: Cluster, jobs: Sequence[ShardJob], plan: str, progress: Callable[[int], object]) -> None:
+    """Has the shards written by the cluster. Raises ShardError where one could not be, with all others written."""
+    from ggt_tools.engine import forget, gather
+    from ggt_tools.engine.stages import Packing
+
+    stage = Packing(part=str(jobs[0].part), plan=plan)
+    progress(sum(job.count for job in jobs if job.done))
+    todo = [job for job in jobs if not job.done]
+    forget(stage, todo, cluster.store)  # of another plan of the same place
+    lost = list(gather(stage, todo, cluster.store, cluster.engine, progress=lambda job: progress(job.count)))
+    forget(stage, jobs, cluster.store)
+    if lost:
+        others = f", and {len(lost) - 1} more" if len(lost) > 1 else ""
+        raise ShardError(f"{lost[0].subject}{others}: {lost[0].detail}; pack again: what is done stays")
 
 
 def _size(job: Any) -> int:

@@ -59,17 +59,28 @@ def _old(out: Path) -> Path:
 
 def begin(part: Path, plan: str) -> None:
     """Leaves in `part` what an interrupted run of this very plan has finished, and nothing else."""
-    note = part / "plan"
-    if part.exists() and not (note.is_file() and note.read_text() == plan):
+    if part.exists() and planned(part) != plan:
         shutil.rmtree(part)
-    for left in [path for path in part.rglob("*") if path.suffix in (".part", ".base")]:  # half files
-        left.unlink()
+    _tidy(part)
     (part / "index").mkdir(parents=True, exist_ok=True)
-    write_whole(note, plan.encode())
+    write_whole(part / "plan", plan.encode())
+
+
+def planned(part: Path) -> str:
+    """What `part` is built to hold, as begin() noted it; "" where nothing is."""
+    note = part / "plan"
+    return note.read_text() if note.is_file() else ""
+
+
+def _tidy(part: Path) -> None:
+    """Half files, of whoever was killed."""
+    for left in [path for path in part.rglob("*") if path.suffix in (".part", ".base")]:
+        left.unlink(missing_ok=True)
 
 
 def put_in_place(part: Path, out: Path) -> None:
     """Moves what is finished to its place, the index with the manifest last; what else lies there stays."""
+    _tidy(part)
     _old(out).mkdir()  # from here on the new release is whole in `part`, and whoever comes next moves it in
     sync_folder(out.parent)
     _move_in(part, out)

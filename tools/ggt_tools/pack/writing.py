@@ -10,6 +10,7 @@ import math
 import mmap
 import os
 import shutil
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,7 +26,7 @@ from ggt_tools.ingest import MOST_PIXELS, decode
 from ggt_tools.jpeg import encode_jpeg
 from ggt_tools.ledger import sync_folder, write_whole
 from ggt_tools.png import encode_png
-from ggt_tools.records import Pair
+from ggt_tools.records import Pair, work_id
 from ggt_tools.shard import ShardWriter, check_pair, note
 
 
@@ -62,6 +63,29 @@ class ShardJob:
     @property
     def of_priors(self) -> bool:
         return f"/{PRIOR}-" in self.name
+
+    @property
+    def id(self) -> str:
+        """In the folder that it is built in, which is of one plan."""
+        return work_id("pack", str(self.part), self.name)
+
+    @property
+    def subject(self) -> str:
+        return f"shard {self.name}"
+
+    @property
+    def count(self) -> int:
+        """Pairs that it is to hold."""
+        return len(self.rows) + len(self.pairs)
+
+    @property
+    def note(self) -> Path:
+        """What tells that it is done, and how."""
+        return self.part / "done" / f"{self.name}.json"
+
+    @property
+    def done(self) -> bool:
+        return (self.part / self.name).exists() and self.note.exists()
 
     @property
     def keeps(self) -> bool:
@@ -122,10 +146,10 @@ def _same(one: Any, other: Any) -> bool:
 
 def write_shard(job: ShardJob, tell: Callable[[int], object]) -> Written:
     """Writes or keeps a shard. What an interrupted run has finished stays as it is. `tell` is told of each pair."""
-    path, done = job.part / job.name, job.part / "done" / f"{job.name}.json"
-    if path.exists() and done.exists():
+    path, done = job.part / job.name, job.note
+    if job.done:
         said = json.loads(done.read_bytes())
-        tell(len(job.rows) + len(job.pairs))
+        tell(job.count)
         return Written(name=job.name, rows=said["rows"] or job.rows, about=said["about"], kept=said["kept"])
     for folder in (path.parent, done.parent):
         folder.mkdir(parents=True, exist_ok=True)
@@ -166,7 +190,7 @@ def _base_shard(job: ShardJob) -> Iterator[_Source]:
     where, about = f"{job.base.url}/{job.name}", job.base.about
     fetched = None
     if "://" in job.base.url:
-        path = fetched = job.part / f"{job.name}.{os.getpid()}.base"
+        path = fetched = job.part / f"{job.name}.{uuid.uuid4().hex[:8]}.base"
         system, at = fsspec.core.url_to_fs(where, **job.base.options)
         system.get_file(at, str(path))
     else:

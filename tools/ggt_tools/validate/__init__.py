@@ -11,9 +11,10 @@ passing.py   which bytes have passed
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -25,8 +26,11 @@ from ggt_tools.validate.against import check_against
 from ggt_tools.validate.evidence import read_gate
 from ggt_tools.validate.findings import fault
 from ggt_tools.validate.index import check_counts, check_files, check_index, check_licence, check_manifest, check_readme
-from ggt_tools.validate.passing import note_pass, passed, state
+from ggt_tools.validate.passing import note_pass, passed, state, state_at
 from ggt_tools.validate.shards import Job, check_shard
+
+if TYPE_CHECKING:
+    from ggt_tools.engine import Cluster
 
 __all__ = ["passed", "validate"]
 
@@ -37,14 +41,16 @@ def validate(
     quick: bool = False,
     against: Path | None = None,
     processes: int = 0,
+    cluster: Cluster | None = None,
     progress: Callable[[int], object] = lambda done: None,
 ) -> Iterator[Finding]:
     """Every fault of the dataset folder `root`, or the fsspec URL of one. ConfigError where it is no dataset folder,
     or one of another format's version; a manifest that cannot be read is a finding, and nothing else can be looked at.
 
     `quick` reads no pixels and no whole shard: sizes, names, JSON, index and evidence, but no checksum. `against` is a
-    workspace to hold it against. `processes`: 0 takes as many as the cores and the size make worth it. `progress` is
-    told how many pairs were read. A folder without a finding is noted as passed, unless `quick`.
+    workspace to hold it against. `processes`: 0 takes as many as the cores and the size make worth it. `cluster`: whose
+    nodes look at the shards, in the place of processes here; the findings are the same. `progress` is told how many
+    pairs were read. A folder without a finding is noted as passed, unless `quick`.
     """
     try:
         place = open_root(root)
@@ -56,7 +62,7 @@ def validate(
     local = "://" not in place.url
     before: dict[str, Any] = state(Path(place.url).resolve()) if local else {}
     clean = True
-    for finding in _findings(place, quick, against, processes, progress):
+    for finding in _findings(place, before, quick, against, processes, cluster, progress):
         clean = False
         yield finding
     if clean and local and not quick and open_root(root).identity == place.identity:
@@ -64,7 +70,13 @@ def validate(
 
 
 def _findings(
-    place: Root, quick: bool, against: Path | None, processes: int, progress: Callable[[int], object]
+    place: Root,
+    before: Mapping[str, Any],
+    quick: bool,
+    against: Path | None,
+    processes: int,
+    cluster: Cluster | None,
+    progress: Callable[[int], object],
 ) -> Iterator[Finding]:
     manifest = place.manifest
     yield from check_files(place)
@@ -96,8 +108,35 @@ def _findings(
                 codec=manifest["codec"], gate=gate, quick=quick, images=of_mine,
             )
         )  # fmt: skip
+    if cluster is not None:
+        local = "://" not in place.url
+        states = [str(before.get(job.name)) if local else state_at(place, job.name) for job in jobs]
+        jobs = [dataclasses.replace(job, state=each) for job, each in zip(jobs, states, strict=True)]
+        yield from _elsewhere(cluster, place, jobs, progress)
+        return
     # memory:// is this process's own; and to look at heads alone is no work for many
     alone = quick or place.url.startswith("memory://")
     size = sum(about["bytes"] for about in manifest["shards"].values())
     for found in in_processes(check_shard, jobs, 1 if alone else worth(processes, size), progress):
         yield from found
+
+
+def _elsewhere(
+    cluster: Cluster, place: Root, jobs: Sequence[Job], progress: Callable[[int], object]
+) -> Iterator[Finding]:
+    """What the cluster finds in the shards, in their order; behind it ConfigError where one was not looked at."""
+    from ggt_tools.engine import forget, gather
+    from ggt_tools.engine.facts import Fault
+    from ggt_tools.engine.stages import Validating
+
+    stage = Validating(root=place.url, identity=place.identity, options=tuple(place.storage_options.items()))
+    lost = []
+    for found in gather(stage, jobs, cluster.store, cluster.engine, progress=lambda job: progress(job.about["pairs"])):
+        if isinstance(found, Fault):
+            lost.append(found)
+        else:
+            yield found
+    if lost:
+        others = f", and {len(lost) - 1} more" if len(lost) > 1 else ""
+        raise ConfigError(f"{lost[0].subject}{others}: {lost[0].detail}; validate again: what is done stays")
+    forget(stage, jobs, cluster.store)

@@ -15,14 +15,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ggt100k import HEAD, PRIOR, SHARD, read_bands
+from ggt100k import HEAD, PRIOR, SHARD, __version__, read_bands
 from ggt_tools.errors import GGTError, PairError
 from ggt_tools.gate import Gate
-from ggt_tools.records import Finding
+from ggt_tools.records import Finding, work_id
 from ggt_tools.shard import check_pair, encode_json, fact_fault, members
 from ggt_tools.validate.evidence import evidence_faults, prior_faults, read_gate
 from ggt_tools.validate.findings import FETCH, fault
 from ggt_tools.validate.likeness import cells, unlike
+from ggt_tools.validate.passing import RULES
 from ggt_tools.validate.tars import Member, Reader, pairs, walk, whole
 
 Cells = npt.NDArray[np.float32]
@@ -41,6 +42,21 @@ class Job:
     gate: str  # its text, "" where it cannot be read
     quick: bool
     images: Mapping[str, tuple[str, str]]  # by key the SHA-256 that the ledger has of the files of lq and gt
+    state: str = ""  # what tells whether the file has changed, where what is found is kept
+
+    @property
+    def id(self) -> str:
+        """Of these bytes, by these rules."""
+        rows, images = json.dumps(self.rows.to_pylist()), json.dumps(sorted(self.images.items()))
+        about = json.dumps(self.about, sort_keys=True)
+        return work_id(
+            "validate", __version__, RULES, self.root, self.name, self.state, about, rows, self.codec, self.gate,
+            int(self.quick), images,
+        )  # fmt: skip
+
+    @property
+    def subject(self) -> str:
+        return f"shard {self.name}"
 
     @property
     def of_priors(self) -> bool:
