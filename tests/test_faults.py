@@ -12,7 +12,7 @@ from ggt_tools.verdict import DEFAULT_GATE, load_gate
 from ggt_tools.witnesses import degrading, planting
 from ggt_tools.witnesses.planting import FAULTS, GROUPS, Planted, Scene, harmless, plant, planted
 from tests.benchmarks import faults, faults_kinds, faults_photographs
-from tests.benchmarks.faults_kinds import CLASS, DEGRADING, GOOD, TEXT, UNSEEN, lettered
+from tests.benchmarks.faults_kinds import CLASS, DEGRADING, GOOD, NEW, TEXT, UNSEEN, USUAL, lettered
 from tests.benchmarks.field import Options
 from tests.photographs import Photograph, crop, psnr
 
@@ -60,13 +60,18 @@ def test_every_kind_belongs_to_a_group() -> None:
     assert {*faults_kinds.MAJOR, *faults_kinds.COPIES} <= {*EVERY, TEXT}
 
 
-@pytest.mark.parametrize("kind", DEGRADING)
+@pytest.mark.parametrize("kind", {**DEGRADING, **degrading.KINDS})
 def test_a_degradation_is_the_same_again_and_worse_with_its_strength(kind: str) -> None:
     gt = crop("life-1", 256, 100, 100)
     light, heavy, again = (faults.spoil(gt, kind, strength, seed=5) for strength in (0.0, 1.0, 1.0))
     assert np.array_equal(heavy, again)
     assert psnr(gt, heavy) < psnr(gt, light)
-    assert set(CLASS.get(kind, (kind,))) <= {*CLASS, *DEGRADING, "mixed", "defocus_blur", "motion_blur"}
+
+
+def test_the_bench_has_degradations_that_training_has_not() -> None:
+    assert {*USUAL} < {*degrading.KINDS} and not {*NEW} & {*degrading.KINDS} and {*DEGRADING} == {*USUAL, *NEW}
+    for kind in DEGRADING:
+        assert set(CLASS.get(kind, (kind,))) <= {*CLASS, *DEGRADING, "mixed", "defocus_blur", "motion_blur"}
 
 
 def test_what_is_harmless_stays_near_the_truth(scene: Scene) -> None:

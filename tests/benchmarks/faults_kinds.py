@@ -213,7 +213,11 @@ CLASS = {  # of DEGRADATIONS; where a name says it, it is its own
     "compression": ("mixed", "compression"), "blur and noise": ("mixed",), "resized and compression": ("mixed",),
     "haze and noise": ("haze",), "motion blur and noise": ("motion_blur",), "snow and blur": ("snow",),
 }  # fmt: skip
-DEGRADING = {**KINDS, **NEW}
+USUAL = (  # of those that training has
+    "blur", "resized", "noise", "compression", "haze", "low_light", "old_photo", "rain", "blur and noise",
+    "resized and compression", "haze and noise",
+)  # fmt: skip
+DEGRADING = {**{name: KINDS[name] for name in USUAL}, **NEW}
 
 
 # --- what is no fault -------------------------------------------------------------------------------------------------

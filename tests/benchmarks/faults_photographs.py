@@ -36,15 +36,16 @@ REPORT = (  # names of files, or of the folder three above it, whose file is nam
     "OneStandsOut", "Path", "Volna", "Grey",
 )  # fmt: skip
 FIT = (
-    "Aqua", "Blinds", "TwoWings", "Wood", "baboon", "board", "fruits", "scenetext03", "scenetext05", "scenetext06",
-    "scenetext_segmented_word01", "scenetext_segmented_word03", "scenetext_segmented_word04",
-    "panther-chameleon-female", "ColdRipple", "Kite", "summer_1am", "ela_original",
+    "Aqua", "Blinds", "TwoWings", "Wood", "Kite", "scenetext06", "scenetext_segmented_word01",
+    "scenetext_segmented_word03", "scenetext_segmented_word04", "panther-chameleon-female", "ColdRipple",
+    "summer_1am", "ela_original",
 )  # fmt: skip
-TRAIN = (  # CC0, CC-BY and public domain
+TRAIN = (  # CC0, CC-BY, public domain, and samples of OpenCV (Apache 2.0)
     "aitzgorri_by_Aitzol_Berasategi", "Picture_0B_by_freespace", "Picture_1A_by_freespace", "Wine_by_Jakkub_Mede",
     "friends_by_Aitzol_Berasategi", "life_by_Aitzol_Berasategi", "picosdeeuropa_by_Aitzol_Berasategi",
     "seeding_by_Clements_Engelhardt", "sunset_by_Aitzol_Berasategi", "cincinnati-bridge", "citrus-fruits",
-    "european-honey-bee",
+    "european-honey-bee", "plant", "rubberwhale1", "squirrel_cls", "starry_night", "sudoku", "scenetext02",
+    "baboon", "board", "fruits", "scenetext03", "scenetext05",
 )  # fmt: skip
 TRAIN_SKIMAGE = (
     "chelsea.png", "coffee.png", "rocket.jpg", "astronaut.png", "retina.jpg", "hubble_deep_field.jpg", "brick.png",

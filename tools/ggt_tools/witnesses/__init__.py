@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
 from ggt_tools.degradations import Degradations, Image, Plane, edge_blur, measure, opencv
+from ggt_tools.witnesses.colours import ColourMap, colour_map
 
 VERSION = "core-3"  # raise it whenever a value may change
 NAN = float("nan")
@@ -36,6 +36,13 @@ class Pair:
     def small(self) -> tuple[Image, Image]:
         """At 192 px long edge."""
         return _resized(self.lq, 192), _resized(self.gt, 192)
+
+    @cached_property
+    def colours(self) -> ColourMap:
+        """At 192 px long edge."""
+        cv2 = opencv()
+        lq, gt = (np.asarray(cv2.blur(small, (3, 3)), np.float32) for small in self.small)
+        return colour_map(lq, gt)
 
     @cached_property
     def degradations(self) -> tuple[Degradations, Degradations]:
@@ -90,10 +97,10 @@ def colour_cast(pair: Pair) -> float:
 def hue_turn(pair: Pair) -> float:
     """Degrees by which all hues turned; 0 where the photograph has too little colour to tell.
 
-    Colour over brightness of gt is fitted to that of lq by a linear map and an offset (`_colour_map`), and the map's
+    Colour over brightness of gt is fitted to that of lq by a linear map and an offset (colours.py), and the map's
     rotation is taken: saturation, contrast and a veil of airlight leave it at 0.
     """
-    linear, _, trust = _colour_map(pair)
+    linear, _, trust = pair.colours
     turn = np.degrees(np.arctan2(linear[1, 0] - linear[0, 1], linear[0, 0] + linear[1, 1]))
     return float(abs(turn) * trust)
 
@@ -102,9 +109,8 @@ def patch_colour(pair: Pair) -> float:
     """The largest change of colour over brightness in one place, about 5 % of the long edge across, beyond what the
     whole picture's colours did: something has another colour. 0 is none.
     """
-    _, rest, _ = _colour_map(pair)
-    cv2 = opencv()
-    return float(np.quantile(np.hypot(*(cv2.blur(plane, (9, 9)) for plane in rest)), 0.995))
+    rest = opencv().blur(pair.colours.rest.astype(np.float32), (9, 9))
+    return float(np.quantile(np.hypot(rest[..., 0], rest[..., 1]), 0.995))
 
 
 def colour_kept(pair: Pair) -> float:
@@ -269,36 +275,6 @@ def _chromaticity(pair: Pair) -> tuple[Plane, Plane, Plane]:
     weight = np.minimum(sums[0], sums[1])[..., 0] / 765.0
     distance = np.hypot(before[..., 0] - 1 / 3, before[..., 1] - 1 / 3)
     return after - before, weight, distance
-
-
-def _colour_map(pair: Pair) -> tuple[npt.NDArray[np.float64], tuple[Plane, Plane], float]:
-    """At 192 px long edge: the 2 x 2 map of colour over brightness from lq to gt, what it leaves of each pixel, and how
-    far the photograph's colours suffice to tell it, 0..1. Least squares, four times, each with less weight on what the
-    last left far off.
-    """
-    cv2 = opencv()
-    planes, weight = [], np.ones(1)
-    for small in pair.small:
-        light = cv2.blur(small, (3, 3)).astype(np.float64)
-        luma = light.mean(axis=2)
-        planes.append(
-            np.stack([light[..., 0] - light[..., 1], light[..., 2] - light[..., 1]], -1) / (luma + 24.0)[..., None]
-        )
-        weight = weight * np.minimum(luma + 8.0, 128.0)
-    lq, gt = (plane.reshape(-1, 2) for plane in planes)
-    weight = np.sqrt(weight).ravel()
-    known = np.hstack([lq, np.ones((len(lq), 1))])
-    share = weight.copy()
-    for _ in range(4):
-        held = known * share[:, None]
-        fitted = np.linalg.solve(held.T @ known + 1e-3 * np.eye(3), held.T @ gt)
-        off = np.hypot(*(gt - known @ fitted).T)
-        share = weight / (1.0 + (off / (2.0 * np.median(off) + 0.01)) ** 2)
-    rest = ((gt - known @ fitted) * np.minimum(weight / 64.0, 1.0)[:, None]).reshape(planes[0].shape)
-    spread = np.cov(lq.T, aweights=share)
-    least = max(float(np.linalg.eigvalsh(spread)[0]), 0.0)  # along one line of colours a turn and a stretch are one
-    linear = fitted[:2].T
-    return linear, (rest[..., 0].astype(np.float32), rest[..., 1].astype(np.float32)), least / (least + 0.001)
 
 
 def _colourfulness(small: Image) -> float:

@@ -99,6 +99,77 @@ def faded(light: Light, strength: float, random: np.random.Generator) -> Light:
     return np.asarray(out + (235.0 - out) * dust[..., None], np.float32)
 
 
+def defocus(light: Light, strength: float, random: np.random.Generator) -> Light:
+    """A point becomes a disc of 1.5 to 5 px, as of a lens."""
+    radius = between(1.5, 5.0, strength) * random.uniform(0.9, 1.1)
+    reach = int(np.ceil(radius))
+    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    disc = np.clip(radius + 0.5 - np.hypot(x, y), 0, 1).astype(np.float32)
+    return filtered(light, disc / disc.sum())
+
+
+def oval(light: Light, strength: float, random: np.random.Generator) -> Light:
+    """A Gaussian that is two to five times as long as wide, in any direction."""
+    along = between(1.2, 4.5, strength) * random.uniform(0.9, 1.1)
+    across, angle = along * random.uniform(0.2, 0.5), random.uniform(0, np.pi)
+    reach = int(np.ceil(3 * along))
+    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    u, v = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
+    bell = np.exp(-0.5 * ((u / along) ** 2 + (v / max(across, 0.4)) ** 2)).astype(np.float32)
+    return filtered(light, bell / bell.sum())
+
+
+def drops(light: Light, strength: float, random: np.random.Generator) -> Light:
+    """Drops of 6 to 28 px on the lens: behind each all is soft, a little brighter, and stands elsewhere."""
+    cv2 = opencv()
+    height, width = light.shape[:2]
+    where = np.zeros((height, width), np.float32)
+    for _ in range(round(between(4, 24, strength) * height * width / 1e5)):
+        axes = tuple(int(side) for side in random.integers(6, 29, size=2))
+        spot = int(random.integers(width)), int(random.integers(height))
+        cv2.ellipse(where, spot, axes, float(random.uniform(0, 180)), 0, 360, float(random.uniform(0.6, 1)), -1)
+    where = soft(where, random.uniform(1, 4))[..., None]
+    off = tuple(int(by) for by in random.integers(-24, 25, size=2))
+    behind = soft(np.roll(light, off, axis=(0, 1)), random.uniform(2, 5)) * random.uniform(1.0, 1.15) + 6.0
+    return np.asarray(light + (behind - light) * where, np.float32)
+
+
+def specks(light: Light, strength: float, random: np.random.Generator) -> Light:
+    """Dirt on a scan: dark or coloured grains of 1 to 4 px."""
+    cv2 = opencv()
+    veil = np.zeros(light.shape[:2], np.float32)
+    for radius in (1, 2, 3):
+        grains = (random.random(veil.shape) < between(0.0002, 0.0015, strength)).astype(np.float32)
+        window = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1,) * 2)
+        veil = np.maximum(veil, soft(cv2.dilate(grains, window), random.uniform(0.4, 0.9)))
+    colour = random.uniform(0, 200, 3) if random.random() < 0.4 else np.full(3, random.uniform(0, 60))
+    veil = np.minimum(veil * random.uniform(0.6, 1.0), 1.0)[..., None]
+    return np.asarray(light + (colour - light) * veil, np.float32)
+
+
+def shadow(light: Light, strength: float, random: np.random.Generator) -> Light:
+    """A part with soft borders lies in the shade, which is a little bluer."""
+    field = clouds(light.shape[:2], random.uniform(0.25, 0.6), random)
+    where = soft((field > np.quantile(field, random.uniform(0.3, 0.7))).astype(np.float32), random.uniform(1, 12))
+    shade = between(0.7, 0.25, strength) * np.array([0.96, 1.0, 1.06], np.float32)
+    return np.asarray(light * (1.0 + (shade - 1.0) * where[..., None]), np.float32)
+
+
+def underwater(light: Light, strength: float, random: np.random.Generator) -> Light:
+    """Red goes first; a veil of blue and green grows with distance."""
+    depth = 0.6 + 0.4 * slope(light.shape[:2], random) + 0.25 * clouds(light.shape[:2], 0.25, random)
+    fade = np.array([1.0, random.uniform(0.3, 0.6), random.uniform(0.2, 0.5)]) * between(0.4, 1.4, strength)
+    through = np.exp(-np.clip(depth, 0.1, 1.6)[..., None] * fade)
+    veil = np.array([random.uniform(10, 60), random.uniform(110, 190), random.uniform(120, 200)])
+    return np.asarray(light * through + veil * (1.0 - through), np.float32)
+
+
+def reflection(light: Light, strength: float, random: np.random.Generator) -> Light:
+    """A pane mirrors something: here the scene itself, turned and soft."""
+    mirrored = soft(np.ascontiguousarray(light[::-1, ::-1]), random.uniform(1.0, 5.0))
+    return np.asarray(light * random.uniform(0.85, 1.0) + mirrored * between(0.10, 0.40, strength), np.float32)
+
+
 def rain(light: Light, strength: float, random: np.random.Generator) -> Light:
     """Streaks in one direction, and a thin veil."""
     size = int(random.integers(15, 41)) | 1
@@ -126,6 +197,15 @@ KINDS: dict[str, tuple[Step, ...]] = {
         lambda light, s, r: compression(light, 0.5 * s, r),
     ),
     "haze and noise": (haze, lambda light, s, r: noise(light, 0.3 * s, r)),
+    "defocus": (defocus,),
+    "oval blur": (oval,),
+    "oval blur and noise": (oval, lambda light, s, r: noise(light, 0.4 * s, r)),
+    "drops": (drops,),
+    "specks": (specks,),
+    "specks and blur": (lambda light, s, r: blur(light, 0.4 * s, r), specks),
+    "shadow": (shadow,),
+    "underwater": (underwater,),
+    "reflection": (reflection,),
 }
 
 

@@ -12,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ggt_tools.degradations import Image, Plane, opencv
+from ggt_tools.witnesses.colours import colour_map
 
-VERSION = "evidence-1"  # raise it whenever a value may change; the network must then be trained again
+VERSION = "evidence-2"  # raise it whenever a value may change; the network must then be trained again
 CELL = 8  # pixels
 BANDS = 5
-COUNT = 3 * BANDS + 6 + 14 + 6 + 9
+COUNT = 3 * BANDS + 6 + 17 + 6 + 9 + 8
 Maps = npt.NDArray[np.float32]
 
 
@@ -33,6 +34,8 @@ def evidence(lq: Image, gt: Image) -> Maps:
         maps += _displacement(planes, shape)
     maps += [_overshoot(luma, shape), *(_edges(plane, shape) for plane in luma), *(_grid(plane) for plane in luma)]
     maps += [*_change(luma, shape), *_steps(luma, shape)]
+    for plane in luma:
+        maps += _grain(plane, shape)
     return np.asarray(np.stack(maps), np.float32)
 
 
@@ -95,6 +98,15 @@ def _colour(pair: tuple[Image, ...], shape: tuple[int, int]) -> Iterator[Plane]:
         yield 4.0 * (moved - middle)
         yield np.full_like(moved, 4.0 * middle)
         yield np.full_like(moved, 4.0 * of_grey)
+    yield from _recoloured(means)
+
+
+def _recoloured(means: list[Plane]) -> Iterator[Plane]:
+    """What one map of the whole picture's colours leaves of each cell: red, blue, and how much, over 5 x 5 cells."""
+    rest = colour_map(*means).rest.astype(np.float32)
+    yield 8.0 * rest[..., 0]
+    yield 8.0 * rest[..., 1]
+    yield _log(np.asarray(opencv().blur(np.hypot(rest[..., 0], rest[..., 1]), (5, 5)), np.float32), 0.003)
 
 
 def _displacement(planes: tuple[Plane, ...], shape: tuple[int, int]) -> Iterator[Plane]:
@@ -154,6 +166,21 @@ def _grid(plane: Plane) -> Plane:
     along = np.abs(np.diff(plane, axis=0, prepend=plane[:1])).reshape(high, CELL, wide, CELL).mean(axis=3)
     excess = across[..., 0] - across[..., 3:6].mean(axis=-1) + along[:, 0] - along[:, 3:6].mean(axis=1)
     return np.asarray(np.arcsinh(cv2.blur(excess, (3, 3))), np.float32)
+
+
+def _grain(plane: Plane, shape: tuple[int, int]) -> Iterator[Plane]:
+    """What a picture of the real world has where it is smoothest: its finest structure there, in two octaves, and how
+    far that structure keeps to few places, as it does where a brush went over all but the edges.
+    """
+    cv2 = opencv()
+    for _ in range(2):
+        below = cv2.pyrDown(plane)
+        fine = np.abs(plane - cv2.pyrUp(below, dstsize=plane.shape[1::-1]))
+        small = cv2.blur(fine, (3, 3))
+        least = cv2.erode(small, np.ones((7, 7), np.uint8))
+        yield _log(_cells(least, shape), 0.03)
+        yield _log(_cells(fine * fine, shape), 0.02) - 2.0 * _log(_cells(fine, shape), 0.1)
+        plane = below
 
 
 def _change(luma: tuple[Plane, ...], shape: tuple[int, int]) -> Iterator[Plane]:

@@ -22,7 +22,7 @@ from ggt_tools.errors import ConfigError
 from ggt_tools.witnesses import Pair
 
 WEIGHTS = Path(__file__).with_name("learned.onnx")
-SHA256 = "c253e51e1b4c0e3b239f59e8a165705815cc5b36d9dad18b4f8d37fabf409b92"
+SHA256 = "72af2b61031e37c3295528f7a55473fa95fde3e185634741a6ba50f711004cfe"
 CLASSES = ("good", "content", "colour", "detail", "artefact", "unrestored")
 TILE = 16  # pixels
 Odds = npt.NDArray[np.float32]

@@ -147,13 +147,29 @@ def cast(scene: Scene, strength: float, random: np.random.Generator) -> Image:
     return to_bytes(tinted)
 
 
+def drained(scene: Scene, strength: float, random: np.random.Generator) -> Image:
+    """A thing of 48 to 200 px has lost 30 to 90 % of its colour, or got as much again, or has that of its opposite."""
+    blob = outline(scene.gt, random.uniform(48, 200), random)
+    by = (1.0 - between(0.3, 0.9, strength), 1.0 + between(0.6, 1.8, strength), -between(0.2, 1.0, strength))
+    grey = scene.gt.mean(axis=2, keepdims=True)
+    return blended(scene.gt, to_bytes(grey + (scene.gt - grey) * by[random.integers(3)]), blob)
+
+
+def toned_apart(scene: Scene, strength: float, random: np.random.Generator) -> Image:
+    """Each channel has a curve of its own, gammas apart by 0.1 to 0.7: other hues in shade than in light."""
+    gammas = np.exp(random.permutation(np.array([0.5, random.uniform(-0.2, 0.2), -0.5])) * between(0.1, 0.7, strength))
+    return to_bytes(255.0 * (scene.gt / 255.0) ** gammas)
+
+
 def smoothed(scene: Scene, strength: float, random: np.random.Generator) -> Image:
-    """A Gaussian, a median or a guided filter of 0.9 to 3 px, everywhere or in a part."""
+    """A Gaussian, a median, a guided filter of 0.9 to 3 px, or fine detail taken off; everywhere or in a part."""
     cv2 = opencv()
     sigma = between(0.9, 3.0, strength)
-    which = random.integers(3)
+    which = random.integers(4)
     if which == 0:
         out = soft(scene.gt.astype(np.float32), sigma)
+    elif which == 3:
+        out = flattened(scene.gt, between(6, 30, strength), round(1 + 2 * sigma)).astype(np.float32)
     elif which == 1:
         out = cv2.medianBlur(scene.gt, 2 * round(sigma + 0.3) + 1).astype(np.float32)
     else:
@@ -225,6 +241,8 @@ FAULTS: dict[str, tuple[str, Fault]] = {  # the kinds that training has, by name
     "perspective": ("content", perspective),
     "wrong photo": ("content", wrong_photo),
     "cast": ("colour", cast),
+    "drained": ("colour", drained),
+    "toned apart": ("colour", toned_apart),
     "smoothed": ("detail", smoothed),
     "texture": ("artefact", texture),
     "double exposure": ("artefact", double),
@@ -312,6 +330,22 @@ def toned(image: Image, like: Image, where: Mask) -> Image:
     source, target = image[where].astype(np.float32), like[where].astype(np.float32)
     scale = np.clip((target.std(axis=0) + 2.0) / (source.std(axis=0) + 2.0), 0.5, 2.0)
     return to_bytes((image - source.mean(axis=0)) * scale + target.mean(axis=0))
+
+
+def flattened(image: Image, levels: float, steps: int) -> Image:
+    """Diffusion that stops at edges of so many levels (Perona, Malik 1990)."""
+    light = image.astype(np.float32)
+    for _ in range(steps):
+        flow = np.zeros_like(light)
+        for axis in (0, 1):
+            step = np.diff(light, axis=axis)
+            step *= np.exp(-((step / levels) ** 2)) * 0.2
+            pads = [(0, 0)] * 3
+            for side, sign in ((0, 1.0), (1, -1.0)):
+                pads[axis] = (side, 1 - side)
+                flow += sign * np.pad(step, pads)
+        light += flow
+    return to_bytes(light)
 
 
 def warped(image: Image | Plane, matrix: npt.NDArray[np.float32]) -> Image:
