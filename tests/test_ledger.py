@@ -25,7 +25,7 @@ from ggt_tools.errors import ConfigError, ShardError
 from ggt_tools.ledger import Ledger
 from ggt_tools.records import IN_FLIGHT, Aligned, Call, Candidate, Photo, Refusal, Score, Stage, Verdict, Withdrawal
 
-from .making import FORKED
+from .making import FORKED, make_workspace
 
 
 def photo(key: str, **other: Any) -> Photo:
@@ -222,7 +222,7 @@ def test_scores_are_there_to_the_last_bit_however_they_came_in(batches: list[lis
         docket = ledger.docket(*share)
         for place, each in enumerate(docket.candidates):
             known = {metric: repr(float(values[place])) for metric, values in docket.measured.items()}
-            wanted = {metric: repr(value) for metric, value in newest.get(each.id, {}).items()}
+            wanted = {metric: repr(value) for metric, value in newest.get(each, {}).items()}
             assert known == dict.fromkeys(known, "nan") | wanted
         # by SQL: what is no number is NULL, and SQLite may round the last bit of a number otherwise
         rows = ledger.query("SELECT * FROM score ORDER BY candidate, rowid")
@@ -355,6 +355,18 @@ def test_the_pairs_are_what_is_kept_in_the_order_of_the_keys(tmp_path: Path) -> 
     assert [(p.photo.key, p.candidate.id, p.verdict.candidate) for p in pairs] == [("a", "4", "4"), ("d", "1", "1")]
     assert pairs[0].scores == ()
     assert pairs[1].scores == (score("1", 0.25, "gmsd"), score("1", 0.5))
+
+
+def test_a_pair_has_the_score_that_was_measured_last_whatever_its_versions_name(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path / "work", 1)
+    with Ledger(workspace) as ledger:
+        pair = next(ledger.pairs())
+        for version, value in (("z", 0.1), ("a", 0.7)):
+            ledger.add(Score(candidate=pair.candidate.id, metric="again", metric_version=version, value=value))
+        found = {(score.metric, score.metric_version): score.value for score in next(ledger.pairs()).scores}
+        assert found == {(s.metric, s.metric_version): s.value for s in pair.scores} | {("again", "a"): 0.7}
+        assert ledger.scores_of(pair.candidate.id) == next(ledger.pairs()).scores and ledger.scores_of("nobody") == ()
+        assert ledger.scores()[pair.candidate.id]["again"] == 0.7  # as the gate sees it
 
 
 def test_without_a_verdict_there_are_no_pairs_and_the_verb_is_named(tmp_path: Path) -> None:

@@ -203,12 +203,13 @@ def test_a_docket_holds_what_the_whole_ledger_says(tmp_path: Path) -> None:
         parts = [ledger.docket(*share) for share in shares]
         whole = ledger.scores()
         candidates = [each for each in ledger.all(Candidate) if each.reason != IN_FLIGHT]
-        found = {one.id: (one.key, one.image, one.reason) for part in parts for one in part.candidates}
-        assert found == {one.id: (one.key, one.image, one.reason) for one in candidates}
+        found = {name: key for part in parts for name, key in zip(part.candidates, part.keys, strict=False)}
+        assert found == {one.id: one.key for one in candidates}
+        assert [len(part.keys) - len(part.candidates) for part in parts] == [1, 0, 0], "one is under way"
         scores = {
-            one.id: {metric: values[place] for metric, values in part.measured.items()}
+            name: {metric: values[place] for metric, values in part.measured.items()}
             for part in parts
-            for place, one in enumerate(part.candidates)
+            for place, name in enumerate(part.candidates)
         }
         assert str([values.get("structure") for values in whole.values()]).count("nan") == 8
         for name, values in scores.items():
@@ -216,8 +217,9 @@ def test_a_docket_holds_what_the_whole_ledger_says(tmp_path: Path) -> None:
         assert {metric for values in scores.values() for metric in values} == {
             "align_confidence", "residual_p99", "shift", "structure",
         }  # fmt: skip
-        assert {n: r for part in parts for n, r in part.astray.items()} == {
-            each.candidate: each.reason for each in ledger.all(Aligned) if not each.image
+        empty = {one.id: ("restore", one.reason) for one in candidates if not one.image}
+        assert {name: why for part in parts for name, why in part.lost.items() if name != "waiting"} == empty | {
+            each.candidate: ("align", each.reason) for each in ledger.all(Aligned) if not each.image
         }
         assert {k: s for part in parts for k, s in part.seen.items()} == {
             p.key: p.degradations for p in ledger.all(Photo)

@@ -20,7 +20,7 @@ from itertools import islice
 from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
@@ -58,7 +58,7 @@ from ggt_tools.records import (
 from ggt_tools.store import Store, make_folder
 from ggt_tools.store import sync_folder as sync_folder  # many take them from here
 from ggt_tools.store import write_whole as write_whole
-from ggt_tools.verdict_table import Row, to_verdict_row
+from ggt_tools.verdict_table import Verdicts, by_columns, to_verdict_row
 
 Fact = (
     Photo | Refusal | Seen | Classed | Prompt | Candidate | Call | Job | Aligned | Score | Opinion | Withdrawal
@@ -101,49 +101,24 @@ MIGRATIONS = {
 }
 
 
-class Attempt(NamedTuple):
-    """A candidate, and what is known of it."""
-
-    id: str
-    key: str
-    degradation: str  # from here to `why` a case of tallies.py
-    restorer: str
-    strategy: str
-    made: int
-    reason: str
-    aligned: int | None
-    astray: str | None
-    decision: str | None
-    stage: str | None
-    why: str | None
-    image: str
-    degradations: str
-    confidence: float | None
-    residual_p99: float | None
-    layout: int | None
-    values: str | None
-
-    @property
-    def case(self) -> tuple[Any, ...]:
-        return self[2:12]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Docket:
-    """All candidates of some photographs, and what is known of them."""
+    """All candidates of some photographs, and what is known of them, by columns: first the n that may be judged."""
 
-    all: list[Attempt]
-    candidates: list[Attempt]  # those that may be judged: nothing of them is under way
-    measured: dict[str, npt.NDArray[np.float64]]  # by metric (candidates,), NaN where not; align's findings among them
+    candidates: Sequence[str]  # (n,)
+    keys: Sequence[str]  # of all: those that may be judged, then those of which something is under way
+    facts: Sequence[tuple[Any, ...]]  # of all, and
+    outcomes: Sequence[tuple[Any, ...]]  # of all: both parts of their cases in tallies.py
+    measured: dict[str, npt.NDArray[np.float64]]  # by metric (n,), NaN where not; align's findings among them
     seen: dict[str, tuple[str, ...]]  # by key: the class, then all that is seen in it
-    astray: dict[str, str]  # by candidate: why align could not bring it into its photograph's frame
+    lost: dict[str, tuple[str, str]]  # by candidate that is not there, or not in its photograph's frame: stage, reason
 
-    def tally(self, verdicts: Iterable[Row]) -> tallies.Tally:
-        """What changes of the tallies where candidates get these verdicts."""
-        said = {row[0]: row[2:5] for row in verdicts}
-        judged = ((each.key, each.case[:7] + said[each.id] if each.id in said else each.case) for each in self.all)
-        after = tallies.tally(judged)
-        after.subtract(tallies.tally((each.key, each.case) for each in self.all))
+    def tally(self, verdicts: Verdicts) -> tallies.Tally:
+        """What changes of the tallies where the candidates get these verdicts."""
+        said = [outcome[1:4] for outcome in verdicts.outcomes]
+        outcomes = [*(said[of] for of in verdicts.of), *self.outcomes[len(self.candidates) :]]
+        after = tallies.tally(self.keys, self.facts, outcomes)
+        after.subtract(tallies.tally(self.keys, self.facts, self.outcomes))
         return after
 
 
@@ -205,7 +180,7 @@ class Ledger:
                 score_table.add_rows(self._db, self._plain("SELECT * FROM score_3 ORDER BY candidate, rowid"))
                 verdicts = verdict_table.rows_of(self._plain("SELECT * FROM verdict_3 ORDER BY rowid"))
                 while some := list(islice(verdicts, AT_ONCE)):
-                    verdict_table.put_verdicts(self._db, some)
+                    verdict_table.put_verdicts(self._db, by_columns(some))
                 for table in ("score_3", "verdict_3"):
                     self._db.execute(f"DROP TABLE {table}")
                 self.recount()
@@ -238,7 +213,9 @@ class Ledger:
     def recount(self) -> None:
         """Makes the tallies of `status` anew, of all facts: only for who writes to the file itself."""
         self._db.execute("DELETE FROM tally")
-        tallies.change(self._db, tallies.tally_of(self._db, None))
+        keys = [key for (key,) in self._db.execute("SELECT key FROM photo UNION SELECT key FROM candidate")]
+        for at in range(0, len(keys), AT_ONCE):
+            tallies.change(self._db, tallies.tally_of(self._db, keys[at : at + AT_ONCE]))
 
     def _touched(self, records: Iterable[Fact]) -> set[str]:
         """The keys of the photographs whose cases these records change."""
@@ -259,16 +236,16 @@ class Ledger:
             rows = map(to_verdict_row, verdicts)
             while some := list(islice(rows, AT_ONCE)):
                 with tallies.counted(self._db, self._keys_of(row[0] for row in some)):
-                    verdict_table.put_verdicts(self._db, some)
+                    verdict_table.put_verdicts(self._db, by_columns(some))
 
-    def judge_parts(self, gate: str, text: str, parts: Iterable[tuple[Sequence[Row], tallies.Tally]]) -> None:
-        """As judge(); of each part the verdicts as to_verdict_row() makes them, and Docket.tally() of them.
+    def judge_parts(self, gate: str, text: str, parts: Iterable[tuple[Verdicts, tallies.Tally]]) -> None:
+        """As judge(); of each part the verdicts, and Docket.tally() of them.
 
         The dockets are to be read after `parts` is begun: from then on nobody else writes.
         """
         with self._judging(gate, text):
-            for rows, changed in parts:
-                verdict_table.put_verdicts(self._db, rows)
+            for verdicts, changed in parts:
+                verdict_table.put_verdicts(self._db, verdicts)
                 tallies.change(self._db, changed)
 
     @contextmanager
@@ -337,27 +314,42 @@ class Ledger:
     def docket(self, first: str, end: str) -> Docket:
         """What is to be judged of the photographs from one key up to, and without, another."""
         self._db.execute(f"PRAGMA mmap_size={1 << 40}")  # what lies apart is read without a copy of each page
-        rows = self._plain(
-            f"""SELECT c.id, c.key, {tallies.CASE}, c.image, p.degradations, a.confidence, a.residual_p99,
-                s.layout, s."values"
+        photos = self._plain("SELECT key, degradation, degradations FROM photo WHERE key >= ? AND key < ?", first, end)
+        seen = {key: (degradation, of_json(texts)) for key, degradation, texts in photos}
+        judged: dict[int | None, tuple[Any, ...]] = {None: (None, None, None)}
+        judged |= {id: tuple(said) for id, *said in self._plain("SELECT id, decision, stage, reason FROM outcome")}
+        found = self._plain(
+            """SELECT c.id, c.key, c.restorer, c.strategy, c.image != '', c.reason, a.image != '', a.reason, v.outcome,
+                a.confidence, a.residual_p99, s.layout, s."values"
             FROM photo p CROSS JOIN candidate c ON c.key = p.key LEFT JOIN aligned a ON a.candidate = c.id
-            {tallies.JUDGED} LEFT JOIN scores s ON s.candidate = c.id
+            LEFT JOIN verdicts v ON v.candidate = c.id LEFT JOIN scores s ON s.candidate = c.id
             WHERE p.key >= ? AND p.key < ? ORDER BY p.key""",
             first, end,
-        )  # fmt: skip
-        found = list(map(Attempt._make, rows))
-        ready = [each for each in found if each.reason != IN_FLIGHT]
-        of_align = [(each.confidence, each.residual_p99) if each.aligned else (None, None) for each in ready]
-        known = zip(("align_confidence", "residual_p99"), np.array(of_align, float).reshape(-1, 2).T, strict=True)
-        return Docket(
-            all=found,
-            candidates=ready,
-            measured=score_table.by_metric(
-                self._db, [each.layout for each in ready], [each.values for each in ready], dict(known)
-            ),
-            seen={each.key: of_json(each.degradations) for each in ready},
-            astray={each.id: str(each.astray) for each in ready if each.aligned == 0},
+        ).fetchall()  # fmt: skip
+        ready = [row for row in found if row[5] != IN_FLIGHT]
+        rows = ready + [row for row in found if row[5] == IN_FLIGHT] if len(ready) < len(found) else ready
+        candidates, keys, restorers, strategies, made, empty, aligned, astray, outcomes, *of_align, layouts, texts = (
+            zip(*rows, strict=True) if rows else [()] * 13
         )
+        count = len(ready)
+        known = np.array(of_align, float)[:, :count]
+        known[:, [not there for there in aligned[:count]]] = np.nan
+        lost = {row[0]: ("restore", row[5] or "no_image") for row in ready if not row[4]}
+        lost |= {row[0]: ("align", row[7]) for row in ready if row[6] == 0}
+        return Docket(
+            candidates=candidates[:count],
+            keys=keys,
+            facts=list(
+                zip([seen[key][0] for key in keys], restorers, strategies, made, empty, aligned, astray, strict=True)
+            ),
+            outcomes=[judged[outcome] for outcome in outcomes],
+            measured=score_table.by_metric(
+                self._db, layouts[:count], texts[:count],
+                dict(zip(("align_confidence", "residual_p99"), known, strict=True)),
+            ),
+            seen={key: degradations for key, (_, degradations) in seen.items()},
+            lost=lost,
+        )  # fmt: skip
 
     def _plain(self, sql: str, *values: str) -> sqlite3.Cursor:
         """Rows as tuples, for what reads very many."""
@@ -458,17 +450,18 @@ class Ledger:
                 raise ConfigError(
                     f"{self.workspace}: candidate {candidate.id} is not aligned; run: ggt100k align {self.workspace}"
                 )
-            found = sorted(score_table.scores_of(metrics, texts)) if metrics else ()
             yield Pair(
                 photo=photo,
                 candidate=candidate,
                 image=image,
-                scores=tuple(
-                    Score(candidate=candidate.id, metric=metric, metric_version=version, value=value)
-                    for metric, version, value in found
-                ),
+                scores=_newest(candidate.id, score_table.scores_of(metrics, texts)) if metrics else (),
                 verdict=verdict_table.to_verdict(tuple(judged)),
             )
+
+    def scores_of(self, candidate: str) -> tuple[Score, ...]:
+        """What was measured of a candidate, by metric: the newest version's."""
+        rows = score_table.read_scores(self._db, "WHERE s.candidate = ?", candidate)
+        return next((_newest(candidate, found) for _, found in rows), ())
 
     def funnel(self) -> tuple[Stage, ...]:
         """How many entered each stage, how many left it, and why the others did not."""
@@ -588,6 +581,14 @@ _shared = lru_cache(4096)(str)  # the same text is one object: most licences, re
 def _next(kind: type[Record], values: Iterator[Any]) -> Record:
     row = zip(kind.__dataclass_fields__, values, strict=False)
     return from_row(kind, {name: _shared(value) if type(value) is str else value for name, value in row})
+
+
+def _newest(candidate: str, found: Iterable[tuple[str, str, float]]) -> tuple[Score, ...]:
+    last = {metric: (version, value) for metric, version, value in found}  # in the order in which they were added
+    return tuple(
+        Score(candidate=candidate, metric=metric, metric_version=version, value=value)
+        for metric, (version, value) in sorted(last.items())
+    )
 
 
 def _table(kind: type) -> str:

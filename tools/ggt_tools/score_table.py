@@ -81,11 +81,11 @@ def scores_of(metrics: str, values: str) -> list[tuple[str, str, float]]:
     return [(name, version, math.nan if value is None else value) for (name, version), value in pairs]
 
 
-def read_scores(db: sqlite3.Connection, order: str) -> Iterator[tuple[str, list[tuple[str, str, float]]]]:
+def read_scores(db: sqlite3.Connection, order: str, *asked: str) -> Iterator[tuple[str, list[tuple[str, str, float]]]]:
     """Of each candidate all scores_of(). `order`: SQL after ALL."""
     cursor = db.cursor()
     cursor.row_factory = None
-    for candidate, metrics, values in cursor.execute(f"{ALL} {order}"):
+    for candidate, metrics, values in cursor.execute(f"{ALL} {order}", asked):
         yield candidate, scores_of(metrics, values)
 
 
@@ -100,8 +100,8 @@ def by_metric(
     found = dict(known)
     of = np.array([0 if layout is None else layout for layout in layouts])
     for layout in set(of[of > 0].tolist()):
-        places = np.flatnonzero(of == layout).tolist()
-        table = _table([str(texts[place]) for place in places])
+        places = np.flatnonzero(of == layout)
+        table = _table([str(texts[place]) for place in places.tolist()])
         for (name, _), column in zip(of_json(metrics[layout]), table.columns, strict=True):  # the newest comes last
             if name not in found:
                 found[name] = np.full(len(layouts), np.nan)
@@ -113,7 +113,7 @@ def _table(texts: Sequence[str]) -> pa.Table:
     """Lists in JSON, all of one length, as columns: without brackets they are a CSV, which Arrow reads at once."""
     names = [str(place) for place in range(texts[0].count(",") + 1)]
     return pyarrow.csv.read_csv(
-        io.BytesIO("\n".join(text[1:-1] for text in texts).encode()),
+        io.BytesIO("\n".join(texts)[1:-1].replace("]\n[", "\n").encode()),
         read_options=pyarrow.csv.ReadOptions(column_names=names, use_threads=False),
         convert_options=pyarrow.csv.ConvertOptions(
             column_types=dict.fromkeys(names, pa.float64()), null_values=["null"]

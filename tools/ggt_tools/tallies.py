@@ -12,8 +12,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import groupby
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 from ggt_tools.records import IN_FLIGHT, Stage
@@ -42,47 +40,41 @@ class Case(NamedTuple):
 CASE = """p.degradation, c.restorer, c.strategy, c.image != '', c.reason, a.image != '', a.reason,
     o.decision, o.stage, o.reason"""
 JUDGED = "LEFT JOIN verdicts v ON v.candidate = c.id LEFT JOIN outcome o ON o.id = v.outcome"
-BEST = {"keep": 3, "unsure": 2, "reject": 1, None: 0}
+# What a photograph has: one that was made, and 3 for one that is kept, 2 for one that is unsure, 1 for one rejected
+BITS = {1: 1, "reject": 1 << 1, "unsure": 1 << 2, "keep": 1 << 3, None: 0, 0: 0}
 
 
-def tally(rows: Iterable[tuple[str, tuple[Any, ...]]]) -> Tally:
-    """Of (key, case): those of one photograph together, and with a restorer of None for one without a candidate."""
-    candidates, photos = defaultdict[tuple[Any, ...], int](int), defaultdict[tuple[Any, ...], int](int)
-    for _, some in groupby(rows, itemgetter(0)):
-        made = best = 0
-        for _, case in some:
-            candidates[case] += 1
-            made, best = made or case[3] or 0, max(best, BEST[case[7]])
-        photos[case[0], made, best] += 1
-    found: Tally = Counter({("candidate", *case): count for case, count in candidates.items() if case[1] is not None})
-    return found + Counter({("photo", *case): count for case, count in photos.items() if case[0] is not None})
+def tally(keys: Sequence[str], facts: Sequence[tuple[Any, ...]], outcomes: Sequence[tuple[Any, ...]]) -> Tally:
+    """Of candidates their photographs' keys and both parts of their cases: the first seven of what is in a Case, and
+    the last three. A photograph without a candidate has one with a restorer of None.
+    """
+    photos = defaultdict[str, int](int)  # bits
+    for key, fact, outcome in zip(keys, facts, outcomes, strict=True):
+        photos[key] |= BITS[fact[3]] | BITS[outcome[0]]
+    classes = {key: fact[0] for key, fact in zip(keys, facts, strict=True)}
+    cases = Counter(zip(facts, outcomes, strict=True))
+    found: Tally = Counter({("candidate", *a, *b): count for (a, b), count in cases.items() if a[1] is not None})
+    for (degradation, bits), count in Counter((classes[key], bits) for key, bits in photos.items()).items():
+        if degradation is not None:
+            found["photo", degradation, bits & 1, (bits >> 1).bit_length()] += count
+    return found
 
 
-def tally_of(db: sqlite3.Connection, keys: Iterable[str] | None) -> Tally:
-    """Of the photographs of these keys, or of all, with their candidates and what these cost."""
-    touched = (
-        "SELECT value FROM json_each(?)"
-        if keys is not None
-        else "SELECT key FROM photo UNION SELECT key FROM candidate"
-    )
-    values = (json.dumps(list(keys)),) if keys is not None else ()
+def tally_of(db: sqlite3.Connection, keys: Sequence[str]) -> Tally:
+    """Of the photographs of these keys, with their candidates and what these cost."""
     cursor = db.cursor()
     cursor.row_factory = None
     rows = cursor.execute(
-        f"""WITH touched (key) AS ({touched}) SELECT t.key, {CASE},
+        f"""SELECT t.value, {CASE},
             (SELECT CAST(round(total(usd) * {NANO}) AS INTEGER) FROM call WHERE call.work = c.id)
-        FROM touched t LEFT JOIN photo p ON p.key = t.key LEFT JOIN candidate c ON c.key = t.key
+        FROM json_each(?) t LEFT JOIN photo p ON p.key = t.value LEFT JOIN candidate c ON c.key = t.value
         LEFT JOIN aligned a ON a.candidate = c.id {JUDGED}""",
-        values,
+        (json.dumps(keys),),
     )
-    cost: Tally = Counter()
-
-    def cases() -> Iterator[tuple[str, tuple[Any, ...]]]:
-        for key, *case, usd in rows:
-            cost[("cost", *case[:3])] += usd
-            yield key, tuple(case)
-
-    return tally(cases()) + cost
+    found, cost = rows.fetchall(), Counter[tuple[Any, ...]]()
+    for row in found:
+        cost[("cost", *row[1:4])] += row[11]
+    return tally([row[0] for row in found], [row[1:8] for row in found], [row[8:11] for row in found]) + cost
 
 
 def change(db: sqlite3.Connection, by: Mapping[tuple[Any, ...], int]) -> None:

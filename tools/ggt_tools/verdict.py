@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from ggt_tools.gate import OTHER, Gate, Rule, load_gate
 from ggt_tools.records import Score, Verdict
-from ggt_tools.verdict_table import Row, to_verdict
+from ggt_tools.verdict_table import Outcome, Verdicts, to_verdict
 
 if TYPE_CHECKING:
     from ggt_tools.review.decisions import Votes
@@ -77,7 +77,10 @@ def verdict(
         metric: np.array([values.get(candidate.id, {}).get(metric, NAN) for candidate in listed], np.float64)
         for metric in gate.metrics
     }
-    yield from map(to_verdict, Judge(gate, people or {}).rows(listed, measured, degradation_of, astray or {}))
+    lost = {each.id: ("restore", each.reason or "no_image") for each in listed if not each.image}
+    lost |= {candidate: ("align", reason) for candidate, reason in (astray or {}).items()}
+    ids, keys = [candidate.id for candidate in listed], [candidate.key for candidate in listed]
+    yield from map(to_verdict, Judge(gate, people or {}).verdicts(ids, keys, measured, degradation_of, lost).rows())
 
 
 class Judge:
@@ -87,64 +90,82 @@ class Judge:
         self._gate, self._people = gate, people
         self._lists: dict[str | tuple[str, ...], _Questions] = {}  # one for all photographs with the same faults
 
-    def rows(
+    def verdicts(
         self,
-        candidates: Sequence[Attempt],
+        candidates: Sequence[str],
+        keys: Sequence[str],
         measured: Mapping[str, Floats],
         degradation_of: Mapping[str, str | tuple[str, ...]],
-        astray: Mapping[str, str],
-    ) -> list[Row]:
-        """As verdict(), each as verdict_table.Row. `measured`: by metric (candidates,) values."""
-        rows: list[Row] = [()] * len(candidates)
+        lost: Mapping[str, tuple[str, str]],
+    ) -> Verdicts:
+        """As verdict(). `keys`: of the candidates; more may follow. `measured`: by metric (candidates,) values.
+
+        `lost`: by candidate that is not to be judged by rules why: stage, reason.
+        """
+        outcomes: list[Outcome] = []
+        numbers: dict[Outcome, int] = {}
+        of = np.zeros(len(candidates), np.int64)
+        values = np.full(len(candidates), "[]", object)
+
+        def number(*outcome: str) -> int:
+            if outcome not in numbers:
+                numbers[outcome] = len(outcomes)
+                outcomes.append(outcome)
+            return numbers[outcome]
+
         places: dict[str | tuple[str, ...], list[int]] = defaultdict(list)
-        row: Row
-        for place, candidate in enumerate(candidates):
-            if candidate.id in astray:
-                rows[place] = (candidate.id, self._gate.id, "reject", "align", astray[candidate.id], "[]", "[]")
-            elif not candidate.image:
-                rows[place] = (
-                    candidate.id,
-                    self._gate.id,
-                    "reject",
-                    "restore",
-                    candidate.reason or "no_image",
-                    "[]",
-                    "[]",
-                )
+        for place, (candidate, key) in enumerate(zip(candidates, keys, strict=False)):
+            if candidate in lost:
+                of[place] = number(self._gate.id, "reject", *lost[candidate], "[]")
             else:
-                places[degradation_of[candidate.key]].append(place)
+                places[degradation_of[key]].append(place)
         for wrong, some in places.items():
             if wrong not in self._lists:
                 self._lists[wrong] = _questions((wrong,) if isinstance(wrong, str) else wrong, self._gate)
-            for place, answer in zip(some, self._lists[wrong].answers(measured, some), strict=True):
-                row = (candidates[place].id, self._gate.id, *answer)
-                votes = self._people.get(row[0])
-                rows[place] = _heard(row, votes, self._gate) if votes else row
-        kept: dict[str, list[int]] = defaultdict(list)
-        for place, row in enumerate(rows):
-            if row[2] == "keep":
-                kept[candidates[place].key].append(place)
+            for alike, said, texts in self._lists[wrong].answers(measured, np.array(some)):
+                of[alike], values[alike] = number(self._gate.id, *said), texts
+        for place, candidate in enumerate(candidates):
+            if candidate in self._people and candidate not in lost:
+                of[place] = number(*_heard(outcomes[of[place]], self._people[candidate], self._gate))
+                values[place] = _with(values[place], "")
+        kept = np.array([outcome[1] == "keep" for outcome in outcomes], bool)[of].nonzero()[0]
+        beaten: dict[int, int] = {}
+        for place, best in self._beaten(kept, candidates, keys, measured):
+            before = int(of[place])
+            if before not in beaten:
+                lines = _with(outcomes[before][4], "the best is %s")
+                beaten[before] = number(self._gate.id, "reject", "verdict", "not_the_best", lines)
+            of[place] = beaten[before]
+            values[place] = _with(values[place], candidates[best])
+        return Verdicts(candidates, outcomes, of.tolist(), values.tolist())
+
+    def _beaten(
+        self, kept: npt.NDArray[np.intp], candidates: Sequence[str], keys: Sequence[str], measured: Mapping[str, Floats]
+    ) -> Iterator[tuple[int, int]]:
+        """Of those at these places each that is not its photograph's best, and the best.
+
+        That is the highest of the first metric, of the next at a tie; what was not measured comes last.
+        """
+        numbers: dict[str, int] = {}
+        photos = np.array([numbers.setdefault(keys[place], len(numbers)) for place in kept.tolist()], np.int64)
         absent = np.full(len(candidates), NAN)
-        best = [measured.get(metric, absent).tolist() for metric in self._gate.best]
-        for several in kept.values():
-            if len(several) > 1:
-                first, *others = sorted(several, key=lambda place: _rank(candidates[place].id, place, best))
-                for place in others:
-                    id, gate, *_, lines, values = rows[place]
-                    said = _with(lines, "the best is %s"), _with(values, candidates[first].id)
-                    rows[place] = (id, gate, "reject", "verdict", "not_the_best", *said)
-        return rows
+        ranks = [-measured.get(metric, absent)[kept] for metric in reversed(self._gate.best)]
+        names = np.array([candidates[place] for place in kept.tolist()], str)
+        order = np.lexsort((names, *(np.where(np.isnan(rank), np.inf, rank) for rank in ranks), photos))
+        ranked, photos = kept[order], photos[order]
+        first = np.diff(photos, prepend=-1) > 0
+        yield from zip(ranked[~first].tolist(), ranked[first][photos[~first]].tolist(), strict=True)
 
 
-def _heard(row: Row, votes: Votes, gate: Gate) -> Row:
-    """The verdict with what people say: in its evidence, and in its place where the gate's [people] says so."""
-    id, name, decision, stage, reason, lines, values = row
+def _heard(outcome: Outcome, votes: Votes, gate: Gate) -> Outcome:
+    """What is said where people say this: in the evidence, and in its place where the gate's [people] says so."""
+    name, decision, stage, reason, lines = outcome
     lines = _with(lines, f"{PEOPLE}{votes.keep} keep, {votes.reject} reject; the rules say {decision}")
     said, enough = votes.decision, max(votes.keep, votes.reject) >= gate.people.votes
     over = {"keep": gate.people.keep_over, "reject": gate.people.reject_over}.get(said, ())
     if enough and decision in over:
         decision, (stage, reason) = said, ("review", votes.reason) if said == "reject" else ("", "")
-    return id, name, decision, stage, reason, lines, _with(values, "")
+    return name, decision, stage, reason, lines
 
 
 def _with(texts: str, more: str) -> str:
@@ -215,8 +236,12 @@ class _Questions:
     bounds: Floats  # (3, sides): sign, inner, outer
     known: dict[bytes, _Outcome] = field(default_factory=dict, compare=False)  # by the answers of the sides
 
-    def answers(self, measured: Mapping[str, Floats], places: Sequence[int]) -> list[tuple[str, ...]]:
-        """Of the candidates at these places decision, stage, reason, lines of evidence and their values."""
+    def answers(
+        self, measured: Mapping[str, Floats], places: npt.NDArray[np.intp]
+    ) -> Iterator[tuple[npt.NDArray[np.intp], tuple[str, ...], list[str]]]:
+        """The candidates at these places, those together that get one decision, stage, reason and lines of evidence;
+        and of each the values in these.
+        """
         absent = np.full(len(places), NAN)
         values = np.stack([measured[name][places] if name in measured else absent for name in self.metrics], axis=1)
         sign, inner, outer = self.bounds
@@ -225,12 +250,10 @@ class _Questions:
         answers[np.isnan(signed)] = UNMEASURED
         kinds, kind_of = np.unique(answers.view(f"V{answers.shape[1]}").ravel(), return_inverse=True)
         order = np.argsort(kind_of, kind="stable")
-        found: list[tuple[str, ...]] = [()] * len(places)
         for kind, alike in zip(kinds, np.split(order, np.cumsum(np.bincount(kind_of))[:-1]), strict=True):
             outcome = self.outcome(kind.tobytes())
-            for place, shown in zip(alike.tolist(), values[alike][:, outcome.values].tolist(), strict=True):
-                found[place] = (*outcome.said, outcome.lines, outcome.fill % tuple(shown))
-        return found
+            shown = map(tuple, values[alike][:, outcome.values].tolist())
+            yield places[alike], (*outcome.said, outcome.lines), [outcome.fill % each for each in shown]
 
     def outcome(self, answers: bytes) -> _Outcome:
         found = self.known.get(answers)
@@ -313,8 +336,3 @@ class _Hearing:
             self.doubts.append((question.stage, question.reason))
         elif answer == UNMEASURED:
             self.doubts.append((question.stage, f"unmeasured_{question.metric}"))
-
-
-def _rank(candidate: str, place: int, best: Sequence[Sequence[float]]) -> tuple[float | str, ...]:
-    """Best first: the highest of the first metric, of the next at a tie; what was not measured comes last."""
-    return (*(math.inf if math.isnan(values[place]) else -values[place] for values in best), candidate)

@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from ggt_tools.records import Verdict, of_json
 
 # candidate, gate, decision, stage, reason, lines of evidence, their values: both lists in JSON, of one length
 Row = tuple[str, ...]
+Outcome = tuple[str, ...]  # a Row without the candidate and the values
 TABLES = (
     """CREATE TABLE IF NOT EXISTS outcome (id INTEGER PRIMARY KEY, gate TEXT NOT NULL, decision TEXT NOT NULL,
         stage TEXT NOT NULL, reason TEXT NOT NULL, evidence TEXT NOT NULL,
@@ -47,23 +49,43 @@ def to_verdict(row: Row) -> Verdict:
     return Verdict(candidate=candidate, gate=gate, decision=decision, stage=stage, reason=reason, evidence=evidence)
 
 
-def put_verdicts(db: sqlite3.Connection, rows: Sequence[Row]) -> None:
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """Rows by columns."""
+
+    candidates: Sequence[str]
+    outcomes: Sequence[Outcome]
+    of: Sequence[int]  # (candidates,) places in `outcomes`
+    values: Sequence[str]  # (candidates,)
+
+    def rows(self) -> Iterator[Row]:
+        for candidate, of, values in zip(self.candidates, self.of, self.values, strict=True):
+            yield candidate, *self.outcomes[of], values
+
+
+def by_columns(rows: Sequence[Row]) -> Verdicts:
+    numbers: dict[Outcome, int] = {}
+    of = [numbers.setdefault(row[1:6], len(numbers)) for row in rows]
+    return Verdicts([row[0] for row in rows], list(numbers), of, [row[6] for row in rows])
+
+
+def put_verdicts(db: sqlite3.Connection, verdicts: Verdicts) -> None:
     """In the place of those on the same candidates."""
-    outcomes = {row[1:6] for row in rows}
     db.executemany(
-        "INSERT OR IGNORE INTO outcome (gate, decision, stage, reason, evidence) VALUES (?, ?, ?, ?, ?)", outcomes
+        "INSERT OR IGNORE INTO outcome (gate, decision, stage, reason, evidence) VALUES (?, ?, ?, ?, ?)",
+        verdicts.outcomes,
     )
-    known = {
-        outcome: db.execute(
+    ids = [
+        db.execute(
             "SELECT id FROM outcome WHERE (gate, decision, stage, reason, evidence) = (?, ?, ?, ?, ?)", outcome
         ).fetchone()[0]
-        for outcome in outcomes
-    }
+        for outcome in verdicts.outcomes
+    ]
     db.executemany(
         """INSERT INTO verdicts VALUES (?, ?, ?) ON CONFLICT (candidate) DO UPDATE
         SET outcome = excluded.outcome, "values" = excluded."values"
         WHERE (outcome, "values") != (excluded.outcome, excluded."values")""",
-        ((row[0], known[row[1:6]], row[6]) for row in rows),
+        zip(verdicts.candidates, map(ids.__getitem__, verdicts.of), verdicts.values, strict=True),
     )
 
 

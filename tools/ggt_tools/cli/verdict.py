@@ -14,7 +14,7 @@ from ggt_tools.cli.show import columns, printable, table
 from ggt_tools.ledger import Docket, Ledger
 from ggt_tools.processes import cores, in_processes
 from ggt_tools.records import Verdict
-from ggt_tools.verdict_table import Row, to_verdict
+from ggt_tools.verdict_table import Verdicts, to_verdict
 
 if TYPE_CHECKING:
     from ggt_tools.gate import Gate
@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
         def judged(gate: Gate) -> Iterator[Verdict]:
             judge = Judge(gate, people)
             for share in shares:
-                yield from map(to_verdict, _rows(ledger.docket(*share), judge))
+                yield from map(to_verdict, _verdicts(ledger.docket(*share), judge).rows())
 
         if other is not None:
             now = judged(gate) if options.gate else ledger.all(Verdict)
@@ -88,23 +88,26 @@ def run(options: argparse.Namespace) -> int:
 
 def _in_parts(
     workspace: Path, judge: Judge, shares: Sequence[Share], counted: Counter[tuple[str, str]]
-) -> Iterator[tuple[list[Row], Tally]]:
+) -> Iterator[tuple[Verdicts, Tally]]:
     """The verdicts on each share, what they change of the tallies, and in `counted` how many say what."""
     processes = max(1, min(cores(), len(shares) // 2))
-    for rows, changed in in_processes(partial(_in_a_process, workspace, judge), shares, processes, lambda done: None):
-        counted.update((decision, reason) for _, _, decision, _, reason, _, _ in rows)
-        yield rows, changed
+    for verdicts, changed in in_processes(
+        partial(_in_a_process, workspace, judge), shares, processes, lambda done: None
+    ):
+        said = [(decision, reason) for _, decision, _, reason, _ in verdicts.outcomes]
+        counted.update(map(said.__getitem__, verdicts.of))
+        yield verdicts, changed
 
 
-def _in_a_process(workspace: Path, judge: Judge, share: Share, tell: object) -> tuple[list[Row], Tally]:
+def _in_a_process(workspace: Path, judge: Judge, share: Share, tell: object) -> tuple[Verdicts, Tally]:
     with Ledger(workspace) as ledger:
         docket = ledger.docket(*share)
-    rows = _rows(docket, judge)
-    return rows, docket.tally(rows)
+    verdicts = _verdicts(docket, judge)
+    return verdicts, docket.tally(verdicts)
 
 
-def _rows(docket: Docket, judge: Judge) -> list[Row]:
-    return judge.rows(docket.candidates, docket.measured, docket.seen, docket.astray)
+def _verdicts(docket: Docket, judge: Judge) -> Verdicts:
+    return judge.verdicts(docket.candidates, docket.keys, docket.measured, docket.seen, docket.lost)
 
 
 def _compare(gate: Path, keys: Mapping[str, str], now: Mapping[str, Verdict], then: Sequence[Verdict]) -> None:
