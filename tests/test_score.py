@@ -44,7 +44,7 @@ def test_a_copy(name: str) -> None:
     for metric, value in measured.items():
         if metric not in learned.METRICS:
             assert value == pytest.approx(one.get(metric, 0), abs=2e-3), metric
-    assert measured["learned_gain"] < -2 and measured["learned_content"] < 0
+    assert measured["learned_gain"] < -2 and measured["learned_content"] < 1
 
 
 @pytest.mark.parametrize("name", NAMES)
