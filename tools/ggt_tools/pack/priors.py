@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ggt_tools.gate import Gate, parse_gate
 from ggt_tools.ledger import Ledger
-from ggt_tools.records import Aligned, Candidate, Pair, Photo, Score, Verdict
+from ggt_tools.records import Aligned, Candidate, Pair, Photo, Verdict
 from ggt_tools.verdict import PEOPLE, verdict
 
 MISALIGNED = "misaligned"  # align's reason where a sure fit lies beyond its bounds: it shows the scene, seen otherwise
@@ -55,11 +55,10 @@ def priors(ledger: Ledger) -> Iterator[Pair]:
             rules = gates[said.gate].must[photos[candidate.key].degradation]
             if said.reason in {rule.reason for rule in rules if rule.metric in FRAME}:
                 framed.setdefault(said.gate, []).append(candidate)
-    scores = _scores(ledger, {each.id for those in framed.values() for each in those})
     for name, those in framed.items():
         wrong = {each.key: photos[each.key].degradations for each in those}
         by_id = {each.id: each for each in those}
-        measured = [score for of in scores.values() for score in of]
+        measured = [score for each in those for score in ledger.scores_of(each.id)]
         for again in verdict(those, measured, wrong, without_frame(gates[name])):
             if again.decision == "keep":
                 found.append((0, by_id[again.candidate]))
@@ -72,14 +71,6 @@ def priors(ledger: Ledger) -> Iterator[Pair]:
             photo=photos[key],
             candidate=candidate,
             image=candidate.image if astray else images[candidate.id],
-            scores=tuple(scores.get(candidate.id, ())),
+            scores=ledger.scores_of(candidate.id),
             verdict=replace(said, evidence=(f"{WHY}{said.reason}", *said.evidence)),
         )
-
-
-def _scores(ledger: Ledger, candidates: set[str]) -> dict[str, list[Score]]:
-    found: dict[str, list[Score]] = {}
-    for score in ledger.all(Score) if candidates else ():
-        if score.candidate in candidates:
-            found.setdefault(score.candidate, []).append(score)
-    return found
