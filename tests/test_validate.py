@@ -23,6 +23,8 @@ from hypothesis import strategies as st
 
 import ggt100k
 from ggt_tools.cli import main
+from ggt_tools.engine import Cluster
+from ggt_tools.engine.local import Local
 from ggt_tools.errors import ConfigError
 from ggt_tools.jpeg import encode_jpeg
 from ggt_tools.ledger import Ledger
@@ -31,9 +33,10 @@ from ggt_tools.records import Adopted, Aligned, Held, Verdict, Withdrawal
 from ggt_tools.review.decisions import Votes
 from ggt_tools.shard import encode_json, member_header
 from ggt_tools.shard import members as member_ends
+from ggt_tools.store import Store as Tasks
 from ggt_tools.validate import passed, validate
 from ggt_tools.validate.evidence import evidence_faults, read_gate
-from ggt_tools.validate.likeness import LEAST, cells, sketches
+from ggt_tools.validate.likeness import LEAST, cells, sketches, unlike
 from ggt_tools.validate.shards import Job, check_shard
 from ggt_tools.verdict import verdict
 
@@ -908,6 +911,20 @@ def test_what_the_sample_shows_is_alike_and_nothing_else_is() -> None:
     assert not sketches([cells(even), cells(even[:9, :5])]).any()
 
 
+@pytest.mark.parametrize("value", [0, 128, 255])
+def test_a_gt_that_shows_nothing(tmp_path: Path, value: int) -> None:
+    root = make_dataset(tmp_path / "even", count=3, degradations=["rain"], test=0.0)
+    swap_everywhere(root, lambda lq, gt: (lq, encode_png(np.full((70, 90, 3), value, np.uint8))))
+    said = f"{NAME}: key {keys(root)[0]}: its gt does not show what its lq shows (likeness 0.00); judge it again"
+    assert findings(root) == [("another_pair", said)]
+
+
+def test_where_neither_shows_anything_there_is_nothing_to_compare() -> None:
+    even, shown = cells(np.full((64, 64, 3), 7, np.uint8)), cells(picture(1))
+    assert unlike(NAME, ["a", "b"], [even, shown], [even, shown]) == []
+    assert [finding.key for finding in unlike(NAME, ["a", "b"], [even, shown], [shown, even])] == ["a", "b"]
+
+
 @pytest.fixture
 def light(tmp_path: Path) -> Path:
     """Three pairs in one shard of JPEG."""
@@ -1042,10 +1059,61 @@ def test_exactly_these_bytes_have_passed(root: Path) -> None:
         assert passed(root) == ""
     (root / "README.md").write_text("what card makes of it")
     assert passed(root) == ""
-    change_manifest(root, lambda manifest: manifest.update(dataset_version="1.0.1"))
-    assert passed(root) == f"{root}: index/manifest.json has changed since it passed validate{again}"
     (root / "data/rain/more.tar").write_bytes(b"")
     assert passed(root) == f"{root}: data/rain/more.tar has changed since it passed validate{again}"
+    (root / "data/rain/more.tar").unlink()
+    assert passed(root) == ""
+    change_manifest(root, lambda manifest: manifest.update(dataset_version="1.0.1"))
+    assert passed(root) == f"{root}: index/manifest.json has changed since it passed validate{again}"
+
+
+def test_a_finding_takes_an_earlier_pass_back(root: Path) -> None:
+    for quick in (False, True):
+        assert findings(root) == [] and passed(root) == ""
+        (root / "LICENSE").write_text("  ")
+        assert passed(root) == "", "what lies beside the release is not among the bytes that are told apart"
+        next(validate(str(root), quick=quick))  # and whoever asked for the findings stops at the first
+        assert "has not passed" in passed(root)
+        (root / "LICENSE").unlink()
+    assert findings(root) == [] and passed(root) == ""
+    manifest = (root / ggt100k.MANIFEST).read_bytes()
+    (root / ggt100k.MANIFEST).write_bytes(b"?")
+    assert [finding.reason for finding in validate(str(root))] == ["bad_manifest"]
+    (root / ggt100k.MANIFEST).write_bytes(manifest)
+    assert "has not passed" in passed(root)
+
+
+def test_a_time_that_is_set_back_deceives_nobody_and_a_link_disturbs_nobody(root: Path, tmp_path: Path) -> None:
+    assert findings(root) == [] and passed(root) == ""
+    cluster = Cluster(Local(()), Tasks(str(tmp_path / "tasks")))
+    told: list[int] = []
+
+    def interrupt(done: int) -> None:
+        told.append(done)
+        if sum(told) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(validate(str(root), cluster=cluster, progress=interrupt))
+    assert list((tmp_path / "tasks").rglob("*.parquet")), "what its tasks found is kept"
+    path = root / NAME
+    data, about = path.read_bytes(), path.stat()
+    (tmp_path / "link").hardlink_to(path)
+    assert path.stat().st_ctime_ns != about.st_ctime_ns and passed(root) == ""
+    with path.open("r+b") as file:
+        file.seek(len(data) // 2)
+        file.write(bytes([data[len(data) // 2] ^ 1]))
+    os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
+    assert passed(root).startswith(f"{root}: {NAME} has changed since it passed validate")
+    assert "wrong_hash" in {finding.reason for finding in validate(str(root), cluster=cluster)}
+
+
+def test_what_passed_older_rules_has_to_pass_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rules were added since those of number 1."""
+    with monkeypatch.context() as older:
+        older.setattr("ggt_tools.validate.passing.RULES", 1)
+        assert findings(root) == [] and passed(root) == ""
+    assert passed(root) == f"{root}: has passed older rules; run: ggt100k validate {root}"
 
 
 def test_what_has_a_finding_or_changes_meanwhile_has_not_passed(root: Path) -> None:

@@ -26,7 +26,7 @@ from ggt_tools.validate.against import check_against
 from ggt_tools.validate.evidence import read_gate
 from ggt_tools.validate.findings import fault
 from ggt_tools.validate.index import check_counts, check_files, check_index, check_licence, check_manifest, check_readme
-from ggt_tools.validate.passing import note_pass, passed, state, state_at
+from ggt_tools.validate.passing import forget_pass, note_pass, passed, state, state_at
 from ggt_tools.validate.shards import Job, check_shard
 
 if TYPE_CHECKING:
@@ -50,19 +50,23 @@ def validate(
     `quick` reads no pixels and no whole shard: sizes, names, JSON, index and evidence, but no checksum. `against` is a
     workspace to hold it against. `processes`: 0 takes as many as the cores and the size make worth it. `cluster`: whose
     nodes look at the shards, in the place of processes here; the findings are the same. `progress` is told how many
-    pairs were read. A folder without a finding is noted as passed, unless `quick`.
+    pairs were read. A folder without a finding is noted as passed, unless `quick`; the first finding takes back the
+    note of an earlier pass.
     """
     try:
         place = open_root(root)
     except ConfigError as wrong:
         if f": {MANIFEST} cannot be read (" not in str(wrong):
             raise
+        forget_pass(Path(root))
         yield fault(MANIFEST, "bad_manifest", f"cannot be read ({wrong.__cause__!r})", "fetch it again")
         return
     local = "://" not in place.url
     before: dict[str, Any] = state(Path(place.url).resolve()) if local else {}
     clean = True
     for finding in _findings(place, before, quick, against, processes, cluster, progress):
+        if clean and local:
+            forget_pass(Path(place.url))
         clean = False
         yield finding
     if clean and local and not quick and open_root(root).identity == place.identity:

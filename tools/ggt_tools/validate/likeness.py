@@ -76,7 +76,7 @@ def unlike(
     found = []
     for at, key in enumerate(keys):
         own = float(alike[at, at])
-        if not (gt[at].any() and lq[at].any()):  # an even surface shows nothing to compare
+        if not (gt[at].any() or lq[at].any()):  # two even surfaces show nothing to compare; one alone is no likeness
             continue
         other = int(alike[at].argmax())
         nearer = other != at and alike[at, other] > own + LEAST

@@ -12,17 +12,19 @@ from typing import Any
 import fsspec
 from huggingface_hub import constants
 
-from ggt100k import MANIFEST, Root
+from ggt100k import MANIFEST, Root, indices, open_root
 from ggt_tools.ledger import write_whole
 
-RULES = 1  # a rule that is added makes another number: what passed before has to pass again
+# To raise by one with every change after which validate may find what it did not find before, in a release or in what
+# stands beside it: what passed before then has to pass again, and what a cluster's tasks found is looked for anew.
+RULES = 2
 
 
 def passed(root: Path) -> str:
     """ "" where these very bytes have passed validate by the rules of this version; else why not, in one line.
 
-    Bytes are told by the manifest's SHA-256 and by size, time of change and inode of each file, as they were before the
-    pass began.
+    Bytes are told by the manifest's SHA-256 and by size, times of change and inode of each file, as they were before
+    the pass began; and by a file's own SHA-256 where only its ctime is another, as after a hard link to it.
     """
     root = root.expanduser().resolve()
     again = f"run: ggt100k validate {root}"
@@ -35,6 +37,10 @@ def passed(root: Path) -> str:
         return f"{root}: has passed older rules; {again}"
     now = state(root)
     changed = sorted(name for name in now.keys() | before.keys() if now.get(name) != before.get(name))
+    if MANIFEST in changed:
+        changed = [MANIFEST]  # nothing says any more which bytes the others had
+    else:
+        changed = [name for name in changed if not _same_bytes(root, name, now.get(name), before.get(name))]
     if changed:
         return f"{root}: {changed[0]} has changed since it passed validate; {again}"
     return ""
@@ -46,10 +52,25 @@ def state(root: Path) -> dict[str, Any]:
     for path in [path for top in ("data", "index") for path in (root / top).rglob("*")]:
         if path.is_file():
             about = path.stat()
-            found[path.relative_to(root).as_posix()] = [about.st_size, about.st_mtime_ns, about.st_ino]
+            # ctime last: a program sets back the mtime, and not the ctime
+            of = [about.st_size, about.st_mtime_ns, about.st_ino, about.st_ctime_ns]
+            found[path.relative_to(root).as_posix()] = of
     if (root / MANIFEST).is_file():
         found[MANIFEST] = hashlib.sha256((root / MANIFEST).read_bytes()).hexdigest()
     return found
+
+
+def _same_bytes(root: Path, name: str, now: object, before: object) -> bool:
+    """Whether a file of which only the ctime is another has the bytes that the manifest names."""
+    if not (isinstance(now, list) and isinstance(before, list)) or now[:-1] != before[:-1]:
+        return False
+    manifest = open_root(str(root)).manifest
+    of = manifest["shards"] | {f"index/{split}.parquet": about["index"] for split, about in indices(manifest).items()}
+    with (root / name).open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return name in of and digest.hexdigest() == of[name]["sha256"]
 
 
 def state_at(place: Root, name: str) -> str:
@@ -68,6 +89,11 @@ def note_pass(root: Path, before: dict[str, Any]) -> None:
         note = _note(root)
         note.parent.mkdir(parents=True, exist_ok=True)
         write_whole(note, json.dumps({"root": str(root), "rules": RULES, "state": before}).encode())
+
+
+def forget_pass(root: Path) -> None:
+    """Removes the note that a release has passed: something was found in it."""
+    _note(root.expanduser().resolve()).unlink(missing_ok=True)
 
 
 def _note(root: Path) -> Path:
