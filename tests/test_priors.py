@@ -24,7 +24,7 @@ from ggt_tools.errors import ShardError
 from ggt_tools.ledger import Ledger
 from ggt_tools.pack.priors import priors
 from ggt_tools.png import encode_png
-from ggt_tools.records import Adopted, Aligned, Candidate, Held, Pair, Score, Verdict, Withdrawal
+from ggt_tools.records import Adopted, Aligned, Candidate, Decision, Held, Pair, Score, Verdict, Withdrawal
 from ggt_tools.validate import validate
 from ggt_tools.validate.evidence import evidence_faults, prior_faults, read_gate
 
@@ -130,6 +130,27 @@ def test_which_outputs_are_priors_and_why(workspace: Path) -> None:
     assert found["alone"].verdict.evidence == ("prior: misaligned",)
     assert found["moved"].verdict.evidence == ("prior: shifted", "structure 0.500 >= 0.300", "shift 3.000 > 1.000")
     assert [pair.photo.key for pair in found.values()] == sorted(pair.photo.key for pair in found.values())
+
+
+def test_what_a_person_rejects_is_none_after_align_was_run_anew_either(workspace: Path) -> None:
+    facts = {
+        "candidate": "moved", "reviewer": "Ann", "decision": "reject", "reason": "shifted", "seconds": 2.0,
+        "queue": "gallery", "said": "reject", "planted": "", "undoes": "", "created": "2026-01-01T00:00:00Z",
+    }  # fmt: skip
+    with Ledger(workspace) as ledger:
+        [image] = [each.image for each in ledger.all(Aligned) if each.candidate == "moved"]
+        ledger.add(Decision(id="0", image=image, **facts | {"planted": "another_photograph"}))
+        ledger.add(Decision(id="1", image=image, **facts | {"candidate": "alone", "decision": "keep", "reason": ""}))
+    assert {"moved", "alone"} <= set(by_id(workspace)), "of a planted one it was another image that was judged"
+    with Ledger(workspace) as ledger:
+        ledger.add(Decision(id="2", image=image, **facts))
+        ledger.add(Aligned(candidate="moved", version="2", image="", reason="misaligned"))
+        [candidate] = [each for each in ledger.all(Candidate) if each.id == "moved"]
+        judged(ledger, candidate, "align", "misaligned")
+    assert "moved" not in by_id(workspace), "the rules' own verdict speaks of no person"
+    with Ledger(workspace) as ledger:
+        ledger.add(Decision(id="3", image=image, **facts | {"decision": "undone", "reason": "", "undoes": "2"}))
+    assert by_id(workspace)["moved"].verdict.evidence == ("prior: misaligned",)
 
 
 def test_train_and_test_are_the_same_bytes_with_priors_and_without(

@@ -12,6 +12,7 @@ from pathlib import Path
 from ggt_tools.gate import Gate, parse_gate
 from ggt_tools.ledger import Ledger
 from ggt_tools.records import Aligned, Candidate, Pair, Photo, Verdict
+from ggt_tools.review.decisions import in_order, standing
 from ggt_tools.verdict import PEOPLE, verdict
 
 MISALIGNED = "misaligned"  # align's reason where a sure fit lies beyond its bounds: it shows the scene, seen otherwise
@@ -30,9 +31,10 @@ def priors(ledger: Ledger) -> Iterator[Pair]:
 
     A candidate is one where align found it misaligned, or where the gate rejects it, and would keep it but for its
     rules on the frame. Of several of a photograph the latter go first, then what was made first. None of a photograph
-    that was withdrawn, nor what people have decided on.
+    that was withdrawn, nor what people have decided on: where one of them rejects it, whatever image of it was shown.
     """
     withdrawn = ledger.withdrawn()
+    refused = {each.candidate for each in standing(in_order(ledger)) if each.decision == "reject" and not each.planted}
     judged = {
         each.candidate: each
         for each in ledger.all(Verdict)
@@ -47,7 +49,7 @@ def priors(ledger: Ledger) -> Iterator[Pair]:
     framed: dict[str, list[Candidate]] = {}  # by gate: those that a rule on the frame rejects
     for candidate in ledger.all(Candidate):
         said = judged.get(candidate.id)
-        if said is None or not candidate.image or candidate.key not in photos:
+        if said is None or not candidate.image or candidate.key not in photos or candidate.id in refused:
             continue
         if (said.stage, said.reason) == ("align", MISALIGNED):
             found.append((1, candidate))
