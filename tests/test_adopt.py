@@ -268,6 +268,105 @@ def test_matching_loses_and_doubles_nothing(outputs: list[str], originals: list[
     assert match(*others) == found  # the order in which names come decides nothing
 
 
+# published as train, test_a and test_b, in each of which the numbers begin anew
+RAINDROP = [
+    f"{part}/data/{n}_rain.png" for part, count in (("train", 4), ("test_a", 2), ("test_b", 3)) for n in range(count)
+]
+
+
+@pytest.mark.parametrize(
+    ("output", "original"),
+    [
+        ("train/5.png", "test/5.png"),
+        ("test_a/5.png", "test_b/5.png"),
+        ("eval/5.png", "val/5.png"),
+        ("haze/1.png", "rain/1.png"),
+        ("1_haze.png", "1_rain.png"),
+        ("1_test.png", "1_train.png"),
+        ("2020/1.png", "2021/1.png"),
+        ("test_a/data/0_rain_output.png", "train/data/0_rain.png"),
+        ("eval15/1.png", "LOLdataset/our485/low/1.png"),
+        ("input1/1.png", "input2/1.png"),
+    ],
+)
+def test_a_folder_is_never_lost_to_make_a_pair(output: str, original: str) -> None:
+    pairs, alone = matched([output], [original])
+    assert not pairs and alone == {output: "no_original", original: "no_output"}
+    assert match([output], [original]).outputs[0].detail.startswith(f"{output}: no original has its name")
+
+
+def test_a_folder_that_only_one_side_shares_tells_its_files_apart() -> None:
+    pairs, alone = matched(["set1/1.png", "set2/2.png"], ["set2/1.png", "set2/2.png"])
+    assert pairs == {"set2/2.png": "set2/2.png"} and alone == {"set1/1.png": "no_original", "set2/1.png": "no_output"}
+    assert match(["set1/1.png"], ["set2/1.png"]).outputs[0].detail == (
+        "set1/1.png: no original has its name in its folders; set2/1.png is in others"
+    )
+    assert matched(["train/1.png", "test/2.png"], ["train/2.png", "test/1.png"])[0] == {}
+    # what is left over is no partner of what else is left over: 1.png may be of either
+    pairs, alone = matched(["1.png", "a/1.png"], ["a/1.png", "b/1.png"])
+    assert pairs == {"a/1.png": "a/1.png"} and alone == {"1.png": "ambiguous", "b/1.png": "ambiguous"}
+
+
+def test_the_same_paths_are_pairs() -> None:
+    for names in (["train/1.png", "test/1.png"], ["low/1.png", "high/1.png"], RAINDROP):
+        assert matched(names, names) == ({name: name for name in names}, {})
+
+
+def test_the_set_s_own_name_as_a_folder_says_nothing() -> None:
+    names = ["GPT-4o-Restore/LOL/low/1.png"], ["LOLdataset/eval15/low/1.png"]
+    assert not match(*names).pairs
+    assert match(*names, own=("gpt4o-restore", "lol", "LOL")).pairs == ((names[0][0], names[1][0]),)
+    both = ["LOL/1.png"], ["LOL/1.png", "LOL/2.png"]
+    assert match(*both, own=("LOL",)).pairs == (("LOL/1.png", "LOL/1.png"),)
+    # a folder that the other side has beside others is none that says nothing
+    assert not match(["a/1.png", "LOL/2.png"], ["LOL/1.png", "LOL/3.png"], own=("LOL",)).pairs
+
+
+def test_raindrop_in_the_tree_of_its_originals(tmp_path: Path) -> None:
+    image = encoded(crop("life-1", 64))
+    trees = {name: image for lq in RAINDROP for name in (lq, lq.replace("data", "gt").replace("_rain", "_clean"))}
+    made = dict.fromkeys((f"test_a/data/{n}_rain_output.png" for n in range(2)), image)
+    outputs, about = open_place(archive(tmp_path / "x.zip", made)), SETS["gpt4o-restore/raindrop"]
+    found = two_places(outputs, open_place(archive(tmp_path / "y.zip", trees)), about)
+    pairs = list(found.pairs)
+    assert [(each.output, each.name) for each in pairs] == [
+        (f"test_a/data/{n}_rain_output.png", f"test_a/data/{n}_rain.png") for n in range(2)
+    ]
+    assert all(each.ref for each in pairs)
+    assert {each.reason for each in found.lone} == {"no_output"} and len(found.lone) == len(RAINDROP) - 2
+    train = {name: data for name, data in trees.items() if name.startswith("train/")}
+    found = two_places(outputs, open_place(archive(tmp_path / "z.zip", train)), about)
+    assert found.count == 0
+    assert sorted(each.reason for each in found.lone) == ["no_original"] * 2 + ["no_output"] * 4
+
+
+def test_istd_in_the_tree_of_its_originals(tmp_path: Path) -> None:
+    """Its folders A, B and C are roles, and stand in those of its split."""
+    tree = [f"ISTD_Dataset/{part}/{part}_{role}/90-1.png" for part in ("train", "test") for role in "ABC"]
+    originals = open_place(archive(tmp_path / "y.zip", dict.fromkeys(tree, b"")))
+    for output in ("test_A/90-1.png", "test/test_A/90-1_output.png", "test/90-1.png"):
+        outputs = open_place(archive(tmp_path / "x.zip", {output: b""}))
+        found = two_places(outputs, originals, SETS["gpt4o-restore/istd"])
+        assert [(each.output, each.name, bool(each.ref)) for each in found.pairs] == [
+            (output, "ISTD_Dataset/test/test_A/90-1.png", True)
+        ]
+
+
+def test_ground_truths_of_another_split_are_none(tmp_path: Path) -> None:
+    image = encoded(crop("life-1", 128))
+    place = folder(tmp_path / "a", {"test_a/0.png": image})
+    done = mine(
+        tmp_path, "--outputs", place, "--originals", place, "--dry-run",
+        "--refs", folder(tmp_path / "refs", {"train/0.png": image}),
+    )  # fmt: skip
+    assert done.out.splitlines()[0] == "  test_a/0.png <- test_a/0.png"
+    assert said(done) == [
+        "no_ground_truth: test_a/0.png: no ground_truth has its name in its folders; train/0.png is in others; "
+        "it is taken in without",
+        "no_original: train/0.png: no original has its name in its folders; test_a/0.png is in others",
+    ]
+
+
 def test_what_an_original_is_for() -> None:
     names = ["a/hazy/1.png", "a/GT/1.png", "2_hazy.png", "2_GT.png", "test_B/3.png", "reference-890/4.png", "5.png"]
     lqs, refs = by_role(names, SETS["gpt4o-restore/istd"])
@@ -518,6 +617,33 @@ def test_meta_info_never_guesses(tmp_path: Path) -> None:
         ("5.png", "no_original", f"{listed}: 5.png is in {outputs}, and no line names it"),
         *((n, "no_output", f"{listed}: {n} is in {originals}, and no line names it") for n in ("3.bmp", "9.png")),
     }
+
+
+def test_names_in_meta_info_may_have_brackets_and_u2028(tmp_path: Path) -> None:
+    names = ("a (1).png", "a (2).png", "b (1,2,3) c.png", "line\u2028break.png", "d.png", "e.png", "f.png")
+    place = open_place(folder(tmp_path / "a", dict.fromkeys(names, b"")))
+    where = dataclasses.replace(place, names=names)
+    listed = tmp_path / "meta_info.txt"
+    shapes = (" (9,9,3)", "", " (9,9,3)", " (9,9,3)", " (9, 9, 3) 1", " (9,9)\r", "")
+    listed.write_bytes("\n".join(map("".join, zip(names, shapes, strict=True))).encode())
+    found = by_meta_info(listed, where, where)
+    assert [(pair.output, pair.name) for pair in found.pairs] == [(name, name) for name in names]
+    assert not [each for each in found.lone if each.reason != "bad_name"]
+
+
+def test_lines_of_metadata_end_at_line_feeds_and_name_two_files(tmp_path: Path) -> None:
+    place = open_place(folder(tmp_path / "a", dict.fromkeys(("1.png", "2.png", "3.png"), b"")))
+    listed = tmp_path / "metadata.jsonl"
+    rows = [
+        {"lq_file_name": "1.png", "gt_file_name": "2.png", "text": "one\u2028two\u0085three"},
+        {"lq_file_name": "3.png", "gt_file_name": "3.png"},
+    ]
+    listed.write_bytes("\r\n".join(json.dumps(row, ensure_ascii=False) for row in rows).encode())
+    found = by_metadata(place, listed, [])
+    assert [(pair.name, pair.output) for pair in found.pairs] == [("1.png", "2.png")]
+    assert [(each.reason, each.detail) for each in found.lone] == [
+        ("one_file", f"{listed}: line 2: lq and gt are one file, 3.png; name its ground truth")
+    ]
 
 
 def test_metadata_of_an_imagefolder(tmp_path: Path) -> None:

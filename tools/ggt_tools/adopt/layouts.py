@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,7 +17,7 @@ import fsspec
 from ggt_tools.adopt import Elsewhere
 from ggt_tools.adopt.matching import Unmatched, match
 from ggt_tools.adopt.places import MEMBER_BYTES, Place, open_place
-from ggt_tools.adopt.sets import SetConfig, by_role
+from ggt_tools.adopt.sets import SETS, SetConfig, by_role
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.ingest.sources import loading, rows_of
 
@@ -25,6 +27,8 @@ WORDS = {  # what a column of low-quality images, of ground truths and of true o
     "gt": ("gt", "hq", "output", "restored", "target", "after", "image", "edited_image", "gt_image", "output_image"),
     "ref": ("ref", "reference", "true"),
 }
+# what BasicSR has behind a name: its shape and, where it was asked for, a level of compression
+_SHAPE = re.compile(r"[ \t]+\(\d+(?:, ?\d+){1,2}\)(?:[ \t]+\d+)?$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,11 +55,13 @@ def two_places(
     truths = list(refs.names) if refs is not None else found
     place = refs or originals
     told = _told(named, lqs, outputs.names) if named else {}
-    matches = match(
+    known = SETS.get(about.name)
+    pairing = partial(match, own=(*about.name.split("/"), about.title) if known else (), lettered="test c" in about.ref)
+    matches = pairing(
         [name for name in outputs.names if name not in told.values()], [name for name in lqs if name not in told]
     )
     pairs = sorted({**{lq: output for output, lq in matches.pairs}, **told}.items())
-    ground = match(truths, lqs, roles=("ground_truth", "original")) if truths else None
+    ground = pairing(truths, lqs, roles=("ground_truth", "original")) if truths else None
     ref_of = {lq: ref for ref, lq in ground.pairs} if ground else {}
     lone = [*matches.outputs, *matches.originals]
     if ground:
@@ -154,9 +160,8 @@ def by_meta_info(path: Path, originals: Place, outputs: Place) -> Listing:
     lone: list[Unmatched] = []
     there = set(outputs.names)
     listed: dict[str, str] = {}  # by name, that of its original, "" where it has none
-    for line in _text(path).splitlines():
-        # after the name BasicSR has shape and compression, between spaces; names may have spaces too
-        name = line.strip().split(" (")[0].strip()
+    for line in _text(path).split("\n"):  # a name may have U+2028 in it, at which splitlines breaks too
+        name = _SHAPE.sub("", line.strip(" \t\r"))
         if name in listed:
             lone.append(Unmatched(name=name, reason="duplicate_name", detail=f"{path}: {name} stands there twice"))
         elif name:
@@ -215,7 +220,7 @@ def by_metadata(place: Place, path: Path, columns: Sequence[str]) -> Listing:
     names: list[str] | None = None
     named = set[str]()
     there_are = set(place.names)
-    for number, line in enumerate(_text(path).splitlines(), 1):
+    for number, line in enumerate(_text(path).split("\n"), 1):  # JSON may have U+2028 as it is
         if not line.strip():
             continue
         where = f"{path}: line {number}"
@@ -238,6 +243,9 @@ def by_metadata(place: Place, path: Path, columns: Sequence[str]) -> Listing:
             reason = fault.reason if fault else ("no_original", "no_output")[at]
             said = str(fault) if fault else f"{files[at]!r} is not in {place.path}"
             lone.append(Unmatched(name=str(files[0]), reason=reason, detail=f"{where}: {side}: {said}"))
+        elif found[0] == found[1]:
+            said = f"{where}: {names[0]} and {names[1]} are one file, {found[0]}; name its ground truth"
+            lone.append(Unmatched(name=str(found[0]), reason="one_file", detail=said))
         else:
             pairs.append(_elsewhere(place, str(found[0]), str(found[1]), found[2] if len(found) > 2 else None))
             if None in found[2:]:

@@ -1,34 +1,49 @@
 """matching: which output belongs to which original, by their names alone, and never by a guess.
 
-Names are compared as they are, then in lower case, without zero padding, and without suffixes that tell of a role
-(`_output`, `_hazy`, `_gt`) or of an attempt (`-1`, ` (2)`), with their folders first and then without. At each of these
-steps a name that only one output and one original have is a match; one that more have is ambiguous, and listed.
+Names are compared whole, as they are; then in lower case, without zero padding, and without suffixes that tell of a
+role (`_output`, `_hazy`, `_gt`) or of an attempt (`-1`, ` (2)`); then without folders that name a role; then with only
+some of the folders of one of the two. At each of these steps a name that only one output and one original have is a
+match; one that more have is ambiguous, and listed, also where the others have their partners already.
+
+All other folders tell images apart: `train`, `test_a` and `eval15`, `seq1` and `seq2`. Two names both of which have
+folders that the other lacks are never a match, nor are two that name different degradations.
 """
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain, combinations, groupby
 from pathlib import PurePosixPath
 
 # Words that say what an image is for in its set, not which one it is.
 ROLES = (
     *("output", "outputs", "out", "result", "results", "restored", "pred", "edited", "generated", "gpt4o", "gpt 4o"),
-    *("input", "inputs", "target", "targets", "lq", "hq", "gt", "ref", "reference", "source", "original", "originals"),
-    *("hazy", "haze", "rain", "rainy", "clean", "low", "high", "blur", "blurry", "sharp", "raw", "data", "blended"),
-    *("shadow", "free", "transmission layer", "transmission", "img", "image", "images", "train", "test", "eval"),
+    *("input", "inputs", "target", "targets", "lq", "hq", "gt", "groundtruth", "ground truth", "ref", "reference"),
+    *("source", "original", "originals", "clean", "norain", "high", "normal", "sharp", "raw", "data", "shadow free"),
+    *("transmission layer", "transmission", "img", "image", "images", "gpt", "dataset"),
 )
-_WORD = re.compile(rf"[ _.-]+(?:{'|'.join(role.replace(' ', '[ _-]?') for role in ROLES)})[ _.-]*$")
+# Words that say it too, and with what an image was degraded: two that differ are of two images.
+KINDS = {
+    **{"hazy": "haze", "haze": "haze", "rain": "rain", "rainy": "rain", "blur": "blur", "blurry": "blur"},
+    **{"low": "low light", "shadow": "shadow", "blended": "reflection"},
+}
+_ROLE = "|".join(word.replace(" ", "[ _-]?") for word in sorted((*ROLES, *KINDS), key=len, reverse=True))
+_WORD = re.compile(rf"[ _.-]+({_ROLE})[ _.-]*$")
 _ATTEMPT = re.compile(r"(?:-\d{1,2}|[ _]?\(\d{1,2}\))$")
-_FOLDER = re.compile(rf"(?:{'|'.join(role.replace(' ', '[ _-]?') for role in ROLES)})(?:[ _-]?[a-z]|[ _-]?\d+)?")
+# what follows the word tells such folders apart: of raw-890 the 890, of input_b the b
+_FOLDER = re.compile(rf"({_ROLE})(?:[ _-]?(\d+)|[ _-]([a-z]))?")
+_SPLIT = re.compile(r"(train|training|test|testing|val|valid|validation|eval|dev)(?:[ _-]?[a-z]|[ _-]?\d+)?")
+_SOME = 6  # folders of a name of which any are left out; of more only the first ones
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unmatched:
     """A name without its partner, and why. Stable reasons: no_original, no_output, no_ground_truth, no_role,
-    ambiguous, taken, duplicate_name, and those of what is refused (places.py)."""
+    ambiguous, taken, duplicate_name, one_file, and those of what is refused (places.py)."""
 
     name: str
     reason: str
@@ -46,106 +61,216 @@ class Matches:
 
 @dataclass(frozen=True, slots=True)
 class _Name:
-    """A name, and what is compared of it."""
+    """A name, and what is compared of it: all its folders; those that are left without roles, in lower case; the stem,
+    and what is left of it without suffixes; with what it was degraded, as far as the words that were left out say."""
 
     name: str
     folders: tuple[str, ...]
+    telling: tuple[str, ...]
     stem: str
+    bare: str
+    kinds: frozenset[str]
 
-    def form(self, *, cased: bool, padded: bool, bare: bool, folders: bool, attempts: bool) -> str:
-        stem = self.stem if cased else self.stem.lower()
-        if bare:
-            stem = _stripped(stem, attempts)
-        parts = [*(self.folders if folders else ()), stem]
-        whole = "/".join(parts) if cased else re.sub(r"[/ _.-]+", "_", "/".join(part.lower() for part in parts))
-        return whole if padded else re.sub(r"\d+", lambda number: number[0].lstrip("0") or "0", whole)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Step:
+    cased: bool = False
+    padded: bool = False
+    bare: bool = True
+    roles: bool = False  # with the folders that name a role
+    some: bool = False  # all that one has is enough
+
+    def form(self, name: _Name) -> str:
+        parts = (*(name.folders if self.roles else name.telling), name.bare if self.bare else name.stem)
+        return self._form(parts)
+
+    def views(self, name: _Name) -> set[str]:
+        """What it may be called where some of its folders are not named."""
+        if not self.some:
+            return {self.form(name)}
+        folders = name.telling
+        some = [folders[at:] for at in range(len(folders) + 1)]
+        if len(folders) <= _SOME:
+            some = list(chain.from_iterable(combinations(folders, n) for n in range(len(folders) + 1)))
+        return {self._form((*each, name.bare if self.bare else name.stem)) for each in some}
+
+    def _form(self, parts: Sequence[str]) -> str:
+        whole = "/".join(parts)
+        if self.cased:
+            return whole
+        whole = re.sub(r"[/ _.-]+", "_", whole.lower())
+        return whole if self.padded else re.sub(r"\d+", lambda number: number[0].lstrip("0") or "0", whole)
+
+
+_LOOSEST = _Step(some=True)
+_STEPS = (
+    _Step(cased=True, padded=True, bare=False, roles=True),
+    *(
+        _Step(padded=padded, bare=bare, roles=roles, some=some)
+        for roles, some in ((True, False), (False, False), (False, True))
+        for bare in (False, True)
+        for padded in (True, False)
+    ),
+)
 
 
 def match(
-    outputs: Sequence[str], originals: Sequence[str], *, roles: tuple[str, str] = ("output", "original")
+    outputs: Sequence[str],
+    originals: Sequence[str],
+    *,
+    roles: tuple[str, str] = ("output", "original"),
+    own: Collection[str] = (),
+    lettered: bool = False,
 ) -> Matches:
-    """Pairs outputs with originals. `roles`: what the two are called where one is listed."""
+    """Pairs outputs with originals. `roles`: what the two are called where one is listed. `own`: the set's own
+    names, which say nothing as folders that hold all there is. `lettered`: of `test_A` the letter is a role,
+    as in ISTD, and no part of the split."""
     # where the originals' own names end in -1, it tells two of them apart, and is no attempt
     attempts = not any(_ATTEMPT.search(PurePosixPath(name).stem) for name in originals)
-    left, right = _names(outputs), _names(originals)
+    whose = frozenset(filter(None, map(_letters, own)))
+    sides = (
+        _names(outputs, originals, whose, attempts=attempts, lettered=lettered),
+        _names(originals, outputs, whose, attempts=False, lettered=lettered),
+    )
+    left = [dict.fromkeys(names) for names in sides]  # those without a partner that can be told
     pairs: dict[str, str] = {}  # original: output
-    ambiguous: dict[str, tuple[str, ...]] = {}  # by name, of either side: those that it cannot be told from
-    for folders in (True, False):
-        for bare in (False, True):
-            for cased, padded in ((True, True), (False, True), (False, False)):
-                if cased and bare:
+    ambiguous: dict[str, tuple[str, ...]] = {}  # by name with its side: those that it cannot be told from
+    for step in _STEPS:
+        if not all(left):
+            break
+        like = [_like(step, sides[1]), _like(step, sides[0])]
+        near = [{name: like[side](name) for name in left[side]} for side in (0, 1)]
+        gone: list[list[_Name]] = [[], []]
+        for name, others in near[0].items():
+            if len(others) == 1 and near[1].get(others[0]) == [name]:
+                pairs[others[0].name] = name.name
+                gone[0].append(name)
+                gone[1].append(others[0])
+        matched = [set(those) for those in gone]
+        for side in (0, 1):
+            for name, others in near[side].items():
+                if name in matched[side] or not any(other in near[1 - side] for other in others):
                     continue
-                step = {"cased": cased, "padded": padded, "bare": bare, "folders": folders}
-                forms: dict[str, tuple[list[_Name], list[_Name]]] = defaultdict(lambda: ([], []))
-                for side, names in enumerate((left, right)):
-                    for each in names:
-                        forms[each.form(**step, attempts=attempts and side == 0)][side].append(each)
-                for some, others in forms.values():
-                    if not (some and others):
-                        continue
-                    if len(some) == len(others) == 1:
-                        if folders or not (some[0].folders and others[0].folders):
-                            pairs[others[0].name] = some[0].name
-                            left.remove(some[0])
-                            right.remove(others[0])
-                        continue
-                    for each in (*some, *others):
-                        ambiguous.setdefault(each.name, tuple(n.name for n in (*some, *others) if n != each))
-                left = [each for each in left if each.name not in ambiguous]
-                right = [each for each in right if each.name not in ambiguous]
-    taken = {form: original for original in pairs for form in [_loosest(original, attempts=False)]}
-    lone: list[list[Unmatched]] = [[], []]
-    for side, listed in enumerate((outputs, originals)):
-        matched = set(pairs.values()) if side == 0 else set(pairs)
-        for name in sorted(set(listed) - matched):
-            other = roles[1 - side]
-            if name in ambiguous:
-                these = ", ".join(sorted(ambiguous[name])[:4])
-                found = Unmatched(name=name, reason="ambiguous", detail=f"{name}: cannot be told from {these}")
-            elif side == 0 and (near := taken.get(_loosest(name, attempts=attempts))) is not None:
-                said = f"{name}: {near} has {pairs[near]} already, whose name is nearer"
-                found = Unmatched(name=name, reason="taken", detail=said)
-            else:
-                found = Unmatched(name=name, reason=f"no_{other}", detail=f"{name}: no {other} has its name")
-            lone[side].append(found)
+                rivals = [rival.name for other in others[:8] for rival in like[1 - side](other)[:8] if rival != name]
+                ambiguous[f"{side}{name.name}"] = (*(other.name for other in others[:8]), *rivals)
+                gone[side].append(name)
+        for side in (0, 1):
+            for name in gone[side]:
+                del left[side][name]
     return Matches(
         pairs=tuple(sorted(((output, original) for original, output in pairs.items()), key=lambda pair: pair[1])),
-        outputs=tuple(lone[0]),
-        originals=tuple(lone[1]),
+        outputs=tuple(_lone(0, sides, pairs, ambiguous, roles)),
+        originals=tuple(_lone(1, sides, pairs, ambiguous, roles)),
     )
 
 
-def _names(names: Sequence[str]) -> list[_Name]:
-    """Names without what all folders of their place begin with, and without folders that name a role."""
+def _like(step: _Step, others: Sequence[_Name]) -> Callable[[_Name], list[_Name]]:
+    """What gives of a name the others that may be its partner at this step, those with a partner too."""
+    by_form: dict[str, list[_Name]] = defaultdict(list)
+    by_view: dict[str, list[_Name]] = defaultdict(list)
+    for other in others:
+        by_form[step.form(other)].append(other)
+        for view in step.views(other) if step.some else ():
+            by_view[view].append(other)
+
+    def like(name: _Name) -> list[_Name]:
+        found = dict.fromkeys(other for view in step.views(name) for other in by_form.get(view, ()))
+        found |= dict.fromkeys(by_view.get(step.form(name), ()))
+        agree = (each for each in found if not (name.kinds and each.kinds and name.kinds.isdisjoint(each.kinds)))
+        return sorted(agree, key=lambda each: each.name)
+
+    return like
+
+
+def _lone(
+    side: int,
+    sides: tuple[list[_Name], list[_Name]],
+    pairs: dict[str, str],
+    ambiguous: dict[str, tuple[str, ...]],
+    roles: tuple[str, str],
+) -> list[Unmatched]:
+    matched = set(pairs) if side else set(pairs.values())
+    lone = [each for each in sides[side] if each.name not in matched]
+    if not lone:
+        return []
+    other = roles[1 - side]
+    like = _like(_LOOSEST, sides[1 - side])
+    called = {_LOOSEST._form((each.bare,)): each.name for each in reversed(sides[1 - side])}
+    found = []
+    for each in lone:
+        name = each.name
+        near = next((one.name for one in like(each) if one.name in pairs), None) if side == 0 else None
+        elsewhere = called.get(_LOOSEST._form((each.bare,)))
+        if others := ambiguous.get(f"{side}{name}"):
+            reason, said = "ambiguous", f"cannot be told from {', '.join(sorted(set(others))[:4])}"
+        elif near is not None:
+            reason, said = "taken", f"{near} has {pairs[near]} already, whose name is nearer"
+        elif elsewhere is not None and not like(each):
+            reason, said = f"no_{other}", f"no {other} has its name in its folders; {elsewhere} is in others"
+        else:
+            reason, said = f"no_{other}", f"no {other} has its name"
+        found.append(Unmatched(name=name, reason=reason, detail=f"{name}: {said}"))
+    return found
+
+
+def _names(
+    names: Sequence[str], others: Sequence[str], own: frozenset[str], *, attempts: bool, lettered: bool
+) -> list[_Name]:
+    """Names, of whose folders those in front that all of them have are left out where they are the set's `own`."""
     paths = [PurePosixPath(name) for name in sorted(set(names))]
-    shared = 0
-    while paths and all(len(path.parts) - 1 > shared for path in paths):
-        if len({path.parts[shared] for path in paths}) > 1:
+    there = {part.lower() for name in others for part in PurePosixPath(name).parts[:-1]}
+    drop = 0
+    while paths and own:
+        first = {path.parts[drop] if len(path.parts) > drop + 1 else "" for path in paths}
+        if len(first) > 1:
             break
-        shared += 1
-    return [
-        _Name(
-            str(path),
-            tuple(
-                part for part in path.parts[shared:-1] if not _FOLDER.fullmatch(part.lower().replace("_", " ").strip())
-            ),
-            path.stem,
-        )
-        for path in paths
-    ]
+        (one,) = first
+        if _letters(one) not in own or one.lower() in there:  # one that the others have tells theirs apart
+            break
+        drop += 1
+    telling = partial(_telling, lettered=lettered)
+    made = []
+    for path in paths:
+        folders, kinds = telling(path.parts[drop:-1])
+        bare, more = _bare(path.stem.lower(), attempts)
+        made.append(_Name(str(path), path.parts[:-1], folders, path.stem, bare, frozenset(kinds | more)))
+    return made
 
 
-def _stripped(stem: str, attempts: bool) -> str:
-    """A stem in lower case without its suffixes; never without all of itself."""
+def _telling(folders: Sequence[str], *, lettered: bool) -> tuple[tuple[str, ...], set[str]]:
+    """Folders without those, or without what of them, names a role; and with what an image was degraded."""
+    left: list[str] = []
+    kinds: set[str] = set()
+    for folder in map(str.lower, folders):
+        if split := _SPLIT.fullmatch(folder):
+            left.append(split[1] if lettered else folder)
+        elif role := _FOLDER.fullmatch(folder):
+            left.append(role[2] or role[3] or "")
+            kinds |= {KINDS[role[1]]} if role[1] in KINDS else set()
+        else:
+            bare, more = _bare(folder)
+            left.append(bare)
+            kinds |= more
+    # ISTD has its test_A in a folder test
+    once = [folder for folder, _ in groupby(left)] if lettered else left
+    return tuple(filter(None, once)), kinds
+
+
+def _bare(stem: str, attempts: bool = False) -> tuple[str, set[str]]:
+    """A stem in lower case without its suffixes, never without all of itself; and with what they say it is degraded."""
+    kinds: set[str] = set()
     while True:
-        shorter = _WORD.sub("", stem)
+        word = _WORD.search(stem)
+        shorter = stem[: word.start()] if word else stem
         if attempts and shorter == stem:
             shorter = _ATTEMPT.sub("", stem)
         if shorter in (stem, ""):
-            return stem
+            return stem, kinds
+        if word and word[1] in KINDS:
+            kinds.add(KINDS[word[1]])
         stem = shorter
 
 
-def _loosest(name: str, *, attempts: bool) -> str:
-    (one,) = _names([name])
-    return one.form(cased=False, padded=False, bare=True, folders=False, attempts=attempts)
+def _letters(name: str) -> str:
+    """O-HAZE_gpt, o_haze and O-HAZE dataset are one set's name."""
+    return re.sub(r"(?<=.)(?:dataset|gpt(?:4o)?)$", "", re.sub(r"[\W_]", "", name.lower()))
