@@ -81,11 +81,12 @@ def put_verdicts(db: sqlite3.Connection, verdicts: Verdicts) -> None:
         ).fetchone()[0]
         for outcome in verdicts.outcomes
     ]
+    rows = zip(verdicts.candidates, map(ids.__getitem__, verdicts.of), verdicts.values, strict=True)
     db.executemany(
         """INSERT INTO verdicts VALUES (?, ?, ?) ON CONFLICT (candidate) DO UPDATE
         SET outcome = excluded.outcome, "values" = excluded."values"
         WHERE (outcome, "values") != (excluded.outcome, excluded."values")""",
-        zip(verdicts.candidates, map(ids.__getitem__, verdicts.of), verdicts.values, strict=True),
+        sorted(rows),  # in the order of the index: each of its pages is written once, not at every row
     )
 
 
