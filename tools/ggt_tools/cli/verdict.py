@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -91,26 +91,19 @@ def _in_parts(
 ) -> Iterator[tuple[Verdicts, Tally]]:
     """The verdicts on each share, what they change of the tallies, and in `counted` how many say what."""
     processes = max(1, min(cores(), len(shares) // 2))
-    work = partial(_in_a_process, workspace, judge)
-    try:
-        for verdicts, changed in in_processes(work, shares, processes, lambda done: None):
-            said = [(decision, reason) for _, decision, _, reason, _ in verdicts.outcomes]
-            counted.update(map(said.__getitem__, verdicts.of))
-            yield verdicts, changed
-    finally:
-        _ledger.cache_clear()
+    for verdicts, changed in in_processes(
+        partial(_in_a_process, workspace, judge), shares, processes, lambda done: None
+    ):
+        said = [(decision, reason) for _, decision, _, reason, _ in verdicts.outcomes]
+        counted.update(map(said.__getitem__, verdicts.of))
+        yield verdicts, changed
 
 
 def _in_a_process(workspace: Path, judge: Judge, share: Share, tell: object) -> tuple[Verdicts, Tally]:
-    docket = _ledger(workspace).docket(*share)
+    with Ledger(workspace) as ledger:
+        docket = ledger.docket(*share)
     verdicts = _verdicts(docket, judge)
     return verdicts, docket.tally(verdicts)
-
-
-@lru_cache(1)
-def _ledger(workspace: Path) -> Ledger:
-    """Open from share to share: what a process has mapped of it stays mapped."""
-    return Ledger(workspace)
 
 
 def _verdicts(docket: Docket, judge: Judge) -> Verdicts:
