@@ -27,6 +27,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import ggt100k
+from ggt_tools.engine import Cluster
+from ggt_tools.engine.local import Local
 from ggt_tools.errors import ConfigError, PairError, ShardError
 from ggt_tools.ingest.looks import phash
 from ggt_tools.pack import PackConfig, claim, pack, pair_facts, plan_release, write
@@ -35,6 +37,7 @@ from ggt_tools.pack.splits import draw_test
 from ggt_tools.png import encode_png
 from ggt_tools.records import Pair, Score, Stage
 from ggt_tools.shard import ShardWriter, encode_json
+from ggt_tools.store import Store as Tasks
 from ggt_tools.validate import validate
 
 from .benchmarks.remote import serve
@@ -381,6 +384,26 @@ def test_finished_shards_of_an_interrupted_run_are_kept(tmp_path: Path) -> None:
     before = store.read
     packed(pairs, store, tmp_path / "out")
     assert store.read - before == 12 - 6, "three of six shards stood already"
+    packed(pairs, store, tmp_path / "whole")
+    assert tree(tmp_path / "out") == tree(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("clustered", [False, True])
+def test_a_finished_shard_whose_bytes_changed_meanwhile_is_written_again(tmp_path: Path, clustered: bool) -> None:
+    store = Counting(fail=8)
+    pairs = make_pairs(store, 6)
+    with pytest.raises(ShardError, match="the disk is gone"):
+        packed(pairs, store, tmp_path / "out")
+    first, second, third = sorted((tmp_path / "out.part/data").rglob("*.tar"))
+    first.write_bytes(first.read_bytes()[:3000] + b"rot" + first.read_bytes()[3003:])
+    second.write_bytes(second.read_bytes()[:-512])
+    before, good = store.read, third.stat().st_ino
+    config = PackConfig(test=0.0, shard_bytes=1)
+    cluster = Cluster(Local(()), Tasks(str(tmp_path / "tasks"))) if clustered else None
+    with claim(tmp_path / "out") as place:
+        write(plan_release(pairs, store, config, gate=GATE), place, config, gate=GATE, cluster=cluster)
+    assert store.read - before == 12 - 2, "one of six shards stood already, whole"
+    assert good in {path.stat().st_ino for path in (tmp_path / "out").rglob("*.tar")}
     packed(pairs, store, tmp_path / "whole")
     assert tree(tmp_path / "out") == tree(tmp_path / "whole")
 

@@ -7,7 +7,7 @@
     place.py     built beside its place and moved there whole; what a kill left is finished
 
 Equal pairs on an equal base give equal bytes, over any number of processes. A shard that an interrupted run has
-finished is kept.
+finished is kept, if its bytes are still those that it wrote.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ggt_tools.errors import ShardError
 from ggt_tools.ledger import write_whole
 from ggt_tools.pack.place import begin, check_place, claim, part_of, put_in_place
 from ggt_tools.pack.plan import PackConfig, Plan, plan_release
-from ggt_tools.pack.writing import Images, ShardJob, Written, differing, file_facts, pair_facts, write_shard
+from ggt_tools.pack.writing import Images, ShardJob, Written, differing, file_facts, noted, pair_facts, write_shard
 from ggt_tools.processes import in_processes, worth
 from ggt_tools.records import Pair, Stage
 
@@ -91,7 +91,7 @@ def write(
     size = sum(_size(job) for job in jobs)
     if cluster is not None:
         _elsewhere(cluster, jobs, plan.digest, progress)
-        done = [write_shard(job, int) for job in jobs]  # what became of them: they are done
+        done = [noted(job) or write_shard(job, int) for job in jobs]  # what became of them: they are done
     else:
         done = list(in_processes(write_shard, jobs, worth(config.processes, size), progress))
     splits: dict[str, Any] = {}
@@ -132,10 +132,9 @@ def _elsewhere(cluster: Cluster, jobs: Sequence[ShardJob], plan: str, progress: 
     from ggt_tools.engine.stages import Packing
 
     stage = Packing(part=str(jobs[0].part), plan=plan)
-    progress(sum(job.count for job in jobs if job.done))
-    todo = [job for job in jobs if not job.done]
-    forget(stage, todo, cluster.store)  # of another plan of the same place
-    lost = list(gather(stage, todo, cluster.store, cluster.engine, progress=lambda job: progress(job.count)))
+    forget(stage, jobs, cluster.store)  # of another plan of the same place
+    # those that are done too: a node looks at their bytes
+    lost = list(gather(stage, jobs, cluster.store, cluster.engine, progress=lambda job: progress(job.count)))
     forget(stage, jobs, cluster.store)
     if lost:
         others = f", and {len(lost) - 1} more" if len(lost) > 1 else ""

@@ -144,13 +144,24 @@ def _same(one: Any, other: Any) -> bool:
     return bool(one == other or (isinstance(one, float) and math.isnan(one) and math.isnan(other)))
 
 
+def noted(job: ShardJob) -> Written | None:
+    """What a shard that is done says of itself; None where it is not."""
+    if not job.done:
+        return None
+    said = json.loads(job.note.read_bytes())
+    return Written(name=job.name, rows=said["rows"] or job.rows, about=said["about"], kept=said["kept"])
+
+
 def write_shard(job: ShardJob, tell: Callable[[int], object]) -> Written:
-    """Writes or keeps a shard. What an interrupted run has finished stays as it is. `tell` is told of each pair."""
+    """Writes or keeps a shard. What an interrupted run has finished stays, if its bytes are still those of its note.
+
+    `tell` is told of each pair.
+    """
     path, done = job.part / job.name, job.note
-    if job.done:
-        said = json.loads(done.read_bytes())
+    before = noted(job)
+    if before is not None and file_facts(path).items() <= before.about.items():
         tell(job.count)
-        return Written(name=job.name, rows=said["rows"] or job.rows, about=said["about"], kept=said["kept"])
+        return before
     for folder in (path.parent, done.parent):
         folder.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
