@@ -15,7 +15,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from itertools import chain, combinations, groupby
 from pathlib import PurePosixPath
 
@@ -95,11 +95,13 @@ class _Step:
         return {self._form((*each, name.bare if self.bare else name.stem)) for each in some}
 
     def _form(self, parts: Sequence[str]) -> str:
-        whole = "/".join(parts)
-        if self.cased:
-            return whole
-        whole = re.sub(r"[/ _.-]+", "_", whole.lower())
-        return whole if self.padded else re.sub(r"\d+", lambda number: number[0].lstrip("0") or "0", whole)
+        return "/".join(parts) if self.cased else "_".join(_plain(part, self.padded) for part in parts)
+
+
+@lru_cache(maxsize=1 << 16)  # the views of a name are made of the same few parts
+def _plain(part: str, padded: bool) -> str:
+    part = re.sub(r"[ _.-]+", "_", part.lower())
+    return part if padded else re.sub(r"\d+", lambda number: number[0].lstrip("0") or "0", part)
 
 
 _LOOSEST = _Step(some=True)
