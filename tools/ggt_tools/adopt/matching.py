@@ -153,7 +153,8 @@ def match(
             for name, others in near[side].items():
                 if name in matched[side] or not any(other in near[1 - side] for other in others):
                     continue
-                rivals = [rival.name for other in others[:8] for rival in like[1 - side](other)[:8] if rival != name]
+                theirs = [(near[1 - side].get(other) or like[1 - side](other))[:8] for other in others[:8]]
+                rivals = [rival.name for rival in chain.from_iterable(theirs) if rival != name]
                 ambiguous[f"{side}{name.name}"] = (*(other.name for other in others[:8]), *rivals)
                 gone[side].append(name)
         for side in (0, 1):
