@@ -586,7 +586,10 @@ FAULTS: dict[str, tuple[Callable[[Photograph, Photograph], Photograph], set[str]
     "unchanged": (lambda lq, gt: lq, {"unchanged"}),
     "unchanged, jpeg q95": (lambda lq, gt: jpeg(lq, 95), {"unchanged"}),
     "upside down": (lambda lq, gt: gt[::-1].copy(), {"not_the_same_scene", "object_changed"}),
-    "Gaussian of 2 px": (lambda lq, gt: blurred(gt, 2.0), {"over_smoothed", "unchanged", "not_restored", "object_changed"}),
+    "Gaussian of 2 px": (
+        lambda lq, gt: blurred(gt, 2.0),
+        {"over_smoothed", "unchanged", "not_restored", "object_changed"},
+    ),
     "red cast of 10 %": (lambda lq, gt: tinted(gt, 1.1, 1.0, 0.9), {"colour_cast"}),
     "96 px painted over": (lambda lq, gt: painted_over(gt, 220, 220, 96), {"object_changed"}),
     "moved by 2 px": (lambda lq, gt: shifted(gt, 2), {"shifted", "over_smoothed", "object_changed"}),
