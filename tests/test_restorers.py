@@ -394,7 +394,7 @@ def test_the_sample_through_restorer_and_gate() -> None:
         seen = (degradation, *classify(measure(lq))[1])
         (said[name],) = verdict([candidate], score([(name, lq, restored(lq))], ["core"]), {name: seen}, gate)
     rejected = {name: (v.decision, v.reason) for name, v in said.items() if v.decision != "keep"}
-    assert rejected == {"seeding-1": ("reject", "unchanged"), "wine-3": ("unsure", "hues_turned")}
+    assert rejected == {"seeding-1": ("reject", "not_restored"), "wine-3": ("unsure", "hues_turned")}
     assert len(said) == 17
 
 
