@@ -442,6 +442,12 @@ class Root:
     def indices(self) -> dict[str, Mapping[str, Any]]:
         return indices(self.manifest)
 
+    @property
+    def files(self) -> dict[str, Mapping[str, Any]]:
+        """Size and SHA-256 of each file that the manifest names, by its name."""
+        of_indices = {f"index/{name}.parquet": about["index"] for name, about in self.indices.items()}
+        return {**of_indices, **self.manifest["shards"]}
+
     def read(self, path: str) -> bytes:
         """A whole file of the folder. Raises FileNotFoundError, and whatever the place's client raises."""
         if "://" not in self.url:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +40,12 @@ def picture(seed: int, height: int = 70, width: int = 90) -> npt.NDArray[np.uint
     return (np.stack(waves, axis=2) * 90 + 120 + random.integers(-8, 9, (height, width, 3))).astype(np.uint8)
 
 
+class Putting(Protocol):
+    """Where the images of a pair are put."""
+
+    def put(self, data: bytes) -> str: ...
+
+
 class Store:
     """Images by the SHA-256 of their bytes, in memory."""
 
@@ -58,7 +64,7 @@ class Store:
         return len(self._data[name])
 
 
-def make_pair(store: Store, seed: int, degradation: str = "rain", **photo: Any) -> Pair:
+def make_pair(store: Putting, seed: int, degradation: str = "rain", **photo: Any) -> Pair:
     lq = picture(seed)
     gt = (lq // 2 + 60).astype(np.uint8)
     key = ggt100k.pair_key(lq)
@@ -102,7 +108,7 @@ def make_pair(store: Store, seed: int, degradation: str = "rain", **photo: Any) 
     )
 
 
-def make_pairs(store: Store, count: int, degradations: Sequence[str] = ("rain", "snow")) -> list[Pair]:
+def make_pairs(store: Putting, count: int, degradations: Sequence[str] = ("rain", "snow")) -> list[Pair]:
     return [make_pair(store, seed, degradations[seed % len(degradations)]) for seed in range(count)]
 
 
@@ -115,26 +121,10 @@ def make_dataset(
     return out
 
 
-class Images(Store):
-    """A workspace as a store of images."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-
-    def put(self, data: bytes) -> str:
-        return self._ledger.put_image(data)
-
-    def image(self, name: str) -> bytes:
-        return self._ledger.image(name)
-
-    def image_size(self, name: str) -> int:
-        return self._ledger.image_size(name)
-
-
 def make_workspace(folder: Path, count: int, degradations: Sequence[str] = ("rain", "snow")) -> Path:
     """A workspace in which `count` pairs are approved."""
     with Ledger(folder, create=True) as ledger:
-        pairs = make_pairs(Images(ledger), count, degradations)
+        pairs = make_pairs(ledger.images, count, degradations)
         for pair in pairs:
             aligned = Aligned(candidate=pair.candidate.id, version="1", image=pair.image, reason="")
             ledger.add(pair.photo, pair.candidate, aligned, *pair.scores)

@@ -153,10 +153,15 @@ INSERT INTO verdict VALUES ('c', 'g', 'reject', 'score', 'halos', '["halo 9.000 
 )  # as version 3 wrote it
 
 
-def test_a_ledger_of_the_third_version_keeps_every_score_and_its_order_and_is_counted(tmp_path: Path) -> None:
-    db = sqlite3.connect(tmp_path / "ledger.sqlite")
-    db.executescript(THIRD)
+def write(workspace: Path, sql: str) -> None:
+    """A ledger as an older version left it."""
+    db = sqlite3.connect(workspace / "ledger.sqlite")
+    db.executescript(sql)
     db.close()
+
+
+def test_a_ledger_of_the_third_version_keeps_every_score_and_its_order_and_is_counted(tmp_path: Path) -> None:
+    write(tmp_path, THIRD)
     for _ in range(2):
         with Ledger(tmp_path) as ledger:
             assert [(s.candidate, s.metric, s.metric_version, str(s.value)) for s in ledger.all(Score)] == [
@@ -233,9 +238,7 @@ def test_scores_are_there_to_the_last_bit_however_they_came_in(batches: list[lis
 
 
 def test_a_ledger_of_the_first_version_is_brought_to_this_one_and_keeps_its_facts(tmp_path: Path) -> None:
-    db = sqlite3.connect(tmp_path / "ledger.sqlite")
-    db.executescript(FIRST)
-    db.close()
+    write(tmp_path, FIRST)
     for _ in range(2):
         with Ledger(tmp_path) as ledger:
             assert list(ledger.all(Candidate)) == [candidate("c", "a", image="abc", maker="", frame=())]

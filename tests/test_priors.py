@@ -29,7 +29,6 @@ from ggt_tools.validate import validate
 from ggt_tools.validate.evidence import evidence_faults, prior_faults, read_gate
 
 from .making import GATE, make_pairs, picture
-from .test_validate import Images
 
 FRAMED = GATE.replace("[gain", 'shift = { max = 1.0, reason = "shifted", why = "It lies pixel on pixel." }\n[gain', 1)
 ID = "0" * 16
@@ -69,7 +68,7 @@ def framed(ledger: Ledger, pair: Pair, name: str, reason: str = "shifted", *evid
 def workspace(tmp_path: Path) -> Path:
     """Ten photographs with a pair that is kept, the last of which is held for test; then eight without."""
     with Ledger(tmp_path / "workspace", create=True) as ledger:
-        pairs = make_pairs(Images(ledger), 18, ["rain"])
+        pairs = make_pairs(ledger.images, 18, ["rain"])
         for pair in pairs:
             ledger.add(pair.photo)
         kept, alone = pairs[:10], pairs[10:]

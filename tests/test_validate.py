@@ -41,7 +41,7 @@ from ggt_tools.validate.shards import Job, check_shard
 from ggt_tools.verdict import verdict
 
 from .benchmarks.remote import serve
-from .making import GATE, Images, Store, change_shard, make_dataset, make_pair, make_workspace, picture
+from .making import GATE, Store, change_shard, make_dataset, make_pair, make_workspace, picture
 from .photographs import SAMPLE, at_night, blurred, noisy, photograph, veiled
 
 NAME = "data/rain/train-00000.tar"
@@ -1213,7 +1213,7 @@ def test_the_verb_packs_a_next_version_of_what_the_ledger_says(workspace: Path, 
         (held,) = ledger.all(Held)
         key = next(pair.photo.key for pair in ledger.pairs() if pair.photo.key != held.key)
         ledger.add(Withdrawal(key=key, reason="the author asks", by="Ann", created="2026-01-01T00:00:00Z"))
-        more = make_pair(Images(ledger), 9)
+        more = make_pair(ledger.images, 9)
         aligned = Aligned(candidate=more.candidate.id, version="1", image=more.image, reason="")
         ledger.add(more.photo, more.candidate, aligned, *more.scores)
         ledger.judge("0" * 16, GATE, [more.verdict])

@@ -1,7 +1,7 @@
 """The photographs of the bench of faults: real, sharp, free, read from Debian's packages: most are not shipped.
 
 The learned witness was trained on the folder that gather() fills, and the bench reports on REPORT, of which it has seen
-nothing. The gate's thresholds were set so that few good candidates of FIT and REPORT are lost: 18 photographs alone
+nothing. The gate's thresholds were set so that few good candidates of FIT and REPORT are lost: those of FIT alone
 are too few to set them on.
 """
 

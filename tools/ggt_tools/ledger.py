@@ -89,7 +89,7 @@ KEYS: dict[type, tuple[str, ...]] = {
     Adopted: ("candidate",),
 }
 # These give way to a newer row of the same key: they tell how something stands, and it goes on.
-REPLACED = (Refusal, Call, Job, Aligned, Opinion, Verdict)
+REPLACED = (Refusal, Call, Job, Aligned, Opinion)
 # What brings a ledger of a version to the next one; tables that are new are made in any case.
 MIGRATIONS = {
     1: (
@@ -254,7 +254,7 @@ class Ledger:
             self._db.execute("INSERT OR IGNORE INTO gates VALUES (?, ?)", (gate, text))
             yield
 
-    def _insert(self, record: Fact | Verdict) -> None:
+    def _insert(self, record: Fact) -> None:
         row, table = to_row(record), _table(type(record))
         columns = ", ".join(f'"{name}"' for name in row)  # some are words of SQL
         conflict = "REPLACE" if isinstance(record, REPLACED) else "IGNORE"
@@ -361,6 +361,10 @@ class Ledger:
         """The keys of the pairs that are to be in no further version, each with the first reason that was given."""
         rows = self._db.execute("SELECT key, reason FROM withdrawal ORDER BY rowid DESC")
         return {key: reason for key, reason in rows}
+
+    def must_stay(self) -> dict[str, str]:
+        """Why photographs may not be passed on, by key: of the set that they were adopted with."""
+        return {each.key: f"{each.local_only} of set {each.set}" for each in self.all(Adopted) if each.local_only}
 
     def query(self, sql: str, *values: str | int | float) -> list[sqlite3.Row]:
         """The rows of a SELECT, for views of the facts that no method here gives."""

@@ -199,8 +199,7 @@ def _files(root: Path, place: Root, repo: str) -> dict[str, Local]:
     fault = passed(root)
     if fault:
         raise ConfigError(fault)
-    named = {f"index/{split}.parquet": about["index"] for split, about in place.indices.items()}
-    named |= manifest["shards"]
+    named = place.files
     beside = [name for name in (*BESIDE, MANIFEST, *FIGURES) if (root / name).is_file()]
     _check_links(root, [*named, *beside, "figures"])
     figures = [path for path in sorted((root / "figures").glob("*")) if path.name[0] != "."]

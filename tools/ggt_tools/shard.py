@@ -27,6 +27,11 @@ NO_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\ud800-\udfff]")  # control characters
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
+def split_of(shard: str) -> str:
+    """Of a shard's name: train, test or prior."""
+    return shard.rpartition("/")[2].partition("-")[0]
+
+
 class ShardWriter:
     """Writes one shard. A pair that breaks a rule of the format raises PairError, and nothing of it is written."""
 

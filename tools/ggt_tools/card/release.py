@@ -21,6 +21,7 @@ import ggt100k
 from ggt100k import DEGRADATIONS, PRIOR, SOURCES, Root
 from ggt_tools.errors import ShardError
 from ggt_tools.records import Stage
+from ggt_tools.shard import split_of
 
 Floats = npt.NDArray[np.float32]
 COLUMNS = (
@@ -138,7 +139,7 @@ class Release:
     @property
     def shards(self) -> dict[str, Mapping[str, Any]]:
         """Those of the pairs, by name."""
-        return {name: about for name, about in self.root.manifest["shards"].items() if f"/{PRIOR}-" not in name}
+        return {name: about for name, about in self.root.manifest["shards"].items() if split_of(name) != PRIOR}
 
     @property
     def bytes(self) -> int:

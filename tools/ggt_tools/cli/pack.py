@@ -12,7 +12,7 @@ from ggt_tools.cli import driving
 from ggt_tools.cli.show import Bar, count, printable, table
 from ggt_tools.errors import ConfigError
 from ggt_tools.ledger import Ledger
-from ggt_tools.records import Adopted, Held, Photo, Seen, Verdict
+from ggt_tools.records import Held, Photo, Seen, Verdict
 
 
 def arguments(sub: argparse.ArgumentParser) -> None:
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
         gate = ledger.gate_text(*gates)
         held = {each.key for each in ledger.all(Held)}
         # by key: a licence is the photograph's, whoever restores it
-        stays = {each.key: f"{each.local_only} of set {each.set}" for each in ledger.all(Adopted) if each.local_only}
+        stays = ledger.must_stay()
         looks = {seen.key: seen.phash for seen in ledger.all(Seen) if not seen.place}
         beside = list(priors(ledger)) if options.priors else []
 

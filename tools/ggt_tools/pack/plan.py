@@ -18,6 +18,7 @@ from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.pack.splits import draw_test, keep_apart
 from ggt_tools.pack.writing import Base, Images, ShardJob, differing, pair_facts
 from ggt_tools.records import Pair
+from ggt_tools.shard import split_of
 
 SHARD_BYTES = 500_000_000
 
@@ -111,10 +112,9 @@ def plan_release(
     new: dict[str, list[Pair]] = {name: [] for name in (*SPLITS, PRIOR)}
     for key in sorted((chosen.keys() - stay.keys()) | moved):
         new["test" if key in test else "train"].append(chosen[key])
-    standing = {split: [key for key, row in stay.items() if f"/{split}-" in row["shard"]] for split in SPLITS}
+    standing = {split: [key for key, row in stay.items() if split_of(row["shard"]) == split] for split in SPLITS}
     refused = keep_apart(new, images, base, standing, looks or {})
-    out = {str(fault).split()[1].rstrip(":") for fault in refused}
-    new = {split: [pair for pair in those if pair.photo.key not in out] for split, those in new.items()}
+    new = {split: [pair for pair in those if pair.photo.key not in refused] for split, those in new.items()}
     beside, lost = _beside_test(priors, test, new["test"], images, base, standing["test"], looks or {})
     kept = {key: row for key, row in of_base.get(PRIOR, {}).items() if key in beside}
     other = {key for key, row in kept.items() if differing(pair_facts(beside[key], metrics), row)}
@@ -124,7 +124,7 @@ def plan_release(
     jobs: list[ShardJob] = []
 
     def job(name: str, those: Mapping[str, Pair], copied: Sequence[Mapping[str, Any]], about: Any) -> None:
-        known = beside if _split(name) == PRIOR else chosen
+        known = beside if split_of(name) == PRIOR else chosen
         jobs.append(
             ShardJob(
                 part=Path(), name=name, pairs=those, rows=copied,
@@ -161,8 +161,9 @@ def plan_release(
         )
     return Plan(
         digest=_digest(config, gate, base, jobs), metrics=metrics, base=base,
-        shards=sorted(jobs, key=lambda each: (list(new).index(_split(each.name)), each.name)),
-        test=test, refused=refused + lost, left_out=[name for name in measured if name not in metrics], counts=counts,
+        shards=sorted(jobs, key=lambda each: (list(new).index(split_of(each.name)), each.name)),
+        test=test, refused=[*refused.values(), *lost],
+        left_out=[name for name in measured if name not in metrics], counts=counts,
     )  # fmt: skip
 
 
@@ -187,10 +188,6 @@ def _rows(base: Root, name: str) -> list[dict[str, Any]]:
     return rows
 
 
-def _split(shard: str) -> str:
-    return shard.rpartition("/")[2].partition("-")[0]
-
-
 def _test_split(
     chosen: Mapping[str, Pair],
     rows: Mapping[str, Mapping[str, Any]],
@@ -201,7 +198,7 @@ def _test_split(
     """The keys of the test split: those that it was once drawn of, and those of the base."""
     if base is None:
         return held or draw_test([pair.photo for pair in chosen.values()], config.test)
-    in_test = frozenset(key for key, row in rows.items() if _split(row["shard"]) == "test")
+    in_test = frozenset(key for key, row in rows.items() if split_of(row["shard"]) == "test")
     if astray := sorted((held - in_test) & rows.keys()):
         raise ConfigError(
             f"{config.base}: key {astray[0]}: is held for the test split, and stands in train there; "
@@ -230,8 +227,7 @@ def _beside_test(
     ]
     free = [pair for pair in priors if pair.photo.key not in test]
     like = keep_apart({"train": free, "test": new}, images, base, {"train": (), "test": standing}, looks)
-    out = {str(fault).split()[1].rstrip(":") for fault in like}
-    return {pair.photo.key: pair for pair in free if pair.photo.key not in out}, drawn + like
+    return {pair.photo.key: pair for pair in free if pair.photo.key not in like}, [*drawn, *like.values()]
 
 
 def cut(

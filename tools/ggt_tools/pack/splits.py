@@ -38,15 +38,15 @@ def keep_apart(
     base: Root | None,
     standing: Mapping[str, Collection[str]],
     looks: Mapping[str, str],
-) -> list[PairError]:
-    """Why some of the `new` pairs (by split) cannot come in: one like them is in the other split.
+) -> dict[str, PairError]:
+    """By key why some of the `new` pairs (by split) cannot come in: one like them is in the other split.
 
     `standing` has by split the keys of `base` that stay; `looks` the perceptual hashes that are known, by key: others
     are reckoned of the pixels. Of two new pairs the one in train is refused: the test split never gives way.
     """
     if not (new["test"] or standing["test"]):
-        return []
-    refused = []
+        return {}
+    refused = {}
     seen = {key: Seen(key=key, phash=bits, place="") for key, bits in looks.items()}
     for split, other in (("train", "test"), ("test", "train")):
         against = {key: f"{key} in {other}" for key in standing[other]}
@@ -62,7 +62,7 @@ def keep_apart(
             try:
                 known.check(seen[pair.photo.key], f"key {pair.photo.key}")
             except PairError as fault:
-                refused.append(PairError(f"{fault.reason}_in_{other}", str(fault)))
+                refused[pair.photo.key] = PairError(f"{fault.reason}_in_{other}", str(fault))
     return refused
 
 

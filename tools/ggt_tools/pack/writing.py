@@ -27,7 +27,7 @@ from ggt_tools.jpeg import encode_jpeg
 from ggt_tools.ledger import sync_folder, write_whole
 from ggt_tools.png import encode_png
 from ggt_tools.records import Pair, work_id
-from ggt_tools.shard import ShardWriter, check_pair, note
+from ggt_tools.shard import ShardWriter, check_pair, note, split_of
 
 
 class Images(Protocol):
@@ -62,7 +62,7 @@ class ShardJob:
 
     @property
     def of_priors(self) -> bool:
-        return f"/{PRIOR}-" in self.name
+        return split_of(self.name) == PRIOR
 
     @property
     def id(self) -> str:

@@ -12,7 +12,8 @@ from ggt_tools.errors import ConfigError
 from ggt_tools.ledger import Ledger
 from ggt_tools.pack import differing, pair_facts
 from ggt_tools.pack.priors import priors
-from ggt_tools.records import Adopted, Finding, Held, Photo
+from ggt_tools.records import Finding, Held, Photo
+from ggt_tools.shard import split_of
 from ggt_tools.validate.findings import fault
 
 Images = Mapping[str, tuple[str, str]]
@@ -37,13 +38,13 @@ def check_against(
     with Ledger(workspace) as ledger:
         withdrawn = ledger.withdrawn()
         approved = {pair.photo.key: pair for pair in ledger.pairs()}
-        beside = {pair.photo.key: pair for pair in priors(ledger)} if any(map(_of_priors, rows)) else {}
+        beside = {pair.photo.key: pair for pair in priors(ledger)} if PRIOR in map(split_of, rows) else {}
         known = {photo.key for photo in ledger.all(Photo)}
         held = {each.key for each in ledger.all(Held)}
-        stays = {each.key: f"{each.local_only} of set {each.set}" for each in ledger.all(Adopted) if each.local_only}
+        stays = ledger.must_stay()
     there = set()
     for shard, table in sorted(rows.items()):
-        of_priors = _of_priors(shard)
+        of_priors = split_of(shard) == PRIOR
         those, said_no = (beside, "is no prior there") if of_priors else (approved, "the gate does not keep it")
         for row in table.select(fact_columns(metrics)).to_pylist():
             key = row["key"]
@@ -68,12 +69,8 @@ def check_against(
             if key in stays and not local_only:
                 said = f"must stay on this machine ({stays[key]}), and the manifest does not say so"
                 yield fault(shard, "must_stay", said, "pack again", key=key)
-            if key in held and "/test-" not in shard:
+            if key in held and split_of(shard) != "test":
                 yield fault(shard, "both_splits", "the ledger holds it for the test split", "pack again", key=key)
     # a prior that the release lacks is no fault: they go along where pack is told so
     for key in sorted(approved.keys() - there - withdrawn.keys()):
         yield fault(str(workspace), "not_packed", "is approved, and the release lacks it", "pack again", key=key)
-
-
-def _of_priors(shard: str) -> bool:
-    return f"/{PRIOR}-" in shard

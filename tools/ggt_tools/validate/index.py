@@ -22,8 +22,7 @@ from ggt_tools.validate.findings import fault
 
 def check_files(place: Root) -> Iterator[Finding]:
     """What lies in data/ and index/ and should not: links, and files that nobody names. HTTP lists no folders."""
-    manifest = place.manifest
-    named = {*manifest["shards"], MANIFEST, *(f"index/{split}.parquet" for split in place.indices)}
+    named = {*place.files, MANIFEST}
     if "://" in place.url:
         if not place.url.startswith(("http://", "https://")):
             system, base = fsspec.core.url_to_fs(place.url, **place.storage_options)

@@ -6,14 +6,16 @@ import contextlib
 import hashlib
 import json
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import fsspec
 from huggingface_hub import constants
 
-from ggt100k import MANIFEST, Root, indices, open_root
+from ggt100k import MANIFEST, Root, open_root
 from ggt_tools.ledger import write_whole
+from ggt_tools.pack.writing import file_facts
 
 # To raise by one with every change after which validate may find what it did not find before, in a release or in what
 # stands beside it: what passed before then has to pass again, and what a cluster's tasks found is looked for anew.
@@ -39,8 +41,11 @@ def passed(root: Path) -> str:
     changed = sorted(name for name in now.keys() | before.keys() if now.get(name) != before.get(name))
     if MANIFEST in changed:
         changed = [MANIFEST]  # nothing says any more which bytes the others had
-    else:
-        changed = [name for name in changed if not _same_bytes(root, name, now.get(name), before.get(name))]
+    elif changed:
+        of = open_root(str(root)).files
+        changed = [
+            name for name in changed if not _same_bytes(root / name, now.get(name), before.get(name), of.get(name))
+        ]
     if changed:
         return f"{root}: {changed[0]} has changed since it passed validate; {again}"
     return ""
@@ -60,17 +65,11 @@ def state(root: Path) -> dict[str, Any]:
     return found
 
 
-def _same_bytes(root: Path, name: str, now: object, before: object) -> bool:
-    """Whether a file of which only the ctime is another has the bytes that the manifest names."""
-    if not (isinstance(now, list) and isinstance(before, list)) or now[:-1] != before[:-1]:
+def _same_bytes(path: Path, now: object, before: object, about: Mapping[str, Any] | None) -> bool:
+    """Whether a file of which only the ctime is another has the bytes that the manifest says."""
+    if about is None or not (isinstance(now, list) and isinstance(before, list)) or now[:-1] != before[:-1]:
         return False
-    manifest = open_root(str(root)).manifest
-    of = manifest["shards"] | {f"index/{split}.parquet": about["index"] for split, about in indices(manifest).items()}
-    with (root / name).open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return name in of and digest.hexdigest() == of[name]["sha256"]
+    return file_facts(path).items() <= about.items()
 
 
 def state_at(place: Root, name: str) -> str:

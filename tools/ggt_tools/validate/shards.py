@@ -19,7 +19,7 @@ from ggt100k import HEAD, PRIOR, SHARD, __version__, read_bands
 from ggt_tools.errors import GGTError, PairError
 from ggt_tools.gate import Gate
 from ggt_tools.records import Finding, work_id
-from ggt_tools.shard import check_pair, encode_json, fact_fault, members
+from ggt_tools.shard import check_pair, encode_json, fact_fault, members, split_of
 from ggt_tools.validate.evidence import evidence_faults, prior_faults, read_gate
 from ggt_tools.validate.findings import FETCH, fault
 from ggt_tools.validate.likeness import cells, unlike
@@ -60,7 +60,7 @@ class Job:
 
     @property
     def of_priors(self) -> bool:
-        return f"/{PRIOR}-" in self.name
+        return split_of(self.name) == PRIOR
 
 
 def open_file(root: str, options: Mapping[str, Any], name: str) -> IO[bytes]:

@@ -28,14 +28,15 @@ def evidence(lq: Image, gt: Image) -> Maps:
     pair = tuple(np.ascontiguousarray(image[:height, :width]) for image in (lq, gt))
     luma = tuple(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) for image in pair)
     shape = width // CELL, height // CELL
-    maps = [*_structure(luma, shape), *_chroma(pair, shape), *_colour(pair, shape)]
+    of_lq, of_gt = (_bands(plane) for plane in luma)
+    maps = [*_structure(of_lq, of_gt, shape), *_chroma(pair, shape), *_colour(pair, shape)]
     half = tuple(cv2.pyrDown(plane) for plane in luma)
     for planes in (half, tuple(cv2.pyrDown(plane) for plane in half)):
         maps += _displacement(planes, shape)
     maps += [_overshoot(luma, shape), *(_edges(plane, shape) for plane in luma), *(_grid(plane) for plane in luma)]
     maps += [*_change(luma, shape), *_steps(luma, shape)]
-    for plane in luma:
-        maps += _grain(plane, shape)
+    for bands in (of_lq, of_gt):
+        maps += _grain(bands, shape)
     return np.asarray(np.stack(maps), np.float32)
 
 
@@ -51,18 +52,24 @@ def _log(plane: Plane, floor: float) -> Plane:
     return np.asarray(np.log(np.maximum(plane, 0.0) + floor), np.float32)
 
 
-def _structure(luma: tuple[Plane, ...], shape: tuple[int, int]) -> Iterator[Plane]:
-    """In each octave of a Laplacian pyramid (Burt, Adelson 1983): what correlation lacks to 1, and both energies."""
+def _bands(plane: Plane) -> list[Plane]:
+    """The octaves of a Laplacian pyramid (Burt, Adelson 1983), the finest first."""
     cv2 = opencv()
-    lq, gt = luma
+    bands = []
     for _ in range(BANDS):
-        below = tuple(cv2.pyrDown(plane) for plane in (lq, gt))
-        bands = [plane - cv2.pyrUp(low, dstsize=plane.shape[1::-1]) for plane, low in zip((lq, gt), below, strict=True)]
-        of_lq, of_gt, both = (_cells(a * b, shape) for a, b in ((bands[0],) * 2, (bands[1],) * 2, tuple(bands)))
+        below = cv2.pyrDown(plane)
+        bands.append(plane - cv2.pyrUp(below, dstsize=plane.shape[1::-1]))
+        plane = below
+    return bands
+
+
+def _structure(lq: list[Plane], gt: list[Plane], shape: tuple[int, int]) -> Iterator[Plane]:
+    """In each octave what correlation lacks to 1, and both energies."""
+    for pair in zip(lq, gt, strict=True):
+        of_lq, of_gt, both = (_cells(a * b, shape) for a, b in ((pair[0],) * 2, (pair[1],) * 2, pair))
         yield _log(1.0 - both / np.sqrt(of_lq * of_gt + 0.05), 0.02)
         yield _log(of_lq, 0.1)
         yield _log(of_gt, 0.1)
-        lq, gt = below
 
 
 def _chroma(pair: tuple[Image, ...], shape: tuple[int, int]) -> Iterator[Plane]:
@@ -168,19 +175,16 @@ def _grid(plane: Plane) -> Plane:
     return np.asarray(np.arcsinh(cv2.blur(excess, (3, 3))), np.float32)
 
 
-def _grain(plane: Plane, shape: tuple[int, int]) -> Iterator[Plane]:
+def _grain(bands: list[Plane], shape: tuple[int, int]) -> Iterator[Plane]:
     """What a picture of the real world has where it is smoothest: its finest structure there, in two octaves, and how
     far that structure keeps to few places, as it does where a brush went over all but the edges.
     """
     cv2 = opencv()
-    for _ in range(2):
-        below = cv2.pyrDown(plane)
-        fine = np.abs(plane - cv2.pyrUp(below, dstsize=plane.shape[1::-1]))
-        small = cv2.blur(fine, (3, 3))
-        least = cv2.erode(small, np.ones((7, 7), np.uint8))
+    for band in bands[:2]:
+        fine = np.abs(band)
+        least = cv2.erode(cv2.blur(fine, (3, 3)), np.ones((7, 7), np.uint8))
         yield _log(_cells(least, shape), 0.03)
         yield _log(_cells(fine * fine, shape), 0.02) - 2.0 * _log(_cells(fine, shape), 0.1)
-        plane = below
 
 
 def _change(luma: tuple[Plane, ...], shape: tuple[int, int]) -> Iterator[Plane]:
