@@ -8,6 +8,7 @@ import signal
 import tempfile
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 os.environ |= {  # before anything imports datasets, which reads them once
     "HF_HOME": tempfile.mkdtemp(prefix="ggt-100k-tests-"),
@@ -18,6 +19,11 @@ os.environ |= {  # before anything imports datasets, which reads them once
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # such a process ignores Ctrl-C, and so would all that it starts
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# A machine that others keep busy is no fault of a strategy
+settings.register_profile("shared", suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

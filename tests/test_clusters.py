@@ -174,8 +174,10 @@ def validates_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str], *argv
     for more in ((), (*argv, "--tasks", str(tmp_path / "shared")), argv):
         code = main(["validate", str(root), "--findings", str(tmp_path / "findings"), *more])
         said.append((code, capsys.readouterr().out, (tmp_path / "findings").read_text()))
-    assert said[0][0] == 1 and said[0][2].count("\n") >= 3 and len(shards) > 4
-    assert said[1] == said[0] and said[2] == said[0]
+    (code, out, findings), *others = said
+    assert code == 1 and out and findings.count("\n") >= 3 and len(shards) > 4
+    for another in others:  # Ray itself may say first, on standard output too, that a node is gone
+        assert (another[0], another[1][-len(out) :], another[2]) == (code, out, findings)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["findings", "out", "shared"]
 
 
