@@ -27,21 +27,23 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import ggt100k
+from ggt_tools.cli import main
 from ggt_tools.engine import Cluster
 from ggt_tools.engine.local import Local
 from ggt_tools.errors import ConfigError, PairError, ShardError
 from ggt_tools.ingest.looks import phash
+from ggt_tools.ledger import ImageFolder, Ledger
 from ggt_tools.pack import PackConfig, claim, pack, pair_facts, plan_release, write
 from ggt_tools.pack.plan import cut
 from ggt_tools.pack.splits import draw_test
 from ggt_tools.png import encode_png
-from ggt_tools.records import Pair, Score, Stage
+from ggt_tools.records import Aligned, Held, Pair, Score, Seen, Stage, Verdict
 from ggt_tools.shard import ShardWriter, encode_json
 from ggt_tools.store import Store as Tasks
 from ggt_tools.validate import validate
 
 from .benchmarks.remote import serve
-from .making import FORKED, GATE, Store, make_dataset, make_pair, make_pairs, picture
+from .making import FORKED, GATE, Store, make_dataset, make_pair, make_pairs, make_workspace, picture
 from .packing import SMALL, first_version, key_of, next_version
 
 
@@ -285,6 +287,8 @@ def test_other_bands_than_the_formats_are_not_written(tmp_path: Path) -> None:
     [
         ({"version": "1.0"}, "--version 1.0: a version is three numbers, e.g. 1.1.0"),
         ({"test": 1.5}, "--test 1.5: is neither a number of pairs nor a share below 1"),
+        ({"test": math.nan}, "--test nan: is neither a number of pairs nor a share below 1"),
+        ({"test": math.inf}, "--test inf: is neither a number of pairs nor a share below 1"),
         ({"test": -0.1}, "--test -0.1: is neither a number of pairs nor a share below 1"),
         ({"shard_bytes": 0}, "--shard-bytes 0: must be 1 or more"),
     ],
@@ -488,7 +492,8 @@ def test_only_what_has_changed_is_written(
 
 
 def rows_of(root: Path) -> list[dict[str, Any]]:
-    return [row for split in ggt100k.SPLITS for row in pq.read_table(root / f"index/{split}.parquet").to_pylist()]
+    there = [path for split in ggt100k.SPLITS if (path := root / f"index/{split}.parquet").exists()]
+    return [row for path in there for row in pq.read_table(path).to_pylist()]
 
 
 def split_by_key(root: Path) -> dict[str, str]:
@@ -572,12 +577,92 @@ def test_the_test_split_is_drawn_once_and_never_gives_to_train(
         plan_release(pairs, store, PackConfig(base=str(base)), gate=GATE, held={astray})
 
 
-def like(pair: Pair, store: Store) -> Pair:
+def release_of(workspace: Path, out: Path, *argv: str) -> dict[str, str]:
+    assert main(["pack", str(workspace), str(out), *argv]) == 0
+    assert list(validate(str(out), against=None if "--limit" in argv else workspace)) == []
+    return split_by_key(out)
+
+
+def add(workspace: Path, *pairs: Pair) -> None:
+    """Approves more pairs of a workspace; their images are there, or made here."""
+    with Ledger(workspace) as ledger:
+        for pair in pairs:
+            aligned = Aligned(candidate=pair.candidate.id, version="1", image=pair.image, reason="")
+            looks = Seen(key=key_of(pair), phash=phash(ggt100k.decode_image(ledger.image(pair.photo.image))), place="")
+            ledger.add(pair.photo, pair.candidate, aligned, looks, *pair.scores)
+        judged = {verdict.candidate: verdict for verdict in ledger.all(Verdict)}
+        ledger.judge("0" * 16, GATE, [*judged.values(), *(pair.verdict for pair in pairs)])
+
+
+@pytest.mark.parametrize("upon", [False, True])
+def test_what_a_release_without_a_test_split_had_is_in_no_later_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], upon: bool
+) -> None:
+    workspace, first = make_workspace(tmp_path / "w", 0), tmp_path / "1"
+    with Ledger(workspace) as ledger:
+        old, new = make_pairs(ledger.images, 6), [make_pair(ledger.images, seed) for seed in range(6, 12)]
+        kin = [like(pair, ledger.images) for pair in old[:3]]
+    add(workspace, *old)
+    base = ("--base", str(first), "--version", "1.1.0") if upon else ()
+    assert set(release_of(workspace, first).values()) == {"train"}
+    note = "" if upon else f"; where none was used, delete {workspace / 'packed.txt'} and pack again"
+    said = "no test split: a tenth of the pairs is none; --test 0.3 draws a share. What was packed without one is in "
+    assert f"{said}none later; where none was used, delete {workspace / 'packed.txt'} " in capsys.readouterr().out
+    if upon:  # another workspace knows of the base alone
+        (workspace / "packed.txt").unlink()
+    assert set(release_of(workspace, tmp_path / "2", *base).values()) == {"train"}
+    said = f"no test split: earlier releases had none. What was packed without one is in none later{note}"
+    assert said in capsys.readouterr().out
+    if upon:
+        (workspace / "packed.txt").unlink()
+    add(workspace, *kin, *new)
+    assert main(["pack", str(workspace), str(tmp_path / "3"), *base]) == 2
+    assert capsys.readouterr().err == (
+        "ggt100k pack: --test: earlier releases had no test split, and what they had is drawn for none; say --test 0.3 "
+        "to draw a share of the 9 new pairs, once and for ever, or --test 0 for none\n"
+    )
+    after = release_of(workspace, tmp_path / "3", "--test", "0.9", *base)
+    test = {key for key, split in after.items() if split == "test"}
+    assert test and test <= set(map(key_of, new)), "neither what stood in train, nor what looks like it"
+    assert release_of(workspace, tmp_path / "4", "--test", "0") == after, "drawn once"
+
+
+def test_what_looks_like_a_pair_that_was_held_stays_out_of_train_until_that_is_back(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path / "w", 0)
+    with Ledger(workspace) as ledger:
+        pairs = make_pairs(ledger.images, 10)
+        kin = like(pairs[0], ledger.images)
+    add(workspace, *pairs[1:], kin)
+    with Ledger(workspace) as ledger:
+        looks = phash(ggt100k.decode_image(ledger.image(pairs[0].photo.image)))
+        held = pairs[0].photo
+        ledger.add(held, Held(key=held.key, version="1.0.0"), Seen(key=held.key, phash=looks, place=""))
+    assert main(["pack", str(workspace), str(tmp_path / "out")]) == 0
+    assert set(split_by_key(tmp_path / "out")) == set(map(key_of, pairs[1:]))
+
+
+def test_a_part_of_the_pairs_that_draws_for_itself_stays_here(tmp_path: Path) -> None:
+    workspace, out = make_workspace(tmp_path / "w", 12), tmp_path / "out"
+    trial = release_of(workspace, out, "--limit", "4", "--test", "0.5")
+    assert list(trial.values()).count("test") == 2
+    said = "packed with --limit, with a test split of its own"
+    assert json.loads((out / ggt100k.MANIFEST).read_text())["local_only"] == said
+    release_of(workspace, out, "--test", "0.25")
+    manifest = json.loads((out / ggt100k.MANIFEST).read_text())
+    assert "local_only" not in manifest and manifest["splits"]["test"]["pairs"] == 3
+    release_of(workspace, out, "--limit", "4")
+    assert "local_only" not in json.loads((out / ggt100k.MANIFEST).read_text()), "it is the workspace's own split"
+
+
+def like(pair: Pair, store: Store | ImageFolder) -> Pair:
     """The same photograph, a little brighter."""
     lq = (ggt100k.decode_image(store.image(pair.photo.image)).astype(int) + 2).clip(0, 255).astype(np.uint8)
     key = ggt100k.pair_key(lq)
     photo = dataclasses.replace(pair.photo, key=key, image=store.put(encode_png(lq)))
-    return dataclasses.replace(pair, photo=photo, candidate=dataclasses.replace(pair.candidate, key=key))
+    candidate = dataclasses.replace(pair.candidate, id=f"{pair.candidate.id}-like", key=key)
+    verdict = dataclasses.replace(pair.verdict, candidate=candidate.id)
+    scores = tuple(dataclasses.replace(score, candidate=candidate.id) for score in pair.scores)
+    return dataclasses.replace(pair, photo=photo, candidate=candidate, verdict=verdict, scores=scores)
 
 
 @pytest.mark.parametrize("known", [False, True])

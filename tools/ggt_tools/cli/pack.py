@@ -28,9 +28,8 @@ def arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--test",
         type=float,
-        default=500,
         help="pairs of the test split where it is not drawn yet, at most a tenth of all, or below 1 their share; "
-        "it is drawn once for a workspace; default: 500",
+        "it is drawn once for a workspace, of what no earlier release had; default: 500",
     )
     sub.add_argument(
         "--priors",
@@ -45,6 +44,7 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from ggt_tools.pack import PackConfig, Plan, check_place, claim, plan_release, write
     from ggt_tools.pack.priors import priors
+    from ggt_tools.pack.splits import STOOD, note_stood, stood
 
     config = PackConfig(
         version=options.version, test=options.test, shard_bytes=options.shard_bytes, codec=options.codec,
@@ -61,6 +61,7 @@ def run(options: argparse.Namespace) -> int:
             raise ConfigError(f"{options.workspace}: judged by more than one gate; run verdict without --limit")
         gate = ledger.gate_text(*gates)
         held = {each.key for each in ledger.all(Held)}
+        before = stood(options.workspace)
         # by key: a licence is the photograph's, whoever restores it
         stays = ledger.must_stay()
         looks = {seen.key: seen.phash for seen in ledger.all(Seen) if not seen.place}
@@ -70,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
             return plan_release(
                 pairs, ledger.images, config, gate=gate, priors=beside,
                 gone=withdrawn.keys() | {photo.key for photo in ledger.all(Photo) if photo.key not in keys},
-                held=held, looks=looks, where=str(options.out),
+                held=held, stood=before, looks=looks, where=str(options.out),
             )  # fmt: skip
 
         if options.dry_run:
@@ -89,18 +90,25 @@ def run(options: argparse.Namespace) -> int:
         cluster = driving.cluster(options, "pack", ledger.store.root)
         with claim(options.out) as out:
             plan = planned()
-            if options.limit is None:  # a part of the pairs draws for itself alone
+            if not plan.test:
+                note_stood(options.workspace, (key for job in plan.shards for key in job.keys))
+            elif options.limit is None:  # a part of the pairs draws for itself alone
                 ledger.add(*(Held(key=key, version=config.version) for key in sorted(plan.test - held)))
             total = sum(len(job.pairs) + len(job.rows) for job in plan.shards)
             with Bar(total, "pack") as bar:
                 packed = (pair for job in plan.shards for pair in (*job.pairs.values(), *job.approved.values()))
-                local_only = "; ".join(sorted({stays[p.photo.key] for p in packed if p.photo.key in stays}))
+                why = {stays[p.photo.key] for p in packed if p.photo.key in stays}
+                if plan.drawn and plan.test and options.limit is not None:
+                    why.add("packed with --limit, with a test split of its own")
+                local_only = "; ".join(sorted(why))
                 manifest, done = write(
                     plan, out, config, gate=gate, funnel=ledger.funnel(), local_only=local_only, cluster=cluster,
                     progress=bar.update,
                 )  # fmt: skip
     for fault in plan.refused:
         print(f"{fault.reason}: {printable(str(fault))}")
+    if not plan.test and options.test != 0:
+        print(printable(_no_test(bool(before) or plan.base is not None, options.workspace / STOOD)))
     if plan.left_out:
         print(f"not in the base, so without a column: {', '.join(plan.left_out)}; they come with a pack without --base")
     counts = {split: about["pairs"] for split, about in ggt100k.indices(manifest).items()}
@@ -112,3 +120,10 @@ def run(options: argparse.Namespace) -> int:
         kept = sum(shard.kept for shard in done)
         table("since the base", {**plan.counts, "shards written": len(done) - kept, "shards kept": kept})
     return 0
+
+
+def _no_test(later: bool, note: Path) -> str:
+    """Why there is no test split. `note` has the keys of what may have been trained on, if there is one."""
+    why = "earlier releases had none" if later else "a tenth of the pairs is none; --test 0.3 draws a share"
+    unless = f"; where none was used, delete {note} and pack again" if note.exists() else ""
+    return f"no test split: {why}. What was packed without one is in none later{unless}"

@@ -76,8 +76,9 @@ class Looks:
             raise PairError("near_duplicate", f"{name}: looks like {other} ({said}); leave one out")
 
 
-def published(place: str, known: Container[tuple[str, str]]) -> Iterator[Seen]:
-    """The looks of each pair's LQ in a dataset folder of ours, a path or an fsspec URL, of every split.
+def published(place: str, known: Container[tuple[str, str]], *, priors: bool = False) -> Iterator[Seen]:
+    """The looks of each pair's LQ in a dataset folder of ours, a path or an fsspec URL, of every split; with `priors`
+    of the visual priors beside them too.
 
     Pairs whose (key, split) is known are not read again; of the others only the bytes of their LQ are.
     Raises ConfigError where there is no dataset, ShardError where its bytes are damaged.
@@ -85,7 +86,7 @@ def published(place: str, known: Container[tuple[str, str]]) -> Iterator[Seen]:
     root = ggt100k.open_root(place)
     system, base = fsspec.core.url_to_fs(root.url, **root.storage_options)
     with ThreadPoolExecutor(thread_name_prefix="published") as pool:
-        for split in root.manifest["splits"]:
+        for split in root.indices if priors else root.manifest["splits"]:
             table = ggt100k.index(root.url, split, columns=["key", "shard", "lq_offset", "lq_size"])
             new = [at for at, key in enumerate(table["key"].to_pylist()) if (key, split) not in known]
             for start in range(0, len(new), BATCH):

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from ggt100k import CODECS, DEGRADATIONS, FORMAT_VERSION, METRIC, PRIOR, SPLITS, Root, open_root
 from ggt_tools.errors import ConfigError, PairError
-from ggt_tools.pack.splits import draw_test, keep_apart
+from ggt_tools.pack.splits import draw_new, keep_apart
 from ggt_tools.pack.writing import Base, Images, ShardJob, differing, pair_facts
 from ggt_tools.records import Pair
 from ggt_tools.shard import split_of
@@ -25,13 +25,14 @@ SHARD_BYTES = 500_000_000
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PackConfig:
-    """`test`: of the test split, where it has not been drawn yet: how many pairs, at most a tenth of all; below 1 their
-    share. `codec` is "png", which keeps every pixel, or "jpeg", the light flavour, a third of the size. `base`: the
-    release before this one, a folder or an fsspec URL; "" for none. `processes`: 0 as many as it is worth.
+    """`test`: of the test split, where it has not been drawn yet: how many pairs, at most a tenth of those that it can be
+    drawn of; below 1 their share; None: 500, but upon releases that had no test split it has to be said. `codec` is
+    "png", which keeps every pixel, or "jpeg", the light flavour, a third of the size. `base`: the release before this
+    one, a folder or an fsspec URL; "" for none. `processes`: 0 as many as it is worth.
     """
 
     version: str = "1.0.0"
-    test: float = 500
+    test: float | None = None
     shard_bytes: int = SHARD_BYTES
     codec: str = "png"
     base: str = ""
@@ -40,7 +41,7 @@ class PackConfig:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\d+\.\d+\.\d+", self.version):
             raise ConfigError(f"--version {self.version}: a version is three numbers, e.g. 1.1.0")
-        if self.test < 0 or (self.test > 1 and self.test != int(self.test)) or self.test != self.test:
+        if self.test is not None and not (0 <= self.test <= 1 or (self.test > 1 and self.test % 1 == 0)):
             raise ConfigError(f"--test {self.test}: is neither a number of pairs nor a share below 1")
         if self.codec not in CODECS:
             raise ConfigError(f"--codec {self.codec}: is none of {', '.join(CODECS)}")
@@ -57,6 +58,7 @@ class Plan:
     base: Root | None
     shards: Sequence[ShardJob]  # their `part` is not yet known
     test: frozenset[str]  # the keys that the test split holds, or held
+    drawn: bool  # whether it was drawn now
     refused: Sequence[PairError]
     left_out: Sequence[str]  # metrics that the base has no column for
     counts: Mapping[str, int]  # of pairs: new, changed, gone, as they were
@@ -74,14 +76,16 @@ def plan_release(
     priors: Sequence[Pair] = (),
     gone: Collection[str] = (),
     held: Collection[str] = (),
+    stood: Collection[str] = (),
     looks: Mapping[str, str] | None = None,
     where: str = "pack",
 ) -> Plan:
     """What becomes of the approved `pairs` and of the base's.
 
     A pair of the base whose key is in `gone` leaves, one that is in `pairs` too comes as it is there, and any other one
-    stays as it is. `held` are the keys of a test split that was drawn before; without them and without a base it is
-    drawn now. `looks` are the perceptual hashes that are known, by key. Raises ConfigError.
+    stays as it is. `held` are the keys of a test split that was drawn before. Where neither they nor the base know of
+    one, it is drawn now, of pairs that no earlier release had: not the base, nor one that had the keys in `stood`.
+    `looks` are the perceptual hashes that are known, by key. Raises ConfigError.
 
     `priors` are what the release has beside its splits, and all of it: those of the base leave that are not among them.
     A photograph may be in train too, with another candidate, and is then what a network needs to train with a prior. It
@@ -100,7 +104,11 @@ def plan_release(
     if wrong := [name for name in measured if not METRIC.fullmatch(name)]:
         raise ConfigError(f"{where}: metric {wrong[0]!r} is no column's name; a name is of a-z, 0-9 and _")
     metrics = base.metrics if base else measured
-    test = _test_split(chosen, rows, frozenset(held), config, base)
+    test, known = _test_split(rows, frozenset(held), config), looks or {}
+    drawn = not test
+    if drawn:
+        in_base = {key for those in of_base.values() for key in those}
+        test = draw_new(chosen, config.test, set(stood), in_base, images, base, known)
     stay = {key: row for key, row in rows.items() if key not in withdrawn}
     if base and base.manifest["gate"] != gate and (alien := sorted(stay.keys() - chosen.keys())):
         raise ConfigError(
@@ -113,9 +121,11 @@ def plan_release(
     for key in sorted((chosen.keys() - stay.keys()) | moved):
         new["test" if key in test else "train"].append(chosen[key])
     standing = {split: [key for key, row in stay.items() if split_of(row["shard"]) == split] for split in SPLITS}
-    refused = keep_apart(new, images, base, standing, looks or {})
+    # what was once drawn may come back: what looks like it stays out of train until then
+    standing["test"] = sorted({*standing["test"], *(test & known.keys())})
+    refused = keep_apart(new, images, base, standing, known)
     new = {split: [pair for pair in those if pair.photo.key not in refused] for split, those in new.items()}
-    beside, lost = _beside_test(priors, test, new["test"], images, base, standing["test"], looks or {})
+    beside, lost = _beside_test(priors, test, new["test"], images, base, standing["test"], known)
     kept = {key: row for key, row in of_base.get(PRIOR, {}).items() if key in beside}
     other = {key for key, row in kept.items() if differing(pair_facts(beside[key], metrics), row)}
     left = {key for key in other if beside[key].photo.degradation != kept[key]["degradation"]}
@@ -162,7 +172,7 @@ def plan_release(
     return Plan(
         digest=_digest(config, gate, base, jobs), metrics=metrics, base=base,
         shards=sorted(jobs, key=lambda each: (list(new).index(split_of(each.name)), each.name)),
-        test=test, refused=[*refused.values(), *lost],
+        test=test, drawn=drawn, refused=[*refused.values(), *lost],
         left_out=[name for name in measured if name not in metrics], counts=counts,
     )  # fmt: skip
 
@@ -188,16 +198,8 @@ def _rows(base: Root, name: str) -> list[dict[str, Any]]:
     return rows
 
 
-def _test_split(
-    chosen: Mapping[str, Pair],
-    rows: Mapping[str, Mapping[str, Any]],
-    held: frozenset[str],
-    config: PackConfig,
-    base: Root | None,
-) -> frozenset[str]:
+def _test_split(rows: Mapping[str, Mapping[str, Any]], held: frozenset[str], config: PackConfig) -> frozenset[str]:
     """The keys of the test split: those that it was once drawn of, and those of the base."""
-    if base is None:
-        return held or draw_test([pair.photo for pair in chosen.values()], config.test)
     in_test = frozenset(key for key, row in rows.items() if split_of(row["shard"]) == "test")
     if astray := sorted((held - in_test) & rows.keys()):
         raise ConfigError(

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from pathlib import Path
 
 from ggt100k import Root, decode_image
-from ggt_tools.errors import PairError
+from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.ingest.looks import Looks, phash, published
+from ggt_tools.ledger import write_whole
 from ggt_tools.pack.writing import Images
 from ggt_tools.records import Pair, Photo, Seen
 
+TEST = 500  # pairs of the test split, unless another number is asked for
+STOOD = "packed.txt"  # of a workspace: the keys of what releases without a test split had, a line each
 MOST = 10  # of so many pairs at most one is drawn, where a number was asked for and no share
 
 
@@ -30,6 +34,47 @@ def draw_test(photos: Sequence[Photo], test: float) -> frozenset[str]:
     for name in sorted(shares, key=lambda name: (taken[name] - shares[name], min(strata[name])))[:left]:
         taken[name] += 1
     return frozenset(key for name, keys in strata.items() for key in sorted(keys)[: taken[name]])
+
+
+def draw_new(
+    chosen: Mapping[str, Pair],
+    test: float | None,
+    stood: Set[str],
+    in_base: Set[str],
+    images: Images,
+    base: Root | None,
+    looks: Mapping[str, str],
+) -> frozenset[str]:
+    """The keys of a test split that is drawn now. `test` is PackConfig's.
+
+    What an earlier release had, those of the keys in `stood` and `in_base`, may have been trained on: neither that nor
+    what looks like it is drawn. Raises ConfigError where that leaves some, and whether to draw of them was not said.
+    """
+    before = stood | in_base
+    fresh = [pair for key, pair in chosen.items() if key not in before]
+    if test is None and before and fresh:
+        raise ConfigError(
+            f"--test: earlier releases had no test split, and what they had is drawn for none; say --test 0.3 to draw "
+            f"a share of the {len(fresh)} new pairs, once and for ever, or --test 0 for none"
+        )
+    drawn = draw_test([pair.photo for pair in fresh], TEST if test is None else test)
+    new: dict[str, list[Pair]] = {"train": [], "test": [pair for pair in fresh if pair.photo.key in drawn]}
+    known = in_base | (stood & looks.keys())
+    like = keep_apart(new, images, base, {"train": known, "test": ()}, looks)
+    return drawn - like.keys()
+
+
+def stood(workspace: Path) -> frozenset[str]:
+    """The keys of what was packed of a workspace before it had a test split."""
+    path = workspace / STOOD
+    return frozenset(path.read_text("ascii", "replace").split()) if path.is_file() else frozenset()
+
+
+def note_stood(workspace: Path, keys: Iterable[str]) -> None:
+    """Adds to them, before a release has them: they may be trained on from then on."""
+    there = stood(workspace)
+    if more := {*keys} - there:
+        write_whole(workspace / STOOD, "".join(f"{key}\n" for key in sorted(there | more)).encode())
 
 
 def keep_apart(
@@ -82,7 +127,7 @@ def _look(
             )
     missing = set(against) - seen.keys()
     if base is not None and missing:
-        seen.update({each.key: each for each in published(base.url, _But(missing))})
+        seen.update({each.key: each for each in published(base.url, _But(missing), priors=True)})
 
 
 class _But:

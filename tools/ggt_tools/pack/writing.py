@@ -79,6 +79,10 @@ class ShardJob:
         return len(self.rows) + len(self.pairs)
 
     @property
+    def keys(self) -> list[str]:
+        return [*self.pairs, *(row["key"] for row in self.rows)]
+
+    @property
     def note(self) -> Path:
         """What tells that it is done, and how."""
         return self.part / "done" / f"{self.name}.json"
