@@ -6,6 +6,7 @@ import dataclasses
 import io
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,13 +23,15 @@ from ggt_tools.cli import main
 from ggt_tools.diff import diff, entry
 from ggt_tools.errors import ShardError
 from ggt_tools.ledger import Ledger
+from ggt_tools.pack import PackConfig
+from ggt_tools.pack import pack as repack
 from ggt_tools.pack.priors import priors
 from ggt_tools.png import encode_png
 from ggt_tools.records import Adopted, Aligned, Candidate, Decision, Held, Pair, Score, Verdict, Withdrawal
 from ggt_tools.validate import validate
 from ggt_tools.validate.evidence import evidence_faults, prior_faults, read_gate
 
-from .making import GATE, make_pairs, picture
+from .making import GATE, Store, make_pairs, picture
 
 FRAMED = GATE.replace("[gain", 'shift = { max = 1.0, reason = "shifted", why = "It lies pixel on pixel." }\n[gain', 1)
 ID = "0" * 16
@@ -209,8 +212,9 @@ def test_the_next_version(workspace: Path, tmp_path: Path, capsys: pytest.Captur
     first = pack(workspace, tmp_path / "1", "--priors")
     again = pack(workspace, tmp_path / "2", "--priors", "--base", str(first), "--version", "1.1.0")
     assert (
-        "since the base: 0 new, 0 changed, 0 gone, 15 unchanged, 0 shards written, 3 shards" in capsys.readouterr().out
-    )
+        "since the base: 0 new, 0 changed, 0 gone, 10 unchanged, 0 shards written, 3 shards kept\n"
+        "priors since the base: 0 new, 0 changed, 0 gone, 5 unchanged\n"
+    ) in capsys.readouterr().out
     assert files(again, "README", "manifest") == files(first, "README", "manifest")
     with Ledger(workspace) as ledger:
         gone, other = (by_id(workspace)[name].photo.key for name in ("alone", "away-1"))
@@ -218,16 +222,89 @@ def test_the_next_version(workspace: Path, tmp_path: Path, capsys: pytest.Captur
     less = pack(workspace, tmp_path / "3", "--priors", "--base", str(first), "--version", "1.1.0")
     assert set(keys(less, "prior")) == {*keys(first, "prior")} - {gone} and other in keys(less, "prior")
     assert files(less, "README", "manifest", "prior") == files(first, "README", "manifest", "prior")
-    none = pack(workspace, tmp_path / "4", "--base", str(first), "--version", "1.1.0")
+    said = "priors since the base: 0 new, 0 changed, 1 gone, 4 unchanged\n"
+    assert capsys.readouterr().out.endswith(f"2 shards kept\n{said}")
+    upon = ("--base", str(first), "--version", "1.1.0")
+    assert main(["pack", str(workspace), str(tmp_path / "4"), *upon, "--dry-run"]) == 0
+    said = ": 0 new, 0 changed, 0 gone, 10 unchanged; priors: 0 new, 0 changed, 5 gone, 0 unchanged; 0 shards written"
+    assert said in capsys.readouterr().out
+    none = pack(workspace, tmp_path / "4", *upon)
+    assert capsys.readouterr().out.endswith(
+        "since the base: 0 new, 0 changed, 0 gone, 10 unchanged, 0 shards written, 2 shards kept\n"
+        "priors since the base: 0 new, 0 changed, 5 gone, 0 unchanged\n"
+        "without --priors none goes along: those of the base have left\n"
+    )
     assert "prior" not in " ".join(files(none)) and findings(less) == findings(none) == []
     with Ledger(workspace) as ledger:
         assert [each for each in findings(less, against=workspace)] == []
     roots = [ggt100k.open_root(str(root)) for root in (first, less, none)]
-    assert entry(diff(*roots[:2]), "2026-01-02").endswith("\n- Visual priors beside the pairs: 4, and were 5.\n")
+    told = "\n- Visual priors beside the pairs, which are none: 0 added, 1 withdrawn, 0 changed; 4 in all.\n"
+    assert entry(diff(*roots[:2]), "2026-01-02").endswith(told)
+    told = "\n- Visual priors beside the pairs, which are none: 0 added, 5 withdrawn, 0 changed; 0 in all.\n"
+    assert entry(diff(roots[0], roots[2]), "2026-01-02").endswith(told)
+    assert "0 pairs added, 0 withdrawn, 0 changed" in entry(diff(roots[0], roots[2]), "2026-01-02")
     assert diff(roots[0], roots[2]).added == () == diff(roots[0], roots[2]).withdrawn
     assert findings(first, against=workspace) == [
         f"data/rain/prior-00000.tar: key {gone}: is withdrawn: asked; pack again",
     ]
+
+
+@pytest.mark.parametrize("codec", ["png", "jpeg"])
+def test_another_output_of_equal_facts_is_written_anew(workspace: Path, tmp_path: Path, codec: str) -> None:
+    first = pack(workspace, tmp_path / "1", "--priors", "--codec", codec)
+    with Ledger(workspace) as ledger:
+        pairs, beside = list(ledger.pairs()), list(priors(ledger))
+        reply, aligned = ledger.put_image(png(picture(55, 60, 140))), ledger.put_image(encode_png(picture(56)))
+        images, held = ledger.images, {each.key for each in ledger.all(Held)}
+    changed = {"alone": (reply, reply), "moved": (aligned, "0" * 64)}
+    others = [
+        dataclasses.replace(pair, image=image, candidate=dataclasses.replace(pair.candidate, image=of))
+        for pair in beside
+        for image, of in [changed.get(pair.candidate.id, (pair.image, pair.candidate.image))]
+    ]
+    out = tmp_path / "2"
+    config = PackConfig(version="1.1.0", base=str(first), codec=codec)
+    repack(pairs, images, out, config, gate=FRAMED, priors=others, held=held)
+    assert findings(out) == []
+    old, new = ({item["key"]: item["gt"] for item in ggt100k.PairDataset(str(root), "prior")} for root in (first, out))
+    keys_of = {pair.candidate.id: pair.photo.key for pair in beside}
+    assert {key for key in old if not np.array_equal(old[key], new[key])} == {keys_of["alone"], keys_of["moved"]}
+    near = np.abs(new[keys_of["moved"]].astype(int) - picture(56)).mean()
+    assert near == 0 if codec == "png" else near < 12
+    told = entry(diff(ggt100k.open_root(str(first)), ggt100k.open_root(str(out))), "2026-01-02")
+    assert told.endswith("beside the pairs, which are none: 0 added, 0 withdrawn, 2 changed; 5 in all.\n")
+
+
+def test_the_limit_is_of_priors_too(workspace: Path, tmp_path: Path) -> None:
+    with Ledger(workspace) as ledger:
+        first = [pair for pair in priors(ledger)][:3]
+    out = pack(workspace, tmp_path / "out", "--priors", "--limit", "3")
+    wanted = [pair.photo.key for pair in first if pair.candidate.id != "away-3"]
+    assert sorted(keys(out, "prior")) == wanted and len(wanted) >= 2
+
+
+def test_a_shard_holds_no_more_bytes_of_replies_than_it_may(tmp_path: Path) -> None:
+    """A reply is a small JPEG, and a PNG of it is none."""
+    store = Store()
+    random = np.random.default_rng(0)
+    pairs, beside = make_pairs(store, 12, ["rain"]), []
+    for number, pair in enumerate(pairs):
+        reply = io.BytesIO()
+        noise = random.integers(0, 256, (70, 90, 3), np.uint8)
+        Image.fromarray(noise).save(reply, "JPEG" if number % 2 else "PNG", quality=30)
+        image = store.put(reply.getvalue())
+        said = dataclasses.replace(pair.verdict, decision="reject", evidence=("prior: misaligned",))
+        candidate = dataclasses.replace(pair.candidate, image=image)
+        beside.append(dataclasses.replace(pair, image=image, candidate=candidate, verdict=said))
+    most = 70_000
+    repack(pairs, store, tmp_path / "out", PackConfig(test=0, shard_bytes=most), gate=GATE, priors=beside)
+    assert findings(tmp_path / "out") == []
+    rows = pq.read_table(tmp_path / "out/index/prior.parquet").to_pylist()
+    sizes = Counter[str]()
+    for row in rows:
+        sizes[row["shard"]] += row["lq_size"] + row["gt_size"]
+        assert row["gt_size"] > 16_000
+    assert len(rows) == 12 and max(sizes.values()) <= most and len(sizes) <= 6
 
 
 def test_one_that_becomes_a_pair_is_no_prior_any_more(workspace: Path, tmp_path: Path) -> None:

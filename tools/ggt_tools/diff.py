@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 import ggt100k
-from ggt100k import DEGRADATIONS, KEY, PRIOR, PairDataset, Root, decode_image, fact_columns
+from ggt100k import DEGRADATIONS, KEY, PRIOR, SPLITS, PairDataset, Root, decode_image, fact_columns
 from ggt_tools.contact_sheet import contact_sheet
 from ggt_tools.errors import ShardError
 
@@ -54,7 +54,7 @@ class Diff:
     withdrawn: tuple[Place, ...]
     changed: tuple[Change, ...]
     pairs: int  # that the later version has
-    priors: tuple[int, int]  # visual priors, which are no pairs: how many either version has
+    priors: tuple[int, int, int, int]  # visual priors, which are no pairs: added, withdrawn, changed, in all
     metrics_added: tuple[str, ...]
     metrics_dropped: tuple[str, ...]
     codec: tuple[str, str]  # where they differ no pixels are compared
@@ -79,14 +79,43 @@ def diff(before: Root, after: Root, *, progress: Callable[[int], object] = lambd
 
     Raises ShardError where an index or an image cannot be read.
     """
-    old, new = _rows(before), _rows(after)
+    old, new = (_rows(root, SPLITS) for root in (before, after))
+    was, now = (_rows(root, [PRIOR]) for root in (before, after))
+    return Diff(
+        before=str(before.manifest["dataset_version"]),
+        after=str(after.manifest["dataset_version"]),
+        added=tuple(_place(new[key]) for key in sorted(new.keys() - old.keys())),
+        withdrawn=tuple(_place(old[key]) for key in sorted(old.keys() - new.keys())),
+        changed=tuple(_changes(old, new, before, after, progress)),
+        pairs=len(new),
+        priors=(
+            len(now.keys() - was.keys()), len(was.keys() - now.keys()),
+            sum(1 for _ in _changes(was, now, before, after, progress)), len(now),
+        ),
+        metrics_added=tuple(sorted(set(after.metrics) - set(before.metrics))),
+        metrics_dropped=tuple(sorted(set(before.metrics) - set(after.metrics))),
+        codec=_codecs(before, after),
+    )  # fmt: skip
+
+
+def _codecs(before: Root, after: Root) -> tuple[str, str]:
+    return str(before.manifest["codec"]), str(after.manifest["codec"])
+
+
+def _changes(
+    old: Mapping[str, Mapping[str, Any]],
+    new: Mapping[str, Mapping[str, Any]],
+    before: Root,
+    after: Root,
+    progress: Callable[[int], object],
+) -> Iterator[Change]:
+    """What both have and is not the same."""
     metrics = sorted(set(before.metrics) & set(after.metrics))
     fields = [name for name in fact_columns([]) if name not in ("key", "scores")]
     both = sorted(old.keys() & new.keys())
-    codecs = (str(before.manifest["codec"]), str(after.manifest["codec"]))
+    codecs = _codecs(before, after)
     doubtful = [key for key in both if not _same_bytes(old[key], new[key], before, after)]
     redone = _redone(doubtful, old, new, before, after, progress) if codecs[0] == codecs[1] else set()
-    changed = []
     for key in both:
         a, b = old[key], new[key]
         names = tuple(name for name in [*fields, "split"] if a[name] != b[name]) + (("gt",) if key in redone else ())
@@ -96,26 +125,14 @@ def diff(before: Root, after: Root, *, progress: Callable[[int], object] = lambd
             if not _same(a["scores"][name], b["scores"][name])
         )
         if names or scores:
-            changed.append(Change(before=_place(a), after=_place(b), fields=names, scores=scores))
-    return Diff(
-        before=str(before.manifest["dataset_version"]),
-        after=str(after.manifest["dataset_version"]),
-        added=tuple(_place(new[key]) for key in sorted(new.keys() - old.keys())),
-        withdrawn=tuple(_place(old[key]) for key in sorted(old.keys() - new.keys())),
-        changed=tuple(changed),
-        pairs=len(new),
-        priors=(_priors(before), _priors(after)),
-        metrics_added=tuple(sorted(set(after.metrics) - set(before.metrics))),
-        metrics_dropped=tuple(sorted(set(before.metrics) - set(after.metrics))),
-        codec=codecs,
-    )
+            yield Change(before=_place(a), after=_place(b), fields=names, scores=scores)
 
 
-def _rows(root: Root) -> dict[str, dict[str, Any]]:
-    """The facts of every pair and where its ground truth lies, by key."""
+def _rows(root: Root, names: Collection[str]) -> dict[str, dict[str, Any]]:
+    """The facts of every pair in the indices of these names, and where its ground truth lies, by key."""
     rows: dict[str, dict[str, Any]] = {}
     columns = [*fact_columns(root.metrics), "shard", "gt_offset", "gt_size"]
-    for split in root.manifest["splits"]:
+    for split in (name for name in names if name in root.indices):
         for number, row in enumerate(ggt100k.index(root.url, split, columns=columns).to_pylist()):
             if not KEY.fullmatch(row["key"]) or row["key"] in rows:
                 raise ShardError(
@@ -124,10 +141,6 @@ def _rows(root: Root) -> dict[str, dict[str, Any]]:
                 )
             rows[row["key"]] = row | {"split": split, "number": number}
     return rows
-
-
-def _priors(root: Root) -> int:
-    return int(root.manifest[PRIOR]["pairs"]) if PRIOR in root.manifest else 0
 
 
 def _place(row: Mapping[str, Any]) -> Place:
@@ -234,19 +247,21 @@ def entry(found: Diff, day: str) -> str:
         notes.append(f"- Scores no longer given: {', '.join(found.metrics_dropped)}.")
     if found.codec[0] != found.codec[1]:
         notes.append(f"- Images are {found.codec[1]}, and were {found.codec[0]}; their pixels were not compared.")
-    if found.priors[0] != found.priors[1]:
-        notes.append(f"- Visual priors beside the pairs: {found.priors[1]}, and were {found.priors[0]}.")
+    if any(found.priors[:3]):
+        added, withdrawn, changed, all_ = found.priors
+        told = f"{added} added, {withdrawn} withdrawn, {changed} changed; {all_} in all"
+        notes.append(f"- Visual priors beside the pairs, which are none: {told}.")
     if found.withdrawn:
         notes.append(f"- Withdrawn: {', '.join(f'`{place.key}`' for place in found.withdrawn)}.")
     if found.changed:
         notes.append(f"- Changed in: {', '.join(f'{name} {count}' for name, count in found.fields().items())}.")
-        notes += [f"  - {_changes(change)}" for change in found.changed[:SHOWN]]
+        notes += [f"  - {_told(change)}" for change in found.changed[:SHOWN]]
         if len(found.changed) > SHOWN:
             notes.append(f"  - and {len(found.changed) - SHOWN} more")
     return "\n".join([*lines, *([""] if notes else []), *notes]) + "\n"
 
 
-def _changes(change: Change) -> str:
+def _told(change: Change) -> str:
     scores = [f"{metric} {a:.3g} -> {b:.3g}" for metric, a, b in change.scores]
     return f"`{change.after.key}`: {', '.join([*change.fields, *scores])}"
 

@@ -34,7 +34,8 @@ def arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--priors",
         action="store_true",
-        help="beside the pairs, as visual priors: outputs kept out for their frame alone, in shards of their own",
+        help="beside the pairs, as visual priors: outputs kept out for their frame alone, in shards of their own; "
+        "without it those of the base leave",
     )
     sub.add_argument("--codec", default="png", choices=ggt100k.CODECS, help="jpeg: a third of the size; default: png")
     sub.add_argument("--shard-bytes", type=count, default=500_000_000, help="most bytes a shard; default: 500000000")
@@ -65,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
         # by key: a licence is the photograph's, whoever restores it
         stays = ledger.must_stay()
         looks = {seen.key: seen.phash for seen in ledger.all(Seen) if not seen.place}
-        beside = list(priors(ledger)) if options.priors else []
+        beside = list(islice(priors(ledger), options.limit)) if options.priors else []
 
         def planned() -> Plan:
             return plan_release(
@@ -77,6 +78,8 @@ def run(options: argparse.Namespace) -> int:
         if options.dry_run:
             plan = planned()
             of = ", ".join(f"{count} {name}" for name, count in plan.counts.items())
+            if any(plan.priors.values()):
+                of += "; priors: " + ", ".join(f"{count} {name}" for name, count in plan.priors.items())
             kept = sum(job.keeps for job in plan.shards)
             sizes = Counter[bool]()
             for job in plan.shards:
@@ -119,6 +122,10 @@ def run(options: argparse.Namespace) -> int:
     if plan.base is not None:
         kept = sum(shard.kept for shard in done)
         table("since the base", {**plan.counts, "shards written": len(done) - kept, "shards kept": kept})
+        if any(plan.priors.values()):
+            table("priors since the base", dict(plan.priors))
+        if plan.priors["gone"] and not options.priors:
+            print("without --priors none goes along: those of the base have left")
     return 0
 
 

@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 from ggt100k import CODECS, DEGRADATIONS, FORMAT_VERSION, METRIC, PRIOR, SPLITS, Root, open_root
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.pack.splits import draw_new, keep_apart
-from ggt_tools.pack.writing import Base, Images, ShardJob, differing, pair_facts
+from ggt_tools.pack.writing import Base, Images, ShardJob, differing, made_of_reply, pair_facts
+from ggt_tools.png import BAND_ROWS
 from ggt_tools.records import Pair
 from ggt_tools.shard import split_of
 
@@ -25,8 +26,8 @@ SHARD_BYTES = 500_000_000
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PackConfig:
-    """`test`: of the test split, where it has not been drawn yet: how many pairs, at most a tenth of those that it can be
-    drawn of; below 1 their share; None: 500, but upon releases that had no test split it has to be said. `codec` is
+    """`test`: of the test split, where it has not been drawn yet: how many pairs, at most a tenth of those that it can
+    be drawn of; below 1 their share; None: 500, but upon releases that had no test split it has to be said. `codec` is
     "png", which keeps every pixel, or "jpeg", the light flavour, a third of the size. `base`: the release before this
     one, a folder or an fsspec URL; "" for none. `processes`: 0 as many as it is worth.
     """
@@ -62,6 +63,7 @@ class Plan:
     refused: Sequence[PairError]
     left_out: Sequence[str]  # metrics that the base has no column for
     counts: Mapping[str, int]  # of pairs: new, changed, gone, as they were
+    priors: Mapping[str, int]  # the same of the visual priors, which are no pairs
 
     def of(self, part: Path) -> list[ShardJob]:
         return [dataclasses.replace(job, part=part) for job in self.shards]
@@ -160,12 +162,19 @@ def plan_release(
         for name, those in cut(new[split], split, most, images, taken):
             job(name, {pair.photo.key: pair for pair in those}, (), None)
     counts = {
-        "new": sum(map(len, new.values())) - len(moved) - len(left),
-        "changed": len(changed) + len(other),
-        "gone": sum(map(len, of_base.values())) - len(stay) - len(kept),
-        "unchanged": len(stay) - len(changed) + len(kept) - len(other),
+        "new": sum(len(new[split]) for split in SPLITS) - len(moved),
+        "changed": len(changed),
+        "gone": len(rows) - len(stay),
+        "unchanged": len(stay) - len(changed),
     }
-    if base and config.version == base.manifest["dataset_version"] and any(list(counts.values())[:3]):
+    of_priors = {
+        "new": len(new[PRIOR]) - len(left),
+        "changed": len(other),
+        "gone": len(of_base.get(PRIOR, {})) - len(kept),
+        "unchanged": len(kept) - len(other),
+    }
+    different = any(each[name] for each in (counts, of_priors) for name in ("new", "changed", "gone"))
+    if base and config.version == base.manifest["dataset_version"] and different:
         raise ConfigError(
             f"--version {config.version}: is the base's, and other pairs would be in it; take a higher one"
         )
@@ -173,7 +182,7 @@ def plan_release(
         digest=_digest(config, gate, base, jobs), metrics=metrics, base=base,
         shards=sorted(jobs, key=lambda each: (list(new).index(split_of(each.name)), each.name)),
         test=test, drawn=drawn, refused=[*refused.values(), *lost],
-        left_out=[name for name in measured if name not in metrics], counts=counts,
+        left_out=[name for name in measured if name not in metrics], counts=counts, priors=of_priors,
     )  # fmt: skip
 
 
@@ -246,7 +255,7 @@ def cut(
         shard: list[Pair] = []
         size = 0
         for pair in here:
-            more = sum(images.image_size(name) for name in (pair.photo.image, pair.image))
+            more = images.image_size(pair.photo.image) + _gt_size(pair, split, images)
             if shard and size + more > most:
                 yield f"{before}{number:05d}.tar", shard
                 number, shard, size = number + 1, [], 0
@@ -254,6 +263,15 @@ def cut(
             size += more
         if shard:
             yield f"{before}{number:05d}.tar", shard
+
+
+def _gt_size(pair: Pair, split: str, images: Images) -> int:
+    """The most bytes that a pair's gt takes. Of a prior that is made of a reply as it is written, that is what its
+    pixels take: how well they pack is not known before."""
+    if not made_of_reply(pair, split):
+        return images.image_size(pair.image)
+    pixels = pair.photo.height * (3 * pair.photo.width + 1)
+    return pixels + pixels // 1000 + 100 * (pair.photo.height // BAND_ROWS + 10)
 
 
 def _digest(config: PackConfig, gate: str, base: Root | None, jobs: Sequence[ShardJob]) -> str:
