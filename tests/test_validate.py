@@ -28,6 +28,7 @@ from ggt_tools.engine.local import Local
 from ggt_tools.errors import ConfigError
 from ggt_tools.jpeg import encode_jpeg
 from ggt_tools.ledger import Ledger
+from ggt_tools.pack import PackConfig, pack
 from ggt_tools.png import encode_png
 from ggt_tools.records import Adopted, Aligned, Held, Verdict, Withdrawal
 from ggt_tools.review.decisions import Votes
@@ -41,7 +42,7 @@ from ggt_tools.validate.shards import Job, check_shard
 from ggt_tools.verdict import verdict
 
 from .benchmarks.remote import serve
-from .making import GATE, Store, change_shard, make_dataset, make_pair, make_workspace, picture
+from .making import GATE, Store, change_shard, make_dataset, make_pair, make_pairs, make_workspace, picture
 from .photographs import SAMPLE, at_night, blurred, noisy, photograph, veiled
 
 NAME = "data/rain/train-00000.tar"
@@ -1109,9 +1110,9 @@ def test_a_time_that_is_set_back_deceives_nobody_and_a_link_disturbs_nobody(root
 
 
 def test_what_passed_older_rules_has_to_pass_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rules were added since those of number 1."""
+    """Rules were added since those of number 2."""
     with monkeypatch.context() as older:
-        older.setattr("ggt_tools.validate.passing.RULES", 1)
+        older.setattr("ggt_tools.validate.passing.RULES", 2)
         assert findings(root) == [] and passed(root) == ""
     assert passed(root) == f"{root}: has passed older rules; run: ggt100k validate {root}"
 
@@ -1205,6 +1206,47 @@ def test_a_set_that_may_not_be_passed_on_is_named_in_the_manifest(workspace: Pat
     assert (
         json.loads((packed(workspace, tmp_path / "2", *version) / ggt100k.MANIFEST).read_text())["local_only"] == said
     )
+    with Ledger(workspace) as ledger:
+        ledger.add(Withdrawal(key=pair.photo.key, reason="asked", by="Ann", created="2026-01-01T00:00:00Z"))
+    last = packed(workspace, tmp_path / "3", *version)
+    assert "local_only" not in json.loads((last / ggt100k.MANIFEST).read_text()), "its last such pair is gone"
+    assert against(last, workspace) == []
+    # what only the base knows may be what must stay
+    store, config = Store(), PackConfig(version="1.1.0", base=str(out), test=0.2)
+    pack(make_pairs(store, 3, ["rain"]), store, tmp_path / "4", config, gate=GATE)
+    assert json.loads((tmp_path / "4" / ggt100k.MANIFEST).read_text())["local_only"] == said
+
+
+@pytest.mark.parametrize(
+    ("licence", "free"),
+    [
+        ("CC-BY-ND-4.0", False),
+        ("CC BY-NC-ND 2.0", False),
+        ("https://creativecommons.org/licenses/by-nd/4.0/", False),
+        ("Attribution-NoDerivs", False),
+        ("All rights reserved", False),
+        ("(c) 2024 Ann, all rights reserved.", False),
+        ("LicenseRef-unstated", False),
+        ("CC-BY-NC-SA-4.0", True),
+        ("LicenseRef-public-domain", True),
+        ("Land of Andalusia open licence", True),
+    ],
+)
+def test_a_licence_that_forbids_it_keeps_a_release_here_whoever_took_it_in(
+    tmp_path: Path, licence: str, free: bool
+) -> None:
+    store = Store()
+    pairs = [*make_pairs(store, 2, ["rain"]), make_pair(store, 2, licence=licence)]
+    out = tmp_path / "out"
+    why = pack(pairs, store, out, PackConfig(test=0), gate=GATE).get("local_only", "")
+    assert (why == "") == free and (free or licence in why or why == "no licence was stated")
+    path = out / ggt100k.MANIFEST
+    manifest = json.loads(path.read_text())
+    manifest.pop("local_only", "")
+    path.write_text(json.dumps(manifest))
+    found = [] if free else [("must_stay", pairs[2].photo.key)]
+    assert [(finding.reason, finding.key) for finding in validate(str(out))] == found
+    assert ("has not passed" in passed(out)) != free
 
 
 def test_the_verb_packs_a_next_version_of_what_the_ledger_says(workspace: Path, tmp_path: Path, capsys: Any) -> None:

@@ -85,12 +85,19 @@ _FREE = re.compile(
 )
 
 
-def forbids(licence: str) -> str:
-    """Why what is under this licence must stay on this machine; "" where it may be passed on, changed as it is."""
-    if _FREE.fullmatch(licence):
-        return ""
+# what a licence of any wording says that forbids it: CC BY-ND 4.0, .../licenses/by-nc-nd/4.0/, NoDerivatives
+_DENIES = re.compile(r"(?<![a-z])nd(?![a-z])|no[ -]?deriv|all rights reserved", re.IGNORECASE)
+
+
+def denies(licence: str) -> str:
+    """Why a licence forbids to pass on what is made of a work, as far as its words say so; else ""."""
     if licence in ("", UNSTATED):
         return "no licence was stated"
-    if re.search(r"(^|-)ND(-|$)", licence, re.IGNORECASE):
-        return f"{licence} forbids to pass on what is made of it"
-    return f"{licence} is not known to let it be passed on"
+    return f"{licence} forbids to pass on what is made of it" if _DENIES.search(licence) else ""
+
+
+def forbids(licence: str) -> str:
+    """Why what came from elsewhere must stay on this machine; "" where its licence lets it be passed on, changed."""
+    if _FREE.fullmatch(licence):
+        return ""
+    return denies(licence) or f"{licence} is not known to let it be passed on"

@@ -99,13 +99,10 @@ def run(options: argparse.Namespace) -> int:
                 ledger.add(*(Held(key=key, version=config.version) for key in sorted(plan.test - held)))
             total = sum(len(job.pairs) + len(job.rows) for job in plan.shards)
             with Bar(total, "pack") as bar:
-                packed = (pair for job in plan.shards for pair in (*job.pairs.values(), *job.approved.values()))
-                why = {stays[p.photo.key] for p in packed if p.photo.key in stays}
-                if plan.drawn and plan.test and options.limit is not None:
-                    why.add("packed with --limit, with a test split of its own")
-                local_only = "; ".join(sorted(why))
+                own = plan.drawn and plan.test and options.limit is not None
+                trial = "packed with --limit, with a test split of its own" if own else ""
                 manifest, done = write(
-                    plan, out, config, gate=gate, funnel=ledger.funnel(), local_only=local_only, cluster=cluster,
+                    plan, out, config, gate=gate, funnel=ledger.funnel(), stays=stays, trial=trial, cluster=cluster,
                     progress=bar.update,
                 )  # fmt: skip
     for fault in plan.refused:
@@ -117,8 +114,8 @@ def run(options: argparse.Namespace) -> int:
     counts = {split: about["pairs"] for split, about in ggt100k.indices(manifest).items()}
     refused = Counter(fault.reason for fault in plan.refused)
     table("pack", {**counts, "shards": len(done)}, refused=refused)
-    if local_only:
-        print(f"it must stay on this machine: {printable(local_only)}")
+    if why := manifest.get("local_only"):
+        print(f"it must stay on this machine: {printable(why)}")
     if plan.base is not None:
         kept = sum(shard.kept for shard in done)
         table("since the base", {**plan.counts, "shards written": len(done) - kept, "shards kept": kept})

@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ggt100k import DEGRADATIONS, FORMAT_VERSION, MANIFEST, PRIOR, SPLITS, index_schema
+from ggt_tools.adopt.sets import denies
 from ggt_tools.card import card
 from ggt_tools.errors import ShardError
 from ggt_tools.ledger import write_whole
@@ -74,17 +75,18 @@ def write(
     *,
     gate: str,
     funnel: Sequence[Stage] = (),
-    local_only: str = "",
+    stays: Mapping[str, str] | None = None,
+    trial: str = "",
     cluster: Cluster | None = None,
     progress: Callable[[int], object] = lambda done: None,
 ) -> tuple[dict[str, Any], list[Written]]:
     """Carries a plan out in a place that is claimed. The manifest, and what became of each shard.
 
-    `local_only` says why the release must stay on this machine; "" where it need not, and the base need not either.
-    `cluster`: whose nodes write the shards; without one this machine's processes do. `progress` is told how many pairs
-    were added.
+    `stays` says by key why a photograph may not be passed on: the release must stay on this machine then, and says so;
+    so it does where a licence forbids it, or `trial` says why. `cluster`: whose nodes write the shards; without one
+    this machine's processes do. `progress` is told how many pairs were added.
     """
-    local_only = local_only or (plan.base.manifest.get("local_only", "") if plan.base else "")
+    local_only = _local_only(plan, stays or {}, trial)
     part = part_of(out)
     begin(part, plan.digest)
     jobs = plan.of(part)
@@ -124,6 +126,19 @@ def write(
     write_whole(part / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
     put_in_place(part, out)
     return manifest, done
+
+
+def _local_only(plan: Plan, stays: Mapping[str, str], trial: str) -> str:
+    """Why a release must stay on this machine; "" where it need not."""
+    why, alien = {trial}, False
+    for job in plan.shards:
+        licences = {row["key"]: row["licence"] for row in job.rows}
+        alien = alien or not licences.keys() <= job.approved.keys()
+        licences |= {key: pair.photo.licence for key, pair in job.pairs.items()}
+        why |= {stays.get(key) or denies(licence) for key, licence in licences.items()}
+    if alien and plan.base is not None:  # of pairs that only the base knows, nothing here tells which those are
+        why |= {*plan.base.manifest.get("local_only", "").split("; ")}
+    return "; ".join(sorted(why - {""}))
 
 
 def _elsewhere(cluster: Cluster, jobs: Sequence[ShardJob], plan: str, progress: Callable[[int], object]) -> None:

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ggt100k import MANIFEST, PRIOR, Root, index_schema
+from ggt_tools.adopt.sets import denies
 from ggt_tools.card import front_matter
 from ggt_tools.records import Finding, Stage
 from ggt_tools.validate.findings import fault
@@ -111,6 +112,18 @@ def check_counts(place: Root) -> Iterator[Finding]:
             yield fault(MANIFEST, "wrong_count", said)
 
 
+def _check_licences(name: str, table: pa.Table, local_only: str) -> Iterator[Finding]:
+    """Whether a release that may be passed on holds what may not: a finding a licence, at its first key."""
+    first: dict[str, str] = {}
+    for key, licence in zip(table["key"].to_pylist(), table["licence"].to_pylist(), strict=True):
+        first.setdefault(licence or "", key or "")
+    for licence, key in first.items():
+        if licence and (why := denies(licence)) and not local_only:
+            yield fault(
+                name, "must_stay", f"must stay on this machine ({why}), and the manifest does not say so", key=key
+            )
+
+
 def check_index(
     place: Root, split: str, about: Mapping[str, Any], rows: dict[str, pa.Table], split_of: dict[str, str]
 ) -> Iterator[Finding]:
@@ -142,6 +155,7 @@ def check_index(
         if len(classes := set(columns[1][at:stop])) > 1:
             yield fault(name, "mixed_row_group", f"row group {number} holds {len(classes)} degradations")
         at = stop
+    yield from _check_licences(name, table, str(place.manifest.get("local_only", "")))
     nulls = [column for column in table.column_names if table[column].null_count]
     if nulls or any(table["scores"].combine_chunks().field(i).null_count for i in range(len(place.metrics))):
         yield fault(name, "null", f'has nulls ({", ".join(nulls) or "scores"}); what is not known is "" or NaN')
