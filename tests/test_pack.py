@@ -412,6 +412,30 @@ def test_a_finished_shard_whose_bytes_changed_meanwhile_is_written_again(tmp_pat
     assert tree(tmp_path / "out") == tree(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("clustered", [False, True])
+def test_a_note_of_a_finished_shard_that_has_rotted_is_not_believed(tmp_path: Path, clustered: bool) -> None:
+    store = Counting(fail=12)
+    pairs = make_pairs(store, 6)
+    with pytest.raises(ShardError, match="the disk is gone"):
+        packed(pairs, store, tmp_path / "out")
+    notes = sorted(path for path in (tmp_path / "out.part/done").rglob("*") if path.is_file())
+    assert len(notes) == 5
+    rotted = notes[0].read_bytes()
+    notes[0].write_bytes(rotted.replace(b'"round": 0', b'"round": 7'))
+    notes[1].write_bytes(b"")
+    notes[2].write_bytes(bytes(200))
+    notes[3].write_bytes(notes[3].read_bytes()[:-9])
+    assert notes[0].read_bytes() != rotted
+    before = store.read
+    config = PackConfig(test=0.0, shard_bytes=1)
+    cluster = Cluster(Local(()), Tasks(str(tmp_path / "tasks"))) if clustered else None
+    with claim(tmp_path / "out") as place:
+        write(plan_release(pairs, store, config, gate=GATE), place, config, gate=GATE, cluster=cluster)
+    assert store.read - before == 12 - 2, "one of six shards stood already, with a whole note"
+    packed(pairs, store, tmp_path / "whole")
+    assert tree(tmp_path / "out") == tree(tmp_path / "whole")
+
+
 def test_another_plan_starts_anew(tmp_path: Path) -> None:
     store = Counting(fail=8)
     pairs = make_pairs(store, 6)

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 import ggt100k
 from ggt_tools.cli import main
+from ggt_tools.cli.validate import _alone
 from ggt_tools.engine import Cluster
 from ggt_tools.engine.local import Local
 from ggt_tools.errors import ConfigError
@@ -1124,6 +1125,24 @@ def test_what_has_a_finding_or_changes_meanwhile_has_not_passed(root: Path) -> N
     (root / NAME).write_bytes(good)
     changing = validate(str(root), progress=lambda done: (root / NAME).touch())
     assert list(changing) == [] and "has not passed" in passed(root)
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_two_runs_over_one_folder_of_tasks_do_not_meet(root: Path, tmp_path: Path, capsys: Any, named: bool) -> None:
+    tasks = tmp_path / "tasks" if named else root.with_name(f"{root.name}.tasks")
+    argv = ["validate", str(root), "--engine", "slurm", *(["--tasks", str(tasks)] if named else [])]
+    with _alone(str(tasks), str(root)):
+        assert main(argv) == 2
+        said = (
+            f"{tasks}: another validate of {root} has its tasks there; wait for its end, or give this one a folder of "
+        )
+        assert capsys.readouterr().err == f"ggt100k validate: {said}its own with --tasks\n"
+        with _alone(str(tasks), f"{root}2"):
+            assert len(list(tasks.iterdir())) == 2
+    assert list(tasks.iterdir()) == []
+    (tmp_path / "file").write_text("")
+    assert main([*argv, "--tasks", str(tmp_path / "file/x")]) == 2
+    assert "file/x: cannot be written: " in capsys.readouterr().err
 
 
 # --- against the ledger ---------------------------------------------------------------------------------------------

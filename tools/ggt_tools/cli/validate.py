@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import json
 import shutil
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 import ggt100k
 from ggt_tools.cli import driving
@@ -30,6 +34,11 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    with contextlib.ExitStack() as stack:
+        return _run(options, stack)
+
+
+def _run(options: argparse.Namespace, stack: contextlib.ExitStack) -> int:
     from ggt_tools.records import to_row
     from ggt_tools.validate import validate
 
@@ -39,7 +48,12 @@ def run(options: argparse.Namespace) -> int:
         place = ggt100k.open_root(options.root)
         counts = {split: about["pairs"] for split, about in place.indices.items()}
     if counts:
-        cluster = driving.cluster(options, "validate", options.tasks or f"{place.url}.tasks")
+        tasks = options.tasks or f"{place.url}.tasks"
+        if options.engine != "local":
+            if not options.tasks:
+                stack.callback(_rmdir, Path(tasks))  # once the lock in it is gone
+            stack.enter_context(_alone(tasks, place.url))
+        cluster = driving.cluster(options, "validate", tasks)
     lines, reasons = [], Counter[str]()
     with Bar(sum(counts.values()), "validate") as bar:
         for finding in validate(
@@ -51,8 +65,6 @@ def run(options: argparse.Namespace) -> int:
             reasons[finding.reason] += 1
     if cluster is not None and not options.tasks and "://" not in place.url:
         shutil.rmtree(Path(cluster.store.root) / "tasks", ignore_errors=True)
-        with contextlib.suppress(OSError):
-            Path(cluster.store.root).rmdir()
     if options.findings:
         options.findings.write_text("".join(lines), encoding="utf-8")
     beside = {"priors": counts.pop(ggt100k.PRIOR)} if ggt100k.PRIOR in counts else {}
@@ -60,3 +72,33 @@ def run(options: argparse.Namespace) -> int:
     if options.quick and not reasons:
         print("quick: no checksum and no pixel was looked at")
     return 1 if reasons else 0
+
+
+@contextlib.contextmanager
+def _alone(tasks: str, root: str) -> Iterator[None]:
+    """One run at a time over a release and a folder of tasks: it takes away what they found. A URL has no lock."""
+    lock = FileLock(Path(tasks) / f"validate-{hashlib.sha256(root.encode()).hexdigest()[:16]}.lock", timeout=0)
+    if "://" in tasks:
+        yield
+        return
+    try:
+        Path(tasks).mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout as busy:
+        raise ConfigError(
+            f"{tasks}: another validate of {root} has its tasks there; wait for its end, or give this one a folder of "
+            "its own with --tasks"
+        ) from busy
+    except OSError as fault:
+        why = f"{tasks}: cannot be written: {fault.strerror or fault}"
+        raise ConfigError(f"{why}; it has to be a folder or URL that every node can write") from fault
+    try:
+        yield
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
+
+
+def _rmdir(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()

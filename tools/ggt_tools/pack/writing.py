@@ -84,8 +84,8 @@ class ShardJob:
 
     @property
     def note(self) -> Path:
-        """What tells that it is done, and how."""
-        return self.part / "done" / f"{self.name}.json"
+        """What tells that it is done, and how: a line with the SHA-256 of the rest, which is JSON."""
+        return self.part / "done" / self.name
 
     @property
     def done(self) -> bool:
@@ -154,10 +154,13 @@ def made_of_reply(pair: Pair, split: str) -> bool:
 
 
 def noted(job: ShardJob) -> Written | None:
-    """What a shard that is done says of itself; None where it is not."""
+    """What a shard that is done says of itself; None where it is not, or its note has rotted: it is written anew."""
     if not job.done:
         return None
-    said = json.loads(job.note.read_bytes())
+    digest, _, body = job.note.read_bytes().partition(b"\n")
+    if hashlib.sha256(body).hexdigest().encode() != digest:
+        return None
+    said = json.loads(body)
     return Written(name=job.name, rows=said["rows"] or job.rows, about=said["about"], kept=said["kept"])
 
 
@@ -186,7 +189,8 @@ def write_shard(job: ShardJob, tell: Callable[[int], object]) -> Written:
             rows = _write(job, path, {**job.pairs, **changed}, source, tell)
             about = file_facts(path) | {"pairs": len(rows)}
     # the rows of a kept shard are the base's: only a written one needs its own noted
-    write_whole(done, json.dumps({"rows": rows, "about": about, "kept": kept}).encode())
+    body = json.dumps({"rows": rows, "about": about, "kept": kept}).encode()
+    write_whole(done, hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
     return Written(name=job.name, rows=rows or job.rows, about=about, kept=kept)
 
 
