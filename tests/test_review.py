@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import http.client
 import io
 import json
@@ -216,6 +217,24 @@ def test_nobody_else_ends_what_a_page_has_at_hand(ledger: Ledger, what: str) -> 
     assert one.looks("Anna", PAGE, 1) == [held]
     one.release(PAGE)
     assert held.item.candidate in {look.item.candidate for look in one.looks("Dan", "d" * 32, 100)}
+
+
+def test_what_is_at_hand_stays_at_hand_over_a_restart(ledger: Ledger) -> None:
+    clock = Clock()
+    anna = [look.id for look in desk(ledger, clock, known=0.5).looks("Anna", "a" * 32, 4)]
+    restarted = desk(ledger, clock, known=0.5)
+    restarted.hold("Anna", "a" * 32, [*anna, "f" * 16])
+    ben = {look.item.candidate for look in restarted.looks("Ben", "b" * 32, 8)}
+    held = restarted.looks("Anna", "a" * 32, 4)
+    assert [look.id for look in held] == anna
+    assert len(ben) == 8 and ben.isdisjoint(look.item.candidate for look in held)
+    late = desk(ledger, clock)
+    taken = late.looks("Ben", "b" * 32, 1)[0].item
+    late.decide("Ben", [made(late.looks("Ben", "b" * 32, 1)[0].id)])
+    late.looks("Ben", "b" * 32, 60)
+    late.hold("Anna", "a" * 32, anna)
+    assert late.looks("Anna", "a" * 32, 4) == [], "others have them, or have judged them"
+    assert taken.candidate not in {look.item.candidate for look in late.looks("Ben", "b" * 32, 1)}
 
 
 def test_later_comes_after_all_others(ledger: Ledger) -> None:
@@ -516,6 +535,42 @@ def test_the_gallery_finds_by_everything(ledger: Ledger) -> None:
     assert asked(tuple(pair.split("=")) for pair in query.split("&")) == replace(wanted, degradation="haze", page=2)
 
 
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        (
+            "metric=halo&low=0,9",
+            "The range of halo: '0,9' is no number; 0.5 is one, and an empty field leaves it open.",
+        ),
+        ("metric=halo&low=nan&high=", "The range of halo: 'nan' is no number"),
+        ("metric=halo&low=&high=-inf", "The range of halo: '-inf' is no number"),
+        ("metric=halo&low=" + "9" * 5000, "is no number"),
+        ("metric=&low=0.5&high=", "The range from 0.5 to anything is of no score; choose one."),
+        ("low=0.5", "low=0.5: of no score; name it before: metric=NAME."),
+        ("verdict=kept", "'kept' is no verdict; there are keep, unsure, reject, none."),
+        ("metric=halo&low=1&" * 9, "9 ranges of scores; 8 at most."),
+        ("metric=%3Cb%3E&low=x", "The range of <b>: 'x' is no number"),
+    ],
+)
+def test_a_filter_that_cannot_be_read_shows_and_exports_nothing(site: Site, query: str, said: str) -> None:
+    status, _, page = site.ask("GET", f"/gallery?{query}", headers=site.cookie())
+    assert (status, said in html.unescape(page.decode())) == (400, True) and b"<b>" not in page
+    status, _, text = site.ask("GET", f"/gallery.txt?{query}", headers=site.cookie())
+    assert (status, said in text.decode()) == (400, True)
+
+
+def test_a_range_may_have_one_end_and_a_page_any_number(site: Site, ledger: Ledger) -> None:
+    def shown(query: str) -> str:
+        status, _, page = site.ask("GET", f"/gallery?{query}", headers=site.cookie())
+        assert status == 200
+        return re.findall(r"<strong>(\d+)</strong> candidates", page.decode())[0]
+
+    high = GOOD["halo"] + 54.5
+    assert shown(f"metric=halo&low={high}") == "5" == shown(f"metric=halo&low={high}&metric=&low=&high=")
+    assert shown(f"metric=halo&high={high}") == "55" and shown(f"metric=halo&low={high}&high=-9") == "0"
+    assert shown("page=" + "9" * 5000) == "60" == shown("page=-1&sort=--x")
+
+
 def test_a_range_is_of_the_newest_version_of_a_metric(ledger: Ledger) -> None:
     ledger.add(Score(candidate="c00000", metric="halo", metric_version="2", value=1000.0))
     found, _ = gallery(ledger, Filter(ranges=(("halo", 500.0, math.inf),)))
@@ -593,6 +648,7 @@ def test_every_answer_has_a_policy_that_lets_no_script_of_a_text_run(site: Site)
         "/thumbnail/" + "0" * 64,
         "/look/" + "0" * 16 + "/0",
         "/look/x/1",
+        "/look/x/" + "9" * 5000,
         "/ledger.sqlite",
         "/pair/../../secret.txt",
     ],
@@ -1070,6 +1126,98 @@ def test_a_second_page_is_told_what_stands(tmp_path: Path, chromium: Any) -> Non
     assert [d.decision for d in facts(workspace)] == ["keep"]
 
 
+def test_pages_of_one_person_keep_what_they_decide_while_nobody_is_there(tmp_path: Path, chromium: Any) -> None:
+    here, there = (make_workspace(tmp_path / name, 16, decisions=("unsure", "keep")) for name in ("here", "there"))
+    token, options = "t" * 24, ("--audit", "0", "--known", "0", "--port")
+    process = Process(here, *options, "0", token=token)
+    try:
+        options = (*options, str(process.site.port))
+        first = process.site.enter(chromium, "Anna")
+        second, third = first.context.new_page(), first.context.new_page()
+        second.goto(process.site.origin)
+        third.goto(f"{process.site.origin}/pair/c00007")
+        for page in (first, second, third):
+            page.wait_for_selector(SHOWN)
+            saved(page)
+        judge(first, "k")
+        saved(first)
+        process.kill()
+        press(first, "z")
+        first.wait_for_selector("text=The server does not answer")
+        judge(first, "k")
+        judge(second, "u")
+        press(third, "r", "1")
+        for page in (first, second, third):
+            page.wait_for_selector('#sitting[data-pending="1"]')
+            page.close()
+        process = Process(there, *options, token=token)
+        page = second = first.context.new_page()
+        page.goto(process.site.origin)
+        page.wait_for_selector(SHOWN)
+        saved(page)
+        process.kill()
+        page.close()
+        assert facts(there) == [], "another workspace's"
+        process = Process(here, *options, token=token)
+        page = first.context.new_page()
+        page.goto(process.site.origin)
+        page.wait_for_selector(SHOWN)
+        saved(page)
+        assert Counter(one.decision for one in facts(here)) == {"keep": 2, "unsure": 1, "reject": 1}
+        process.kill()
+        press(page, "z")
+        page.wait_for_selector("text=The server does not answer")
+        judge(page, "k")
+        process = Process(here, *options, token=token)
+        page.wait_for_selector("text=Nothing was undone")
+        saved(page)
+        assert len(standing(facts(here))) == 5 == len(facts(here))
+    finally:
+        process.kill()
+
+
+def test_what_cannot_be_fetched_is_fetched_again_and_no_other_pair_is_shown_meanwhile(
+    tmp_path: Path, chromium: Any
+) -> None:
+    workspace = make_workspace(tmp_path / "w", 8)
+    with served(workspace) as site:
+        page = site.enter(chromium, "Anna")
+        way, waiting = "abort", list[Any]()
+
+        def route(asked: Any) -> None:
+            waiting.append(asked) if way == "slow" else getattr(asked, way)()
+
+        page.context.route("**/look/**", route)
+        while page.get_attribute("#sitting", "data-state") == "shown":
+            first = look_of(page)
+            press(page, "k")
+        page.wait_for_selector("text=Failed to fetch Trying again; N puts it off.")
+        saved(page)
+        assert page.inner_text("#about") == "Loading." and page.is_disabled("[data-action=keep]")
+        painted(page)
+        assert len(np.unique(pixels_of(page).reshape(-1, 3), axis=0)) == 1, "nothing of the pair before"
+        before = len(facts(workspace))
+        press(page, "k", "u")
+        way = "slow"
+        while not waiting:
+            page.wait_for_timeout(50)
+        press(page, "e")
+        page.wait_for_selector("#evidence", state="visible")
+        assert look_of(page) == first
+        way = "continue_"
+        for asked in waiting:
+            asked.continue_()
+        page.wait_for_timeout(500)
+        assert look_of(page) == first and page.is_visible("#evidence"), "what comes late is not shown beside it"
+        press(page, "e")
+        page.wait_for_selector(f"{SHOWN}:not([data-look='{first}'])")
+        page.wait_for_selector("#warning", state="hidden")
+        assert len(facts(workspace)) == before
+        judge_all(page, "k")
+        saved(page)
+        assert len(facts(workspace)) == 8
+
+
 NAMELESS = """() => [...document.querySelectorAll("button, input, select, img, canvas, a, dialog")].filter(
     (one) => !(one.textContent.trim() || one.getAttribute("aria-label") || one.labels?.length
     || one.getAttribute("alt") || one.getAttribute("aria-labelledby"))).map((one) => one.outerHTML)"""
@@ -1080,8 +1228,12 @@ def test_every_control_has_a_name_and_nothing_spills(tmp_path: Path, chromium: A
     with served(workspace) as site:
         for width, height, scheme in ((1280, 800, "light"), (2560, 1440, "dark"), (820, 1180, "light")):
             page = site.enter(
-                chromium, "Zoë «the reviewer»", viewport={"width": width, "height": height}, color_scheme=scheme
-            )
+                chromium, "Zoë «the reviewer»", viewport={"width": width, "height": height}, color_scheme=scheme,
+                has_touch=width == 820, is_mobile=width == 820,
+            )  # fmt: skip
+            press(page, "?")
+            assert page.is_visible("#help td kbd"), "the list of keys names them, also on a tablet"
+            assert page.is_visible("button kbd") == (width != 820)
             for path in ("/", "/gallery", "/people", "/pair/c00000"):
                 page.goto(site.origin + path)
                 page.wait_for_load_state()

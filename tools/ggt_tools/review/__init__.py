@@ -93,7 +93,7 @@ class Review:
         )
         app = App(
             lambda: Desk(Ledger(workspace), desk_config, clock=_utc, now=time.monotonic),
-            name=workspace.resolve().name,
+            workspace=workspace.resolve(),
             cookie=cookie,
             show_evidence=config.show_evidence,
         )

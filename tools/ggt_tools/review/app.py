@@ -27,11 +27,11 @@ from starlette.staticfiles import StaticFiles
 from ggt_tools.errors import ShardError
 from ggt_tools.ledger import Ledger
 from ggt_tools.pages import environment
-from ggt_tools.records import Aligned, Candidate, Decision, Opinion, Photo, Verdict
+from ggt_tools.records import Aligned, Candidate, Decision, Opinion, Photo, Verdict, work_id
 from ggt_tools.review.choosing import ChoiceLook, Chosen, place
 from ggt_tools.review.decisions import UNCHANGED, summary
 from ggt_tools.review.desk import ID, Desk, Made, Refused
-from ggt_tools.review.gallery import PAGE, asked, blind, gallery, keys, offered
+from ggt_tools.review.gallery import PAGE, Unclear, asked, blind, gallery, keys, offered
 from ggt_tools.review.guard import cookies
 from ggt_tools.review.queue import Look
 from ggt_tools.screen import standing as opinions_standing
@@ -48,8 +48,8 @@ T = TypeVar("T")
 class App:
     """The pages of one workspace. `make_desk` opens it, in the desk's own thread."""
 
-    def __init__(self, make_desk: Callable[[], Desk], *, name: str, cookie: str, show_evidence: bool) -> None:
-        self._make_desk, self._name, self._show_evidence = make_desk, name, show_evidence
+    def __init__(self, make_desk: Callable[[], Desk], *, workspace: Path, cookie: str, show_evidence: bool) -> None:
+        self._make_desk, self._workspace, self._show_evidence = make_desk, workspace, show_evidence
         self._cookie = f"{cookie}-reviewer"
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="desk")
         self._pages = environment(HERE / "templates")
@@ -87,7 +87,7 @@ class App:
                 Route("/api/undo", self.undo, methods=["POST"]),
                 Route("/api/release", self.release, methods=["POST"]),
                 Route("/api/evidence/{look}", self.evidence),
-                Route("/look/{look}/{place:int}", self.look_image),
+                Route("/look/{look}/{place}", self.look_image),
                 Route("/thumbnail/{image}", self.thumbnail),
                 Mount("/static", StaticFiles(directory=HERE / "static")),
             ],
@@ -102,7 +102,7 @@ class App:
     # --- pages --------------------------------------------------------------------------------------------------------
 
     def _page(self, template: str, reviewer: str, **values: Any) -> HTMLResponse:
-        known = {"workspace": self._name, "reviewer": reviewer, "studied": self._desk.study.study is not None}
+        known = {"workspace": self._workspace.name, "reviewer": reviewer, "studied": self._desk.study.study is not None}
         return HTMLResponse(self._pages.get_template(template).render(known | {"here": ""} | values))
 
     def _reviewer(self, request: Request) -> str:
@@ -148,6 +148,7 @@ class App:
             here={"judge": "Judge", "study": "Study"}.get(kind, ""),
             kind=kind,
             candidate=candidate,
+            place=work_id("workspace", str(self._workspace)),
             show_evidence=self._show_evidence,
             reasons=list(zip_longest(KEYS[: len(self._desk.reasons)], self._desk.reasons, fillvalue="")),
             title=study.name if study and kind == "study" else "",
@@ -155,7 +156,13 @@ class App:
         )
 
     async def gallery(self, request: Request) -> Response:
-        wanted, reviewer = asked(request.query_params.multi_items()), self._reviewer(request)
+        reviewer = self._reviewer(request)
+        try:
+            wanted = asked(request.query_params.multi_items())
+        except Unclear as fault:
+            page = self._page("message.html", reviewer, here="Gallery", text=f"{fault}.")
+            page.status_code = 400
+            return page
 
         def read() -> Any:
             cards, total = gallery(self._desk.ledger, wanted)
@@ -177,7 +184,10 @@ class App:
         )
 
     async def export(self, request: Request) -> Response:
-        wanted = asked(request.query_params.multi_items())
+        try:
+            wanted = asked(request.query_params.multi_items())
+        except Unclear as fault:
+            return PlainTextResponse(f"{fault}.\n", 400)
         found = await self._ask(keys, self._desk.ledger, wanted)
         return PlainTextResponse(
             "".join(f"{key}\n" for key in found), headers={"content-disposition": 'attachment; filename="keys.txt"'}
@@ -219,8 +229,10 @@ class App:
         want = min(_whole(body.get("want", 0)), MOST_WANTED)
         answer: dict[str, Any] = {"saved": [], "there": [], "refused": []}
         self._take(reviewer, _list(body.get("made", [])), answer, study=study)
+        have = [str(id) for id in _list(body.get("have", []))[:MOST_WANTED]]
         if study:
             desk.refresh()
+            desk.study.hold(reviewer, page, have)
             looks = [_choice_json(one) for one in desk.study.looks(reviewer, page, want)]
             return answer | {"looks": looks, "left": desk.study.left(reviewer)}
         for id in _list(body.get("later", [])):
@@ -230,6 +242,7 @@ class App:
             shown, decided = desk.one(reviewer, page, str(candidate))
             looks = [_look_json(shown) | {"decided": decided}] if shown and want else []
         else:
+            desk.hold(reviewer, page, have)
             looks = [_look_json(one) for one in desk.looks(reviewer, page, want)]
         return answer | {"looks": looks, "left": desk.left(reviewer)}
 
@@ -321,8 +334,7 @@ class App:
             shown = self._desk.shown(reviewer, id)
             chosen = self._desk.study.shown(reviewer, id) if shown is None else None
             names = (shown.item.lq, shown.gt) if shown else (chosen.photo.image, *chosen.images) if chosen else ()
-            place = request.path_params["place"]
-            return names[place] if place < len(names) else ""
+            return {str(place): name for place, name in enumerate(names)}.get(request.path_params["place"], "")
 
         return await self._file(await self._ask(name), self._image, "image/png")
 
@@ -427,7 +439,9 @@ def _evidence(ledger: Ledger, shown: Look) -> dict[str, Any]:
     judged_by = [text for verdict in _rows(ledger, Verdict, "candidate", id) for text in verdict.evidence]
     return {
         "facts": [fact for fact in facts if fact[1]],
-        "scores": sorted(([name, round(value, 4)] for name, value in scores.items()), key=lambda one: str(one[0])),
+        "scores": sorted(
+            [name, round(value, 4) if math.isfinite(value) else str(value)] for name, value in scores.items()
+        ),
         "rules": judged_by,
         "boxes": boxes,
     }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -83,14 +83,14 @@ class Choosing:
         for key, candidates in by_key.items():
             for some in groups(key, candidates, plan.best_of):
                 if len({self._images[one] for one in some}) == len(some):  # two that are one picture ask nothing
-                    name = work_id("comparison", self.study.id, key, *sorted(some))
+                    name = comparison_name(key, some)
                     self._all[name] = Comparison(name=name, key=key, candidates=tuple(sorted(some)))
         order = {row["id"]: row["rowid"] for row in ledger.query("SELECT rowid, id FROM choice")}
         choices = sorted(ledger.all(Choice), key=lambda one: order[one.id])
         self._taken = {choice.id: choice for choice in choices}
         undone = {choice.undoes for choice in choices if choice.undoes}
         for choice in choices:
-            if choice.study == self.study.id and not choice.undoes and choice.id not in undone:
+            if choice_name(choice) in self._all and not choice.undoes and choice.id not in undone:
                 self._stand(choice)
 
     def looks(self, reviewer: str, page: str, want: int) -> list[ChoiceLook]:
@@ -99,6 +99,15 @@ class Choosing:
         while len(found) < want and (one := self._next(reviewer)) is not None:
             found.append(self._leases.take(one.name, self._look(one, reviewer), reviewer, page))
         return found
+
+    def hold(self, reviewer: str, page: str, ids: Iterable[str]) -> None:
+        """Leases again what the page has at hand: we forget it at a restart. Not what others have or nobody wants."""
+        for id in ids:
+            shown = self.shown(reviewer, id)
+            if shown is None or shown.comparison.name in self._leases:
+                continue
+            if shown.comparison.name in self._waiting(reviewer):
+                self._leases.take(shown.comparison.name, shown, reviewer, page)
 
     def _next(self, reviewer: str) -> Comparison | None:
         waiting = (one for one in self._waiting(reviewer).values() if one.name not in self._leases)
@@ -225,9 +234,14 @@ class Choosing:
         return {"judged": len(self._done.get(reviewer, {})), "waiting": len(self._waiting(reviewer))}
 
 
+def comparison_name(key: str, candidates: Iterable[str]) -> str:
+    """The same in every study: a plan that was changed asks nothing anew that was answered."""
+    return work_id("comparison", key, *sorted(candidates))
+
+
 def choice_name(choice: Choice) -> str:
     """The comparison's that it was a choice in."""
-    return work_id("comparison", choice.study, choice.key, *sorted(choice.shown))
+    return comparison_name(choice.key, choice.shown)
 
 
 def place(choice: Choice) -> int:

@@ -128,6 +128,15 @@ class Desk:
                 found.append(self._lease(look(item, reviewer), reviewer, page))
         return found
 
+    def hold(self, reviewer: str, page: str, ids: Iterable[str]) -> None:
+        """Leases again what the page has at hand: we forget it at a restart. Not what others have or nobody wants."""
+        for id in ids:
+            shown = self.shown(reviewer, id)
+            if shown is None or shown.id in self._of(reviewer).done or shown.item.candidate in self._leases:
+                continue
+            if shown.planted or self._wanted(shown.item.candidate):
+                self._lease(shown, reviewer, page)
+
     def one(self, reviewer: str, page: str, candidate: str) -> tuple[Look | None, str]:
         """The pair of a candidate, and what this reviewer decided of it, "" where nothing."""
         self.refresh()

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 from ggt_tools.ledger import Ledger
 
 PAGE = 48
+MOST_RANGES = 8
 VERDICTS = ("keep", "unsure", "reject", "none")  # "none": not judged
 TABLES = """
     FROM candidate c JOIN photo p ON p.key = c.key JOIN aligned a ON a.candidate = c.id AND a.image != ''
@@ -54,29 +55,43 @@ class Card:
     value: float  # of the metric that sorts; NaN without one
 
 
+class Unclear(ValueError):
+    """A query that cannot be read; the text says what of it. To show everything instead would mislead."""
+
+
 def asked(pairs: Iterable[tuple[str, str]]) -> Filter:
-    """Of the query's names and values. What it cannot read asks for nothing."""
+    """Of the query's names and values; each metric begins a range, whose ends follow it. Raises Unclear."""
     one: dict[str, str] = {}
-    columns: dict[str, list[str]] = {"metric": [], "low": [], "high": []}
+    texts: list[dict[str, str]] = []
     for name, value in pairs:
-        if name in columns:
-            columns[name].append(value)
+        if name == "metric":
+            texts.append({"metric": value})
+        elif name in ("low", "high"):
+            if not texts:
+                raise Unclear(f"{name}={value}: of no score; name it before: metric=NAME")
+            texts[-1][name] = value
         else:
             one[name] = value
     ranges = []
-    for metric, low, high in zip(*columns.values(), strict=False):
-        least, most = _number(low, -math.inf), _number(high, math.inf)
-        if metric and (math.isfinite(least) or math.isfinite(most)):
-            ranges.append((metric, least, most))
+    for text in texts:
+        metric, low, high = (text.get(name, "").strip() for name in ("metric", "low", "high"))
+        if (low or high) and not metric:
+            raise Unclear(f"The range from {low or 'anything'} to {high or 'anything'} is of no score; choose one")
+        if low or high:
+            ranges.append((metric, _number(metric, low, -math.inf), _number(metric, high, math.inf)))
+    if len(ranges) > MOST_RANGES:
+        raise Unclear(f"{len(ranges)} ranges of scores; {MOST_RANGES} at most")
+    if one.get("verdict", "") not in ("", *VERDICTS):
+        raise Unclear(f"{one['verdict']!r} is no verdict; there are {', '.join(VERDICTS)}")
     page = one.get("page", "1")
     return Filter(
         degradation=one.get("degradation", ""),
-        verdict=one.get("verdict", "") if one.get("verdict") in VERDICTS else "",
+        verdict=one.get("verdict", ""),
         reason=one.get("reason", ""),
         restorer=one.get("restorer", ""),
-        ranges=tuple(ranges[:8]),
+        ranges=tuple(ranges),
         sort=one.get("sort", ""),
-        page=max(1, min(int(page), 10**6)) if page.isascii() and page.isdecimal() else 1,
+        page=max(1, int(page)) if page.isascii() and page.isdecimal() and len(page) < 7 else 1,
     )
 
 
@@ -150,12 +165,16 @@ def _where(wanted: Filter) -> tuple[str, list[str | int | float]]:
     return (f"WHERE {' AND '.join(terms)}" if terms else ""), values
 
 
-def _number(text: str, otherwise: float) -> float:
+def _number(metric: str, text: str, otherwise: float) -> float:
+    if not text:
+        return otherwise
     try:
         number = float(text)
     except ValueError:
-        return otherwise
-    return otherwise if math.isnan(number) else number
+        number = math.nan
+    if not math.isfinite(number):
+        raise Unclear(f"The range of {metric}: {text!r} is no number; 0.5 is one, and an empty field leaves it open")
+    return number
 
 
 def _text(number: float) -> str:

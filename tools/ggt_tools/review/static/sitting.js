@@ -4,11 +4,13 @@
 import { Viewer } from "./viewer.js";
 
 const AHEAD = 4;
+const AGAIN = 2000; // milliseconds, to the next try of what could not be fetched
 const root = document.getElementById("sitting");
-const { kind, reviewer, candidate } = root.dataset;
+const { kind, reviewer, candidate, workspace } = root.dataset;
 const showEvidence = root.dataset.evidence === "yes";
 const page = hex();
-const storage = `ggt100k ${kind} ${reviewer}`;
+// a key a decision: two pages of one person's do not write over each other's, nor do two workspaces on one port
+const storage = `ggt100k ${workspace} ${kind === "study" ? "study" : "judge"} ${reviewer} `;
 const find = (id) => document.getElementById(id);
 const reasons = find("reasons");
 const help = find("help");
@@ -21,7 +23,7 @@ let current = null; // the look that is shown
 let last = null; // the look that was decided last
 let looking = false; // back at `last`, with its evidence
 let decided = new Map(); // by look: what was decided here
-let pending = JSON.parse(localStorage.getItem(storage) ?? "[]"); // not in the ledger yet
+let pending = kept(); // not in the ledger yet
 let later = [];
 let left = { judged: 0, waiting: 0 };
 let begun = null; // since when the current look is seen
@@ -31,6 +33,7 @@ let count = 0;
 let talking = null;
 let again = false;
 let wait = 0;
+let faults = 0; // exchanges that failed
 let blinking = null;
 let lastReason = "";
 
@@ -53,6 +56,12 @@ async function post(path, body) {
   throw fault;
 }
 
+// What pages before this one could not send, in the order in which it was decided.
+function kept() {
+  const found = Object.keys(localStorage).filter((name) => name.startsWith(storage));
+  return found.map((name) => JSON.parse(localStorage.getItem(name))).sort((a, b) => a.at - b.at);
+}
+
 // One exchange at a time: sends what is pending, takes what is next. Resolves when all was sent.
 function exchange() {
   if (talking) {
@@ -66,17 +75,20 @@ function exchange() {
       const passed = later;
       later = [];
       try {
-        const answer = await post("/api/sitting", { candidate, want: AHEAD, made, later: passed });
+        const answer = await post("/api/sitting", { candidate, want: AHEAD, made, later: passed, have: have() });
         wait = 0;
         for (const one of answer.refused) warn(`A decision was not taken in: ${one.fault}`);
         for (const one of answer.there) stands(one);
         const done = new Set([...answer.saved, ...[...answer.there, ...answer.refused].map((one) => one.id)]);
         pending = pending.filter((one) => !done.has(one.id));
-        keep();
+        for (const id of done) localStorage.removeItem(storage + id);
         left = answer.left;
+        const handed = new Set(answer.looks.map((look) => look.id));
+        queue = queue.filter((look) => handed.has(look.id)); // the others went to somebody else meanwhile
         for (const look of answer.looks) take(look);
-        if (!answer.refused.length && !answer.there.length) warn("");
+        if (!answer.refused.length && !answer.there.length) warn(unseen());
       } catch (fault) {
+        faults += 1;
         later = [...passed, ...later];
         const kept = pending.length ? ` ${pending.length} decided here and kept in this browser.` : "";
         if (fault.status) {
@@ -97,16 +109,24 @@ function exchange() {
   return talking;
 }
 
+// The looks at hand, which the server forgets when it ends.
+function have() {
+  return [current, ...queue].filter((look) => look && !decided.has(look.id)).map((look) => look.id);
+}
+
+// Whether all was sent, at once.
+async function sent() {
+  const before = faults;
+  await exchange();
+  return faults === before && !pending.length;
+}
+
 // Its look was decided before, on another page of the same person's: that stands.
 function stands(one) {
   const word = one.decision ?? chosen(one.best + 1);
   decided.set(one.look, word);
   if (last?.id === one.look) said(last);
   warn(`This was decided before, and that stands: ${word} ${one.reason ?? ""}`.trimEnd().replaceAll("_", " ") + ".");
-}
-
-function keep() {
-  localStorage.setItem(storage, JSON.stringify(pending));
 }
 
 function take(look) {
@@ -117,6 +137,7 @@ function take(look) {
 }
 
 function load(look) {
+  look.fault = null;
   look.ready = Promise.all(look.images.map(picture)).then(
     (images) => (look.bitmaps = images),
     (fault) => (look.fault = fault.message),
@@ -149,19 +170,29 @@ async function next() {
 }
 
 async function show(look, asked) {
-  if (!look.ready) load(look);
-  if (!look.bitmaps) await look.ready;
-  if (current !== look && !looking) return;
+  const failed = Boolean(look.fault);
+  if (!look.bitmaps) {
+    viewer.clear(); // the pair before is judged
+    root.dataset.state = "loading";
+    find("about").textContent = "Loading.";
+    find("key").textContent = look.key;
+    find("canvas").setAttribute("aria-label", "Loading");
+    if (!look.ready || failed) load(look); // what failed while it was fetched ahead is fetched again
+    progress();
+    await look.ready;
+  }
+  if (current !== look || looking) return;
+  if (look.fault) {
+    warn(unseen());
+    setTimeout(() => current === look && !looking && !look.bitmaps && show(look, asked), AGAIN);
+    return;
+  }
+  if (failed) warn("");
   seen = 0;
   begun = document.hidden ? null : performance.now();
-  if (look.fault) {
-    viewer.clear();
-    warn(`${look.key}: ${look.fault}`);
-  } else {
-    viewer.show(look.bitmaps);
-    viewer.paint(); // now, not at the next frame
-    told();
-  }
+  viewer.show(look.bitmaps);
+  viewer.paint(); // now, not at the next frame
+  told();
   root.dataset.look = look.id;
   root.dataset.state = "shown";
   root.dataset.latency = (performance.now() - asked).toFixed(1);
@@ -174,6 +205,12 @@ async function show(look, asked) {
     said(look);
   }
   progress();
+}
+
+// Why the current pair cannot be seen; "" where it can.
+function unseen() {
+  const later = kind === "judge" ? "; N puts it off" : "";
+  return current?.fault ? `${current.key}: ${current.fault.trim()} Trying again${later}.` : "";
 }
 
 function described(look) {
@@ -223,8 +260,9 @@ function decide(made, word) {
   const took = Math.round(seconds() * 1000) / 1000;
   total += took;
   count += 1;
-  pending.push({ id: hex(), look: current.id, seconds: took, ...made });
-  keep();
+  const fact = { id: hex(), look: current.id, seconds: took, at: Date.now(), ...made };
+  pending.push(fact);
+  localStorage.setItem(storage + fact.id, JSON.stringify(fact));
   decided.set(current.id, word);
   last?.bitmaps && last !== current && closeBitmaps(last);
   last = current;
@@ -266,8 +304,10 @@ function put_off() {
 
 async function undo() {
   if (!last && !left.judged) return;
-  await exchange();
-  if (pending.length) return; // the server does not answer
+  if (!(await sent())) {
+    say("Nothing was undone."); // later it would undo something else
+    return;
+  }
   let answer;
   try {
     answer = await post("/api/undo", { id: hex() });
@@ -314,11 +354,14 @@ async function evidence() {
     say("The evidence is shown of what you have judged.");
     return;
   }
-  await exchange();
-  const response = await fetch(`/api/evidence/${look.id}`);
-  const found = await response.json();
-  if (!response.ok) {
-    say(found.fault);
+  let found;
+  try {
+    if (!(await sent()) || (look !== current && look !== last)) return;
+    const response = await fetch(`/api/evidence/${look.id}`);
+    found = await response.json();
+    if (!response.ok) throw new Error(found.fault);
+  } catch (fault) {
+    say(fault.message);
     return;
   }
   if (look !== current) {
@@ -375,7 +418,7 @@ function told() {
   for (const button of document.querySelectorAll("[data-view]"))
     button.setAttribute("aria-pressed", String(button.dataset.view === (all ? "all" : viewer.mode)));
   const scale = viewer.images.length ? viewer.scale(viewer.panes()[0]) : 1;
-  find("zoom").textContent = scale < 1 ? `${Math.round(scale * 100)} %` : `${scale} : 1`;
+  find("zoom").textContent = scale < 1 ? `${Math.floor(scale * 100)} %` : `${scale} : 1`;
 }
 
 function hold(what) {
@@ -497,7 +540,7 @@ window.addEventListener("pagehide", () => {
 });
 window.addEventListener("beforeunload", (event) => pending.length && event.preventDefault());
 // a word now and then, so that what waits here does not go to others
-setInterval(() => !document.hidden && exchange(), 120_000);
+setInterval(() => !document.hidden && exchange(), 30_000);
 
 if (kind === "study") {
   const n = Number(root.dataset.best);
