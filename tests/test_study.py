@@ -22,6 +22,7 @@ from PIL import Image
 
 from ggt100k import pair_key
 from ggt_tools.cli import main
+from ggt_tools.cli.study import _facts
 from ggt_tools.errors import ConfigError
 from ggt_tools.ledger import Ledger
 from ggt_tools.png import encode_png
@@ -546,3 +547,62 @@ def test_comparisons_are_handed_out_once_at_a_time_and_taken_in_once(nine_candid
     assert back is not None and back.id == anna[1].id and restarted.undo("Anna", "6" * 32, "a") == back
     assert restarted.left("Anna") == {"judged": 1, "waiting": 2}
     assert restarted.undo("Nobody", "7" * 32, "a") is None
+
+
+def test_comparisons_at_hand_stay_at_hand_over_a_restart(nine_candidates: Ledger) -> None:
+    def desk() -> Choosing:
+        return Choosing(nine_candidates, clock=lambda: "2026-01-01T00:00:00Z", now=lambda: 0.0)
+
+    anna = [look.id for look in desk().looks("Anna", "a", 2)]
+    restarted = desk()
+    restarted.hold("Anna", "a", [*anna, "f" * 16])
+    assert len(restarted.looks("Ben", "b", 10)) == 1
+    assert [look.id for look in restarted.looks("Anna", "a", 2)] == anna
+
+
+def test_a_plan_that_was_changed_asks_nothing_anew(nine_candidates: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
+    ledger = nine_candidates
+    desk = Choosing(ledger, clock=lambda: "2026-01-01T00:00:00Z", now=lambda: 0.0)
+    for at, look in enumerate(desk.looks("Anna", "a", 3)):
+        desk.decide("Anna", [Chosen(id=f"{at}" * 32, look=look.id, best=look.shown.index(min(look.shown)), seconds=1)])
+    first = next(iter(ledger.all(Study)))
+    entries = list(ledger.all(Entry))
+    changed = plan("# a comment\nreviewers = 2\n" + PLAN)
+    ledger.add(Study(id=changed.id, name="changed", text=changed.text, created="2026-01-02T00:00:00Z"))
+    ledger.add(*(replace(entry, study=changed.id) for entry in entries if entry.entrant != "c"))
+    desk.load()
+    assert desk.study is not None and desk.study.id == changed.id
+    assert desk.left("Anna") == {"judged": 1, "waiting": 0}, "c is out of it, a and b were held against each other"
+    assert desk.left("Ben") == {"judged": 0, "waiting": 1}
+    facts, newest = _facts(ledger, "")
+    assert (facts.plan.id, newest.id, len(facts.choices)) == (changed.id, changed.id, 1)
+    facts, newest = _facts(ledger, first.id)
+    assert (facts.plan.id, newest.id, len(facts.choices)) == (first.id, changed.id, 3)
+
+
+@pytest.mark.parametrize(
+    ("models", "said"),
+    [
+        ('name = "a"\nwith = "classical"\n[[model]]\nname = "b"\nwith = "classical"',
+         "[[model]]: 'a' and 'b' are one restorer, told the same; take one out, or tell them apart by their options"),
+        ('name = "a"\nwith = "gemini"\nprompts = ["fixed", "vlm"]\n[[model]]\nname = "a, vlm"\nwith = "classical"',
+         "[[model]]: two are named 'a, vlm' in the end; name one otherwise"),
+    ],
+)  # fmt: skip
+def test_entrants_that_cannot_be_told_apart_are_refused_before_anything_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], models: str, said: str
+) -> None:
+    small_workspace(tmp_path / "w", 1)
+    path = tmp_path / "p.toml"
+    path.write_text(f'name = "p"\nscreen = ""\n[[model]]\n{models}\n', encoding="utf-8")
+    assert main(["study", str(tmp_path / "w"), "--plan", str(path)]) == 2
+    done = capsys.readouterr()
+    assert f"{path}: {said}" in done.err and "$ ggt100k restore" not in done.out
+
+
+def test_a_criterion_of_what_is_not_measured_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "p.toml"
+    head = 'name = "p"\nscreen = ""\nmetrics = ["core"]\n[criteria]\nfidelity = ["-lpips"]\n'
+    path.write_text(f'{head}[[model]]\nwith = "classical"\n', encoding="utf-8")
+    assert main(["study", str(tmp_path / "w"), "--plan", str(path)]) == 2
+    assert f"{path}: [criteria] fidelity: none of -lpips is measured; add one to metrics" in capsys.readouterr().err

@@ -40,6 +40,7 @@ def run(options: argparse.Namespace) -> int:
     if options.out and not options.out.parent.is_dir():
         raise ConfigError(f"{options.out}: there is no such folder; make it first")
     failed: list[str] = []
+    planned = ""
     if options.plan:
         plan = load_plan(options.plan)
         _check(plan)
@@ -47,8 +48,9 @@ def run(options: argparse.Namespace) -> int:
             _announce(plan)
             return 0
         failed = _make(options, plan)
+        planned = plan.id
     with Ledger(options.workspace) as ledger:
-        facts = _facts(ledger)
+        facts, newest = _facts(ledger, planned)
     found = result(facts)
     columns(
         ("entrant", "fidelity", "quality", "VLM", "people", "choices", "photographs"),
@@ -68,7 +70,9 @@ def run(options: argparse.Namespace) -> int:
     for mark, said in (("", found.reasons), ("but: ", found.cautions)):
         for sentence in said:
             print(printable(f"  {mark}{sentence}"))
-    if not facts.choices:
+    if newest.id != facts.plan.id:
+        print(printable(f"  but: the page shows a newer study, {newest.name}: what people choose there is of that one"))
+    elif not facts.choices:
         print(f"people choose on the page: ggt100k review {options.workspace}")
     if options.out:
         write_whole(options.out, page(facts.plan, found, created=now()).encode())
@@ -86,6 +90,8 @@ def _shown(value: float) -> str:
 def _check(plan: Plan) -> None:
     """What can be known of a plan on this machine without a key. ConfigError before anything is paid for."""
     from ggt_tools.restorers import restorers
+    from ggt_tools.score import expand
+    from ggt_tools.study.plan import FIDELITY, QUALITY
     from ggt_tools.vlm import VLMS
 
     if plan.photographs and not plan.folder.is_dir():
@@ -101,6 +107,12 @@ def _check(plan: Plan) -> None:
         if asked and asked.partition(":")[0] not in VLMS:
             makers = ", ".join(VLMS)
             raise ConfigError(f"{plan.path}: {what}: no vision-language model is named {asked!r}; known: {makers}")
+    measured = expand(plan.metrics)
+    for criterion, metrics, ours in (("fidelity", plan.fidelity, FIDELITY), ("quality", plan.quality, QUALITY)):
+        if metrics != ours and not {metric.removeprefix("-") for metric in metrics} & set(measured):
+            raise ConfigError(
+                f"{plan.path}: [criteria] {criterion}: none of {', '.join(metrics)} is measured; add one to metrics"
+            )
 
 
 def _announce(plan: Plan) -> None:
@@ -173,13 +185,32 @@ def _entering(
         photos = list(ledger.all(Photo))
     if not photos:
         raise ConfigError(f"{plan.path}: photographs: none of {plan.folder} was taken in; see what ingest said of them")
+    entrants: dict[str, str] = {}  # the model that each is of
+    asked: dict[tuple[str, ...], str] = {}  # all that makes a candidate
     for model in plan.models:
         try:
             maker = _restorer(model, photos, servers)
         except ConfigError as fault:
             failed.append(f"{model.name}: {fault}")
             continue
-        yield model, maker, model.prompts if maker.prompted else ("",)
+        prompts = tuple(dict.fromkeys(model.prompts)) if maker.prompted else ("",)
+        for strategy in prompts:
+            name = _entrant(model, strategy, prompts)
+            if name in entrants:
+                raise ConfigError(f"{plan.path}: [[model]]: two are named {name!r} in the end; name one otherwise")
+            entrants[name] = model.name
+            what = (maker.name, maker.model, maker.version, strategy)
+            if what in asked:
+                raise ConfigError(
+                    f"{plan.path}: [[model]]: {asked[what]!r} and {name!r} are one restorer, told the same; "
+                    "take one out, or tell them apart by their options"
+                )
+            asked[what] = name
+        yield model, maker, prompts
+
+
+def _entrant(model: Model, strategy: str, prompts: Sequence[str]) -> str:
+    return f"{model.name}, {strategy}" if strategy and len(prompts) > 1 else model.name
 
 
 def _restorer(model: Model, photos: Sequence[Photo], servers: Mapping[str, str]) -> Restorer:
@@ -203,7 +234,7 @@ def _entries(
         for strategy in prompts:
             told = {prompt.key: prompt for prompt in written if prompt.strategy == strategy}
             ready = [photo for photo in photos if not strategy or photo.key in told]
-            name = f"{model.name}, {strategy}" if strategy and len(prompts) > 1 else model.name
+            name = _entrant(model, strategy, prompts)
             for work in works(ready, maker, maker=model.maker, prompts=told, seeds=[0], clock=now):
                 yield Entry(study=plan.id, entrant=name, key=work.photo.key, candidate=work.id)
 
@@ -211,15 +242,15 @@ def _entries(
 # --- telling ----------------------------------------------------------------------------------------------------------
 
 
-def _facts(ledger: Ledger) -> StudyFacts:
-    """Of the newest study."""
+def _facts(ledger: Ledger, planned: str) -> tuple[StudyFacts, Study]:
+    """Of the plan of that id, "" for the newest study; and the newest, which the page shows."""
     from ggt_tools.study import StudyFacts, standing
     from ggt_tools.study.plan import parse_plan
 
     studies = sorted(ledger.all(Study), key=lambda study: (study.created, study.id))
     if not studies:
         raise ConfigError(f"{ledger.workspace}: has no study; begin one: ggt100k study {ledger.workspace} --plan PLAN")
-    study = studies[-1]
+    study = next((one for one in studies if one.id == planned), studies[-1])
     images = {aligned.candidate for aligned in ledger.all(Aligned) if aligned.image}
     entries: dict[str, dict[str, str]] = defaultdict(dict)
     keys = set()
@@ -232,11 +263,14 @@ def _facts(ledger: Ledger) -> StudyFacts:
     usd: dict[str, float] = defaultdict(float)
     for call in ledger.all(Call):
         usd[call.work] += call.usd
-    return StudyFacts(
+    own = {candidate for by_key in entries.values() for candidate in by_key.values()}
+    facts = StudyFacts(
         plan=parse_plan(ledger.workspace / "the study's plan", study.text),
         entries=entries,
         photos={photo.key: photo for photo in ledger.all(Photo) if photo.key in keys},
         scores=ledger.scores(),
-        choices=standing([choice for choice in ledger.all(Choice) if choice.study == study.id]),
+        # also those that were made before the plan was changed, on the same restorations
+        choices=[choice for choice in standing(list(ledger.all(Choice))) if own.issuperset(choice.shown)],
         usd=usd,
     )
+    return facts, studies[-1]
