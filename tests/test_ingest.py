@@ -721,7 +721,8 @@ def test_a_tar_and_a_dataset_are_taken_like_a_folder(tmp_path: Path) -> None:
     assert (code, out) == (0, ["ingest: 2 kept, 0 there already"])
     assert command(tmp_path / "a.tar.gz", w)[1] == ["ingest: 0 kept, 2 there already"]
     assert [photo.licence for photo in facts(w)[0]] == ["CC-BY-4.0"] * 2
-    made = datasets.Dataset.from_dict({"photo": [str(sample / f"{name}.jpg") for name in ("wine-2", "wine-1")]})
+    data = [(sample / f"{name}.jpg").read_bytes() for name in ("wine-2", "wine-1")]
+    made = datasets.Dataset.from_dict({"photo": [{"bytes": each, "path": None} for each in data]})
     made.cast_column("photo", datasets.Image()).to_parquet(tmp_path / "d" / "train.parquet")
     options: list[str | Path] = ["--dataset", tmp_path / "d", "--column", "photo", "--licence", "CC-BY-4.0"]
     assert command(w, *options, "--dry-run") == (0, ["would look at all files"], [])

@@ -42,6 +42,8 @@ from ggt_tools.ingest.sources import (
 
 from .making import picture
 
+IMAGE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+
 
 def reason(found: Found) -> str:
     return found.fault.reason if found.fault else ""
@@ -425,6 +427,33 @@ def test_a_dataset_that_has_no_such_thing(saved: Path, column: str, options: dic
     with pytest.raises(ConfigError) as fault:
         from_dataset(str(saved), column, **options)
     assert str(fault.value).startswith(f"{saved}: {said}")
+
+
+def test_a_row_of_a_dataset_opens_no_file_outside_its_folder(saved: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "d"
+    (folder / "images").mkdir(parents=True)
+    mine = tmp_path / "mine.png"
+    Image.fromarray(picture(1)).save(mine)
+    for place in (folder / "a.png", folder / "images" / "b.png"):
+        Image.fromarray(picture(2)).save(place)
+    (folder / "link.png").symlink_to(mine)
+    paths = [str(folder / "a.png"), "images/b.png", str(mine), "../mine.png", "link.png", "/etc/passwd", None, ""]
+    image = pa.array([None if path is None else {"bytes": None, "path": path} for path in paths], IMAGE)
+    schema = pa.schema({"photo": IMAGE}).with_metadata(
+        {"huggingface": json.dumps({"info": {"features": {"photo": {"_type": "Image"}}}})}
+    )
+    pq.write_table(pa.table([image], schema=schema), folder / "train.parquet")
+    found = list(from_dataset(str(folder), "photo").found)
+    assert [bool(one.data) for one in found] == [True, True, False, False, False, False, False, False]
+    assert found[0].data == (folder / "a.png").read_bytes()
+    for one, path in zip(found[2:6], paths[2:6], strict=True):
+        assert one.fault is not None and one.fault.reason == "unreadable"
+        assert str(one.fault) == (
+            f"{one.name}: its row names {path!r}, and that is not in {folder.resolve()}; only files of the dataset's "
+            "own folder are opened: put it there, or its bytes into the row"
+        )
+    for one in found[6:]:
+        assert one.fault is not None and str(one.fault).endswith("its row has no image; leave it out")
 
 
 def test_a_dataset_that_is_not_there(tmp_path: Path) -> None:

@@ -248,7 +248,8 @@ def from_dataset(
     """The images of a Hugging Face dataset (an id or a folder), streamed; its bytes come to us as they are stored.
 
     The columns licence (or license), author, url and degradation are taken where there are such and hold text. A row
-    is named after its number. Raises ConfigError where there is no such dataset, split or image column.
+    is named after its number. A row may hold its image, or name a file of the dataset's own folder: no other is opened.
+    Raises ConfigError where there is no such dataset, split or image column.
     """
     import datasets
 
@@ -265,7 +266,8 @@ def from_dataset(
         rows = rows.select_columns([column, *told]).cast_column(column, datasets.Image(decode=False))
         count = rows_of(rows, split)
     label = f"{name}{f'@{revision}' if revision else ''}/{f'{config}/' if config else ''}{split}"
-    return Source(found=_dataset_photos(rows, column, label), count=count)
+    home = Path(name).resolve() if Path(name).is_dir() else None
+    return Source(found=_dataset_photos(rows, column, label, home), count=count)
 
 
 @contextmanager
@@ -285,7 +287,7 @@ def rows_of(rows: Any, split: str) -> int:
     return int(rows.info.splits[split].num_examples) if rows.info.splits and split in rows.info.splits else 0
 
 
-def _dataset_photos(rows: Iterable[Mapping[str, Any]], column: str, label: str) -> Iterator[Found]:
+def _dataset_photos(rows: Iterable[Mapping[str, Any]], column: str, label: str, home: Path | None) -> Iterator[Found]:
     for number, row in enumerate(rows):
         texts = {each: value.strip() for each, value in row.items() if isinstance(value, str)}
         degradation = texts.get("degradation", "")
@@ -298,11 +300,24 @@ def _dataset_photos(rows: Iterable[Mapping[str, Any]], column: str, label: str) 
         found = Found(name=f"{label}/{number}", credit=credit)
         image = row[column] or {}
         try:
-            data = image.get("bytes") or Path(image["path"]).read_bytes()
+            data = image.get("bytes") or _of_folder(image["path"], home, found.name)
             yield dataclasses.replace(found, data=data)
+        except PairError as fault:
+            yield dataclasses.replace(found, fault=fault)
         except (KeyError, TypeError, OSError) as fault:
             said = PairError("unreadable", f"{found.name}: {type(fault).__name__}: its row has no image; leave it out")
             yield dataclasses.replace(found, fault=said)
+
+
+def _of_folder(path: str, home: Path | None, name: str) -> bytes:
+    """The file that a row names: it comes from outside, and is no way to any other file of this machine."""
+    if path and (home is None or not (home / path).resolve().is_relative_to(home)):
+        where = "the dataset is in no folder here" if home is None else f"that is not in {home}"
+        said = (
+            f"{name}: its row names {path!r}, and {where}; only files of the dataset's own folder are opened: put it "
+        )
+        raise PairError("unreadable", f"{said}there, or its bytes into the row")
+    return ((home or Path()) / path).read_bytes()
 
 
 def in_order(do: Callable[[T], U], items: Iterable[T], at_once: int) -> Iterator[U]:
