@@ -20,9 +20,11 @@ from PIL import Image
 
 import ggt100k
 from ggt_tools.errors import ConfigError, ShardError
-from ggt_tools.export import FORMATS, ExportConfig, export, parse_where
+from ggt_tools.export import FORMATS, ExportConfig, _credits, export, parse_where
+from ggt_tools.export.formats import Row, Source
+from ggt_tools.pack import PackConfig, pack
 
-from .making import change_shard, make_dataset
+from .making import GATE, Store, change_shard, make_dataset, make_pair
 from .test_cli import files, ggt, well
 
 
@@ -244,6 +246,22 @@ def test_a_release_that_must_stay_says_so(tmp_path: Path) -> None:
     assert done.code == 0
     assert done.err == f"ggt100k export: {tmp_path / 'x'}: must stay on this machine too: no licence was stated\n"
     assert json.loads((tmp_path / "x" / "export.json").read_text())["local_only"] == "no licence was stated"
+
+
+def test_no_cell_of_the_credits_is_a_formula(tmp_path: Path) -> None:
+    store = Store()
+    authors = ["=1+1", "+1", "-1", "@SUM(1)", "\t=1+1", "\n=1+1", "Ann = Zoë", "'=1"]
+    pairs = [make_pair(store, number, author=author) for number, author in enumerate(authors)]
+    pack(pairs, store, tmp_path / "r", PackConfig(test=0), gate=GATE)
+    export(tmp_path / "r", tmp_path / "x", ExportConfig(to="pairs"))
+    with (tmp_path / "x" / "credits.csv").open(newline="", encoding="utf-8") as file:
+        said = {row["key"]: row["author"] for row in csv.DictReader(file)}
+    wanted = [*(f"'{author}" for author in authors[:6]), *authors[6:]]
+    assert said == {pair.photo.key: author for pair, author in zip(pairs, wanted, strict=True)}
+    names = ("key", "licence", "author", "source", "source_name", "url", "restorer")
+    row = Row(facts=dict.fromkeys(names, "\r=1"), sizes=(1, 1))
+    source = Source(split="train", suffix="png", metrics=(), rows=[row], read=lambda number: (b"", b""))
+    assert _credits([source]).count("'\r=1") == 7, "of no pair, but of an index from outside"
 
 
 # --- harm -------------------------------------------------------------------------------------------------------------

@@ -467,6 +467,42 @@ def test_the_card_counts_them_apart_and_credits_their_photographs(workspace: Pat
     assert [records["@id"] for records in croissant["recordSet"] if records["@id"].startswith("prior")] == []
 
 
+def test_a_class_that_has_priors_only_is_named(tmp_path: Path) -> None:
+    """Plain `datasets` makes train of whatever lies in the one folder that it is given."""
+    store = Store()
+    pairs = make_pairs(store, 4)
+    beside = [
+        dataclasses.replace(pair, verdict=dataclasses.replace(pair.verdict, evidence=("prior: misaligned",)))
+        for pair in pairs
+    ]
+    for name, those in (("both", pairs), ("rain", pairs[::2])):
+        out = tmp_path / name
+        repack(those, store, out, PackConfig(test=0), gate=GATE, priors=beside)
+        made = [(out / "README.md").read_text(), describe(ggt100k.open_root(str(out)), "o/g")["README.md"].decode()]
+        said = [" ".join(text.split()) for text in made]
+        assert all(("there are priors only" in text) == (name == "rain") for text in said)
+    assert 'Of snow there are priors only: with `data_dir="data/snow"` plain `datasets` gives them' in said[0]
+    assert "Of `snow` there are priors only: plain `datasets` with `data_dir=`" in said[1]
+
+
+@pytest.mark.parametrize("to", ["imagefolder", "webdataset"])
+def test_an_export_of_priors_is_never_train(release: Path, tmp_path: Path, to: str) -> None:
+    for splits in (("prior",), ("prior", "train")):
+        out = tmp_path / "-".join(splits)
+        argv = [each for split in splits for each in ("--split", split)]
+        assert main(["export", str(release), "--to", to, "--out", str(out), *argv]) == 0
+        for config in splits:
+            name = "default" if config == "train" else config
+            read = datasets.load_dataset(str(out), name, cache_dir=str(tmp_path / f"cache-{len(splits)}"))
+            assert {split: len(rows) for split, rows in read.items()} == {config: 5 if config == "prior" else 9}
+    if to == "imagefolder":
+        with pytest.raises(ValueError, match="corresponds to no data"):
+            datasets.load_dataset("imagefolder", data_dir=str(tmp_path / "prior"))
+        read = datasets.load_dataset("imagefolder", data_dir=str(out), cache_dir=str(tmp_path / "cache-3"))
+        assert {name: len(rows) for name, rows in read.items()} == {"train": 9}
+    assert "which are no ground truth" in (out / "README.md").read_text()
+
+
 def test_export_takes_them_only_where_they_are_named(release: Path, tmp_path: Path) -> None:
     argv = ["export", str(release), "--to", "pairs", "--out"]
     assert main([*argv, str(tmp_path / "x")]) == 0

@@ -92,20 +92,37 @@ def card(manifest: Mapping[str, Any]) -> str:
     )
     names = ", ".join(f"`{{key}}.{end}`" for end in members(manifest["codec"]))
     head = f"| degradation | {' | '.join(splits)} |\n|---|{'---|' * len(splits)}\n"
-    beside = manifest[PRIOR]["pairs"] if PRIOR in manifest else 0
     return (
         whole_front_matter(manifest)
         + f"\n# ggt-100k {manifest['dataset_version']}\n\n"
         + "Pairs of a real low-quality photograph (`lq`) and its generative ground truth (`gt`).\n\n"
         + head
         + rows
-        + (f"\nBeside them: {beside} visual priors, which are no pairs, in `data/*/prior-*.tar`.\n" if beside else "")
+        + _of_priors(manifest)
         + "\n```python\nimport ggt100k  # pip install ggt100k\nfrom datasets import load_dataset\n\n"
         + 'pairs = load_dataset("ggt-100k", data_dir="FOLDER OR URL OF THIS REPOSITORY")\n```\n\n'
         + f"Plain `datasets`, webdataset and tar read `data/` as it is: {names}.\n"
         + "The licence of each photograph stands in its `json` and in the index.\n"
         + "The whole card: `ggt100k card FOLDER`.\n"
     )
+
+
+def _of_priors(manifest: Mapping[str, Any]) -> str:
+    if PRIOR not in manifest:
+        return ""
+    text = f"\nBeside them: {manifest[PRIOR]['pairs']} visual priors, which are no pairs, in `data/*/prior-*.tar`.\n"
+    if alone := only_priors(manifest):
+        text += (
+            f'\nOf {", ".join(alone)} there are priors only: with `data_dir="data/{alone[0]}"` plain `datasets` gives\n'
+            'them as its split `train`, which they are not. Take `ggt100k.PairDataset(..., "prior")`.\n'
+        )
+    return text
+
+
+def only_priors(manifest: Mapping[str, Any]) -> list[str]:
+    """The degradations that a release has priors of, and no pair."""
+    there = {name for about in manifest["splits"].values() for name in about["degradations"]}
+    return [name for name in manifest[PRIOR]["degradations"] if name not in there] if PRIOR in manifest else []
 
 
 def describe(root: Root, repo: str) -> dict[str, bytes]:

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 import pyarrow.compute as pc
 
 from ggt100k import CODECS, DEGRADATIONS, METRIC
-from ggt_tools.card import whole_front_matter
+from ggt_tools.card import only_priors, whole_front_matter
 from ggt_tools.card.release import Release, Source
 from ggt_tools.card.text import Trusted, fenced, markdown, plain, quoted
 from ggt_tools.errors import ConfigError
@@ -86,6 +86,7 @@ def _facts(release: Release) -> dict[str, Any]:
         "splits": {split: sum(counts.values()) for split, counts in splits.items()},
         "pairs": release.pairs,
         "priors": release.priors.pairs if release.priors is not None else 0,
+        "only_priors": Trusted(", ".join(f"`{name}`" for name in only_priors(release.root.manifest))),
         "shards": len(release.shards),
         "size": Trusted(_size(release.bytes)),
         "classes": [(_name(name), [splits[split].get(name, 0) for split in splits]) for name in classes],

@@ -11,7 +11,7 @@
 
 Each file appears whole or not at all, and one that is there and right is not written again: run it again after a kill,
 or after files were lost, and it goes on. export.json says what the folder holds, of which release; credits.csv whose
-each pair is, under which licence.
+each pair is, under which licence. Where priors are asked for, README.md tells `datasets` that they are not train.
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ from pathlib import Path
 from typing import Any
 
 import ggt100k
-from ggt100k import KEY, PairDataset, Root, check_image, fact_columns
+from ggt100k import KEY, PRIOR, PairDataset, Root, check_image, fact_columns
 from ggt_tools.errors import ConfigError, ShardError
-from ggt_tools.export.formats import FORMATS, MANY, Known, Row, Source, put
+from ggt_tools.export.formats import FORMATS, MANY, Known, Row, Source, put, split_files
 from ggt_tools.ledger import write_whole
 
 __all__ = ["FORMATS", "ExportConfig", "export", "parse_where"]
 
 ABOUT = "export.json"
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # what a spreadsheet skips is as bad as what it begins with (OWASP)
 _CLAUSE = re.compile(r"\s*([A-Za-z_][\w.]*)\s*(>=|<=|=)\s*(.*?)\s*")
 
 
@@ -77,6 +78,8 @@ def export(
     for source in sources:
         FORMATS[config.to](source, out, config.file_bytes, known, progress)
     put(out / "credits.csv", _credits(sources).encode())
+    if any(source.split == PRIOR for source in sources):
+        put(out / "README.md", _readme(config.to, [source.split for source in sources]).encode())
     sizes = {path.relative_to(out).as_posix(): path.stat().st_size for each in MANY for path in sorted(out.glob(each))}
     put(out / ABOUT, _json(about | {"done": True, "files": sizes}))
     return dict(about["pairs"])
@@ -172,6 +175,23 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, (tuple, list, set)) else value
 
 
+def _readme(to: str, splits: list[str]) -> str:
+    """Tells `datasets` which files are priors: by itself it calls files train whose name tells of no split it knows."""
+    path = split_files(to, PRIOR)
+    # a config of their own, since what was measured of none of them has another type there
+    configs = {"default": [split for split in splits if split != PRIOR], "prior": [PRIOR]}
+    text = "---\nconfigs:\n"
+    for name, those in configs.items():
+        files = [f"  - split: {split}\n    path: {split_files(to, split)}\n" for split in those]
+        text += f"- config_name: {name}\n  data_files:\n{''.join(files)}" if files else ""
+    return (
+        f"{text}---\n\n`{path}` holds visual priors, which are no ground truth. They load as a config of their own:\n"
+        '`datasets.load_dataset("THIS FOLDER", "prior")`. A reader that is told a format or a folder does not look\n'
+        "here, and may call them `train`, which they are not: "
+        f'give it `data_files={{"prior": "{path}"}}`.\n'
+    )
+
+
 def _credits(sources: list[Source]) -> str:
     """Whose each photograph is: licences ask for it to go along."""
     file = io.StringIO(newline="")
@@ -182,5 +202,5 @@ def _credits(sources: list[Source]) -> str:
         for row in source.rows:
             cells = (source.split, *(str(row.facts[name]) for name in names))
             # a cell that a spreadsheet would take for a formula is a text from outside
-            table.writerow("'" + cell if cell[:1] in ("=", "+", "-", "@") else cell for cell in cells)
+            table.writerow("'" + cell if cell[:1] in FORMULA else cell for cell in cells)
     return file.getvalue()

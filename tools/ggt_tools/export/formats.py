@@ -20,7 +20,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ggt100k import features, index_schema
+from ggt100k import PRIOR, features, index_schema
 from ggt_tools.errors import ConfigError
 from ggt_tools.ledger import sync_folder, write_whole
 from ggt_tools.shard import encode_json, member_header
@@ -74,14 +74,23 @@ def pairs(source: Source, out: Path, file_bytes: int, known: Known, tell: Tell) 
 
 def imagefolder(source: Source, out: Path, file_bytes: int, known: Known, tell: Tell) -> None:
     """The facts stand beside the names; a score that was not measured is null there, since JSON has no NaN."""
-    _images(source, [(out / source.split / side, "") for side in ("lq", "gt")], known, tell)
+    folder = out / split_files("imagefolder", source.split).partition("/")[0]
+    _images(source, [(folder / side, "") for side in ("lq", "gt")], known, tell)
     lines = []
     for row in source.rows:
         name = source.name(row)
         facts = {key: value for key, value in row.facts.items() if key != "scores"}
         scores = {f"score_{m}": None if math.isnan(value) else value for m, value in row.facts["scores"].items()}
         lines.append(json.dumps({"lq_file_name": f"lq/{name}", "gt_file_name": f"gt/{name}"} | facts | scores))
-    put(out / source.split / "metadata.jsonl", ("\n".join(lines) + "\n").encode())
+    put(folder / "metadata.jsonl", ("\n".join(lines) + "\n").encode())
+
+
+def split_files(to: str, split: str) -> str:
+    """The pattern of the files that a layout has of a split. `datasets` leaves folders with two underscores alone where
+    they are not named, and takes any other name that tells of no split it knows for train."""
+    if to in ("parquet", "webdataset"):
+        return {"parquet": "data/{}-*.parquet", "webdataset": "{}-*.tar"}[to].format(split)
+    return f"__{split}/**" if (to, split) == ("imagefolder", PRIOR) else f"{split}/**"
 
 
 def _images(source: Source, places: Sequence[tuple[Path, str]], known: Known, tell: Tell) -> None:
