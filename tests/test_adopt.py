@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import ggt100k
-from ggt_tools.adopt import places
+from ggt_tools.adopt import matching, places
 from ggt_tools.adopt.drift import drift, shift
 from ggt_tools.adopt.fidelity import psnr, ssim
 from ggt_tools.adopt.layouts import by_meta_info, by_metadata, two_places
@@ -266,6 +266,28 @@ def test_matching_loses_and_doubles_nothing(outputs: list[str], originals: list[
     for some in others:
         drawn.shuffle(some)  # type: ignore[attr-defined]
     assert match(*others) == found  # the order in which names come decides nothing
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(matching, "_telling_steps", lambda names: matching._STEPS)
+        assert match(outputs, originals) == found  # nor do the steps that are left out
+
+
+@pytest.mark.parametrize(
+    ("outputs", "originals", "steps"),
+    [("1.png", "1.jpg", 2), ("01.png", "1.jpg", 3), ("1_output.png", "1.jpg", 3), ("a/1.png", "gt/a/1.png", 4)],
+)
+def test_no_more_steps_are_taken_than_can_tell(outputs: str, originals: str, steps: int) -> None:
+    """Of 100,000 names each takes seconds."""
+    taken = []
+
+    def telling(names: list[matching._Name]) -> list[matching._Step]:
+        taken.append(len(asked(names)))
+        return asked(names)
+
+    asked = matching._telling_steps
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(matching, "_telling_steps", telling)
+        assert match([outputs], [originals]).pairs == ((outputs, originals),)
+    assert taken == [steps]
 
 
 # published as train, test_a and test_b, in each of which the numbers begin anew

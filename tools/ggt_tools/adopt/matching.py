@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import chain, combinations, groupby
@@ -37,6 +37,8 @@ _ATTEMPT = re.compile(r"(?:-\d{1,2}|[ _]?\(\d{1,2}\))$")
 # what follows the word tells such folders apart: of raw-890 the 890, of input_b the b
 _FOLDER = re.compile(rf"({_ROLE})(?:[ _-]?(\d+)|[ _-]([a-z]))?")
 _SPLIT = re.compile(r"(train|training|test|testing|val|valid|validation|eval|dev)(?:[ _-]?[a-z]|[ _-]?\d+)?")
+_BETWEEN = re.compile(r"[ _.-]+")
+_PADDING = re.compile(r"(?<!\d)0+(?=\d)")
 _SOME = 6  # folders of a name of which any are left out; of more only the first ones
 
 
@@ -60,15 +62,25 @@ class Matches:
 
 
 @dataclass(frozen=True, slots=True)
-class _Name:
-    """A name, and what is compared of it: all its folders; those that are left without roles, in lower case; the stem,
-    and what is left of it without suffixes; with what it was degraded, as far as the words that were left out say."""
+class _Parts:
+    """What is compared of a name: all its folders; those that are left without roles; the stem, and what is left of it
+    without suffixes."""
 
-    name: str
     folders: tuple[str, ...]
     telling: tuple[str, ...]
     stem: str
     bare: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)  # no two names of a side are equal, and to hash all of one takes long
+class _Name:
+    """A name, and what is compared of it: as it is, in plain letters, and without zero padding too; with what it was
+    degraded, as far as the words that were left out say."""
+
+    name: str
+    cased: _Parts
+    padded: _Parts
+    plain: _Parts
     kinds: frozenset[str]
 
 
@@ -81,27 +93,35 @@ class _Step:
     some: bool = False  # all that one has is enough
 
     def form(self, name: _Name) -> str:
-        parts = (*(name.folders if self.roles else name.telling), name.bare if self.bare else name.stem)
-        return self._form(parts)
+        parts = self._parts(name)
+        return self._joined(parts.folders if self.roles else parts.telling, parts)
 
-    def views(self, name: _Name) -> set[str]:
+    def views(self, name: _Name) -> tuple[str, ...]:
         """What it may be called where some of its folders are not named."""
         if not self.some:
-            return {self.form(name)}
-        folders = name.telling
+            return ()
+        parts = self._parts(name)
+        folders = parts.telling
         some = [folders[at:] for at in range(len(folders) + 1)]
         if len(folders) <= _SOME:
             some = list(chain.from_iterable(combinations(folders, n) for n in range(len(folders) + 1)))
-        return {self._form((*each, name.bare if self.bare else name.stem)) for each in some}
+        return tuple(dict.fromkeys(self._joined(each, parts) for each in some))
 
-    def _form(self, parts: Sequence[str]) -> str:
-        return "/".join(parts) if self.cased else "_".join(_plain(part, self.padded) for part in parts)
+    def last(self, name: _Name) -> str:
+        """What it is called without its folders."""
+        return self._joined((), self._parts(name))
+
+    def _parts(self, name: _Name) -> _Parts:
+        return name.cased if self.cased else name.padded if self.padded else name.plain
+
+    def _joined(self, folders: tuple[str, ...], parts: _Parts) -> str:
+        return ("/" if self.cased else "_").join((*folders, parts.bare if self.bare else parts.stem))
 
 
-@lru_cache(maxsize=1 << 16)  # the views of a name are made of the same few parts
+@lru_cache(maxsize=1 << 12)  # folders come again and again
 def _plain(part: str, padded: bool) -> str:
-    part = re.sub(r"[ _.-]+", "_", part.lower())
-    return part if padded else re.sub(r"\d+", lambda number: number[0].lstrip("0") or "0", part)
+    part = _BETWEEN.sub("_", part.lower())
+    return part if padded else _PADDING.sub("", part)
 
 
 _LOOSEST = _Step(some=True)
@@ -137,10 +157,10 @@ def match(
     left = [dict.fromkeys(names) for names in sides]  # those without a partner that can be told
     pairs: dict[str, str] = {}  # original: output
     ambiguous: dict[str, tuple[str, ...]] = {}  # by name with its side: those that it cannot be told from
-    for step in _STEPS:
+    for step in _telling_steps([*sides[0], *sides[1]]):
         if not all(left):
             break
-        like = [_like(step, sides[1]), _like(step, sides[0])]
+        like = _likes(step, sides)
         near = [{name: like[side](name) for name in left[side]} for side in (0, 1)]
         gone: list[list[_Name]] = [[], []]
         for name, others in near[0].items():
@@ -167,20 +187,47 @@ def match(
     )
 
 
-def _like(step: _Step, others: Sequence[_Name]) -> Callable[[_Name], list[_Name]]:
-    """What gives of a name the others that may be its partner at this step, those with a partner too."""
+def _telling_steps(names: Sequence[_Name]) -> list[_Step]:
+    """The steps at which some name is called otherwise than at one before: the others would find the same again."""
+    padded = any(name.padded != name.plain for name in names)
+    bare = any(name.padded.stem != name.padded.bare for name in names)
+    roles = any(name.padded.folders != name.padded.telling for name in names)
+    some = any(name.padded.telling for name in names)
+    return [
+        step
+        for step in _STEPS
+        if (padded or step.padded)
+        and (bare or not step.bare)
+        and (roles or step.roles or step.some)
+        and (some or not step.some)
+    ]
+
+
+def _likes(step: _Step, sides: tuple[list[_Name], list[_Name]]) -> list[Callable[[_Name], list[_Name]]]:
+    """By side what gives of a name of it those of the other that may be its partner at this step, also where they have
+    one already."""
+    forms = {name: step.form(name) for names in sides for name in names}
+    views = {name: step.views(name) for names in sides for name in names} if step.some else {}
+    return [_like(forms, views, others) for others in (sides[1], sides[0])]
+
+
+def _like(
+    forms: Mapping[_Name, str], views: Mapping[_Name, Sequence[str]], others: Sequence[_Name]
+) -> Callable[[_Name], list[_Name]]:
     by_form: dict[str, list[_Name]] = defaultdict(list)
     by_view: dict[str, list[_Name]] = defaultdict(list)
     for other in others:
-        by_form[step.form(other)].append(other)
-        for view in step.views(other) if step.some else ():
+        by_form[forms[other]].append(other)
+        for view in views.get(other, ()):
             by_view[view].append(other)
 
     def like(name: _Name) -> list[_Name]:
-        found = dict.fromkeys(other for view in step.views(name) for other in by_form.get(view, ()))
-        found |= dict.fromkeys(by_view.get(step.form(name), ()))
-        agree = (each for each in found if not (name.kinds and each.kinds and name.kinds.isdisjoint(each.kinds)))
-        return sorted(agree, key=lambda each: each.name)
+        found = by_form.get(forms[name], [])
+        if views:
+            several = dict.fromkeys(other for view in views[name] for other in by_form.get(view, ()))
+            found = list(several | dict.fromkeys(by_view.get(forms[name], ())))
+        agree = [each for each in found if not (name.kinds and each.kinds and name.kinds.isdisjoint(each.kinds))]
+        return agree if len(agree) < 2 else sorted(agree, key=lambda each: each.name)
 
     return like
 
@@ -197,13 +244,13 @@ def _lone(
     if not lone:
         return []
     other = roles[1 - side]
-    like = _like(_LOOSEST, sides[1 - side])
-    called = {_LOOSEST._form((each.bare,)): each.name for each in reversed(sides[1 - side])}
+    like = _likes(_LOOSEST, sides)[side]
+    called = {_LOOSEST.last(each): each.name for each in reversed(sides[1 - side])}
     found = []
     for each in lone:
         name = each.name
         near = next((one.name for one in like(each) if one.name in pairs), None) if side == 0 else None
-        elsewhere = called.get(_LOOSEST._form((each.bare,)))
+        elsewhere = called.get(_LOOSEST.last(each))
         if others := ambiguous.get(f"{side}{name}"):
             reason, said = "ambiguous", f"cannot be told from {', '.join(sorted(set(others))[:4])}"
         elif near is not None:
@@ -236,8 +283,15 @@ def _names(
     for path in paths:
         folders, kinds = telling(path.parts[drop:-1])
         bare, more = _bare(path.stem.lower(), attempts)
-        made.append(_Name(str(path), path.parts[:-1], folders, path.stem, bare, frozenset(kinds | more)))
+        cased = _Parts(path.parts[:-1], folders, path.stem, bare)
+        padded, plain = (_in_plain(cased, keep) for keep in (True, False))
+        made.append(_Name(str(path), cased, padded, plain, frozenset(kinds | more)))
     return made
+
+
+def _in_plain(parts: _Parts, padded: bool) -> _Parts:
+    folders, telling = (tuple(_plain(part, padded) for part in each) for each in (parts.folders, parts.telling))
+    return _Parts(folders, telling, _plain(parts.stem, padded), _plain(parts.bare, padded))
 
 
 def _telling(folders: Sequence[str], *, lettered: bool) -> tuple[tuple[str, ...], set[str]]:
