@@ -9,6 +9,7 @@ import math
 import stat
 import struct
 import tarfile
+import time
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,7 +29,7 @@ from ggt_tools.adopt.drift import drift, shift
 from ggt_tools.adopt.fidelity import psnr, ssim
 from ggt_tools.adopt.layouts import by_meta_info, by_metadata, two_places
 from ggt_tools.adopt.matching import match
-from ggt_tools.adopt.places import open_place
+from ggt_tools.adopt.places import Place, open_place
 from ggt_tools.adopt.sets import SETS, by_role, forbids
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.ledger import Ledger
@@ -269,6 +270,20 @@ def test_matching_loses_and_doubles_nothing(outputs: list[str], originals: list[
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(matching, "_telling_steps", lambda names: matching._STEPS)
         assert match(outputs, originals) == found  # nor do the steps that are left out
+
+
+def test_a_long_list_of_what_belongs_together_is_read_in_linear_time(tmp_path: Path) -> None:
+    count = 20_000
+    originals, outputs = (
+        Place(path=tmp_path, names=names, refused={}, others=0, read=lambda name: b"")
+        for names in (tuple(f"{side}{number}.png" for number in range(count)) for side in "ab")
+    )
+    lines = [f"a{number}.png,b{(number + 1) % count}.png\n" for number in range(count)]
+    (tmp_path / "map.csv").write_text("original,output\n" + "".join(lines))
+    started = time.process_time()
+    found = two_places(outputs, originals, SETS["gpt4o-restore/lol"], named=tmp_path / "map.csv")
+    assert (found.count, found.lone) == (count, ())
+    assert time.process_time() - started < 5, "each name against each other takes some 20 s"
 
 
 @pytest.mark.parametrize(

@@ -55,11 +55,10 @@ def two_places(
     truths = list(refs.names) if refs is not None else found
     place = refs or originals
     told = _told(named, lqs, outputs.names) if named else {}
+    taken = set(told.values())
     known = SETS.get(about.name)
     pairing = partial(match, own=(*about.name.split("/"), about.title) if known else (), lettered="test c" in about.ref)
-    matches = pairing(
-        [name for name in outputs.names if name not in told.values()], [name for name in lqs if name not in told]
-    )
+    matches = pairing([name for name in outputs.names if name not in taken], [name for name in lqs if name not in told])
     pairs = sorted({**{lq: output for output, lq in matches.pairs}, **told}.items())
     ground = pairing(truths, lqs, roles=("ground_truth", "original")) if truths else None
     ref_of = {lq: ref for ref, lq in ground.pairs} if ground else {}
@@ -94,15 +93,17 @@ def _without(name: str, said: str) -> Unmatched:
 def _told(path: Path, originals: Sequence[str], outputs: Sequence[str]) -> dict[str, str]:
     rows = csv.DictReader(io.StringIO(_text(path), newline=""), strict=True)
     told: dict[str, str] = {}
+    there_are, taken = {"original": set(originals), "output": set(outputs)}, set[str]()
     for row in _csv_rows(rows, path):
         where = f"{path}: line {rows.line_num}"
         original, output = row.get("original") or "", row.get("output") or ""
-        for name, there, what in ((original, originals, "original"), (output, outputs, "output")):
-            if name not in there:
+        for name, what in ((original, "original"), (output, "output")):
+            if name not in there_are[what]:
                 raise ConfigError(f"{where}: {what} {name!r} is not there; name it as it is listed")
-        if original in told or output in told.values():
+        if original in told or output in taken:
             raise ConfigError(f"{where}: {original!r} or {output!r} stands there twice; leave one line of it")
         told[original] = output
+        taken.add(output)
     return told
 
 
