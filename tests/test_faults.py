@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from ggt_tools.gate import parse_gate
 from ggt_tools.verdict import DEFAULT_GATE, load_gate
 from ggt_tools.witnesses import degrading, planting
 from ggt_tools.witnesses.planting import FAULTS, GROUPS, Planted, Scene, harmless, plant, planted
 from tests.benchmarks import faults, faults_kinds, faults_photographs
+from tests.benchmarks import faults_thresholds as thresholds
 from tests.benchmarks.faults_kinds import CLASS, DEGRADING, GOOD, NEW, TEXT, UNSEEN, USUAL, lettered
 from tests.benchmarks.field import Options
 from tests.photographs import Photograph, crop, psnr
@@ -107,10 +111,64 @@ def test_the_tables_count_unsure_as_half() -> None:
     ]
     shares = [share for share, _ in faults.lost(rows, gate)]
     assert shares == [1.0, 0.5, 0.5]  # rejected; unsure, since the rest was not measured
-    text = faults.report(rows, gate, 1)
+    text = faults.report(rows, faults.lost(rows, gate), [(0.0, "")] * 3, 1, gate)
     assert "| removed | 100 % | 50 % | 75 % |" in text
     assert "| tone | 1 | 50.0 % |" in text
     assert "| good candidates lost | 50.0 % |" in text
+    assert text.index("| good candidates lost | 50.0 % |") < text.index("which was fitted to all of them:")
+    assert "| good candidates lost | 0.0 % |" in text
+
+
+GATE = """
+[must]
+learned_detail = { max = 90, unsure_above = 80, reason = "over_smoothed", why = "fitted: log-odds. Good 0..1, 2..3." }
+structure = { min = 0.3, reason = "another", why = "near: Good 0..1." }
+[gain.other]
+reason = "no_gain"
+why = "w"
+any = { noise_gain = { min = 0.5 } }
+[best]
+by = ["structure"]
+"""
+
+
+def some_rows() -> list[faults.Row]:
+    random = np.random.default_rng(5)
+    rows = []
+    for number in range(16):
+        for kind, good, detail in (("tone", True, -4.0), ("tone", True, -4.5), ("smoothed", False, 5.0)):
+            scores = {"learned_detail": detail + random.uniform(-1, 1), "structure": 0.9, "noise_gain": 1.0}
+            rows.append(dataclasses.replace(row(kind, 0 if good else 0.75, good, scores), photograph=str(number)))
+    return rows
+
+
+def test_thresholds_go_between_what_is_good_and_what_is_not() -> None:
+    gate = parse_gate(Path("gate.toml"), GATE)
+    fitted = thresholds.fitted(some_rows(), gate)
+    detail, structure = fitted.must["mixed"]
+    assert -3.5 < detail.unsure_above < detail.max < 4.0
+    assert re.fullmatch(r"fitted: log-odds\. Good -5\.\d+\.\.-3\.\d+, 2\.\.3\.", detail.why)
+    assert structure == gate.must["mixed"][1], "what is not said to be fitted stays"
+    shares = [share for share, _ in faults.lost(some_rows(), fitted)]
+    assert np.mean([share for share, one in zip(shares, some_rows(), strict=True) if one.good]) <= 0.05
+    assert {share for share, one in zip(shares, some_rows(), strict=True) if not one.good} == {1.0}
+
+
+def test_faults_move_no_threshold() -> None:
+    gate = parse_gate(Path("gate.toml"), GATE)
+    good = [one for one in some_rows() if one.good]
+    assert thresholds.fitted(good, gate).text == thresholds.fitted(some_rows(), gate).text
+
+
+def test_a_photograph_has_no_part_in_the_thresholds_it_is_judged_by() -> None:
+    gate = parse_gate(Path("gate.toml"), GATE)
+    rows = some_rows()
+    for at in (0, 1):  # the good candidates of the first
+        rows[at].scores["learned_detail"] = 30.0
+    said = faults.held_out(rows, [], gate)
+    assert said[:2] == [(1.0, "over_smoothed")] * 2
+    assert {share for (share, _), one in zip(said, rows, strict=True) if not one.good} == {1.0}
+    assert sum(share for (share, _), one in zip(said[2:], rows[2:], strict=True) if one.good) <= 2.0
 
 
 def test_without_photographs_the_bench_says_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,15 +11,11 @@ from ggt_tools.degradations import Image
 from ggt_tools.witnesses.degrading import (
     KINDS,
     Light,
-    Plane,
     between,
     blur,
     clouds,
-    filtered,
     jpeg,
-    noise,
     soft,
-    streak,
     to_bytes,
 )  # fmt: skip
 from ggt_tools.witnesses.planting import FAULTS, Fault, Scene, around, blended, harmless, outline, warped
@@ -197,15 +193,8 @@ def snow(light: Light, strength: float, random: Random) -> Light:
     return np.asarray(light * (1 - 0.9 * veil[..., None]) + 245.0 * 0.9 * veil[..., None], np.float32)
 
 
-def motion(light: Light, strength: float, random: Random) -> Light:
-    kernel: Plane = streak(2 * round(between(3, 11, strength)) + 1, random.uniform(0, 180))
-    return filtered(light, kernel)
-
-
 NEW = {
     "snow": (snow,),
-    "motion_blur": (motion,),
-    "motion blur and noise": (motion, lambda light, s, r: noise(light, 0.3 * s, r)),
     "snow and blur": (lambda light, s, r: blur(light, 0.4 * s, r), snow),
 }
 CLASS = {  # of DEGRADATIONS; where a name says it, it is its own
@@ -215,9 +204,9 @@ CLASS = {  # of DEGRADATIONS; where a name says it, it is its own
 }  # fmt: skip
 USUAL = (  # of those that training has
     "blur", "resized", "noise", "compression", "haze", "low_light", "old_photo", "rain", "blur and noise",
-    "resized and compression", "haze and noise",
+    "resized and compression", "haze and noise", "motion_blur", "motion blur and noise",
 )  # fmt: skip
-DEGRADING = {**{name: KINDS[name] for name in USUAL}, **NEW}
+DEGRADING = {name: {**KINDS, **NEW}[name] for name in (*USUAL[:11], "snow", *USUAL[11:], "snow and blur")}
 
 
 # --- what is no fault -------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from ggt_tools.ingest import window
 
 PACKAGES = (
     "lomiri-wallpapers-16.04", "lomiri-wallpapers-20.04", "palapeli-data", "mate-backgrounds",
-    "plasma-workspace-wallpapers", "opencv-doc",
+    "plasma-workspace-wallpapers", "opencv-doc", "libjxl-testdata", "tuxpaint-data",
 )  # fmt: skip
 FILL = (
     f"apt-get download {' '.join(PACKAGES)}; for each of them: dpkg -x PACKAGE.deb FOLDER; then give --photographs "
@@ -40,12 +40,16 @@ FIT = (
     "scenetext_segmented_word03", "scenetext_segmented_word04", "panther-chameleon-female", "ColdRipple",
     "summer_1am", "ela_original",
 )  # fmt: skip
-TRAIN = (  # CC0, CC-BY, public domain, and samples of OpenCV (Apache 2.0)
+TRAIN = (  # CC0, CC-BY, GPL-2+, public domain, and samples of OpenCV (Apache 2.0) and of JPEG XL (BSD)
     "aitzgorri_by_Aitzol_Berasategi", "Picture_0B_by_freespace", "Picture_1A_by_freespace", "Wine_by_Jakkub_Mede",
     "friends_by_Aitzol_Berasategi", "life_by_Aitzol_Berasategi", "picosdeeuropa_by_Aitzol_Berasategi",
     "seeding_by_Clements_Engelhardt", "sunset_by_Aitzol_Berasategi", "cincinnati-bridge", "citrus-fruits",
     "european-honey-bee", "plant", "rubberwhale1", "squirrel_cls", "starry_night", "sudoku", "scenetext02",
     "baboon", "board", "fruits", "scenetext03", "scenetext05",
+    "flower", "hdr_room", "tmshre_riaphotographs_srgb8", "cvo9xd_keong_macan_srgb8", "u76c0g_bliznaca_srgb8",
+    "burnt_bark", "cliff", "corn_maze", "jellyfish", "lighthouse", "mossy_bark", "mossy_log", "mudstone",
+    "ocean_splash", "ocean_waves", "redwoods_above", "rocks", "sheep", "spiders_web", "sun_behind_clouds",
+    "sun_behind_leaves", "trees_above", "trees_at_dusk", "wool_mill_machine",
 )  # fmt: skip
 TRAIN_SKIMAGE = (
     "chelsea.png", "coffee.png", "rocket.jpg", "astronaut.png", "retina.jpg", "hubble_deep_field.jpg", "brick.png",

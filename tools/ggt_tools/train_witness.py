@@ -39,7 +39,7 @@ SHARES = {"content": 0.30, "colour": 0.23, "detail": 0.17, "artefact": 0.21, "un
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
-    samples: int = 40_000
+    samples: int = 48_000
     epochs: int = 7
     batch: int = 64
     rate: float = 3e-3
@@ -63,8 +63,11 @@ class Samples:
 
 def train_witness(photographs: Path, out: Path, config: TrainConfig, report: Callable[[str], None]) -> None:
     """Trains on all photographs in a folder, and writes the ONNX file. Raises ConfigError where there are too few."""
+    import torch
+
     samples = make_samples(photographs, config)
     report(f"{len(samples.whole)} samples, of them {int((samples.whole > 0).sum())} with a fault")
+    torch.manual_seed(config.seed)
     net = network()
     fit(net, samples, config, report)
     export(net, out)

@@ -12,7 +12,7 @@ from ggt_tools.cli.show import count
 def arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("photographs", type=Path, help="a folder of clean photographs, 320 px a side or more")
     sub.add_argument("out", type=Path, help="the ONNX file to write")
-    sub.add_argument("--samples", type=count, default=40_000, help="pairs with a fault or none; default: 40000")
+    sub.add_argument("--samples", type=count, default=48_000, help="pairs with a fault or none; default: 48000")
     sub.add_argument("--epochs", type=count, default=7, help="passes over them; default: 7")
     sub.add_argument("--workers", type=count, default=2, help="processes that make samples, and threads; default: 2")
     sub.add_argument("--seed", type=int, default=0)

@@ -182,6 +182,10 @@ def rain(light: Light, strength: float, random: np.random.Generator) -> Light:
     return np.asarray(veiled * (1 - lines) + random.uniform(205, 245) * lines, np.float32)
 
 
+def motion(light: Light, strength: float, random: np.random.Generator) -> Light:
+    return filtered(light, streak(2 * round(between(3, 11, strength)) + 1, random.uniform(0, 180)))
+
+
 KINDS: dict[str, tuple[Step, ...]] = {
     "blur": (blur,),
     "resized": (resized,),
@@ -206,6 +210,8 @@ KINDS: dict[str, tuple[Step, ...]] = {
     "shadow": (shadow,),
     "underwater": (underwater,),
     "reflection": (reflection,),
+    "motion_blur": (motion,),
+    "motion blur and noise": (motion, lambda light, s, r: noise(light, 0.3 * s, r)),
 }
 
 

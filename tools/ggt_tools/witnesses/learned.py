@@ -22,7 +22,7 @@ from ggt_tools.errors import ConfigError
 from ggt_tools.witnesses import Pair
 
 WEIGHTS = Path(__file__).with_name("learned.onnx")
-SHA256 = "72af2b61031e37c3295528f7a55473fa95fde3e185634741a6ba50f711004cfe"
+SHA256 = "584b258f0a9026933265a920e4ab295eed48270434fb26c52323fff06d7d9eb4"
 CLASSES = ("good", "content", "colour", "detail", "artefact", "unrestored")
 TILE = 16  # pixels
 Odds = npt.NDArray[np.float32]
