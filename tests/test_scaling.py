@@ -237,8 +237,12 @@ def test_the_verdict_by_parts_and_processes_is_that_of_the_whole(
         expected = sorted(verdict(candidates, ledger.scores(), seen, gate, astray=astray), key=lambda v: v.candidate)
     monkeypatch.setattr(verdict_verb, "SHARE", 2)
     said = well("verdict", folder)
+    assert not list(folder.glob("ledger.sqlite-*")), "every process has closed it"
     with Ledger(folder) as ledger:
         assert list(ledger.all(Verdict)) == expected
+        told = ledger.query("SELECT * FROM tally ORDER BY what")
+        ledger.recount()
+        assert ledger.query("SELECT * FROM tally ORDER BY what") == told
     rejected = sum(each.decision == "reject" for each in expected)
     assert sum(int(count) for count in re.findall(r"^  rejected +(\d+)", said, re.M)) == rejected > 0
 

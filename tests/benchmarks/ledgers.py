@@ -154,8 +154,8 @@ def look():
     of = [name for file in glob.glob("/proc/self/task/*/children") for name in open(file).read().split()]
     for process in ("self", *of):
         with contextlib.suppress(OSError):
-            lines = open(f"/proc/{process}/smaps_rollup").read().splitlines()
-            found += sum(int(line.split()[1]) for line in lines if line.startswith("Anonymous:"))
+            lines = open(f"/proc/{process}/status").read().splitlines()
+            found += sum(int(line.split()[1]) for line in lines if line.startswith("RssAnon:"))
     most = max(most, found)
 def watch():
     while True:

@@ -1,5 +1,12 @@
 """Plans past this machine: what can be measured here is, the rest is reckoned from it, and dataset_card/SCALING.md says
-which is which: `python -m tests.benchmarks.scaling [PART ...]` measures parts anew and writes the page."""
+which is which.
+
+    python -m tests.benchmarks.scaling all          measures every part and writes the page: two hours
+    python -m tests.benchmarks.scaling PART ...     measures these anew; of the others what stands in scaling.json
+
+The ledger takes 11 GB of disk at most while it is measured, the index 2 GB; nothing of either stays. A ledger of a
+million takes a quarter of an hour to make: where GGT100K_LEDGERS names a folder it is kept there, and copied from it.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +36,8 @@ Figures = dict[str, Any]
 
 
 def measure_ledger(quick: bool) -> Figures:
-    """A ledger of very many photographs: made, and what the verbs take over it; and pack's plan of fewer."""
-    count, few = (2_000, 500) if quick else (1_000_000, plans.SIZES[0])
+    """A ledger of very many photographs: made, and what the verbs take over it."""
+    count = 2_000 if quick else 1_000_000
     with _folder() as home:
         made = _made(home / "w", count)
         before = ledgers.verb("status", home / "w")
@@ -38,11 +45,10 @@ def measure_ledger(quick: bool) -> Figures:
         size = float((home / "w" / "ledger.sqlite").stat().st_size)
         after = ledgers.verb("status", home / "w")
         adding = ledgers.adding(home / "w", 20_000)
-        ledgers.make(home / "few", few)
-        ledgers.verb("verdict", home / "few", "--gate", home / "few" / "gate.toml")
-        planned = ledgers.verb("pack", home / "few", home / "out", "--dry-run", "--test", "0")
+        again = ledgers.verb("verdict", home / "w", "--gate", home / "w" / "gate.toml")
+        planned = ledgers.verb("pack", home / "w", home / "out", "--dry-run", "--test", "0")
         return {"photographs": count, "made": made, "adding": adding, "status": before, "verdict": judged,
-                "bytes judged": size, "status judged": after, "packed": few, "pack": planned}  # fmt: skip
+                "bytes judged": size, "status judged": after, "verdict again": again, "pack": planned}  # fmt: skip
 
 
 def _made(folder: Path, count: int) -> Figures:
@@ -113,8 +119,10 @@ def measure_overhead(quick: bool, count: int = 400, rounds: int = 3) -> Figures:
 
 
 def measure_node_killed(quick: bool, count: int = 2000, times: int = 10) -> Figures:
-    """Small pairs scored on two nodes of Ray, one of which is killed at a random moment; and by this process alone."""
-    from ..test_cli import well
+    """Small pairs scored on two nodes of Ray, one of which is killed at a random moment; and by this process alone.
+
+    The moment is any of those that a run takes in which nothing dies.
+    """
     from ..test_regenerate import workspace
 
     count, times = (24, 1) if quick else (count, times)
@@ -124,24 +132,20 @@ def measure_node_killed(quick: bool, count: int = 2000, times: int = 10) -> Figu
     runs = []
     with _folder() as home:
         source = workspace(home / "source", count, prompts="", size=(48, 64))
-        well("restore", source, "--workers", "2")
-        well("align", source)
+        _well("restore", source, "--workers", "2")
+        _well("align", source)
         shutil.copytree(source, home / "local")
         began = time.perf_counter()
-        well("score", home / "local", *metrics)
+        _well("score", home / "local", *metrics)
         alone = time.perf_counter() - began
         with ledgers.Ledger(home / "local") as ledger:
             expected = [tuple(row) for row in ledger.query(rows)]
-        for number in range(times):
+        whole = 0.0
+        for number in range(times + 1):
             folder = Path(shutil.copytree(source, home / f"ray-{number}"))
-            with _ray() as (cluster, second):
-                moment = dice.uniform(0, alone)
-                killer = threading.Timer(moment, lambda c=cluster, n=second: c.remove_node(n, allow_graceful=False))  # type: ignore[misc]
-                began = time.perf_counter()
-                killer.start()
-                well("score", folder, *metrics, "--engine", "ray")
-                taken = time.perf_counter() - began
-                killer.cancel()
+            moment = dice.uniform(0, whole) if number else None
+            taken = _with_a_node_killed(moment, lambda to=folder: _well("score", to, *metrics, "--engine", "ray"))  # type: ignore[misc]
+            whole = whole or taken
             with ledgers.Ledger(folder) as ledger:
                 found = [tuple(row) for row in ledger.query(rows)]
             same = [one[:3] for one in found] == [one[:3] for one in expected]
@@ -149,6 +153,60 @@ def measure_node_killed(quick: bool, count: int = 2000, times: int = 10) -> Figu
             runs.append({"moment": moment, "seconds": taken, "same": same and near})
             shutil.rmtree(folder)
     return {"pairs": count, "alone": alone, "runs": runs}
+
+
+def measure_release(quick: bool, count: int = 400, times: int = 3) -> Figures:
+    """A release packed and validated on two nodes of Ray, one of which is killed at a random moment of each."""
+    from ..making import make_workspace
+    from ..test_clusters import tree
+
+    count, times = (24, 1) if quick else (count, times)
+    dice = random.Random(1)
+    runs = []
+    with _folder() as home:
+        source = make_workspace(home / "source", count)
+        options = ("--test", "0", "--shard-bytes", "200000")
+        _well("pack", source, home / "local", *options)
+        said = _well("validate", home / "local")
+        took = {"pack": 0.0, "validate": 0.0}
+        for number in range(times + 1):
+            out, run = home / f"ray-{number}", {}
+            for verb, argv in (("pack", ("pack", source, out, *options)), ("validate", ("validate", out))):
+                moment = dice.uniform(0, took[verb]) if number else None
+                heard: list[str] = []
+                taken = _with_a_node_killed(
+                    moment, lambda to=heard, argv=argv: to.append(_well(*argv, "--engine", "ray", "--workers", "2"))
+                )
+                took[verb] = took[verb] or taken
+                # Ray itself may say first that a node is gone
+                same = tree(out) == tree(home / "local") if verb == "pack" else heard[0].endswith(said)
+                run[verb] = {"moment": moment, "seconds": taken, "same": same}
+            runs.append(run)
+            shutil.rmtree(out)
+        shards = len(list((home / "local").glob("data/*/*.tar")))
+    return {"pairs": count, "shards": shards, "runs": runs}
+
+
+def _well(*argv: str | Path) -> str:
+    """What the command, run in this process, said on stdout; on stderr it may tell how far it is."""
+    from ..test_cli import ggt
+
+    done = ggt(*argv)
+    assert done.code == 0, done
+    return done.out
+
+
+def _with_a_node_killed(moment: float | None, work: Callable[[], object]) -> float:
+    """Seconds that it takes on two nodes of Ray, the second of which is killed at that moment, or not at all."""
+    with _ray() as (cluster, second):
+        killer = threading.Timer(moment or 0.0, lambda: cluster.remove_node(second, allow_graceful=False))
+        began = time.perf_counter()
+        if moment is not None:
+            killer.start()
+        work()
+        taken = time.perf_counter() - began
+        killer.cancel()
+    return taken
 
 
 def measure_datatrove(quick: bool) -> Figures:
@@ -183,6 +241,7 @@ PARTS: dict[str, Callable[[bool], Figures]] = {
     "index": measure_index,
     "overhead": measure_overhead,
     "node_killed": measure_node_killed,
+    "release": measure_release,
     "datatrove": measure_datatrove,
 }
 
@@ -255,14 +314,13 @@ def page(figures: Figures) -> str:
     lines = [
         "# Scaling",
         "",
-        "Written by `python -m tests.benchmarks.scaling`. *Measured* is what one machine of two cores did, while "
-        "other programs kept both busy, so seconds are too many and seconds of CPU the better figure; "
-        "*reckoned* follows from measured sizes, listed prices and published throughputs, "
-        "and is an estimate.",
+        "Written by `python -m tests.benchmarks.scaling`, which can measure part by part. *Measured* is what one "
+        "machine of two cores did, the ledger with both free, the other parts while other programs had one or both; "
+        "*reckoned* follows from measured sizes, listed prices and published throughputs, and is an estimate.",
         "",
     ]
     for name, tell in (("ledger", _ledger), ("index", _rows), ("overhead", _overhead), ("node_killed", _killed),
-                       ("datatrove", _datatrove)):  # fmt: skip
+                       ("release", _release), ("datatrove", _datatrove)):  # fmt: skip
         if name in figures:
             lines += [*tell(figures[name]), ""]
     return "\n".join([*lines, *plans.reckoned(), ""])
@@ -279,17 +337,16 @@ def _ledger(found: Figures) -> list[str]:
         ["`status`, nothing judged", *_took(found["status"])],
         ["`verdict` of all", *_took(found["verdict"])],
         ["`status`, all judged", *_took(found["status judged"])],
+        ["`verdict` once more: nothing changes", *_took(found["verdict again"])],
+        ["`pack --dry-run`: the whole plan", *_took(found["pack"])],
     ]
-    if found.get("pack"):
-        rows.append([f"`pack --dry-run`, of {found['packed']:,} photographs", *_took(found["pack"])])
     return [
         "## The ledger (measured)",
         "",
         f"{count:,} photographs x {ledgers.CANDIDATES} candidates x {ledgers.SCORES} scores: "
         f"{made['bytes'] / 1e9:.1f} GB, "
         f"{made['bytes'] / count:,.0f} bytes a photograph; {found['bytes judged'] / 1e9:.1f} GB with every verdict and "
-        f"its evidence. {count * ledgers.CANDIDATES * ledgers.SCORES / made['seconds']:,.0f} scores a second were "
-        f"written in bulk, {found['adding']:,.0f} by a stage that commits a thousand at a time.",
+        f"its evidence. A stage that commits a thousand scores at a time adds {found['adding']:,.0f} a second.",
         "",
         table(["over it", "seconds", "seconds of CPU", "MB at most, all processes"], rows),
     ]
@@ -331,17 +388,39 @@ def _overhead(found: Figures) -> list[str]:
 
 
 def _killed(found: Figures) -> list[str]:
-    good = sum(run["same"] for run in found["runs"])
-    seconds = [run["seconds"] for run in found["runs"]]
-    moments = ", ".join(f"{run['moment']:.1f}" for run in found["runs"])
+    (whole, *runs) = found["runs"]
+    good = sum(run["same"] for run in runs)
+    seconds = [run["seconds"] for run in runs]
     return [
         "## A node that dies (measured)",
         "",
         f"{found['pairs']:,} small pairs scored by `--engine ray` on a cluster of two nodes, one of them killed at a "
-        f"random moment (after {moments} s): in {good} of {len(found['runs'])} runs the ledger held what a run in one "
-        f"process found, every fact once, values within 1e-6. Seconds: {min(seconds):.0f} to {max(seconds):.0f}; one "
-        f"process without a cluster takes {found['alone']:.0f}.",
+        f"random moment (after {_moments(runs)} s): in {good} of {len(runs)} runs the ledger held what a run in one "
+        f"process found, every fact once, values within 1e-6. Seconds: {min(seconds):.0f} to {max(seconds):.0f}, and "
+        f"{whole['seconds']:.0f} where no node dies; one process without a cluster takes {found['alone']:.0f}.",
     ]
+
+
+def _release(found: Figures) -> list[str]:
+    (whole, *runs) = found["runs"]
+    lines = [
+        f"A release of {found['pairs']:,} small pairs in {found['shards']} shards, packed and validated by "
+        "`--engine ray` on such a cluster, a node killed at a random moment of each:",
+        "",
+    ]
+    for verb, said in (("pack", "the same bytes as without a cluster"), ("validate", "the same findings, none")):
+        these = [run[verb] for run in runs]
+        good = sum(run["same"] for run in these)
+        seconds = [run["seconds"] for run in these]
+        lines.append(
+            f"- `{verb}`, killed after {_moments(these)} s: in {good} of {len(these)} runs {said}; {min(seconds):.0f} "
+            f"to {max(seconds):.0f} s, and {whole[verb]['seconds']:.0f} where no node dies."
+        )
+    return lines
+
+
+def _moments(runs: list[Figures]) -> str:
+    return ", ".join(f"{run['moment']:.1f}" for run in runs)
 
 
 def _datatrove(found: Figures) -> list[str]:
@@ -366,23 +445,29 @@ def bench(options: Options) -> str:
     return page(found)
 
 
-def _write(found: Figures) -> None:
+def _write(new: Figures) -> None:
+    """Beside what stands of other parts, which may be measured at the same time."""
+    stood: Figures = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
+    found = {name: (stood | new)[name] for name in PARTS if name in stood | new}
     FIGURES.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     PAGE.write_text(page(found), encoding="utf-8")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.scaling", description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; none: the page alone")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"all, or of {', '.join(PARTS)}; none: the page alone")
     parser.add_argument("--quick", action="store_true", help="small: shows that it works; nothing is written")
     asked = parser.parse_args()
-    found: Figures = json.loads(FIGURES.read_text()) if FIGURES.exists() and not asked.quick else {}
-    for name in asked.parts:
+    found: Figures = {}
+    if unknown := set(asked.parts) - {"all", *PARTS}:
+        parser.error(f"no part {', '.join(sorted(unknown))}; there are: {', '.join(PARTS)}")
+    for name in PARTS if "all" in asked.parts else asked.parts:
         found[name] = PARTS[name](asked.quick)
-    if asked.quick:
-        print(page(found))
-    else:
-        _write(found)
+        if not asked.quick:
+            _write({name: found[name]})
+    if not asked.quick:
+        _write({})
+    print(page(found))
 
 
 if __name__ == "__main__":

@@ -107,18 +107,20 @@ class Docket:
 
     candidates: Sequence[str]  # (n,)
     keys: Sequence[str]  # of all: those that may be judged, then those of which something is under way
-    facts: Sequence[tuple[Any, ...]]  # of all, and
-    outcomes: Sequence[tuple[Any, ...]]  # of all: both parts of their cases in tallies.py
+    photos: npt.NDArray[np.int64]  # of all the places of their photographs in `seen`
+    facts: tallies.Part  # of all, and
+    outcomes: tallies.Part  # of all: both parts of their cases
     measured: dict[str, npt.NDArray[np.float64]]  # by metric (n,), NaN where not; align's findings among them
     seen: dict[str, tuple[str, ...]]  # by key: the class, then all that is seen in it
     lost: dict[str, tuple[str, str]]  # by candidate that is not there, or not in its photograph's frame: stage, reason
 
     def tally(self, verdicts: Verdicts) -> tallies.Tally:
         """What changes of the tallies where the candidates get these verdicts."""
-        said = [outcome[1:4] for outcome in verdicts.outcomes]
-        outcomes = [*(said[of] for of in verdicts.of), *self.outcomes[len(self.candidates) :]]
-        after = tallies.tally(self.keys, self.facts, outcomes)
-        after.subtract(tallies.tally(self.keys, self.facts, self.outcomes))
+        kinds, before = self.outcomes
+        said = [*kinds, *(outcome[1:4] for outcome in verdicts.outcomes)]
+        of = np.concatenate([np.array(verdicts.of, np.int64) + len(kinds), before[len(self.candidates) :]])
+        after = tallies.tally(self.photos, self.facts, tallies.Part(said, of))
+        after.subtract(tallies.tally(self.photos, self.facts, self.outcomes))
         return after
 
 
@@ -248,8 +250,13 @@ class Ledger:
                 verdict_table.put_verdicts(self._db, verdicts)
                 tallies.change(self._db, changed)
 
+    def _remember(self, bytes: int) -> None:
+        """Keeps pages in memory that are read or written again, for what goes through very many candidates."""
+        self._db.execute(f"PRAGMA cache_size={-bytes // 1024}")
+
     @contextmanager
     def _judging(self, gate: str, text: str) -> Iterator[None]:
+        self._remember(256 << 20)  # the index of ten million verdicts, whose pages are written in no order
         with self._transaction():
             self._db.execute("INSERT OR IGNORE INTO gates VALUES (?, ?)", (gate, text))
             yield
@@ -307,23 +314,28 @@ class Ledger:
 
     def shares(self, photographs: int) -> list[tuple[str, str]]:
         """The keys in parts of so many photographs: from the first of each up to, and without, the second."""
-        keys = [key for (key,) in self._db.execute("SELECT key FROM photo ORDER BY key")]
-        firsts = keys[::photographs]
+        numbered = "SELECT key, row_number() OVER (ORDER BY key) AS number FROM photo"
+        sql = f"SELECT key FROM ({numbered}) WHERE number % {photographs} = {1 % photographs} ORDER BY key"
+        firsts = [key for (key,) in self._plain(sql)]
         return list(zip(firsts, [*firsts[1:], "\U0010ffff"], strict=True))
 
     def docket(self, first: str, end: str) -> Docket:
         """What is to be judged of the photographs from one key up to, and without, another."""
-        self._db.execute(f"PRAGMA mmap_size={1 << 40}")  # what lies apart is read without a copy of each page
-        photos = self._plain("SELECT key, degradation, degradations FROM photo WHERE key >= ? AND key < ?", first, end)
-        seen = {key: (degradation, of_json(texts)) for key, degradation, texts in photos}
-        judged: dict[int | None, tuple[Any, ...]] = {None: (None, None, None)}
-        judged |= {id: tuple(said) for id, *said in self._plain("SELECT id, decision, stage, reason FROM outcome")}
+        if not self._db.in_transaction:
+            self._remember(64 << 20)
+            self._db.execute(f"PRAGMA mmap_size={1 << 40}")  # as far as SQLite maps a file, read without a copy
+        photos = self._plain(
+            "SELECT key, degradation, degradations FROM photo WHERE key >= ? AND key < ? ORDER BY key", first, end
+        ).fetchall()
+        place_of = {row[0]: place for place, row in enumerate(photos)}
+        # in the order of their ids, as each lookup then finds most of the pages that it wants read already
         found = self._plain(
             """SELECT c.id, c.key, c.restorer, c.strategy, c.image != '', c.reason, a.image != '', a.reason, v.outcome,
                 a.confidence, a.residual_p99, s.layout, s."values"
-            FROM photo p CROSS JOIN candidate c ON c.key = p.key LEFT JOIN aligned a ON a.candidate = c.id
-            LEFT JOIN verdicts v ON v.candidate = c.id LEFT JOIN scores s ON s.candidate = c.id
-            WHERE p.key >= ? AND p.key < ? ORDER BY p.key""",
+            FROM (SELECT c.id, c.rowid AS place FROM photo p CROSS JOIN candidate c ON c.key = p.key
+                WHERE p.key >= ? AND p.key < ? ORDER BY c.id LIMIT -1) o
+            CROSS JOIN candidate c ON c.rowid = o.place LEFT JOIN aligned a ON a.candidate = o.id
+            LEFT JOIN verdicts v ON v.candidate = o.id LEFT JOIN scores s ON s.candidate = o.id""",
             first, end,
         ).fetchall()  # fmt: skip
         ready = [row for row in found if row[5] != IN_FLIGHT]
@@ -332,6 +344,10 @@ class Ledger:
             zip(*rows, strict=True) if rows else [()] * 13
         )
         count = len(ready)
+        of = list(map(place_of.__getitem__, keys))
+        degradations = [row[1] for row in photos]
+        judged: dict[int | None, tuple[Any, ...]] = {None: (None, None, None)}
+        judged |= {id: tuple(said) for id, *said in self._plain("SELECT id, decision, stage, reason FROM outcome")}
         known = np.array(of_align, float)[:, :count]
         known[:, [not there for there in aligned[:count]]] = np.nan
         lost = {row[0]: ("restore", row[5] or "no_image") for row in ready if not row[4]}
@@ -339,15 +355,16 @@ class Ledger:
         return Docket(
             candidates=candidates[:count],
             keys=keys,
-            facts=list(
-                zip([seen[key][0] for key in keys], restorers, strategies, made, empty, aligned, astray, strict=True)
+            photos=np.array(of, np.int64),
+            facts=tallies.part(
+                zip(map(degradations.__getitem__, of), restorers, strategies, made, empty, aligned, astray, strict=True)
             ),
-            outcomes=[judged[outcome] for outcome in outcomes],
+            outcomes=tallies.part(map(judged.__getitem__, outcomes)),
             measured=score_table.by_metric(
                 self._db, layouts[:count], texts[:count],
                 dict(zip(("align_confidence", "residual_p99"), known, strict=True)),
             ),
-            seen={key: degradations for key, (_, degradations) in seen.items()},
+            seen={key: of_json(texts) for key, _, texts in photos},
             lost=lost,
         )  # fmt: skip
 
@@ -369,6 +386,11 @@ class Ledger:
     def query(self, sql: str, *values: str | int | float) -> list[sqlite3.Row]:
         """The rows of a SELECT, for views of the facts that no method here gives."""
         return self._db.execute(sql, values).fetchall()
+
+    def gates(self) -> list[str]:
+        """The ids of the gates whose verdicts stand."""
+        sql = "SELECT DISTINCT gate FROM outcome WHERE id IN (SELECT DISTINCT outcome FROM verdicts) ORDER BY gate"
+        return [gate for (gate,) in self._db.execute(sql)]
 
     def gate_text(self, gate: str) -> str:
         return str(self._db.execute("SELECT text FROM gates WHERE id = ?", (gate,)).fetchone()[0])
@@ -459,7 +481,7 @@ class Ledger:
                 candidate=candidate,
                 image=image,
                 scores=_newest(candidate.id, score_table.scores_of(metrics, texts)) if metrics else (),
-                verdict=verdict_table.to_verdict(tuple(judged)),
+                verdict=verdict_table.to_verdict((judged[0], *map(_shared, judged[1:6]), judged[6])),
             )
 
     def scores_of(self, candidate: str) -> tuple[Score, ...]:

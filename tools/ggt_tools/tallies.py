@@ -6,6 +6,7 @@ each. Whoever changes a photograph's facts counts its cases before and after, in
 
 from __future__ import annotations
 
+import itertools
 import json
 import sqlite3
 from collections import Counter, defaultdict
@@ -13,6 +14,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from ggt_tools.records import IN_FLIGHT, Stage
 
@@ -44,19 +48,39 @@ JUDGED = "LEFT JOIN verdicts v ON v.candidate = c.id LEFT JOIN outcome o ON o.id
 BITS = {1: 1, "reject": 1 << 1, "unsure": 1 << 2, "keep": 1 << 3, None: 0, 0: 0}
 
 
-def tally(keys: Sequence[str], facts: Sequence[tuple[Any, ...]], outcomes: Sequence[tuple[Any, ...]]) -> Tally:
-    """Of candidates their photographs' keys and both parts of their cases: the first seven of what is in a Case, and
-    the last three. A photograph without a candidate has one with a restorer of None.
+class Part(NamedTuple):
+    """A part of very many cases: which there are, and (candidates,) the place there of each one's."""
+
+    kinds: Sequence[tuple[Any, ...]]
+    of: npt.NDArray[np.int64]
+
+
+def part(cases: Iterable[tuple[Any, ...]]) -> Part:
+    numbers: defaultdict[tuple[Any, ...], int] = defaultdict(itertools.count().__next__)
+    of = np.array(list(map(numbers.__getitem__, cases)), np.int64)
+    return Part(list(numbers), of)
+
+
+def tally(photos: npt.NDArray[np.int64], facts: Part, outcomes: Part) -> Tally:
+    """Of candidates (candidates,) their photographs, numbered from 0, and both parts of their cases: the first seven
+    of what is in a Case, and the last three. A photograph without a candidate has one with a restorer of None.
     """
-    photos = defaultdict[str, int](int)  # bits
-    for key, fact, outcome in zip(keys, facts, outcomes, strict=True):
-        photos[key] |= BITS[fact[3]] | BITS[outcome[0]]
-    classes = {key: fact[0] for key, fact in zip(keys, facts, strict=True)}
-    cases = Counter(zip(facts, outcomes, strict=True))
-    found: Tally = Counter({("candidate", *a, *b): count for (a, b), count in cases.items() if a[1] is not None})
-    for (degradation, bits), count in Counter((classes[key], bits) for key, bits in photos.items()).items():
-        if degradation is not None:
-            found["photo", degradation, bits & 1, (bits >> 1).bit_length()] += count
+    found: Tally = Counter()
+    cases = np.bincount(facts.of * len(outcomes.kinds) + outcomes.of)
+    for case in np.flatnonzero(cases).tolist():
+        fact, outcome = divmod(case, len(outcomes.kinds))
+        if facts.kinds[fact][1] is not None:
+            found[("candidate", *facts.kinds[fact], *outcomes.kinds[outcome])] += int(cases[case])
+    bits = np.array([BITS[kind[3]] for kind in facts.kinds], np.int64)[facts.of]
+    bits |= np.array([BITS[kind[0]] for kind in outcomes.kinds], np.int64)[outcomes.of]
+    size = int(photos.max(initial=-1)) + 1
+    has, fact_of = np.zeros(size, np.int64), np.full(size, -1)
+    for bit in set(BITS.values()):
+        has[photos[bits & bit > 0]] |= bit
+    fact_of[photos] = facts.of
+    for (fact, which), number in Counter(zip(fact_of.tolist(), has.tolist(), strict=True)).items():
+        if fact >= 0 and facts.kinds[fact][0] is not None:
+            found["photo", facts.kinds[fact][0], which & 1, (which >> 1).bit_length()] += number
     return found
 
 
@@ -74,7 +98,8 @@ def tally_of(db: sqlite3.Connection, keys: Sequence[str]) -> Tally:
     found, cost = rows.fetchall(), Counter[tuple[Any, ...]]()
     for row in found:
         cost[("cost", *row[1:4])] += row[11]
-    return tally([row[0] for row in found], [row[1:8] for row in found], [row[8:11] for row in found]) + cost
+    photos = part((row[0],) for row in found).of
+    return tally(photos, part(row[1:8] for row in found), part(row[8:11] for row in found)) + cost
 
 
 def change(db: sqlite3.Connection, by: Mapping[tuple[Any, ...], int]) -> None:

@@ -16,7 +16,8 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, count
+from json.encoder import encode_basestring_ascii
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -79,8 +80,11 @@ def verdict(
     }
     lost = {each.id: ("restore", each.reason or "no_image") for each in listed if not each.image}
     lost |= {candidate: ("align", reason) for candidate, reason in (astray or {}).items()}
-    ids, keys = [candidate.id for candidate in listed], [candidate.key for candidate in listed]
-    yield from map(to_verdict, Judge(gate, people or {}).verdicts(ids, keys, measured, degradation_of, lost).rows())
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(each.key for each in listed))}
+    photos = np.array([numbers[each.key] for each in listed], np.int64)
+    wrong = [degradation_of[key] for key in numbers]
+    judged = Judge(gate, people or {}).verdicts([each.id for each in listed], photos, measured, wrong, lost)
+    yield from map(to_verdict, judged.rows())
 
 
 class Judge:
@@ -93,14 +97,15 @@ class Judge:
     def verdicts(
         self,
         candidates: Sequence[str],
-        keys: Sequence[str],
+        photos: npt.NDArray[np.int64],
         measured: Mapping[str, Floats],
-        degradation_of: Mapping[str, str | tuple[str, ...]],
+        wrong: Sequence[str | tuple[str, ...]],
         lost: Mapping[str, tuple[str, str]],
     ) -> Verdicts:
-        """As verdict(). `keys`: of the candidates; more may follow. `measured`: by metric (candidates,) values.
+        """As verdict(). `photos`: (candidates,) places in `wrong`. `measured`: by metric (candidates,) values.
 
-        `lost`: by candidate that is not to be judged by rules why: stage, reason.
+        `wrong`: by photograph what verdict() has by key. `lost`: by candidate that is not to be judged by rules why:
+        stage, reason.
         """
         outcomes: list[Outcome] = []
         numbers: dict[Outcome, int] = {}
@@ -113,24 +118,26 @@ class Judge:
                 outcomes.append(outcome)
             return numbers[outcome]
 
-        places: dict[str | tuple[str, ...], list[int]] = defaultdict(list)
-        for place, (candidate, key) in enumerate(zip(candidates, keys, strict=False)):
+        kinds: defaultdict[str | tuple[str, ...], int] = defaultdict(count().__next__)
+        kind = np.array(list(map(kinds.__getitem__, wrong)), np.int64)[photos]
+        for place, candidate in enumerate(candidates if lost else ()):
             if candidate in lost:
                 of[place] = number(self._gate.id, "reject", *lost[candidate], "[]")
-            else:
-                places[degradation_of[key]].append(place)
-        for wrong, some in places.items():
-            if wrong not in self._lists:
-                self._lists[wrong] = _questions((wrong,) if isinstance(wrong, str) else wrong, self._gate)
-            for alike, said, texts in self._lists[wrong].answers(measured, np.array(some)):
+                kind[place] = -1
+        for faults, which in kinds.items():
+            if not len(places := np.flatnonzero(kind == which)):
+                continue
+            if faults not in self._lists:
+                self._lists[faults] = _questions((faults,) if isinstance(faults, str) else faults, self._gate)
+            for alike, said, texts in self._lists[faults].answers(measured, places):
                 of[alike], values[alike] = number(self._gate.id, *said), texts
-        for place, candidate in enumerate(candidates):
+        for place, candidate in enumerate(candidates if self._people else ()):
             if candidate in self._people and candidate not in lost:
                 of[place] = number(*_heard(outcomes[of[place]], self._people[candidate], self._gate))
                 values[place] = _with(values[place], "")
         kept = np.array([outcome[1] == "keep" for outcome in outcomes], bool)[of].nonzero()[0]
         beaten: dict[int, int] = {}
-        for place, best in self._beaten(kept, candidates, keys, measured):
+        for place, best in self._beaten(kept, candidates, photos, measured):
             before = int(of[place])
             if before not in beaten:
                 lines = _with(outcomes[before][4], "the best is %s")
@@ -140,21 +147,24 @@ class Judge:
         return Verdicts(candidates, outcomes, of.tolist(), values.tolist())
 
     def _beaten(
-        self, kept: npt.NDArray[np.intp], candidates: Sequence[str], keys: Sequence[str], measured: Mapping[str, Floats]
+        self,
+        kept: npt.NDArray[np.intp],
+        candidates: Sequence[str],
+        photos: npt.NDArray[np.int64],
+        measured: Mapping[str, Floats],
     ) -> Iterator[tuple[int, int]]:
         """Of those at these places each that is not its photograph's best, and the best.
 
         That is the highest of the first metric, of the next at a tie; what was not measured comes last.
         """
-        numbers: dict[str, int] = {}
-        photos = np.array([numbers.setdefault(keys[place], len(numbers)) for place in kept.tolist()], np.int64)
+        kept = np.array(sorted(kept.tolist(), key=candidates.__getitem__), np.int64)  # a tie goes to the lower id
         absent = np.full(len(candidates), NAN)
         ranks = [-measured.get(metric, absent)[kept] for metric in reversed(self._gate.best)]
-        names = np.array([candidates[place] for place in kept.tolist()], str)
-        order = np.lexsort((names, *(np.where(np.isnan(rank), np.inf, rank) for rank in ranks), photos))
-        ranked, photos = kept[order], photos[order]
-        first = np.diff(photos, prepend=-1) > 0
-        yield from zip(ranked[~first].tolist(), ranked[first][photos[~first]].tolist(), strict=True)
+        order = np.lexsort((*(np.where(np.isnan(rank), np.inf, rank) for rank in ranks), photos[kept]))
+        ranked = kept[order]
+        first = np.diff(photos[ranked], prepend=-1) > 0
+        best = ranked[first][np.cumsum(first) - 1]
+        yield from zip(ranked[~first].tolist(), best[~first].tolist(), strict=True)
 
 
 def _heard(outcome: Outcome, votes: Votes, gate: Gate) -> Outcome:
@@ -170,7 +180,7 @@ def _heard(outcome: Outcome, votes: Votes, gate: Gate) -> Outcome:
 
 def _with(texts: str, more: str) -> str:
     """A JSON list of texts with one more."""
-    return texts[:-1] + (", " if len(texts) > 2 else "") + json.dumps(more) + "]"
+    return f"{texts[:-1]}{', ' if len(texts) > 2 else ''}{encode_basestring_ascii(more)}]"
 
 
 def by_rules(judged: Verdict) -> str:

@@ -12,7 +12,7 @@ from ggt_tools.cli import driving
 from ggt_tools.cli.show import Bar, count, printable, table
 from ggt_tools.errors import ConfigError
 from ggt_tools.ledger import Ledger
-from ggt_tools.records import Held, Photo, Seen, Verdict
+from ggt_tools.records import Held, Seen
 
 
 def arguments(sub: argparse.ArgumentParser) -> None:
@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
         pairs = list(islice(approved, options.limit))
         withdrawn = ledger.withdrawn()
         check_place(options.out)
-        gates = {verdict.gate for verdict in ledger.all(Verdict)}
+        gates = ledger.gates()
         if len(gates) > 1:
             raise ConfigError(f"{options.workspace}: judged by more than one gate; run verdict without --limit")
         gate = ledger.gate_text(*gates)
@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
         def planned() -> Plan:
             return plan_release(
                 pairs, ledger.images, config, gate=gate, priors=beside,
-                gone=withdrawn.keys() | {photo.key for photo in ledger.all(Photo) if photo.key not in keys},
+                gone=withdrawn.keys() | {key for (key,) in ledger.query("SELECT key FROM photo") if key not in keys},
                 held=held, stood=before, looks=looks, where=str(options.out),
             )  # fmt: skip
 

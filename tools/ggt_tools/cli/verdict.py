@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
+from multiprocessing.util import Finalize
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
             if not options.dry_run:
                 ledger.judge(gate.id, gate.text, chosen)
         else:
-            parts = _in_parts(options.workspace, Judge(gate, people), shares, counted)
+            parts = _in_parts(ledger, Judge(gate, people), shares, counted)
             if options.dry_run:
                 deque(parts, maxlen=0)
             else:
@@ -87,27 +88,43 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _in_parts(
-    workspace: Path, judge: Judge, shares: Sequence[Share], counted: Counter[tuple[str, str]]
+    ledger: Ledger, judge: Judge, shares: Sequence[Share], counted: Counter[tuple[str, str]]
 ) -> Iterator[tuple[Verdicts, Tally]]:
     """The verdicts on each share, what they change of the tallies, and in `counted` how many say what."""
-    processes = max(1, min(cores(), len(shares) // 2))
-    for verdicts, changed in in_processes(
-        partial(_in_a_process, workspace, judge), shares, processes, lambda done: None
-    ):
+    if (processes := min(cores(), len(shares) // 2)) > 1:
+        work = partial(_in_a_process, ledger.workspace, judge)
+        parts = in_processes(work, shares, processes, lambda done: None)
+    else:
+        parts = (_part(ledger, judge, share) for share in shares)
+    for verdicts, changed in parts:
         said = [(decision, reason) for _, decision, _, reason, _ in verdicts.outcomes]
         counted.update(map(said.__getitem__, verdicts.of))
         yield verdicts, changed
 
 
 def _in_a_process(workspace: Path, judge: Judge, share: Share, tell: object) -> tuple[Verdicts, Tally]:
-    with Ledger(workspace) as ledger:
-        docket = ledger.docket(*share)
+    return _part(_opened(workspace), judge, share)
+
+
+@cache
+def _opened(workspace: Path) -> Ledger:
+    """The ledger, for all shares that come to a process. Closed at its end, or its journal would stay beside it."""
+    ledger = Ledger(workspace)
+    Finalize(None, ledger.__exit__, (None, None, None), exitpriority=0)
+    return ledger
+
+
+def _part(ledger: Ledger, judge: Judge, share: Share) -> tuple[Verdicts, Tally]:
+    docket = ledger.docket(*share)
     verdicts = _verdicts(docket, judge)
     return verdicts, docket.tally(verdicts)
 
 
 def _verdicts(docket: Docket, judge: Judge) -> Verdicts:
-    return judge.verdicts(docket.candidates, docket.keys, docket.measured, docket.seen, docket.lost)
+    count = len(docket.candidates)
+    return judge.verdicts(
+        docket.candidates, docket.photos[:count], docket.measured, list(docket.seen.values()), docket.lost
+    )
 
 
 def _compare(gate: Path, keys: Mapping[str, str], now: Mapping[str, Verdict], then: Sequence[Verdict]) -> None:
