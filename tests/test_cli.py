@@ -59,15 +59,18 @@ class Done:
     err: str
 
 
+BAR = re.compile(r"\r[^\r\n]*\n?")  # comes where a stage takes long, as on a machine that others keep busy
+
+
 def ggt(*argv: str | Path) -> Done:
-    """Runs the command in this process."""
+    """Runs the command in this process. Progress is left out."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             code = main([str(arg) for arg in argv])
         except SystemExit as end:
             code = int(end.code or 0)
-    return Done(code, out.getvalue(), err.getvalue())
+    return Done(code, out.getvalue(), BAR.sub("", err.getvalue()))
 
 
 def well(*argv: str | Path) -> str:
