@@ -2,11 +2,11 @@
 
     fitted(rows, gate)   # the gate, with the bounds that say "fitted" where the good candidates of these rows put them
 
-Faults have no part in it, so that no kind of fault is fitted to. A bound of the learned witness lies two scales, a
-little more or less, beyond the place of the good candidates that its rule judges. Place and scale are quartiles over
-cases, a photograph with one degradation of it, so that no single case sets them. Few cases tell less of a scale: it
-leans on those of the metric's other rules, and is made longer. The bound of another witness lies a quarter further out
-than the furthest good candidate: most of what it sees the learned one sees sooner.
+Faults have no part in it, so that no kind of fault is fitted to. A bound of the learned witness lies some two scales,
+for its gain three and a half, beyond the place of the good candidates that its rule judges. Place and scale are
+quartiles over cases, a photograph with one degradation of it, so that no single case sets them. Few cases tell less of
+a scale: it leans on those of the metric's other rules, and is made longer. The bound of another witness lies a quarter
+further out than the furthest good candidate: most of what it sees the learned one sees sooner.
 """
 
 from __future__ import annotations
