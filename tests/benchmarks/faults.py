@@ -36,7 +36,6 @@ SIDE = 512
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 LQS = 4  # of each photograph
 FEW: dict[str, Any] = {"strengths": (0.5, 1.0), "lqs": 2}
-PARTS = 4  # of the photographs; each in turn is held out
 GOOD = "good"
 
 
@@ -181,13 +180,11 @@ def lost(rows: Sequence[Row], gate: Gate) -> list[tuple[float, str]]:
 
 
 def held_out(rows: Sequence[Row], more: Sequence[Row], gate: Gate) -> list[tuple[float, str]]:
-    """As lost(), with thresholds that were fitted to `more` and to the rows of all other parts of the photographs."""
-    names = list(dict.fromkeys(row.photograph for row in rows))
+    """As lost(), with thresholds that were fitted to `more` and to the rows of all other photographs."""
     said: dict[int, tuple[float, str]] = {}
-    for part in range(PARTS):
-        out = set(names[part::PARTS])
-        without = thresholds.fitted([*more, *(row for row in rows if row.photograph not in out)], gate)
-        at = [number for number, row in enumerate(rows) if row.photograph in out]
+    for name in dict.fromkeys(row.photograph for row in rows):
+        without = thresholds.fitted([*more, *(row for row in rows if row.photograph != name)], gate)
+        at = [number for number, row in enumerate(rows) if row.photograph == name]
         said |= zip(at, lost([rows[number] for number in at], without), strict=True)
     return [said[number] for number in range(len(rows))]
 

@@ -23,15 +23,15 @@ import numpy as np
 import tomlkit
 
 from ggt_tools.gate import Gate, parse_gate
-from ggt_tools.gate.bounds import Bound, Floats, bounds
+from ggt_tools.gate.bounds import Bound, Bounds, Floats, bounds
 
 # The numbers below were chosen with what comes of them on the photographs held out in sight; places and scales were not
 SCALES: Mapping[str, float] = {
-    "learned_content": 1.8,
+    "learned_content": 1.75,
     "learned_colour": 1.6,  # casts lie near what is good
-    "learned_detail": 2.0,
-    "learned_artefact": 2.0,
-    "learned_worst": 2.0,
+    "learned_detail": 1.95,
+    "learned_artefact": 1.95,
+    "learned_worst": 1.95,
     "learned_gain": 3.5,  # what was restored lies far from what was not
 }
 BAND = 0.25  # scales between the bound where people are asked and the one that rejects
@@ -73,11 +73,12 @@ class Column:
 
 def fitted(rows: Sequence[Row], gate: Gate) -> Gate:
     """The gate with other thresholds, by the good candidates among the rows."""
-    return _written(gate, _columns([row for row in rows if row.good], gate))
-
-
-def _columns(rows: Sequence[Row], gate: Gate) -> Iterator[Column]:
+    rows = [row for row in rows if row.good]
     measured = bounds(gate, [row.wrong for row in rows], [row.scores for row in rows])
+    return _written(gate, measured, _columns(rows, gate, measured))
+
+
+def _columns(rows: Sequence[Row], gate: Gate, measured: Bounds) -> Iterator[Column]:
     cases = np.array([f"{row.photograph} {row.degradation} {row.heavy}" for row in rows])
     members = [cases == case for case in np.unique(cases)]
     document = tomlkit.parse(gate.text).unwrap()
@@ -85,8 +86,7 @@ def _columns(rows: Sequence[Row], gate: Gate) -> Iterator[Column]:
     spreads = defaultdict(list)
     for at, bound in enumerate(measured.bounds):
         if _fitted(document, bound):
-            asked = [group.applies for group in measured.groups if group.rules == ((at,),)]
-            values = np.where(np.any(asked, axis=0), measured.signed[:, at], -np.inf)
+            values = _asked(measured, at)
             tops = np.array([np.quantile(some, 0.9) for of in members if (some := _known(values[of])).size])
             found.append((bound, values, tops))
             spreads[bound.metric] += [_spread(tops)] if tops.size else []
@@ -103,9 +103,7 @@ def _columns(rows: Sequence[Row], gate: Gate) -> Iterator[Column]:
 
 def _fitted(document: Any, bound: Bound) -> bool:
     """The file says of the rule that it is."""
-    for name in bound.place[:-1]:
-        document = document[name]
-    return bound.place[0] != "gain" and str(document["why"]).startswith("fitted")
+    return bound.place[0] != "gain" and str(_at(document, bound).get("why", "")).startswith("fitted")
 
 
 def _known(values: Floats) -> Floats:
@@ -118,24 +116,31 @@ def _spread(tops: Floats) -> float:
     return float(np.quantile(above, 0.75)) if above.size else 0.0
 
 
-def _written(gate: Gate, columns: Iterable[Column]) -> Gate:
+def _written(gate: Gate, measured: Bounds, columns: Iterable[Column]) -> Gate:
     """The file with other numbers, and in each why the range of 99 of 100 good candidates."""
     document = tomlkit.parse(gate.text)
     for column in columns:
-        rule: Any = document
-        for name in column.bound.place[:-1]:
-            rule = rule[name]
-        inner, outer = (column.bound.sign * _short(limit) for limit in column.limits)
-        rule[name := column.bound.place[-1]] = inner
-        if name.startswith("unsure"):
+        rule, name = _at(document, column.bound), column.bound.place[-1]
+        inner, outer = (column.bound.sign * float(f"{limit:.3g}") for limit in column.limits)
+        rule[name] = inner
+        if name.startswith("unsure") and math.isfinite(column.bound.outermost):
             rule["max" if column.bound.sign > 0 else "min"] = outer
-        if "why" in rule:
-            ends = np.quantile(_known(column.values) * column.bound.sign, (0.005, 0.995))
-            low, high = (f"{_short(float(end)):g}" for end in ends)
+    for at, bound in enumerate(measured.bounds):
+        rule = _at(document, bound)
+        if "why" in rule and (values := _known(_asked(measured, at))).size:
+            ends = np.quantile(values * bound.sign, (0.005, 0.995))
+            low, high = (f"{float(f'{end:.3g}'):.10f}".rstrip("0").rstrip(".") for end in ends)
             rule["why"] = re.sub(r"Good -?[0-9.]+\.\.-?[0-9.]*[0-9]", f"Good {low}..{high}", rule["why"])
     return parse_gate(Path("fitted"), tomlkit.dumps(document))
 
 
-def _short(value: float) -> float:
-    """To three digits, and to thousandths."""
-    return round(float(f"{value:.3g}"), 3)
+def _at(document: Any, bound: Bound) -> Any:
+    for name in bound.place[:-1]:
+        document = document[name]
+    return document
+
+
+def _asked(measured: Bounds, at: int) -> Floats:
+    """(rows,): the values times the bound's sign, -inf where no class asks for the rule."""
+    asked = [group.applies for group in measured.groups if group.rules == ((at,),)]
+    return np.where(np.any(asked, axis=0) if asked else False, measured.signed[:, at], -np.inf)
