@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import gc
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache, partial
 from multiprocessing.util import Finalize
 from operator import attrgetter
@@ -75,10 +77,11 @@ def run(options: argparse.Namespace) -> int:
                 ledger.judge(gate.id, gate.text, chosen)
         else:
             parts = _in_parts(ledger, Judge(gate, people), shares, counted)
-            if options.dry_run:
-                deque(parts, maxlen=0)
-            else:
-                ledger.judge_parts(gate.id, gate.text, parts)
+            with _uncollected():
+                if options.dry_run:
+                    deque(parts, maxlen=0)
+                else:
+                    ledger.judge_parts(gate.id, gate.text, parts)
 
     def reasons(decision: str) -> Counter[str]:
         return Counter({reason: count for (said, reason), count in counted.items() if said == decision})
@@ -115,9 +118,22 @@ def _opened(workspace: Path) -> Ledger:
 
 
 def _part(ledger: Ledger, judge: Judge, share: Share) -> tuple[Verdicts, Tally]:
-    docket = ledger.docket(*share)
-    verdicts = _verdicts(docket, judge)
-    return verdicts, docket.tally(verdicts)
+    with _uncollected():
+        docket = ledger.docket(*share)
+        verdicts = _verdicts(docket, judge)
+        return verdicts, docket.tally(verdicts)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the collector of cycles: none arise, and it would go through a share's many rows again and again."""
+    on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if on:
+            gc.enable()
 
 
 def _verdicts(docket: Docket, judge: Judge) -> Verdicts:
