@@ -12,6 +12,7 @@ from ggt_tools.cli import driving
 from ggt_tools.cli.show import Bar, count, printable, table
 from ggt_tools.errors import ConfigError
 from ggt_tools.ledger import Ledger
+from ggt_tools.processes import uncollected
 from ggt_tools.records import Held, Seen
 
 
@@ -52,7 +53,8 @@ def run(options: argparse.Namespace) -> int:
         base=options.base, processes=options.workers or 0,
     )  # fmt: skip
     with Ledger(options.workspace.absolute()) as ledger:  # who writes a shard elsewhere looks for it in another folder
-        approved = list(ledger.pairs())
+        with uncollected():
+            approved = list(ledger.pairs())
         keys = {pair.photo.key for pair in approved}
         pairs = list(islice(approved, options.limit))
         withdrawn = ledger.withdrawn()
@@ -69,11 +71,12 @@ def run(options: argparse.Namespace) -> int:
         beside = list(islice(priors(ledger), options.limit)) if options.priors else []
 
         def planned() -> Plan:
-            return plan_release(
-                pairs, ledger.images, config, gate=gate, priors=beside,
-                gone=withdrawn.keys() | {key for (key,) in ledger.query("SELECT key FROM photo") if key not in keys},
-                held=held, stood=before, looks=looks, where=str(options.out),
-            )  # fmt: skip
+            gone = withdrawn.keys() | {key for (key,) in ledger.query("SELECT key FROM photo") if key not in keys}
+            with uncollected():
+                return plan_release(
+                    pairs, ledger.images, config, gate=gate, priors=beside, gone=gone, held=held, stood=before,
+                    looks=looks, where=str(options.out),
+                )  # fmt: skip
 
         if options.dry_run:
             plan = planned()

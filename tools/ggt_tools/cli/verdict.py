@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import gc
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import cache, partial
 from multiprocessing.util import Finalize
 from operator import attrgetter
@@ -15,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ggt_tools.cli.show import columns, printable, table
 from ggt_tools.ledger import Docket, Ledger
-from ggt_tools.processes import cores, in_processes
+from ggt_tools.processes import cores, in_processes, uncollected
 from ggt_tools.records import Verdict
 from ggt_tools.verdict_table import Verdicts, to_verdict
 
@@ -77,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
                 ledger.judge(gate.id, gate.text, chosen)
         else:
             parts = _in_parts(ledger, Judge(gate, people), shares, counted)
-            with _uncollected():
+            with uncollected():
                 if options.dry_run:
                     deque(parts, maxlen=0)
                 else:
@@ -118,22 +116,10 @@ def _opened(workspace: Path) -> Ledger:
 
 
 def _part(ledger: Ledger, judge: Judge, share: Share) -> tuple[Verdicts, Tally]:
-    with _uncollected():
+    with uncollected():
         docket = ledger.docket(*share)
         verdicts = _verdicts(docket, judge)
         return verdicts, docket.tally(verdicts)
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Without the collector of cycles: none arise, and it would go through a share's many rows again and again."""
-    on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if on:
-            gc.enable()
 
 
 def _verdicts(docket: Docket, judge: Judge) -> Verdicts:
