@@ -874,14 +874,13 @@ def index(
 ) -> pa.Table:
     """The index of a split, a row a pair (columns: `index_schema`), memory-mapped. `where` as in `select`."""
     table = _table(_root(name, data_dir, revision, None), split)
-    if where is not None or name in DEGRADATIONS:
-        table = table.take(select(table, where, name))
-    if columns is None:
-        return table
-    for name in columns:
-        _column(table, name)
-    top = [name for name in columns if "." not in name]
-    return pa.table({name: table[name] if name in top else _column(table, name) for name in columns})
+    rows = select(table, where, name) if where is not None or name in DEGRADATIONS else None
+    if columns is not None:  # before the rows are: of ten million some columns are too long to be taken from
+        for name in columns:
+            _column(table, name)
+        top = [name for name in columns if "." not in name]
+        table = pa.table({name: table[name] if name in top else _column(table, name) for name in columns})
+    return table if rows is None else table.take(rows)
 
 
 # --- pairs, by number -------------------------------------------------------------------------------------------------
