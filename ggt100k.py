@@ -875,12 +875,17 @@ def index(
     """The index of a split, a row a pair (columns: `index_schema`), memory-mapped. `where` as in `select`."""
     table = _table(_root(name, data_dir, revision, None), split)
     rows = select(table, where, name) if where is not None or name in DEGRADATIONS else None
-    if columns is not None:  # before the rows are: of ten million some columns are too long to be taken from
+    if columns is not None:
         for name in columns:
             _column(table, name)
         top = [name for name in columns if "." not in name]
         table = pa.table({name: table[name] if name in top else _column(table, name) for name in columns})
-    return table if rows is None else table.take(rows)
+    if rows is None:
+        return table
+    mask = np.zeros(table.num_rows, np.bool_)
+    mask[rows] = True
+    # chunk by chunk: of ten million rows take() makes one chunk, too long for its offsets
+    return table.filter(pa.array(mask))
 
 
 # --- pairs, by number -------------------------------------------------------------------------------------------------

@@ -123,6 +123,7 @@ GATE = """
 [must]
 learned_detail = { max = 90, unsure_above = 80, reason = "over_smoothed", why = "fitted: log-odds. Good 0..1, 2..3." }
 structure = { min = 0.3, reason = "another", why = "near: Good 0..1." }
+pattern = { max = 2, unsure_above = 1, if_measured = true, reason = "artefacts", why = "fitted: Good 0..1." }
 [gain.other]
 reason = "no_gain"
 why = "w"
@@ -145,7 +146,7 @@ def some_rows() -> list[faults.Row]:
 def test_thresholds_go_between_what_is_good_and_what_is_not() -> None:
     gate = parse_gate(Path("gate.toml"), GATE)
     fitted = thresholds.fitted(some_rows(), gate)
-    detail, structure = fitted.must["mixed"]
+    detail, structure, _ = fitted.must["mixed"]
     assert -3.5 < detail.unsure_above < detail.max < 4.0
     assert re.fullmatch(r"fitted: log-odds\. Good -5\.\d+\.\.-3\.\d+, 2\.\.3\.", detail.why)
     assert structure.why == "near: Good 0.9..0.9."
@@ -161,15 +162,27 @@ def test_faults_move_no_threshold() -> None:
     assert thresholds.fitted(good, gate).text == thresholds.fitted(some_rows(), gate).text
 
 
-def test_a_photograph_has_no_part_in_the_thresholds_it_is_judged_by() -> None:
-    gate = parse_gate(Path("gate.toml"), GATE)
+def with_an_outlier() -> list[faults.Row]:
+    """Where it is fitted to, `pattern` reaches beyond it; where it is not, it lies far beyond `pattern`."""
     rows = some_rows()
-    for at in (0, 1):  # the good candidates of the first
-        rows[at].scores["learned_detail"] = 30.0
+    for at, one in enumerate(rows):
+        one.scores["pattern"] = 9.0 if at < 2 else 1.0 + at / 1000
+    return rows
+
+
+def test_a_photograph_has_no_part_in_the_thresholds_it_is_judged_by() -> None:
+    rows, gate = with_an_outlier(), parse_gate(Path("gate.toml"), GATE)
+    assert faults.lost(rows, thresholds.fitted(rows, gate))[:2] == [(0.0, "")] * 2
     said = faults.held_out(rows, [], gate)
-    assert said[:2] == [(1.0, "over_smoothed")] * 2
+    assert said[:2] == [(1.0, "artefacts")] * 2
     assert {share for (share, _), one in zip(said, rows, strict=True) if not one.good} == {1.0}
-    assert sum(share for (share, _), one in zip(said[2:], rows[2:], strict=True) if one.good) <= 2.0
+    assert faults.held_out(rows, rows[:1], gate)[:2] == [(0.0, "")] * 2, "what is given besides is fitted to"
+
+
+def test_the_spread_is_of_quarters_held_out() -> None:
+    rows, gate = with_an_outlier(), parse_gate(Path("gate.toml"), GATE)
+    least, most = faults.spread(rows, [], gate)
+    assert 2 / 32 <= least <= most <= 6 / 32
 
 
 def test_without_photographs_the_bench_says_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:

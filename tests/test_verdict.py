@@ -629,10 +629,16 @@ def test_the_wrong_photograph_is_rejected(results: dict[str, tuple[Photograph, P
 
 
 def test_what_these_witnesses_let_through(results: dict[str, tuple[Photograph, Photograph]]) -> None:
-    """Not what is wanted: a cast of 2 %, a cast where nothing is grey, and 28 px painted over."""
+    """Not what is wanted: a cast of 2 %, a cast where nothing is grey, 28 px painted over, and what README names."""
     lq, gt = results["friends-1"]
     assert reason("friends-1", lq, tinted(gt, 1.02, 1.0, 0.98)) == ""
     assert reason("friends-1", lq, tinted(gt, 1.05, 1.0, 0.95)) == "colour_cast"
     assert reason("friends-1", lq, painted_over(gt, 220, 220, 28)) == ""
+    half = np.rint((lq.astype(np.float32) + gt) / 2).astype(np.uint8)
+    framed = np.zeros_like(gt)
+    framed[8:-8, 8:-8] = gt[8:-8, 8:-8]
+    falling = np.rint(gt * np.linspace(1.0, 0.9, gt.shape[1])[:, None]).astype(np.uint8)
+    for passed in (noisy(gt, 6), half, framed, falling):
+        assert reason("friends-1", lq, passed) == ""
     lq, gt = results["sunset-2"]
     assert reason("sunset-2", lq, tinted(gt, 1.1, 1.0, 0.9)) == ""

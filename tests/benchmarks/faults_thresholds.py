@@ -38,7 +38,6 @@ BAND = 0.25  # scales between the bound where people are asked and the one that 
 FURTHER = 1.25  # of the way to the furthest good candidate; of the other witnesses
 LEAN = 4  # cases that the scales of a metric's other rules count as
 FEW = 2.0  # a scale of n cases is longer by this, over the root of n
-MIDDLE = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
