@@ -173,12 +173,17 @@ def validates_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str], *argv
     said = []
     for more in ((), (*argv, "--tasks", str(tmp_path / "shared")), argv):
         code = main(["validate", str(root), "--findings", str(tmp_path / "findings"), *more])
-        said.append((code, capsys.readouterr().out, (tmp_path / "findings").read_text()))
+        said.append((code, own(capsys.readouterr().out), (tmp_path / "findings").read_text()))
     (code, out, findings), *others = said
-    assert code == 1 and out and findings.count("\n") >= 3 and len(shards) > 4
-    for another in others:  # Ray itself may say first, on standard output too, that a node is gone
-        assert (another[0], another[1][-len(out) :], another[2]) == (code, out, findings)
+    assert code == 1 and len(out) > 3 and findings.count("\n") >= 3 and len(shards) > 4
+    for another in others:
+        assert another == (code, out, findings)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["findings", "out", "shared"]
+
+
+def own(said: str) -> list[str]:
+    """What we said. Ray prints among it that a node is gone, at any time, even after the test that killed the node."""
+    return [line for line in said.splitlines() if line and "(raylet)" not in line]
 
 
 def tree(root: Path) -> dict[str, bytes]:
