@@ -282,6 +282,28 @@ def test_a_job_that_was_noted_and_perhaps_handed_over_is_looked_for_before_it_is
         assert [one.name for one in facts(folder, Job)] == [job.name]
 
 
+def test_nothing_is_paid_twice_that_was_begun_when_ids_did_not_begin_with_the_key(tmp_path: Path) -> None:
+    with Models(script(failed(503))) as models:
+        folder = workspace(tmp_path / "w", 4)
+        argv = ("restore", folder, *options(models, "--attempts", "1"))
+        well(*argv)
+        made = facts(folder, Candidate)
+        assert all(candidate.id.startswith(candidate.key[:8]) for candidate in made)
+        older = {candidate.id: candidate.id[8:] + candidate.key[8:] for candidate in made}
+        with Ledger(folder) as ledger:
+            for new, old in older.items():
+                ledger._db.execute("UPDATE candidate SET id = ? WHERE id = ?", (old, new))
+            (waits, *_) = (each for each in ledger.all(Candidate) if each.image)
+            ledger._db.execute("UPDATE candidate SET image = '', reason = ? WHERE id = ?", (IN_FLIGHT, waits.id))
+            ledger.add(Job(id="j", maker="gemini", name="batches/1", state="sent", works=(waits.id,), created=""))
+        asked = len(models.asked)
+        done = ggt(*argv)
+        assert done.out.startswith("restore: 0 made, 3 there already\n") and len(models.asked) == asked
+        assert "1 candidates are in batch jobs" in done.err
+        said = well("retry", folder, "--reason", "server_error", "--base-url", models.url)
+        assert said.startswith("retry: 1 made"), "it is the same work"
+
+
 def test_a_batch_job_looked_for_at_another_address_stays_where_it_is(tmp_path: Path) -> None:
     with Models(jobs_done=False) as models, Models() as others:
         folder = workspace(tmp_path / "w", 2)

@@ -30,7 +30,7 @@ BATCH = 60_000  # rows
 def make(folder: Path, photographs: int) -> dict[str, float]:
     """Fills a workspace: seconds, and bytes on disk.
 
-    Keys and ids are digests, so those of a photograph lie apart wherever a stage goes by id, as they do in life.
+    Keys are digests, and ids begin as their keys do.
     """
     began = time.perf_counter()
     with Ledger(folder, create=True) as ledger:
@@ -78,7 +78,7 @@ def gate() -> str:
 def _tables(photographs: int, good: list[float]) -> Iterator[tuple[str, Iterator[tuple[object, ...]]]]:
     """The rows of each table in the order in which the stages add them: restore by key, what follows by id."""
     random = np.random.default_rng(0)
-    keys, ids = _digests(photographs, random), _digests(photographs * CANDIDATES, random)
+    keys, ends = _digests(photographs, random), _digests(photographs * CANDIDATES, random)
     nothing = hashlib.sha256(b"").hexdigest()
     photo = Photo(
         key="", image=nothing, width=1024, height=1024, degradation="", degradations=(), source="internet",
@@ -98,7 +98,8 @@ def _tables(photographs: int, good: list[float]) -> Iterator[tuple[str, Iterator
         id="", key="", restorer="gemini-3.1-flash-image-preview", strategy="vlm", prompt="Remove the haze. " * 8,
         round=0, seed=0, created="2026-01-01T00:00:00Z", image=nothing, reason="", maker="gemini",
     )  # fmt: skip
-    each = chain.from_iterable(zip(*[keys] * CANDIDATES, strict=True))
+    each = list(chain.from_iterable(zip(*[keys] * CANDIDATES, strict=True)))
+    ids = [key[:8] + end[:8] for key, end in zip(each, ends, strict=True)]
     yield "candidate", (to_values(replace(one, id=name, key=key)) for name, key in zip(ids, each, strict=True))
     call = Call(
         id="", work="", stage="restore", model=one.restorer, started=one.created, seconds=9.0, outcome="ok", detail="",

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from ggt_tools.errors import ConfigError
 from ggt_tools.prompts import FIXED, TEXTS
-from ggt_tools.records import IN_FLIGHT, Candidate, Opinion, Photo, Prompt, Verdict, work_id
-from ggt_tools.restore import NO_PROMPT, Work
+from ggt_tools.records import IN_FLIGHT, Candidate, Opinion, Photo, Prompt, Verdict
+from ggt_tools.restore import NO_PROMPT, Work, identity
 from ggt_tools.restorers.protocol import Restorer
 from ggt_tools.screen import KINDS, MODES, PASSING, SEVERITIES, fidelity_of
 from ggt_tools.vlm import plain
@@ -126,7 +126,7 @@ def refine(
             strategy, text = strategy + REFINED, refined(base, mode, _broken(verdicts[last.id]), said)
         seed = 1 + max((c.seed for c in ours if c.restorer == maker.model), default=last.seed)
         candidate = Candidate(
-            id=work_id(photo.key, maker.name, maker.model, maker.version, strategy, text, seed % 2**63, last.round + 1),
+            id=identity(photo.key, maker, strategy=strategy, prompt=text, seed=seed % 2**63, round=last.round + 1),
             key=photo.key,
             restorer=maker.model,
             strategy=strategy,

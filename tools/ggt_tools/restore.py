@@ -85,8 +85,17 @@ def plan(
 
 
 def identity(key: str, restorer: Restorer, *, strategy: str, prompt: str, seed: int, round: int) -> str:
-    """The id of a work: of all that may change what comes out."""
-    return work_id(key, restorer.name, restorer.model, restorer.version, strategy, prompt, seed, round)
+    """The id of a work: of all that may change what comes out.
+
+    It begins as its photograph's key does: so what is known of a photograph's candidates lies together in each table
+    that goes by their ids, and who reads very many photographs in turn reads pages in turn.
+    """
+    return key[:8] + work_id(key, restorer.name, restorer.model, restorer.version, strategy, prompt, seed, round)[:8]
+
+
+def identities(candidate: Candidate) -> tuple[str, str]:
+    """The id of its work, also of one that was begun when ids did not begin with the key."""
+    return candidate.id, candidate.key[:8] + candidate.id[:8]
 
 
 def check(candidate: Candidate, restorer: Restorer) -> None:
@@ -99,7 +108,7 @@ def check(candidate: Candidate, restorer: Restorer) -> None:
         seed=candidate.seed,
         round=candidate.round,
     )
-    if found != candidate.id:
+    if found not in identities(candidate):
         raise ConfigError(
             f"key {candidate.key}: candidate {candidate.id} was begun with another version or other options of "
             f"{candidate.maker}; give the --option values that it was begun with"

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 SIDE, MARGIN = 256, 32  # pixels of a sample, and what is cut off on each side, so that no border betrays a shift
-WIDTH = 64  # channels of the network
+MOST = 1600  # pixels of a photograph's shorter side: larger ones are soft, and each process has all of them in memory
+WIDTH = 64  # channels of a network
 PAIRS, EACH = 25, 8  # of a job: pairs made, and samples of each
 IGNORE = -100  # a label that counts for nothing
 SHARES = {"content": 0.30, "colour": 0.23, "detail": 0.17, "artefact": 0.21, "unrestored": 0.09}  # of the faults
@@ -87,15 +88,19 @@ def make_samples(photographs: Path, config: TrainConfig) -> Samples:
 
 @cache  # a process works on many jobs
 def read(folder: Path) -> list[Image]:
-    """Every picture of a folder that has 320 px a side, as uint8 RGB."""
+    """Every picture of a folder that has 320 px a side, as uint8 RGB; of MOST px a side where it is larger."""
     from PIL import Image as Pillow
 
+    lanczos = Pillow.Resampling.LANCZOS
     found = []
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in SUFFIXES:
             with Pillow.open(path) as file:
                 if min(file.size) >= SIDE + 2 * MARGIN:
-                    found.append(np.asarray(file.convert("RGB")))
+                    image = file.convert("RGB")
+                    if (more := min(image.size) / MOST) > 1.0:
+                        image = image.resize((round(image.width / more), round(image.height / more)), lanczos)
+                    found.append(np.asarray(image))
     if len(found) < 2:
         raise ConfigError(f"{folder}: holds {len(found)} photographs of 320 px a side or more; put clean ones there")
     return found
