@@ -137,11 +137,15 @@ def folder(tmp_path: Path) -> Path:
 def test_a_witness_is_trained_and_exported(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("torch")
     import onnxruntime
+    from PIL import Image
 
+    Image.fromarray(crop("life-1", 200)).save(folder / "small.png")
     out = folder / "witness.onnx"
     assert verb.run(arguments(str(folder), str(out), "--samples", "64", "--epochs", "1", "--workers", "1")) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith("64 samples, of them ") and "epoch 1 of 1: loss " in printed
+    small, made, *_ = printed.splitlines()
+    assert small == f"{folder / 'small.png'}: has fewer than 320 px a side, and is left out"
+    assert made.startswith("64 samples, of them ") and printed.count("epoch 1 of 1: loss ") == 3
     assert printed.endswith(f"learned.SHA256 = {hashlib.sha256(out.read_bytes()).hexdigest()}\n")
     session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
     image = crop("life-1", 128)
@@ -149,9 +153,21 @@ def test_a_witness_is_trained_and_exported(folder: Path, capsys: pytest.CaptureF
     assert tiles.shape == (1, 6, 8, 8) and whole.shape == (1, 6)
 
 
+def test_what_counts_is_the_mean_of_the_networks() -> None:
+    torch = pytest.importorskip("torch")
+    from ggt_tools.train_witness import network, together
+
+    nets = [network().eval(), network().eval()]
+    measures = torch.randn(1, COUNT, 16, 16)
+    (tiles, whole), (others, other) = (net(measures) for net in nets)
+    for found, wanted in zip(together(nets)(measures), ((tiles + others) / 2, (whole + other) / 2), strict=True):
+        assert torch.allclose(found, wanted, atol=1e-5)
+    assert not torch.allclose(tiles, others, atol=0.1)
+
+
 def test_a_dry_run_makes_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert verb.run(arguments(str(folder), str(folder / "w.onnx"), "--dry-run", "--limit", "10")) == 0
-    assert capsys.readouterr().out == "would make 10 samples of 2 photographs, and pass over them 7 times\n"
+    assert capsys.readouterr().out == "would make 10 samples of 2 photographs, and pass 3 networks over them 7 times\n"
     assert not (folder / "w.onnx").exists()
 
 

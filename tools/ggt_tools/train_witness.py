@@ -3,14 +3,15 @@
     train_witness(folder_of_photographs, out, TrainConfig())
 
 The photographs become pairs (degrading.py), more than half of the pairs get a fault (planting.py), each is measured by
-cells (evidence.py), and a small network learns to say for each tile of 16 px, and for the whole, which group of faults
-is there, or none. What is exported is ONNX.
+cells (evidence.py), and a few small networks learn to say for each tile of 16 px, and for the whole, which group of
+faults is there, or none. They differ by their beginnings alone; the mean of their answers is what counts, since each
+takes other good pairs for bad ones. What is exported is ONNX.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 SIDE, MARGIN = 256, 32  # pixels of a sample, and what is cut off on each side, so that no border betrays a shift
-MOST = 1600  # pixels of a photograph's shorter side: larger ones are soft, and each process has all of them in memory
+LEAST = SIDE + 2 * MARGIN  # pixels of a photograph's shorter side
+MOST = 1600  # of it: larger ones are soft, and each process has all of them in memory
 WIDTH = 64  # channels of a network
 PAIRS, EACH = 25, 8  # of a job: pairs made, and samples of each
 IGNORE = -100  # a label that counts for nothing
@@ -41,14 +43,15 @@ SHARES = {"content": 0.30, "colour": 0.23, "detail": 0.17, "artefact": 0.21, "un
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
     samples: int = 48_000
-    epochs: int = 7
+    networks: int = 3
+    epochs: int = 7  # of each
     batch: int = 64
     rate: float = 3e-3
     workers: int = 2
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("samples", "epochs", "batch", "workers"):
+        for name in ("samples", "networks", "epochs", "batch", "workers"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"train-witness: --{name} {getattr(self, name)}: at least 1 is wanted")
 
@@ -66,12 +69,16 @@ def train_witness(photographs: Path, out: Path, config: TrainConfig, report: Cal
     """Trains on all photographs in a folder, and writes the ONNX file. Raises ConfigError where there are too few."""
     import torch
 
+    for path in files(photographs)[1]:
+        report(f"{path}: has fewer than {LEAST} px a side, and is left out")
     samples = make_samples(photographs, config)
     report(f"{len(samples.whole)} samples, of them {int((samples.whole > 0).sum())} with a fault")
-    torch.manual_seed(config.seed)
-    net = network()
-    fit(net, samples, config, report)
-    export(net, out)
+    nets = []
+    for seed in range(config.seed, config.seed + config.networks):
+        torch.manual_seed(seed)
+        nets.append(network())
+        fit(nets[-1], samples, replace(config, seed=seed), report)
+    export(together(nets), out)
 
 
 def make_samples(photographs: Path, config: TrainConfig) -> Samples:
@@ -88,21 +95,33 @@ def make_samples(photographs: Path, config: TrainConfig) -> Samples:
 
 @cache  # a process works on many jobs
 def read(folder: Path) -> list[Image]:
-    """Every picture of a folder that has 320 px a side, as uint8 RGB; of MOST px a side where it is larger."""
+    """Every picture of a folder that has LEAST px a side, as uint8 RGB; of MOST px a side where it is larger."""
     from PIL import Image as Pillow
 
-    lanczos = Pillow.Resampling.LANCZOS
     found = []
+    for path in files(folder)[0]:
+        with Pillow.open(path) as file:
+            image = file.convert("RGB")
+        if (more := min(image.size) / MOST) > 1.0:
+            size = round(image.width / more), round(image.height / more)
+            image = image.resize(size, Pillow.Resampling.LANCZOS)
+        found.append(np.asarray(image))
+    if len(found) < 2:
+        raise ConfigError(
+            f"{folder}: holds {len(found)} photographs of {LEAST} px a side or more; put clean ones there"
+        )
+    return found
+
+
+def files(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The pictures of a folder that are large enough, and those that are not."""
+    from PIL import Image as Pillow
+
+    found: tuple[list[Path], list[Path]] = [], []
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in SUFFIXES:
             with Pillow.open(path) as file:
-                if min(file.size) >= SIDE + 2 * MARGIN:
-                    image = file.convert("RGB")
-                    if (more := min(image.size) / MOST) > 1.0:
-                        image = image.resize((round(image.width / more), round(image.height / more)), lanczos)
-                    found.append(np.asarray(image))
-    if len(found) < 2:
-        raise ConfigError(f"{folder}: holds {len(found)} photographs of 320 px a side or more; put clean ones there")
+                found[min(file.size) < LEAST].append(path)
     return found
 
 
@@ -237,6 +256,23 @@ def network() -> torch.nn.Module:
             return tiles, self.whole(functional.relu(self.mix(torch.cat(seen, dim=1))))
 
     return Witness()
+
+
+def together(nets: Sequence[torch.nn.Module]) -> torch.nn.Module:
+    """One that answers with their mean."""
+    import torch
+    from torch import nn
+
+    class Together(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.nets = nn.ModuleList(nets)
+
+        def forward(self, measures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            tiles, whole = zip(*(net(measures) for net in self.nets), strict=True)
+            return torch.stack(tiles).mean(dim=0), torch.stack(whole).mean(dim=0)
+
+    return Together()
 
 
 def fit(net: torch.nn.Module, samples: Samples, config: TrainConfig, report: Callable[[str], None]) -> None:
