@@ -246,3 +246,18 @@ def test_as_many_processes_as_the_works_are_worth() -> None:
     assert engine("local", works=3, workers=1).workers == 1
     assert engine("local", works=10**6, gpus=3).workers == 3
     assert engine("local", works=20, gpus=1).workers == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, "--engine slurm: wants to know where: --cluster partition=NAME (sinfo lists them)"),
+        ({"partition": "p", "mem_per_cpu_gb": "0.5"}, "--cluster mem_per_cpu_gb=0.5: is no whole number"),
+        ({"partition": "p", "gpus_per_task": "-1"}, "--cluster gpus_per_task=-1: is not 0 or more"),
+    ],
+)
+def test_options_of_slurm_that_cannot_be(options: dict[str, str], said: str) -> None:
+    pytest.importorskip("datatrove")
+    with pytest.raises(ConfigError) as caught:
+        engine("slurm", options=options)
+    assert str(caught.value) == said

@@ -282,26 +282,28 @@ def test_a_job_that_was_noted_and_perhaps_handed_over_is_looked_for_before_it_is
         assert [one.name for one in facts(folder, Job)] == [job.name]
 
 
-def test_nothing_is_paid_twice_that_was_begun_when_ids_did_not_begin_with_the_key(tmp_path: Path) -> None:
+def test_what_was_begun_when_ids_did_not_begin_with_the_key_goes_on_under_its_id(tmp_path: Path) -> None:
     with Models(script(failed(503))) as models:
-        folder = workspace(tmp_path / "w", 4)
+        folder = workspace(tmp_path / "w", 5)
         argv = ("restore", folder, *options(models, "--attempts", "1"))
         well(*argv)
         made = facts(folder, Candidate)
-        assert all(candidate.id.startswith(candidate.key[:8]) for candidate in made)
-        older = {candidate.id: candidate.id[8:] + candidate.key[8:] for candidate in made}
+        assert all(candidate.id.startswith(candidate.key[:8]) and len(candidate.id) == 24 for candidate in made)
+        older = {candidate.id[8:] for candidate in made}
         with Ledger(folder) as ledger:
-            for new, old in older.items():
-                ledger._db.execute("UPDATE candidate SET id = ? WHERE id = ?", (old, new))
-            (waits, *_) = (each for each in ledger.all(Candidate) if each.image)
-            ledger._db.execute("UPDATE candidate SET image = '', reason = ? WHERE id = ?", (IN_FLIGHT, waits.id))
+            ledger._db.execute("UPDATE candidate SET id = substr(id, 9)")
+            waits, lost, *_ = (each for each in ledger.all(Candidate) if each.image)
+            for one, reason in ((waits, IN_FLIGHT), (lost, "lost")):
+                ledger._db.execute("UPDATE candidate SET image = '', reason = ? WHERE id = ?", (reason, one.id))
             ledger.add(Job(id="j", maker="gemini", name="batches/1", state="sent", works=(waits.id,), created=""))
         asked = len(models.asked)
         done = ggt(*argv)
-        assert done.out.startswith("restore: 0 made, 3 there already\n") and len(models.asked) == asked
+        assert done.out.startswith("restore: 1 made, 3 there already\n") and len(models.asked) == asked + 1
         assert "1 candidates are in batch jobs" in done.err
         said = well("retry", folder, "--reason", "server_error", "--base-url", models.url)
         assert said.startswith("retry: 1 made"), "it is the same work"
+        left = {candidate.id: candidate.reason for candidate in facts(folder, Candidate)}
+        assert left == {id: IN_FLIGHT if id == waits.id else "" for id in older}
 
 
 def test_a_batch_job_looked_for_at_another_address_stays_where_it_is(tmp_path: Path) -> None:

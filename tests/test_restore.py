@@ -115,7 +115,7 @@ def test_a_work_for_each_photograph_and_seed_in_their_order() -> None:
     found = list(plan(given, fake, maker="fake:7", prompts=prompts(given), seeds=(5, 6), clock=at_noon))
     assert [work.candidate for work in found] == [
         Candidate(
-            id=photo.key[:8] + work_id(photo.key, "fake", "fake-7", "1", "fixed", "Remove the rain.", seed, 0)[:8],
+            id=photo.key[:8] + work_id(photo.key, "fake", "fake-7", "1", "fixed", "Remove the rain.", seed, 0),
             key=photo.key,
             restorer="fake-7",
             strategy="fixed",

@@ -12,9 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from fsspec.implementations.local import LocalFileSystem
 
 from ggt_tools.cli import _parser
 from ggt_tools.cli import verdict as verdict_verb
@@ -148,7 +150,34 @@ def test_a_workspace_keeps_the_place_of_its_images(tmp_path: Path) -> None:
         Ledger(tmp_path / "v", images="memory://two")
 
 
-@pytest.mark.parametrize("root", ["{}", "memory://store-{}"])
+class Plain(LocalFileSystem):
+    """A file system of which one sees what is not whole yet, as SFTP is; a kill comes in the middle of a file."""
+
+    protocol = "plain"
+    dies = False
+
+    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **more: Any) -> None:
+        super().pipe_file(path, value[: len(value) // 2] if Plain.dies else value, mode=mode, **more)
+        if Plain.dies:
+            raise KeyboardInterrupt
+
+
+fsspec.register_implementation("plain", Plain, clobber=True)
+
+
+def test_a_file_that_a_kill_cut_off_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(f"plain://{tmp_path}")
+    monkeypatch.setattr(Plain, "dies", True)
+    with pytest.raises(KeyboardInterrupt):
+        store.write("tasks/a/1", b"facts")
+    monkeypatch.setattr(Plain, "dies", False)
+    assert [path.stat().st_size for path in (tmp_path / "tasks" / "a").iterdir()] == [2]
+    assert not store.has("tasks/a/1") and store.names("tasks/a") == []
+    store.write("tasks/a/1", b"facts")
+    assert store.read("tasks/a/1") == b"facts" and store.names("tasks/a") == ["tasks/a/1"]
+
+
+@pytest.mark.parametrize("root", ["{}", "memory://store-{}", "plain://{}", "file://{}/a folder"])
 def test_a_store_holds_files_whole(root: str, tmp_path: Path) -> None:
     store = Store(root.format(tmp_path))
     assert store.names("tasks/a") == [] and not store.has("tasks/a/1")
@@ -164,6 +193,24 @@ def test_a_store_holds_files_whole(root: str, tmp_path: Path) -> None:
     for fails in (store.read, store.size):
         with pytest.raises(FileNotFoundError):
             fails("tasks/a/1")
+
+
+def test_facts_that_cannot_be_read_are_named(copy: Callable[[str], Path]) -> None:
+    folder = copy("w")
+    (folder / "tasks" / "score").mkdir(parents=True)
+    (folder / "tasks" / "score" / "t.parquet").write_bytes(b"PAR1 cut off")
+    done = ggt("score", folder, *METRICS)
+    where = f"ggt100k score: {folder}/tasks/score/t.parquet: cannot be read: "
+    assert done.code == 2 and done.err.startswith(where), done
+    assert done.err.endswith("; remove it: its works are done again\n")
+
+
+def test_a_workspace_without_a_photograph_has_nothing_to_be_judged(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "w", create=True):
+        pass
+    assert well("verdict", tmp_path / "w") == "verdict: 0 kept\n"
+    assert well("verdict", tmp_path / "w", "--dry-run") == "verdict: 0 kept\n"
+    assert "0 of 0 would change" in well("verdict", tmp_path / "w", "--what-if", DEFAULT_GATE)
 
 
 def test_a_store_of_an_unknown_kind_is_told() -> None:

@@ -99,7 +99,7 @@ def _tables(photographs: int, good: list[float]) -> Iterator[tuple[str, Iterator
         round=0, seed=0, created="2026-01-01T00:00:00Z", image=nothing, reason="", maker="gemini",
     )  # fmt: skip
     each = list(chain.from_iterable(zip(*[keys] * CANDIDATES, strict=True)))
-    ids = [key[:8] + end[:8] for key, end in zip(each, ends, strict=True)]
+    ids = [key[:8] + end for key, end in zip(each, ends, strict=True)]
     yield "candidate", (to_values(replace(one, id=name, key=key)) for name, key in zip(ids, each, strict=True))
     call = Call(
         id="", work="", stage="restore", model=one.restorer, started=one.created, seconds=9.0, outcome="ok", detail="",

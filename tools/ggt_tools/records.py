@@ -77,7 +77,8 @@ class Prompt:
 class Candidate:
     """One attempt to restore one photograph."""
 
-    id: str  # the work's id: the key's first half, and that of work_id(key, restorer, its version, prompt, seed, round)
+    id: str  # the work's: the key's first half, then work_id(key, restorer, its version, prompt, seed, round); of an
+    # adopted one work_id() alone, of the files
     key: str
     restorer: str  # model id, e.g. "classical-1"
     strategy: str  # how the prompt was made

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -90,12 +90,13 @@ def identity(key: str, restorer: Restorer, *, strategy: str, prompt: str, seed: 
     It begins as its photograph's key does: so what is known of a photograph's candidates lies together in each table
     that goes by their ids, and who reads very many photographs in turn reads pages in turn.
     """
-    return key[:8] + work_id(key, restorer.name, restorer.model, restorer.version, strategy, prompt, seed, round)[:8]
+    return key[:8] + work_id(key, restorer.name, restorer.model, restorer.version, strategy, prompt, seed, round)
 
 
-def identities(candidate: Candidate) -> tuple[str, str]:
-    """The id of its work, also of one that was begun when ids did not begin with the key."""
-    return candidate.id, candidate.key[:8] + candidate.id[:8]
+def begun(work: Work, ids: Container[str]) -> Work:
+    """The same under the id of before ids began with keys, where a candidate was begun under that."""
+    older = work.id[8:]
+    return replace(work, candidate=replace(work.candidate, id=older)) if older in ids else work
 
 
 def check(candidate: Candidate, restorer: Restorer) -> None:
@@ -108,7 +109,7 @@ def check(candidate: Candidate, restorer: Restorer) -> None:
         seed=candidate.seed,
         round=candidate.round,
     )
-    if found not in identities(candidate):
+    if candidate.id not in (found, found[8:]):  # it may have been begun before ids began with keys
         raise ConfigError(
             f"key {candidate.key}: candidate {candidate.id} was begun with another version or other options of "
             f"{candidate.maker}; give the --option values that it was begun with"

@@ -10,6 +10,10 @@ from typing import Any
 
 from ggt_tools.errors import ConfigError
 
+PART = ".part"  # ends the name of what is not whole yet
+# Where nothing is seen of a file before it is whole; elsewhere it gets its name when it is
+OBJECTS = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "hf", "memory"})
+
 
 @dataclass(frozen=True, slots=True)
 class Store:
@@ -37,7 +41,12 @@ class Store:
             return
         system, place = self._remote(name)
         system.makedirs(place.rpartition("/")[0], exist_ok=True)  # stores of objects have no folders, and do nothing
-        system.pipe_file(place, data)
+        if OBJECTS.isdisjoint([system.protocol] if isinstance(system.protocol, str) else system.protocol):
+            part = f"{place}.{uuid.uuid4().hex[:8]}{PART}"
+            system.pipe_file(part, data)
+            system.mv(part, place)
+        else:
+            system.pipe_file(place, data)
 
     def size(self, name: str) -> int:
         """In bytes. Raises FileNotFoundError."""
@@ -55,15 +64,16 @@ class Store:
     def names(self, folder: str) -> list[str]:
         """The files that lie in a folder, sorted, with its name before theirs."""
         if (root := self._folder) is not None:
-            found = [path.name for path in (root / folder).glob("*") if path.suffix != ".part" and path.is_file()]
-            return sorted(f"{folder}/{name}" for name in found)
+            found = [path.name for path in (root / folder).glob("*") if path.is_file()]
+            return sorted(f"{folder}/{name}" for name in found if not name.endswith(PART))
         system, place = self._remote(folder)
         system.invalidate_cache()
         try:
             listed = system.ls(place, detail=True)
         except FileNotFoundError:
             return []
-        return sorted(f"{folder}/{each['name'].rpartition('/')[2]}" for each in listed if each["type"] == "file")
+        found = [each["name"].rpartition("/")[2] for each in listed if each["type"] == "file"]
+        return sorted(f"{folder}/{name}" for name in found if not name.endswith(PART))
 
     def remove(self, name: str) -> None:
         """What is not there is no fault: two may clean up."""
@@ -76,6 +86,10 @@ class Store:
 
     @property
     def _folder(self) -> Path | None:
+        if self.root.startswith(("file://", "local://")):
+            from fsspec.implementations.local import LocalFileSystem
+
+            return Path(LocalFileSystem._strip_protocol(self.root))
         return None if "://" in self.root else Path(self.root)
 
     def _remote(self, name: str) -> tuple[Any, str]:
@@ -90,7 +104,7 @@ class Store:
 
 def write_whole(path: Path, data: bytes) -> None:
     """Writes a file that appears whole or not at all, whatever dies in between, whoever else writes the same."""
-    part = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.part")
+    part = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}{PART}")
     try:
         with part.open("wb") as file:
             file.write(data)

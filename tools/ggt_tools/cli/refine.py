@@ -31,6 +31,7 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from ggt_tools.refine import RefineConfig, refine
+    from ggt_tools.restore import begun
     from ggt_tools.restorers import restorer
 
     with Ledger(options.workspace) as ledger, calling.alone(options, ledger):
@@ -41,7 +42,9 @@ def run(options: argparse.Namespace) -> int:
         if not verdicts:
             raise ConfigError(f"{options.workspace}: nothing has been judged; run: ggt100k verdict {options.workspace}")
         handed = {work for job in ledger.all(Job) if job.state == "sent" for work in job.works}
-        candidates = [c for c in ledger.all(Candidate) if c.reason not in (IN_FLIGHT, calling.LOST) or c.id in handed]
+        every = list(ledger.all(Candidate))
+        ids = {candidate.id for candidate in every}
+        candidates = [c for c in every if c.reason not in (IN_FLIGHT, calling.LOST) or c.id in handed]
         images = {aligned.candidate: aligned.image for aligned in ledger.all(Aligned) if aligned.image}
         setting = calling.setting(options, {photo.key: photo.file for photo in photos})
         names = options.restorers or sorted({candidate.maker for candidate in candidates if candidate.maker})
@@ -65,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
         works = defaultdict(list)
         for redo in chosen:
             if redo.work is not None:
-                works[redo.work.candidate.maker].append(redo.work)
+                works[redo.work.candidate.maker].append(begun(redo.work, ids))
         if options.dry_run:
             for name, maker in makers:
                 if works[name]:

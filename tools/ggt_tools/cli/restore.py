@@ -39,7 +39,7 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from ggt_tools.restore import identities, plan
+    from ggt_tools.restore import begun, plan
     from ggt_tools.restorers import restorer
 
     with Ledger(options.workspace) as ledger, calling.alone(options, ledger):
@@ -54,16 +54,18 @@ def run(options: argparse.Namespace) -> int:
             raise ConfigError(f"--seed {options.seed} --n {options.n}: seeds end before 2**63")
         failed = False
         for name, maker in makers:
-            begun = list(ledger.all(Candidate))
-            done = {id for c in begun if c.reason not in (IN_FLIGHT, calling.LOST) for id in identities(c)}
+            candidates = list(ledger.all(Candidate))
+            ids = {candidate.id for candidate in candidates}
+            done = {c.id for c in candidates if c.reason not in (IN_FLIGHT, calling.LOST)}
             prompts = _prompts(ledger, options.prompt) if maker.prompted else {}
             ready = [photo for photo in photos if not maker.prompted or photo.key in prompts]
             if len(ready) < len(photos):
                 said = f"{len(photos) - len(ready)} photographs have no prompt, and wait"
                 complain("restore", f"{said}; run: ggt100k prompt {options.workspace}")
-            works = list(plan(ready, maker, maker=name, prompts=prompts, seeds=seeds, clock=now))
+            planned = plan(ready, maker, maker=name, prompts=prompts, seeds=seeds, clock=now)
+            works = [begun(work, ids) for work in planned]
             handed = {work for job in ledger.all(Job) if job.state == SENT for work in job.works}
-            handed = {id for c in begun if c.id in handed for id in identities(c)} & {work.id for work in works}
+            handed &= {work.id for work in works}
             new = [work for work in works if work.id not in done | handed]
             if handed and not options.batch:
                 complain("restore", f"{len(handed)} candidates are in batch jobs; --batch takes in what came of them")

@@ -15,10 +15,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import pyarrow as pa
+
 from ggt_tools.engine.facts import Fault, from_parquet
 from ggt_tools.engine.local import Local
 from ggt_tools.engine.task import Stage, Task, file, folder, task
-from ggt_tools.errors import ConfigError
+from ggt_tools.errors import ConfigError, ShardError
 from ggt_tools.ledger import Ledger
 from ggt_tools.processes import cores
 from ggt_tools.store import Store
@@ -208,7 +210,11 @@ def _merge(ledger: Ledger, files: Sequence[str]) -> list[Any]:
     batch: list[Any] = []
     read: list[str] = []
     for name in files:
-        facts = from_parquet(ledger.store.read(name))
+        try:
+            facts = from_parquet(ledger.store.read(name))
+        except pa.ArrowException as fault:
+            said = f"cannot be read: {str(fault).rstrip('.')}; remove it: its works are done again"
+            raise ShardError(f"{ledger.store.root}/{name}: {said}") from fault
         every += facts
         batch += [fact for fact in facts if not isinstance(fact, Fault)]
         read.append(name)

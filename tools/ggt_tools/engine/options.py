@@ -19,6 +19,12 @@ class Options(dict[str, str]):
             raise ConfigError(f"--cluster {name}={self[name]}: is not 0 or more")
         return found
 
+    def whole(self, name: str) -> int:
+        found = self.number(name)
+        if found != int(found):
+            raise ConfigError(f"--cluster {name}={self[name]}: is no whole number")
+        return int(found)
+
 
 def chosen(engine: str, given: Mapping[str, str], **known: str) -> Options:
     """The options with their defaults, `known`; ConfigError lists them where another one is given."""

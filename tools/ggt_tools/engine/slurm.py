@@ -44,7 +44,7 @@ class Slurm:
         if not self._said["partition"]:
             raise ConfigError("--engine slurm: wants to know where: --cluster partition=NAME (sinfo lists them)")
         for name in ("cpus_per_task", "gpus_per_task", "mem_per_cpu_gb"):
-            self._said.number(name)
+            self._said.whole(name)
         self.workers = workers or 8
 
     def perform(self, stage: Stage, tasks: Iterable[Task], store: Store) -> Iterator[tuple[Task, str]]:
@@ -109,9 +109,9 @@ class Slurm:
             workers=self.workers,
             time=self._said["time"],
             partition=self._said["partition"],
-            cpus_per_task=int(self._said.number("cpus_per_task")),
-            gpus_per_task=int(self._said.number("gpus_per_task")),
-            mem_per_cpu_gb=int(self._said.number("mem_per_cpu_gb")),
+            cpus_per_task=self._said.whole("cpus_per_task"),
+            gpus_per_task=self._said.whole("gpus_per_task"),
+            mem_per_cpu_gb=self._said.whole("mem_per_cpu_gb"),
             qos=self._said["qos"],
             job_name=_name(stage.name, store),
             env_command=f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH",
