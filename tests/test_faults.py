@@ -111,11 +111,11 @@ def test_the_tables_count_unsure_as_half() -> None:
     ]
     shares = [share for share, _ in faults.lost(rows, gate)]
     assert shares == [1.0, 0.5, 0.5]  # rejected; unsure, since the rest was not measured
-    text = faults.report(rows, faults.lost(rows, gate), [(0.0, "")] * 3, 1, gate)
+    text = faults.report(rows, faults.lost(rows, gate), [(0.0, "")] * 3, 1, 2, gate)
     assert "| removed | 100 % | 50 % | 75 % |" in text
     assert "| tone | 1 | 50.0 % |" in text
     assert "| good candidates lost | 50.0 % |" in text
-    assert text.index("| good candidates lost | 50.0 % |") < text.index("which was fitted to all of them:")
+    assert text.index("| good candidates lost | 50.0 % |") < text.index("which was fitted to all 3:")
     assert "| good candidates lost | 0.0 % |" in text
 
 
@@ -173,10 +173,11 @@ def with_an_outlier() -> list[faults.Row]:
 def test_a_photograph_has_no_part_in_the_thresholds_it_is_judged_by() -> None:
     rows, gate = with_an_outlier(), parse_gate(Path("gate.toml"), GATE)
     assert faults.lost(rows, thresholds.fitted(rows, gate))[:2] == [(0.0, "")] * 2
-    said = faults.held_out(rows, [], gate)
+    each = [{name} for name in dict.fromkeys(one.photograph for one in rows)]
+    said = faults.held_out(rows, [], gate, each)
     assert said[:2] == [(1.0, "artefacts")] * 2
     assert {share for (share, _), one in zip(said, rows, strict=True) if not one.good} == {1.0}
-    assert faults.held_out(rows, rows[:1], gate)[:2] == [(0.0, "")] * 2, "what is given besides is fitted to"
+    assert faults.held_out(rows, rows[:1], gate, each)[:2] == [(0.0, "")] * 2, "what is given besides is fitted to"
 
 
 def test_the_spread_is_of_quarters_held_out() -> None:
@@ -196,7 +197,8 @@ def test_a_folder_that_lacks_photographs_is_named(tmp_path: Path) -> None:
 
 
 def test_no_photograph_is_in_two_parts() -> None:
-    parts: Sequence[tuple[str, ...]] = (faults_photographs.REPORT, faults_photographs.FIT, faults_photographs.TRAIN)
+    of = faults_photographs
+    parts: Sequence[tuple[str, ...]] = (of.REPORT, of.FIT, of.TRAIN, of.TRAIN_TOO)
     assert sum(map(len, parts)) == len({name for part in parts for name in part})
     assert len(faults_photographs.REPORT) >= 30
 

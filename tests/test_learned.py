@@ -40,7 +40,7 @@ def worst(lq: Photograph, gt: Photograph) -> float:
 def test_the_weights_are_those_of_the_version() -> None:
     assert hashlib.sha256(learned.WEIGHTS.read_bytes()).hexdigest() == learned.SHA256
     assert learned.version() == f"learned {learned.SHA256[:8]} evidence-2"
-    assert learned.WEIGHTS.stat().st_size < 3_000_000
+    assert learned.WEIGHTS.stat().st_size < 4_000_000
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_a_witness_is_trained_and_exported(folder: Path, capsys: pytest.CaptureF
     printed = capsys.readouterr().out
     small, made, *_ = printed.splitlines()
     assert small == f"{folder / 'small.png'}: has fewer than 320 px a side, and is left out"
-    assert made.startswith("64 samples, of them ") and printed.count("epoch 1 of 1: loss ") == 3
+    assert made.startswith(f"{folder}: 64 samples, of them ") and printed.count("epoch 1 of 1: loss ") == 2
     assert printed.endswith(f"learned.SHA256 = {hashlib.sha256(out.read_bytes()).hexdigest()}\n")
     session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
     image = crop("life-1", 128)
@@ -167,7 +167,7 @@ def test_what_counts_is_the_mean_of_the_networks() -> None:
 
 def test_a_dry_run_makes_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert verb.run(arguments(str(folder), str(folder / "w.onnx"), "--dry-run", "--limit", "10")) == 0
-    assert capsys.readouterr().out == "would make 10 samples of 2 photographs, and pass 3 networks over them 7 times\n"
+    assert capsys.readouterr().out == "would make 10 samples of 2 photographs, and pass 2 networks over them 7 times\n"
     assert not (folder / "w.onnx").exists()
 
 

@@ -597,7 +597,7 @@ FAULTS: dict[str, tuple[Callable[[Photograph, Photograph], Photograph], set[str]
     "halos": (lambda lq, gt: haloed(gt), {"artefacts", "object_changed", "wrong_in_one_place"}),
     "hatched": (lambda lq, gt: hatched(gt, 12), {"artefacts", "wrong_in_one_place"}),
     "grey": (lambda lq, gt: greyed(gt), {"colours_changed", "colour_cast"}),
-    "noise of 12": (lambda lq, gt: noisy(gt, 12), {"noisier"}),
+    "noise of 12": (lambda lq, gt: noisy(gt, 12), {"noisier", "artefacts"}),
 }
 
 BLIND = ("red cast of 10 %", "sunset-2")  # nothing in it is grey, and its light comes back with a tint of its own

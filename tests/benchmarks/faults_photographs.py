@@ -58,6 +58,8 @@ TRAIN = (  # as Debian's main has them: CC0, CC-BY, CC-BY-SA, GPL, LGPL, Expat, 
     "burnt_bark", "cliff", "corn_maze", "jellyfish", "lighthouse", "mossy_bark", "mossy_log", "mudstone",
     "ocean_splash", "ocean_waves", "redwoods_above", "rocks", "sheep", "spiders_web", "sun_behind_clouds",
     "sun_behind_leaves", "trees_above", "trees_at_dusk", "wool_mill_machine",
+)  # fmt: skip
+TRAIN_TOO = (
     "1017407_10151536656083963_857938319_n", "1044326_10151536655788963_587131144_n", "ColdWarm", "IMG_1054",
     "IMG_20191224_234846", "IMG_20200827_231612", "Icetwigs", "Road", "bar55", "beacon-street-sunset", "bicycle",
     "blog_previews/blog_2.jpg", "blue-periwinkle", "bluebird", "bridgecity", "bridgecity2", "building-profile",
@@ -79,7 +81,7 @@ TRAIN_SKIMAGE = (
 
 def find(folder: Path) -> dict[str, Path]:
     """The file of each photograph that is there, by name."""
-    wanted = {*REPORT, *FIT, *TRAIN}
+    wanted = {*REPORT, *FIT, *TRAIN, *TRAIN_TOO}
     found: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in PICTURES and "html" not in path.parts and not path.is_symlink():
@@ -90,14 +92,16 @@ def find(folder: Path) -> dict[str, Path]:
 
 
 def gather(folder: Path, out: Path) -> None:
-    """Copies what `ggt100k train-witness` was given into a folder of its own: of the packages, and of scikit-image."""
+    """Copies what `ggt100k train-witness few all` was given: TRAIN and scikit-image's, and with them all the others."""
     import skimage
 
-    out.mkdir(parents=True, exist_ok=True)
     found = find(folder)
     data = Path(skimage.__file__).parent / "data"
-    for path in [*(found[name] for name in TRAIN), *(data / name for name in TRAIN_SKIMAGE)]:
-        shutil.copy(path, out / path.name)
+    few = [*(found[name] for name in TRAIN), *(data / name for name in TRAIN_SKIMAGE)]
+    for name, paths in (("few", few), ("all", [*few, *(found[name] for name in TRAIN_TOO)])):
+        (out / name).mkdir(parents=True, exist_ok=True)
+        for path in paths:
+            shutil.copy(path, out / name / path.name)
 
 
 @cache

@@ -3,10 +3,10 @@
     fitted(rows, gate)   # the gate, with the bounds that say "fitted" where the good candidates of these rows put them
 
 Faults have no part in it, so that no kind of fault is fitted to. A bound of the learned witness lies some two scales,
-for its gain three and a half, beyond the place of the good candidates that its rule judges. Place and scale are
-quartiles over cases, a photograph with one degradation of it, so that no single case sets them. Few cases tell less of
-a scale: it leans on those of the metric's other rules, and is made longer. The bound of another witness lies a quarter
-further out than the furthest good candidate: most of what it sees the learned one sees sooner.
+for its gain four, beyond the place of the good candidates that its rule judges. Place and scale are quartiles over
+cases, a photograph with one degradation of it, so that no single case sets them. Few cases tell less of a scale: it
+leans on those of the metric's other rules, and is made longer. The bound of another witness lies half as far again as
+the furthest good candidate: most of what it sees the learned one sees sooner.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from ggt_tools.gate.bounds import Bound, Bounds, Floats, bounds
 
 # The numbers below were chosen with what comes of them on the photographs held out in sight; places and scales were not
 SCALES: Mapping[str, float] = {
-    "learned_content": 1.75,
-    "learned_colour": 1.6,  # casts lie near what is good
-    "learned_detail": 1.95,
-    "learned_artefact": 1.95,
-    "learned_worst": 1.95,
-    "learned_gain": 3.5,  # what was restored lies far from what was not
+    "learned_content": 2.0,
+    "learned_colour": 1.85,  # casts lie near what is good
+    "learned_detail": 2.25,
+    "learned_artefact": 2.25,
+    "learned_worst": 2.25,
+    "learned_gain": 4.0,  # what was restored lies far from what was not
 }
 BAND = 0.25  # scales between the bound where people are asked and the one that rejects
-FURTHER = 1.25  # of the way to the furthest good candidate; of the other witnesses
+FURTHER = 1.5  # of the way to the furthest good candidate; of the other witnesses
 LEAN = 4  # cases that the scales of a metric's other rules count as
 FEW = 2.0  # a scale of n cases is longer by this, over the root of n
 

@@ -1,11 +1,11 @@
 """train-witness: makes the learned witness out of clean photographs, faults planted in them, and nothing else.
 
-    train_witness(folder_of_photographs, out, TrainConfig())
+    train_witness([folder_of_photographs], out, TrainConfig(), print)
 
 The photographs become pairs (degrading.py), more than half of the pairs get a fault (planting.py), each is measured by
 cells (evidence.py), and a few small networks learn to say for each tile of 16 px, and for the whole, which group of
-faults is there, or none. They differ by their beginnings alone; the mean of their answers is what counts, since each
-takes other good pairs for bad ones. What is exported is ONNX.
+faults is there, or none. They differ by their beginnings, and by their photographs where there are several folders; the
+mean of their answers is what counts, since each takes other good pairs for bad ones. What is exported is ONNX.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,8 +44,8 @@ SHARES = {"content": 0.30, "colour": 0.23, "detail": 0.17, "artefact": 0.21, "un
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
     samples: int = 48_000
-    networks: int = 3
-    epochs: int = 7  # of each
+    networks: int = 2  # of each folder
+    epochs: int = 7  # of each network
     batch: int = 64
     rate: float = 3e-3
     workers: int = 2
@@ -65,25 +66,31 @@ class Samples:
     whole: npt.NDArray[np.int64]
 
 
-def train_witness(photographs: Path, out: Path, config: TrainConfig, report: Callable[[str], None]) -> None:
-    """Trains on all photographs in a folder, and writes the ONNX file. Raises ConfigError where there are too few."""
+def train_witness(folders: Sequence[Path], out: Path, config: TrainConfig, report: Callable[[str], None]) -> None:
+    """Trains some networks on the photographs of each folder, and writes one ONNX file of them all.
+
+    Raises ConfigError where a folder holds too few.
+    """
     import torch
 
-    for path in files(photographs)[1]:
+    for path in chain.from_iterable(files(folder)[1] for folder in folders):
         report(f"{path}: has fewer than {LEAST} px a side, and is left out")
-    samples = make_samples(photographs, config)
-    report(f"{len(samples.whole)} samples, of them {int((samples.whole > 0).sum())} with a fault")
-    nets = []
-    for seed in range(config.seed, config.seed + config.networks):
-        torch.manual_seed(seed)
-        nets.append(network())
-        fit(nets[-1], samples, replace(config, seed=seed), report)
+    for folder in folders:
+        read(folder)  # so that a fault of the last one shows before the first one's hour
+    nets: list[torch.nn.Module] = []
+    for folder in folders:
+        samples = make_samples(folder, config)
+        report(f"{folder}: {len(samples.whole)} samples, of them {int((samples.whole > 0).sum())} with a fault")
+        for _ in range(config.networks):
+            seed = config.seed + len(nets)
+            torch.manual_seed(seed)
+            nets.append(network())
+            fit(nets[-1], samples, replace(config, seed=seed), report)
     export(together(nets), out)
 
 
 def make_samples(photographs: Path, config: TrainConfig) -> Samples:
     """The same whatever the number of workers."""
-    read(photographs)  # so that a fault of the folder shows here
     jobs = [(config.seed, at) for at in range(-(-config.samples // (PAIRS * EACH)))]
     parts = list(in_processes(partial(_job, photographs), jobs, config.workers, int))
     return Samples(

@@ -10,10 +10,10 @@ from ggt_tools.cli.show import count
 
 
 def arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("photographs", type=Path, help="a folder of clean photographs, 320 px a side or more")
+    sub.add_argument("photographs", type=Path, nargs="+", help="folders of clean photographs, 320 px a side or more")
     sub.add_argument("out", type=Path, help="the ONNX file to write")
     sub.add_argument("--samples", type=count, default=48_000, help="pairs with a fault or none; default: 48000")
-    sub.add_argument("--networks", type=count, default=3, help="how many learn, whose mean counts; default: 3")
+    sub.add_argument("--networks", type=count, default=2, help="how many learn from each; default: 2")
     sub.add_argument("--epochs", type=count, default=7, help="passes over them; default: 7")
     sub.add_argument("--workers", type=count, default=2, help="processes that make samples, and threads; default: 2")
     sub.add_argument("--seed", type=int, default=0)
@@ -27,9 +27,9 @@ def run(options: argparse.Namespace) -> int:
         samples=samples, networks=options.networks, epochs=options.epochs, workers=options.workers, seed=options.seed
     )
     if options.dry_run:
-        found = len(read(options.photographs))
-        of = f"{config.samples} samples of {found} photographs"
-        print(f"would make {of}, and pass {config.networks} networks over them {config.epochs} times")
+        for folder in options.photographs:
+            of = f"{config.samples} samples of {len(read(folder))} photographs"
+            print(f"would make {of}, and pass {config.networks} networks over them {config.epochs} times")
         return 0
     train_witness(options.photographs, options.out, config, print)
     digest = hashlib.sha256(options.out.read_bytes()).hexdigest()

@@ -22,7 +22,7 @@ from ggt_tools.errors import ConfigError
 from ggt_tools.witnesses import Pair
 
 WEIGHTS = Path(__file__).with_name("learned.onnx")
-SHA256 = "584b258f0a9026933265a920e4ab295eed48270434fb26c52323fff06d7d9eb4"
+SHA256 = "7d0bd662d76c8d44ab2c2f8fe941d6574df2a09e4781dfa69b63fa0a6833339f"
 CLASSES = ("good", "content", "colour", "detail", "artefact", "unrestored")
 TILE = 16  # pixels
 Odds = npt.NDArray[np.float32]
