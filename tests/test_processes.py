@@ -55,3 +55,15 @@ def test_a_process_that_dies_is_told_with_its_mend(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as fault:
         list(in_processes(dies, [tmp_path / name for name in "0123"], 2, int))
     assert str(fault.value) == "a process of ours died; is there memory enough? try fewer processes"
+
+
+def large(job: bytes, tell: Tell) -> None:
+    time.sleep(0.2)
+    raise PairError("broken", "key 0: is broken")
+
+
+def test_a_fault_ends_it_while_a_job_is_on_its_way_to_a_process() -> None:
+    """A job larger than what a pipe holds, whose reader is gone: Python before 3.11.5 waited for ever (gh-94777)."""
+    for _ in range(3):
+        with pytest.raises(PairError, match="key 0: is broken"):
+            list(in_processes(large, [bytes(1 << 22)] * 6, 2, int))

@@ -7,6 +7,7 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -68,6 +69,9 @@ def in_processes(
         raise ConfigError("a process of ours died; is there memory enough? try fewer processes") from fault
     finally:
         mouth.close()
+        queue = getattr(pool, "_call_queue", None)
+        if queue is not None and sys.version_info < (3, 11, 5):
+            queue._reader.close()  # or it goes on writing to processes that are gone, for ever (gh-94777)
         pool.shutdown(cancel_futures=True)
         ear.close()
 
