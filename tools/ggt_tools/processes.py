@@ -69,11 +69,16 @@ def in_processes(
         raise ConfigError("a process of ours died; is there memory enough? try fewer processes") from fault
     finally:
         mouth.close()
-        queue = getattr(pool, "_call_queue", None)
-        if queue is not None and sys.version_info < (3, 11, 5):
-            queue._reader.close()  # or it goes on writing to processes that are gone, for ever (gh-94777)
-        pool.shutdown(cancel_futures=True)
+        shut(pool)
         ear.close()
+
+
+def shut(pool: ProcessPoolExecutor) -> None:
+    """Ends a pool whose processes were told to end, or are dead."""
+    queue = getattr(pool, "_call_queue", None)
+    if queue is not None and sys.version_info < (3, 11, 5):
+        queue._reader.close()  # or it goes on writing to processes that are gone, for ever (gh-94777)
+    pool.shutdown(cancel_futures=True)
 
 
 def _tell(count: Any, told: int, progress: Tell) -> int:

@@ -15,7 +15,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import Connection
 
 from ggt_tools.engine.task import Stage, Task, perform
-from ggt_tools.processes import cores, end_with
+from ggt_tools.processes import cores, end_with, shut
 from ggt_tools.store import Store
 
 # A fork of us would inherit the locks of threads; a fork server has none of ours, and has imported once for all.
@@ -57,6 +57,7 @@ class Local:
                         future.result()
                         ended.append((task, ""))
                     except BrokenProcessPool:
+                        shut(slot.pool)
                         slot.renew()
                         ended.append((task, "its process died: killed, out of memory, or a crash in native code"))
                     free.append(slot)
@@ -67,7 +68,7 @@ class Local:
         finally:
             mouth.close()  # ends every process that still works
             for slot in slots:
-                slot.pool.shutdown(cancel_futures=True)
+                shut(slot.pool)
             ear.close()
 
 

@@ -24,6 +24,7 @@ from typing import TypeVar
 from ggt_tools.degradations import Image
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.iqa import worker
+from ggt_tools.processes import shut
 
 # What the sets below name, and which way is better, for where pyiqa is not installed: gates are checked there too.
 NAMED = {
@@ -158,7 +159,7 @@ class Models:
 
     def close(self) -> None:
         for pool in self._pools:
-            pool.shutdown(cancel_futures=True)
+            shut(pool)
 
     def measure(self, pairs: Sequence[tuple[Image, Image]], metrics: Sequence[str]) -> dict[str, list[float]]:
         """Each of these metrics' value for each pair of lq and gt: uint8 RGB, all of one size.
