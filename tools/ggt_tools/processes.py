@@ -74,7 +74,7 @@ def in_processes(
 
 
 def shut(pool: ProcessPoolExecutor) -> None:
-    """Ends a pool whose processes were told to end, or are dead."""
+    """Ends a pool, whether its processes live, were told to end, or are dead."""
     queue = getattr(pool, "_call_queue", None)
     if queue is not None and sys.version_info < (3, 11, 5):
         queue._reader.close()  # or it goes on writing to processes that are gone, for ever (gh-94777)

@@ -77,6 +77,7 @@ def train_witness(folders: Sequence[Path], out: Path, config: TrainConfig, repor
         report(f"{path}: has fewer than {LEAST} px a side, and is left out")
     for folder in folders:
         read(folder)  # so that a fault of the last one shows before the first one's hour
+    read.cache_clear()
     nets: list[torch.nn.Module] = []
     for folder in folders:
         samples = make_samples(folder, config)
@@ -86,6 +87,7 @@ def train_witness(folders: Sequence[Path], out: Path, config: TrainConfig, repor
             torch.manual_seed(seed)
             nets.append(network())
             fit(nets[-1], samples, replace(config, seed=seed), report)
+        del samples  # 48,000 are 6 GB
     export(together(nets), out)
 
 
