@@ -111,13 +111,13 @@ def test_a_newer_schema_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
         ledger.add(photo("a"))
     file = tmp_path / "ledger.sqlite"
     db = sqlite3.connect(file)
-    db.execute("PRAGMA user_version=5")
+    db.execute("PRAGMA user_version=6")
     db.close()
     before = file.read_bytes()
     for create in (False, True):
         with pytest.raises(ConfigError) as fault:
             Ledger(tmp_path, create=create)
-        assert str(fault.value) == f"{file}: schema version 5, this ggt100k reads 4; install the one that wrote it"
+        assert str(fault.value) == f"{file}: schema version 6, this ggt100k reads 5; install the one that wrote it"
     assert file.read_bytes() == before
 
 

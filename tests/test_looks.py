@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import math
 import re
+import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,10 +21,20 @@ from PIL import Image, ImageDraw, ImageFont
 
 import ggt100k
 from ggt_tools.errors import ConfigError, PairError, ShardError
-from ggt_tools.ingest.looks import DISTANCE, Looks, is_flat, is_screenshot, phash, published
-from ggt_tools.records import Seen
+from ggt_tools.ingest.looks import (
+    DISTANCE,
+    Looks,
+    check_hashes,
+    is_flat,
+    is_screenshot,
+    phash,
+    published,
+    stored_hashes,
+)
+from ggt_tools.ledger import Ledger
+from ggt_tools.records import Photo, Seen
 
-from .making import change_shard, make_dataset, picture
+from .making import change_shard, make_dataset, make_workspace, picture
 from .photographs import credits, dimmed, hazed, jpeg, noisy, photograph
 
 Pixels = npt.NDArray[np.uint8]
@@ -67,11 +80,80 @@ def test_other_photographs_look_otherwise_even_other_parts_of_the_same_one() -> 
     assert nearest > DISTANCE
 
 
-def test_the_hash_is_36_hex_characters_and_stays_what_it_is() -> None:
-    assert re.fullmatch("[0-9a-f]{36}", phash(picture(1)))
+def reference_phash(pixels: Pixels) -> str:
+    """The hash by its definition, in Python's integers: no library and no processor can round it otherwise."""
+    height, width = pixels.shape[:2]
+
+    def overlap(cell: int, pixel: int, length: int) -> int:
+        return max(min((cell + 1) * length, (pixel + 1) * 48) - max(cell * length, pixel * 48), 0)
+
+    luma = [[299 * int(r) + 587 * int(g) + 114 * int(b) for r, g, b in row] for row in pixels]
+    across = [[sum(overlap(cell, x, width) * row[x] for x in range(width)) for cell in range(48)] for row in luma]
+    sums = [
+        [sum(overlap(cell, y, height) * across[y][x] for y in range(height)) for x in range(48)] for cell in range(48)
+    ]
+    cells = [[value * 64 // (1000 * height * width) for value in row] for row in sums]
+    basis = [
+        [round(math.cos(math.pi * (2 * x + 1) * k / 96) * math.sqrt((1 if k else 0.5) / 24) * 2**14) for x in range(48)]
+        for k in range(12)
+    ]
+    half = [[sum(basis[k][y] * cells[y][x] for y in range(48)) for x in range(48)] for k in range(12)]
+    low = [sum(half[k][x] * basis[m][x] for x in range(48)) for k in range(12) for m in range(12)]
+    low = [(value + 2**30) // 2**31 for value in low]
+    median = sorted(low[1:])[71]
+    return f"{int(''.join(str(int(value > median)) for value in low), 2):036x}"
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 70), st.integers(1, 70), st.integers(0, 2**32 - 1), st.sampled_from([1, 40, 255]))
+def test_the_hash_is_that_of_exact_integers(height: int, width: int, seed: int, contrast: int) -> None:
+    pixels = np.random.default_rng(seed).integers(0, contrast, (height, width, 3), np.uint8, endpoint=True)
+    assert phash(pixels) == reference_phash(pixels)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("periodic", "800000000000000000000000000000000000"),
+        ("ramp", "d55000000000000000000000000000000000"),
+        ("flat", "8" + "0" * 35),
+        ("picture", "aae2aa7fec054ebc4a53fc1c4a1d054fccc0"),
+    ],
+)
+def test_the_stored_hash_is_the_same_on_every_processor(name: str, expected: str) -> None:
     y, x = np.mgrid[:96, :96]
-    stays = phash(np.dstack([(x * 2 + y // 2) % 256] * 3).astype(np.uint8))
-    assert apart(stays, "8aa76037f794e1c1759562785ae23d40f69a") <= 2, "another processor may round otherwise"
+    pixels = {
+        "periodic": np.dstack([(x * 2 + y // 2) % 256] * 3).astype(np.uint8),  # most coefficients are next to equal
+        "ramp": np.dstack([255 - x * 2, y * 2, 100 + x - y]).astype(np.uint8),
+        "flat": np.full((96, 96, 3), 7, np.uint8),
+        "picture": picture(1),
+    }[name]
+    assert phash(pixels) == expected
+    assert re.fullmatch("[0-9a-f]{36}", expected)
+
+
+def test_hashes_of_an_older_version_are_computed_again_and_those_of_releases_are_asked_for(tmp_path: Path) -> None:
+    make_workspace(tmp_path, 2)
+    with Ledger(tmp_path) as ledger:
+        keys = [photo.key for photo in ledger.all(Photo)]
+        ledger.add(*(Seen(key=key, phash="0" * 36, place="") for key in keys))
+        ledger.add(Seen(key="f" * 16, phash="0" * 36, place="test"))
+    with contextlib.closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as db:
+        db.execute("PRAGMA user_version=4")
+    with Ledger(tmp_path) as ledger:
+        stored = stored_hashes(ledger)
+        own = {record.key: record.phash for record in stored if not record.place}
+        assert own == {photo.key: phash(decoded(ledger, photo)) for photo in ledger.all(Photo)}
+        assert [(record.key, record.phash) for record in stored if record.place] == [("f" * 16, "")]
+        with pytest.raises(ConfigError, match="of 1 published pairs were computed by an older version"):
+            check_hashes(stored, tmp_path)
+        ledger.add(Seen(key="f" * 16, phash="1" * 36, place="test"))
+        check_hashes(stored_hashes(ledger), tmp_path)
+        assert sorted(record.phash for record in ledger.all(Seen)) == sorted([*own.values(), "1" * 36])
+
+
+def decoded(ledger: Ledger, photo: Photo) -> Pixels:
+    return ggt100k.decode_image(ledger.image(photo.image), "lq")
 
 
 # --- what is known --------------------------------------------------------------------------------------------------

@@ -64,7 +64,7 @@ Fact = (
     Photo | Refusal | Seen | Classed | Prompt | Candidate | Call | Job | Aligned | Score | Opinion | Withdrawal
     | Decision | Study | Entry | Choice | Held | Adopted
 )  # fmt: skip
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 AT_ONCE = 10_000  # rows
 # Each kind of record is a table; these columns tell two of its rows apart.
 KEYS: dict[type, tuple[str, ...]] = {
@@ -89,7 +89,7 @@ KEYS: dict[type, tuple[str, ...]] = {
     Adopted: ("candidate",),
 }
 # These give way to a newer row of the same key: they tell how something stands, and it goes on.
-REPLACED = (Refusal, Call, Job, Aligned, Opinion)
+REPLACED = (Refusal, Seen, Call, Job, Aligned, Opinion)
 # What brings a ledger of a version to the next one; tables that are new are made in any case.
 MIGRATIONS = {
     1: (
@@ -98,6 +98,7 @@ MIGRATIONS = {
     ),
     2: (),
     3: ("ALTER TABLE score RENAME TO score_3", "ALTER TABLE verdict RENAME TO verdict_3"),
+    4: (),
 }
 
 
@@ -186,6 +187,11 @@ class Ledger:
                 for table in ("score_3", "verdict_3"):
                     self._db.execute(f"DROP TABLE {table}")
                 self.recount()
+            if 0 < found < 5:
+                # Perceptual hashes of version 1 depended on the processor. Those of the photographs are computed anew
+                # (ingest.looks.stored_hashes); those of published pairs are emptied, and ingest asks for the release.
+                self._db.execute("DELETE FROM seen WHERE place = ''")
+                self._db.execute("UPDATE seen SET phash = ''")
             self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
     def __enter__(self) -> Ledger:

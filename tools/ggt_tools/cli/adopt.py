@@ -12,7 +12,7 @@ import ggt100k
 from ggt_tools.cli.show import complain, now, printable, progress, table
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.ledger import Ledger
-from ggt_tools.records import Adopted, Aligned, Candidate, Photo, Refusal, Score, Seen
+from ggt_tools.records import Adopted, Aligned, Candidate, Photo, Refusal, Score
 
 if TYPE_CHECKING:
     from ggt_tools.adopt import AdoptConfig, Taken
@@ -170,11 +170,13 @@ def _dry(options: argparse.Namespace, listing: Listing, config: AdoptConfig, rea
 
 def _looks(ledger: Ledger, config: AdoptConfig) -> Looks:
     """The looks of what came from elsewhere than this set: frames of one film may be alike, two sets may not."""
-    from ggt_tools.ingest.looks import Looks
+    from ggt_tools.ingest.looks import Looks, check_hashes, stored_hashes
 
     looks = Looks()
     files = {photo.key: photo.file for photo in ledger.all(Photo)}
-    for seen in ledger.all(Seen):
+    stored = stored_hashes(ledger)
+    check_hashes(stored, ledger.workspace)
+    for seen in stored:
         file = files.get(seen.key, "")
         if seen.place or not file.startswith(f"{config.name}/"):
             looks.add(seen, file if not seen.place else f"{seen.key} of the published {seen.place} split")

@@ -17,7 +17,7 @@ from ggt_tools.cli.classing import classed, unnamed
 from ggt_tools.cli.show import complain, progress, table
 from ggt_tools.errors import ConfigError
 from ggt_tools.ledger import Ledger
-from ggt_tools.records import Photo, Refusal, Seen
+from ggt_tools.records import Photo, Refusal
 
 if TYPE_CHECKING:
     from ggt_tools.ingest.credits import Credit
@@ -192,23 +192,21 @@ class _Before:
 
 def _looks(ledger: Ledger, published: list[str]) -> Looks:
     """The looks of all that is in and of what is published; those that the ledger does not have yet go into it."""
-    from ggt_tools.ingest.looks import Looks, phash
+    from ggt_tools.ingest.looks import Looks, check_hashes, stored_hashes
     from ggt_tools.ingest.looks import published as looks_of
 
     looks = Looks()
     photos = {photo.key: photo for photo in ledger.all(Photo)}
-    seen = {(one.key, one.place): one for one in ledger.all(Seen)}
-    for key, photo in photos.items():  # a workspace of before there were looks
-        if (key, "") not in seen:
-            pixels = ggt100k.decode_image(ledger.image(photo.image), f"{ledger.workspace}: key {key}")
-            seen[key, ""] = Seen(key=key, phash=phash(pixels), place="")
-            ledger.add(seen[key, ""])
+    stored = {(record.key, record.place): record for record in stored_hashes(ledger)}
+    seen = {key: record for key, record in stored.items() if record.phash}
     for root in published:
         total = sum(about["pairs"] for about in ggt100k.open_root(root).manifest["splits"].values())
         fresh = progress(looks_of(root, frozenset(seen)), total, "published")
         while some := list(islice(fresh, TOGETHER)):
             ledger.add(*some)
             seen.update({(one.key, one.place): one for one in some})
+    if not published:
+        check_hashes(stored.values(), ledger.workspace)
     for one in seen.values():
         looks.add(one, photos[one.key].file if not one.place else f"{one.key} of the published {one.place} split")
     return looks
