@@ -27,6 +27,7 @@ class Ray:
 
     def __init__(self, workers: int | None, options: Mapping[str, str]) -> None:
         said = chosen("ray", options, address="", cpus_per_task="1", gpus_per_task="0", memory_gb="0")
+        _print_node_errors_on_stderr()
         try:
             if not ray.is_initialized():
                 address = str(said["address"] or os.environ.get("RAY_ADDRESS") or "auto")
@@ -91,6 +92,24 @@ class Ray:
         finally:
             for reference in flying:
                 ray.cancel(reference, force=True)
+
+
+def _print_node_errors_on_stderr() -> None:
+    """Keep what Ray says of its nodes (such as that one died) off stdout, where it would stand in a command's output.
+
+    Ray prints it on stdout from a thread of its own and has no setting for that, so its function is wrapped.
+    """
+    from ray._private import worker
+
+    original = getattr(worker, "print_to_stdstream", None)
+    if original is None or getattr(original, "prints_on_stderr", False):
+        return
+
+    def print_on_stderr(data: dict[str, Any], *args: Any, **keywords: Any) -> None:
+        original({**data, "is_err": True}, *args, **keywords)
+
+    print_on_stderr.prints_on_stderr = True  # type: ignore[attr-defined]
+    worker.print_to_stdstream = print_on_stderr
 
 
 def _perform(stage: Stage, task: Task, store: Store) -> None:
