@@ -184,7 +184,7 @@ def test_builder_and_streams_are_pickled(root: Path) -> None:
     assert pixels(pickle.loads(pickle.dumps(stream))) == pixels(stream)
 
 
-@pytest.mark.parametrize("start", ["fork", "spawn"])
+@pytest.mark.parametrize("start", ["fork", "forkserver", "spawn"])
 def test_dataloader_workers(root: Path, start: str) -> None:
     pytest.importorskip("torch", reason="wants torch: pip install 'ggt100k[quality]'")
     from torch.utils.data import DataLoader

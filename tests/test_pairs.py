@@ -314,7 +314,7 @@ def torch() -> Any:
     return pytest.importorskip("torch", reason="wants torch: pip install 'ggt100k[quality]'")
 
 
-@pytest.mark.parametrize("start", ["fork", "spawn"])
+@pytest.mark.parametrize("start", ["fork", "forkserver", "spawn"])
 def test_two_epochs_are_the_same_on_any_number_of_workers_and_ranks(torch: Any, root: Path, start: str) -> None:
     from torch.utils.data import DataLoader, DistributedSampler
 
@@ -516,7 +516,7 @@ def test_a_damaged_cache_heals_and_one_that_cannot_be_written_is_done_without(
     assert any("the cache does not keep" in record.message for record in caplog.records)
 
 
-@pytest.mark.parametrize("start", ["fork", "spawn"])
+@pytest.mark.parametrize("start", ["fork", "forkserver", "spawn"])
 def test_workers_read_over_http(torch: Any, served: Any, start: str) -> None:
     from torch.utils.data import DataLoader
 

@@ -69,7 +69,7 @@ def _overlaps(length: int) -> npt.NDArray[np.float64]:
     pixel_edges = np.arange(length + 1) * THUMBNAIL
     first = np.maximum(cell_edges[:-1, None], pixel_edges[None, :-1])
     last = np.minimum(cell_edges[1:, None], pixel_edges[None, 1:])
-    return np.maximum(last - first, 0).astype(np.float64)
+    return np.asarray(np.maximum(last - first, 0), np.float64)
 
 
 @cache
