@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 import ggt100k
+from ggt_format.png import encode_png
 from ggt_tools.ledger import Ledger
 from ggt_tools.pack import PackConfig, pack
-from ggt_tools.png import encode_png
 from ggt_tools.records import Aligned, Candidate, Pair, Photo, Score, Verdict
 
 GATE = """

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import ggt100k
+from ggt_format.png import encode_png
 from ggt_tools.adopt import matching, places
 from ggt_tools.adopt.drift import drift, shift
 from ggt_tools.adopt.fidelity import psnr, ssim
@@ -33,7 +34,6 @@ from ggt_tools.adopt.places import Place, open_place
 from ggt_tools.adopt.sets import SETS, by_role, forbids
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.ledger import Ledger
-from ggt_tools.png import encode_png
 from ggt_tools.records import Adopted, Aligned, Candidate, Photo, Refusal, Score, Verdict
 
 from .hub import Hub

@@ -23,9 +23,9 @@ import pytest
 from PIL import Image
 
 import ggt100k
+from ggt_format.png import encode_png
 from ggt_tools.cli import main
 from ggt_tools.ledger import Ledger
-from ggt_tools.png import encode_png
 from ggt_tools.records import Aligned, Candidate, Photo, Refusal, Score, Verdict, to_row
 from ggt_tools.verdict import DEFAULT_GATE
 

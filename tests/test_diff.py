@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import ggt100k
+from ggt_format.png import encode_png
 from ggt_tools.cli import main
 from ggt_tools.contact_sheet import COLUMNS, TILE, WIDTH
 from ggt_tools.diff import Diff, diff, entry, sheet, with_entry
 from ggt_tools.errors import ShardError
 from ggt_tools.pack import PackConfig, pack
-from ggt_tools.png import encode_png
 from ggt_tools.records import Pair
 
 from .hub import Hub, settings
@@ -118,7 +118,7 @@ def test_the_same_pixels_in_other_shards_are_no_change(
     for pair in pairs:
         for name in (pair.photo.image, pair.image):
             other.put(store.image(name))
-    monkeypatch.setattr("ggt_tools.png.LEVEL", 1)  # another file of the same pixels
+    monkeypatch.setattr("ggt_format.png.LEVEL", 1)  # another file of the same pixels
     pairs[0] = dataclasses.replace(pairs[0], image=other.put(encode_png((picture(0) // 2 + 60).astype(np.uint8))))
     with pytest.raises(KeyError):
         store.image(pairs[0].image)

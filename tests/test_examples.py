@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 import ggt100k
+from ggt_format.png import encode_png
 from ggt_tools.pack import PackConfig, pack
-from ggt_tools.png import encode_png
 
 from .making import GATE, Store, make_pairs, picture
 from .test_diffusers import model as pix2pix  # a tiny one, with weights of chance

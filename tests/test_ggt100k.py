@@ -8,7 +8,9 @@ import json
 import math
 import pickle
 import re
+import shutil
 import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +25,7 @@ from PIL import Image
 
 import ggt100k
 from ggt_tools.errors import ConfigError, ShardError
+from ggt_tools.push import reader_files
 
 from .hub import Hub
 from .making import change_shard, make_dataset, run_python
@@ -336,7 +339,7 @@ print(ggt100k.load_dataset("ggt-100k", "sample", split="train").num_rows > 5)
 
 def test_importing_again_hooks_once() -> None:
     before = datasets.load.dataset_module_factory
-    ggt100k._open_the_door()
+    ggt100k.register_with_datasets()
     assert datasets.load.dataset_module_factory is before
 
 
@@ -456,7 +459,7 @@ def test_a_flipped_bit_is_told_and_never_loaded(tmp_path: Path, cache: str, stre
 
 def test_streaming_leaves_the_module_as_it_is(root: Path) -> None:
     list(load(root, split="test", streaming=True))
-    assert ggt100k.Path is Path
+    assert getattr(ggt100k, "open", open) is open and ggt100k.open_root.__globals__["Path"] is Path
     with pytest.raises(ConfigError, match="foo://x: cannot be read"):
         ggt100k.load_dataset(data_dir="foo://x")
 
@@ -556,7 +559,30 @@ def test_the_index_is_read_by_column(root: Path) -> None:
         ggt100k.index(root, "val")
 
 
-def test_the_module_is_the_hubs_too(tmp_path: Path) -> None:
-    """`ggt100k.py` lies beside README.md in the Hub's repository: alone it must import, with nothing of tools/."""
-    code = "import sys, ggt100k; print([name for name in sys.modules if name.startswith('ggt_tools')])"
-    assert run_python(code, tmp_path / "cwd").stdout == "[]\n"
+def test_the_files_that_push_uploads_load_a_release_by_themselves(root: Path, tmp_path: Path) -> None:
+    """`ggt100k.py` and `ggt_format` lie beside README.md in the Hub's repository, without ggt_tools."""
+    for name, path in reader_files().items():
+        (tmp_path / "repository" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, tmp_path / "repository" / name)
+    code = f"""
+import sys, ggt100k, ggt_format
+print(ggt100k.__file__, ggt_format.__file__)
+print(len(ggt100k.PairDataset({str(root)!r})), ggt100k.load_dataset(data_dir={str(root)!r}, split="test")[0]["lq"].size)
+print([name for name in sys.modules if name.startswith("ggt_tools")])
+"""
+    done = run_python(code, tmp_path / "cwd", PYTHONPATH=str(tmp_path / "repository"))
+    files, found, tools = done.stdout.splitlines()
+    assert files == f"{tmp_path}/repository/ggt100k.py {tmp_path}/repository/ggt_format/__init__.py"
+    pairs = ggt100k.PairDataset(root)
+    height, width, _ = ggt100k.PairDataset(root, "test")[0]["lq"].shape
+    assert (found, tools) == (f"{len(pairs)} ({width}, {height})", "[]")
+
+
+def test_the_format_package_imports_no_heavy_library() -> None:
+    code = (
+        "import sys; from ggt_format import PairDataset, ShardWriter, open_root; "
+        "print([name for name in ('datasets', 'pandas', 'torch', 'cv2', 'pyarrow.dataset', 'ggt_tools') "
+        "if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

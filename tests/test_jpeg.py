@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import ggt100k
+import ggt_format.jpeg
+from ggt_format.jpeg import check_jpeg, encode_jpeg
+from ggt_format.png import encode_png
 from ggt_tools.errors import PairError, ShardError
-from ggt_tools.jpeg import check_jpeg, encode_jpeg
 from ggt_tools.pack import PackConfig, pack
-from ggt_tools.png import encode_png
 from ggt_tools.validate import validate
 
 from .making import GATE, Store, change_shard, make_dataset, make_pair, picture
@@ -55,7 +56,7 @@ def test_without_the_fast_library_the_pixels_are_the_same(monkeypatch: pytest.Mo
     assert bands is not None
     part = file[bands.offsets[1] : bands.offsets[5]]
     fast = ggt100k.decode_bands(part, bands, 70, 33, 200, 256)
-    monkeypatch.setattr(ggt100k, "simplejpeg", None)
+    monkeypatch.setattr(ggt_format.jpeg, "simplejpeg", None)
     assert np.array_equal(ggt100k.decode_bands(part, bands, 70, 33, 200, 256), fast)
     assert np.array_equal(ggt100k.decode_image(file), pillow(file))
 

@@ -27,6 +27,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import ggt100k
+from ggt_format.png import encode_png
+from ggt_format.shard import ShardWriter, encode_json
 from ggt_tools.cli import main
 from ggt_tools.engine import Cluster
 from ggt_tools.engine.local import Local
@@ -36,9 +38,7 @@ from ggt_tools.ledger import ImageFolder, Ledger
 from ggt_tools.pack import PackConfig, claim, pack, pair_facts, plan_release, write
 from ggt_tools.pack.plan import cut
 from ggt_tools.pack.splits import draw_test
-from ggt_tools.png import encode_png
 from ggt_tools.records import Aligned, Held, Pair, Score, Seen, Stage, Verdict
-from ggt_tools.shard import ShardWriter, encode_json
 from ggt_tools.store import Store as Tasks
 from ggt_tools.validate import validate
 

@@ -29,9 +29,10 @@ from PIL import Image
 
 import ggt100k
 from ggt100k import PairDataset
+from ggt_format.ranges import RangeReader
+from ggt_format.shard import member_header
 from ggt_tools.errors import ConfigError, ShardError
 from ggt_tools.pack import PackConfig, pack
-from ggt_tools.shard import member_header
 
 from .hub import Hub
 from .making import GATE, Store, change_shard, make_dataset, make_pairs, run_python
@@ -205,13 +206,13 @@ def test_a_window_that_does_not_fit_is_told(png: Path) -> None:
 
 def test_only_the_bands_that_a_window_touches_are_read(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[int] = []
-    original = ggt100k._Reader._whole
+    original = RangeReader._whole
 
     def counting(self: Any, each: Any, data: bytes) -> bytes:
         read.append(len(data))
         return original(self, each, data)
 
-    monkeypatch.setattr(ggt100k._Reader, "_whole", counting)
+    monkeypatch.setattr(RangeReader, "_whole", counting)
     pairs = PairDataset(root, crop=lambda row, random: (65, 0, 5, 20))
     stored = PairDataset(root, decode=False)[0]
     read.clear()
@@ -704,12 +705,12 @@ def test_a_stream_is_cut_into_blocks_and_resumes_at_one(tmp_path: Path, monkeypa
     again = ggt100k.load_dataset(data_dir=str(out), split="train", streaming=True)
     again.load_state_dict(state)
     read: list[str] = []
-    original = ggt100k._Reader._whole
+    original = RangeReader._whole
 
     def noting(self: Any, each: Any, data: bytes) -> bytes:
         read.append(each.key)
         return original(self, each, data)
 
-    monkeypatch.setattr(ggt100k._Reader, "_whole", noting)
+    monkeypatch.setattr(RangeReader, "_whole", noting)
     assert seen + [pair["key"] for pair in again] == keys
     assert read == keys[32:], "nothing before the block is read again"

@@ -18,8 +18,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import ggt100k
+import ggt_format.bands
+import ggt_format.png
+from ggt_format.png import ZLIB_HEADER, _chunk, _filter, check_banded, encode_png
 from ggt_tools.errors import ShardError
-from ggt_tools.png import ZLIB_HEADER, _chunk, _filter, check_banded, encode_png
 
 from .making import picture
 
@@ -187,7 +189,7 @@ def test_what_is_no_image_at_all() -> None:
 
 def test_without_the_fast_library_the_pixels_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     image = picture(8, 150, 33)
-    monkeypatch.setattr(ggt100k, "deflate", None)
+    monkeypatch.setattr(ggt_format.bands, "deflate", None)
     assert np.array_equal(ggt100k.decode_image(encode_png(image)), image)
 
 
@@ -217,7 +219,7 @@ def test_a_band_that_refers_to_the_one_before_it_does_not_pass() -> None:
             _chunk(b"gbND", struct.pack(">4I", 64, *map(len, bands))),
             _chunk(b"IDAT", ZLIB_HEADER),
             *(_chunk(b"IDAT", band) for band in bands),
-            _chunk(b"IDAT", ggt100k.END_OF_DEFLATE + struct.pack(">I", zlib.adler32(lines))),
+            _chunk(b"IDAT", ggt_format.png.END_OF_DEFLATE + struct.pack(">I", zlib.adler32(lines))),
             _chunk(b"IEND", b""),
         ]
     )

@@ -24,6 +24,7 @@ import pytest
 from huggingface_hub import HfApi
 
 import ggt100k
+import ggt_format
 from ggt_tools.card import describe, texts
 from ggt_tools.cli import main
 from ggt_tools.errors import ConfigError, ShardError, TransientError
@@ -60,7 +61,8 @@ def validated(out: Path) -> Path:
 def files(root: Path) -> dict[str, bytes]:
     """What a repository has of a folder, once it is pushed."""
     found = {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-    return found | {"ggt100k.py": Path(ggt100k.__file__).read_bytes()}
+    code = ["ggt100k.py", *(f"ggt_format/{path.name}" for path in Path(ggt_format.__file__).parent.glob("*.py"))]
+    return found | {name: (Path(ggt100k.__file__).parent / name).read_bytes() for name in code}
 
 
 def contents(hub: Hub, revision: str = "main") -> dict[str, bytes]:

@@ -21,10 +21,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ggt_format.png import encode_png
 from ggt_tools.cli import main
 from ggt_tools.errors import ConfigError
 from ggt_tools.ledger import Ledger
-from ggt_tools.png import encode_png
 from ggt_tools.prompts import FIXED, TEXTS
 from ggt_tools.records import IN_FLIGHT, Aligned, Call, Candidate, Opinion, Photo, Prompt, Verdict
 from ggt_tools.refine import LEFT, OPENING, REASONS, Redo, RefineConfig, refine, refined

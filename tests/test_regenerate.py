@@ -28,9 +28,9 @@ import pytest
 from PIL import Image
 
 import ggt100k
+from ggt_format.png import encode_png
 from ggt_tools.cli import main
 from ggt_tools.ledger import Ledger
-from ggt_tools.png import encode_png
 from ggt_tools.records import IN_FLIGHT, Aligned, Call, Candidate, Job, Photo, Prompt
 
 from .making import FORKED, Store, make_pair, picture, run_verb

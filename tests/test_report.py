@@ -18,13 +18,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ggt_format.png import encode_png
 from ggt_tools.cli import main
 from ggt_tools.cli import report as verb
 from ggt_tools.errors import ConfigError, ShardError
 from ggt_tools.gate import parse_gate
 from ggt_tools.gate.bounds import bounds
 from ggt_tools.ledger import Ledger
-from ggt_tools.png import encode_png
 from ggt_tools.records import Aligned, Photo, Score, Stage
 from ggt_tools.report import Facts, report
 from ggt_tools.report.figures import HEIGHT, histogram, span, thumbnail

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from ggt_format.png import encode_png
 from ggt_tools.calls import CallConfig
 from ggt_tools.calls.prices import Price
 from ggt_tools.errors import ConfigError, PairError, TransientError
-from ggt_tools.png import encode_png
 from ggt_tools.records import IN_FLIGHT, Call, Candidate, Photo, Prompt, work_id
 from ggt_tools.restore import Work, framed, padded, plan, restore
 from ggt_tools.restorers import restorer

@@ -27,12 +27,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from ggt_format.png import encode_png
 from ggt_tools.cli import main
 from ggt_tools.errors import ConfigError
 from ggt_tools.gate import parse_gate
 from ggt_tools.gate.labels import labels, settled
 from ggt_tools.ledger import Ledger
-from ggt_tools.png import encode_png
 from ggt_tools.records import Aligned, Candidate, Decision, Opinion, Photo, Score, Verdict
 from ggt_tools.review import Review, ReviewConfig
 from ggt_tools.review.decisions import Share, Votes, cohen, fleiss, in_order, standing, summary, votes

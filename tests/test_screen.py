@@ -25,12 +25,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as PillowImage
 
+from ggt_format.png import encode_png
 from ggt_tools.calls import CallConfig
 from ggt_tools.cli import main
 from ggt_tools.errors import PairError
 from ggt_tools.gate import load_gate
 from ggt_tools.ledger import Ledger
-from ggt_tools.png import encode_png
 from ggt_tools.records import IN_FLIGHT, Aligned, Call, Candidate, Opinion, Score, Verdict, from_row, to_row
 from ggt_tools.restorers.protocol import Setting
 from ggt_tools.screen import (

@@ -21,11 +21,11 @@ import pytest
 from PIL import Image
 
 from ggt100k import pair_key
+from ggt_format.png import encode_png
 from ggt_tools.cli import main
 from ggt_tools.cli.study import _facts
 from ggt_tools.errors import ConfigError
 from ggt_tools.ledger import Ledger
-from ggt_tools.png import encode_png
 from ggt_tools.records import Aligned, Candidate, Choice, Entry, Photo, Study
 from ggt_tools.review.choosing import Choosing, Chosen, groups
 from ggt_tools.study import ALL, Interval, Row, StudyFacts, recommend, result, standing

@@ -22,19 +22,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ggt100k
+from ggt_format.jpeg import encode_jpeg
+from ggt_format.png import encode_png
+from ggt_format.shard import encode_json, member_header
+from ggt_format.shard import members as member_ends
 from ggt_tools.cli import main
 from ggt_tools.cli.validate import _alone
 from ggt_tools.engine import Cluster
 from ggt_tools.engine.local import Local
 from ggt_tools.errors import ConfigError
-from ggt_tools.jpeg import encode_jpeg
 from ggt_tools.ledger import Ledger
 from ggt_tools.pack import PackConfig, pack
-from ggt_tools.png import encode_png
 from ggt_tools.records import Adopted, Aligned, Held, Verdict, Withdrawal
 from ggt_tools.review.decisions import Votes
-from ggt_tools.shard import encode_json, member_header
-from ggt_tools.shard import members as member_ends
 from ggt_tools.store import Store as Tasks
 from ggt_tools.validate import passed, validate
 from ggt_tools.validate.evidence import evidence_faults, read_gate

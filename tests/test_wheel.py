@@ -27,7 +27,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_is_in_it(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     top = {name.split("/")[0] for name in names}
-    assert {name for name in top if not name.endswith(".dist-info")} == {"ggt100k.py", "ggt_tools", "ggt100k_sample"}
+    assert {name for name in top if not name.endswith(".dist-info")} == {
+        "ggt100k.py",
+        "ggt_format",
+        "ggt_tools",
+        "ggt100k_sample",
+    }
     ours = ("gate/gate.toml", "card/prose/card.md", "py.typed")
     for name in ("ggt100k_sample/NOTICE", *(f"ggt_tools/{name}" for name in ours)):
         assert name in names

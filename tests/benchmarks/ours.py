@@ -52,6 +52,7 @@ class Bound(Indexed):
 
     def __init__(self, job: Job) -> None:
         import ggt100k
+        from ggt_format.png import END_OF_DEFLATE
 
         super().__init__(job)
         self.keys: list[str] = []
@@ -63,7 +64,7 @@ class Bound(Indexed):
                 assert bands is not None
                 self.rows, self.size = bands.rows, bands.rows * (1 + 3 * bands.width)
                 offsets = zip(bands.offsets, bands.offsets[1:], strict=False)
-                self.bands.append([data[start + 8 : stop - 4] + ggt100k.END_OF_DEFLATE for start, stop in offsets])
+                self.bands.append([data[start + 8 : stop - 4] + END_OF_DEFLATE for start, stop in offsets])
         self.inflate = fastest_inflate(self.bands[0], self.size)
 
     def __len__(self) -> int:

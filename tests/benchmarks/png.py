@@ -9,7 +9,7 @@ import numpy.typing as npt
 from PIL import Image
 
 import ggt100k
-from ggt_tools.png import encode_png
+from ggt_format.png import encode_png
 
 from .timing import alternate, speed
 

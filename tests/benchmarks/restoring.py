@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from ggt_tools.png import encode_png
+from ggt_format.png import encode_png
 
 from ..making import picture
 from ..test_regenerate import elsewhere, paid, workspace

@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from ggt100k import DEGRADATIONS
+from ggt_format.schema import DEGRADATIONS
 
 TILE = 384  # pixels of one image's longer side
 COLUMNS = 2  # pairs a row

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ggt100k import DEGRADATIONS
+from ggt_format.schema import DEGRADATIONS
 from ggt_tools.errors import ConfigError, PairError
 
 Image = npt.NDArray[np.uint8]

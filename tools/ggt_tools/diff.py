@@ -16,8 +16,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-import ggt100k
-from ggt100k import DEGRADATIONS, KEY, PRIOR, SPLITS, PairDataset, Root, decode_image, fact_columns
+import ggt_format
+from ggt_format.images import decode_image
+from ggt_format.pairs import PairDataset
+from ggt_format.roots import Root
+from ggt_format.schema import DEGRADATIONS, KEY, PRIOR, SPLITS, fact_columns
 from ggt_tools.contact_sheet import contact_sheet
 from ggt_tools.errors import ShardError
 
@@ -133,7 +136,7 @@ def _rows(root: Root, names: Collection[str]) -> dict[str, dict[str, Any]]:
     rows: dict[str, dict[str, Any]] = {}
     columns = [*fact_columns(root.metrics), "shard", "gt_offset", "gt_size"]
     for split in (name for name in names if name in root.indices):
-        for number, row in enumerate(ggt100k.index(root.url, split, columns=columns).to_pylist()):
+        for number, row in enumerate(ggt_format.index(root.url, split, columns=columns).to_pylist()):
             if not KEY.fullmatch(row["key"]) or row["key"] in rows:
                 raise ShardError(
                     f"{root.url}: index/{split}.parquet: key {row['key']!r}: is no key, or stands there twice; see all "

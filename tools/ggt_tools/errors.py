@@ -12,21 +12,9 @@ own, since the reader raises them too.
 
 from __future__ import annotations
 
-from ggt100k import ConfigError, GGTError, ShardError
+from ggt_format.errors import ConfigError, GGTError, PairError, ShardError
 
 __all__ = ["ConfigError", "GGTError", "PairError", "ShardError", "TransientError"]
-
-
-class PairError(GGTError):
-    """This pair cannot be worked on; the others can. `reason` is stable, the message is for people."""
-
-    def __init__(self, reason: str, message: str, *, paid: bool = False) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.paid = paid  # whether a provider may charge for it all the same
-
-    def __reduce__(self) -> tuple[type[PairError], tuple[str, str], dict[str, object]]:
-        return PairError, (self.reason, str(self)), self.__dict__  # else it could not come from another process
 
 
 class TransientError(GGTError):

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from PIL import Image as Pillow
 
-import ggt100k
+import ggt_format
 from ggt_tools import iqa
 from ggt_tools.contact_sheet import contact_sheet
 from ggt_tools.degradations import Image
@@ -107,9 +107,9 @@ def evaluate(
     """Measures every output of the split that is there. Raises ConfigError before the first: no such folder, release or
     metric, or none that can be measured here."""
     config = config or EvaluateConfig()
-    pairs = ggt100k.PairDataset(root, config.split, where=config.where)
+    pairs = ggt_format.PairDataset(root, config.split, where=config.where)
     keys = [
-        str(key) for key in ggt100k.index(root, config.split, where=config.where, columns=["key"])["key"].to_pylist()
+        str(key) for key in ggt_format.index(root, config.split, where=config.where, columns=["key"])["key"].to_pylist()
     ]
     files, faults, unknown = find(outputs, keys)
     values: dict[str, dict[str, float]] = {}
@@ -180,7 +180,7 @@ def sheet(root: str | Path, outputs: Path, found: Evaluated) -> Pillow.Image:
     keys = {key: number for number, key in enumerate(found.worst)}
     files, _, _ = find(outputs, found.worst)
     items = {}
-    for row in ggt100k.PairDataset(root, found.split, where={"key": list(found.worst)}, columns=["restorer"]):
+    for row in ggt_format.PairDataset(root, found.split, where={"key": list(found.worst)}, columns=["restorer"]):
         output = Pillow.fromarray(_read(files[row["key"]], row["gt"].shape))
         shown = {"lq": output, "gt": Pillow.fromarray(row["gt"])}
         items[keys[row["key"]]] = row | shown | {"scores": found.values[row["key"]]}

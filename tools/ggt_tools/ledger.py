@@ -25,6 +25,9 @@ from typing import Any, get_type_hints
 import numpy as np
 import numpy.typing as npt
 
+from ggt_format.files import make_folder
+from ggt_format.files import sync_folder as sync_folder  # many modules import these two from here
+from ggt_format.files import write_whole as write_whole
 from ggt_tools import score_table, tallies, verdict_table
 from ggt_tools.errors import ConfigError, ShardError
 from ggt_tools.records import (
@@ -55,9 +58,7 @@ from ggt_tools.records import (
     of_json,
     to_row,
 )
-from ggt_tools.store import Store, make_folder
-from ggt_tools.store import sync_folder as sync_folder  # many take them from here
-from ggt_tools.store import write_whole as write_whole
+from ggt_tools.store import Store
 from ggt_tools.verdict_table import Verdicts, by_columns, to_verdict_row
 
 Fact = (

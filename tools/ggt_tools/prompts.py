@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from ggt100k import DEGRADATIONS
+from ggt_format.schema import DEGRADATIONS
 from ggt_tools.degradations import Image, classify, measure, strengths
 from ggt_tools.errors import PairError
 from ggt_tools.records import Photo, Prompt, work_id

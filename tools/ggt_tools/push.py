@@ -23,8 +23,9 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ge
 from huggingface_hub.errors import RepositoryNotFoundError
 from huggingface_hub.hf_api import RepoFile
 
-import ggt100k
-from ggt100k import MANIFEST, Root, open_root
+import ggt_format
+from ggt_format.roots import Root, open_root
+from ggt_format.schema import MANIFEST
 from ggt_tools.card import FIGURES, REPO, card, texts
 from ggt_tools.errors import ConfigError, GGTError, ShardError, TransientError
 from ggt_tools.validate import passed
@@ -211,9 +212,16 @@ def _files(root: Path, place: Root, repo: str) -> dict[str, Local]:
         for name, about in named.items()
     }
     files |= {name: Local.small(root / name) for name in beside}
-    files["ggt100k.py"] = Local.small(Path(ggt100k.__file__))
+    files |= {name: Local.small(path) for name, path in reader_files().items()}
     _check_card(root, place, repo, files)
     return files
+
+
+def reader_files() -> dict[str, Path]:
+    """Return the code that reads a release, which is pushed beside it: the loading script and the format package."""
+    package = Path(ggt_format.__file__).parent
+    files = {f"ggt_format/{path.name}": path for path in sorted(package.glob("*.py"))}
+    return {"ggt100k.py": package.parent / "ggt100k.py", **files}
 
 
 def _check_links(root: Path, names: Iterable[str]) -> None:
@@ -303,7 +311,7 @@ class _Hub:
             version = str(json.loads(Path(path).read_bytes())["dataset_version"])
         except (ValueError, KeyError, TypeError):
             version = ""
-        if not ggt100k.VERSION.fullmatch(version):
+        if not ggt_format.VERSION.fullmatch(version):
             raise ConfigError(
                 f"{self.repo}: the {MANIFEST} of main cannot be read, so what it holds is unknown; see what it is, "
                 "and delete it there if nobody needs it"

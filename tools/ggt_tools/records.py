@@ -22,9 +22,9 @@ class Photo:
     image: str  # SHA-256 of its PNG file among the workspace's images
     width: int
     height: int
-    degradation: str  # its class, one of ggt100k.DEGRADATIONS
+    degradation: str  # its class, one of ggt_format.DEGRADATIONS
     degradations: tuple[str, ...]  # all that is seen in it
-    source: str  # one of ggt100k.SOURCES
+    source: str  # one of ggt_format.SOURCES
     source_name: str
     licence: str  # an SPDX identifier
     author: str

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image as Pillow
 
+from ggt_format.png import encode_png
 from ggt_tools.calls import CallConfig, Calls
 from ggt_tools.calls.prices import Price
 from ggt_tools.errors import ConfigError
-from ggt_tools.png import encode_png
 from ggt_tools.records import IN_FLIGHT, Call, Candidate, Photo, Prompt, work_id
 from ggt_tools.restorers.protocol import Image, Restored, Restorer
 

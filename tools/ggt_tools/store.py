@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ggt_format.files import PART, make_folder, write_whole
 from ggt_tools.errors import ConfigError
 
-PART = ".part"  # ends the name of what is not whole yet
 # Where nothing is seen of a file before it is whole; elsewhere it gets its name when it is
 OBJECTS = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "hf", "memory"})
 
@@ -100,36 +99,3 @@ class Store:
         except (ValueError, ImportError) as fault:  # an unknown protocol, or one whose package is not installed
             raise ConfigError(f"{self.root}: cannot be opened: {fault}") from fault
         return system, str(path)
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Writes a file that appears whole or not at all, whatever dies in between, whoever else writes the same."""
-    part = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}{PART}")
-    try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
-
-
-def make_folder(folder: Path) -> None:
-    """Makes a folder, and those above it, so that they survive a power cut."""
-    if not folder.is_dir():
-        make_folder(folder.parent)
-        folder.mkdir(exist_ok=True)
-        sync_folder(folder.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes a rename in `folder` survive a power cut (on Windows a folder cannot be opened, nor need be)."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

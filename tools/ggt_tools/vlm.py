@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image as PillowImage
 
-from ggt100k import DEGRADATIONS
+from ggt_format.schema import DEGRADATIONS
 from ggt_tools.calls.faults import said
 from ggt_tools.calls.providers import (
     COMPATIBLE_KEY,

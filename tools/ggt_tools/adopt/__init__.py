@@ -21,11 +21,11 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image as Pillow
 
-from ggt100k import DEGRADATIONS, SOURCES, pair_key
+from ggt_format.png import encode_png
+from ggt_format.schema import DEGRADATIONS, SOURCES, pair_key
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.ingest import Pixels, decode
 from ggt_tools.ingest.looks import is_flat, phash
-from ggt_tools.png import encode_png
 from ggt_tools.records import Adopted, Candidate, Photo, Refusal, Seen, work_id
 from ggt_tools.restore import FORMATS, NO_PROMPT
 

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 import datasets
 import yaml
 
-from ggt100k import DEGRADATIONS, PRIOR, SPLITS, Root, fact_columns, features
+from ggt100k import features
+from ggt_format.roots import Root
+from ggt_format.schema import DEGRADATIONS, PRIOR, SPLITS, fact_columns
+from ggt_format.shard import members
 from ggt_tools.errors import ConfigError
-from ggt_tools.shard import members
 
 if TYPE_CHECKING:
     from ggt_tools.card.release import Release

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ggt100k import CODECS, fact_columns, index_schema
+from ggt_format.schema import CODECS, fact_columns, index_schema
 from ggt_tools.card.release import Release
 from ggt_tools.card.text import plain
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from ggt100k import PairDataset
+from ggt_format.pairs import PairDataset
 from ggt_tools.card.release import Release
 from ggt_tools.card.text import plain
 from ggt_tools.contact_sheet import contact_sheet

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 
 import pyarrow.compute as pc
 
-from ggt100k import CODECS, DEGRADATIONS, METRIC
+from ggt_format.schema import CODECS, DEGRADATIONS, METRIC
 from ggt_tools.card import only_priors, whole_front_matter
 from ggt_tools.card.release import Release, Source
 from ggt_tools.card.text import Trusted, fenced, markdown, plain, quoted

@@ -17,11 +17,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-import ggt100k
-from ggt100k import DEGRADATIONS, PRIOR, SOURCES, Root
+import ggt_format
+from ggt_format.roots import Root
+from ggt_format.schema import DEGRADATIONS, PRIOR, SOURCES
+from ggt_format.shard import split_of
 from ggt_tools.errors import ShardError
 from ggt_tools.records import Stage
-from ggt_tools.shard import split_of
 
 Floats = npt.NDArray[np.float32]
 COLUMNS = (
@@ -69,7 +70,7 @@ class Release:
         """Reads the index. Raises ShardError where it is not the one that the manifest counts."""
         tables = {}
         for split, about in root.indices.items():
-            table = ggt100k.index(root.url, split, columns=COLUMNS)
+            table = ggt_format.index(root.url, split, columns=COLUMNS)
             found = {one["values"]: one["counts"] for one in pc.value_counts(table["degradation"]).to_pylist()}
             if found != about["degradations"]:
                 said = f"has {found}, and the manifest says {about['degradations']}"
@@ -164,7 +165,7 @@ class Release:
                 for stage in self.root.manifest["funnel"]
             ]
         except (KeyError, TypeError, ValueError) as fault:
-            said = f"{ggt100k.MANIFEST}: its funnel cannot be read ({fault!r}); pack it again"
+            said = f"{ggt_format.MANIFEST}: its funnel cannot be read ({fault!r}); pack it again"
             raise ShardError(f"{self.root.url}: {said}") from fault
 
     @cached_property

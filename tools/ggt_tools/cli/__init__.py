@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-import ggt100k
+import ggt_format
 from ggt_tools.cli import (
     adopt,
     align,
@@ -84,7 +84,7 @@ def _name(verb: ModuleType) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="ggt100k", description="Makes, judges and packs pairs for image restoration.")
-    parser.add_argument("--version", action="version", version=f"ggt100k {ggt100k.__version__}")
+    parser.add_argument("--version", action="version", version=f"ggt100k {ggt_format.__version__}")
     parser.add_argument("--verbose", action="store_true", help="say more on the way")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for verb in VERBS:

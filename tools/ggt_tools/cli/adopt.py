@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import ggt100k
+import ggt_format
 from ggt_tools.cli.show import complain, now, printable, progress, table
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.ledger import Ledger
@@ -44,7 +44,7 @@ def arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--local-only", default="", metavar="WHY", help="nothing of the set may be pushed, for this reason"
     )
-    sub.add_argument("--class", dest="degradation", default="", choices=("", *ggt100k.DEGRADATIONS), metavar="CLASS")
+    sub.add_argument("--class", dest="degradation", default="", choices=("", *ggt_format.DEGRADATIONS), metavar="CLASS")
     sub.add_argument("--author", default="")
     sub.add_argument("--url", default="", help="where the set is from")
     sub.add_argument("--source-name", default="", help="default: the set's own name")
@@ -208,7 +208,7 @@ def against_truth(ledger: Ledger, most: int | None) -> int:
     measured = 0
     for each in islice(adopted, most):
         names = (photos[each.key], images[each.candidate], each.reference)
-        lq, gt, ref = (ggt100k.decode_image(ledger.image(name), f"key {each.key}") for name in names)
+        lq, gt, ref = (ggt_format.decode_image(ledger.image(name), f"key {each.key}") for name in names)
         scores = list(fidelity(each.candidate, lq, gt, ref))
         ledger.add(*scores)
         measured += len(scores)

@@ -16,9 +16,9 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from ggt100k import decode_image
+    from ggt_format.images import decode_image
+    from ggt_format.png import encode_png
     from ggt_tools.align import CONFIDENT, VERSION, align
-    from ggt_tools.png import encode_png
 
     with Ledger(options.workspace) as ledger:
         photos = {photo.key: photo for photo in ledger.all(Photo)}

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-import ggt100k
+import ggt_format
 from ggt_tools import batch
 from ggt_tools.calls.prices import Price
 from ggt_tools.cli import calling
@@ -110,7 +110,7 @@ def _hand_over(
     """Sends a noted job; where the provider does not take it, it is over, and costs nothing."""
 
     def load(photo: Photo) -> Image:
-        return ggt100k.decode_image(ledger.image(photo.image), photo.file)
+        return ggt_format.decode_image(ledger.image(photo.image), photo.file)
 
     try:
         ledger.add(_patiently(options, lambda: batch.send(job, works, maker, load)))

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
-import ggt100k
+import ggt_format
 from ggt_tools.calls import CallConfig
 from ggt_tools.calls.prices import Price, price
 from ggt_tools.cli.show import Bar, complain, count, now, per_minute, table, usd
@@ -108,7 +108,7 @@ def make(options: argparse.Namespace, ledger: Ledger, maker: Restorer, works: Se
     made = Made()
 
     def load(photo: Photo) -> Image:
-        return ggt100k.decode_image(ledger.image(photo.image), photo.file)
+        return ggt_format.decode_image(ledger.image(photo.image), photo.file)
 
     def note(calls: Sequence[Call]) -> None:
         ledger.add(*(ours[call.work].candidate for call in calls), *calls)

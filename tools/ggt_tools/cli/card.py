@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import ggt100k
+import ggt_format
 from ggt_tools.cli.show import printable
 from ggt_tools.errors import ConfigError
 from ggt_tools.ledger import write_whole
@@ -15,9 +15,9 @@ def arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("root", help="the dataset folder")
     sub.add_argument(
         "--repo",
-        default=ggt100k.REPO_ID,
+        default=ggt_format.REPO_ID,
         metavar="ORG/ggt-100k",
-        help=f"where it will stand on the Hub; default: {ggt100k.REPO_ID}",
+        help=f"where it will stand on the Hub; default: {ggt_format.REPO_ID}",
     )
 
 
@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
     if "://" in options.root:
         raise ConfigError(f"{options.root}: a card is written into a folder; fetch the release first")
     changed = 0
-    root = ggt100k.open_root(options.root)
+    root = ggt_format.open_root(options.root)
     files = describe(root, options.repo)
     for name, data in files.items():
         path = Path(root.url) / name

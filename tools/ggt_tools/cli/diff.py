@@ -6,7 +6,7 @@ import argparse
 import io
 from pathlib import Path
 
-import ggt100k
+import ggt_format
 from ggt_tools.cli.show import Bar, count, now, printable
 from ggt_tools.errors import ConfigError
 from ggt_tools.ledger import write_whole
@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     for path in (options.changelog, options.sheet):
         if path is not None and not path.parent.is_dir():
             raise ConfigError(f"{path}: there is no such folder; make it first")
-    before, after = (ggt100k.open_root(_place(text, options.repo)) for text in (options.before, options.after))
+    before, after = (ggt_format.open_root(_place(text, options.repo)) for text in (options.before, options.after))
     pairs = sum(about["pairs"] for about in after.manifest["splits"].values())
     with Bar(pairs, "diff") as bar:
         found = diff(before, after, progress=bar.update)
@@ -51,7 +51,7 @@ def _place(text: str, repo: str) -> str:
     return f"hf://datasets/{repo}@{text}"
 
 
-def _log(before: ggt100k.Root) -> str:
+def _log(before: ggt_format.Root) -> str:
     """What the earlier version's change log says, so that a new one goes on with it."""
     try:
         return before.read("CHANGELOG.md").decode("utf-8", "replace")

@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
-import ggt100k
+import ggt_format
 from ggt_tools.cli.show import Bar, columns, complain, count, printable
 from ggt_tools.errors import ConfigError
 from ggt_tools.ledger import write_whole
@@ -16,7 +16,7 @@ from ggt_tools.ledger import write_whole
 def arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("root", nargs="?", help="a dataset folder, its URL, or sample; default: as load_dataset finds it")
     sub.add_argument("--model", type=Path, required=True, metavar="OUTPUTS", help="a folder of images named by key")
-    sub.add_argument("--split", default="test", choices=ggt100k.SPLITS, help="default: test")
+    sub.add_argument("--split", default="test", choices=ggt_format.SPLITS, help="default: test")
     sub.add_argument("--where", action="append", default=[], metavar="CLAUSE", help="as in export")
     sub.add_argument("--metrics", default="", help="names of pyiqa with commas between")
     sub.add_argument("--out", type=Path, metavar="JSON", help="default: OUTPUTS.evaluation.json")
@@ -47,8 +47,8 @@ def run(options: argparse.Namespace) -> int:
         if not path.parent.is_dir():
             raise ConfigError(f"{path}: there is no such folder; make it first")
     sample = options.root == "sample"
-    root = str(ggt100k.sample_folder() / "packed") if sample else ggt100k.locate(options.root).url
-    total = len(ggt100k.index(root, options.split, where=config.where, columns=["key"]))
+    root = str(ggt_format.sample_folder() / "packed") if sample else ggt_format.locate(options.root).url
+    total = len(ggt_format.index(root, options.split, where=config.where, columns=["key"]))
     with Bar(total, "evaluate") as bar:
         found = evaluate(root, options.model, config, progress=bar.update)
     for line in lines(found):

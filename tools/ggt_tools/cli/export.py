@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import ggt100k
+import ggt_format
 from ggt_tools.cli.show import Bar, complain, count, table
 
 
@@ -18,7 +18,11 @@ def arguments(sub: argparse.ArgumentParser) -> None:
     )
     sub.add_argument("--where", action="append", default=[], metavar="CLAUSE", help=clause + "several must all hold")
     sub.add_argument(
-        "--split", action="append", default=[], choices=(*ggt100k.SPLITS, ggt100k.PRIOR), help="default: train and test"
+        "--split",
+        action="append",
+        default=[],
+        choices=(*ggt_format.SPLITS, ggt_format.PRIOR),
+        help="default: train and test",
     )
     sub.add_argument("--file-bytes", type=count, default=500_000_000, metavar="N", help="most of a tar or parquet")
 
@@ -28,8 +32,8 @@ def run(options: argparse.Namespace) -> int:
 
     where = parse_where(options.where)
     config = ExportConfig(to=options.to, where=where, splits=tuple(options.split), file_bytes=options.file_bytes)
-    folder = str(ggt100k.sample_folder() / "packed") if options.root == "sample" else options.root
-    root = ggt100k.open_root(folder)
+    folder = str(ggt_format.sample_folder() / "packed") if options.root == "sample" else options.root
+    root = ggt_format.open_root(folder)
     sources = plan(root, config)
     pairs = sum(len(source.rows) for source in sources)
     if options.dry_run:

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import ggt100k
+import ggt_format
 from ggt_tools.cli import calling
 from ggt_tools.cli.classing import classed, unnamed
 from ggt_tools.cli.show import complain, progress, table
@@ -51,7 +51,7 @@ def arguments(sub: argparse.ArgumentParser) -> None:
     elsewhere = "a folder or an fsspec URL where the images of a new workspace are to lie; default: in it"
     sub.add_argument("--images", default="", metavar="PLACE", help=elsewhere)
     sub.add_argument("--licence", default="", help="of the files that no credit names one for")
-    sub.add_argument("--source", choices=ggt100k.SOURCES, help="else: of a list internet, of a dataset dataset")
+    sub.add_argument("--source", choices=ggt_format.SOURCES, help="else: of a list internet, of a dataset dataset")
     sub.add_argument("--source-name", default="")
     sub.add_argument("--fit", default="crop", choices=("crop", "resize", "pad"), help="how it comes to 1024 x 1024")
     sub.add_argument("--classes", default="measured", choices=("measured", "folder", "vlm"), help="who names it")
@@ -65,8 +65,8 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from ggt_format.png import encode_png
     from ggt_tools.ingest import IngestConfig, by_folder, ingest, measured
-    from ggt_tools.png import encode_png
 
     classes = {"measured": measured, "folder": by_folder, "vlm": unnamed}
     config = IngestConfig(
@@ -200,7 +200,7 @@ def _looks(ledger: Ledger, published: list[str]) -> Looks:
     stored = {(record.key, record.place): record for record in stored_hashes(ledger)}
     seen = {key: record for key, record in stored.items() if record.phash}
     for root in published:
-        total = sum(about["pairs"] for about in ggt100k.open_root(root).manifest["splits"].values())
+        total = sum(about["pairs"] for about in ggt_format.open_root(root).manifest["splits"].values())
         fresh = progress(looks_of(root, frozenset(seen)), total, "published")
         while some := list(islice(fresh, TOGETHER)):
             ledger.add(*some)

@@ -7,7 +7,7 @@ from collections import Counter
 from itertools import islice
 from pathlib import Path
 
-import ggt100k
+import ggt_format
 from ggt_tools.cli import driving
 from ggt_tools.cli.show import Bar, count, printable, table
 from ggt_tools.errors import ConfigError
@@ -18,7 +18,7 @@ from ggt_tools.records import Held, Seen
 
 def arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("workspace", type=Path)
-    sub.add_argument("out", type=Path, nargs="?", default=Path(ggt100k.NAME), help=f"default: {ggt100k.NAME}")
+    sub.add_argument("out", type=Path, nargs="?", default=Path(ggt_format.NAME), help=f"default: {ggt_format.NAME}")
     sub.add_argument("--version", default="1.0.0", help="of the dataset; default: 1.0.0")
     sub.add_argument(
         "--base",
@@ -38,7 +38,9 @@ def arguments(sub: argparse.ArgumentParser) -> None:
         help="beside the pairs, as visual priors: outputs kept out for their frame alone, in shards of their own; "
         "without it those of the base leave",
     )
-    sub.add_argument("--codec", default="png", choices=ggt100k.CODECS, help="jpeg: a third of the size; default: png")
+    sub.add_argument(
+        "--codec", default="png", choices=ggt_format.CODECS, help="jpeg: a third of the size; default: png"
+    )
     sub.add_argument("--shard-bytes", type=count, default=500_000_000, help="most bytes a shard; default: 500000000")
     driving.arguments(sub)
 
@@ -114,7 +116,7 @@ def run(options: argparse.Namespace) -> int:
         print(printable(_no_test(bool(before) or plan.base is not None, options.workspace / STOOD)))
     if plan.left_out:
         print(f"not in the base, so without a column: {', '.join(plan.left_out)}; they come with a pack without --base")
-    counts = {split: about["pairs"] for split, about in ggt100k.indices(manifest).items()}
+    counts = {split: about["pairs"] for split, about in ggt_format.indices(manifest).items()}
     refused = Counter(fault.reason for fault in plan.refused)
     table("pack", {**counts, "shards": len(done)}, refused=refused)
     if why := manifest.get("local_only"):

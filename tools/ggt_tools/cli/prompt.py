@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import ggt100k
+import ggt_format
 from ggt_tools.cli import calling
 from ggt_tools.cli.show import Bar, complain, now, progress, table
 from ggt_tools.ledger import Ledger
@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _pixels(ledger: Ledger, photo: Photo) -> Image:
-    return ggt100k.decode_image(ledger.image(photo.image), photo.file)
+    return ggt_format.decode_image(ledger.image(photo.image), photo.file)
 
 
 def _compose(options: argparse.Namespace, ledger: Ledger, todo: Sequence[Wanted]) -> list[Prompt]:

@@ -10,7 +10,7 @@ import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 
-from ggt100k import DEGRADATIONS
+from ggt_format.schema import DEGRADATIONS
 from ggt_tools.cli.show import columns, complain, count, printable
 from ggt_tools.errors import ConfigError
 from ggt_tools.ledger import Ledger, write_whole

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import ggt100k
+import ggt_format
 from ggt_tools.cli import calling, driving
 from ggt_tools.cli.show import Bar, complain, count, now, table
 from ggt_tools.errors import ConfigError
@@ -147,7 +147,7 @@ def _ask(
     usd = 0.0
 
     def load(name: str) -> Image:
-        return ggt100k.decode_image(ledger.image(name), name)
+        return ggt_format.decode_image(ledger.image(name), name)
 
     def note(calls: Sequence[Call]) -> None:
         ledger.add(*calls)

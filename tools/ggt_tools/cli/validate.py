@@ -13,7 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-import ggt100k
+import ggt_format
 from ggt_tools.cli import driving
 from ggt_tools.cli.show import Bar, printable, table
 from ggt_tools.errors import ConfigError
@@ -45,7 +45,7 @@ def _run(options: argparse.Namespace, stack: contextlib.ExitStack) -> int:
     counts: dict[str, int] = {}
     cluster = None
     with contextlib.suppress(ConfigError):  # validate says why, and whether that is a finding
-        place = ggt100k.open_root(options.root)
+        place = ggt_format.open_root(options.root)
         counts = {split: about["pairs"] for split, about in place.indices.items()}
     if counts:
         tasks = options.tasks or f"{place.url}.tasks"
@@ -67,7 +67,7 @@ def _run(options: argparse.Namespace, stack: contextlib.ExitStack) -> int:
         shutil.rmtree(Path(cluster.store.root) / "tasks", ignore_errors=True)
     if options.findings:
         options.findings.write_text("".join(lines), encoding="utf-8")
-    beside = {"priors": counts.pop(ggt100k.PRIOR)} if ggt100k.PRIOR in counts else {}
+    beside = {"priors": counts.pop(ggt_format.PRIOR)} if ggt_format.PRIOR in counts else {}
     table("validate", {"pairs": sum(counts.values()), **beside, "findings": reasons.total()}, found=reasons)
     if options.quick and not reasons:
         print("quick: no checksum and no pixel was looked at")

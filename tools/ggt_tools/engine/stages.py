@@ -10,7 +10,7 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import ggt100k
+import ggt_format
 from ggt_tools.degradations import opencv
 from ggt_tools.engine.facts import Fault
 from ggt_tools.engine.task import Perform, unseen
@@ -86,8 +86,8 @@ class Scoring:
                 pairs = [
                     (
                         work.candidate,
-                        ggt100k.decode_image(images.image(work.lq), work.key),
-                        ggt100k.decode_image(images.image(work.gt), work.key),
+                        ggt_format.decode_image(images.image(work.lq), work.key),
+                        ggt_format.decode_image(images.image(work.gt), work.key),
                     )
                     for work in some
                 ]
@@ -137,7 +137,7 @@ class Restoring:
             for work in works:
                 photo, candidate = work.photo, work.candidate
                 try:
-                    image = padded(ggt100k.decode_image(images.image(photo.image), photo.file), candidate.frame)
+                    image = padded(ggt_format.decode_image(images.image(photo.image), photo.file), candidate.frame)
                     restored = maker.restore(image, candidate.prompt, seed=candidate.seed)
                     reply = kept(work.id, restored, lambda id, data: files.update({id: images.put(data)}))
                     reason, detail = reply.reason, reply.detail
@@ -174,7 +174,7 @@ class Screening:
         images = ImageFolder(store)
 
         def load(name: str) -> Image:
-            return ggt100k.decode_image(images.image(name), name)
+            return ggt_format.decode_image(images.image(name), name)
 
         def perform(works: Sequence[Look]) -> Iterator[Opinion | Call]:
             for ended in screen(works, model, config, load=load, note=lambda calls: None, clock=_now):
@@ -224,7 +224,7 @@ class Validating:
         from ggt_tools.validate.shards import check_shard
 
         try:
-            found = ggt100k.open_root(self.root, storage_options=dict(self.options)).identity
+            found = ggt_format.open_root(self.root, storage_options=dict(self.options)).identity
         except ConfigError as fault:
             raise unseen(self.root) from fault
         if found != self.identity:

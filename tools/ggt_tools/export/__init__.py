@@ -25,8 +25,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import ggt100k
-from ggt100k import KEY, PRIOR, PairDataset, Root, check_image, fact_columns
+import ggt_format
+from ggt_format.images import check_image
+from ggt_format.pairs import PairDataset
+from ggt_format.roots import Root
+from ggt_format.schema import KEY, PRIOR, fact_columns
 from ggt_tools.errors import ConfigError, ShardError
 from ggt_tools.export.formats import FORMATS, MANY, Known, Row, Source, put, split_files
 from ggt_tools.ledger import write_whole
@@ -40,7 +43,7 @@ _CLAUSE = re.compile(r"\s*([A-Za-z_][\w.]*)\s*(>=|<=|=)\s*(.*?)\s*")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportConfig:
-    """`to`: one of FORMATS. `where` as in ggt100k.select. `splits`: () for all. `file_bytes`: of a tar or parquet."""
+    """`to`: one of FORMATS. `where` as in `select`. `splits`: () for all. `file_bytes`: of a tar or parquet."""
 
     to: str
     where: Mapping[str, Any] | None = None
@@ -62,7 +65,7 @@ def export(
     Raises ConfigError where `out` holds something else, ShardError where bytes of the release are damaged; what was
     written until then stays, and is gone on from.
     """
-    opened = ggt100k.open_root(str(root))
+    opened = ggt_format.open_root(str(root))
     sources = plan(opened, config)
     about = {
         "to": config.to,
@@ -106,10 +109,10 @@ def plan(root: Root, config: ExportConfig) -> list[Source]:
 
 def _source(root: Root, split: str, pairs: PairDataset, config: ExportConfig, facts: list[str]) -> Source:
     columns = ["key", *facts, "lq_size", "gt_size"]
-    table = ggt100k.index(root.url, split, where=config.where, columns=columns)
+    table = ggt_format.index(root.url, split, where=config.where, columns=columns)
     rows = [Row(facts={name: row[name] for name in columns[:-2]}, sizes=(row["lq_size"], row["gt_size"]))
             for row in table.to_pylist()]  # fmt: skip
-    suffix = ggt100k.CODECS[root.manifest["codec"]]
+    suffix = ggt_format.CODECS[root.manifest["codec"]]
     for row in rows:
         if not KEY.fullmatch(str(row.key)):  # it becomes a file's name, and the index comes from outside
             raise ShardError(f"{root.url}: {split}: key {row.key!r} is no key; do not use this release")

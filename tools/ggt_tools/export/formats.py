@@ -20,10 +20,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ggt100k import PRIOR, features, index_schema
+from ggt100k import features
+from ggt_format.schema import PRIOR, index_schema
+from ggt_format.shard import encode_json, member_header
 from ggt_tools.errors import ConfigError
 from ggt_tools.ledger import sync_folder, write_whole
-from ggt_tools.shard import encode_json, member_header
 
 TOGETHER = 64  # pairs that lmdb commits at once
 Tell = Callable[[int], object]

@@ -35,7 +35,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ggt100k import DEGRADATIONS
+from ggt_format.schema import DEGRADATIONS
 from ggt_tools.degradations import SEEN
 from ggt_tools.errors import ConfigError
 from ggt_tools.score import METRICS as MEASURED

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError, features
 
-from ggt100k import DEGRADATIONS, SOURCES, pair_key
+from ggt_format.schema import DEGRADATIONS, SOURCES, pair_key
 from ggt_tools.degradations import classify, measure, opencv
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.ingest.looks import Looks, is_flat, is_screenshot, phash

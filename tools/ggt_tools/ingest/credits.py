@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ggt100k import DEGRADATIONS, SOURCES
+from ggt_format.schema import DEGRADATIONS, SOURCES
 from ggt_tools.errors import ConfigError
 
 _log = logging.getLogger(__name__)

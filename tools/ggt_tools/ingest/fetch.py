@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urljoin, urlsplit
 
-import ggt100k
+import ggt_format
 from ggt_tools.errors import ConfigError, PairError
 
 REDIRECTS = (301, 302, 303, 307, 308)
@@ -117,7 +117,7 @@ def _get(parts: SplitResult, name: str, config: FetchConfig, end: float, look_up
             sock.do_handshake()
         connection.sock = sock
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        where = {"Host": parts.netloc, "User-Agent": f"ggt100k/{ggt100k.__version__}"}
+        where = {"Host": parts.netloc, "User-Agent": f"ggt100k/{ggt_format.__version__}"}
         connection.request("GET", target, headers={**where, "Accept": "image/*", "Accept-Encoding": "identity"})
         response = connection.getresponse()
         location = response.headers.get("Location", "")

@@ -12,7 +12,7 @@ import fsspec
 import numpy as np
 import numpy.typing as npt
 
-import ggt100k
+import ggt_format
 from ggt_tools.degradations import opencv
 from ggt_tools.errors import ConfigError, PairError, ShardError
 from ggt_tools.records import Photo, Seen
@@ -127,7 +127,7 @@ def stored_hashes(ledger: Ledger) -> list[Seen]:
     own = {record.key for record in stored if not record.place}
     for photo in list(ledger.all(Photo)):
         if photo.key not in own:
-            pixels = ggt100k.decode_image(ledger.image(photo.image), f"{ledger.workspace}: key {photo.key}")
+            pixels = ggt_format.decode_image(ledger.image(photo.image), f"{ledger.workspace}: key {photo.key}")
             stored.append(Seen(key=photo.key, phash=phash(pixels), place=""))
             ledger.add(stored[-1])
     return stored
@@ -149,11 +149,11 @@ def published(place: str, known: Container[tuple[str, str]], *, priors: bool = F
     Pairs whose (key, split) is known are not read again; of the others only the bytes of their LQ are.
     Raises ConfigError where there is no dataset, ShardError where its bytes are damaged.
     """
-    root = ggt100k.open_root(place)
+    root = ggt_format.open_root(place)
     system, base = fsspec.core.url_to_fs(root.url, **root.storage_options)
     with ThreadPoolExecutor(thread_name_prefix="published") as pool:
         for split in root.indices if priors else root.manifest["splits"]:
-            table = ggt100k.index(root.url, split, columns=["key", "shard", "lq_offset", "lq_size"])
+            table = ggt_format.index(root.url, split, columns=["key", "shard", "lq_offset", "lq_size"])
             new = [at for at, key in enumerate(table["key"].to_pylist()) if (key, split) not in known]
             for start in range(0, len(new), BATCH):
                 rows = table.take(new[start : start + BATCH]).to_pylist()
@@ -170,7 +170,7 @@ def published(place: str, known: Container[tuple[str, str]], *, priors: bool = F
                         said = f"{type(one).__name__}: {one}"
                         raise ShardError(f"{place}: {row['shard']}: key {row['key']}: {said}; fetch it again") from one
                 wheres = [f"{place}: {row['shard']}: key {row['key']}: lq" for row in rows]
-                hashes = pool.map(lambda each: phash(ggt100k.decode_image(*each)), zip(data, wheres, strict=True))
+                hashes = pool.map(lambda each: phash(ggt_format.decode_image(*each)), zip(data, wheres, strict=True))
                 for row, looks in zip(rows, hashes, strict=True):
                     yield Seen(key=row["key"], phash=looks, place=split)
 

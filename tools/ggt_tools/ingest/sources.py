@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from ggt100k import DEGRADATIONS
+from ggt_format.schema import DEGRADATIONS
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.ingest.credits import COLUMNS, CREDITS, Credit, parse_credits, read_credits, read_list, to_credit
 from ggt_tools.ingest.fetch import FetchConfig, fetch, without_secrets

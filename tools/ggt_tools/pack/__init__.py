@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ggt100k import DEGRADATIONS, FORMAT_VERSION, MANIFEST, PRIOR, SPLITS, index_schema
+from ggt_format.schema import DEGRADATIONS, FORMAT_VERSION, MANIFEST, PRIOR, SPLITS, index_schema
 from ggt_tools.adopt.sets import denies
 from ggt_tools.card import card
 from ggt_tools.errors import ShardError

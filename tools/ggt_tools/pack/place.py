@@ -13,7 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ggt100k import MANIFEST
+from ggt_format.schema import MANIFEST
 from ggt_tools.errors import ConfigError
 from ggt_tools.ledger import sync_folder, write_whole
 

@@ -13,13 +13,14 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from ggt100k import CODECS, DEGRADATIONS, FORMAT_VERSION, METRIC, PRIOR, SPLITS, Root, open_root
+from ggt_format.png import BAND_ROWS
+from ggt_format.roots import Root, open_root
+from ggt_format.schema import CODECS, DEGRADATIONS, FORMAT_VERSION, METRIC, PRIOR, SPLITS
+from ggt_format.shard import split_of
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.pack.splits import draw_new, keep_apart
 from ggt_tools.pack.writing import Base, Images, ShardJob, differing, made_of_reply, pair_facts
-from ggt_tools.png import BAND_ROWS
 from ggt_tools.records import Pair
-from ggt_tools.shard import split_of
 
 SHARD_BYTES = 500_000_000
 

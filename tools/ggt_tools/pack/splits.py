@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from pathlib import Path
 
-from ggt100k import Root, decode_image
+from ggt_format.images import decode_image
+from ggt_format.roots import Root
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.ingest.looks import Looks, phash, published
 from ggt_tools.ledger import write_whole

@@ -20,14 +20,15 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from ggt100k import PRIOR, decode_image, fact_columns
+from ggt_format.images import decode_image
+from ggt_format.jpeg import encode_jpeg
+from ggt_format.png import encode_png
+from ggt_format.schema import PRIOR, fact_columns
+from ggt_format.shard import ShardWriter, check_pair, note, split_of
 from ggt_tools.errors import ShardError
 from ggt_tools.ingest import MOST_PIXELS, decode
-from ggt_tools.jpeg import encode_jpeg
 from ggt_tools.ledger import sync_folder, write_whole
-from ggt_tools.png import encode_png
 from ggt_tools.records import Pair, work_id
-from ggt_tools.shard import ShardWriter, check_pair, note, split_of
 
 
 class Images(Protocol):

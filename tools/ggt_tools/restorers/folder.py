@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-import ggt100k
+import ggt_format
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.restorers.protocol import Image, Restored, Setting, options
 
@@ -40,7 +40,7 @@ class Folder:
 
     def restore(self, image: Image, prompt: str, *, seed: int) -> Restored:
         """As Restorer.restore(): the file as it is. Without one, the reason is no_result."""
-        key = ggt100k.pair_key(image)
+        key = ggt_format.pair_key(image)
         path = self.results.get(key)
         if path is None:
             return Restored(reason="no_result", detail=f"no result is for {self.names.get(key, key)}")

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ggt_format.png import encode_png
 from ggt_tools.calls.faults import UNREADABLE, outcome, said
 from ggt_tools.calls.providers import BATCH_MOST, BATCH_WAIT, batch_lines, gemini_client, gemini_faults
 from ggt_tools.errors import ConfigError
-from ggt_tools.png import encode_png
 from ggt_tools.restorers.protocol import Image, Request, Restored, Setting, options
 
 if TYPE_CHECKING:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ggt_format.png import encode_png
 from ggt_tools.calls.faults import REFUSED, UNREADABLE, outcome, said
 from ggt_tools.calls.providers import (
     BATCH_MOST,
@@ -31,7 +32,6 @@ from ggt_tools.calls.providers import (
     openai_faults,
 )
 from ggt_tools.errors import ConfigError, PairError
-from ggt_tools.png import encode_png
 from ggt_tools.restorers.protocol import Image, Request, Restored, Setting, options
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from ggt100k import MANIFEST, Root, index_schema, open_root
+from ggt_format.roots import Root, open_root
+from ggt_format.schema import MANIFEST, index_schema
 from ggt_tools.errors import ConfigError
 from ggt_tools.processes import in_processes, worth
 from ggt_tools.records import Finding

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from ggt100k import PRIOR, fact_columns
+from ggt_format.schema import PRIOR, fact_columns
+from ggt_format.shard import split_of
 from ggt_tools.errors import ConfigError
 from ggt_tools.ledger import Ledger
 from ggt_tools.pack import differing, pair_facts
 from ggt_tools.pack.priors import priors
 from ggt_tools.records import Finding, Held, Photo
-from ggt_tools.shard import split_of
 from ggt_tools.validate.findings import fault
 
 Images = Mapping[str, tuple[str, str]]

@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ggt100k import MANIFEST
+from ggt_format.schema import MANIFEST
 from ggt_tools.gate import Gate, Rule, parse_gate
 from ggt_tools.pack.priors import MISALIGNED, WHY, without_frame
 from ggt_tools.verdict import PEOPLE, asked_gains

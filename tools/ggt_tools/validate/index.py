@@ -14,7 +14,8 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ggt100k import MANIFEST, PRIOR, Root, index_schema
+from ggt_format.roots import Root
+from ggt_format.schema import MANIFEST, PRIOR, index_schema
 from ggt_tools.adopt.sets import denies
 from ggt_tools.card import front_matter
 from ggt_tools.records import Finding, Stage

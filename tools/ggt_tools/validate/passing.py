@@ -13,7 +13,8 @@ from typing import Any
 import fsspec
 from huggingface_hub import constants
 
-from ggt100k import MANIFEST, Root, open_root
+from ggt_format.roots import Root, open_root
+from ggt_format.schema import MANIFEST
 from ggt_tools.ledger import write_whole
 from ggt_tools.pack.writing import file_facts
 

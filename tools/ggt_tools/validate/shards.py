@@ -15,11 +15,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ggt100k import HEAD, PRIOR, SHARD, __version__, read_bands
+from ggt_format import __version__
+from ggt_format.bands import HEAD
+from ggt_format.images import read_bands
+from ggt_format.schema import PRIOR, SHARD
+from ggt_format.shard import check_pair, encode_json, fact_fault, members, split_of
 from ggt_tools.errors import GGTError, PairError
 from ggt_tools.gate import Gate
 from ggt_tools.records import Finding, work_id
-from ggt_tools.shard import check_pair, encode_json, fact_fault, members, split_of
 from ggt_tools.validate.evidence import evidence_faults, prior_faults, read_gate
 from ggt_tools.validate.findings import FETCH, fault
 from ggt_tools.validate.likeness import cells, unlike

@@ -9,8 +9,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import IO
 
+from ggt_format.shard import member_header
 from ggt_tools.records import Finding
-from ggt_tools.shard import member_header
 from ggt_tools.validate.findings import FETCH, fault
 
 BLOCK = tarfile.BLOCKSIZE

@@ -1,4 +1,4 @@
-"""Shards: plain ustar tars with three adjacent members a pair. What breaks a rule of the format cannot be written."""
+"""Write shards: plain ustar tars with three adjacent members for each pair. Every pair is checked first."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ggt100k import CODECS, DEGRADATIONS, KEY, SHARD, SOURCES, fact_columns, index_schema, pair_key, read_bands
-from ggt_tools.errors import PairError, ShardError
-from ggt_tools.jpeg import check_jpeg, note_of
-from ggt_tools.ledger import sync_folder
-from ggt_tools.png import BAND_ROWS, check_banded
+from ggt_format.errors import PairError, ShardError
+from ggt_format.files import sync_folder
+from ggt_format.images import read_bands
+from ggt_format.jpeg import check_jpeg, note_of
+from ggt_format.png import BAND_ROWS, check_banded
+from ggt_format.schema import CODECS, DEGRADATIONS, KEY, SHARD, SOURCES, fact_columns, index_schema, pair_key
 
 Pixels = npt.NDArray[np.uint8]
-NO_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\ud800-\udfff]")  # control characters, and halves of a character
+NO_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\ud800-\udfff]")  # control characters and lone surrogates
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
 def split_of(shard: str) -> str:
-    """Of a shard's name: train, test or prior."""
+    """Return the split that a shard's name states: train, test or prior."""
     return shard.rpartition("/")[2].partition("-")[0]
 
 
@@ -37,7 +38,7 @@ class ShardWriter:
 
     def __init__(self, path: Path, name: str, codec: str = "png") -> None:
         self.name, self.codec = name, codec
-        # a name of its own: a machine that was given up for lost may still be writing the same shard
+        # a unique name: a machine that counts as lost may still be writing the same shard
         self._path, self._part = path, path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.part")
         self._file = self._part.open("wb")
         self._keys: set[str] = set()
@@ -46,7 +47,7 @@ class ShardWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        """Ends the shard as tar does and gives it its name; where something was raised it leaves none."""
+        """End the shard as tar does and give it its final name; after an exception, delete it."""
         empty = kind is None and not self._keys
         if kind is None:
             size = self._file.tell() + 2 * tarfile.BLOCKSIZE
@@ -64,7 +65,7 @@ class ShardWriter:
             self._part.unlink()
 
     def add(self, facts: dict[str, Any], lq: bytes, gt: bytes) -> dict[str, Any]:
-        """Adds a pair, and returns its row of the index: `facts` and where its bytes lie."""
+        """Add a pair, and return its row of the index: `facts` and the location of its bytes."""
         check_pair(facts, lq, gt, self.name, self.codec)
         key = facts["key"]
         if not SHARD.fullmatch(self.name) or self.name.split("/")[1] != facts["degradation"]:
@@ -87,12 +88,12 @@ class ShardWriter:
 
 
 def members(codec: str) -> tuple[str, str, str]:
-    """What the names of a pair's members end in, in their order."""
+    """Return the extensions of a pair's members, in their order."""
     return "json", f"lq.{CODECS[codec]}", f"gt.{CODECS[codec]}"
 
 
 def member_header(name: str, size: int) -> bytes:
-    """The one header that a member of this name and size has: plain ustar, nothing of when, who or where."""
+    """Return the header of a member: plain ustar without time, owner or group, so equal input gives equal bytes."""
     info = tarfile.TarInfo(name)
     info.size = size
     info.mode = 0o644
@@ -100,17 +101,17 @@ def member_header(name: str, size: int) -> bytes:
 
 
 def encode_json(facts: dict[str, Any]) -> bytes:
-    """A pair's JSON member. An unmeasured score is NaN, as Python's json reads and writes it: never null."""
+    """Return a pair's JSON member. A score that was not measured is NaN, as Python's json writes it, never null."""
     return json.dumps(facts, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def note(key: str, member: str) -> str:
-    """The comment of a JPEG: which pair's lq or gt it is. Its pixels cannot say it, as a PNG's do by the key."""
+    """Return the comment of a JPEG, which names its pair and member: JPEG changes the pixels that a key is made of."""
     return f"ggt-100k {key} {member}"
 
 
 def check_pair(facts: dict[str, Any], lq: bytes, gt: bytes, where: str, codec: str = "png") -> tuple[Pixels, Pixels]:
-    """Holds one pair against the format: its facts, both images, and that the key is the digest of the LQ pixels.
+    """Check one pair against the format: its facts, both images, and that the key is the digest of the LQ pixels.
 
     JPEG changes the pixels, and the key is of those before it: there each image's own comment tells what it is.
     Returns the pixels of both (uint8, height x width x 3); raises PairError or ShardError.
@@ -142,7 +143,8 @@ def check_pair(facts: dict[str, Any], lq: bytes, gt: bytes, where: str, codec: s
         raise PairError("size_differs", f"{where}: key {key}: lq and gt are {sizes}; align the candidate")
     if (facts["height"], facts["width"]) != lq_pixels.shape[:2]:
         raise PairError("wrong_size", f"{where}: key {key}: its facts name another size than its images; pack it again")
-    if (lq_pixels[0] == gt_pixels[0]).all() and (lq_pixels == gt_pixels).all():  # the first row rules nearly all out
+    # comparing the first row is enough for nearly all pairs
+    if (lq_pixels[0] == gt_pixels[0]).all() and (lq_pixels == gt_pixels).all():
         raise PairError("identical", f"{where}: key {key}: lq and gt are the same image; judge it again")
     return lq_pixels, gt_pixels
 
@@ -164,7 +166,7 @@ def _columns(metrics: tuple[str, ...]) -> dict[str, pa.DataType]:
 
 
 def fact_fault(facts: dict[str, Any]) -> str:
-    """What is wrong with a pair's facts, and the mend; "" where nothing is."""
+    """Return what is wrong with a pair's facts and what to do; "" where nothing is wrong."""
     scores = facts.get("scores")
     if not isinstance(scores, dict) or not all(isinstance(v, float) for v in scores.values()):
         return "its scores are not all numbers; an unmeasured one is NaN; pack it again"

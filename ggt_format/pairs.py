@@ -1,0 +1,317 @@
+"""`PairDataset`: the pairs of a split by their number, whole or as crops, for any training loop."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import logging
+import operator
+import os
+import struct
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from ggt_format.bands import HEAD, Bands
+from ggt_format.epoch import SharedEpoch
+from ggt_format.errors import ConfigError, ShardError
+from ggt_format.images import decode_bands, decode_image, read_bands
+from ggt_format.index_file import Where, index_column, index_table, select
+from ggt_format.ranges import ByteRange, RangeReader
+from ggt_format.roots import resolve_root
+from ggt_format.schema import NAME
+
+_log = logging.getLogger(NAME)
+Crop: TypeAlias = int | Callable[[Mapping[str, Any], np.random.Generator], tuple[int, int, int, int]] | None
+_PLACES = ["shard", "lq_offset", "lq_size", "gt_offset", "gt_size"]
+_ITEM = ["key", "degradation", "source", "scores"]
+
+
+class PairDataset:
+    """The pairs of a split by number: a map-style dataset for torch's DataLoader and any sampler, or without torch.
+
+        pairs = PairDataset("/data/ggt-100k", crop=256, where={"degradation": ["rain", "snow"]})
+        pairs[0]["lq"]  # uint8, 256 x 256 x 3
+
+    An item is a dict: `key`, `lq`, `gt` (uint8, height x width x 3), `degradation`, `source`, `scores` (NaN where not
+    measured), and the columns that `columns` names. Only the bytes that the window needs are read and decoded. A
+    pickled dataset is small: each process maps the index itself.
+
+    Args:
+        data_dir: the dataset folder or its URL, as in `locate`; also `revision` and `storage_options`.
+        split: "train" or "test". "prior", in releases that have it, holds outputs that could not be aligned in the
+            place of `gt`: no ground truth, but a further input for a network.
+        name: "all", "sample", or the name of a degradation.
+        where: which pairs, as in `select`.
+        columns: further columns of the index to put into each item, such as `prompt`.
+        crop: the side in pixels of a square window, the same for both images, drawn from (seed, epoch, number) alone;
+            or a function (row, random generator) -> (top, left, height, width); None for whole images.
+        seed: a 64-bit integer that the windows are drawn from.
+        transform: is called with each item; what it returns becomes the item.
+        decode: False returns `lq` and `gt` as bytes, as they are stored.
+        on_error: "raise", or "skip", which leaves damaged pairs out of a batch, logs each and counts them by reason in
+            `skipped` of the process that read them. A batch in which every pair is damaged always raises.
+        threads: how many threads decode a batch; the default is one per core, and one in a DataLoader's worker.
+        cache, cache_bytes: a folder that keeps what was fetched from a URL, and the most bytes it may hold.
+
+    Raises:
+        ConfigError: at once, where nothing is found or no pair is left.
+        ShardError: at an item whose bytes are damaged.
+    """
+
+    def __init__(
+        self,
+        data_dir: str | os.PathLike[str] | None = None,
+        split: str = "train",
+        *,
+        name: str = "all",
+        where: Where = None,
+        columns: Sequence[str] | str | None = None,
+        crop: Crop = None,
+        seed: int = 0,
+        transform: Callable[[dict[str, Any]], Any] | None = None,
+        decode: bool = True,
+        on_error: str = "raise",
+        threads: int | None = None,
+        revision: str | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        cache: str | os.PathLike[str] | None = None,
+        cache_bytes: int = 50_000_000_000,
+    ) -> None:
+        if on_error not in ("raise", "skip"):
+            raise ConfigError(f'on_error={on_error!r} is neither "raise" nor "skip"')
+        if crop is not None and not callable(crop):
+            if isinstance(crop, bool) or not hasattr(crop, "__index__") or operator.index(crop) < 1:
+                raise ConfigError(f"crop={crop!r}: a window has 1 pixel or more, or a function picks it")
+            crop = operator.index(crop)
+        if not hasattr(seed, "__index__") or not -(1 << 63) <= operator.index(seed) < 1 << 63:
+            raise ConfigError(f"seed={seed!r} is no 64-bit integer")
+        if crop is not None and not decode:
+            raise ConfigError("decode=False gives whole images as they are stored: leave crop= out")
+        self.root = resolve_root(name, data_dir, revision, storage_options)
+        self.split, self.name, self.where = split, name, where
+        self.columns = [columns] if isinstance(columns, str) else list(columns or ())
+        self.crop, self.seed, self.transform = crop, operator.index(seed), transform
+        self.decode, self.on_error, self.threads = decode, on_error, threads
+        self.skipped: Counter[str] = Counter()
+        self._said_slow = False
+        self._epoch = SharedEpoch()
+        self._reader = RangeReader(self.root, None if cache is None else Path(cache), cache_bytes)
+        self._view: tuple[dict[str, pa.ChunkedArray], npt.NDArray[np.int64]] | None = None
+        self._rows()  # wrong arguments raise here, not in a worker
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_view": None}
+
+    def _rows(self) -> tuple[dict[str, pa.ChunkedArray], npt.NDArray[np.int64]]:
+        """Return the columns of the index that items need, mapped, and the numbers of the rows that are left."""
+        if self._view is None:
+            table = index_table(self.root, self.split)
+            rows = select(table, self.where, self.name)
+            for column in self.columns:
+                index_column(table, column)
+            places = [] if self._reader.local else ["width", "height", "band_rows", "lq_bands", "gt_bands"]
+            wanted = [*_ITEM, *_PLACES, *places, *(column.partition(".")[0] for column in self.columns)]
+            self._view = ({name: table[name] for name in wanted}, rows)
+        return self._view
+
+    def __len__(self) -> int:
+        return len(self._rows()[1])
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw other windows from here on, in this process and in the workers it has started."""
+        self._epoch.set(epoch)
+
+    def state_dict(self) -> dict[str, int]:
+        """Return what a checkpoint must keep besides the sampler's state. Load it before workers start."""
+        return {"epoch": self._epoch.get(), "seed": self.seed}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        self.seed = state["seed"]
+        self.set_epoch(state["epoch"])
+
+    def __getitem__(self, number: Any) -> Any:
+        if isinstance(number, slice):
+            return self.__getitems__(list(range(*number.indices(len(self)))))
+        (item,) = self._items([number], keep_faults=False)
+        return item
+
+    def __getitems__(self, numbers: Sequence[int]) -> list[Any]:
+        """Return the items of a batch, in order: their bytes are fetched together and decoded on several threads."""
+        items = self._items(numbers, keep_faults=self.on_error == "skip")
+        good = [item for item in items if not isinstance(item, ShardError)]
+        if items and not good:
+            raise ShardError(f"every pair of a batch is damaged, the last: {items[-1]}")
+        return good
+
+    def __iter__(self) -> Iterator[Any]:
+        for number in range(len(self)):
+            (item,) = self._items([number], keep_faults=self.on_error == "skip")
+            if not isinstance(item, ShardError):
+                yield item
+
+    def _items(self, numbers: Sequence[int], keep_faults: bool) -> list[Any]:
+        columns, rows = self._rows()
+        places = []
+        for number in map(operator.index, numbers):
+            if not -len(rows) <= number < len(rows):
+                raise IndexError(f"{number}: there are {len(rows)} pairs")
+            places.append(number % len(rows))
+        found = [{name: column[row].as_py() for name, column in columns.items()} for row in rows[places].tolist()]
+        data: dict[ByteRange, bytes] = {}
+        if self.crop is not None and not self._reader.local and self.root.manifest["codec"] == "jpeg":
+            self._read_at_once([self._head(row, name) for row in found for name in ("lq", "gt")], data, keep_faults)
+        plans = [
+            self._guard(keep_faults, self._plan, place, row, data) for place, row in zip(places, found, strict=True)
+        ]
+        ranges = [each for plan in plans if not isinstance(plan, ShardError) for each in plan.members.values()]
+        self._read_at_once(ranges, data, keep_faults)
+        threads = self._thread_count() if self.decode else 1
+
+        def make(plan: Any) -> Any:
+            return plan if isinstance(plan, ShardError) else self._guard(keep_faults, self._make, plan, data)
+
+        items = self._reader.map(make, plans, threads)
+        if self.transform is None:
+            return items
+        return [item if isinstance(item, ShardError) else self.transform(item) for item in items]
+
+    def _read_at_once(self, ranges: Sequence[ByteRange], data: dict[ByteRange, bytes], keep_faults: bool) -> None:
+        """Fetch a batch's ranges from a URL together; local files are read when each pair is decoded."""
+        if not self._reader.local:
+            with contextlib.suppress(*([ShardError] if keep_faults else [])):  # then each pair is read by itself
+                data.update(zip(ranges, self._reader.read(ranges), strict=True))
+
+    def _thread_count(self) -> int:
+        if self.threads is not None:
+            return self.threads
+        torch = sys.modules.get("torch.utils.data")
+        worker = torch is not None and torch.get_worker_info() is not None
+        if worker:
+            return 1
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+    def _guard(self, keep_faults: bool, step: Callable[..., Any], *args: Any) -> Any:
+        """Call `step`; with `keep_faults`, count, log and return the ShardError that it raises."""
+        try:
+            return step(*args)
+        except ShardError as fault:
+            if not keep_faults:
+                raise
+            self.skipped[str(fault)] += 1
+            _log.warning("skipped: %s", fault)
+            return fault
+
+    def _plan(self, place: int, row: dict[str, Any], data: Mapping[ByteRange, bytes]) -> _Plan:
+        """Plan what to read of a pair: the whole images, or the bands that the window touches."""
+        members = {}
+        for name in ("lq", "gt"):
+            start, size = row[f"{name}_offset"], row[f"{name}_size"]
+            members[name] = ByteRange(row["shard"], start, start + size, row["key"])
+        if self.crop is None:
+            return _Plan(row, members, {}, None)
+        if self._reader.local:
+            heads = [self._head(row, name) for name in members]
+            data = dict(zip(heads, self._reader.read(heads), strict=True))
+        bands = {name: self._bands(row, name, data) for name in members}
+        lq = bands["lq"]
+        if lq is None or bands["gt"] is None:
+            if not self._said_slow:
+                _log.warning("%s: key %s is not banded: it is decoded whole, which is slow", row["shard"], row["key"])
+                self._said_slow = True
+            return _Plan(row, members, {}, None, place)
+        window = self._window(place, row, lq.height, lq.width)
+        for name, about in bands.items():
+            assert about is not None
+            if (about.width, about.height) != (lq.width, lq.height):
+                raise ShardError(f"{row['shard']}: key {row['key']}: lq and gt are of two sizes; pack it again")
+            first, last = window[0] // about.rows, -(-(window[0] + window[2]) // about.rows)
+            start = members[name].start
+            members[name] = members[name]._replace(start=start + about.offsets[first], stop=start + about.offsets[last])
+        return _Plan(row, members, bands, window)
+
+    def _head(self, row: dict[str, Any], name: str) -> ByteRange:
+        start, size = row[f"{name}_offset"], row[f"{name}_size"]
+        return ByteRange(row["shard"], start, start + min(size, HEAD), row["key"])
+
+    def _bands(self, row: dict[str, Any], name: str, data: Mapping[ByteRange, bytes]) -> Bands | None:
+        """Return an image's bands from its head, or for a PNG behind a URL from the index, which saves a request."""
+        if self._reader.local or self.root.manifest["codec"] == "jpeg":
+            head = self._head(row, name)
+            read = data[head] if head in data else self._reader.read([head])[0]
+            return read_bands(read, f"{row['shard']}: key {row['key']}: {name}")
+        if not row[f"{name}_bands"]:
+            return None
+        return Bands(row["width"], row["height"], row["band_rows"], tuple(row[f"{name}_bands"]))
+
+    def _window(self, place: int, row: dict[str, Any], height: int, width: int) -> tuple[int, int, int, int]:
+        """Draw (top, left, height, width) from (seed, epoch, place) alone."""
+        drawn = hashlib.blake2b(struct.pack(">qqq", self.seed, self._epoch.get(), place), digest_size=16).digest()
+        if callable(self.crop):
+            random = np.random.default_rng(int.from_bytes(drawn, "big"))
+            facts = {name: row[name] for name in (*_ITEM, *(column.partition(".")[0] for column in self.columns))}
+            window = tuple(map(int, self.crop(facts | {"height": height, "width": width}, random)))
+        else:
+            side = self.crop or 0
+            spans = [
+                (int.from_bytes(part, "big"), length - side + 1)
+                for part, length in ((drawn[:8], height), (drawn[8:], width))
+            ]
+            window = (*(number % max(span, 1) for number, span in spans), side, side)
+        top, left, rows, columns = window
+        if min(top, left) < 0 or min(rows, columns) < 1 or top + rows > height or left + columns > width:
+            raise ConfigError(
+                f"key {row['key']}: the window {window} does not lie in its {height} x {width} pixels; "
+                'take a smaller crop, or the larger images: where={"height": (512, None), "width": (512, None)}'
+            )
+        return top, left, rows, columns
+
+    def _make(self, plan: _Plan, data: Mapping[ByteRange, bytes]) -> dict[str, Any]:
+        row = plan.row
+        item = {name: row[name] for name in _ITEM}
+        ranges = list(plan.members.values())
+        if not all(each in data for each in ranges):
+            data = dict(zip(ranges, self._reader.read(ranges), strict=True))
+        for name, member in plan.members.items():
+            read = data[member]
+            where = f"{row['shard']}: key {row['key']}: {name}"
+            about = plan.bands.get(name)
+            if not self.decode:
+                item[name] = read
+            elif about is not None and plan.window is not None:
+                item[name] = decode_bands(read, about, *plan.window, where)
+            else:
+                item[name] = decode_image(read, where)
+        if self.decode and not plan.bands and self.crop is not None:
+            item = self._cut(item, plan)
+        for column in self.columns:
+            top, _, score = column.partition(".")
+            item[column] = row[top][score] if score else row[top]
+        return item
+
+    def _cut(self, item: dict[str, Any], plan: _Plan) -> dict[str, Any]:
+        """Cut the window out of images that had to be decoded whole."""
+        height, width = item["lq"].shape[:2]
+        if item["gt"].shape != item["lq"].shape:
+            raise ShardError(f"{plan.row['shard']}: key {item['key']}: lq and gt are of two sizes; pack it again")
+        top, left, rows, columns = self._window(plan.place, plan.row, height, width)
+        cut = {name: item[name][top : top + rows, left : left + columns] for name in ("lq", "gt")}
+        return item | cut
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Plan:
+    """What to read of a pair, and which part of it becomes the item."""
+
+    row: dict[str, Any]
+    members: dict[str, ByteRange]
+    bands: dict[str, Bands | None]
+    window: tuple[int, int, int, int] | None
+    place: int = 0

@@ -1,0 +1,75 @@
+"""Names, values and columns of format 1: what every reader and writer agrees on."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+NAME = "ggt-100k"
+REPO_ID = "ggt-100k/ggt-100k"  # maintainers set it to their organisation's repository
+FORMAT_VERSION = 1
+SPLITS = ("train", "test")
+PRIOR = "prior"  # beside the splits: outputs that could not be aligned, which are no ground truth
+SOURCES = ("dataset", "internet", "captured")
+CODECS = {"png": "png", "jpeg": "jpg"}  # codec in the manifest: extension of the image members
+DEGRADATIONS = (
+    *("mixed", "rain", "haze", "snow", "low_light", "old_photo"),
+    *("raindrop", "underwater", "reflection", "shadow", "motion_blur", "defocus_blur"),  # of adopted sets
+)
+
+
+MANIFEST = "index/manifest.json"
+KEY = re.compile(r"[0-9a-f]{16}")
+SHARD = re.compile(rf"data/(?:{'|'.join(DEGRADATIONS)})/(?:{'|'.join((*SPLITS, PRIOR))})-[0-9]{{5,9}}\.tar")
+VERSION = re.compile(r"\d+\.\d+\.\d+")
+METRIC = re.compile(r"[a-z0-9_]+")
+
+
+def pair_key(lq: npt.NDArray[np.uint8]) -> str:
+    """Return the key of a pair: the first 16 hexadecimal digits of the SHA-256 of `lq` (uint8, height x width x 3)."""
+    return hashlib.sha256(np.ascontiguousarray(lq).data).hexdigest()[:16]
+
+
+def index_schema(metrics: Sequence[str]) -> pa.Schema:
+    """Return the columns of `index/{split}.parquet`, which has one row for each pair.
+
+    The facts stand first, as they stand in the pair's JSON too; from `shard` on it is where the bytes lie. Offsets
+    count from the start of the shard, `*_bands` from the start of the image: where each band's IDAT chunk begins, and
+    where the last one ends; empty for an image that is not banded.
+    """
+    texts = pa.list_(pa.string())
+    facts = {
+        "key": pa.string(),
+        "degradation": pa.string(),
+        "degradations": texts,  # all that were seen
+        "source": pa.string(),
+        "source_name": pa.string(),
+        "licence": pa.string(),
+        "author": pa.string(),
+        "url": pa.string(),
+        "restorer": pa.string(),
+        "strategy": pa.string(),
+        "prompt": pa.string(),
+        "round": pa.int32(),
+        "created": pa.string(),
+        "width": pa.int32(),
+        "height": pa.int32(),
+        "scores": pa.struct([pa.field(name, pa.float32()) for name in metrics]),  # NaN where not measured
+        "evidence": texts,
+    }
+    places = {"shard": pa.string()}
+    for member in ("json", "lq", "gt"):
+        places |= {f"{member}_offset": pa.int64(), f"{member}_size": pa.int64()}
+    places |= {"band_rows": pa.int32(), "lq_bands": pa.list_(pa.uint32()), "gt_bands": pa.list_(pa.uint32())}
+    return pa.schema([pa.field(name, kind) for name, kind in (facts | places).items()])
+
+
+def fact_columns(metrics: Sequence[str]) -> list[str]:
+    """Return the columns of the index that are facts of the pair: what its JSON member holds."""
+    names = [str(name) for name in index_schema(metrics).names]
+    return names[: names.index("shard")]
