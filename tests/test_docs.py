@@ -1,0 +1,124 @@
+"""README and docs: snippets run, commands parse, links lead somewhere, lists are complete, words are the project's."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from ggt_tools.cli import VERBS, _name, _parser
+from ggt_tools.verdict import DEFAULT_GATE, load_gate
+
+from .making import run_python
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+IDS = [page.name for page in PAGES]
+
+
+def text(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text(page), re.DOTALL | re.MULTILINE)
+
+
+SNIPPETS = [
+    pytest.param(snippet, id=f"{page.name}-{number}")
+    for page in PAGES
+    for number, snippet in enumerate(blocks(page, "python"))
+]
+COMMANDS = [
+    pytest.param(line, id=f"{page.name}: {line[:60]}")
+    for page in PAGES
+    for block in blocks(page, "sh")
+    for line in block.splitlines()
+    if line.startswith("ggt100k ")
+]
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS)
+def test_a_snippet_runs_as_it_stands(snippet: str, tmp_path: Path) -> None:
+    result = run_python(snippet, tmp_path / "cwd")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_has_arguments_that_the_parser_takes(command: str) -> None:
+    _parser().parse_args(shlex.split(command, comments=True)[1:])  # SystemExit where it does not
+
+
+def test_every_command_is_shown_in_the_docs() -> None:
+    shown = {command.values[0].split()[1] for command in COMMANDS}  # type: ignore[union-attr,attr-defined]
+    assert {_name(verb) for verb in VERBS} - shown == {"demo"}
+
+
+def test_readme_is_short_and_begins_with_its_title() -> None:
+    lines = text(README).splitlines()
+    assert lines[0] == "# ggt-100k" and len(lines) <= 200
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_a_page_has_fewer_than_250_lines_and_its_links_lead_somewhere(page: Path) -> None:
+    assert len(text(page).splitlines()) < 250
+    for target in re.findall(r"\]\(([^)\s]+)\)", text(page)):
+        if target.startswith("https://"):
+            continue
+        path, _, anchor = target.partition("#")
+        linked = (page.parent / path).resolve() if path else page
+        assert linked.exists(), target
+        if anchor:
+            assert anchor in {slug(title) for title in re.findall(r"^#+ (.*)$", text(linked), re.MULTILINE)}, target
+
+
+def slug(title: str) -> str:
+    """The anchor that GitHub gives a heading."""
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+
+
+# what shared vocabulary replaced; each was used for something that has a plain name
+REPLACED = (
+    "witness|witnesses|docket|tally|tallies|mend|mends|mended|astray|reckon|reckoned|doors?|purse|planted|house|rooms?"
+)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_a_page_uses_plain_terms(page: Path) -> None:
+    prose = re.sub(r"```.*?```|`[^`]*`|<!--.*?-->", "", text(page), flags=re.DOTALL)
+    assert re.findall(rf"\b(?:{REPLACED})\b", prose, re.IGNORECASE) == []
+
+
+def test_every_reason_code_is_explained() -> None:
+    rows = [line for line in text(ROOT / "docs/reasons.md").splitlines() if line.startswith("| `")]
+    listed = {code for row in rows for code in re.findall(r"`(\w+)`", row.split("|")[1])}
+    assert all(row.count("|") >= 3 and row.split("|")[2].strip() for row in rows)
+    ingest = {
+        *("no_licence", "not_an_image", "unsupported_mode", "unsupported_format", "too_small", "too_large", "too_flat"),
+        *("screenshot", "unreadable", "bad_name", "duplicate_name", "duplicate", "near_duplicate", "no_class"),
+        *("bad_url", "not_served", "unreachable"),
+    }
+    restore = {"refused", "not_an_image", "no_result", "bad_request", "bad_reply", "expired", "model_failed"}
+    retry = {"rate_limited", "server_error", "timeout", "cut_off", "unavailable"}
+    adopt = {"no_original", "no_output", "no_ground_truth", "no_role", "ambiguous", "taken"}
+    adopt |= {"link", "encrypted", "damaged", "bomb"}
+    others = {"aspect_changed", "misaligned", "transparent", "roles_confused", "not_the_best", "no_image"}
+    codes = set(load_gate(DEFAULT_GATE).reasons) | ingest | adopt | restore | retry | others | {"unmeasured_METRIC"}
+    assert listed == codes
+
+
+def test_both_papers_are_cited_with_title_and_authors() -> None:
+    for page in (README, ROOT / "dataset_card/card/cite.md"):
+        cited = text(page)
+        for title in (
+            "GGT-100K: Generative Ground Truth for Generalizable Real-World Image Restoration",
+            "A Preliminary Study for GPT-4o on Image Restoration",
+        ):
+            assert title in cited
+        for number in ("2605.31039", "2505.05621"):
+            assert f"arXiv:{number}" in cited
+        assert "Kong, Xiangtao" in cited and "Yang, Hao" in cited
