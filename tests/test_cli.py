@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -166,10 +167,30 @@ def test_each_verb_has_help(verb: str) -> None:
     assert ("--dry-run" in said, "--limit N" in said) == (verb not in reading, verb not in (*reading, "push", "export"))
 
 
+@pytest.mark.parametrize("verb", VERBS)
+def test_each_help_is_whole_sentences_with_one_example_that_parses(verb: str) -> None:
+    from ggt_tools.cli import VERBS as modules
+    from ggt_tools.cli import _parser
+
+    (module,) = (module for module in modules if module.__name__.rpartition(".")[2].replace("_", "-") == verb)
+    parser = _parser()
+    assert _parser().parse_args(shlex.split(module.EXAMPLE)[1:]).verb == verb
+    (verbs,) = (action for action in parser._actions if action.dest == "verb")
+    assert isinstance(verbs.choices, dict)
+    sub = verbs.choices[verb]
+    assert sub.epilog == f"example:\n  {module.EXAMPLE}"
+    assert re.fullmatch(r"[A-Z].*\.", sub.description)
+    for action in sub._actions[1:]:  # without argparse's own --help
+        text = str(action.help)
+        assert re.fullmatch(r"[A-Z].*\.", text), (action.dest, text)
+        if "=" not in text and action.option_strings and action.nargs != 0 and action.default and not action.required:
+            assert "(default: " in text or action.default == [], (action.dest, text)
+
+
 def test_the_help_of_score_names_every_set() -> None:
     from ggt_tools.score import SETS
 
-    assert f"{', '.join(SETS)}, or names with commas between" in " ".join(well("score", "--help").split())
+    assert f"Sets ({', '.join(SETS)}) or names of metrics" in " ".join(well("score", "--help").split())
 
 
 def run_module(*argv: str | Path) -> subprocess.CompletedProcess[str]:

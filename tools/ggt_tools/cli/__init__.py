@@ -83,17 +83,27 @@ def _name(verb: ModuleType) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="ggt100k", description="Makes, judges and packs pairs for image restoration.")
+    parser = argparse.ArgumentParser(
+        prog="ggt100k", description="Make, judge, publish and use pairs of photographs for image restoration."
+    )
     parser.add_argument("--version", action="version", version=f"ggt100k {ggt_format.__version__}")
-    parser.add_argument("--verbose", action="store_true", help="say more on the way")
+    parser.add_argument("--verbose", action="store_true", help="Print progress messages of the libraries too.")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for verb in VERBS:
         about = str(verb.__doc__)
-        sub = verbs.add_parser(_name(verb), help=about, description=about)
+        sub = verbs.add_parser(
+            _name(verb),
+            help=about,
+            description=about,
+            epilog=f"example:\n  {verb.EXAMPLE}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
         sub.set_defaults(run=verb.run)
         verb.arguments(sub)
         if verb not in READING:
-            sub.add_argument("--dry-run", action="store_true", help="say what would be done, change nothing")
+            sub.add_argument("--dry-run", action="store_true", help="Say what would be done, and change nothing.")
         if verb not in (*READING, *WHOLE):
-            sub.add_argument("--limit", type=count, metavar="N", help="work on at most N")
+            sub.add_argument(
+                "--limit", type=count, metavar="N", help="Work on at most N photographs, candidates or pairs."
+            )
     return parser

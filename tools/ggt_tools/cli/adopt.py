@@ -1,4 +1,4 @@
-"""Take in pairs that were made elsewhere: GPT-4o-Restore's sets by name, or any set of pairs."""
+"""Import pairs that were made elsewhere."""
 
 from __future__ import annotations
 
@@ -20,34 +20,65 @@ if TYPE_CHECKING:
     from ggt_tools.adopt.sets import SetConfig
     from ggt_tools.ingest.looks import Looks
 
+EXAMPLE = "ggt100k adopt my-set workspace --outputs restored.zip --originals photos.zip --licence CC-BY-4.0"
+
 
 def arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("set", metavar="SET", help="gpt4o-restore/rain800 and the like, or a name of yours")
-    sub.add_argument("workspace", type=Path, nargs="?", default=Path("workspace"), help="default: workspace")
-    sub.add_argument("--outputs", type=Path, metavar="PLACE", help="a zip or a folder: what was restored")
-    sub.add_argument("--originals", type=Path, metavar="PLACE", help="a zip or a folder: of what; may hold the true gt")
-    sub.add_argument("--refs", type=Path, metavar="PLACE", help="a zip or a folder: the true gt, where it lies apart")
-    told = "a CSV with the columns original and output, for those whose names do not tell"
+    sub.add_argument("set", metavar="SET", help="Known set such as gpt4o-restore/rain800, or a name of your own.")
+    sub.add_argument(
+        "workspace",
+        type=Path,
+        nargs="?",
+        default=Path("workspace"),
+        help="Folder of the workspace (default: workspace).",
+    )
+    sub.add_argument("--outputs", type=Path, metavar="PLACE", help="Zip or folder of the restored images.")
+    sub.add_argument(
+        "--originals",
+        type=Path,
+        metavar="PLACE",
+        help="Zip or folder of the degraded photographs; it may hold the true GT too.",
+    )
+    sub.add_argument("--refs", type=Path, metavar="PLACE", help="Zip or folder of the true GT, if it is separate.")
+    told = "CSV with the columns original and output, for files whose names do not match."
     sub.add_argument("--map", type=Path, metavar="CSV", help=told)
-    sub.add_argument("--meta-info", type=Path, metavar="TXT", help="BasicSR's list of the files in both places")
-    pairs = "in the place of the two: a folder or zip with --suffixes, one with metadata.jsonl, a parquet, a tar, or a "
-    sub.add_argument("--pairs", metavar="PLACE", help=pairs + "dataset of the Hub")
-    sub.add_argument("--suffixes", default="", metavar="_lq,_gt", help="that names end in; a third for the true gt")
     sub.add_argument(
-        "--columns", default="", metavar="LQ,GT", help="with images or file names; a third for the true gt"
+        "--meta-info", type=Path, metavar="TXT", help="Meta info file of BasicSR that lists the files of both sides."
     )
-    sub.add_argument("--config", help="of a dataset")
-    sub.add_argument("--split", default="train", help="of a dataset")
-    sub.add_argument("--revision", help="of a dataset")
-    sub.add_argument("--restorer", default="", metavar="MODEL", help="what made the outputs")
-    sub.add_argument("--licence", default="", help="of the set, as SPDX names it; without it nothing may be pushed")
+    pairs = (
+        "Both sides together: a folder or zip with --suffixes, one with metadata.jsonl, a parquet file, a tar, or a "
+    )
+    sub.add_argument("--pairs", metavar="PLACE", help=pairs + "dataset of the Hub.")
     sub.add_argument(
-        "--local-only", default="", metavar="WHY", help="nothing of the set may be pushed, for this reason"
+        "--suffixes",
+        default="",
+        metavar="_lq,_gt",
+        help="Endings of the file names of each side; a third one for the true GT.",
     )
-    sub.add_argument("--class", dest="degradation", default="", choices=("", *ggt_format.DEGRADATIONS), metavar="CLASS")
-    sub.add_argument("--author", default="")
-    sub.add_argument("--url", default="", help="where the set is from")
-    sub.add_argument("--source-name", default="", help="default: the set's own name")
+    sub.add_argument(
+        "--columns", default="", metavar="LQ,GT", help="Columns with images or file names; a third one for the true GT."
+    )
+    sub.add_argument("--config", help="Configuration of a dataset of the Hub.")
+    sub.add_argument("--split", default="train", help="Split of a dataset of the Hub (default: train).")
+    sub.add_argument("--revision", help="Branch, tag or commit of a dataset of the Hub.")
+    sub.add_argument("--restorer", default="", metavar="MODEL", help="Name of the model that made the outputs.")
+    sub.add_argument(
+        "--licence",
+        default="",
+        help="Licence of the set as an SPDX identifier; without one, nothing of it can be pushed.",
+    )
+    sub.add_argument("--local-only", default="", metavar="WHY", help="Reason why nothing of the set may be pushed.")
+    sub.add_argument(
+        "--class",
+        dest="degradation",
+        default="",
+        choices=("", *ggt_format.DEGRADATIONS),
+        metavar="CLASS",
+        help="Class of all pairs (default: that of a known set, else mixed).",
+    )
+    sub.add_argument("--author", default="", help="Author of the photographs.")
+    sub.add_argument("--url", default="", help="Address of the set.")
+    sub.add_argument("--source-name", default="", help="Name of the source (default: the name of the set).")
 
 
 def run(options: argparse.Namespace) -> int:

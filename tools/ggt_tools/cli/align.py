@@ -1,4 +1,4 @@
-"""Bring each candidate into the frame of its photograph."""
+"""Warp each candidate into the frame of its photograph."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from ggt_tools.cli.show import complain, progress, table
 from ggt_tools.ledger import Ledger
 from ggt_tools.records import Aligned, Candidate, Photo
 
+EXAMPLE = "ggt100k align workspace"
+
 
 def arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("workspace", type=Path)
+    sub.add_argument("workspace", type=Path, help="Folder of the workspace.")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Fit the gate's thresholds to what people decided, at a stated rate of false accepts."""
+"""Fit the gate to people's decisions at a stated rate of false accepts."""
 
 from __future__ import annotations
 
@@ -10,22 +10,29 @@ from ggt_tools.errors import ConfigError
 from ggt_tools.ledger import Ledger, write_whole
 from ggt_tools.records import Aligned, Candidate, Photo
 
+EXAMPLE = "ggt100k calibrate workspace --labels reviewed.csv --out fitted.toml"
+
 
 def arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("workspace", type=Path)
+    sub.add_argument("workspace", type=Path, help="Folder of the workspace.")
     sub.add_argument(
-        "--labels", type=Path, required=True, help="CSV or JSON lines: candidate or key, decision (keep or reject)"
+        "--labels",
+        type=Path,
+        required=True,
+        help="CSV or JSON lines with the columns candidate or key, and decision (keep or reject).",
     )
-    sub.add_argument("--out", type=Path, required=True, help="the fitted gate file, which must not be there yet")
-    sub.add_argument("--gate", type=Path, help="the gate to begin from; default: the package's gate.toml")
+    sub.add_argument("--out", type=Path, required=True, help="Gate file to write; it must not exist yet.")
+    sub.add_argument("--gate", type=Path, help="Gate file to start from (default: the package's gate.toml).")
     sub.add_argument(
         "--false-accept",
         type=_rate,
         default=0.02,
         metavar="SHARE",
-        help="how many of those that the gate keeps people may reject; default: 0.02",
+        help="Largest share of kept candidates that people reject (default: 0.02).",
     )
-    sub.add_argument("--plot", type=Path, metavar="PNG", help="precision against recall; default: OUT with .png")
+    sub.add_argument(
+        "--plot", type=Path, metavar="PNG", help="Plot of precision and recall to write (default: OUT with .png)."
+    )
 
 
 def run(options: argparse.Namespace) -> int:

@@ -27,15 +27,45 @@ REMOTE = 16  # calls at a time, where a server is asked
 
 
 def arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--budget", type=usd, default=math.inf, metavar="USD", help="stop before all calls cost more")
-    sub.add_argument("--price", type=usd, metavar="USD", help="of a call, where prices.toml does not know the model")
-    sub.add_argument("--in-flight", type=count, metavar="N", help=f"calls at a time; default: {REMOTE} to a server")
-    sub.add_argument("--rpm", type=per_minute, default=math.inf, metavar="N", help="requests a minute, at most")
-    sub.add_argument("--tpm", type=per_minute, default=math.inf, metavar="N", help="tokens a minute, at most")
-    sub.add_argument("--attempts", type=count, default=6, metavar="N", help="of a call that fails for now; default: 6")
-    sub.add_argument("--timeout", type=float, default=300.0, metavar="SECONDS", help="of a call; default: 300")
-    sub.add_argument("--base-url", default="", metavar="URL", help="another server that speaks the same")
-    sub.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="of the model")
+    money = sub.add_argument_group("budget and rate limits of calls to a provider")
+    money.add_argument(
+        "--budget",
+        type=usd,
+        default=math.inf,
+        metavar="USD",
+        help="Stop before all calls cost more than this (default: none).",
+    )
+    money.add_argument(
+        "--price", type=usd, metavar="USD", help="Price of one call, for a model that prices.toml does not list."
+    )
+    money.add_argument(
+        "--in-flight", type=count, metavar="N", help=f"Number of simultaneous calls (default: {REMOTE} to a server)."
+    )
+    money.add_argument(
+        "--rpm", type=per_minute, default=math.inf, metavar="N", help="Most requests in a minute (default: no limit)."
+    )
+    money.add_argument(
+        "--tpm", type=per_minute, default=math.inf, metavar="N", help="Most tokens in a minute (default: no limit)."
+    )
+    money.add_argument(
+        "--attempts", type=count, default=6, metavar="N", help="Attempts at a call that fails temporarily (default: 6)."
+    )
+    money.add_argument(
+        "--timeout",
+        type=float,
+        default=300.0,
+        metavar="SECONDS",
+        help="Give up on a call after this many seconds (default: 300).",
+    )
+    model = sub.add_argument_group("model")
+    model.add_argument("--base-url", default="", metavar="URL", help="Address of another server with the same API.")
+    model.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="Option of the model or restorer; can be given several times.",
+    )
 
 
 def setting(options: argparse.Namespace, names: Mapping[str, str]) -> Setting:

@@ -1,4 +1,4 @@
-"""Write what a dataset folder says of itself: README, licences, figures, Croissant."""
+"""Write the README, licences, figures and Croissant file of a release."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from ggt_tools.cli.show import printable
 from ggt_tools.errors import ConfigError
 from ggt_tools.ledger import write_whole
 
+EXAMPLE = "ggt100k card ggt-100k --repo ORG/ggt-100k"
+
 
 def arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("root", help="the dataset folder")
+    sub.add_argument("root", help="Folder of the release.")
     sub.add_argument(
         "--repo",
         default=ggt_format.REPO_ID,
         metavar="ORG/ggt-100k",
-        help=f"where it will stand on the Hub; default: {ggt_format.REPO_ID}",
+        help=f"Repository on the Hub that the release will be in (default: {ggt_format.REPO_ID}).",
     )
 
 

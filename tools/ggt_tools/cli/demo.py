@@ -1,4 +1,4 @@
-"""The whole way once, on the sample's photographs."""
+"""Run the whole pipeline once on the sample's photographs."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from pathlib import Path
 
 from ggt_tools.errors import ConfigError
 
+EXAMPLE = "ggt100k demo demo"
+
 
 def arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("folder", type=Path)
+    sub.add_argument("folder", type=Path, help="Folder to write the workspace, the release and the contact sheet to.")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Show what changed between two versions, and write the change log's entry."""
+"""Show what changed between two versions, and write the change log entry."""
 
 from __future__ import annotations
 
@@ -11,16 +11,22 @@ from ggt_tools.cli.show import Bar, count, now, printable
 from ggt_tools.errors import ConfigError
 from ggt_tools.ledger import write_whole
 
-PLACE = "a dataset folder, the URL of one, or with --repo a tag or a commit"
+PLACE = "The earlier version: a folder or URL, or with --repo a tag or commit."
+
+EXAMPLE = "ggt100k diff ggt-100k ggt-100k-1.1 --changelog ggt-100k-1.1/CHANGELOG.md"
 
 
 def arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("before", metavar="A", help=PLACE)
-    sub.add_argument("after", metavar="B", help="likewise")
-    sub.add_argument("--repo", default="", metavar="ORG/ggt-100k", help="where tags and commits are looked for")
-    sub.add_argument("--changelog", type=Path, metavar="FILE", help="write the entry into it, e.g. B/CHANGELOG.md")
-    sub.add_argument("--sheet", type=Path, metavar="FILE", help="write a contact sheet of what changed, a PNG")
-    sub.add_argument("--most", type=count, default=24, help="pairs on the contact sheet; default: 24")
+    sub.add_argument("after", metavar="B", help="The later version, named in the same way.")
+    sub.add_argument(
+        "--repo", default="", metavar="ORG/ggt-100k", help="Repository in which tags and commits are looked up."
+    )
+    sub.add_argument("--changelog", type=Path, metavar="FILE", help="Add the entry to this file, e.g. B/CHANGELOG.md.")
+    sub.add_argument("--sheet", type=Path, metavar="PNG", help="Write a contact sheet of the changed pairs.")
+    sub.add_argument(
+        "--most", type=count, default=24, help="Largest number of pairs on the contact sheet (default: 24)."
+    )
 
 
 def run(options: argparse.Namespace) -> int:

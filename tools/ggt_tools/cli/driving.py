@@ -19,17 +19,20 @@ ENGINES = ("local", "slurm", "ray")
 
 
 def arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--engine", choices=ENGINES, default="local", help="this machine, or a cluster; default: local")
-    sub.add_argument(
-        "--workers", type=count, metavar="N", help="side by side, each a process; default: a GPU or core each"
+    execution = sub.add_argument_group("execution")
+    execution.add_argument(
+        "--engine", choices=ENGINES, default="local", help="Run on this machine or on a cluster (default: local)."
     )
-    sub.add_argument(
+    execution.add_argument(
+        "--workers", type=count, metavar="N", help="Number of worker processes (default: one for each GPU or core)."
+    )
+    execution.add_argument(
         "--cluster",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="of the engine: partition, time, gpus_per_task (slurm); address, cpus_per_task, gpus_per_task (ray); "
-        "a wrong name lists them all",
+        help="Setting of the cluster: partition, time, gpus_per_task (slurm); address, cpus_per_task, gpus_per_task "
+        "(ray). A wrong name lists all.",
     )
 
 

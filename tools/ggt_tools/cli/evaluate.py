@@ -1,4 +1,4 @@
-"""Score a model's outputs against the ground truths of a split, by degradation."""
+"""Score a model's outputs against the ground truth of a split, by degradation."""
 
 from __future__ import annotations
 
@@ -12,18 +12,34 @@ from ggt_tools.cli.show import Bar, columns, complain, count, printable
 from ggt_tools.errors import ConfigError
 from ggt_tools.ledger import write_whole
 
+EXAMPLE = "ggt100k evaluate ggt-100k --model outputs"
+
 
 def arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("root", nargs="?", help="a dataset folder, its URL, or sample; default: as load_dataset finds it")
-    sub.add_argument("--model", type=Path, required=True, metavar="OUTPUTS", help="a folder of images named by key")
-    sub.add_argument("--split", default="test", choices=ggt_format.SPLITS, help="default: test")
-    sub.add_argument("--where", action="append", default=[], metavar="CLAUSE", help="as in export")
-    sub.add_argument("--metrics", default="", help="names of pyiqa with commas between")
-    sub.add_argument("--out", type=Path, metavar="JSON", help="default: OUTPUTS.evaluation.json")
-    sub.add_argument("--sheet", type=Path, metavar="PNG", help="default: OUTPUTS.evaluation.png")
-    sub.add_argument("--worst", type=count, default=12, help="outputs on the contact sheet; default: 12")
-    sub.add_argument("--device", default="auto", help="as torch names it; default: cuda where there is one, else cpu")
-    sub.add_argument("--weights", type=Path, help="a folder of fetched weights, in the place of torch's cache")
+    sub.add_argument(
+        "root", nargs="?", help="Release: a folder, a URL, or sample (default: where load_dataset finds it)."
+    )
+    sub.add_argument(
+        "--model", type=Path, required=True, metavar="OUTPUTS", help="Folder with the model's images, named by key."
+    )
+    sub.add_argument(
+        "--split", default="test", choices=ggt_format.SPLITS, help="Split to compare with (default: test)."
+    )
+    sub.add_argument(
+        "--where", action="append", default=[], metavar="CONDITION", help="Condition on the pairs, as for export."
+    )
+    sub.add_argument(
+        "--metrics", default="", help="Names of pyiqa metrics, separated by commas (default: seven metrics)."
+    )
+    sub.add_argument("--out", type=Path, metavar="JSON", help="File to write (default: OUTPUTS.evaluation.json).")
+    sub.add_argument(
+        "--sheet", type=Path, metavar="PNG", help="Contact sheet to write (default: OUTPUTS.evaluation.png)."
+    )
+    sub.add_argument("--worst", type=count, default=12, help="Number of outputs on the contact sheet (default: 12).")
+    sub.add_argument(
+        "--device", default="auto", help="Device as torch names it (default: cuda if there is one, else cpu)."
+    )
+    sub.add_argument("--weights", type=Path, help="Folder with downloaded weights (default: torch's cache).")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Write pairs as other training code reads them."""
+"""Write pairs in the layout of other training code."""
 
 from __future__ import annotations
 
@@ -8,23 +8,37 @@ from pathlib import Path
 import ggt_format
 from ggt_tools.cli.show import Bar, complain, count, table
 
+EXAMPLE = "ggt100k export ggt-100k --to basicsr --where degradation=rain,snow --out DIR"
+
 
 def arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("root", help="a dataset folder, its URL, or sample")
-    sub.add_argument("--to", required=True, help="basicsr, imagefolder, lmdb, pairs, parquet or webdataset")
-    sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder, or one that was begun")
-    clause = (
-        "COLUMN=VALUE[,VALUE], COLUMN>=NUMBER or COLUMN<=NUMBER, e.g. degradation=rain,snow or scores.structure>=0.5; "
+    sub.add_argument("root", help="Release: a folder, a URL, or sample.")
+    sub.add_argument("--to", required=True, help="Layout: basicsr, imagefolder, lmdb, pairs, parquet or webdataset.")
+    sub.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="New folder, or one of an export that was interrupted."
     )
-    sub.add_argument("--where", action="append", default=[], metavar="CLAUSE", help=clause + "several must all hold")
+    sub.add_argument(
+        "--where",
+        action="append",
+        default=[],
+        metavar="CONDITION",
+        help="COLUMN=VALUE[,VALUE], COLUMN>=NUMBER or COLUMN<=NUMBER, for example degradation=rain,snow or "
+        "scores.structure>=0.5; with several, all must hold.",
+    )
     sub.add_argument(
         "--split",
         action="append",
         default=[],
         choices=(*ggt_format.SPLITS, ggt_format.PRIOR),
-        help="default: train and test",
+        help="Split to export; can be given several times (default: train and test).",
     )
-    sub.add_argument("--file-bytes", type=count, default=500_000_000, metavar="N", help="most of a tar or parquet")
+    sub.add_argument(
+        "--file-bytes",
+        type=count,
+        default=500_000_000,
+        metavar="BYTES",
+        help="Largest size of a tar or parquet file (default: 500000000).",
+    )
 
 
 def run(options: argparse.Namespace) -> int:

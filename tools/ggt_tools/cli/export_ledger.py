@@ -1,4 +1,4 @@
-"""Write the ledger as parquet, a file a table, for DuckDB, Polars and their like."""
+"""Write every table of the ledger as parquet."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from pathlib import Path
 from ggt_tools.cli.show import columns
 from ggt_tools.ledger import Ledger
 
+EXAMPLE = "ggt100k export-ledger workspace tables"
+
 
 def arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("workspace", type=Path)
-    sub.add_argument("out", help="a folder or an fsspec URL")
+    sub.add_argument("workspace", type=Path, help="Folder of the workspace.")
+    sub.add_argument("out", help="Folder or fsspec URL to write to.")
 
 
 def run(options: argparse.Namespace) -> int:

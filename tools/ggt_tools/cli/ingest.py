@@ -1,4 +1,4 @@
-"""Take photographs into a workspace."""
+"""Import photographs into a workspace."""
 
 from __future__ import annotations
 
@@ -28,39 +28,90 @@ if TYPE_CHECKING:
 FOR_GOOD = ("not_served", "unsupported_mode", "unsupported_format", "too_flat", "screenshot", "duplicate")
 TOGETHER = 256  # looks of published pairs that are added at once
 
+EXAMPLE = "ggt100k ingest photos workspace --licence CC-BY-4.0"
+
 
 def arguments(sub: argparse.ArgumentParser) -> None:
-    where = "a folder or a tar, with credits.csv in it where there is one; or a list of URLs: .csv, .jsonl, .parquet"
-    sub.add_argument("photos", type=Path, help=where)
-    workspace = sub.add_argument("workspace", type=Path)
+    photos = (
+        "Folder or tar of photographs, with a credits.csv in it if there is one; or a list of URLs (.csv, .jsonl, "
+        ".parquet with a column url)."
+    )
+    sub.add_argument("photos", type=Path, help=photos)
+    workspace = sub.add_argument("workspace", type=Path, help="Folder of the workspace; it is created if need be.")
 
     class InPlaceOfPhotos(argparse.Action):
-        """With a dataset there is one place less to name, and it is the workspace. An optional first place would not
-        do: Pythons before 3.12.7 take the workspace for it where an option stands between the two."""
+        """With --dataset, the first positional argument is the workspace. Making `photos` optional would not do:
+        Python before 3.12.7 takes the workspace for it if an option stands between the two."""
 
         def __call__(self, parser: object, options: argparse.Namespace, value: object, name: str | None = None) -> None:
             options.dataset = value
             workspace.required = False
 
-    dataset = "in the place of photos: a dataset of the Hub"
-    sub.add_argument("--dataset", metavar="ID", action=InPlaceOfPhotos, help=dataset)
-    sub.add_argument("--column", default="image", help="of the dataset's images")
-    sub.add_argument("--config", help="of the dataset")
-    sub.add_argument("--split", default="train", help="of the dataset")
-    sub.add_argument("--revision", help="of the dataset")
-    elsewhere = "a folder or an fsspec URL where the images of a new workspace are to lie; default: in it"
-    sub.add_argument("--images", default="", metavar="PLACE", help=elsewhere)
-    sub.add_argument("--licence", default="", help="of the files that no credit names one for")
-    sub.add_argument("--source", choices=ggt_format.SOURCES, help="else: of a list internet, of a dataset dataset")
-    sub.add_argument("--source-name", default="")
-    sub.add_argument("--fit", default="crop", choices=("crop", "resize", "pad"), help="how it comes to 1024 x 1024")
-    sub.add_argument("--classes", default="measured", choices=("measured", "folder", "vlm"), help="who names it")
-    sub.add_argument("--vlm", default="gemini", metavar="NAME", help="MAKER or MAKER:MODEL; default: gemini")
-    published = "a dataset folder or its URL: what looks like a photograph in it is refused; may be given several times"
-    sub.add_argument("--published", action="append", default=[], metavar="ROOT", help=published)
-    sub.add_argument("--most-bytes", type=int, default=50_000_000, metavar="N", help="of a file that is fetched")
-    sub.add_argument("--seconds", type=float, default=60.0, metavar="S", help="that fetching a file may take")
-    sub.add_argument("--allow-private", action="store_true", help="fetch from private addresses too")
+    dataset = sub.add_argument_group("images of a dataset on the Hub, instead of PHOTOS")
+    dataset.add_argument("--dataset", metavar="ID", action=InPlaceOfPhotos, help="Name of the dataset, ORG/NAME.")
+    dataset.add_argument("--column", default="image", help="Column that holds the images (default: image).")
+    dataset.add_argument("--config", help="Configuration of the dataset (default: its only one).")
+    dataset.add_argument("--split", default="train", help="Split of the dataset (default: train).")
+    dataset.add_argument("--revision", help="Branch, tag or commit of the dataset (default: main).")
+    facts = sub.add_argument_group("facts of the photographs, where credits or list do not state them")
+    facts.add_argument(
+        "--licence", default="", help="Licence as an SPDX identifier; without any, a photograph is refused."
+    )
+    facts.add_argument(
+        "--source",
+        choices=ggt_format.SOURCES,
+        help="Kind of source (default: internet for a list, dataset for a dataset).",
+    )
+    facts.add_argument("--source-name", default="", help="Name of the source, for example of the collection.")
+    facts.add_argument(
+        "--classes",
+        default="measured",
+        choices=("measured", "folder", "vlm"),
+        help="Take the class from a measurement, the folder's name, or a vision-language model (default: measured).",
+    )
+    facts.add_argument(
+        "--vlm",
+        default="gemini",
+        metavar="NAME",
+        help="Provider or PROVIDER:MODEL for --classes vlm (default: gemini).",
+    )
+    pixels = sub.add_argument_group("selection and storage")
+    pixels.add_argument(
+        "--fit",
+        default="crop",
+        choices=("crop", "resize", "pad"),
+        help="How a photograph becomes 1024 x 1024: crop a window, resize the shorter side and crop, "
+        "or resize the longer side and pad for the model's call (default: crop).",
+    )
+    pixels.add_argument(
+        "--published",
+        action="append",
+        default=[],
+        metavar="RELEASE",
+        help="Refuse photographs that look like one in this release, a folder or URL; can be given several times.",
+    )
+    pixels.add_argument(
+        "--images",
+        default="",
+        metavar="FOLDER_OR_URL",
+        help="Where a new workspace stores its images (default: in the workspace).",
+    )
+    fetching = sub.add_argument_group("fetching URLs")
+    fetching.add_argument(
+        "--most-bytes",
+        type=int,
+        default=50_000_000,
+        metavar="BYTES",
+        help="Refuse files larger than this (default: 50000000).",
+    )
+    fetching.add_argument(
+        "--seconds",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="Give up on a file after this many seconds (default: 60).",
+    )
+    fetching.add_argument("--allow-private", action="store_true", help="Fetch from private addresses too.")
     calling.arguments(sub)
 
 

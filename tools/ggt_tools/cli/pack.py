@@ -1,4 +1,4 @@
-"""Write what the gate keeps as a dataset folder; with --base as the next version of one."""
+"""Write the kept pairs as a release; with --base as the next version of one."""
 
 from __future__ import annotations
 
@@ -15,33 +15,51 @@ from ggt_tools.ledger import Ledger
 from ggt_tools.processes import uncollected
 from ggt_tools.records import Held, Seen
 
+EXAMPLE = "ggt100k pack workspace ggt-100k --version 1.1.0 --base ggt-100k"
+
 
 def arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("workspace", type=Path)
-    sub.add_argument("out", type=Path, nargs="?", default=Path(ggt_format.NAME), help=f"default: {ggt_format.NAME}")
-    sub.add_argument("--version", default="1.0.0", help="of the dataset; default: 1.0.0")
+    sub.add_argument("workspace", type=Path, help="Folder of the workspace.")
+    sub.add_argument(
+        "out",
+        type=Path,
+        nargs="?",
+        default=Path(ggt_format.NAME),
+        help=f"Folder of the release (default: {ggt_format.NAME}).",
+    )
+    sub.add_argument("--version", default="1.0.0", help="Version of the dataset (default: 1.0.0).")
     sub.add_argument(
         "--base",
         default="",
         metavar="PREVIOUS",
-        help="the release before, a folder or a URL: its shards stay byte for byte where their pairs do; may be OUT",
+        help="The previous release, a folder or URL, which may be OUT: shards whose pairs did not change are kept byte "
+        "for byte.",
     )
     sub.add_argument(
         "--test",
         type=float,
-        help="pairs of the test split where it is not drawn yet, at most a tenth of all, or below 1 their share; "
-        "it is drawn once for a workspace, of what no earlier release had; default: 500",
+        help="Number of pairs in the test split, at most a tenth of all pairs; below 1, their share. It is drawn "
+        "once for a workspace, from pairs that no earlier release contained (default: 500).",
     )
     sub.add_argument(
         "--priors",
         action="store_true",
-        help="beside the pairs, as visual priors: outputs kept out for their frame alone, in shards of their own; "
-        "without it those of the base leave",
+        help="Add outputs that were rejected for their frame alone, as visual priors in shards of their own; without "
+        "this option, those of the base are removed.",
     )
     sub.add_argument(
-        "--codec", default="png", choices=ggt_format.CODECS, help="jpeg: a third of the size; default: png"
+        "--codec",
+        default="png",
+        choices=ggt_format.CODECS,
+        help="Image format; jpeg has a third of the size (default: png).",
     )
-    sub.add_argument("--shard-bytes", type=count, default=500_000_000, help="most bytes a shard; default: 500000000")
+    sub.add_argument(
+        "--shard-bytes",
+        type=count,
+        default=500_000_000,
+        metavar="BYTES",
+        help="Largest size of a shard (default: 500000000).",
+    )
     driving.arguments(sub)
 
 

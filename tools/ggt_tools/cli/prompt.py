@@ -1,4 +1,4 @@
-"""Write the prompt of each photograph."""
+"""Write a prompt for each photograph."""
 
 from __future__ import annotations
 
@@ -28,11 +28,23 @@ class Wanted:
     photo: Photo
 
 
+EXAMPLE = "ggt100k prompt workspace --strategy measured"
+
+
 def arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("workspace", type=Path)
-    sub.add_argument("--strategy", default="fixed", choices=("fixed", "measured", "vlm"), help="default: fixed")
+    sub.add_argument("workspace", type=Path, help="Folder of the workspace.")
     sub.add_argument(
-        "--vlm", default="gemini", metavar="MAKER[:MODEL]", help="who writes it, with vlm; default: gemini"
+        "--strategy",
+        default="fixed",
+        choices=("fixed", "measured", "vlm"),
+        help="One text for each class, one sentence for each measured degradation, or one text by a vision model "
+        "(default: fixed).",
+    )
+    sub.add_argument(
+        "--vlm",
+        default="gemini",
+        metavar="PROVIDER[:MODEL]",
+        help="Vision-language model for --strategy vlm (default: gemini).",
     )
     calling.arguments(sub)
 

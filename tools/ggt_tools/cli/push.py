@@ -1,4 +1,4 @@
-"""Publish a dataset folder on the Hub: one commit for everything, then the tag."""
+"""Publish a release on the Hub: one commit, then the tag."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ from ggt_tools.cli.show import Bar, columns, printable, table
 
 SHOWN = 20  # names of a kind; more are counted
 
+EXAMPLE = "ggt100k push ggt-100k --repo ORG/ggt-100k --tag v1.0.0"
+
 
 def arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("root", type=Path, help="a folder that validate has passed")
-    sub.add_argument("--repo", required=True, metavar="ORG/ggt-100k", help="the dataset repository; made if need be")
-    sub.add_argument("--tag", default="", help="names the version for ever, e.g. v1.1.0")
-    sub.add_argument("--pr", action="store_true", help="as a pull request: main stays as it is until it is merged")
+    sub.add_argument("root", type=Path, help="Folder of a release that validate has passed.")
+    sub.add_argument(
+        "--repo", required=True, metavar="ORG/ggt-100k", help="Dataset repository; it is created if need be."
+    )
+    sub.add_argument("--tag", default="", help="Tag of the version, for example v1.1.0; it is never moved.")
+    sub.add_argument("--pr", action="store_true", help="Open a pull request, and leave main as it is.")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Make once more what the gate rejected, with what was wrong told to the restorer."""
+"""Restore rejected photographs again, and tell the restorer what was wrong."""
 
 from __future__ import annotations
 
@@ -13,19 +13,28 @@ from ggt_tools.ledger import Ledger
 from ggt_tools.records import IN_FLIGHT, Aligned, Candidate, Job, Opinion, Photo, Prompt, Verdict
 from ggt_tools.screen import standing
 
+EXAMPLE = "ggt100k refine workspace --with gemini --rounds 2 --budget 20usd"
+
 
 def arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("workspace", type=Path)
+    sub.add_argument("workspace", type=Path, help="Folder of the workspace.")
     sub.add_argument(
         "--with",
         dest="restorers",
         action="append",
         metavar="RESTORER",
-        help="NAME or NAME:MODEL, the first choice first, the next after two rounds in vain; default: those there are",
+        help="Restorer as NAME or NAME:MODEL, in order of preference; the next one follows after two failed rounds "
+        "(default: those that made the candidates).",
     )
-    sub.add_argument("--rounds", type=count, default=3, metavar="N", help="at most, after the first; default: 3")
-    sub.add_argument("--unsure", action="store_true", help="also photographs that wait for review")
-    sub.add_argument("--prompt", metavar="STRATEGY", help="after a restorer that reads none; default: the newest")
+    sub.add_argument(
+        "--rounds", type=count, default=3, metavar="N", help="Largest number of rounds after the first (default: 3)."
+    )
+    sub.add_argument("--unsure", action="store_true", help="Also refine photographs that wait for review.")
+    sub.add_argument(
+        "--prompt",
+        metavar="STRATEGY",
+        help="Prompts to start from after a restorer that reads none (default: the newest).",
+    )
     calling.arguments(sub)
 
 

@@ -1,4 +1,4 @@
-"""Write one HTML file on what the gate made of a workspace."""
+"""Write one HTML page about a workspace."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from ggt_tools.errors import ConfigError
 from ggt_tools.ledger import Ledger, write_whole
 from ggt_tools.records import Adopted, Aligned, Candidate, Photo, Verdict
 
+EXAMPLE = "ggt100k report workspace --out report.html"
+
 
 def arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("workspace", type=Path)
-    sub.add_argument("--out", type=Path, help="the file; default: report.html in the workspace")
+    sub.add_argument("workspace", type=Path, help="Folder of the workspace.")
+    sub.add_argument("--out", type=Path, help="File to write (default: report.html in the workspace).")
 
 
 def run(options: argparse.Namespace) -> int:

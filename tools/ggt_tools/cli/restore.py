@@ -1,4 +1,4 @@
-"""Make candidate ground truths of the photographs."""
+"""Make candidates: let restorers restore the photographs."""
 
 from __future__ import annotations
 
@@ -19,21 +19,39 @@ if TYPE_CHECKING:
     from ggt_tools.restore import Work
     from ggt_tools.restorers.protocol import Restorer
 
+EXAMPLE = "ggt100k restore workspace --with gemini --prompt vlm --budget 20usd"
+
 
 def arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("workspace", type=Path)
-    sub.add_argument(
+    sub.add_argument("workspace", type=Path, help="Folder of the workspace.")
+    what = sub.add_argument_group("what is made")
+    what.add_argument(
         "--with",
         dest="restorers",
         action="append",
         metavar="RESTORER",
-        help="NAME or NAME:MODEL, more than once for several; default: classical",
+        help="Restorer as NAME or NAME:MODEL; can be given several times (default: classical).",
     )
-    sub.add_argument("--prompt", metavar="STRATEGY", help="fixed, measured or vlm; default: the one there is")
-    sub.add_argument("--n", type=count, default=1, help="candidates of a photograph, each with a seed of its own")
-    sub.add_argument("--seed", type=seed, default=0)
-    sub.add_argument("--batch", action="store_true", help="hand over batch jobs: half the price, within a day")
-    sub.add_argument("--poll", type=per_minute, default=60.0, metavar="SECONDS", help="between two looks at batch jobs")
+    what.add_argument(
+        "--prompt", metavar="STRATEGY", help="Prompts to use: fixed, measured or vlm (default: the only ones written)."
+    )
+    what.add_argument(
+        "--n",
+        type=count,
+        default=1,
+        help="Number of candidates for each photograph, each with its own seed (default: 1).",
+    )
+    what.add_argument("--seed", type=seed, default=0, help="Seed of the first candidate (default: 0).")
+    what.add_argument(
+        "--batch", action="store_true", help="Use the provider's batch jobs: half the price, results within a day."
+    )
+    what.add_argument(
+        "--poll",
+        type=per_minute,
+        default=60.0,
+        metavar="SECONDS",
+        help="Seconds between two checks of batch jobs (default: 60).",
+    )
     calling.arguments(sub)
     driving.arguments(sub)
 

@@ -1,4 +1,4 @@
-"""Try again what restore could not make, by the kind of failure."""
+"""Retry what restore could not make, by the reason of the failure."""
 
 from __future__ import annotations
 
@@ -12,11 +12,16 @@ from ggt_tools.errors import ConfigError
 from ggt_tools.ledger import Ledger
 from ggt_tools.records import IN_FLIGHT, Candidate, Photo
 
+EXAMPLE = "ggt100k retry workspace --reason timeout"
+
 
 def arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("workspace", type=Path)
+    sub.add_argument("workspace", type=Path, help="Folder of the workspace.")
     sub.add_argument(
-        "--reason", action="append", required=True, help="as status names it: timeout, refused, ...; more than once"
+        "--reason",
+        action="append",
+        required=True,
+        help="Reason code to retry, as status shows it (timeout, refused, ...); can be given several times.",
     )
     calling.arguments(sub)
 

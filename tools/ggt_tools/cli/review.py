@@ -1,4 +1,4 @@
-"""Open a local page on which people judge pairs, and choose between restorations."""
+"""Open a local page on which people judge pairs."""
 
 from __future__ import annotations
 
@@ -16,28 +16,45 @@ from ggt_tools.errors import ConfigError
 from ggt_tools.ledger import Ledger, write_whole
 from ggt_tools.records import Aligned, Decision
 
-BIND = "listen on this address; default: 127.0.0.1, so that only this machine is served (others: ssh -L)"
+BIND = "Address to listen on; other machines should use ssh -L (default: 127.0.0.1, this machine only)."
+
+EXAMPLE = "ggt100k review workspace --reviewers 2 --open"
 
 
 def arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("workspace", type=Path)
-    sub.add_argument(
-        "--audit", type=share, default=0.02, metavar="SHARE", help="of the kept and rejected; default: 2%%"
+    sub.add_argument("workspace", type=Path, help="Folder of the workspace.")
+    queue = sub.add_argument_group("what is shown")
+    queue.add_argument(
+        "--audit",
+        type=share,
+        default=0.02,
+        metavar="SHARE",
+        help="Share of the kept and rejected candidates that is shown as well (default: 2%%).",
     )
-    sub.add_argument("--reviewers", type=count, default=1, metavar="N", help="people who judge each pair; default: 1")
-    sub.add_argument(
-        "--known", type=share, default=0.04, metavar="SHARE", help="pairs with a known answer; default: 4%%"
+    queue.add_argument(
+        "--reviewers", type=count, default=1, metavar="N", help="Number of people who judge each pair (default: 1)."
     )
-    sub.add_argument(
-        "--degradation", default="", choices=("", *DEGRADATIONS), metavar="CLASS", help="only this class, e.g. haze"
+    queue.add_argument(
+        "--known", type=share, default=0.04, metavar="SHARE", help="Share of pairs with a known answer (default: 4%%)."
     )
-    sub.add_argument("--show-evidence", action="store_true", help="scores and boxes before one has judged, too")
-    sub.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help=BIND)
-    sub.add_argument("--port", type=int, default=8642, help="default: 8642; 0: any that is free")
-    sub.add_argument("--name", action="append", default=[], metavar="HOST", help="a further name it is reached by")
-    sub.add_argument("--open", action="store_true", help="open the browser")
-    sub.add_argument("--summary", action="store_true", help="serve nothing; print what people decided, and agree on")
-    sub.add_argument("--export", type=Path, metavar="CSV", help="serve nothing; write the decisions that stand")
+    queue.add_argument(
+        "--degradation",
+        default="",
+        choices=("", *DEGRADATIONS),
+        metavar="CLASS",
+        help="Show only this class, for example haze (default: all).",
+    )
+    queue.add_argument("--show-evidence", action="store_true", help="Show scores and boxes before a decision, too.")
+    server = sub.add_argument_group("server")
+    server.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help=BIND)
+    server.add_argument("--port", type=int, default=8642, help="Port; 0 takes any free one (default: 8642).")
+    server.add_argument(
+        "--name", action="append", default=[], metavar="HOST", help="A further host name by which the page is reached."
+    )
+    server.add_argument("--open", action="store_true", help="Open the browser.")
+    output = sub.add_argument_group("without a server")
+    output.add_argument("--summary", action="store_true", help="Print the decisions and the agreement, and stop.")
+    output.add_argument("--export", type=Path, metavar="CSV", help="Write the decisions in force, and stop.")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -14,18 +14,24 @@ from ggt_tools.errors import ConfigError
 from ggt_tools.ledger import Ledger
 from ggt_tools.records import Aligned, Candidate, Photo, Score
 
+EXAMPLE = "ggt100k score workspace --metrics core,regions"
+
 
 def arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("workspace", type=Path, nargs="?")
+    sub.add_argument("workspace", type=Path, nargs="?", help="Folder of the workspace.")
     sub.add_argument(
         "--metrics",
         default="core",
-        help="core, regions, weight-free, offline, default, or names with commas between; default: core",
+        help="Sets (core, regions, weight-free, offline, default) or names of metrics, separated by commas "
+        "(default: core).",
     )
-    sub.add_argument("--list", action="store_true", help="list the metrics of the sets and what runs here")
-    sub.add_argument("--device", default="auto", help="as torch names it; default: cuda where there is one, else cpu")
-    sub.add_argument("--weights", type=Path, help="a folder of fetched weights, in the place of torch's cache")
-    sub.add_argument("--batch", type=count, default=8, help="pairs at a time on a GPU, where a metric allows it")
+    sub.add_argument("--list", action="store_true", help="List the metrics and what is missing here, and stop.")
+    models = sub.add_argument_group("metrics with models")
+    models.add_argument(
+        "--device", default="auto", help="Device as torch names it (default: cuda if there is one, else cpu)."
+    )
+    models.add_argument("--weights", type=Path, help="Folder with downloaded weights (default: torch's cache).")
+    models.add_argument("--batch", type=count, default=8, help="Number of pairs in a batch on a GPU (default: 8).")
     driving.arguments(sub)
 
 

@@ -1,4 +1,4 @@
-"""Let a vision-language model judge each candidate against its photograph."""
+"""Let a vision-language model judge each candidate."""
 
 from __future__ import annotations
 
@@ -21,12 +21,25 @@ from ggt_tools.screen import CONTROL, PASSING, VERSION, Work, consensus, plan, s
 if TYPE_CHECKING:
     from ggt_tools.vlm import VLM
 
+EXAMPLE = "ggt100k screen workspace --vlm gemini --budget 10usd"
+
 
 def arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("workspace", type=Path)
-    sub.add_argument("--vlm", default="gemini", metavar="MAKER[:MODEL]", help="who judges; default: gemini")
-    sub.add_argument("--votes", type=count, default=1, metavar="N", help="looks in each of two orders; default: 1")
-    sub.add_argument("--all", action="store_true", help="also what the gate has rejected already")
+    sub.add_argument("workspace", type=Path, help="Folder of the workspace.")
+    sub.add_argument(
+        "--vlm",
+        default="gemini",
+        metavar="PROVIDER[:MODEL]",
+        help="Vision-language model that judges (default: gemini).",
+    )
+    sub.add_argument(
+        "--votes",
+        type=count,
+        default=1,
+        metavar="N",
+        help="Number of opinions for each of the two orders of the images (default: 1).",
+    )
+    sub.add_argument("--all", action="store_true", help="Also judge candidates that the gate has rejected.")
     calling.arguments(sub)
     driving.arguments(sub)
 

@@ -1,4 +1,4 @@
-"""Show the funnel of a workspace."""
+"""Show how many photographs entered and left each stage."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from pathlib import Path
 from ggt_tools.cli.show import columns, reasons
 from ggt_tools.ledger import Ledger
 
+EXAMPLE = "ggt100k status workspace"
+
 
 def arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("workspace", type=Path)
+    sub.add_argument("workspace", type=Path, help="Folder of the workspace.")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Hold restorers and prompts against each other, by a plan, and say which to take."""
+"""Compare restorers and prompts by a plan, and recommend one."""
 
 from __future__ import annotations
 
@@ -23,12 +23,26 @@ if TYPE_CHECKING:
 
 PASSED_ON = ("budget", "price", "in_flight", "rpm", "tpm", "attempts", "timeout")  # to every verb that calls models
 
+EXAMPLE = "ggt100k study workspace --plan plan.toml --budget 100usd"
+
 
 def arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("workspace", type=Path, help="of the study alone: all its photographs are restored by every model")
-    sub.add_argument("--plan", type=Path, help="make what it asks for and is not there; default: only the result")
-    sub.add_argument("--out", type=Path, metavar="HTML", help="the page; the table lies beside it as CSV")
-    sub.add_argument("--server", action="append", default=[], metavar="MAKER=URL", help="another server for a maker")
+    sub.add_argument(
+        "workspace",
+        type=Path,
+        help="Folder of a workspace for the study alone: every model restores all its photographs.",
+    )
+    sub.add_argument(
+        "--plan", type=Path, help="Plan: make what it asks for and is missing (default: only show the result)."
+    )
+    sub.add_argument("--out", type=Path, metavar="HTML", help="Page to write; its table is written beside it as CSV.")
+    sub.add_argument(
+        "--server",
+        action="append",
+        default=[],
+        metavar="PROVIDER=URL",
+        help="Address of another server for a provider; can be given several times.",
+    )
     calling.arguments(sub)
 
 

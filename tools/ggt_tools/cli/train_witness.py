@@ -1,4 +1,4 @@
-"""Train the learned witness anew, on faults planted in a folder of clean photographs."""
+"""Train the fidelity model on synthetic faults of clean photographs."""
 
 from __future__ import annotations
 
@@ -8,15 +8,21 @@ from pathlib import Path
 
 from ggt_tools.cli.show import count
 
+EXAMPLE = "ggt100k train-witness photographs fidelity.onnx"
+
 
 def arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("photographs", type=Path, nargs="+", help="folders of clean photographs, 320 px a side or more")
-    sub.add_argument("out", type=Path, help="the ONNX file to write")
-    sub.add_argument("--samples", type=count, default=48_000, help="pairs with a fault or none; default: 48000")
-    sub.add_argument("--networks", type=count, default=2, help="how many learn from each; default: 2")
-    sub.add_argument("--epochs", type=count, default=7, help="passes over them; default: 7")
-    sub.add_argument("--workers", type=count, default=2, help="processes that make samples, and threads; default: 2")
-    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument(
+        "photographs", type=Path, nargs="+", help="Folders of clean photographs with sides of 320 px or more."
+    )
+    sub.add_argument("out", type=Path, help="ONNX file to write.")
+    sub.add_argument("--samples", type=count, default=48_000, help="Number of training pairs (default: 48000).")
+    sub.add_argument("--networks", type=count, default=2, help="Networks for each folder (default: 2).")
+    sub.add_argument("--epochs", type=count, default=7, help="Passes over the pairs (default: 7).")
+    sub.add_argument(
+        "--workers", type=count, default=2, help="Processes that make pairs, and threads that train (default: 2)."
+    )
+    sub.add_argument("--seed", type=int, default=0, help="Seed (default: 0).")
 
 
 def run(options: argparse.Namespace) -> int:

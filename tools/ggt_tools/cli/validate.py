@@ -1,4 +1,4 @@
-"""Hold a dataset folder, or the URL of one, against the format. It repairs nothing."""
+"""Check a release, a folder or URL, against the format. Nothing is repaired."""
 
 from __future__ import annotations
 
@@ -18,18 +18,24 @@ from ggt_tools.cli import driving
 from ggt_tools.cli.show import Bar, printable, table
 from ggt_tools.errors import ConfigError
 
+EXAMPLE = "ggt100k validate ggt-100k --against workspace"
+
 
 def arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("root", help="a folder or an fsspec URL")
-    sub.add_argument("--quick", action="store_true", help="no checksum, no pixels: what sizes, names and texts tell")
-    sub.add_argument("--against", type=Path, metavar="LEDGER", help="a workspace: hold every fact against its ledger")
-    sub.add_argument("--findings", type=Path, metavar="FILE", help="write the findings here, a JSON object a line")
+    sub.add_argument("root", help="Release: a folder or an fsspec URL.")
+    sub.add_argument(
+        "--quick", action="store_true", help="Leave out checksums and pixels; check sizes, names and texts."
+    )
+    sub.add_argument(
+        "--against", type=Path, metavar="WORKSPACE", help="Compare every fact with the ledger of this workspace."
+    )
+    sub.add_argument("--findings", type=Path, metavar="FILE", help="Write the findings to this file as JSON lines.")
     driving.arguments(sub)
     sub.add_argument(
         "--tasks",
-        metavar="PLACE",
-        help="a folder or URL that every node of a cluster can write: where its tasks leave what they find; "
-        "default: ROOT.tasks",
+        metavar="FOLDER_OR_URL",
+        help="Where tasks on a cluster leave their findings; every node must be able to write there "
+        "(default: ROOT.tasks).",
     )
 
 

@@ -1,4 +1,4 @@
-"""Judge every candidate by the gate: keep, reject or unsure."""
+"""Apply the gate to every candidate: keep, reject or unsure."""
 
 from __future__ import annotations
 
@@ -25,16 +25,18 @@ if TYPE_CHECKING:
 SHARE = 10_000  # photographs that are judged at a time
 Share = tuple[str, str]
 
+EXAMPLE = "ggt100k verdict workspace --gate fitted.toml"
+
 
 def arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("workspace", type=Path)
-    sub.add_argument("--gate", type=Path, help="a gate file; default: the package's gate.toml")
+    sub.add_argument("workspace", type=Path, help="Folder of the workspace.")
+    sub.add_argument("--gate", type=Path, help="Gate file (default: the package's gate.toml).")
     sub.add_argument(
         "--what-if",
         type=Path,
         metavar="OTHER",
-        help="change nothing; show what this gate would change of --gate's verdicts, or without --gate of those that "
-        "stand in the workspace",
+        help="Change nothing, and show how this gate file would change the verdicts of --gate or, without it, those in "
+        "the workspace.",
     )
 
 

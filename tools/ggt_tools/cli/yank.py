@@ -1,4 +1,4 @@
-"""Withdraw pairs: gone from the next version, kept in the ledger with the reason."""
+"""Withdraw pairs: the next version leaves them out, and the ledger keeps the reason."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from ggt_tools.errors import ConfigError
 from ggt_tools.ledger import Ledger
 from ggt_tools.records import Photo, Withdrawal
 
+EXAMPLE = 'ggt100k yank workspace 0123456789abcdef --reason "the author asks for it"'
+
 
 def arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("workspace", type=Path)
-    sub.add_argument("keys", nargs="+", metavar="KEY", help="16 hex characters, as the index has them")
-    sub.add_argument("--reason", required=True, help="in words: the author asks for it, a fault that was found")
-    sub.add_argument("--by", default="", help="who withdraws; default: the name you are logged in with")
+    sub.add_argument("workspace", type=Path, help="Folder of the workspace.")
+    sub.add_argument("keys", nargs="+", metavar="KEY", help="Keys of the pairs, 16 hexadecimal digits each.")
+    sub.add_argument("--reason", required=True, help="Reason in words, for example: the author asks for it.")
+    sub.add_argument("--by", default="", help="Who withdraws them (default: your login name).")
 
 
 def run(options: argparse.Namespace) -> int:
