@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import importlib.metadata
 import io
 import json
 import math
@@ -127,6 +128,8 @@ def test_the_manifest_holds_counts_hashes_gate_and_funnel(tmp_path: Path) -> Non
     manifest = json.loads((out / ggt100k.MANIFEST).read_text())
     assert manifest == json.loads(json.dumps(returned))
     assert (manifest["format_version"], manifest["dataset_version"], manifest["gate"]) == (1, "1.0.0", GATE)
+    libraries = {name: importlib.metadata.version(name) for name in ("zlib-ng", "pillow", "pyarrow")}
+    assert manifest["written_with"] == {"ggt100k": ggt100k.__version__, **libraries}
     assert manifest["metrics"] == ["gmsd", "structure"]
     assert manifest["funnel"] == [{"stage": "ingest", "entered": 7, "left": 6, "reasons": [["too_small", 1]]}]
     assert {split: about["pairs"] for split, about in manifest["splits"].items()} == {"train": 5, "test": 1}

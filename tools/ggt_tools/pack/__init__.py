@@ -16,12 +16,14 @@ import dataclasses
 import io
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ggt_format import __version__
 from ggt_format.schema import DEGRADATIONS, FORMAT_VERSION, MANIFEST, PRIOR, SPLITS, index_schema
 from ggt_tools.adopt.sets import denies
 from ggt_tools.card import card
@@ -119,6 +121,7 @@ def write(
         "splits": splits,
         **beside,
         "shards": {shard.name: dict(shard.about) for shard in done},
+        "written_with": _library_versions(),
         "gate": gate,
         "funnel": [dataclasses.asdict(stage) for stage in funnel],
     } | ({"local_only": local_only} if local_only else {})
@@ -126,6 +129,11 @@ def write(
     write_whole(part / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
     put_in_place(part, out)
     return manifest, done
+
+
+def _library_versions() -> dict[str, str]:
+    """Return the versions that the bytes of a release depend on: equal pairs give equal bytes where they are equal."""
+    return {"ggt100k": __version__, **{name: version(name) for name in ("zlib-ng", "pillow", "pyarrow")}}
 
 
 def _local_only(plan: Plan, stays: Mapping[str, str], trial: str) -> str:
