@@ -4,7 +4,7 @@ PYTEST_ARGS ?=
 SIDE_BY_SIDE ?= --numprocesses auto --maxprocesses 4 --dist loadfile
 BIN := .venv/bin
 
-.PHONY: demo sample test test-core bench lint clean
+.PHONY: demo sample test test-core bench docs lint clean
 
 demo: .venv/demo.stamp
 	$(BIN)/ggt100k demo demo
@@ -17,6 +17,10 @@ test-core: .venv-core/test.stamp  # without torch
 
 bench: .venv/bench.stamp
 	$(BIN)/python -m tests.benchmarks
+
+docs: .venv/test.stamp  # the site, in docs/_build
+	$(BIN)/python docs/make_cli.py
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build
 
 lint: .venv/test.stamp
 	$(BIN)/ruff check
@@ -49,4 +53,4 @@ sample: .venv/demo.stamp  # the packed sample that ships with the package, anew 
 	touch $@
 
 clean:
-	rm -rf .venv .venv-core .venv-bench-* demo
+	rm -rf .venv .venv-core .venv-bench-* demo docs/_build
