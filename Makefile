@@ -19,7 +19,7 @@ bench: .venv/bench.stamp
 	$(BIN)/python -m tests.benchmarks
 
 docs: .venv/test.stamp  # the site, in docs/_build
-	$(BIN)/python docs/make_cli.py
+	$(BIN)/python docs/make_references.py
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build
 
 lint: .venv/test.stamp

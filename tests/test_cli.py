@@ -35,7 +35,7 @@ from .making import change_shard, picture
 VERBS = (
     "ingest", "adopt", "prompt", "restore", "retry", "align", "score", "screen", "verdict", "refine", "review", "study",
     "calibrate", "report", "pack", "validate", "card", "push", "diff", "yank", "export",
-    "export-ledger", "evaluate", "status", "train-witness", "demo",
+    "export-ledger", "evaluate", "status", "reasons", "train-witness", "demo",
 )  # fmt: skip
 GATE = """
 [must]
@@ -163,7 +163,7 @@ def test_help_names_every_verb() -> None:
 def test_each_verb_has_help(verb: str) -> None:
     said = well(verb, "--help")
     assert said.startswith(f"usage: ggt100k {verb} ")
-    reading = ("review", "report", "validate", "card", "diff", "export-ledger", "evaluate", "status", "demo")
+    reading = ("review", "report", "validate", "card", "diff", "export-ledger", "evaluate", "status", "reasons", "demo")
     assert ("--dry-run" in said, "--limit N" in said) == (verb not in reading, verb not in (*reading, "push", "export"))
 
 
@@ -196,6 +196,16 @@ def test_the_help_of_score_names_every_set() -> None:
 def run_module(*argv: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "ggt_tools.cli", *map(str, argv)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_reasons_explains_a_code_and_suggests_one_that_is_near(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reasons", "unmeasured_lpips"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "unmeasured_METRIC (verdict)" and len(lines) == 3
+    assert main(["reasons"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) % 3 == 0
+    assert main(["reasons", "near_duplicat"]) == 2
+    assert capsys.readouterr().err.endswith("near_duplicat: is not a reason code. Did you mean near_duplicate?\n")
 
 
 def test_the_version() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 import shlex
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ggt_tools.cli import VERBS, _name, _parser
+from ggt_tools.reasons import REASONS, explain
 from ggt_tools.verdict import DEFAULT_GATE, load_gate
 
 from .making import run_python
@@ -97,31 +99,38 @@ def test_a_page_uses_plain_terms(page: Path) -> None:
     assert re.findall(rf"\b(?:{REPLACED})\b", prose, re.IGNORECASE) == []
 
 
-def test_every_reason_code_is_explained() -> None:
-    rows = [line for line in text(ROOT / "docs/reasons.md").splitlines() if line.startswith("| `")]
-    listed = {code for row in rows for code in re.findall(r"`(\w+)`", row.split("|")[1])}
-    assert all(row.count("|") >= 3 and row.split("|")[2].strip() for row in rows)
-    ingest = {
-        *("no_licence", "not_an_image", "unsupported_mode", "unsupported_format", "too_small", "too_large", "too_flat"),
-        *("screenshot", "unreadable", "bad_name", "duplicate_name", "duplicate", "near_duplicate", "no_class"),
-        *("bad_url", "not_served", "unreachable"),
+def literals(call: ast.Call) -> list[str]:
+    """The reason codes that a call states: PairError("code", ...), or reason="code"."""
+    name = call.func.id if isinstance(call.func, ast.Name) else ""
+    values = [keyword.value for keyword in call.keywords if keyword.arg == "reason"]
+    values += call.args[:1] if name == "PairError" else []
+    return [node.value for node in values if isinstance(node, ast.Constant) and node.value]
+
+
+def test_every_reason_code_of_the_code_and_the_gate_is_explained() -> None:
+    explained = {reason.code for reason in REASONS}
+    assert all(reason.meaning.endswith(".") and reason.hint.endswith(".") for reason in REASONS)
+    assert len({reason[:2] for reason in REASONS}) == len(REASONS)
+    stated = {
+        code
+        for path in (*(ROOT / "tools").rglob("*.py"), *(ROOT / "ggt_format").glob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        for code in literals(node)
     }
-    restore = {"refused", "not_an_image", "no_result", "bad_request", "bad_reply", "expired", "model_failed"}
-    retry = {"rate_limited", "server_error", "timeout", "cut_off", "unavailable"}
-    adopt = {"no_original", "no_output", "no_ground_truth", "no_role", "ambiguous", "taken"}
-    adopt |= {"link", "encrypted", "damaged", "bomb"}
-    others = {"aspect_changed", "misaligned", "transparent", "roles_confused", "not_the_best", "no_image"}
-    codes = set(load_gate(DEFAULT_GATE).reasons) | ingest | adopt | restore | retry | others | {"unmeasured_METRIC"}
-    assert listed == codes
+    assert len(stated) > 40
+    assert stated | set(load_gate(DEFAULT_GATE).reasons) <= explained
+    assert [reason.stage for reason in explain("no_image")] == ["adopt", "restore", "verdict"]
+    assert [reason.code for reason in explain("unmeasured_lpips")] == ["unmeasured_METRIC"] and explain("nothing") == []
 
 
-def test_the_command_line_reference_is_up_to_date() -> None:
-    spec = importlib.util.spec_from_file_location("make_cli", ROOT / "docs/make_cli.py")
+def test_the_generated_references_are_up_to_date() -> None:
+    spec = importlib.util.spec_from_file_location("make_references", ROOT / "docs/make_references.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     for name, page in module.reference().items():
-        assert text(ROOT / "docs" / name) == page, f"run: python docs/make_cli.py ({name})"
+        assert text(ROOT / "docs" / name) == page, f"run: python docs/make_references.py ({name})"
 
 
 def test_the_site_builds_without_a_warning_and_asks_nothing_of_the_network(tmp_path: Path) -> None:

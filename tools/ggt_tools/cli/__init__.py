@@ -29,6 +29,7 @@ from ggt_tools.cli import (
     pack,
     prompt,
     push,
+    reasons,
     refine,
     report,
     restore,
@@ -48,10 +49,10 @@ from ggt_tools.errors import GGTError
 
 VERBS = (
     ingest, adopt, prompt, restore, retry, align, score, screen, verdict, refine, review, study, calibrate, report,
-    pack, validate, card, push, diff, yank, export, export_ledger, evaluate, status, train_witness, demo,
+    pack, validate, card, push, diff, yank, export, export_ledger, evaluate, status, reasons, train_witness, demo,
 )  # fmt: skip
 # change nothing by themselves: no --dry-run, no --limit
-READING = (review, report, validate, card, diff, export_ledger, evaluate, status, demo)
+READING = (review, report, validate, card, diff, export_ledger, evaluate, status, reasons, demo)
 WHOLE = (push, export)  # all or nothing: no --limit
 
 
