@@ -169,10 +169,9 @@ def test_each_verb_has_help(verb: str) -> None:
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_each_help_is_whole_sentences_with_one_example_that_parses(verb: str) -> None:
-    from ggt_tools.cli import VERBS as modules
-    from ggt_tools.cli import _parser
+    from ggt_tools.cli import _parser, verb_module
 
-    (module,) = (module for module in modules if module.__name__.rpartition(".")[2].replace("_", "-") == verb)
+    module = verb_module(verb)
     parser = _parser()
     assert _parser().parse_args(shlex.split(module.EXAMPLE)[1:]).verb == verb
     (verbs,) = (action for action in parser._actions if action.dest == "verb")
@@ -221,10 +220,25 @@ try:
     main(["--help"])
 except SystemExit:
     pass
-print(sorted({"torch", "cv2", "pyiqa", "ncnn"} & set(sys.modules)))
+heavy = {"torch", "cv2", "pyiqa", "ncnn", "datasets", "pandas", "pyarrow", "numpy", "PIL", "openai", "google.genai"}
+print(sorted(heavy & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout.splitlines()[-1], done.stderr) == (0, "[]", "")
+
+
+def test_status_waits_for_no_heavy_import(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "w", create=True):
+        pass
+    code = f"""
+import sys
+from ggt_tools.cli import main
+print(main(["status", {str(tmp_path / "w")!r}]))
+heavy = {{"torch", "cv2", "pyiqa", "ncnn", "datasets", "pandas", "openai", "google.genai", "httpx"}}
+print(sorted(heavy & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout.splitlines()[-2:], done.stderr) == (["0", "[]"], "")
 
 
 # --- the chain ------------------------------------------------------------------------------------------------------

@@ -1,64 +1,62 @@
 """The command `ggt100k`: parses, calls the stage, prints. Nothing else prints, and no stage knows of a command line.
 
-A verb is a module here: its docstring is its help, `arguments(parser)` adds its options, `run(options)` does it and
-gives the exit status. What a verb needs it imports within run(), so that --help needs neither torch nor an SDK.
+A verb is a module here: `arguments(parser)` adds its options, `run(options)` does it and returns the exit status, and
+its EXAMPLE is shown by --help. Only the module of the verb that is called is imported, so that the command starts fast.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import logging
 import os
 import sqlite3
 import sys
 from collections.abc import Sequence
-from types import ModuleType
+from typing import Any
 
 import ggt_format
-from ggt_tools.cli import (
-    adopt,
-    align,
-    calibrate,
-    card,
-    demo,
-    diff,
-    evaluate,
-    export,
-    export_ledger,
-    ingest,
-    pack,
-    prompt,
-    push,
-    reasons,
-    refine,
-    report,
-    restore,
-    retry,
-    review,
-    score,
-    screen,
-    status,
-    study,
-    train_witness,
-    validate,
-    verdict,
-    yank,
-)
 from ggt_tools.cli.show import complain, count
 from ggt_tools.errors import GGTError
 
-VERBS = (
-    ingest, adopt, prompt, restore, retry, align, score, screen, verdict, refine, review, study, calibrate, report,
-    pack, validate, card, push, diff, yank, export, export_ledger, evaluate, status, reasons, train_witness, demo,
-)  # fmt: skip
-# change nothing by themselves: no --dry-run, no --limit
-READING = (review, report, validate, card, diff, export_ledger, evaluate, status, reasons, demo)
-WHOLE = (push, export)  # all or nothing: no --limit
+# each verb's summary, in the order of --help; the module has the verb's name, with _ for -
+VERBS = {
+    "ingest": "Import photographs into a workspace.",
+    "adopt": "Import pairs that were made elsewhere.",
+    "prompt": "Write a prompt for each photograph.",
+    "restore": "Make candidates: let restorers restore the photographs.",
+    "retry": "Retry what restore could not make, by the reason of the failure.",
+    "align": "Warp each candidate into the frame of its photograph.",
+    "score": "Measure each candidate against its photograph.",
+    "screen": "Let a vision-language model judge each candidate.",
+    "verdict": "Apply the gate to every candidate: keep, reject or unsure.",
+    "refine": "Restore rejected photographs again, and tell the restorer what was wrong.",
+    "review": "Open a local page on which people judge pairs.",
+    "study": "Compare restorers and prompts by a plan, and recommend one.",
+    "calibrate": "Fit the gate to people's decisions at a stated rate of false accepts.",
+    "report": "Write one HTML page about a workspace.",
+    "pack": "Write the kept pairs as a release; with --base as the next version of one.",
+    "validate": "Check a release, a folder or URL, against the format. Nothing is repaired.",
+    "card": "Write the README, licences, figures and Croissant file of a release.",
+    "push": "Publish a release on the Hub: one commit, then the tag.",
+    "diff": "Show what changed between two versions, and write the change log entry.",
+    "yank": "Withdraw pairs: the next version leaves them out, and the ledger keeps the reason.",
+    "export": "Write pairs in the layout of other training code.",
+    "export-ledger": "Write every table of the ledger as parquet.",
+    "evaluate": "Score a model's outputs against the ground truth of a split, by degradation.",
+    "status": "Show how many photographs entered and left each stage.",
+    "reasons": "Explain a reason code, or list all of them.",
+    "train-witness": "Train the fidelity model on synthetic faults of clean photographs.",
+    "demo": "Run the whole pipeline once on the sample's photographs.",
+}
+READING = ("review", "report", "validate", "card", "diff", "export-ledger", "evaluate", "status", "reasons", "demo")
+WHOLE = ("push", "export")  # all or nothing: they have no --limit
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one verb; 0 where it went well, 1 where it found faults, 2 where it could not do its work."""
-    options = _parser().parse_args(argv)
+    """Run one verb. Returns 0 where it is done, 1 where it has findings, 2 where input or set-up are wrong."""
+    argv = sys.argv[1:] if argv is None else argv
+    options = _parser(next((word for word in argv if not word.startswith("-")), "")).parse_args(argv)
     logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="%(levelname)s %(message)s")
     try:
         return int(options.run(options))
@@ -79,28 +77,33 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _name(verb: ModuleType) -> str:
-    return verb.__name__.rpartition(".")[2].replace("_", "-")
+def verb_module(verb: str) -> Any:
+    """Import the module of a verb."""
+    return importlib.import_module(f"{__name__}.{verb.replace('-', '_')}")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(only: str | None = None) -> argparse.ArgumentParser:
+    """Build the parser, with the options of every verb, or of `only` one ("" for none) and just the names of others."""
     parser = argparse.ArgumentParser(
         prog="ggt100k", description="Make, judge, publish and use pairs of photographs for image restoration."
     )
     parser.add_argument("--version", action="version", version=f"ggt100k {ggt_format.__version__}")
     parser.add_argument("--verbose", action="store_true", help="Print progress messages of the libraries too.")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for verb in VERBS:
-        about = str(verb.__doc__)
+    for verb, summary in VERBS.items():
+        if only is not None and verb != only:
+            verbs.add_parser(verb, help=summary)
+            continue
+        module = verb_module(verb)
         sub = verbs.add_parser(
-            _name(verb),
-            help=about,
-            description=about,
-            epilog=f"example:\n  {verb.EXAMPLE}",
+            verb,
+            help=summary,
+            description=summary,
+            epilog=f"example:\n  {module.EXAMPLE}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        sub.set_defaults(run=verb.run)
-        verb.arguments(sub)
+        sub.set_defaults(run=module.run)
+        module.arguments(sub)
         if verb not in READING:
             sub.add_argument("--dry-run", action="store_true", help="Say what would be done, and change nothing.")
         if verb not in (*READING, *WHOLE):

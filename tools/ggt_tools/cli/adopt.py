@@ -1,4 +1,4 @@
-"""Import pairs that were made elsewhere."""
+"""The verb adopt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Warp each candidate into the frame of its photograph."""
+"""The verb align."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fit the gate to people's decisions at a stated rate of false accepts."""
+"""The verb calibrate."""
 
 from __future__ import annotations
 

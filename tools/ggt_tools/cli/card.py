@@ -1,4 +1,4 @@
-"""Write the README, licences, figures and Croissant file of a release."""
+"""The verb card."""
 
 from __future__ import annotations
 

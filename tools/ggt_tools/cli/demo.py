@@ -1,4 +1,4 @@
-"""Run the whole pipeline once on the sample's photographs."""
+"""The verb demo."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Show what changed between two versions, and write the change log entry."""
+"""The verb diff."""
 
 from __future__ import annotations
 

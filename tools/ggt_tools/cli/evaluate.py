@@ -1,4 +1,4 @@
-"""Score a model's outputs against the ground truth of a split, by degradation."""
+"""The verb evaluate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write pairs in the layout of other training code."""
+"""The verb export."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write every table of the ledger as parquet."""
+"""The verb export-ledger."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Import photographs into a workspace."""
+"""The verb ingest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write the kept pairs as a release; with --base as the next version of one."""
+"""The verb pack."""
 
 from __future__ import annotations
 

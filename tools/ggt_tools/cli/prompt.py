@@ -1,4 +1,4 @@
-"""Write a prompt for each photograph."""
+"""The verb prompt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Publish a release on the Hub: one commit, then the tag."""
+"""The verb push."""
 
 from __future__ import annotations
 

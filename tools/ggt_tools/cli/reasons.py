@@ -1,4 +1,4 @@
-"""Explain a reason code, or list all of them."""
+"""The verb reasons."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Restore rejected photographs again, and tell the restorer what was wrong."""
+"""The verb refine."""
 
 from __future__ import annotations
 

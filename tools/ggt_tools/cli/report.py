@@ -1,4 +1,4 @@
-"""Write one HTML page about a workspace."""
+"""The verb report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Make candidates: let restorers restore the photographs."""
+"""The verb restore."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Retry what restore could not make, by the reason of the failure."""
+"""The verb retry."""
 
 from __future__ import annotations
 

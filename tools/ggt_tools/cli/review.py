@@ -1,4 +1,4 @@
-"""Open a local page on which people judge pairs."""
+"""The verb review."""
 
 from __future__ import annotations
 

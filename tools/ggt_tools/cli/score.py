@@ -1,4 +1,4 @@
-"""Measure each candidate against its photograph."""
+"""The verb score."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Let a vision-language model judge each candidate."""
+"""The verb screen."""
 
 from __future__ import annotations
 

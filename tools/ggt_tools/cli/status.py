@@ -1,4 +1,4 @@
-"""Show how many photographs entered and left each stage."""
+"""The verb status."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compare restorers and prompts by a plan, and recommend one."""
+"""The verb study."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Train the fidelity model on synthetic faults of clean photographs."""
+"""The verb train-witness."""
 
 from __future__ import annotations
 

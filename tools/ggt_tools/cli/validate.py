@@ -1,4 +1,4 @@
-"""Check a release, a folder or URL, against the format. Nothing is repaired."""
+"""The verb validate."""
 
 from __future__ import annotations
 

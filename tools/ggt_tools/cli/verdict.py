@@ -1,4 +1,4 @@
-"""Apply the gate to every candidate: keep, reject or unsure."""
+"""The verb verdict."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Withdraw pairs: the next version leaves them out, and the ledger keeps the reason."""
+"""The verb yank."""
 
 from __future__ import annotations
 
