@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ggt_tools.calls.faults import outcome, retry_after, said, seconds
+from ggt_tools.calls.faults import batch_outcome, retry_after, said, seconds
 from ggt_tools.calls.providers import (
     batch_lines,
     checked_url,
@@ -217,7 +217,7 @@ def test_the_key_does_not_follow_a_redirect(model: str) -> None:
             ASK[model](models)
         assert other.paths == []
     assert str(fault.value).startswith(f"{model}: answers 307: ")
-    assert str(fault.value).endswith("; check the model's name and --base-url")
+    assert str(fault.value).endswith(". Check the model's name and --base-url.")
 
 
 def test_a_server_on_this_machine_wants_no_key_and_another_one_does(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,12 +251,15 @@ def test_without_the_package(
 
 # --- faults ---------------------------------------------------------------------------------------------------------
 
-QUOTA = "the quota or credit is used up: raise it, or wait, then run this again"
+ACCOUNT = (
+    "This concerns the account, so every further call would fail too. Check its quota, credit and country with the "
+    "provider, then run this again."
+)
 CONFIG: list[tuple[str, Reply, str]] = [
-    ("quota", used_up(), f"answers 429: You exceeded your current quota; {QUOTA}"),
-    ("credit", failed(402, "pay first"), f"answers 402: pay first; {QUOTA}"),
-    ("forbidden", failed(403, "not here"), "answers 403: not here; set VARIABLE to a key that may use it"),
-    ("model", failed(404, "no such model"), "answers 404: no such model; check the model's name and --base-url"),
+    ("quota", used_up(), f"answers 429: You exceeded your current quota. {ACCOUNT}"),
+    ("credit", failed(402, "pay first."), f"answers 402: pay first. {ACCOUNT}"),
+    ("forbidden", failed(403, "not here"), "answers 403: not here. Set VARIABLE to a key that may use it."),
+    ("model", failed(404, "no such model"), "answers 404: no such model. Check the model's name and --base-url."),
 ]
 
 
@@ -278,7 +281,7 @@ def test_a_wrong_key_stops_the_run_and_is_not_shown(model: str, monkeypatch: pyt
         ASK[model](models)
     status, variable = (400, "GEMINI_API_KEY") if model == "gemini-test" else (401, "OPENAI_API_KEY")
     assert str(fault.value) == (
-        f"{model}: answers {status}: Incorrect API key provided: <key>; set {variable} to a key that may use it"
+        f"{model}: answers {status}: Incorrect API key provided: <key>. Set {variable} to a key that may use it."
     )
 
 
@@ -355,7 +358,7 @@ def test_what_is_wrong_with_one_photograph(model: str) -> None:
 BAD: list[tuple[str, Reply]] = [
     ("cannot be read: JSONDecodeError", Reply(body=b'{"candidates": [')),
     ("cannot be read: RecursionError", Reply(body=b"[" * 100_000)),
-    ("is compressed, which was not asked for", Reply(body=b"\x1f\x8b", headers={"Content-Encoding": "gzip"})),
+    ("is compressed by br, which was not asked for", Reply(body=b"{}", headers={"Content-Encoding": "br"})),
 ]
 
 
@@ -490,8 +493,8 @@ def test_lines_of_a_batch(tmp_path: Path) -> None:
      (503, "server_error"), (None, "bad_request"), ("x", "bad_request")],
 )  # fmt: skip
 def test_what_a_request_of_a_batch_came_to(code: object, reason: str) -> None:
-    assert outcome(code, None) == Restored(reason=reason, detail="no reason is given")
-    assert outcome(code, f"key {KEY}").detail in ("key <key>", f"key {KEY}")
+    assert batch_outcome(code, None) == Restored(reason=reason, detail="no reason is given")
+    assert batch_outcome(code, {"message": f"key {KEY}"}).detail in ("key <key>", f"key {KEY}")
 
 
 def test_an_image_is_fetched_from_the_server_itself_without_the_key() -> None:

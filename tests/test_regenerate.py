@@ -444,7 +444,8 @@ def test_prompts_by_a_model_are_paid_once_and_what_is_no_json_becomes_the_fixed_
     assert sorted(bool(prompt.note) for prompt in prompts) == [False, False, True]
     assert all("two lamps" in prompt.text for prompt in prompts if not prompt.note)
     assert Counter((call.stage, call.outcome) for call in facts(folder, Call)) == {
-        ("prompt", "ok"): 3,
+        ("prompt", "ok"): 2,
+        ("prompt", "bad_reply"): 1,
         ("prompt", "rate_limited"): 1,
     }
 

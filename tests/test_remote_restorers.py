@@ -177,7 +177,7 @@ def test_what_is_no_image_is_looked_into_by_who_keeps_it(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "detail"),
     [
-        ("gemini", "IMAGE_SAFETY"),
+        ("gemini", "No <key> for you. IMAGE_SAFETY"),
         ("openai", "gpt-image-2: refuses: No <key> for you."),
         ("openai-compatible:x", "x: refuses: No <key> for you."),
     ],
@@ -266,7 +266,7 @@ def test_faults_are_raised_as_ours(name: str) -> None:
 
 
 def test_the_key_of_a_compatible_server_is_named() -> None:
-    with pytest.raises(ConfigError, match="set OPENAI_COMPATIBLE_API_KEY to a key"):
+    with pytest.raises(ConfigError, match="Set OPENAI_COMPATIBLE_API_KEY to a key"):
         restored("openai-compatible:x", failed(403))
 
 

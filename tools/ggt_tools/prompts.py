@@ -103,6 +103,7 @@ class Written:
     prompt: Prompt
     tokens_in: int
     tokens_out: int
+    reason: str = ""  # why it is the fixed prompt instead: refused | bad_reply
 
 
 def vlm(photo: Photo, pixels: Image, model: VLM, *, created: str) -> Written:
@@ -119,7 +120,7 @@ def vlm(photo: Photo, pixels: Image, model: VLM, *, created: str) -> Written:
     else:
         text, note = _told(answer.value), ""
     prompt = _prompt(photo, "vlm", created, text, model=model.model, note=note)
-    return Written(prompt=prompt, tokens_in=answer.tokens_in, tokens_out=answer.tokens_out)
+    return Written(prompt=prompt, tokens_in=answer.tokens_in, tokens_out=answer.tokens_out, reason=answer.reason)
 
 
 def _told(diagnosis: Any) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
@@ -20,7 +21,9 @@ import numpy.typing as npt
 from PIL import Image as PillowImage
 
 from ggt_format.schema import DEGRADATIONS
+from ggt_tools.calls.codes import is_refusal
 from ggt_tools.calls.faults import said
+from ggt_tools.calls.gemini_reply import generate
 from ggt_tools.calls.providers import (
     COMPATIBLE_KEY,
     OPENAI_KEY,
@@ -52,6 +55,7 @@ class Look:
     text: str  # as it came
     tokens_in: int = 0  # as the provider counts; 0 and 0 where it does not say
     tokens_out: int = 0  # with what it thought
+    fault: str = ""  # why there is no text to read: a tool call, say
 
 
 class VLM(Protocol):
@@ -96,6 +100,8 @@ def ask(model: VLM, images: Sequence[Image], question: str, schema: type[T]) -> 
         try:
             look = model.look(images, asked, schema)
             tokens_in, tokens_out = tokens_in + look.tokens_in, tokens_out + look.tokens_out
+            if look.fault:
+                raise PairError("bad_reply", look.fault)
             value = read(look.text, schema)
             return Answer(value=value, fault="", tokens_in=tokens_in, tokens_out=tokens_out)
         except TransientError as passing:
@@ -162,26 +168,14 @@ class Gemini:
             max_output_tokens=MOST_TOKENS,
         )
         with gemini_faults(self.model):
-            reply = self._client.models.generate_content(
-                model=self.model, contents=[*parts, types.Part.from_text(text=question)], config=config
-            )
-            used = reply.usage_metadata
-            first = reply.candidates[0] if reply.candidates else None
-            blocked = reply.prompt_feedback.block_reason if reply.prompt_feedback else None
-            ended = first.finish_reason if first else None
-            text = (
-                "".join(part.text or "" for part in (first.content.parts or ()) if not part.thought)
-                if (first and first.content)
-                else ""
-            )
-        stopped = blocked or (ended if ended not in (None, "STOP", "MAX_TOKENS") else None)
+            reply = generate(self._client, self.model, [*parts, types.Part.from_text(text=question)], config)
+        first = reply.candidates[0] if reply.candidates else None
+        stopped = reply.block_reason or (first.finish_reason if first and is_refusal(first.finish_reason) else "")
         if stopped:
-            raise PairError("refused", f"{self.model}: refuses: {stopped.value}", paid=True)
-        return Look(
-            text=text,
-            tokens_in=(used.prompt_token_count or 0) if used else 0,
-            tokens_out=(used.candidates_token_count or 0) + (used.thoughts_token_count or 0) if used else 0,
-        )
+            raise PairError("refused", f"{self.model}: refuses: {said(stopped)}", paid=True)
+        text = "".join(first.texts) if first else ""
+        fault = "" if text or not first else _without_text(first.calls_tool, first.finish_reason)
+        return Look(text=text, tokens_in=reply.tokens_in, tokens_out=reply.tokens_out, fault=fault)
 
 
 class OpenAICompatible:
@@ -206,20 +200,65 @@ class OpenAICompatible:
             "json_schema": {"name": schema.__name__, "schema": wire_schema(schema), "strict": True},
         }
         with openai_faults(self.model, variable=self._variable):
-            reply = self._client.chat.completions.create(
+            reply = self._client.chat.completions.with_raw_response.create(
                 model=self.model,
                 messages=[{"role": "user", "content": [*parts, {"type": "text", "text": question}]}],
                 response_format=form,
                 max_completion_tokens=MOST_TOKENS,
             )
-            first, used = reply.choices[0], reply.usage
-            refusal, text = first.message.refusal or "", first.message.content or ""
-        if refusal or first.finish_reason == "content_filter":
-            why = said(refusal) if refusal else "its content filter stopped the answer"
+            body = json.loads(reply.content)
+        return self._look(body if isinstance(body, dict) else {})
+
+    def _look(self, body: dict[str, Any]) -> Look:
+        """What a chat completion says. Its shape is a stranger's: each part of it may be missing, or something else."""
+        used = _object(body.get("usage"))
+        tokens = {"tokens_in": _count(used.get("prompt_tokens")), "tokens_out": _count(used.get("completion_tokens"))}
+        choices = body.get("choices")
+        if not isinstance(choices, list) or not choices:
+            return Look(text="", fault="the answer has no choices", **tokens)
+        choice = _object(choices[0])
+        message = _object(choice.get("message"))
+        finish, refusal = str(choice.get("finish_reason") or ""), message.get("refusal")
+        content = message.get("content")
+        items = content if isinstance(content, list) else []
+        refused = [_object(item).get("refusal") for item in items if _object(item).get("type") == "refusal"]
+        if refusal or refused or is_refusal(finish):
+            words = refusal or next(filter(None, refused), "")
+            why = said(words) if words else "its content filter stopped the answer"
             raise PairError("refused", f"{self.model}: refuses: {why}", paid=True)
-        return Look(
-            text=text, tokens_in=used.prompt_tokens if used else 0, tokens_out=used.completion_tokens if used else 0
-        )
+        text = content if isinstance(content, str) else "".join(map(_text_of, items))
+        fault = ""
+        if not message:
+            fault = "the answer has no message"
+        elif not text.strip():
+            fault = _without_text(bool(message.get("tool_calls") or message.get("function_call")), finish)
+        return Look(text=text, fault=fault, **tokens)
+
+
+def _without_text(calls_tool: bool, finish_reason: str) -> str:
+    """Why an answer has no text; "" where that is not known."""
+    if calls_tool:
+        return "the answer is a call of a tool, not a text"
+    if finish_reason.lower() in ("", "stop"):
+        return ""
+    return f"the answer has no text; it ended for {said(finish_reason)}"
+
+
+def _text_of(item: object) -> str:
+    """The text of a part of a content that is a list; "" where it is something else, what the model thought say."""
+    if isinstance(item, str):
+        return item
+    part = _object(item)
+    text = part.get("text")
+    return text if isinstance(text, str) and part.get("type", "text") in ("text", "output_text") else ""
+
+
+def _object(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) and 0 <= value < 10**9 else 0
 
 
 VLMS: dict[str, Callable[[Setting], VLM]] = {

@@ -11,15 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from typing import Any
 from urllib.parse import quote
 
+from ggt_tools.calls.codes import RPC_STATUS, ProviderError
 from ggt_tools.errors import ConfigError, GGTError, PairError, TransientError
 from ggt_tools.restorers.protocol import Restored
 
 LONGEST_WAIT = 3600.0  # seconds that a server may ask for
-REFUSED = ("moderation_blocked", "content_policy_violation", "content_filter")  # OpenAI's codes
 UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError)  # what parsers raise, pydantic's too
+ACCOUNT = "account"  # the reason of a request of a batch that failed for what concerns all of them
+FAILED_PRECONDITION = 9  # of google.rpc
 SAID = 300  # characters of what a server said
 
 _secrets: set[str] = set()
@@ -49,33 +50,48 @@ def said(text: object) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """An answer that is an error, whoever gave it."""
+class ErrorReply:
+    """A reply that is an error, whoever gave it."""
 
     model: str
-    variable: str
-    status: int
-    text: object
-    wait: float
-    no_key: bool = False
-    used_up: bool = False
-    refused: bool = False
+    variable: str  # of the environment, that holds the key
+    status: int  # of HTTP
+    error: ProviderError
+    wait: float = 0.0  # seconds that Retry-After asks for
 
-    def meaning(self) -> GGTError:
-        what = f"{self.model}: answers {self.status}: {said(self.text) or 'without a word'}"
-        if self.refused:
-            return PairError("refused", f"{self.model}: refuses: {said(self.text)}")
-        if self.used_up or self.status == 402:
-            return ConfigError(f"{what}; the quota or credit is used up: raise it, or wait, then run this again")
-        if self.status in (401, 403) or self.no_key:
-            return ConfigError(f"{what}; set {self.variable} to a key that may use it")
-        if self.status == 404 or 300 <= self.status < 400:
-            return ConfigError(f"{what}; check the model's name and --base-url")
-        if self.status == 429:
+    def translated(self) -> GGTError:
+        """The error of ours that it comes to.
+
+        A refusal is a PairError "refused"; what concerns the key, the account or the model's name is a ConfigError,
+        which stops the run; what passes is a TransientError; the rest is a PairError "bad_request".
+        """
+        text = said(self.error.text)
+        what = f"{self.model}: answers {self.status}: {text.rstrip('.') or 'without a word'}"
+        if self.error.refuses:
+            return PairError("refused", f"{self.model}: refuses: {text}")
+        if self.error.wrong_key or self.status == 401:
+            return ConfigError(f"{what}. Set {self.variable} to a key that may use it.")
+        if self.error.used_up or self.status == 402 or self.error.concerns_account:
+            return ConfigError(
+                f"{what}. This concerns the account, so every further call would fail too. Check its quota, credit and "
+                "country with the provider, then run this again."
+            )
+        if self.status in (400, 403) and self.error.named_status == 429:
             return TransientError(what, reason="rate_limited", retry_after=self.wait)
-        if self.status in (408, 409, 425) or self.status >= 500:
-            return TransientError(what, reason="server_error", retry_after=self.wait, paid=self.status == 504)
-        return PairError("bad_request", what)
+        if self.status == 403:
+            return ConfigError(f"{what}. Set {self.variable} to a key that may use it.")
+        if self.status == 404 or 300 <= self.status < 400:
+            return ConfigError(f"{what}. Check the model's name and --base-url.")
+        return _passing(what, self.status, self.wait) or PairError("bad_request", what)
+
+
+def _passing(what: str, status: int, wait: float) -> TransientError | None:
+    """The error of a status that a later attempt may not meet again; None for any other status."""
+    if status == 429:
+        return TransientError(what, reason="rate_limited", retry_after=wait)
+    if status in (408, 409, 425, 499) or status >= 500:
+        return TransientError(what, reason="server_error", retry_after=wait, paid=status == 504)
+    return None
 
 
 def broken(model: str, fault: Exception) -> GGTError:
@@ -102,9 +118,9 @@ def broken(model: str, fault: Exception) -> GGTError:
     raise fault
 
 
-def violations(fact: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    found = fact.get("violations")
-    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+def retry_delay(error: ProviderError) -> float:
+    """Seconds that an error object itself asks to wait, as Gemini's RetryInfo does; 0 where it does not."""
+    return max((seconds(value) for name, value in error.parts if name in ("retrydelay", "retry_after")), default=0.0)
 
 
 def retry_after(headers: Mapping[str, str]) -> float:
@@ -128,11 +144,15 @@ def seconds(text: object) -> float:
     return min(max(value, 0.0), LONGEST_WAIT) if math.isfinite(value) else 0.0
 
 
-RPC = {3: 400, 4: 504, 5: 404, 7: 403, 8: 429, 9: 400, 13: 500, 14: 503, 16: 401}  # google.rpc.Code, as HTTP has them
+def batch_outcome(code: object, error: object) -> Restored:
+    """What a request of a batch came to that failed, by its status of HTTP or code of RPC, and its error object.
 
-
-def outcome(code: object, text: object) -> Restored:
-    """What a request of a batch came to that failed, by its code of HTTP or RPC, and what was said of it."""
-    status = RPC.get(code, code) if isinstance(code, int) else 0
-    reason = "rate_limited" if status == 429 else "server_error" if status >= 500 else "bad_request"
-    return Restored(reason=reason, detail=said(text or "no reason is given"))
+    The reasons are those of a single call, and "account" where a single call would have stopped the run.
+    """
+    found = ProviderError(error)
+    status = RPC_STATUS.get(code, code) if isinstance(code, int) else found.named_status
+    detail = said(found.text or "no reason is given")
+    fault = ErrorReply(model="", variable="", status=status, error=found).translated()
+    if isinstance(fault, (PairError, TransientError)) and code != FAILED_PRECONDITION:
+        return Restored(reason=fault.reason, detail=detail)
+    return Restored(reason="bad_request" if status == 404 else ACCOUNT, detail=detail)

@@ -10,7 +10,7 @@ import ipaddress
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from itertools import count
@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ggt_tools.calls.faults import REFUSED, Answer, BadReply, broken, hide, retry_after, said, seconds, violations
+from ggt_tools.calls.codes import ProviderError, error_within
+from ggt_tools.calls.envelope import DEFLATED, compressions, inflate
+from ggt_tools.calls.faults import UNREADABLE, BadReply, ErrorReply, broken, hide, retry_after, retry_delay, said
 from ggt_tools.errors import ConfigError, PairError, TransientError
 from ggt_tools.ingest.fetch import FetchConfig, fetch
 from ggt_tools.restorers.protocol import Setting
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 SERVICE = "ggt100k"  # under which keyring keeps the keys
 GEMINI_KEY, OPENAI_KEY, COMPATIBLE_KEY = "GEMINI_API_KEY", "OPENAI_API_KEY", "OPENAI_COMPATIBLE_API_KEY"
 MOST = 100 * 1024 * 1024  # bytes of a reply: two images of 4096 x 4096 as text
+LONGEST_ERROR = 1024 * 1024  # bytes of a reply that is looked into for an error
 LONGEST = 24 * 3600.0  # seconds that a call may be given
 BATCH_MOST, BATCH_WAIT = 8 * 1024**3, 4 * 3600.0  # bytes of a batch's results, and seconds to fetch them
 
@@ -154,7 +157,9 @@ def _insecure(setting: Setting) -> bool:
 def _transport(timeout: float, most: int) -> dict[str, Any]:
     """Arguments of an httpx2 client: no redirects, which might carry the key elsewhere, and an end to every reply.
 
-    httpx2 limits the time between two packets alone, and no size.
+    httpx2 limits the time between two packets alone, and no size. A reply with status 200 that holds an error gets the
+    status that the error names, so that both SDKs take it for what it is. The large files of batches (`most` above
+    MOST) are not looked into.
     """
     import httpx2
 
@@ -162,62 +167,82 @@ def _transport(timeout: float, most: int) -> dict[str, Any]:
         raise ConfigError(f"--timeout {timeout:g}: is not between 0 and {LONGEST:g} seconds")
 
     class Bounded(httpx2.SyncByteStream):
-        def __init__(self, inner: Any) -> None:
-            self._inner, self._end = inner, time.monotonic() + timeout
+        def __init__(self, inner: Any, *, deflated: bool) -> None:
+            self._inner, self._deflated, self._end = inner, deflated, time.monotonic() + timeout
 
         def __iter__(self) -> Iterator[bytes]:
             size = 0
-            for part in self._inner:
-                size += len(part)
-                if size > most:
-                    raise BadReply(f"its answer is larger than {most} bytes")
-                if time.monotonic() > self._end:
-                    raise httpx2.ReadTimeout("the whole answer takes too long")
-                yield part
+            try:
+                for part in inflate(self._inner) if self._deflated else self._inner:
+                    size += len(part)
+                    if size > most:
+                        raise BadReply(f"its answer is larger than {most} bytes")
+                    if time.monotonic() > self._end:
+                        raise httpx2.ReadTimeout("the whole answer takes too long")
+                    yield part
+            except ValueError as fault:  # of inflate()
+                raise BadReply(str(fault)) from None
 
         def close(self) -> None:
             self._inner.close()
 
-    def bound(response: Response) -> None:
-        if response.headers.get("content-encoding", "identity") != "identity":  # a small bomb makes a large answer
-            raise BadReply("its answer is compressed, which was not asked for")
-        response.stream = Bounded(response.stream)
+    def unwrap(response: Response) -> None:
+        encodings = compressions(response.headers.get("content-encoding", ""))
+        if len(encodings) > 1 or not DEFLATED.issuperset(encodings):
+            raise BadReply(f"its answer is compressed by {', '.join(encodings)}, which was not asked for")
+        response.stream = Bounded(response.stream, deflated=bool(encodings))
+        response.headers.pop("content-encoding", None)  # the SDK shall not undo it once more
+        if response.status_code == 200 and not (most > MOST and response.request.method == "GET"):
+            response.status_code = _status_within(response.read())
 
     return {
         "follow_redirects": False,
         "headers": {"Accept-Encoding": "identity"},
-        "event_hooks": {"response": [bound]},
+        "event_hooks": {"response": [unwrap]},
         "limits": httpx2.Limits(max_connections=None, max_keepalive_connections=256),
     }
+
+
+def _status_within(content: bytes) -> int:
+    """200, or the status that the error within a reply names."""
+    if len(content) > LONGEST_ERROR:
+        return 200
+    try:
+        error = error_within(json.loads(content))
+    except (ValueError, RecursionError):
+        return 200  # what it is instead is for the SDK to find out
+    return error.status if error else 200
+
+
+def _error_of(response: Any) -> ProviderError:
+    """The error object of a reply, or its text where it is no JSON."""
+    try:
+        body = json.loads(response.content)
+    except UNREADABLE:
+        return ProviderError(said(getattr(response, "text", "")))
+    return error_within(body) or ProviderError(body)
 
 
 @contextmanager
 def gemini_faults(model: str) -> Iterator[None]:
     """Around one call of google-genai: its errors become ours.
 
-    TransientError: rate_limited, server_error, timeout, cut_off, unavailable. PairError: bad_request, bad_reply.
-    ConfigError: the key, the model's name, a quota that is used up.
+    TransientError: rate_limited, server_error, timeout, cut_off, unavailable. PairError: refused, bad_request,
+    bad_reply. ConfigError: the key, the account, the model's name, a quota that is used up.
     """
     from google.genai import errors
 
     try:
         yield
     except errors.APIError as fault:
-        body = fault.details.get("error", fault.details) if isinstance(fault.details, dict) else {}
-        details = body.get("details") if isinstance(body, dict) else None
-        facts = [detail for detail in details or () if isinstance(detail, dict)] if isinstance(details, list) else []
-        reasons = {str(fact.get("reason")) for fact in facts}
-        used_up = any("PerDay" in str(broken.get("quotaId")) for fact in facts for broken in violations(fact))
-        waits = [seconds(fact.get("retryDelay")) for fact in facts]
-        error = Answer(
+        found = _error_of(fault.response)
+        error = ErrorReply(
             model=model,
             variable=GEMINI_KEY,
             status=fault.code if isinstance(fault.code, int) else 0,
-            text=fault.message or fault.status or "",
-            wait=max([retry_after(getattr(fault.response, "headers", {})), *waits]),
-            no_key="API_KEY_INVALID" in reasons,
-            used_up=used_up,
-        ).meaning()
+            error=found,
+            wait=max(retry_after(getattr(fault.response, "headers", {})), retry_delay(found)),
+        ).translated()
     except Exception as fault:
         error = broken(model, fault)
     else:
@@ -227,23 +252,20 @@ def gemini_faults(model: str) -> Iterator[None]:
 
 @contextmanager
 def openai_faults(model: str, *, variable: str = OPENAI_KEY) -> Iterator[None]:
-    """Around one call of openai: its errors become ours, as with gemini_faults(); PairError "refused" besides."""
+    """Around one call of openai: its errors become ours, as with gemini_faults()."""
     import openai
 
     try:
         yield
     except openai.APIStatusError as fault:
-        code = fault.code or ""
-        text = fault.body.get("message", "") if isinstance(fault.body, Mapping) else fault.body
-        error = Answer(
+        found = _error_of(fault.response)
+        error = ErrorReply(
             model=model,
             variable=variable,
             status=fault.status_code,
-            text=text or "",
-            wait=retry_after(fault.response.headers),
-            used_up=code in ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active"),
-            refused=code in REFUSED,
-        ).meaning()
+            error=found,
+            wait=max(retry_after(fault.response.headers), retry_delay(found)),
+        ).translated()
     except openai.ContentFilterFinishReasonError:
         error = PairError("refused", f"{model}: refuses: its content filter stopped the answer", paid=True)
     except Exception as fault:

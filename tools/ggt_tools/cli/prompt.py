@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,8 @@ from ggt_tools.records import Call, Photo, Prompt, work_id
 from ggt_tools.restorers.protocol import Image
 
 if TYPE_CHECKING:
+    from ggt_tools import prompts
+    from ggt_tools.calls import Ended
     from ggt_tools.vlm import VLM
 
 
@@ -78,6 +80,13 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _outcome(end: Ended[Wanted, prompts.Written]) -> Call:
+    """The call with its outcome; one whose answer could not be used has the reason for its own."""
+    if end.answer is None or not end.answer.reason:
+        return end.call
+    return replace(end.call, outcome=end.answer.reason, detail=end.answer.prompt.note)
+
+
 def _pixels(ledger: Ledger, photo: Photo) -> Image:
     return ggt_format.decode_image(ledger.image(photo.image), photo.file)
 
@@ -121,7 +130,7 @@ def _ask(
     with Bar(len(todo), f"prompt {model.model}") as bar:
         for ended in calls.perform(todo):
             fresh = [end.answer.prompt for end in ended if end.answer is not None]
-            ledger.add(*fresh, *(end.call for end in ended))
+            ledger.add(*fresh, *(_outcome(end) for end in ended))
             written += fresh
             for end in ended:
                 if end.final and end.answer is None:

@@ -14,18 +14,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ggt_format.png import encode_png
-from ggt_tools.calls.faults import UNREADABLE, outcome, said
+from ggt_tools.calls.codes import error_within, is_refusal
+from ggt_tools.calls.faults import UNREADABLE, batch_outcome, said
+from ggt_tools.calls.gemini_reply import GeminiReply, generate, read_gemini_reply
 from ggt_tools.calls.providers import BATCH_MOST, BATCH_WAIT, batch_lines, gemini_client, gemini_faults
 from ggt_tools.errors import ConfigError
 from ggt_tools.restorers.protocol import Image, Request, Restored, Setting, options
 
 if TYPE_CHECKING:
     from google.genai import Client
-    from google.genai.types import BatchJob, GenerateContentResponse
+    from google.genai.types import BatchJob
 
 MODEL = "gemini-3.1-flash-image-preview"
 SIZES = ("512", "1K", "2K", "4K")
-REFUSALS = ("SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED", "SPII", "MODEL_ARMOR")  # parts of reasons to finish
 ENDED = ("FAILED", "CANCELLED", "EXPIRED")
 
 
@@ -51,9 +52,7 @@ class Gemini:
         content = [types.Part.from_text(text=prompt), types.Part.from_bytes(data=encode_png(image), mime_type=PNG)]
         config = types.GenerateContentConfig.model_validate(self._config(seed))
         with gemini_faults(self.model):
-            answer = self.client.models.generate_content(
-                model=self.model, contents=types.Content(role="user", parts=content), config=config
-            )
+            answer = generate(self.client, self.model, types.Content(role="user", parts=content), config)
         return _restored(answer)
 
     def _config(self, seed: int) -> dict[str, Any]:
@@ -112,9 +111,10 @@ class Gemini:
         for inline in (destination.inlined_responses if destination else None) or ():
             key = (inline.metadata or {}).get("key", "")
             if inline.response:
-                yield key, _restored(inline.response)
+                yield key, _read(inline.response.model_dump(mode="json", by_alias=True, exclude_none=True))
             else:
-                yield key, outcome(inline.error.code if inline.error else None, inline.error and inline.error.message)
+                error = inline.error
+                yield key, batch_outcome(error.code if error else None, {"message": error.message} if error else {})
         if not destination or not destination.file_name:
             return
         with tempfile.TemporaryDirectory() as folder:
@@ -144,29 +144,20 @@ def gemini(setting: Setting) -> Gemini:
     )
 
 
-def _restored(answer: GenerateContentResponse) -> Restored:
+def _restored(answer: GeminiReply) -> Restored:
     """The first image that is no draft, as it came; else why there is none."""
-    used = answer.usage_metadata
-    tokens_in = max(0, used.prompt_token_count or 0) if used else 0
-    tokens_out = max(0, (used.candidates_token_count or 0) + (used.thoughts_token_count or 0)) if used else 0
+    tokens_in, tokens_out = answer.tokens_in, answer.tokens_out
     texts: list[str] = []
-    for candidate in answer.candidates or ():
-        for part in (candidate.content.parts if candidate.content else None) or ():
-            if part.thought:
-                continue
-            blob = part.inline_data
-            if blob and blob.data and (blob.mime_type or "").startswith("image/"):
-                return Restored(data=blob.data, tokens_in=tokens_in, tokens_out=tokens_out)
-            texts.append(part.text or "")
-        finish = candidate.finish_reason.value if candidate.finish_reason else ""
-        texts += [candidate.finish_message or "", "" if finish == "STOP" else finish]
-        if any(part in finish for part in REFUSALS):
+    for candidate in answer.candidates:
+        if candidate.images:
+            return Restored(data=candidate.images[0], tokens_in=tokens_in, tokens_out=tokens_out)
+        finish = candidate.finish_reason
+        texts += [*candidate.texts, candidate.finish_message, "" if finish == "STOP" else finish]
+        if is_refusal(finish):
             return Restored(reason="refused", detail=_joined(texts), tokens_in=tokens_in, tokens_out=tokens_out)
-    blocked = answer.prompt_feedback and answer.prompt_feedback.block_reason
-    if blocked:
-        texts += [answer.prompt_feedback.block_reason_message or "" if answer.prompt_feedback else "", blocked.value]
+    texts += [answer.block_message, answer.block_reason]
     detail = _joined(texts) or "the answer is empty"
-    reason = "refused" if blocked else "no_image"
+    reason = "refused" if answer.block_reason else "no_image"
     return Restored(reason=reason, detail=detail, tokens_in=tokens_in, tokens_out=tokens_out)
 
 
@@ -184,14 +175,22 @@ def _state(batch: BatchJob) -> str:
 
 
 def _from_line(line: dict[str, Any]) -> Restored:
-    from google.genai import types
-
-    if "response" not in line:
-        error = line.get("error")
-        error = error if isinstance(error, dict) else {}
-        return outcome(error.get("code"), error.get("message"))
     try:
-        answer = types.GenerateContentResponse.model_validate_json(json.dumps(line["response"]))
+        body = line.get("response")
+        if "response" not in line or error_within(body) is not None:
+            error = line.get("error") or (body.get("error") if isinstance(body, dict) else None) or body
+            return batch_outcome(error.get("code") if isinstance(error, dict) else None, error)
     except UNREADABLE as fault:
-        return Restored(reason="bad_reply", detail=f"the answer cannot be read: {type(fault).__name__}")
-    return _restored(answer)
+        return _unreadable(fault)
+    return _read(body)
+
+
+def _read(body: Any) -> Restored:
+    try:
+        return _restored(read_gemini_reply(body))
+    except UNREADABLE as fault:
+        return _unreadable(fault)
+
+
+def _unreadable(fault: Exception) -> Restored:
+    return Restored(reason="bad_reply", detail=f"the answer cannot be read: {type(fault).__name__}")

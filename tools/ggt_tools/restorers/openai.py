@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,7 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ggt_format.png import encode_png
-from ggt_tools.calls.faults import REFUSED, UNREADABLE, outcome, said
+from ggt_tools.calls.codes import error_within
+from ggt_tools.calls.envelope import decode_base64
+from ggt_tools.calls.faults import UNREADABLE, batch_outcome, said
 from ggt_tools.calls.providers import (
     BATCH_MOST,
     BATCH_WAIT,
@@ -42,6 +45,7 @@ EDITS: Literal["/v1/images/edits"] = "/v1/images/edits"
 KEPT = 3 * 86400  # seconds that the requests of a batch stay there: an account has little room
 FIELDS = {"quality": "quality", "size": "size", "fidelity": "input_fidelity"}  # by our options
 FURTHER = "body."
+WEB = re.compile(r"https?:", re.I)  # an address; any other text of an image is base64
 LABEL = "ggt100k"  # our job's id among a batch's metadata
 
 
@@ -240,17 +244,19 @@ def _restored(answer: Any, fetch: Callable[[str], bytes] | None = None) -> Resto
     """The first image, as it came; else why there is none. ValueError and the like: it cannot be read."""
     used = answer.get("usage") or {}
     tokens_in, tokens_out = _count(used.get("input_tokens")), _count(used.get("output_tokens"))
-    for image in answer.get("data") or ():
-        text, url = image.get("b64_json"), image.get("url")
-        if url and url.startswith("data:"):
-            text = url.partition(",")[2]
-        if text:
-            data = base64.b64decode(text, validate=True)
-        elif url and fetch:
-            data = fetch(url)
-        else:
+    images = answer.get("data") or answer.get("images") or ()
+    for image in [images] if isinstance(images, (dict, str)) else images:
+        given = image if isinstance(image, str) else image.get("b64_json") or image.get("url")
+        if not given:
             continue
-        return Restored(data=data, tokens_in=tokens_in, tokens_out=tokens_out)
+        if WEB.match(given):
+            if not fetch:
+                continue
+            data = fetch(given)
+        else:
+            data = decode_base64(given)
+        if data:
+            return Restored(data=data, tokens_in=tokens_in, tokens_out=tokens_out)
     return Restored(reason="no_image", detail="the answer holds no image", tokens_in=tokens_in, tokens_out=tokens_out)
 
 
@@ -262,13 +268,11 @@ def _from_line(line: dict[str, Any]) -> Restored:
     try:
         answer = line.get("response") or {}
         body, status = answer.get("body") or {}, answer.get("status_code")
-        if status == 200:
+        if status == 200 and error_within(body) is None:
             return _restored(body)
-        error = body.get("error") or line.get("error") or {}
-        if error.get("code") in REFUSED:
-            return Restored(reason="refused", detail=said(error.get("message")))
-        if error.get("code") in ("batch_expired", "batch_cancelled"):
+        error = body.get("error") or line.get("error") or body
+        if isinstance(error, dict) and error.get("code") in ("batch_expired", "batch_cancelled"):
             return Restored(reason="expired", detail=said(error.get("message")))
-        return outcome(status, error.get("message"))
+        return batch_outcome(None if status == 200 else status, error)
     except UNREADABLE as fault:
         return Restored(reason="bad_reply", detail=f"the answer cannot be read: {type(fault).__name__}")
