@@ -480,10 +480,10 @@ def test_a_kill_between_the_link_and_the_row_loses_nothing(tmp_path: Path, links
 def test_a_verb_that_pays_is_alone(tmp_path: Path) -> None:
     with Ledger(tmp_path, create=True) as one, Ledger(tmp_path) as other:
         with one.lock():
-            with pytest.raises(ConfigError) as fault:
-                other.lock()
-            said = f"{tmp_path}: another ggt100k that pays is at work in it; wait for its end, or stop it"
-            assert str(fault.value) == said
+            with pytest.raises(ConfigError) as fault, other.lock():
+                pass
+            said = f"{tmp_path}: process {os.getpid()} (this very process) makes paid calls for it. "
+            assert str(fault.value) == said + "Wait for its end, or stop it, then run this again."
         with other.lock():
             pass
 

@@ -766,7 +766,10 @@ def test_a_second_review_beside_the_first_is_refused(site: Site, sixty: Path) ->
     with Review(sixty, ReviewConfig(port=0)) as first:
         with pytest.raises(ConfigError) as caught:
             Review(sixty, ReviewConfig(port=0))
-        assert str(caught.value) == (f"{sixty}: another ggt100k review serves it; open that one's address, or stop it")
+        assert str(caught.value) == (
+            f"{sixty}: process {os.getpid()} (this very process) serves it for review. Open that one's address, or "
+            "stop it."
+        )
         assert first.url.startswith("http://127.0.0.1:")
     with pytest.raises(ConfigError, match=rf"127.0.0.1:{site.port}: .*; choose another --port"):
         Review(sixty, ReviewConfig(port=site.port))

@@ -29,7 +29,9 @@ from ggt_format.files import make_folder
 from ggt_format.files import sync_folder as sync_folder  # many modules import these two from here
 from ggt_format.files import write_whole as write_whole
 from ggt_tools import score_table, tallies, verdict_table
+from ggt_tools.database import cannot_write, open_database, translated
 from ggt_tools.errors import ConfigError, ShardError
+from ggt_tools.locks import held, why_unwritable
 from ggt_tools.records import (
     IN_FLIGHT,
     Adopted,
@@ -139,20 +141,26 @@ class Ledger:
             )
         try:
             self.store = _place(workspace, images)
-            self._db = sqlite3.connect(file, timeout=60, isolation_level=None)
-        except (OSError, sqlite3.OperationalError) as fault:
+            self._database = open_database(file, SCHEMA_VERSION)
+            self._db = self._database.connection
+        except OSError as fault:
             raise ConfigError(f"{workspace}: cannot be a workspace: {fault}; name another folder") from fault
+        except sqlite3.OperationalError as fault:
+            raise translated(file, fault) from fault
         try:
             self._open(file)
         except BaseException as fault:
-            self._db.close()
+            self._database.close()
+            if isinstance(fault, sqlite3.OperationalError):
+                raise translated(file, fault) from fault
             if type(fault) is sqlite3.DatabaseError:  # no database, or a damaged one; its subclasses are other faults
                 raise ConfigError(f"{file}: cannot be read: {fault}; restore the workspace from its backup") from fault
             raise
 
     def _open(self, file: Path) -> None:
         self._db.row_factory = sqlite3.Row
-        self._db.execute("PRAGMA journal_mode=WAL")
+        if not self.unwritable:
+            self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")  # a paid result survives a power cut, not only a kill
         found = self._db.execute("PRAGMA user_version").fetchone()[0]
         if found == SCHEMA_VERSION:  # nothing to write, so a reader need not wait for the writer
@@ -161,7 +169,7 @@ class Ledger:
             raise ConfigError(
                 f"{file}: schema version {found}, this ggt100k reads {SCHEMA_VERSION}; install the one that wrote it"
             )
-        with self._transaction():
+        with _Transaction(self._db, file):  # where the ledger cannot be written this is a copy of it
             found = self._db.execute("PRAGMA user_version").fetchone()[0]  # another may have been faster
             for version in range(found, SCHEMA_VERSION) if found else ():
                 for statement in MIGRATIONS[version]:
@@ -201,10 +209,17 @@ class Ledger:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._db.close()
+        self._database.close()
+
+    @property
+    def unwritable(self) -> str:
+        """Which file of the ledger this user cannot write, and why: it is for reading alone then. "" where all can."""
+        return self._database.unwritable
 
     def _transaction(self) -> _Transaction:
-        return _Transaction(self._db)
+        if self.unwritable:
+            raise cannot_write(self.unwritable)
+        return _Transaction(self._db, self.workspace / "ledger.sqlite")
 
     def add(self, *records: Fact) -> None:
         """Adds facts, all or none. A fact that is there already stays as it is.
@@ -516,14 +531,12 @@ class Ledger:
 
     def lock(self) -> AbstractContextManager[object]:
         """Held while a verb pays for things: two of them side by side would pay twice. ConfigError where it is held."""
-        from filelock import FileLock, Timeout
-
-        try:
-            return FileLock(self.workspace / "paying.lock").acquire(blocking=False)
-        except Timeout as fault:
-            raise ConfigError(
-                f"{self.workspace}: another ggt100k that pays is at work in it; wait for its end, or stop it"
-            ) from fault
+        if self.unwritable:
+            raise cannot_write(self.unwritable)
+        return held(
+            self.workspace / "paying.lock",
+            f"{self.workspace}: {{holder}} makes paid calls for it. Wait for its end, or stop it, then run this again.",
+        )
 
     def spent(self) -> float:
         """What all calls cost in USD, those whose end is not known at the most that they may."""
@@ -575,24 +588,38 @@ class ImageFolder:
 
 
 class _Transaction:
-    """BEGIN IMMEDIATE to COMMIT, or to ROLLBACK where something was raised."""
+    """BEGIN IMMEDIATE to COMMIT, or to ROLLBACK where something was raised. Errors of SQLite name the file."""
 
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self._db = db
+    def __init__(self, db: sqlite3.Connection, file: Path) -> None:
+        self._db, self._file = db, file
 
     def __enter__(self) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
+        self._execute("BEGIN IMMEDIATE")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._db.execute("COMMIT" if kind is None else "ROLLBACK")
+        if kind is None:
+            self._execute("COMMIT")
+        elif self._db.in_transaction:  # a full disk has rolled it back already
+            self._execute("ROLLBACK")
+        if isinstance(error, sqlite3.OperationalError):
+            raise translated(self._file, error) from error
+
+    def _execute(self, statement: str) -> None:
+        try:
+            self._db.execute(statement)
+        except sqlite3.OperationalError as fault:
+            if self._db.in_transaction and statement == "COMMIT":
+                self._db.execute("ROLLBACK")
+            raise translated(self._file, fault) from fault
 
 
 def _place(workspace: Path, images: str) -> Store:
     """Where the images lie: in the workspace, or where its file `images.url` says."""
     note = workspace / "images.url"
-    workspace.mkdir(parents=True, exist_ok=True)
+    if not workspace.is_dir():
+        workspace.mkdir(parents=True)
     if note.exists():
         found = note.read_text(encoding="utf-8").strip()
         if images not in ("", found):
@@ -604,7 +631,8 @@ def _place(workspace: Path, images: str) -> Store:
         root = images if "://" in images else str(Path(images).resolve())
         write_whole(note, (root + "\n").encode())
         return Store(root)
-    (workspace / "images").mkdir(exist_ok=True)
+    if not (workspace / "images").is_dir() and not why_unwritable(workspace / "images"):
+        (workspace / "images").mkdir()
     return Store(str(workspace))
 
 

@@ -262,6 +262,12 @@ REASONS = (
         "Run `ggt100k retry`.",
     ),
     Reason(
+        "restore",
+        "account",
+        "A request of a batch job failed for the account: its key, quota, credit or country.",
+        "Settle it with the provider, then `ggt100k retry`.",
+    ),
+    Reason(
         "align",
         "aspect_changed",
         "The reply has another aspect ratio, and no fit explains it.",

@@ -13,10 +13,12 @@ import os
 import sqlite3
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import ggt_format
 from ggt_tools.cli.show import complain, count
+from ggt_tools.database import translated
 from ggt_tools.errors import GGTError
 
 # each verb's summary, in the order of --help; the module has the verb's name, with _ for -
@@ -66,8 +68,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has gone: no fault of ours
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except sqlite3.Error as fault:
-        complain(options.verb, f"the ledger: {fault}; is the disk full? mend that and run it again, it goes on")
+    except sqlite3.Error as fault:  # where no transaction has named the file
+        file = getattr(options, "workspace", None) or Path()
+        complain(options.verb, str(translated(file / "ledger.sqlite", fault)))
         return 2
     except OSError as fault:  # a full disk, a folder that may not be written
         complain(options.verb, f"{fault}; mend that and run it again, it goes on")

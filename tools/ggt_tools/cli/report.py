@@ -6,9 +6,10 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from ggt_tools.cli.show import now, printable
+from ggt_tools.cli.show import complain, now, printable
 from ggt_tools.errors import ConfigError
 from ggt_tools.ledger import Ledger, write_whole
+from ggt_tools.locks import why_unwritable
 from ggt_tools.records import Adopted, Aligned, Candidate, Photo, Verdict
 
 EXAMPLE = "ggt100k report workspace --out report.html"
@@ -16,7 +17,8 @@ EXAMPLE = "ggt100k report workspace --out report.html"
 
 def arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("workspace", type=Path, help="Folder of the workspace.")
-    sub.add_argument("--out", type=Path, help="File to write (default: report.html in the workspace).")
+    written = "File to write (default: report.html in the workspace; in the current folder where that cannot be written)."
+    sub.add_argument("--out", type=Path, help=written)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -25,6 +27,9 @@ def run(options: argparse.Namespace) -> int:
     from ggt_tools.report import Facts, report
 
     out = options.out or options.workspace / "report.html"
+    if options.out is None and why_unwritable(out):
+        out = Path(f"{options.workspace.resolve().name}-report.html")
+        complain("report", f"{options.workspace}: cannot be written, so the report is written here: {out}")
     if not out.parent.is_dir():
         raise ConfigError(f"{out}: there is no such folder; make it first")
     with Ledger(options.workspace) as ledger:

@@ -11,12 +11,11 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 import ggt_format
 from ggt_tools.cli import driving
 from ggt_tools.cli.show import Bar, printable, table
 from ggt_tools.errors import ConfigError
+from ggt_tools.locks import held
 
 EXAMPLE = "ggt100k validate ggt-100k --against workspace"
 
@@ -83,26 +82,21 @@ def _run(options: argparse.Namespace, stack: contextlib.ExitStack) -> int:
 @contextlib.contextmanager
 def _alone(tasks: str, root: str) -> Iterator[None]:
     """One run at a time over a release and a folder of tasks: it takes away what they found. A URL has no lock."""
-    lock = FileLock(Path(tasks) / f"validate-{hashlib.sha256(root.encode()).hexdigest()[:16]}.lock", timeout=0)
     if "://" in tasks:
         yield
         return
     try:
         Path(tasks).mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout as busy:
-        raise ConfigError(
-            f"{tasks}: another validate of {root} has its tasks there; wait for its end, or give this one a folder of "
-            "its own with --tasks"
-        ) from busy
     except OSError as fault:
         why = f"{tasks}: cannot be written: {fault.strerror or fault}"
         raise ConfigError(f"{why}; it has to be a folder or URL that every node can write") from fault
-    try:
+    taken = (
+        f"{tasks}: {{holder}} validates {root} and has its tasks there. Wait for its end, or give this one a folder of "
+        "its own with --tasks."
+    )
+    path = Path(tasks) / f"validate-{hashlib.sha256(root.encode()).hexdigest()[:16]}.lock"
+    with held(path, taken, remove=True):
         yield
-    finally:
-        Path(lock.lock_file).unlink(missing_ok=True)
-        lock.release()
 
 
 def _rmdir(folder: Path) -> None:

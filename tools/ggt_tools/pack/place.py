@@ -11,11 +11,10 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from ggt_format.schema import MANIFEST
 from ggt_tools.errors import ConfigError
 from ggt_tools.ledger import sync_folder, write_whole
+from ggt_tools.locks import held
 
 MOVED = ("data", "README.md", "index")  # the index, which holds the manifest, comes last
 
@@ -37,16 +36,10 @@ def claim(out: Path) -> Iterator[Path]:
     """Keeps the place `out` for one run, and finishes what a killed one began. Raises ConfigError where it is taken."""
     out = check_place(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(out.with_name(f".{out.name}.lock"), timeout=0)
-    try:
-        with lock:
-            try:
-                _recover(out)
-                yield out
-            finally:
-                Path(lock.lock_file).unlink(missing_ok=True)
-    except Timeout as busy:
-        raise ConfigError(f"{out}: another pack is writing it; wait for its end") from busy
+    taken = f"{out}: {{holder}} packs it. Wait for its end, then run this again."
+    with held(out.with_name(f".{out.name}.lock"), taken, remove=True):
+        _recover(out)
+        yield out
 
 
 def part_of(out: Path) -> Path:

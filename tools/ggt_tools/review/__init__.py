@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from ggt_tools.errors import ConfigError
 from ggt_tools.ledger import Ledger
+from ggt_tools.locks import held
 
 if TYPE_CHECKING:
     import uvicorn
@@ -146,16 +147,9 @@ def _bound(config: ReviewConfig) -> socket.socket:
 
 def _alone(workspace: Path) -> ExitStack:
     """Two desks on one ledger would hand a pair out twice."""
-    from filelock import FileLock, Timeout
-
     stack = ExitStack()
-    lock = FileLock(workspace / "review.lock")
-    try:
-        stack.enter_context(lock.acquire(blocking=False))
-    except Timeout as fault:
-        raise ConfigError(
-            f"{workspace}: another ggt100k review serves it; open that one's address, or stop it"
-        ) from fault
+    said = f"{workspace}: {{holder}} serves it for review. Open that one's address, or stop it."
+    stack.enter_context(held(workspace / "review.lock", said))
     return stack
 
 
