@@ -6,7 +6,6 @@ import difflib
 import hashlib
 import logging
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ggt_format.errors import ConfigError, ShardError
+from ggt_format.offline import cache_folder
 from ggt_format.ranges import read_with_retries
 from ggt_format.roots import Root, resolve_root
 from ggt_format.schema import DEGRADATIONS, NAME, index_schema
@@ -27,18 +27,6 @@ Where: TypeAlias = Mapping[str, Any] | pc.Expression | None
 _TABLES: dict[
     tuple[str, str], pa.Table
 ] = {}  # by root identity and split; a forked process inherits mapped memory only
-
-
-def cache_folder() -> Path:
-    """Return the folder that keeps indices: `ggt-100k` in the cache folder of `datasets`.
-
-    `datasets` is not imported for it; where it is loaded, its setting counts.
-    """
-    loaded = sys.modules.get("datasets")
-    if loaded is not None and hasattr(loaded, "config"):
-        return Path(loaded.config.HF_DATASETS_CACHE) / NAME
-    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
-    return Path(os.environ.get("HF_DATASETS_CACHE") or Path(home) / "datasets").expanduser() / NAME
 
 
 def index_table(root: Root, split: str) -> pa.Table:

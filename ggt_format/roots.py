@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,10 @@ import fsspec
 
 from ggt_format.errors import ConfigError
 from ggt_format.manifest import check_manifest, indices
+from ggt_format.offline import cached_release, is_unreachable, remember_release
 from ggt_format.schema import DEGRADATIONS, FORMAT_VERSION, MANIFEST, NAME, REPO_ID
+
+_log = logging.getLogger(NAME)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,13 +80,20 @@ def _pin(url: str, revision: str | None, options: Mapping[str, Any]) -> str:
 
 
 def open_root(url: str, revision: str | None = None, storage_options: Mapping[str, Any] | None = None) -> Root:
-    """Open the dataset folder at `url`, a local folder or an fsspec URL. Raises ConfigError where there is none."""
+    """Open the dataset folder at `url`, a local folder or an fsspec URL. Raises ConfigError where there is none.
+
+    Where the Hub cannot be reached, a release that was opened here before opens at the commit that it had then, with a
+    warning that names the commit.
+    """
     options = dict(storage_options or {})
     local = None if "://" in url else Path(url).expanduser().absolute()
     url = url.rstrip("/") if local is None else str(local)
+    named = url
     try:
         url = _pin(url, revision, options)
         text = Root(url, {}, "", options).read(MANIFEST)
+        if url.startswith("hf://datasets/"):
+            remember_release(named, revision, url, text)
     except FileNotFoundError as fault:
         if local is not None and local.is_dir():
             said = "a folder without {MANIFEST}, so no dataset is in it; name the one that pack has written"
@@ -92,8 +103,14 @@ def open_root(url: str, revision: str | None = None, storage_options: Mapping[st
     except ImportError as fault:
         raise ConfigError(f"{url}: {fault}; for https: pip install 'ggt100k[http]'") from fault
     except Exception as fault:  # each client of fsspec has exceptions of its own
-        said = " ".join(str(fault).split())[:300]
-        raise ConfigError(f"{url}: cannot be read: {type(fault).__name__}: {said}") from fault
+        said = f"{type(fault).__name__}: {' '.join(str(fault).split())[:300]}"
+        cached = cached_release(named, revision) if named.startswith("hf://") and is_unreachable(fault) else None
+        if cached is None:
+            raise ConfigError(f"{url}: cannot be read: {said}") from fault
+        url, text = cached.url, cached.manifest
+        _log.warning(
+            "%s: opened at its cached commit %s, since the Hub cannot be reached: %s", named, cached.commit, said
+        )
     try:
         manifest = json.loads(text)
         if manifest["format_version"] != FORMAT_VERSION:
