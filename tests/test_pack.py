@@ -10,6 +10,7 @@ import json
 import math
 import multiprocessing
 import os
+import shlex
 import shutil
 import signal
 import tarfile
@@ -632,26 +633,64 @@ def test_what_a_release_without_a_test_split_had_is_in_no_later_one(
     add(workspace, *old)
     base = ("--base", str(first), "--version", "1.1.0") if upon else ()
     assert set(release_of(workspace, first).values()) == {"train"}
-    note = "" if upon else f"; where none was used, delete {workspace / 'packed.txt'} and pack again"
-    said = "no test split: a tenth of the pairs is none; --test 0.3 draws a share. What was packed without one is in "
-    assert f"{said}none later; where none was used, delete {workspace / 'packed.txt'} " in capsys.readouterr().out
+    again = f"delete {workspace / 'packed.txt'} and type: ggt100k pack {workspace}"
+    assert capsys.readouterr().out.splitlines()[0] == (
+        "All 6 pairs are in the train split, since a test split takes at most a tenth of the pairs and so needs 10 of "
+        f"them. To have a test split all the same, {again} {first} --test 0.3"
+    )
     if upon:  # another workspace knows of the base alone
         (workspace / "packed.txt").unlink()
     assert set(release_of(workspace, tmp_path / "2", *base).values()) == {"train"}
-    said = f"no test split: earlier releases had none. What was packed without one is in none later{note}"
-    assert said in capsys.readouterr().out
+    again = f"{again} {tmp_path / '2'}" + (" --version 1.1.0" if upon else "")
+    assert capsys.readouterr().out.splitlines()[0] == (
+        "All 6 pairs are in the train split, since an earlier release without a test split had them and models may be "
+        f"trained on them. If no model was, {again} --test 0.3"
+    )
     if upon:
         (workspace / "packed.txt").unlink()
     add(workspace, *kin, *new)
     assert main(["pack", str(workspace), str(tmp_path / "3"), *base]) == 2
     assert capsys.readouterr().err == (
-        "ggt100k pack: --test: earlier releases had no test split, and what they had is drawn for none; say --test 0.3 "
-        "to draw a share of the 9 new pairs, once and for ever, or --test 0 for none\n"
+        "ggt100k pack: --test: earlier releases had no test split, and models may be trained on the pairs that they "
+        "had, so only the 9 new pairs can be drawn for one. Type --test 0.3 to draw a share of them, once for all "
+        "later releases, or --test 0 to go on without a test split.\n"
     )
     after = release_of(workspace, tmp_path / "3", "--test", "0.9", *base)
     test = {key for key, split in after.items() if split == "test"}
     assert test and test <= set(map(key_of, new)), "neither what stood in train, nor what looks like it"
     assert release_of(workspace, tmp_path / "4", "--test", "0") == after, "drawn once"
+
+
+@pytest.mark.parametrize(
+    ("pairs", "argv", "why"),
+    [
+        (2, (), "a test split takes at most a tenth of the pairs and so needs 10 of them"),
+        (3, (), "a test split takes at most a tenth of the pairs and so needs 10 of them"),
+        (9, ("--test", "4"), "a test split takes at most a tenth of the pairs and so needs 10 of them"),
+        (6, ("--test", "0.1"), "--test 0.1 of 6 pairs is less than one pair"),
+        (6, ("--version", "2.0.0"), "a test split takes at most a tenth of the pairs and so needs 10 of them"),
+    ],
+)
+def test_what_pack_says_to_type_makes_a_test_split(
+    pairs: int, argv: tuple[str, ...], why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace, out = make_workspace(tmp_path / "w", pairs), tmp_path / "out"
+    assert main(["pack", str(workspace), str(out), *argv, "--dry-run"]) == 0
+    assert f"All {pairs} pairs would be in the train split, since {why}. " in capsys.readouterr().out
+    assert main(["pack", str(workspace), str(out), *argv]) == 0
+    told, typed = capsys.readouterr().out.splitlines()[0].split(" and type: ggt100k ")
+    assert told.startswith(f"All {pairs} pairs are in the train split, since {why}. ")
+    Path(told.rpartition("delete ")[2]).unlink()
+    assert main(shlex.split(typed)) == 0
+    assert "test" in set(split_by_key(out).values())
+
+
+def test_one_pair_is_not_divided(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pack", str(make_workspace(tmp_path / "w", 1)), str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == (
+        "The one pair is in the train split, since one pair cannot be divided. Add photographs to the workspace, then "
+        "pack again."
+    )
 
 
 def test_what_looks_like_a_pair_that_was_held_stays_out_of_train_until_that_is_back(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections import Counter
 from itertools import islice
 from pathlib import Path
@@ -66,7 +67,7 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from ggt_tools.pack import PackConfig, Plan, check_place, claim, plan_release, write
     from ggt_tools.pack.priors import priors
-    from ggt_tools.pack.splits import STOOD, note_stood, stood
+    from ggt_tools.pack.splits import note_stood, stood
 
     config = PackConfig(
         version=options.version, test=options.test, shard_bytes=options.shard_bytes, codec=options.codec,
@@ -112,6 +113,8 @@ def run(options: argparse.Namespace) -> int:
                 f"would pack {sizes[False]} pairs{along} into {options.out}: "
                 f"{of}; {len(plan.shards) - kept} shards written, {kept} kept"
             )
+            if not plan.test and options.test != 0:
+                print(printable(_without_test(options, sizes[False], earlier=bool(before) or plan.base is not None)))
             return 0
         cluster = driving.cluster(options, "pack", ledger.store.root)
         with claim(options.out) as out:
@@ -121,6 +124,7 @@ def run(options: argparse.Namespace) -> int:
             elif options.limit is None:  # a part of the pairs draws for itself alone
                 ledger.add(*(Held(key=key, version=config.version) for key in sorted(plan.test - held)))
             total = sum(len(job.pairs) + len(job.rows) for job in plan.shards)
+            packed = sum(len(job.pairs) + len(job.rows) for job in plan.shards if not job.of_priors)
             with Bar(total, "pack") as bar:
                 own = plan.drawn and plan.test and options.limit is not None
                 trial = "packed with --limit, with a test split of its own" if own else ""
@@ -131,7 +135,7 @@ def run(options: argparse.Namespace) -> int:
     for fault in plan.refused:
         print(f"{fault.reason}: {printable(str(fault))}")
     if not plan.test and options.test != 0:
-        print(printable(_no_test(bool(before) or plan.base is not None, options.workspace / STOOD)))
+        print(printable(_without_test(options, packed, earlier=bool(before) or plan.base is not None)))
     if plan.left_out:
         print(f"not in the base, so without a column: {', '.join(plan.left_out)}; they come with a pack without --base")
     counts = {split: about["pairs"] for split, about in ggt_format.indices(manifest).items()}
@@ -149,8 +153,40 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _no_test(later: bool, note: Path) -> str:
-    """Why there is no test split. `note` has the keys of what may have been trained on, if there is one."""
-    why = "earlier releases had none" if later else "a tenth of the pairs is none; --test 0.3 draws a share"
-    unless = f"; where none was used, delete {note} and pack again" if note.exists() else ""
-    return f"no test split: {why}. What was packed without one is in none later{unless}"
+def _without_test(options: argparse.Namespace, pairs: int, *, earlier: bool) -> str:
+    """What `pack` says where no pair is in a test split, in two sentences: why that is, and what to type.
+
+    Args:
+        options: Of the command line.
+        pairs: Number of pairs that are packed.
+        earlier: Whether earlier releases, without a test split, had pairs of this workspace or of the base.
+    """
+    from ggt_tools.pack.splits import MOST, STOOD, TEST
+
+    test = TEST if options.test is None else options.test
+    share = 0.3 if int(0.3 * pairs) else 0.5
+    note = options.workspace / STOOD
+    version = [] if options.version == "1.0.0" else ["--version", options.version]
+    argv = ["ggt100k", "pack", str(options.workspace), str(options.out), *version, "--test", str(share)]
+    command = shlex.join(argv)
+    delete = f"delete {note} and type" if note.exists() else "type"
+    verb = "would be" if options.dry_run else "are"
+    if pairs < 2:
+        return (
+            "The one pair is in the train split, since one pair cannot be divided. Add photographs to the workspace, "
+            "then pack again."
+        )
+    if earlier:
+        return (
+            f"All {pairs} pairs {verb} in the train split, since an earlier release without a test split had them and "
+            f"models may be trained on them. If no model was, {delete}: {command}"
+        )
+    if test >= 1 and pairs < MOST:
+        why = f"a test split takes at most a tenth of the pairs and so needs {MOST} of them"
+    elif test < 1 and int(test * pairs) < 1:
+        why = f"--test {test:g} of {pairs} pairs is less than one pair"
+    else:
+        why = "each pair that could be drawn for a test split looks like another one"
+        return f"All {pairs} pairs {verb} in the train split, since {why}. Add other photographs, then pack again."
+    in_train = f"All {pairs} pairs {verb} in the train split"
+    return f"{in_train}, since {why}. To have a test split all the same, {delete}: {command}"

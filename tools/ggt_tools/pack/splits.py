@@ -55,8 +55,9 @@ def draw_new(
     fresh = [pair for key, pair in chosen.items() if key not in before]
     if test is None and before and fresh:
         raise ConfigError(
-            f"--test: earlier releases had no test split, and what they had is drawn for none; say --test 0.3 to draw "
-            f"a share of the {len(fresh)} new pairs, once and for ever, or --test 0 for none"
+            "--test: earlier releases had no test split, and models may be trained on the pairs that they had, so only "
+            f"the {len(fresh)} new pairs can be drawn for one. Type --test 0.3 to draw a share of them, once for all "
+            "later releases, or --test 0 to go on without a test split."
         )
     drawn = draw_test([pair.photo for pair in fresh], TEST if test is None else test)
     new: dict[str, list[Pair]] = {"train": [], "test": [pair for pair in fresh if pair.photo.key in drawn]}
