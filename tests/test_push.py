@@ -31,6 +31,7 @@ from ggt_tools.errors import ConfigError, ShardError, TransientError
 from ggt_tools.pack import PackConfig, pack
 from ggt_tools.push import Plan, PushConfig, Pushed, plan, push
 from ggt_tools.validate import validate
+from ggt_tools.validate.passing import NOTE
 
 from .hub import Commit, Dropped, Hub, Repo, Request, run_verb_at, settings
 from .making import FORKED, GATE, Store, make_pair, run_python
@@ -59,8 +60,9 @@ def validated(out: Path) -> Path:
 
 
 def files(root: Path) -> dict[str, bytes]:
-    """What a repository has of a folder, once it is pushed."""
+    """What a repository has of a folder, once it is pushed: all but the note that it has passed validate."""
     found = {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    found.pop(NOTE, None)
     code = ["ggt100k.py", *(f"ggt_format/{path.name}" for path in Path(ggt_format.__file__).parent.glob("*.py"))]
     return found | {name: (Path(ggt100k.__file__).parent / name).read_bytes() for name in code}
 
@@ -231,12 +233,14 @@ def refused(hub: Hub, root: Path, **more: Any) -> str:
 
 
 def test_bytes_that_validate_has_not_passed_are_refused(hub: Hub, first: Path, tmp_path: Path) -> None:
-    root = Path(shutil.copytree(first, tmp_path / "ggt-100k")).resolve()
+    root = Path(shutil.copytree(first, tmp_path / "ggt-100k", ignore=shutil.ignore_patterns(".*"))).resolve()
     assert refused(hub, root) == f"{root}: has not passed validate; run: ggt100k validate {root}"
     validated(root)
     plan(root, config(), api(hub))
     shard = sorted((root / "data").rglob("*.tar"))[0]
     shard.write_bytes(shard.read_bytes())
+    plan(root, config(), api(hub))  # the same bytes
+    shard.write_bytes(shard.read_bytes() + bytes(512))
     said = f"{shard.relative_to(root).as_posix()} has changed since it passed validate; run: ggt100k validate {root}"
     assert refused(hub, root) == f"{root}: {said}"
 

@@ -8,6 +8,7 @@ import io
 import json
 import math
 import os
+import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -39,6 +40,7 @@ from ggt_tools.store import Store as Tasks
 from ggt_tools.validate import passed, validate
 from ggt_tools.validate.evidence import evidence_faults, read_gate
 from ggt_tools.validate.likeness import LEAST, cells, sketches, unlike
+from ggt_tools.validate.passing import NOTE
 from ggt_tools.validate.shards import Job, check_shard
 from ggt_tools.verdict import verdict
 
@@ -1067,6 +1069,71 @@ def test_exactly_these_bytes_have_passed(root: Path) -> None:
     assert passed(root) == ""
     change_manifest(root, lambda manifest: manifest.update(dataset_version="1.0.1"))
     assert passed(root) == f"{root}: index/manifest.json has changed since it passed validate{again}"
+
+
+def another_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """From here on the caches are those of another machine."""
+    monkeypatch.setattr("ggt_tools.validate.passing.constants.HF_HOME", str(tmp_path / "another-home"))
+
+
+def copied(root: Path, place: Path) -> Path:
+    return Path(shutil.copytree(root, place / "copy")).resolve()
+
+
+def archived(root: Path, place: Path) -> Path:
+    """Packed and unpacked: of whole seconds, with other inodes."""
+    with tarfile.open(place / "release.tar", "w") as tar:
+        tar.add(root, "release")
+    with tarfile.open(place / "release.tar") as tar:
+        tar.extractall(place, filter="data")
+    return (place / "release").resolve()
+
+
+def moved(root: Path, place: Path) -> Path:
+    return root.rename(place / "moved").resolve()
+
+
+@pytest.mark.parametrize("travel", [lambda root, place: root, copied, archived, moved])
+def test_a_pass_goes_along_with_the_folder(
+    travel: Any, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert findings(root) == []
+    place = tmp_path / "place"
+    place.mkdir()
+    there = travel(root, place)
+    another_home(monkeypatch, tmp_path)
+    assert passed(there) == ""
+    shard = there / NAME
+    data = shard.read_bytes()
+    for bad in (data[:-1] + bytes([data[-1] ^ 1]), data + bytes(512), b""):
+        shard.write_bytes(bad)
+        assert passed(there).startswith(f"{there}: {NAME} has changed since it passed validate")
+    shard.write_bytes(data)
+    assert passed(there) == ""
+    (there / "index" / "more.parquet").write_bytes(b"")
+    assert "index/more.parquet has changed" in passed(there)
+    (there / "index" / "more.parquet").unlink()
+    (there / NOTE).unlink()
+    assert "has not passed" in passed(there)
+
+
+@pytest.mark.parametrize("note", [b"", b"{", b"[]", b'{"rules": 3}', b'{"rules": 3, "state": 7}', b"\xff"])
+def test_a_damaged_note_is_no_pass(note: bytes, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert findings(root) == []
+    another_home(monkeypatch, tmp_path)
+    (root / NOTE).write_bytes(note)
+    assert "has not passed" in passed(root)
+
+
+def test_a_note_of_another_release_vouches_for_none(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert findings(root) == []
+    another_home(monkeypatch, tmp_path)
+    change_manifest(root, lambda manifest: manifest.update(dataset_version="1.0.1"))
+    assert "index/manifest.json has changed" in passed(root)
+    (root / NOTE).write_text('{"rules": 3, "state": {}}')
+    assert "has changed" in passed(root)
 
 
 def test_a_finding_takes_an_earlier_pass_back(root: Path) -> None:

@@ -1,4 +1,8 @@
-"""What has passed: noted outside the release, for exactly the bytes that were held against the rules."""
+"""Which releases have passed `validate`: noted in their folders and in a cache, for the very bytes that were checked.
+
+The note in the folder goes along where the folder is copied to another machine. It vouches for a manifest, and by the
+manifest's checksums for each file that it names, so it says nothing of other bytes.
+"""
 
 from __future__ import annotations
 
@@ -21,35 +25,42 @@ from ggt_tools.pack.writing import file_facts
 # To raise by one with every change after which validate may find what it did not find before, in a release or in what
 # stands beside it: what passed before then has to pass again, and what a cluster's tasks found is looked for anew.
 RULES = 3
+NOTE = ".validated.json"  # in a release's folder; push leaves it behind
 
 
 def passed(root: Path) -> str:
     """ "" where these very bytes have passed validate by the rules of this version; else why not, in one line.
 
     Bytes are told by the manifest's SHA-256 and by size, times of change and inode of each file, as they were before
-    the pass began; and by a file's own SHA-256 where only its ctime is another, as after a hard link to it.
+    the pass began; and by a file's own SHA-256 where these differ, as after a copy.
     """
     root = root.expanduser().resolve()
     again = f"run: ggt100k validate {root}"
-    try:
-        noted = json.loads(_note(root).read_bytes())
-        rules, before = noted["rules"], noted["state"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return f"{root}: has not passed validate; {again}"
-    if rules != RULES:
-        return f"{root}: has passed older rules; {again}"
     now = state(root)
-    changed = sorted(name for name in now.keys() | before.keys() if now.get(name) != before.get(name))
-    if MANIFEST in changed:
-        changed = [MANIFEST]  # nothing says any more which bytes the others had
-    elif changed:
-        of = open_root(str(root)).files
-        changed = [
-            name for name in changed if not _same_bytes(root / name, now.get(name), before.get(name), of.get(name))
-        ]
-    if changed:
-        return f"{root}: {changed[0]} has changed since it passed validate; {again}"
-    return ""
+    faults = []
+    for note in (_cached_note(root), root / NOTE):
+        try:
+            noted = json.loads(note.read_bytes())
+            rules, before = noted["rules"], dict(noted["state"])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            continue
+        if rules != RULES:
+            faults.append(f"{root}: has passed older rules; {again}")
+            continue
+        changed = _changed(root, now, before)
+        if not changed:
+            return ""
+        faults.append(f"{root}: {changed} has changed since it passed validate; {again}")
+    return faults[0] if faults else f"{root}: has not passed validate; {again}"
+
+
+def _changed(root: Path, now: Mapping[str, Any], before: Mapping[str, Any]) -> str:
+    """A file that is not what it was when the release passed; "" where there is none."""
+    differ = sorted(name for name in now.keys() | before.keys() if now.get(name) != before.get(name))
+    if MANIFEST in differ or not differ:
+        return MANIFEST if differ else ""  # nothing says any more which bytes the others had
+    named = open_root(str(root)).files
+    return next((name for name in differ if not _same_bytes(root / name, now.get(name), named.get(name))), "")
 
 
 def state(root: Path) -> dict[str, Any]:
@@ -66,9 +77,9 @@ def state(root: Path) -> dict[str, Any]:
     return found
 
 
-def _same_bytes(path: Path, now: object, before: object, about: Mapping[str, Any] | None) -> bool:
-    """Whether a file of which only the ctime is another has the bytes that the manifest says."""
-    if about is None or not (isinstance(now, list) and isinstance(before, list)) or now[:-1] != before[:-1]:
+def _same_bytes(path: Path, now: object, about: Mapping[str, Any] | None) -> bool:
+    """Whether a file has the bytes that the manifest says: its size first, since to read it takes long."""
+    if about is None or not isinstance(now, list) or now[0] != about["bytes"]:
         return False
     return file_facts(path).items() <= about.items()
 
@@ -85,17 +96,24 @@ def state_at(place: Root, name: str) -> str:
 def note_pass(root: Path, before: dict[str, Any]) -> None:
     """Notes that a release has passed, if it is still what it was before."""
     root = root.expanduser().resolve()
-    if state(root) == before:
-        note = _note(root)
-        note.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(note, json.dumps({"root": str(root), "rules": RULES, "state": before}).encode())
+    if state(root) != before:
+        return
+    text = json.dumps({"rules": RULES, "state": before}).encode()
+    cached = _cached_note(root)
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(cached, text)
+    with contextlib.suppress(OSError):  # a folder that may not be written is vouched for by the cache alone
+        write_whole(root / NOTE, text)
 
 
 def forget_pass(root: Path) -> None:
-    """Removes the note that a release has passed: something was found in it."""
-    _note(root.expanduser().resolve()).unlink(missing_ok=True)
+    """Removes the notes that a release has passed: something was found in it."""
+    root = root.expanduser().resolve()
+    _cached_note(root).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        (root / NOTE).unlink(missing_ok=True)
 
 
-def _note(root: Path) -> Path:
-    """In the cache that datasets and the Hub's client use: within the release it would be uploaded and copied."""
+def _cached_note(root: Path) -> Path:
+    """In the cache that datasets and the Hub's client use, for a folder of this machine by its path."""
     return Path(constants.HF_HOME) / "ggt100k" / "validated" / f"{hashlib.sha256(str(root).encode()).hexdigest()}.json"
