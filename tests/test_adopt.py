@@ -169,7 +169,7 @@ def test_each_set_in_its_published_naming(name: str, tmp_path: Path) -> None:
     assert not (tmp_path / "w").exists()
     others = 2 + (name in OTHER)  # of an original set what is neither photograph nor ground truth
     assert f"  others    {others:>6}\n" in dry
-    assert well("adopt", *argv) == f"adopt: 2 kept, 0 there already, {others} others\n"
+    assert well("adopt", *argv) == f"adopt: 2 imported, 0 there already, {others} others\n"
     for lq, each in adopted(tmp_path / "w").items():
         assert each.set == f"gpt4o-restore/{name}"
         assert each.output == pairs[lq.removeprefix(f"{each.set}/")]
@@ -183,7 +183,7 @@ def test_each_set_in_its_published_naming(name: str, tmp_path: Path) -> None:
             )
             assert photo.source_name == SETS[argv[0]].title
         assert {(c.restorer, c.maker) for c in ledger.all(Candidate)} == {("gpt-4o", f"adopted:gpt4o-restore/{name}")}
-    assert well("adopt", *argv) == f"adopt: 0 kept, 2 there already, {others} others\n"
+    assert well("adopt", *argv) == f"adopt: 0 imported, 2 there already, {others} others\n"
 
 
 def test_the_nine_sets_are_those_of_the_paper() -> None:
@@ -444,12 +444,84 @@ def test_partners_that_are_missing_are_listed_before_anything_is_written(tmp_pat
     told = tmp_path / "map.csv"
     told.write_text("original,output\nrain/7.png,7-2.png\n")
     done = ggt(*argv, "--dry-run", "--map", told)
-    assert done.out.splitlines()[1] == "  rain/7.png <- 7-2.png"
-    assert [line.partition(":")[0] for line in said(done)] == ["no_original", "no_original", "no_output"]
+    assert done.out.splitlines() == [
+        "  rain/7.png <- 7-2.png",
+        "would adopt 1 pairs as gpt4o-restore/rain800 by gpt-4o, rain",
+        "licence LicenseRef-unstated; local only: no licence was stated",
+        "  others         5",
+    ]
+    assert said(done) == [], "what the map does not name is counted, not complained of"
     told.write_text("original,output\nrain/7.png,8.png\n")
     assert ggt(*argv, "--map", told).err == (
         f"ggt100k adopt: {told}: line 2: output '8.png' is not there; name it as it is listed\n"
     )
+
+
+MAPS = {
+    "a part of them": ("original,output\nb.png,2.png\n", {"b.png": ("2.png", "mixed")}, 4),
+    "crossed": (
+        "original,output\na.png,2.png\nb.png,1.png\n",
+        {"a.png": ("2.png", "mixed"), "b.png": ("1.png", "mixed")},
+        2,
+    ),
+    "a class": ("original,output,class\nb.png,2.png,snow\n", {"b.png": ("2.png", "snow")}, 4),
+    "classes, and none": (
+        "class,output,original\nhaze,1.png,a.png\n,2.png,b.png\nrain,3.png,c.png\n",
+        {"a.png": ("1.png", "haze"), "b.png": ("2.png", "mixed"), "c.png": ("3.png", "rain")},
+        0,
+    ),
+    "a BOM and further columns": (
+        "\ufefforiginal,output,class,remark\r\nc.png,1.png, low_light ,x\r\n",
+        {"c.png": ("1.png", "low_light")},
+        4,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MAPS)
+def test_a_map_names_all_that_is_imported(case: str, tmp_path: Path) -> None:
+    text, expected, others = MAPS[case]
+    names = ("life-1", "wine-1", "friends-1", "sunset-1", "seeding-1", "aitzgorri-1")
+    crops = [encoded(crop(name, 128)) for name in names]
+    originals = folder(tmp_path / "in", dict(zip(("a.png", "b.png", "c.png"), crops[:3], strict=True)))
+    outputs = folder(tmp_path / "out", dict(zip(("1.png", "2.png", "3.png"), crops[3:], strict=True)))
+    (tmp_path / "map.csv").write_text(text, newline="")
+    argv = ("adopt", "mine", tmp_path / "w", "--outputs", outputs, "--originals", originals)
+    done = ggt(*argv, "--map", tmp_path / "map.csv", "--restorer", "m", "--licence", "CC0-1.0")
+    assert done.out == f"adopt: {len(expected)} imported, 0 there already" + (
+        f", {others} others\n" if others else "\n"
+    )
+    with Ledger(tmp_path / "w") as ledger:
+        photos = {photo.key: photo for photo in ledger.all(Photo)}
+        found = {photos[each.key].file: (each.output, photos[each.key].degradation) for each in ledger.all(Adopted)}
+    assert found == {f"mine/{name}": value for name, value in expected.items()}
+    assert all(photo.degradations == (photo.degradation,) for photo in photos.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("original,output,class\na.png,1.png,foggy\n", "{map}: line 2: class 'foggy' is none of mixed, rain, "),
+        ("original,output\na.png,1.png\na.png,2.png\n", "{map}: line 3: 'a.png' or '2.png' stands there twice"),
+        ("original,output\na.png,1.png\nb.png,1.png\n", "{map}: line 3: 'b.png' or '1.png' stands there twice"),
+        ("original,output\nz.png,1.png\n", "{map}: line 2: original 'z.png' is not there"),
+        ("original,output\n", "{map}: names no pair. Give it a line for each"),
+        ("", "{map}: names no pair. Give it a line for each"),
+    ],
+)
+def test_a_map_that_is_wrong_is_told_with_its_line(text: str, said: str, tmp_path: Path) -> None:
+    both = folder(tmp_path / "both", {f"{name}.png": b"" for name in "ab12"})
+    told = tmp_path / "map.csv"
+    told.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        two_places(open_place(both), open_place(both), SETS["gpt4o-restore/lol"], named=told)
+    assert str(caught.value).startswith(said.format(map=told))
+
+
+@pytest.mark.parametrize("other", [("--pairs", "x"), ("--meta-info", "x.txt")])
+def test_a_map_and_another_list_are_not_given_both(other: tuple[str, str], tmp_path: Path) -> None:
+    done = ggt("adopt", "mine", tmp_path / "w", "--map", "map.csv", *other, "--restorer", "m")
+    assert (done.code, "goes with --outputs and --originals alone" in done.err) == (2, True)
 
 
 # --- archives from outside --------------------------------------------------------------------------------------------
@@ -707,7 +779,7 @@ def test_metadata_of_an_imagefolder(tmp_path: Path) -> None:
         f"no_role: {where}: stray.png is in {place}, and no line names it",
         *(f"link: {place}: {name}: leads to no file; copy there what it leads to" for name in ("gone.png", "linked")),
     ]
-    assert done.out.startswith("adopt: 2 kept, 1 there already, 1 others\n"), done.out  # in/3.png is in/2.png again
+    assert done.out.startswith("adopt: 2 imported, 1 there already, 1 others\n"), done.out  # in/3.png is in/2.png again
     assert taken(tmp_path) == [
         ("in/1.png", "out/1.png", True),
         ("in/3.png", "out/3.png", False),
@@ -812,8 +884,8 @@ def test_datasets_of_the_hub(tmp_path: Path) -> None:
         "ggt100k adopt: no_image: rows: org/rows/1: gt: its row has no image; leave it out"
     ]
     assert done.stdout.splitlines() == [
-        "adopt: 2 kept, 0 there already",
-        "adopt: 1 kept, 0 there already",  # another output of the same photograph
+        "adopt: 2 imported, 0 there already",
+        "adopt: 1 imported, 0 there already",  # another output of the same photograph
         "  rejected      1  no_image",
     ]
     assert not any("secret" in path for path in asked)
@@ -871,7 +943,7 @@ def test_a_photograph_of_another_set_and_a_second_restorer(tmp_path: Path) -> No
     outputs = archive(tmp_path / "x.zip", {"1.png": gt})
     both = ("--originals", originals, "--outputs", outputs)
     assert mine(tmp_path, *both).code == 0
-    assert "1 kept" in mine(tmp_path, *both, "--restorer", "n").out
+    assert "1 imported" in mine(tmp_path, *both, "--restorer", "n").out
     assert "1 there already" in mine(tmp_path, *both, "--restorer", "n").out
     with Ledger(tmp_path / "w") as ledger:
         assert len(list(ledger.all(Photo))) == 1
@@ -892,8 +964,8 @@ def test_killed_between_two_pairs_it_goes_on(tmp_path: Path) -> None:
     originals = archive(tmp_path / "y.zip", {f"{n}.png": lq for n, (lq, _) in enumerate(some)})
     outputs = archive(tmp_path / "x.zip", {f"{n}.png": gt for n, (_, gt) in enumerate(some)})
     both = ("--originals", originals, "--outputs", outputs)
-    assert mine(tmp_path, *both, "--limit", "1").out == "adopt: 1 kept, 0 there already\n"
-    assert mine(tmp_path, *both).out == "adopt: 2 kept, 1 there already\n"
+    assert mine(tmp_path, *both, "--limit", "1").out == "adopt: 1 imported, 0 there already\n"
+    assert mine(tmp_path, *both).out == "adopt: 2 imported, 1 there already\n"
 
 
 # --- licences ---------------------------------------------------------------------------------------------------------
@@ -953,7 +1025,7 @@ def test_what_forbids_it_counts_on_a_second_run_too(options: tuple[str, ...], wh
     assert ggt(*again).err == ""
     for _ in range(2):
         done = mine(tmp_path, *both, *options)
-        assert done.out == "adopt: 0 kept, 1 there already\n"
+        assert done.out == "adopt: 0 imported, 1 there already\n"
         assert done.err == f"ggt100k adopt: mine: stays on this machine: {why}\n"
     with Ledger(workspace) as ledger:
         found = list(ledger.all(Adopted))

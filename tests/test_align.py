@@ -99,7 +99,7 @@ def test_another_ratio_of_the_sides_is_refused_where_no_fit_explains_it() -> Non
     lq = crop("friends-1", 300)[:260]
     found = align(encoded(crop("aitzgorri-1", 300)[:200]), lq, candidate())
     assert (found.image, found.reason) == (None, "aspect_changed")
-    assert found.detail == "came back as 300 x 200, was sent as 300 x 260; try another seed or restorer"
+    assert found.detail == "the result is 300 x 200, and the photograph 300 x 260; try another seed or restorer"
     assert found.confidence < CONFIDENT
 
 

@@ -694,7 +694,7 @@ def test_a_list_is_taken_and_what_came_is_not_fetched_again(tmp_path: Path) -> N
         refused = ["no_licence", "not_an_image", "not_served", "unreachable"]
         code, out, err = command(table, w, "--allow-private")
         lines = [f"  rejected      1  {reason}" for reason in refused]
-        assert (code, out) == (0, ["ingest: 1 kept, 0 there already", *lines])
+        assert (code, out) == (0, ["ingest: 1 imported, 0 there already", *lines])
         assert sorted(line.split()[2] for line in err) == [f"{reason}:" for reason in refused]
         assert "s3cret" not in "".join(err)
         assert len(asked) == 4, "what has no licence is not fetched"
@@ -704,12 +704,16 @@ def test_a_list_is_taken_and_what_came_is_not_fetched_again(tmp_path: Path) -> N
         asked.clear()
         assert command(table, w, "--dry-run") == (0, ["would look at 3 files"], [])
         code, out, _ = command(table, w, "--allow-private", "--licence", "MIT")
-        line = "ingest: 1 kept, 1 there already, 1 refused before"
+        line = "ingest: 1 imported, 1 there already, 1 refused before"
         assert (code, out) == (0, [line, "  rejected      1  not_an_image", "  rejected      1  unreachable"])
         assert sorted(asked) == ["/busy.jpg", "/page.html", "/sunset-1.jpg"]
         assert sorted(refusal.reason for refusal in facts(w)[1]) == refused[1:]
         code, out, _ = command(table, tmp_path / "v")
-        assert out == ["ingest: 0 kept, 0 there already", "  rejected      4  bad_url", "  rejected      1  no_licence"]
+        assert out == [
+            "ingest: 0 imported, 0 there already",
+            "  rejected      4  bad_url",
+            "  rejected      1  no_licence",
+        ]
 
 
 def test_a_tar_and_a_dataset_are_taken_like_a_folder(tmp_path: Path) -> None:
@@ -718,8 +722,8 @@ def test_a_tar_and_a_dataset_are_taken_like_a_folder(tmp_path: Path) -> None:
         for name in ("wine-1.jpg", "sunset-1.jpg", "credits.csv"):
             tar.add(sample / name, name)
     code, out, _ = command(tmp_path / "a.tar.gz", w)
-    assert (code, out) == (0, ["ingest: 2 kept, 0 there already"])
-    assert command(tmp_path / "a.tar.gz", w)[1] == ["ingest: 0 kept, 2 there already"]
+    assert (code, out) == (0, ["ingest: 2 imported, 0 there already"])
+    assert command(tmp_path / "a.tar.gz", w)[1] == ["ingest: 0 imported, 2 there already"]
     assert [photo.licence for photo in facts(w)[0]] == ["CC-BY-4.0"] * 2
     data = [(sample / f"{name}.jpg").read_bytes() for name in ("wine-2", "wine-1")]
     made = datasets.Dataset.from_dict({"photo": [{"bytes": each, "path": None} for each in data]})
@@ -727,7 +731,7 @@ def test_a_tar_and_a_dataset_are_taken_like_a_folder(tmp_path: Path) -> None:
     options: list[str | Path] = ["--dataset", tmp_path / "d", "--column", "photo", "--licence", "CC-BY-4.0"]
     assert command(w, *options, "--dry-run") == (0, ["would look at all files"], [])
     code, out, _ = command(*options, w)
-    assert (code, out) == (0, ["ingest: 1 kept, 0 there already", "  rejected      1  duplicate"])
+    assert (code, out) == (0, ["ingest: 1 imported, 0 there already", "  rejected      1  duplicate"])
     photo = next(photo for photo in facts(w)[0] if photo.source == "dataset")
     assert (photo.file, photo.source_name) == (f"{tmp_path / 'd'}/train/0", str(tmp_path / "d"))
 
@@ -739,7 +743,7 @@ def test_what_is_published_is_refused_and_hashed_once(tmp_path: Path) -> None:
     (photos / "same.jpg").write_bytes((sample / "wine-2.jpg").read_bytes())
     code, out, err = command(photos, w, "--licence", "CC-BY-4.0", "--published", sample / "packed")
     rejected = ["  rejected      1  duplicate", "  rejected      1  near_duplicate"]
-    assert (code, out) == (0, ["ingest: 0 kept, 0 there already", *rejected])
+    assert (code, out) == (0, ["ingest: 0 imported, 0 there already", *rejected])
     wanted = (
         r"ggt100k ingest: near_duplicate: near.jpg: looks like [0-9a-f]{16} of the published (train|test) split \(.*"
     )
@@ -763,7 +767,7 @@ def test_a_workspace_of_before_there_were_looks(tmp_path: Path) -> None:
     with contextlib.closing(sqlite3.connect(w / "ledger.sqlite")) as db, db:
         db.execute("DELETE FROM seen")
     Image.open(photos / "a.png").save(photos / "b.jpg", quality=80)
-    lines = ["ingest: 0 kept, 1 there already", "  rejected      1  near_duplicate"]
+    lines = ["ingest: 0 imported, 1 there already", "  rejected      1  near_duplicate"]
     assert command(photos, w, "--licence", "MIT")[1] == lines
     assert facts(w)[2] == seen
 
@@ -783,7 +787,7 @@ def test_an_ingest_that_is_killed_goes_on_and_takes_nothing_twice(tmp_path: Path
     assert 2 <= len(photos) < 17, "it was killed in the middle"
     assert {photo.key for photo in photos} == {one.key for one in seen}
     code, out, _ = command(ggt100k.sample_folder(), w)
-    assert (code, out) == (0, [f"ingest: {17 - len(photos)} kept, {len(photos)} there already"])
+    assert (code, out) == (0, [f"ingest: {17 - len(photos)} imported, {len(photos)} there already"])
     assert len(facts(w)[0]) == len(facts(w)[2]) == 17
 
 

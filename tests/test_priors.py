@@ -212,7 +212,7 @@ def test_the_next_version(workspace: Path, tmp_path: Path, capsys: pytest.Captur
     first = pack(workspace, tmp_path / "1", "--priors")
     again = pack(workspace, tmp_path / "2", "--priors", "--base", str(first), "--version", "1.1.0")
     assert (
-        "since the base: 0 new, 0 changed, 0 gone, 10 unchanged, 0 shards written, 3 shards kept\n"
+        "since the base: 0 new, 0 changed, 0 gone, 10 unchanged, 0 shards written, 3 shards unchanged\n"
         "priors since the base: 0 new, 0 changed, 0 gone, 5 unchanged\n"
     ) in capsys.readouterr().out
     assert files(again, "README", "manifest") == files(first, "README", "manifest")
@@ -223,14 +223,14 @@ def test_the_next_version(workspace: Path, tmp_path: Path, capsys: pytest.Captur
     assert set(keys(less, "prior")) == {*keys(first, "prior")} - {gone} and other in keys(less, "prior")
     assert files(less, "README", "manifest", "prior") == files(first, "README", "manifest", "prior")
     said = "priors since the base: 0 new, 0 changed, 1 gone, 4 unchanged\n"
-    assert capsys.readouterr().out.endswith(f"2 shards kept\n{said}")
+    assert capsys.readouterr().out.endswith(f"2 shards unchanged\n{said}")
     upon = ("--base", str(first), "--version", "1.1.0")
     assert main(["pack", str(workspace), str(tmp_path / "4"), *upon, "--dry-run"]) == 0
     said = ": 0 new, 0 changed, 0 gone, 10 unchanged; priors: 0 new, 0 changed, 5 gone, 0 unchanged; 0 shards written"
     assert said in capsys.readouterr().out
     none = pack(workspace, tmp_path / "4", *upon)
     assert capsys.readouterr().out.endswith(
-        "since the base: 0 new, 0 changed, 0 gone, 10 unchanged, 0 shards written, 2 shards kept\n"
+        "since the base: 0 new, 0 changed, 0 gone, 10 unchanged, 0 shards written, 2 shards unchanged\n"
         "priors since the base: 0 new, 0 changed, 5 gone, 0 unchanged\n"
         "without --priors none goes along: those of the base have left\n"
     )

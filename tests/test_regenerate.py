@@ -34,7 +34,7 @@ from ggt_tools.ledger import Ledger
 from ggt_tools.records import IN_FLIGHT, Aligned, Call, Candidate, Job, Photo, Prompt
 
 from .making import FORKED, Store, make_pair, picture, run_verb
-from .models import KEY, Models, Reply, brightened, cut, echo, failed, refusal, script, sized, slow, too_many
+from .models import KEY, Models, Reply, brightened, cut, echo, failed, png, refusal, script, sized, slow, too_many
 from .photographs import crop
 
 GEMINI = "gemini-3.1-flash-image-preview"
@@ -168,15 +168,81 @@ def test_a_reply_of_another_size_is_kept_as_it_came_and_brought_back_by_align(tm
         assert sizes == [(180, 180), (360, 180), (360, 360)]
     done = ggt("align", folder)
     assert done.out.splitlines() == [
-        "align: 2 kept, 0 there already",
+        "align: 2 aligned, 0 there already",
         "  rejected      1  aspect_changed",
         "  unsure      2  left_as_it_came",
     ]
-    assert "aspect_changed: came back as 180 x 360, was sent as 90 x 90; try another seed or restorer" in done.err
+    assert "aspect_changed: the result is 180 x 360, and the photograph 90 x 90 with its padding; " in done.err
     with Ledger(folder) as ledger:
         for aligned in ledger.all(Aligned):
             assert not aligned.image or ggt100k.decode_image(ledger.image(aligned.image)).shape == (70, 90, 3)
     sound(folder)
+
+
+@pytest.mark.parametrize(
+    ("verb", "reply", "said"),
+    [
+        ("restore", refusal("no"), "refused: no IMAGE_SAFETY"),
+        ("restore", failed(400), "bad_request: "),
+        ("retry", refusal("no"), "refused: "),
+        ("batch", refusal("no"), "refused: "),
+        ("prompt", failed(400), "bad_request: "),
+        (
+            "align",
+            sized(180, 60),
+            "aspect_changed: the result is 180 x 60, and the photograph 90 x 90 with its padding",
+        ),
+    ],
+)
+def test_a_message_names_the_file_beside_the_key(verb: str, reply: Reply, said: str, tmp_path: Path) -> None:
+    with Models(reply) as models:
+        folder = workspace(tmp_path / "w", 1)
+        (photo,) = facts(folder, Photo)
+        more = ("--batch", "--poll", "0.1") if verb == "batch" else ()
+        if verb == "prompt":
+            done = ggt("prompt", folder, "--strategy", "vlm", "--base-url", models.url)
+        else:
+            done = ggt("restore", folder, *options(models, *more))
+        if verb == "retry":
+            done = ggt("retry", folder, "--reason", "refused", "--base-url", models.url)
+        if verb == "align":
+            done = ggt("align", folder)
+    name = "restore" if verb == "batch" else verb
+    (line,) = [line for line in done.err.splitlines() if photo.key in line]
+    assert line.startswith(f"ggt100k {name}: {photo.file}: key {photo.key}: ")
+    assert said in line
+
+
+@pytest.mark.parametrize("verb", ["folder", "adopt", "classical"])
+def test_what_was_not_sent_is_not_said_to_be(verb: str, tmp_path: Path) -> None:
+    """The result has sides of another ratio than its photograph, and was made elsewhere."""
+    folder, results = workspace(tmp_path / "w", 1), tmp_path / "results"
+    results.mkdir()
+    (photo,) = facts(folder, Photo)
+    (results / f"{photo.key}.png").write_bytes(sized(180, 60).image)
+    if verb == "adopt":
+        originals = tmp_path / "originals"
+        originals.mkdir()
+        (originals / f"{photo.key}.png").write_bytes(png(picture(7, 70, 90)))
+        folder = tmp_path / "other"
+        well("adopt", "mine", folder, "--outputs", results, "--originals", originals, "--restorer", "m")
+        (photo,) = facts(folder, Photo)
+    elif verb == "folder":
+        well("restore", folder, "--with", f"folder:{results}")
+    else:
+        candidate = Candidate(
+            id="c", key=photo.key, restorer="classical-1", strategy="none", prompt="", round=0, seed=0,
+            created=photo.key, image="", reason="", maker="classical",
+        )  # fmt: skip
+        with Ledger(folder) as ledger:
+            ledger.add(dataclasses.replace(candidate, image=ledger.put_image(sized(180, 60).image)))
+    done = ggt("align", folder)
+    (line,) = [line for line in done.err.splitlines() if photo.key in line]
+    said = "aspect_changed: the result is 180 x 60, and the photograph 90 x 70; "
+    assert line.startswith(f"ggt100k align: {photo.file}: key {photo.key}: {said}")
+    advice = "try another seed or restorer" if verb == "classical" else "give a result of the same framing, or leave"
+    assert advice in line
+    assert "sent" not in line
 
 
 def test_several_candidates_and_several_restorers(tmp_path: Path) -> None:
@@ -458,7 +524,7 @@ def test_classes_by_a_model_are_paid_for_and_a_refusal_leaves_the_measured_one(t
     with Models(script(too_many(0.1), refusal("no"), then=good)) as models:
         argv = ("ingest", tmp_path / "photos", tmp_path / "w", "--licence", "CC0-1.0", "--classes", "vlm")
         done = ggt(*argv, "--base-url", models.url)
-    assert done.out == "ingest: 3 kept, 0 there already\n"
+    assert done.out == "ingest: 3 imported, 0 there already\n"
     assert "refuses" in done.err and "the measured class stands" in done.err
     photos = facts(tmp_path / "w", Photo)
     assert sorted(photo.degradation for photo in photos).count("rain") == 2
@@ -476,7 +542,7 @@ def test_a_class_is_asked_for_once_however_often_it_is_ingested(tmp_path: Path) 
     with Models(good) as models:
         argv = ("ingest", tmp_path / "photos", tmp_path / "w", "--licence", "CC0-1.0", "--classes", "vlm")
         argv = (*argv, "--base-url", models.url, "--in-flight", "1")
-        assert ggt(*argv, "--limit", "1").out.startswith("ingest: 1 kept")
+        assert ggt(*argv, "--limit", "1").out.startswith("ingest: 1 imported")
         assert len(models.asked) == 1
         for _ in range(2):
             assert ggt(*argv).code == 0

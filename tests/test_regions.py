@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,10 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ggt_tools.errors import ConfigError
-from ggt_tools.score import Scorer, score
+from ggt_tools.score import CORE, Scorer, score
 from ggt_tools.witnesses import degrading, regions
 from tests.benchmarks.faults_kinds import lettered
+from tests.making import make_workspace
 from tests.photographs import Photograph, crop
+from tests.test_cli import ggt
 
 data = pytest.importorskip("skimage.data")
 
@@ -73,9 +76,48 @@ def test_any_size_is_measured(height: int, width: int) -> None:
 def test_without_scikit_image_faces_are_not_watched(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "skimage", None)
     message = "metric 'face_changed' cannot be measured: scikit-image is not installed: pip install 'ggt100k[quality]'"
-    with pytest.raises(ConfigError) as caught:
-        Scorer(["regions"])
-    assert str(caught.value) == message
+    for asked in (["face_changed"], ["regions", "face_changed"]):
+        with pytest.raises(ConfigError) as caught:
+            Scorer(asked)
+        assert str(caught.value) == message
     image = crop("life-1", 64)
     (said,) = score([("c", image, image)], ["edges_unsupported"])
     assert (said.value, said.metric_version) == (0.0, regions.VERSION)
+
+
+@pytest.mark.parametrize(
+    ("asked", "absent", "left"),
+    [
+        (["regions"], ["face_changed"], {"edges_unsupported", "text_changed"}),
+        (["regions"], ["face_changed", "text_changed"], {"edges_unsupported"}),
+        (["regions", "structure"], ["edges_unsupported"], {"face_changed", "text_changed", "structure"}),
+        (["regions", "core"], ["text_changed"], {"face_changed", "edges_unsupported", *CORE}),
+    ],
+)
+def test_a_set_is_measured_as_far_as_it_can_be(
+    asked: list[str], absent: list[str], left: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ggt_tools.score._missing", lambda name: "no cascade" if name in absent else "")
+    image = crop("life-1", 64)
+    with Scorer(asked) as scorer:
+        assert scorer.left_out == dict.fromkeys(absent, "no cascade")
+        assert {score.metric for score in scorer.score([("c", image, image)])} == left == set(scorer.versions)
+
+
+@pytest.mark.parametrize("asked", [["regions"], ["core"], ["core", "regions"], ["shift"]])
+def test_where_nothing_or_a_part_of_core_can_be_measured_it_is_an_error(
+    asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ggt_tools.score._missing", lambda name: "no package")
+    with pytest.raises(ConfigError, match="cannot be measured: no package"):
+        Scorer(asked)
+
+
+def test_score_says_what_of_a_set_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "skimage", None)
+    workspace = make_workspace(tmp_path / "w", 2)
+    done = ggt("score", workspace, "--metrics", "regions")
+    assert (done.code, done.out) == (0, "score: 4 scores, 2 candidates, 0 there already\n")
+    assert done.err == (
+        "ggt100k score: face_changed: is not measured: scikit-image is not installed: pip install 'ggt100k[quality]'\n"
+    )

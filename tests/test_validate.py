@@ -1349,13 +1349,13 @@ def test_the_verb_packs_a_next_version_of_what_the_ledger_says(workspace: Path, 
     argv = ["pack", str(workspace), str(out), "--version", "1.1.0", "--base", str(out), "--shard-bytes", "60000"]
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     assert main([*argv, "--dry-run"]) == 0
-    said = f"would pack 6 pairs into {out}: 1 new, 0 changed, 1 gone, 5 unchanged; 2 shards written, 3 kept\n"
+    said = f"would pack 6 pairs into {out}: 1 new, 0 changed, 1 gone, 5 unchanged; 2 shards written, 3 unchanged\n"
     assert capsys.readouterr().out == said
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
     assert main(argv) == 0
     assert capsys.readouterr().out.splitlines() == [
         "pack: 5 train, 1 test, 5 shards",
-        "since the base: 1 new, 0 changed, 1 gone, 5 unchanged, 2 shards written, 3 shards kept",
+        "since the base: 1 new, 0 changed, 1 gone, 5 unchanged, 2 shards written, 3 shards unchanged",
     ]
     assert against(out, workspace) == []
     with Ledger(workspace) as ledger:

@@ -34,7 +34,7 @@ class Work:
 
     @property
     def subject(self) -> str:
-        return f"key {self.photo.key}"
+        return f"{self.photo.file}: key {self.photo.key}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

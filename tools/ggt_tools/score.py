@@ -55,8 +55,8 @@ def _all(scorer: Scorer, pairs: Iterable[tuple[str, Image, Image]]) -> Iterator[
 class Scorer:
     """Metrics made ready, with their models loaded: `with Scorer(["core"]) as scorer: scorer.score(pairs)`.
 
-    Raises ConfigError as score() does. `versions`: of each metric, as the scores have it. `batch`: so many pairs at a
-    time make sense.
+    Raises ConfigError as score() does. `versions`: of each metric, as the scores have it. `left_out`: the metrics of a
+    set that cannot be measured here, each with the reason. `batch`: so many pairs at a time make sense.
     """
 
     def __init__(self, metrics: Sequence[str], config: iqa.IqaConfig | None = None) -> None:
@@ -65,13 +65,27 @@ class Scorer:
         others = [name for name in self.metrics if name not in OWN]
         if own:
             opencv()
-        for name in self.metrics:
-            if why := _missing(name) if name in OWN else iqa.missing(name):
-                raise ConfigError(f"metric {name!r} cannot be measured: {why}")
+        self.left_out = self._left_out(metrics)
+        self.metrics = tuple(name for name in self.metrics if name not in self.left_out)
+        own = [name for name in own if name not in self.left_out]
+        others = [name for name in others if name not in self.left_out]
         self._models = iqa.Models(others, config or iqa.IqaConfig())
         self.batch = self._models.batch
         self.versions = {name: _version(name) for name in own}
         self.versions |= {name: self._models.versions[name] for name in others}
+
+    def _left_out(self, asked: Sequence[str]) -> dict[str, str]:
+        """The metrics that cannot be measured here, each with the reason.
+
+        Only sets leave metrics out: a metric that is asked for by its name has to run, and so has all of `core`, which
+        the gate needs. Raises ConfigError where one of these cannot, or nothing is left.
+        """
+        absent = {name: why for name in self.metrics if (why := _missing(name) if name in OWN else iqa.missing(name))}
+        needed = {*(name for name in asked if name not in SETS), *(CORE if "core" in asked else ())}
+        for name, why in absent.items():
+            if name in needed or len(absent) == len(self.metrics):
+                raise ConfigError(f"metric {name!r} cannot be measured: {why}")
+        return absent
 
     def __enter__(self) -> Scorer:
         return self

@@ -43,6 +43,7 @@ class Elsewhere:
     gt: Callable[[], bytes]
     ref: Callable[[], bytes] | None = None
     lacks: str = ""  # why it has no true ground truth, where nothing has said so yet
+    degradation: str = ""  # its class, where it has one of its own; else the set's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,9 +128,10 @@ def _take(pair: Elsewhere, config: AdoptConfig, file: str, lq: bytes, gt: bytes,
     ref, remark = _reference(pair, pixels, config)
     height, width = pixels.shape[:2]
     key = pair_key(pixels)
+    degradation = pair.degradation or config.degradation
     photo = Photo(
-        key=key, image="", width=width, height=height, degradation=config.degradation,
-        degradations=(config.degradation,), source=config.source, source_name=config.source_name or config.name,
+        key=key, image="", width=width, height=height, degradation=degradation,
+        degradations=(degradation,), source=config.source, source_name=config.source_name or config.name,
         licence=config.licence, author=config.author, url=config.url, file=file,
         original=hashlib.sha256(lq).hexdigest(),
     )  # fmt: skip

@@ -14,8 +14,9 @@ from typing import Any
 
 import fsspec
 
+from ggt_format.schema import DEGRADATIONS
 from ggt_tools.adopt import Elsewhere
-from ggt_tools.adopt.matching import Unmatched, match
+from ggt_tools.adopt.matching import Matches, Unmatched, match
 from ggt_tools.adopt.places import MEMBER_BYTES, Place, open_place
 from ggt_tools.adopt.sets import SETS, SetConfig, by_role
 from ggt_tools.errors import ConfigError, PairError
@@ -49,24 +50,26 @@ def two_places(
 ) -> Listing:
     """Outputs and originals that have one name; `refs`, else what `about` tells of the originals, are ground truths.
 
-    `named`: a CSV with the columns `original` and `output`, for those whose names do not tell.
+    `named`: a CSV with the columns `original` and `output`, and `class` where the pairs are not of one. It stands in
+    the place of the names: a file that no row names is not matched, and counted among the others.
     """
     lqs, found = by_role(originals.names, about)
     truths = list(refs.names) if refs is not None else found
     place = refs or originals
-    told = _told(named, lqs, outputs.names) if named else {}
-    taken = set(told.values())
     known = SETS.get(about.name)
     pairing = partial(match, own=(*about.name.split("/"), about.title) if known else (), lettered="test c" in about.ref)
-    matches = pairing([name for name in outputs.names if name not in taken], [name for name in lqs if name not in told])
-    pairs = sorted({**{lq: output for output, lq in matches.pairs}, **told}.items())
+    told = _told(named, lqs, outputs.names) if named else None
+    matches = pairing(outputs.names, lqs) if told is None else Matches(pairs=(), outputs=(), originals=())
+    pairs = sorted((lq, output) for output, lq in matches.pairs) if told is None else sorted(told)
+    unnamed = 0 if told is None else len(outputs.names) + len(lqs) - 2 * len(told)
+    kinds = told or {}
     ground = pairing(truths, lqs, roles=("ground_truth", "original")) if truths else None
     ref_of = {lq: ref for ref, lq in ground.pairs} if ground else {}
     lone = [*matches.outputs, *matches.originals]
     if ground:
         paired = {lq for lq, _ in pairs}
         lone += [_without(each.name, each.detail) for each in ground.originals if each.name in paired]
-        lone += ground.outputs
+        lone += ground.outputs if told is None else ()
     lone += [
         Unmatched(name=name, reason=fault.reason, detail=f"{each.path}: {fault}")
         for each in {id(p): p for p in (outputs, originals, place)}.values()
@@ -79,10 +82,11 @@ def two_places(
             lq=_reading(originals, lq),
             gt=_reading(outputs, output),
             ref=_reading(place, ref_of[lq]) if lq in ref_of else None,
+            degradation=kinds.get((lq, output), ""),
         )
         for lq, output in pairs
     ]
-    others = outputs.others + originals.others + len(originals.names) - len(lqs) - len(found)
+    others = outputs.others + originals.others + len(originals.names) - len(lqs) - len(found) + unnamed
     return Listing(pairs=made, count=len(made), lone=tuple(lone), others=others)
 
 
@@ -90,20 +94,30 @@ def _without(name: str, said: str) -> Unmatched:
     return Unmatched(name=name, reason="no_ground_truth", detail=f"{said}; it is taken in without")
 
 
-def _told(path: Path, originals: Sequence[str], outputs: Sequence[str]) -> dict[str, str]:
+def _told(path: Path, originals: Sequence[str], outputs: Sequence[str]) -> dict[tuple[str, str], str]:
+    """The pairs (original, output) that a CSV names, each with its class or "". Raises ConfigError at a wrong line."""
     rows = csv.DictReader(io.StringIO(_text(path), newline=""), strict=True)
-    told: dict[str, str] = {}
-    there_are, taken = {"original": set(originals), "output": set(outputs)}, set[str]()
+    told: dict[tuple[str, str], str] = {}
+    there_are = {"original": set(originals), "output": set(outputs)}
+    taken: dict[str, set[str]] = {"original": set(), "output": set()}
     for row in _csv_rows(rows, path):
         where = f"{path}: line {rows.line_num}"
         original, output = row.get("original") or "", row.get("output") or ""
+        degradation = (row.get("class") or "").strip()
         for name, what in ((original, "original"), (output, "output")):
             if name not in there_are[what]:
                 raise ConfigError(f"{where}: {what} {name!r} is not there; name it as it is listed")
-        if original in told or output in taken:
+        if original in taken["original"] or output in taken["output"]:
             raise ConfigError(f"{where}: {original!r} or {output!r} stands there twice; leave one line of it")
-        told[original] = output
-        taken.add(output)
+        if degradation and degradation not in DEGRADATIONS:
+            raise ConfigError(
+                f"{where}: class {degradation!r} is none of {', '.join(DEGRADATIONS)}. Correct that line."
+            )
+        told[original, output] = degradation
+        taken["original"].add(original)
+        taken["output"].add(output)
+    if not told:
+        raise ConfigError(f"{path}: names no pair. Give it a line for each, below the header original,output.")
     return told
 
 

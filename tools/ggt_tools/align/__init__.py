@@ -74,7 +74,7 @@ def align(reply: bytes, lq: Image, candidate: Candidate) -> InFrame:
         image: Image = np.asarray(decode(reply, "the reply", MOST_PIXELS, see_through="transparent"))
     except PairError as fault:
         said = str(fault).partition(";")[0]  # whose mend is for who has the file
-        return InFrame(image=None, reason=fault.reason, detail=f"{said}; try another seed or restorer")
+        return InFrame(image=None, reason=fault.reason, detail=f"{said}; {_advice(candidate)}")
     height, width = lq.shape[:2]
     frame = candidate.frame or (width, height, 0, 0, width, height)
     starts = _starts(image.shape[1], image.shape[0], frame)
@@ -85,11 +85,13 @@ def align(reply: bytes, lq: Image, candidate: Candidate) -> InFrame:
     sure = found if found is not None and confidence >= CONFIDENT else None
     error, support = (found.error, found.support) if found is not None else (NAN, 0.0)
     if sure is None and changed:
-        said = f"came back as {image.shape[1]} x {image.shape[0]}, was sent as {frame[0]} x {frame[1]}"
+        said = f"the result is {image.shape[1]} x {image.shape[0]}, and the photograph {frame[0]} x {frame[1]}"
+        if candidate.frame:
+            said += " with its padding"
         return InFrame(
             image=None,
             reason="aspect_changed",
-            detail=f"{said}; try another seed or restorer",
+            detail=f"{said}; {_advice(candidate)}",
             transform=_flat(sent),
             confidence=confidence,
             error=error,
@@ -106,7 +108,7 @@ def align(reply: bytes, lq: Image, candidate: Candidate) -> InFrame:
         return InFrame(
             image=None,
             reason="misaligned",
-            detail=f"{beyond}; ask for the same framing and viewpoint, or try another seed or restorer",
+            detail=f"{beyond}; {_advice(candidate, first='ask for the same framing and viewpoint, or ')}",
             model=model,
             transform=_flat(matrix),
             confidence=confidence,
@@ -128,6 +130,13 @@ def align(reply: bytes, lq: Image, candidate: Candidate) -> InFrame:
         missing=missing,
         resampled=resampled,
     )
+
+
+def _advice(candidate: Candidate, *, first: str = "") -> str:
+    """What to do about a candidate that is not brought into its frame: no seed helps where nothing was asked."""
+    if candidate.maker.startswith(("adopted:", "folder")):
+        return "give a result of the same framing, or leave this one out"
+    return f"{first}try another seed or restorer"
 
 
 def residual(lq: Image, gt: Image) -> tuple[float, float]:

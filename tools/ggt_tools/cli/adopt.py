@@ -40,7 +40,7 @@ def arguments(sub: argparse.ArgumentParser) -> None:
         help="Zip or folder of the degraded photographs; it may hold the true GT too.",
     )
     sub.add_argument("--refs", type=Path, metavar="PLACE", help="Zip or folder of the true GT, if it is separate.")
-    told = "CSV with the columns original and output, for files whose names do not match."
+    told = "CSV with the columns original and output, and optionally class: only the pairs that it lists are imported."
     sub.add_argument("--map", type=Path, metavar="CSV", help=told)
     sub.add_argument(
         "--meta-info", type=Path, metavar="TXT", help="Meta info file of BasicSR that lists the files of both sides."
@@ -74,7 +74,7 @@ def arguments(sub: argparse.ArgumentParser) -> None:
         default="",
         choices=("", *ggt_format.DEGRADATIONS),
         metavar="CLASS",
-        help="Class of all pairs (default: that of a known set, else mixed).",
+        help="Class of the pairs that --map gives none (default: that of a known set, else mixed).",
     )
     sub.add_argument("--author", default="", help="Author of the photographs.")
     sub.add_argument("--url", default="", help="Address of the set.")
@@ -122,7 +122,7 @@ def run(options: argparse.Namespace) -> int:
     for why in sorted(recorded):
         complain("adopt", f"{config.name}: stays on this machine: {why}")
     left = {"others": listing.others} if listing.others else {}
-    table("adopt", {"kept": taken, "there already": there, **left}, rejected=refused, unmatched=reasons)
+    table("adopt", {"imported": taken, "there already": there, **left}, rejected=refused, unmatched=reasons)
     return 0
 
 
@@ -155,6 +155,8 @@ def _listing(options: argparse.Namespace, about: SetConfig) -> Listing:
     columns = [name.strip() for name in options.columns.split(",") if name.strip()]
     if options.pairs and (options.outputs or options.originals):
         raise ConfigError(f"--pairs {options.pairs}: stands in the place of --outputs and --originals; leave one out")
+    if options.map and (options.pairs or options.meta_info):
+        raise ConfigError(f"--map {options.map}: goes with --outputs and --originals alone. Leave the other list out.")
     if not options.pairs:
         outputs, originals = place_of(options.outputs, "--outputs"), place_of(options.originals, "--originals")
         if options.meta_info:
@@ -185,6 +187,7 @@ def _dry(options: argparse.Namespace, listing: Listing, config: AdoptConfig, rea
         print(
             printable(
                 f"  {pair.name} <- {pair.output}"
+                + (f", {pair.degradation}" if pair.degradation else "")
                 + (", with its true gt" if pair.ref else f", {pair.lacks}" if pair.lacks else "")
             )
         )

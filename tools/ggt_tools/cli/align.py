@@ -6,7 +6,7 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from ggt_tools.cli.show import complain, progress, table
+from ggt_tools.cli.show import complain, progress, subject, table
 from ggt_tools.ledger import Ledger
 from ggt_tools.records import Aligned, Candidate, Photo
 
@@ -34,10 +34,10 @@ def run(options: argparse.Namespace) -> int:
         astray, brought, unsure = Counter[str](), 0, 0
         for candidate in progress(todo, len(todo), "align"):
             photo, reply = photos[candidate.key], ledger.image(candidate.image)
-            lq = decode_image(ledger.image(photo.image), f"key {photo.key}")
+            lq = decode_image(ledger.image(photo.image), subject(photo))
             found = align(reply, lq, candidate)
             if found.image is None:
-                complain("align", f"key {candidate.key}: {found.reason}: {found.detail}")
+                complain("align", f"{subject(photo)}: {found.reason}: {found.detail}")
                 astray[found.reason] += 1
                 image = ""
             else:
@@ -59,6 +59,6 @@ def run(options: argparse.Namespace) -> int:
                     resampled=int(found.resampled),
                 )
             )
-    counts = {"kept": brought, "there already": len(candidates) - len(new)}
+    counts = {"aligned": brought, "there already": len(candidates) - len(new)}
     table("align", counts, rejected=astray, unsure=Counter({"left_as_it_came": unsure} if unsure else {}))
     return 0

@@ -13,7 +13,7 @@ import ggt_format
 from ggt_tools import batch
 from ggt_tools.calls.prices import Price
 from ggt_tools.cli import calling
-from ggt_tools.cli.show import Bar, complain, now
+from ggt_tools.cli.show import Bar, complain, now, subject
 from ggt_tools.errors import ConfigError, PairError, TransientError
 from ggt_tools.ledger import Ledger
 from ggt_tools.records import IN_FLIGHT, Candidate, Job, Photo
@@ -128,6 +128,7 @@ def _collect(
     options: argparse.Namespace, ledger: Ledger, name: str, maker: BatchRestorer, cost: Price, made: calling.Made
 ) -> None:
     jobs = _open(ledger, name)
+    photos = {photo.key: photo for photo in ledger.all(Photo)}
     with Bar(sum(len(job.works) for job in jobs), f"batch {maker.model}") as bar:
         while jobs:
             for job in list(jobs):
@@ -141,7 +142,7 @@ def _collect(
                     ledger.settle(candidate, call)
                     made.count(candidate, call)
                     if candidate.reason:
-                        complain("restore", f"key {candidate.key}: {candidate.reason}: {call.detail}")
+                        complain("restore", f"{subject(photos[candidate.key])}: {candidate.reason}: {call.detail}")
                     bar.update(1)
                 ledger.add(replace(job, state=batch.DONE if state == batch.DONE else batch.FAILED))
             if jobs:

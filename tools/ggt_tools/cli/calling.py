@@ -12,7 +12,7 @@ from dataclasses import replace
 import ggt_format
 from ggt_tools.calls import CallConfig
 from ggt_tools.calls.prices import Price, price
-from ggt_tools.cli.show import Bar, complain, count, now, per_minute, table, usd
+from ggt_tools.cli.show import Bar, complain, count, now, per_minute, subject, table, usd
 from ggt_tools.errors import ConfigError
 from ggt_tools.ledger import Ledger
 from ggt_tools.records import IN_FLIGHT, Call, Candidate, Job, Photo
@@ -162,7 +162,7 @@ def make(options: argparse.Namespace, ledger: Ledger, maker: Restorer, works: Se
             for candidate, call in ended:
                 made.count(candidate, call)
                 if candidate is not None and candidate.reason:
-                    complain(verb, f"key {candidate.key}: {candidate.reason}: {call.detail}")
+                    complain(verb, f"{subject(ours[candidate.id].photo)}: {candidate.reason}: {call.detail}")
             bar.update(len(done))
             bar.say(**made.said(len(ours)))
     return made

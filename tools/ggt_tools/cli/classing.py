@@ -61,6 +61,7 @@ def classed(options: argparse.Namespace, ledger: Ledger, found: Iterable[Taken |
             if not isinstance(one, Refusal) and not one[0].degradation and one[0].key not in known
         ]
         pixels = {work.id: work.pixels for work in works}
+        files = {one[0].key: one[0].file for one in some if not isinstance(one, Refusal)}
         calls: Calls[Asked, Classified] = Calls(
             ask,
             config,
@@ -78,7 +79,7 @@ def classed(options: argparse.Namespace, ledger: Ledger, found: Iterable[Taken |
                 if answer is not None:
                     seen = answer.degradations
                 elif end.final and end.call.outcome in ("refused", "bad_reply"):
-                    complain("ingest", f"key {key}: {end.call.detail}; the measured class stands")
+                    complain("ingest", f"{files[key]}: key {key}: {end.call.detail}; the measured class stands")
                     name, more = measured(pixels[key])
                     seen = (name, *(other for other in more if other != name))
                 else:

@@ -159,7 +159,7 @@ def run(options: argparse.Namespace) -> int:
             if taken == options.limit:
                 break
     earlier = {"refused before": before.refused} if before.refused else {}
-    table("ingest", {"kept": taken, "there already": before.there, **earlier}, rejected=refused)
+    table("ingest", {"imported": taken, "there already": before.there, **earlier}, rejected=refused)
     return 0
 
 

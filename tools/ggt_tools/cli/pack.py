@@ -111,7 +111,7 @@ def run(options: argparse.Namespace) -> int:
             along = f" and {sizes[True]} priors" if sizes[True] else ""
             print(
                 f"would pack {sizes[False]} pairs{along} into {options.out}: "
-                f"{of}; {len(plan.shards) - kept} shards written, {kept} kept"
+                f"{of}; {len(plan.shards) - kept} shards written, {kept} unchanged"
             )
             if not plan.test and options.test != 0:
                 print(printable(_without_test(options, sizes[False], earlier=bool(before) or plan.base is not None)))
@@ -145,7 +145,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"it must stay on this machine: {printable(why)}")
     if plan.base is not None:
         kept = sum(shard.kept for shard in done)
-        table("since the base", {**plan.counts, "shards written": len(done) - kept, "shards kept": kept})
+        table("since the base", {**plan.counts, "shards written": len(done) - kept, "shards unchanged": kept})
         if any(plan.priors.values()):
             table("priors since the base", dict(plan.priors))
         if plan.priors["gone"] and not options.priors:

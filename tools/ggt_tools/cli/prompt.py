@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import ggt_format
 from ggt_tools.cli import calling
-from ggt_tools.cli.show import Bar, complain, now, progress, table
+from ggt_tools.cli.show import Bar, complain, now, progress, subject, table
 from ggt_tools.ledger import Ledger
 from ggt_tools.records import Call, Photo, Prompt, work_id
 from ggt_tools.restorers.protocol import Image
@@ -135,7 +135,7 @@ def _ask(
             for end in ended:
                 if end.final and end.answer is None:
                     failed[end.call.outcome] += 1
-                    complain("prompt", f"key {end.work.photo.key}: {end.call.outcome}: {end.call.detail}")
+                    complain("prompt", f"{subject(end.work.photo)}: {end.call.outcome}: {end.call.detail}")
                 bar.update(end.final)
             bar.say(usd=f"{calls.spent:.2f}")
     return written

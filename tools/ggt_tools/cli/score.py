@@ -50,6 +50,8 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError("name a workspace, or give --list")
     config = IqaConfig(device=options.device, weights=options.weights, batch=options.batch)
     with Ledger(options.workspace) as ledger, Scorer(options.metrics.split(","), config) as scorer:
+        for name, why in scorer.left_out.items():
+            complain("score", f"{name}: is not measured: {why}")
         driving.settle(options, ledger, "score")
         photos = {photo.key: photo for photo in ledger.all(Photo)}
         done = {(s.candidate, s.metric) for s in ledger.all(Score) if scorer.versions.get(s.metric) == s.metric_version}

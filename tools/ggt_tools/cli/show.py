@@ -7,13 +7,16 @@ import datetime
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from ggt_tools.records import Photo
 
 T = TypeVar("T")
 
 
 def table(verb: str, counts: dict[str, int], **reasons: Counter[str]) -> None:
-    """How a verb ends: "verb: 3 kept, 0 there already", then a line for each reason."""
+    """How a verb ends: "verb: 3 imported, 0 there already", then a line for each reason."""
     print(f"{verb}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
     for name, counted in reasons.items():
         for reason, count in sorted(counted.items()):
@@ -32,6 +35,11 @@ def columns(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def complain(verb: str, text: str) -> None:
     """One line on stderr."""
     print(f"ggt100k {verb}: {printable(text)}", file=sys.stderr)
+
+
+def subject(photo: Photo) -> str:
+    """A photograph as messages name it: its file, then its key."""
+    return f"{photo.file}: key {photo.key}"
 
 
 def printable(text: str) -> str:
