@@ -223,6 +223,11 @@ WITHIN: dict[str, tuple[object, str, str]] = {
     "a bad request": ({"error": {"code": 400, "message": "size?"}}, "bad_request", "answers 400: size?"),
     "RPC": ({"error": {"code": 14, "message": "later"}}, "server_error", "answers 503: later"),
     "base_resp": ({"base_resp": {"status_code": 1002, "status_msg": "slowly"}}, "rate_limited", "answers 429: slowly"),
+    "an error for each image": (
+        {"created": 1, "data": [{"error": {"code": "InternalServerError", "message": "x"}}] * 2},
+        "server_error",
+        "answers 500: x",
+    ),
     "a list of errors": ({"errors": [{"message": "overloaded"}], "result": None}, "server_error", "503: overloaded"),
 }
 
@@ -394,6 +399,10 @@ def test_an_image_is_taken_in_every_form(name: str, form: str) -> None:
         {"images": [{"url": "data:image/png;base64," + TEXT}]},
         {"data": [{}, {"b64_json": None}, {"b64_json": TEXT}]},
         {"data": [{"b64_json": TEXT}], "error": {"message": "the second image failed"}},
+        {"data": [{"b64_json": TEXT}, {"error": {"code": "x"}}]},
+        {"data": [{"error": {"code": "x"}}, {"b64_json": TEXT}]},
+        {"data": [{"b64_json": "*"}, {"b64_json": TEXT}]},
+        {"data": [{"b64_json": TEXT}], "usage": "many"},
     ],
 )
 def test_an_image_is_taken_wherever_it_stands(value: object) -> None:
@@ -509,6 +518,7 @@ ACCOUNT: dict[str, tuple[int, dict[str, Any]]] = {
     "balance": (402, {"message": "Insufficient Balance"}),
     "balance as 400": (400, {"message": "Sorry, your account balance is insufficient"}),
     "not paid for": (403, {"message": "Forbidden"}),
+    "banned": (403, {"message": "Your account has been suspended since it violates our usage policies"}),
     "unknown key": (401, {"message": "Invalid token"}),
     "key as 400": (400, {"message": "API key expired.", "details": [{"reason": "API_KEY_INVALID"}]}),
 }
@@ -631,6 +641,13 @@ def test_a_refusal_within_a_batch(case: str) -> None:
     status, error = REFUSALS[case]
     line = {"response": {"status_code": status, "body": {"error": error}}}
     assert openai._from_line(line).reason == "refused"
+
+
+def test_an_image_that_ended_for_a_refusal() -> None:
+    found = restored("openai-compatible:m", body({"data": [{"url": None, "finish_reason": "CONTENT_FILTERED"}]}))
+    assert (found.reason, found.detail) == ("refused", "the answer ended for CONTENT_FILTERED")
+    sensitive = {"code": "OutputImageSensitiveContentDetected", "message": "no"}
+    assert restored("openai-compatible:m", body({"data": [{"error": sensitive}]})).reason == "refused"
 
 
 @pytest.mark.parametrize("finish", ["content_filter", "sensitive", "SAFETY", "content_filtered"])

@@ -151,7 +151,9 @@ class ProviderError:
     @property
     def refuses(self) -> bool:
         """It is about this photograph or prompt, and will be the same the next time."""
-        return not self.codes.isdisjoint(_REFUSED) or bool(REFUSAL_TEXTS.search(self._texts))
+        if not self.codes.isdisjoint(_REFUSED):
+            return True
+        return not self.concerns_account and bool(REFUSAL_TEXTS.search(self._texts))
 
     @property
     def concerns_account(self) -> bool:
@@ -200,11 +202,14 @@ class ProviderError:
 def error_within(body: object) -> ProviderError | None:
     """The error that a reply with HTTP status 200 is in truth; None where it is an answer.
 
-    It is an `error` or `errors` that is not empty, the first choice's `error`, MiniMax's `base_resp`, or a `code`
-    with a `message`. A body that holds an image is an answer whatever else it says; a job has an `error` of its own.
+    It is an `error` or `errors` that is not empty, the first choice's `error`, an `error` in the place of every image,
+    MiniMax's `base_resp`, or a `code` with a `message`. A body that holds an image is an answer whatever else it says,
+    and a job has an `error` of its own.
     """
     if isinstance(body, list) and len(body) == 1:
         body = body[0]
+    if isinstance(body, dict) and (failed := _failed_images(body.get("data"))):
+        return ProviderError(failed)
     if not isinstance(body, dict) or any(body.get(name) for name in _IMAGES) or any(name in body for name in _OF_JOBS):
         return None
     beside = {name: value for name, value in body.items() if name in _BESIDE and isinstance(value, (str, int))}
@@ -225,6 +230,14 @@ def error_within(body: object) -> ProviderError | None:
     if _plain(code) not in ("", "0", "200", "ok", "success") and ("message" in beside or "msg" in beside):
         return ProviderError(beside)
     return None
+
+
+def _failed_images(data: object) -> list[object]:
+    """The errors of a reply whose images have all failed, as Seedream tells them: one in the place of each image."""
+    if not isinstance(data, list) or not all(isinstance(item, dict) for item in data):
+        return []
+    errors = [item.get("error") for item in data if not (item.get("b64_json") or item.get("url"))]
+    return errors if data and len(errors) == len(data) and all(errors) else []
 
 
 def _walk(value: object, depth: int) -> Iterator[tuple[str, object]]:

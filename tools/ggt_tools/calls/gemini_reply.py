@@ -46,12 +46,12 @@ def generate(client: Client, model: str, contents: Content | list[Part], config:
     raw = config.model_copy(update={"should_return_http_response": True})
     reply = client.models.generate_content(model=model, contents=contents, config=raw)  # type: ignore[arg-type]
     response = reply.sdk_http_response
-    return read_gemini_reply(json.loads(response.body or "{}") if response else {})
+    return read_gemini_reply(json.loads((response.body or "{}").lstrip("\ufeff")) if response else {})
 
 
 def read_gemini_reply(body: Any) -> GeminiReply:
     """The answer of a JSON object. Raises ValueError or TypeError where it has another shape than Gemini's."""
-    used, feedback = _object(body, "usageMetadata"), _object(body, "promptFeedback")
+    used, feedback = body.get("usageMetadata"), _object(body, "promptFeedback")
     return GeminiReply(
         candidates=tuple(_candidate(each) for each in _list(body, "candidates")),
         block_reason=_text(feedback, "blockReason"),
@@ -65,15 +65,21 @@ def _candidate(value: Any) -> GeminiCandidate:
     texts: list[str] = []
     images: list[bytes] = []
     calls_tool = False
+    fault: ValueError | None = None
     for part in _list(_object(value, "content"), "parts"):
         if part.get("thought"):
             continue
         blob = _object(part, "inlineData", "inline_data")
         kind = _text(blob, "mimeType", "mime_type")
         if _text(blob, "data") and not kind.startswith(NOT_IMAGES):
-            images.append(decode_base64(_text(blob, "data")))
+            try:
+                images.append(decode_base64(_text(blob, "data")))
+            except ValueError as damage:  # another image of the answer may be whole
+                fault = damage
         texts.append(_text(part, "text"))
         calls_tool = calls_tool or bool(part.get("functionCall") or part.get("executableCode"))
+    if fault is not None and not images:
+        raise fault
     return GeminiCandidate(
         texts=tuple(text for text in texts if text),
         images=tuple(image for image in images if image),
@@ -104,6 +110,6 @@ def _text(value: dict[str, Any], *names: str) -> str:
     return found
 
 
-def _count(value: dict[str, Any], name: str) -> int:
-    found = value.get(name)
+def _count(value: object, name: str) -> int:
+    found = value.get(name) if isinstance(value, dict) else None  # what was counted oddly spoils no answer
     return found if isinstance(found, int) and 0 <= found < 10**9 else 0

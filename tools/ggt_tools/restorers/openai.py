@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ggt_format.png import encode_png
-from ggt_tools.calls.codes import error_within
+from ggt_tools.calls.codes import error_within, is_refusal
 from ggt_tools.calls.envelope import decode_base64
 from ggt_tools.calls.faults import UNREADABLE, batch_outcome, said
 from ggt_tools.calls.providers import (
@@ -242,21 +242,27 @@ def _refusal(fault: PairError) -> Restored:
 
 def _restored(answer: Any, fetch: Callable[[str], bytes] | None = None) -> Restored:
     """The first image, as it came; else why there is none. ValueError and the like: it cannot be read."""
-    used = answer.get("usage") or {}
+    usage = answer.get("usage")
+    used = usage if isinstance(usage, dict) else {}
     tokens_in, tokens_out = _count(used.get("input_tokens")), _count(used.get("output_tokens"))
     images = answer.get("data") or answer.get("images") or ()
+    fault: ValueError | None = None
     for image in [images] if isinstance(images, (dict, str)) else images:
         given = image if isinstance(image, str) else image.get("b64_json") or image.get("url")
-        if not given:
+        if not given and is_refusal(image.get("finish_reason")):
+            detail = f"the answer ended for {said(image['finish_reason'])}"
+            return Restored(reason="refused", detail=detail, tokens_in=tokens_in, tokens_out=tokens_out)
+        if not given or (WEB.match(given) and not fetch):
             continue
-        if WEB.match(given):
-            if not fetch:
-                continue
-            data = fetch(given)
-        else:
-            data = decode_base64(given)
+        try:
+            data = fetch(given) if fetch and WEB.match(given) else decode_base64(given)
+        except ValueError as damage:  # another image of the answer may be whole
+            fault = damage
+            continue
         if data:
             return Restored(data=data, tokens_in=tokens_in, tokens_out=tokens_out)
+    if fault is not None:
+        raise fault
     return Restored(reason="no_image", detail="the answer holds no image", tokens_in=tokens_in, tokens_out=tokens_out)
 
 
