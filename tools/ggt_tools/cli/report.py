@@ -17,8 +17,11 @@ EXAMPLE = "ggt100k report workspace --out report.html"
 
 def arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("workspace", type=Path, help="Folder of the workspace.")
-    written = "File to write (default: report.html in the workspace; in the current folder where that cannot be written)."
-    sub.add_argument("--out", type=Path, help=written)
+    sub.add_argument(
+        "--out",
+        type=Path,
+        help="File to write (default: report.html in the workspace, or in the current folder if that is read-only).",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
