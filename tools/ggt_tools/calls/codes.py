@@ -255,7 +255,7 @@ def _walk(value: object, depth: int) -> Iterator[tuple[str, object]]:
         for item in value[:20]:
             yield from _walk(item, depth)
     elif isinstance(value, Mapping):
-        nested = []
+        nested: list[object] = []
         for name, item in list(value.items())[:50]:
             if isinstance(item, (Mapping, list)):
                 nested.append(item)

@@ -90,7 +90,7 @@ def _candidate(value: Any) -> GeminiCandidate:
 
 
 def _object(value: Any, *names: str) -> dict[str, Any]:
-    found = next((value[name] for name in names if value.get(name)), {})
+    found: Any = next((value[name] for name in names if value.get(name)), {})
     if not isinstance(found, dict):
         raise TypeError(f"{names[0]} is not an object")
     return found

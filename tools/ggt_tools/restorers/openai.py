@@ -247,8 +247,9 @@ def _restored(answer: Any, fetch: Callable[[str], bytes] | None = None) -> Resto
     tokens_in, tokens_out = _count(used.get("input_tokens")), _count(used.get("output_tokens"))
     images = answer.get("data") or answer.get("images") or ()
     fault: ValueError | None = None
-    for image in [images] if isinstance(images, (dict, str)) else images:
-        given = image if isinstance(image, str) else image.get("b64_json") or image.get("url")
+    for each in [images] if isinstance(images, (dict, str)) else images:
+        image: Any = {"b64_json": each} if isinstance(each, str) else each
+        given = image.get("b64_json") or image.get("url")
         if not given and is_refusal(image.get("finish_reason")):
             detail = f"the answer ended for {said(image['finish_reason'])}"
             return Restored(reason="refused", detail=detail, tokens_in=tokens_in, tokens_out=tokens_out)
