@@ -319,7 +319,7 @@ def test_a_second_run_does_nothing_anew(chain: Chain, copy: Callable[[str], Path
         ("align", "restore", "would align 3 candidates\n"),
         ("score", "align", r"would measure \d+ scores of 3 candidates\n"),
         ("verdict", "score", "verdict: 2 kept\n  rejected      1  another_scene\n"),
-        ("pack", "verdict", "would pack 2 pairs into .*\n"),
+        ("pack", "verdict", "would pack 2 pairs into .*\nAll 2 pairs would be in the train split, .*\n"),
     ],
 )
 def test_a_dry_run_changes_nothing(
