@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import shutil
 import socket
 import ssl
 import subprocess
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -84,6 +86,36 @@ def test_the_bytes_come_as_they_are_served() -> None:
     assert f"Host: {url.removeprefix('http://')}" in lines
     assert "Accept-Encoding: identity" in lines
     assert any(line.startswith("User-Agent: ggt100k/") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "packed"),
+    [
+        ("", b"abc" * 300),
+        ("identity", b"abc" * 300),
+        ("utf-8", b"abc" * 300),
+        ("gzip", gzip.compress(b"abc" * 300)),
+        ("deflate", zlib.compress(b"abc" * 300)),
+    ],
+)
+def test_the_bytes_come_whatever_the_content_encoding_says(encoding: str, packed: bytes) -> None:
+    with server(reply(packed, f"Content-Encoding: {encoding}")) as (url, _):
+        assert fetch(url, "a", HERE) == b"abc" * 300
+
+
+@pytest.mark.parametrize(
+    ("encoding", "packed", "reason"),
+    [
+        ("gzip", gzip.compress(bytes(100_000)), "too_large"),
+        ("gzip", gzip.compress(b"abc" * 300)[:-9], "unreachable"),
+        ("gzip", b"abc", "unreachable"),
+        ("br", b"abc", "not_served"),
+        ("gzip, gzip", b"abc", "not_served"),
+    ],
+)
+def test_what_is_compressed_and_cannot_be_had(encoding: str, packed: bytes, reason: str) -> None:
+    with server(reply(packed, f"Content-Encoding: {encoding}")) as (url, _):
+        assert fails(url)[0] == reason
 
 
 def test_redirects_are_followed_also_relative_ones_and_to_other_hosts() -> None:

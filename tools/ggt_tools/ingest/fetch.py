@@ -22,6 +22,7 @@ from typing import Any
 from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urljoin, urlsplit
 
 import ggt_format
+from ggt_tools.calls.envelope import DEFLATED, compressions, inflate
 from ggt_tools.errors import ConfigError, PairError
 
 REDIRECTS = (301, 302, 303, 307, 308)
@@ -127,7 +128,8 @@ def _get(parts: SplitResult, name: str, config: FetchConfig, end: float, look_up
             reason = "unreachable" if response.status in PASSING else "not_served"
             mend = "try it again later" if response.status in PASSING else "take it out of the list"
             raise PairError(reason, f"{name}: the server answers {response.status}; {mend}")
-        return 200, "", _body(response, name, config, end)
+        data = _body(response, name, config, end)
+        return 200, "", _unpacked(data, response.headers.get("Content-Encoding", ""), name, config)
     finally:
         watch.cancel()
         sock.close()
@@ -150,6 +152,24 @@ def _body(response: http.client.HTTPResponse, name: str, config: FetchConfig, en
     if whole is not None and len(data) != whole:
         raise http.client.IncompleteRead(b"", whole - len(data))
     return bytes(data)
+
+
+def _unpacked(data: bytes, content_encoding: str, name: str, config: FetchConfig) -> bytes:
+    """The bytes without the compression that a server put on them unasked."""
+    encodings = compressions(content_encoding)
+    if not encodings:
+        return data
+    if len(encodings) > 1 or not DEFLATED.issuperset(encodings):
+        said = f"is compressed by {', '.join(encodings)}, which was not asked for"
+        raise PairError("not_served", f"{name}: {said}; take it out of the list")
+    found = bytearray()
+    for piece in inflate([data]):
+        found += piece
+        if len(found) > config.size:
+            raise PairError(
+                "too_large", f"{name}: has more than {config.size} bytes; raise --most-bytes or leave it out"
+            )
+    return bytes(found)
 
 
 def _connect(host: str, port: int, name: str, config: FetchConfig, end: float, look_up: LookUp) -> socket.socket:
