@@ -12,6 +12,8 @@ vision-language model, credits.csv or the folder's name says it (prompts.py, vlm
 
 from __future__ import annotations
 
+import hashlib
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +30,7 @@ SEEN = (  # what classify() can see
     "low_light", "haze", "old_photo", "noise", "grain", "defocus_blur", "compression", "fading"
 )  # fmt: skip
 EDGE_SLOPE = 2.0  # grey levels a pixel: a slope below it says nothing of blur in an 8-bit photograph
+KEPT = 64  # photographs whose measurements are kept, in each process
 PRE_BLUR = 0.5  # pixels, so that noise does not pass for sharpness
 PROBE_BLUR = 1.0  # pixels, the known blur added to an edge to learn how blurred it was before
 
@@ -76,6 +79,23 @@ def measure(image: Image) -> Degradations:
         warmth=float(np.median(cr) - np.median(cb)) / 2.0,
         night=night(image),
     )
+
+
+_measured: OrderedDict[bytes, Degradations] = OrderedDict()
+
+
+def measure_once(image: Image) -> Degradations:
+    """As measure(); the last KEPT photographs are recognised by their pixels and not measured again.
+
+    A photograph has several candidates, and each is compared with the same measurements.
+    """
+    key = hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16, key=str(image.shape).encode()).digest()
+    if key not in _measured:
+        _measured[key] = measure(image)
+        if len(_measured) > KEPT:
+            _measured.popitem(last=False)
+    _measured.move_to_end(key)
+    return _measured[key]
 
 
 def classify(d: Degradations) -> tuple[str, tuple[str, ...]]:

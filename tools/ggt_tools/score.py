@@ -15,9 +15,9 @@ from types import TracebackType
 from ggt_tools import iqa, records, witnesses
 from ggt_tools.degradations import Image, opencv
 from ggt_tools.errors import ConfigError, PairError
-from ggt_tools.witnesses import learned, regions
+from ggt_tools.witnesses import changes, learned, light, regions
 
-CORE = {**witnesses.CORE, **learned.METRICS}
+CORE = {**witnesses.CORE, **light.METRICS, **changes.METRICS, **learned.METRICS}
 OWN = {**CORE, **regions.METRICS}
 _FREE = ("psnr", "ssim", "gmsd", "vsi", "nlpd", *iqa.names("piqe"))
 SETS: dict[str, tuple[str, ...]] = {

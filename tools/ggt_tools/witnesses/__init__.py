@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 
-from ggt_tools.degradations import Degradations, Image, Plane, edge_blur, measure, opencv
+from ggt_tools.degradations import Degradations, Image, Plane, edge_blur, measure, measure_once, opencv
 from ggt_tools.witnesses.colours import ColourMap, colour_map
 
-VERSION = "core-3"  # raise it whenever a value may change
+VERSION = "core-4"  # raise it whenever a value may change
 NAN = float("nan")
+Value = TypeVar("Value")
+Picture = TypeVar("Picture", Image, Plane)
 WELCH = 128  # pixels of a tile whose spectrum is taken
 
 
@@ -28,14 +31,31 @@ class Pair:
     gt: Image
 
     @cached_property
+    def grey_bytes(self) -> tuple[Image, Image]:
+        """Luma, uint8."""
+        cv2 = opencv()
+        return cv2.cvtColor(self.lq, cv2.COLOR_RGB2GRAY), cv2.cvtColor(self.gt, cv2.COLOR_RGB2GRAY)
+
+    @cached_property
     def grey(self) -> tuple[Plane, Plane]:
         """Luma in 0..255."""
-        return _grey(self.lq), _grey(self.gt)
+        lq, gt = self.grey_bytes
+        return lq.astype(np.float32), gt.astype(np.float32)
 
     @cached_property
     def small(self) -> tuple[Image, Image]:
         """At 192 px long edge."""
-        return _resized(self.lq, 192), _resized(self.gt, 192)
+        return resize_to(self.lq, 192), resize_to(self.gt, 192)
+
+    @cached_property
+    def small_grey(self) -> tuple[Plane, Plane]:
+        """Luma in 0..255 at 192 px long edge."""
+        return to_grey(self.small[0]), to_grey(self.small[1])
+
+    @cached_property
+    def grey256(self) -> tuple[Plane, Plane]:
+        """Luma in 0..255 at 256 px long edge."""
+        return to_grey(resize_to(self.lq, 256)), to_grey(resize_to(self.gt, 256))
 
     @cached_property
     def colours(self) -> ColourMap:
@@ -46,12 +66,23 @@ class Pair:
 
     @cached_property
     def degradations(self) -> tuple[Degradations, Degradations]:
-        return measure(self.lq), measure(self.gt)
+        return measure_once(self.lq), measure(self.gt)
+
+    @cached_property
+    def _computed(self) -> dict[Callable[[Pair], Any], Any]:
+        return {}
+
+    def computed(self, compute: Callable[[Pair], Value]) -> Value:
+        """compute(self), kept: for what several metrics of another module share."""
+        if compute not in self._computed:
+            self._computed[compute] = compute(self)
+        value: Value = self._computed[compute]
+        return value
 
 
 def structure(pair: Pair) -> float:
     """SSIM of luma at 192 px long edge, -1..1 (Wang, Bovik, Sheikh, Simoncelli, TIP 13, 2004): the same scene?"""
-    return float(ssim_map(_grey(pair.small[0]), _grey(pair.small[1])).mean())
+    return float(ssim_map(*pair.small_grey).mean())
 
 
 def tile_worst(pair: Pair) -> float:
@@ -60,7 +91,7 @@ def tile_worst(pair: Pair) -> float:
     The contrast and structure terms of SSIM at 256 px long edge, where noise and blur are mostly gone, after one
     gain for the whole picture; the mean of each 32 x 32 px tile by the contrast in it, the lowest of them.
     """
-    lq, gt = _grey(_resized(pair.lq, 256)), _grey(_resized(pair.gt, 256))
+    lq, gt = pair.grey256
     gain = float(np.clip(gt.std() / max(float(lq.std()), 1.0), 0.25, 4.0))
     _, _, var_l, var_g, cov = _moments(lq * gain, gt)
     agreement = (2 * cov + 60.0) / (var_l + var_g + 60.0)
@@ -200,8 +231,7 @@ def contrast_gain(pair: Pair) -> float:
     """Growth of local contrast at 192 px long edge, as the logarithm to 2 of its ratio: 1 is twice."""
     cv2 = opencv()
     stds = []
-    for small in pair.small:
-        grey = _grey(small)
+    for grey in pair.small_grey:
         stds.append(float(np.median(_std(grey, cv2.blur(grey, (9, 9)), 9))) + 0.5)
     return float(np.log2(stds[1] / stds[0]))
 
@@ -316,15 +346,17 @@ def _std(plane: Plane, mean: Plane, size: int = 33) -> Plane:
     return np.asarray(np.sqrt(np.maximum(square - mean * mean, 0.0)), np.float32)
 
 
-def _grey(image: Image) -> Plane:
+def to_grey(image: Image) -> Plane:
+    """Luma in 0..255 of uint8 RGB."""
     cv2 = opencv()
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.float32)
 
 
-def _resized(image: Image, long_edge: int) -> Image:
+def resize_to(image: Picture, long_edge: int) -> Picture:
+    """The picture, or a plane, with a long edge of so many pixels; itself where it has no more."""
     cv2 = opencv()
     scale = long_edge / max(image.shape[:2])
     if scale >= 1.0:
         return image
-    small: Image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    small: Picture = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     return small
