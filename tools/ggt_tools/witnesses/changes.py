@@ -23,6 +23,7 @@ STRONG_EDGE = 8.0  # levels a pixel
 RING_INNER, RING_OUTER = 5, 13  # px from a strong edge in which ripples are looked for
 CALM_SLOPE = 2.5  # levels a pixel of log light: a smooth place has less almost everywhere
 CALM_CELL = 24  # px at SMALL_EDGE
+WEAK = 0.3  # energy of structure of log light that is not missed
 
 
 class Change(NamedTuple):
@@ -70,7 +71,8 @@ def smooth_kept(pair: Pair) -> float:
     if calm.sum() < 12:
         return 1.0
     of_lq, of_gt, both = (cv2.blur(plane, window)[inner][calm] for plane in (lq * lq, gt * gt, lq * gt))
-    return float(np.quantile((both + 0.3) / (np.sqrt(np.maximum(of_lq * of_gt, 0.0)) + 0.3), 0.10))
+    energy = np.maximum(np.sqrt(np.maximum(of_lq * of_gt, 0.0)), 0.7 * of_lq)  # less contrast is a loss as well
+    return float(np.quantile((both + WEAK) / (energy + WEAK), 0.10))
 
 
 def ringing(pair: Pair) -> float:
