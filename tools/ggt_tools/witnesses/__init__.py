@@ -12,8 +12,9 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
-from ggt_tools.degradations import Degradations, Image, Plane, edge_blur, measure, measure_once, opencv
+from ggt_tools.degradations import Degradations, Image, Plane, blur_at, measure, measure_once, opencv, strong_edges
 from ggt_tools.witnesses.colours import ColourMap, colour_map
 
 VERSION = "core-4"  # raise it whenever a value may change
@@ -169,10 +170,10 @@ def unchanged(pair: Pair) -> float:
 
     A plain mean hides in a clear sky what was sharpened at the edges.
     """
-    same = ssim_map(*pair.grey)
-    _, _, var_l, var_g, _ = _moments(*pair.grey)
+    moments = _moments(*pair.grey)
+    _, _, var_l, var_g, _ = moments
     weight = np.sqrt(var_l + var_g) + 1.0
-    return float((same * weight).sum() / weight.sum())
+    return float((_ssim_of(moments) * weight).sum() / weight.sum())
 
 
 def shift(pair: Pair) -> float:
@@ -215,7 +216,8 @@ def halo(pair: Pair) -> float:
     level = (gt - mean_g) * np.minimum((std_l + 2.0) / (std_g + 2.0), 1.0) + mean_l
     window = np.ones((7, 7), np.uint8)
     over = np.maximum(level - cv2.dilate(lq, window), cv2.erode(lq, window) - level)
-    return float(np.sort(np.maximum(over, 0.0).ravel())[-over.size // 20 :].mean())
+    count = (over.size + 19) // 20
+    return float(np.maximum(np.partition(over.ravel(), -count)[-count:], 0.0).mean())
 
 
 def sharpness_gain(pair: Pair) -> float:
@@ -223,7 +225,8 @@ def sharpness_gain(pair: Pair) -> float:
     cv2 = opencv()
     lq, gt = pair.grey
     where = cv2.GaussianBlur(lq, (0, 0), 1.0)
-    before, after = edge_blur(lq, where), edge_blur(gt, where)
+    edges = strong_edges(where)
+    before, after = blur_at(lq, edges), blur_at(gt, edges)
     return float(np.median(before) - np.median(after)) if before.size >= 50 else NAN
 
 
@@ -285,7 +288,11 @@ CORE: dict[str, Callable[[Pair], float]] = {
 
 def ssim_map(a: Plane, b: Plane) -> Plane:
     """SSIM at each pixel of two planes in 0..255, Gaussian window of 1.5 px as in the paper."""
-    mean_a, mean_b, var_a, var_b, cov = _moments(a, b)
+    return _ssim_of(_moments(a, b))
+
+
+def _ssim_of(moments: tuple[Plane, Plane, Plane, Plane, Plane]) -> Plane:
+    mean_a, mean_b, var_a, var_b, cov = moments
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
     result = (2 * mean_a * mean_b + c1) * (2 * cov + c2) / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))
     return np.asarray(result, np.float32)
@@ -320,17 +327,29 @@ def _peaks(plane: Plane) -> Plane:
     height, width = (max(side, WELCH) for side in plane.shape)
     whole = cv2.copyMakeBorder(plane, 0, height - plane.shape[0], 0, width - plane.shape[1], cv2.BORDER_REFLECT_101)
     window = np.outer(np.hanning(WELCH), np.hanning(WELCH)).astype(np.float32)
-    power, tiles = np.zeros((WELCH, WELCH // 2 + 1)), 0
+    squares, tiles = np.zeros((WELCH, WELCH), np.float64), 0
     for top in range(0, height - WELCH + 1, WELCH // 2):
         for left in range(0, width - WELCH + 1, WELCH // 2):
             tile = whole[top : top + WELCH, left : left + WELCH]
-            power += np.abs(np.fft.rfft2((tile - tile.mean()) * window)) ** 2
+            squares += np.square(cv2.dft((tile - tile.mean()) * window))
             tiles += 1
+    power = _unpacked(squares)
     log = np.fft.fftshift(np.log(power / tiles + 1.0), axes=0).astype(np.float32)
     mirrored = np.concatenate([log[::-1, 8:0:-1], log], axis=1)  # left of zero is the other half, turned
     most = float(mirrored.max()) or 1.0
     median = cv2.medianBlur(np.asarray(mirrored / most * 255, np.uint8), 11).astype(np.float32) / 255 * most
     return np.asarray(np.fft.ifftshift((mirrored - median)[:, 8:], axes=0), np.float32)
+
+
+def _unpacked(squares: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Power (size, size // 2 + 1), as np.fft.rfft2 orders it, of squares of what cv2.dft packs into (size, size)."""
+    size = len(squares)
+    power = np.empty((size, size // 2 + 1))
+    power[:, 1:-1] = squares[:, 1:-1:2] + squares[:, 2:-1:2]
+    for column, packed in ((0, squares[:, 0]), (size // 2, squares[:, -1])):
+        half = packed[1:-1:2] + packed[2:-1:2]
+        power[:, column] = np.concatenate([packed[:1], half, packed[-1:], half[::-1]])
+    return power
 
 
 def _slopes(plane: Plane) -> Plane:

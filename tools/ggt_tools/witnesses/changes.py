@@ -88,24 +88,35 @@ def ringing(pair: Pair) -> float:
     steep = right * right + down * down
     strong = steep > max(STRONG_EDGE**2, float(np.quantile(steep[::4, ::4], 0.95)))
     far, near = (
-        cv2.dilate(strong.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1,) * 2))
+        cv2.dilate(strong.astype(np.uint8), np.ones((2 * reach + 1,) * 2, np.uint8))
         for reach in (RING_OUTER, RING_INNER)
     )
-    steep[~strong] = 0.0
-    window = (2 * RING_OUTER + 1,) * 2
+    steep *= strong
+    # the directions of edges change slowly: half the size will do, at a quarter of the time
+    half = [cv2.resize(plane, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for plane in (steep, right, down)]
+    steep, right, down = half
+    window = (RING_OUTER, RING_OUTER)
     xx, yy, xy = (cv2.blur(steep * product, window) for product in (right * right, down * down, right * down))
     total = xx + yy + 1e-3
     along, across = (xx - yy) / total, 2.0 * xy / total  # cosine and sine of twice the edge's angle, by coherence
-    zone = (far > near) & (along * along + across * across > 0.25)
-    if zone.sum() < 300:
+    directed = ((along * along + across * across) > 0.25).astype(np.float32)
+    size = soft.shape[1], soft.shape[0]
+    along, across, inside = (
+        cv2.resize(plane, size, interpolation=cv2.INTER_NEAREST) for plane in (along, across, directed)
+    )
+    inside *= cv2.subtract(far, near)  # products are ten times as fast as picking pixels
+    count = float(inside.sum())
+    if count < 300:
         return 0.0
-    along, across = along[zone], across[zone]
+    along *= inside
+    across *= inside
     energies = []
     for plane in pair.grey:
         fine = cv2.GaussianBlur(plane, (0, 0), 0.8) - cv2.blur(plane, (11, 11))
-        x, y = (cv2.Sobel(fine, cv2.CV_32F, *order, scale=0.125)[zone] for order in ((1, 0), (0, 1)))
-        capped = np.minimum(1.0, 9.0 / (x * x + y * y + 1e-3))  # a real edge in the zone counts no more than a ripple
-        energies.append(float((((x * x - y * y) * along + 2.0 * x * y * across) * capped).mean()))
+        x, y = (cv2.Sobel(fine, cv2.CV_32F, *order, scale=0.125) for order in ((1, 0), (0, 1)))
+        xx, yy = x * x, y * y
+        capped = np.minimum(1.0, 9.0 / (xx + yy + 1e-3))  # a real edge in the zone counts no more than a ripple
+        energies.append(float((((xx - yy) * along + 2.0 * x * y * across) * capped).sum()) / count)
     return energies[1] - energies[0]
 
 
@@ -142,7 +153,7 @@ def _measure_change(lq: Plane, gt: Plane, *, fine: float, coarse: float, cell: i
         """In each place."""
         return np.asarray(cv2.resize(plane, places, interpolation=cv2.INTER_AREA), np.float32)
 
-    lq, gt = (cv2.GaussianBlur(p, (0, 0), fine) - cv2.GaussianBlur(p, (0, 0), coarse) for p in (lq, gt))
+    lq, gt = (cv2.GaussianBlur(p, (0, 0), fine) - _blurred(p, coarse) for p in (lq, gt))
     of_lq, of_gt, both = mean_of(lq * lq), mean_of(gt * gt), mean_of(lq * gt)
     # local contrast of gt over that of lq: smooth over the picture, told by the places where both agree
     agreement = np.maximum(both, 0.0) / np.sqrt(of_lq * of_gt + 1.0)
@@ -157,6 +168,17 @@ def _measure_change(lq: Plane, gt: Plane, *, fine: float, coarse: float, cell: i
     most = np.argpartition(-all_of_it, count - 1)[:count]
     whole, above = float(all_of_it[most].mean()), float(bright[most].mean())
     return Change(float(np.sqrt(whole)), float(np.sqrt(above)), float(np.sqrt(max(whole - above, 0.0))))
+
+
+def _blurred(plane: Plane, sigma: float) -> Plane:
+    """Gaussian blur; of a large plane at a quarter of the size, which loses nothing of a blur of 4 px."""
+    cv2 = opencv()
+    if sigma < 4.0 or min(plane.shape) < 256:
+        return np.asarray(cv2.GaussianBlur(plane, (0, 0), sigma), np.float32)
+    small = cv2.resize(plane, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
+    size = plane.shape[1], plane.shape[0]
+    blurred = cv2.GaussianBlur(small, (0, 0), sigma / 4.0)
+    return np.asarray(cv2.resize(blurred, size, interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def _tone_curve(pair: Pair) -> Plane:
