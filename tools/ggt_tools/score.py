@@ -15,15 +15,16 @@ from types import TracebackType
 from ggt_tools import iqa, records, witnesses
 from ggt_tools.degradations import Image, opencv
 from ggt_tools.errors import ConfigError, PairError
-from ggt_tools.witnesses import changes, learned, light, regions, text
+from ggt_tools.witnesses import changes, identity, learned, light, regions, text
 
 CORE = {**witnesses.CORE, **light.METRICS, **changes.METRICS, **learned.METRICS}
-OWN = {**CORE, **regions.METRICS, **text.METRICS}
+OWN = {**CORE, **regions.METRICS, **text.METRICS, **identity.METRICS}
 _FREE = ("psnr", "ssim", "gmsd", "vsi", "nlpd", *iqa.names("piqe"))
 SETS: dict[str, tuple[str, ...]] = {
     "core": tuple(CORE),
     "regions": tuple(regions.METRICS),
     "text": tuple(text.METRICS),
+    "faces": tuple(identity.METRICS),
     "weight-free": _FREE,
     "offline": (*_FREE, "stlpips", *iqa.names("niqe")),
     # those that the field reports most; none of their weights ships with a wheel
@@ -136,9 +137,10 @@ def available() -> list[tuple[str, bool, str]]:
 
 def _missing(name: str) -> str:
     """Why one of our own metrics cannot be measured here; "" where it can."""
-    if name in text.METRICS:
-        return text.missing()
-    return learned.missing() if name in learned.METRICS else regions.missing(name)
+    for module in (learned, text, identity):
+        if name in module.METRICS:
+            return module.missing()
+    return regions.missing(name)
 
 
 def _version(name: str) -> str:
@@ -146,6 +148,8 @@ def _version(name: str) -> str:
         return learned.version()
     if name in text.METRICS:
         return text.version()
+    if name in identity.METRICS:
+        return identity.VERSION
     return regions.VERSION if name in regions.METRICS else witnesses.VERSION
 
 

@@ -10,6 +10,7 @@ counts as unsure and not as altered, because a restoration may make text readabl
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import importlib.util
 from collections.abc import Callable, Sequence
@@ -223,9 +224,7 @@ class _RapidReader:
     """rapidocr on one thread, with the models of its wheel."""
 
     def __init__(self) -> None:
-        from rapidocr import RapidOCR
-
-        self._engine: Any = RapidOCR(
+        self._engine: Any = importlib.import_module("rapidocr").RapidOCR(
             params={
                 "Global.log_level": "critical",
                 "Global.use_cls": False,
