@@ -137,10 +137,11 @@ def available() -> list[tuple[str, bool, str]]:
 
 def _missing(name: str) -> str:
     """Why one of our own metrics cannot be measured here; "" where it can."""
-    for module in (learned, text, identity):
-        if name in module.METRICS:
-            return module.missing()
-    return regions.missing(name)
+    if name in learned.METRICS:
+        return learned.missing()
+    if name in text.METRICS:
+        return text.missing()
+    return identity.missing() if name in identity.METRICS else regions.missing(name)
 
 
 def _version(name: str) -> str:

@@ -92,7 +92,7 @@ def contrast_raised(pair: Pair) -> float:
 
 def contrast_lost(pair: Pair) -> float:
     """The same where local contrast shrank most, the 5th percentile, as a positive number: 1 is half, 0 is none."""
-    return float(max(-np.quantile(_contrast_ratio(pair), 0.05), 0.0))
+    return max(-float(np.quantile(_contrast_ratio(pair), 0.05)), 0.0)
 
 
 METRICS: dict[str, Callable[[Pair], float]] = {

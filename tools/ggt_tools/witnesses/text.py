@@ -38,6 +38,7 @@ SAME_PLACE = 0.5  # share of the smaller box within the other: one line, found i
 STILL_THERE = 0.5  # correlation of luma within a line from which something like it stands in the other picture
 ALIKE = str.maketrans("0158|!", "oissii")  # characters that OCR confuses: 0 and O, 1, l and I, 5 and S
 Quad = npt.NDArray[np.float32]  # (4, 2) corners from the upper left, clockwise, in pixels
+Box = tuple[float, float, float, float]  # left, top, right, bottom
 Reading = tuple[str, float]  # text, confidence 0..1
 
 
@@ -203,11 +204,12 @@ def _correlation(one: Image, other: Image) -> float:
     return float((a * b).mean()) / energy if energy > 1.0 else 0.0
 
 
-def _box(place: Quad) -> tuple[float, float, float, float]:
-    return tuple(float(value) for value in (*place.min(axis=0), *place.max(axis=0)))  # type: ignore[return-value]
+def _box(place: Quad) -> Box:
+    across, down = place[:, 0], place[:, 1]
+    return float(across.min()), float(down.min()), float(across.max()), float(down.max())
 
 
-def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> float:
+def _overlap(one: Box, other: Box) -> float:
     """Common area over the smaller of both."""
     width = min(one[2], other[2]) - max(one[0], other[0])
     height = min(one[3], other[3]) - max(one[1], other[1])
@@ -243,8 +245,7 @@ class _RapidReader:
         readings = []
         for line in lines:
             said = self._engine(np.ascontiguousarray(line[..., ::-1]), use_det=False, use_cls=False, use_rec=True)
-            texts, scores = said.txts or (), said.scores or ()
-            readings.append((str(texts[0]), float(scores[0])) if texts else ("", 0.0))
+            readings.append((str(said.txts[0]), float(said.scores[0])) if said.txts else ("", 0.0))
         return readings
 
 
