@@ -64,6 +64,13 @@ def test_relit_sees_other_light_and_not_another_curve(name: str) -> None:
     assert measured("relit", lq, lit(gt, waves(gt))) > 0.2
 
 
+@pytest.mark.parametrize("stops", [-1.0, 0.0, 0.5, 2.0])
+def test_exposure_is_in_stops(stops: float) -> None:
+    gt = dimmed(crop("life-1", 448, 64, 64), 0.5)
+    brighter = lit(gt, np.full(gt.shape[:2], stops))
+    assert measured("exposure", gt, brighter) == pytest.approx(stops, abs=0.3)
+
+
 def test_a_falling_tone_curve_is_no_tone_curve() -> None:
     gt = crop("friends-1", 448, 64, 64)
     assert measured("relit", gt, 255 - gt) > 0.3
@@ -143,6 +150,12 @@ def test_what_rain_snow_and_specks_hid_counts_as_removed_and_a_copy_does_not() -
         for copy in (lq, jpeg(lq, 85), gamma(lq, 0.9), blurred(lq, 0.8)):
             assert measured("local_change", lq, copy) < 4
             assert abs(measured("bright_removed", lq, copy)) < 1.2
+
+
+def test_a_small_picture_that_is_only_softer_or_sharper_is_a_copy() -> None:
+    image = crop("friends-1", 160, 100, 100)
+    sharper = to_bytes(image + 0.7 * (image - blurred(image, 1.2).astype(np.float32)))
+    assert max(measured("local_change", image, copy) for copy in (blurred(image, 1.0), sharper)) < 6
 
 
 def test_a_copy_changes_nothing_anywhere() -> None:

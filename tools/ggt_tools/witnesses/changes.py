@@ -37,8 +37,8 @@ class Change(NamedTuple):
 def local_change(pair: Pair) -> float:
     """Grey levels (root mean square) by which structure of 1 to 8 px at 256 px long edge changed where it changed most.
 
-    lq is brought to gt's tone curve and local contrast first, so that tone, haze and light count little. It is the
-    size of what was removed, added or redrawn; below 3, nothing was.
+    At half the size of the picture where that is less. lq is brought to gt's tone curve and local contrast first, so
+    that tone, haze and light count little. It is the size of what was removed, added or redrawn: below 4, nothing was.
     """
     return _changes(pair)[1].size
 
@@ -136,7 +136,8 @@ def _changes(pair: Pair) -> tuple[Change, Change]:
 def _compute_changes(pair: Pair) -> tuple[Change, Change]:
     cv2 = opencv()
     toned = cv2.LUT(pair.grey_bytes[0], _tone_curve(pair))
-    small = [resize_to(plane, SMALL_EDGE) for plane in (toned, pair.grey[1])]
+    edge = min(SMALL_EDGE, max(toned.shape) // 2)  # half a small picture, so that a pixel's blur counts little
+    small = [resize_to(plane, edge) for plane in (toned, pair.grey[1])]
     return (
         _measure_change(toned, pair.grey[1], fine=0.6, coarse=4.0, cell=CELL),
         _measure_change(*small, fine=0.7, coarse=8.0, cell=SMALL_CELL),

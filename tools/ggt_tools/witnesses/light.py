@@ -49,6 +49,15 @@ def relit(pair: Pair) -> float:
     return float(np.sqrt((fit_light(pair).rest ** 2).mean()))
 
 
+def exposure(pair: Pair) -> float:
+    """Stops by which gt is brighter than lq in the median; below 0 it is darker.
+
+    The class says what is right: up in low light, down where haze or a veil of rain was removed, else about 0.
+    """
+    lq, gt = (_stops(grey) for grey in pair.small_grey)
+    return float(np.median(gt - lq))
+
+
 def white_balance(pair: Pair) -> float:
     """Percent by which the ratios of the channels moved as a whole; 0 is none.
 
@@ -98,6 +107,7 @@ def contrast_lost(pair: Pair) -> float:
 METRICS: dict[str, Callable[[Pair], float]] = {
     "light_trend": light_trend,
     "relit": relit,
+    "exposure": exposure,
     "white_balance": white_balance,
     "cast_gain": cast_gain,
     "contrast_raised": contrast_raised,
