@@ -40,10 +40,10 @@ def test_a_copy(name: str) -> None:
     image = crop(name, 320, 64, 64)
     measured = values(image, image)
     assert list(measured) == list(CORE)
-    one = {"structure": 1, "tile_worst": 1, "unchanged": 1, "detail_kept": 1}
+    one = {"structure": 1, "tile_worst": 1, "unchanged": 1, "detail_kept": 1, "smooth_kept": 1}
     for metric, value in measured.items():
         if metric not in learned.METRICS:
-            assert value == pytest.approx(one.get(metric, 0), abs=2e-3), metric
+            assert value == pytest.approx(one.get(metric, 0), abs=0.02 if metric == "local_change" else 2e-3), metric
     assert measured["learned_gain"] < -2 and measured["learned_content"] < 1
 
 
@@ -140,9 +140,9 @@ def test_records_carry_candidate_version_and_order() -> None:
         ("one", "unchanged"), ("one", "structure"), ("two", "unchanged"), ("two", "structure"),
     ]  # fmt: skip
     assert isinstance(scores[0], Score)
-    assert {s.metric_version for s in scores} == {"core-3"}
+    assert {s.metric_version for s in scores} == {"core-4"}
     with Scorer(["structure"]) as scorer:
-        assert scorer.versions == {"structure": "core-3"}
+        assert scorer.versions == {"structure": "core-4"}
 
 
 def test_other_sizes_are_refused() -> None:
@@ -161,7 +161,7 @@ def test_unknown_metrics_name_the_near_ones_before_any_work() -> None:
     with pytest.raises(ConfigError) as caught:
         score([], ["structur"])  # not iterated
     assert str(caught.value) == "no metric or set is named 'structur'; near: structure"
-    with pytest.raises(ConfigError, match="sets: core, regions, weight-free, offline, default; `score --list` names"):
+    with pytest.raises(ConfigError, match="sets: core, regions, text, faces, weight-free, offline, default; `score -"):
         expand(["qqqqqqqq"])
 
 

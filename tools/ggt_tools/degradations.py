@@ -12,6 +12,9 @@ vision-language model, credits.csv or the folder's name says it (prompts.py, vlm
 
 from __future__ import annotations
 
+import hashlib
+import math
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,11 +26,13 @@ from ggt_tools.errors import ConfigError, PairError
 
 Image = npt.NDArray[np.uint8]
 Plane = npt.NDArray[np.float32]
+Indices = npt.NDArray[np.intp]
 
 SEEN = (  # what classify() can see
     "low_light", "haze", "old_photo", "noise", "grain", "defocus_blur", "compression", "fading"
 )  # fmt: skip
 EDGE_SLOPE = 2.0  # grey levels a pixel: a slope below it says nothing of blur in an 8-bit photograph
+KEPT = 64  # photographs whose measurements are kept, in each process
 PRE_BLUR = 0.5  # pixels, so that noise does not pass for sharpness
 PROBE_BLUR = 1.0  # pixels, the known blur added to an edge to learn how blurred it was before
 
@@ -61,8 +66,9 @@ def measure(image: Image) -> Degradations:
     if min(height, width) < 32:
         raise PairError("too_small", f"the photograph is {width} x {height} px; measuring needs 32 px on each side")
     cv2 = opencv()
-    luma, cr, cb = (plane.astype(np.float32) for plane in cv2.split(cv2.cvtColor(image, cv2.COLOR_RGB2YCrCb)))
-    low, high = np.percentile(luma, (0.5, 99.5))
+    bytes_of = cv2.split(cv2.cvtColor(image, cv2.COLOR_RGB2YCrCb))
+    luma, cr, cb = (plane.astype(np.float32) for plane in bytes_of)
+    (low, high), (median_cr,), (median_cb,) = map(_percentiles, bytes_of, ((0.5, 99.5), (50.0,), (50.0,)))
     return Degradations(
         haze=haze(image),
         darkness=darkness(image),
@@ -73,9 +79,26 @@ def measure(image: Image) -> Degradations:
         fading=1.0 - float(high - low) / 255.0,
         grain=grain(luma),
         monochrome=monochrome(image),
-        warmth=float(np.median(cr) - np.median(cb)) / 2.0,
+        warmth=(median_cr - median_cb) / 2.0,
         night=night(image),
     )
+
+
+_measured: OrderedDict[bytes, Degradations] = OrderedDict()
+
+
+def measure_once(image: Image) -> Degradations:
+    """As measure(); the last KEPT photographs are recognised by their pixels and not measured again.
+
+    A photograph has several candidates, and each is compared with the same measurements.
+    """
+    key = hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16, key=str(image.shape).encode()).digest()
+    if key not in _measured:
+        _measured[key] = measure(image)
+        if len(_measured) > KEPT:
+            _measured.popitem(last=False)
+    _measured.move_to_end(key)
+    return _measured[key]
 
 
 def classify(d: Degradations) -> tuple[str, tuple[str, ...]]:
@@ -126,7 +149,9 @@ def haze(image: Image) -> float:
     """
     cv2 = opencv()
     small = _at_most(image, 512)
-    dark = cv2.erode(small.min(axis=2), np.ones((15, 15), np.uint8)).astype(np.float32)
+    red, green, blue = cv2.split(small)
+    darkest = cv2.min(cv2.min(red, green), blue)
+    dark = cv2.erode(darkest, np.ones((15, 15), np.uint8)).astype(np.float32)
     top = small[dark >= np.quantile(dark, 0.999)]
     airlight = max(float(top.max()), 1.0)
     return float(dark.mean()) / airlight
@@ -137,8 +162,8 @@ def darkness(image: Image) -> float:
 
     Ours. A grey rock in daylight is no darkness, so the mean brightness would not do.
     """
-    brightest = image.max(axis=2).astype(np.float32)
-    return float(np.maximum(0.0, 1.0 - brightest / 96.0).mean())
+    counts = _histogram(_brightest(image))
+    return float(counts @ np.maximum(0.0, 1.0 - np.arange(256) / 96.0)) / float(counts.sum())
 
 
 def night(image: Image) -> float:
@@ -150,7 +175,7 @@ def night(image: Image) -> float:
     cv2 = opencv()
     small = _at_most(image, 512)
     luma = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    lamps = (small.max(axis=2) >= 250) & (cv2.blur(luma, (65, 65)) < 100)
+    lamps = (_brightest(small) >= 250) & (cv2.blur(luma, (65, 65)) < 100)
     return float((luma < 64).mean()) if lamps.mean() >= 1e-3 else 0.0
 
 
@@ -218,12 +243,25 @@ def blur(luma: Plane) -> float:
 
 def edge_blur(luma: Plane, where: Plane) -> Plane:
     """The blur in pixels of `luma` at each strong edge of `where`, both (height, width) in 0..255."""
+    return blur_at(luma, strong_edges(where))
+
+
+def strong_edges(luma: Plane) -> Indices:
+    """The crests of the steepest fiftieth of the slopes, as indices of the flat plane.
+
+    Their threshold is taken of every other row and column.
+    """
     cv2 = opencv()
-    slope = _slope(cv2.GaussianBlur(where, (0, 0), PROBE_BLUR))
-    strong = slope >= max(EDGE_SLOPE, float(np.quantile(slope, 0.98)))
-    crest = strong & (slope >= 0.98 * cv2.dilate(slope, np.ones((3, 3), np.uint8)))
+    slope = _slope(cv2.GaussianBlur(luma, (0, 0), PROBE_BLUR))
+    strong = slope >= max(EDGE_SLOPE, float(np.quantile(slope[::2, ::2], 0.98)))
+    return np.flatnonzero(strong & (slope >= 0.98 * cv2.dilate(slope, np.ones((3, 3), np.uint8))))
+
+
+def blur_at(luma: Plane, edges: Indices) -> Plane:
+    """The blur in pixels at each of the pixels that strong_edges() gave."""
+    cv2 = opencv()
     once = cv2.GaussianBlur(luma, (0, 0), PRE_BLUR)
-    before, after = _slope(once)[crest], _slope(cv2.GaussianBlur(once, (0, 0), PROBE_BLUR))[crest]
+    before, after = (_slope(plane).ravel()[edges] for plane in (once, cv2.GaussianBlur(once, (0, 0), PROBE_BLUR)))
     ratio = np.maximum(before / np.maximum(after, 1e-3), 1.0 + 1e-3)
     variance = PROBE_BLUR**2 / (ratio**2 - 1.0) - PRE_BLUR**2
     return np.asarray(np.sqrt(np.clip(variance, 0.0, 100.0)), np.float32)
@@ -251,6 +289,31 @@ def _blocks(plane: Plane, size: int = 16) -> Plane:
     height, width = (side // size * size for side in plane.shape)
     tiles = plane[:height, :width].reshape(height // size, size, width // size, size)
     return np.asarray(tiles.mean(axis=(1, 3)), np.float32)
+
+
+def _brightest(image: Image) -> Image:
+    """The largest channel of each pixel: numpy's max over so short an axis takes ten times as long."""
+    cv2 = opencv()
+    red, green, blue = cv2.split(image)
+    brightest: Image = cv2.max(cv2.max(red, green), blue)
+    return brightest
+
+
+def _histogram(plane: Image) -> npt.NDArray[np.int64]:
+    counts = opencv().calcHist([np.ascontiguousarray(plane)], [0], None, [256], [0, 256])
+    return np.asarray(np.rint(counts).ravel(), np.int64)  # OpenCV 4 gives a column, 5 a row
+
+
+def _percentiles(plane: Image, percents: tuple[float, ...]) -> list[float]:
+    """As np.percentile: counting whole numbers takes a tenth of the time of sorting them."""
+    counts = np.cumsum(_histogram(plane))
+    values = []
+    for percent in percents:
+        position = (int(counts[-1]) - 1) * percent / 100.0
+        around = math.floor(position), math.ceil(position)
+        low, high = (int(np.searchsorted(counts, index, side="right")) for index in around)
+        values.append(low + (high - low) * (position % 1.0))
+    return values
 
 
 def _half(plane: Plane) -> Plane:

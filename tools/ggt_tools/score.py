@@ -15,14 +15,16 @@ from types import TracebackType
 from ggt_tools import iqa, records, witnesses
 from ggt_tools.degradations import Image, opencv
 from ggt_tools.errors import ConfigError, PairError
-from ggt_tools.witnesses import learned, regions
+from ggt_tools.witnesses import changes, identity, learned, light, regions, text
 
-CORE = {**witnesses.CORE, **learned.METRICS}
-OWN = {**CORE, **regions.METRICS}
+CORE = {**witnesses.CORE, **light.METRICS, **changes.METRICS, **learned.METRICS}
+OWN = {**CORE, **regions.METRICS, **text.METRICS, **identity.METRICS}
 _FREE = ("psnr", "ssim", "gmsd", "vsi", "nlpd", *iqa.names("piqe"))
 SETS: dict[str, tuple[str, ...]] = {
     "core": tuple(CORE),
     "regions": tuple(regions.METRICS),
+    "text": tuple(text.METRICS),
+    "faces": tuple(identity.METRICS),
     "weight-free": _FREE,
     "offline": (*_FREE, "stlpips", *iqa.names("niqe")),
     # those that the field reports most; none of their weights ships with a wheel
@@ -149,12 +151,20 @@ def available() -> list[tuple[str, bool, str]]:
 
 def _missing(name: str) -> str:
     """Why one of our own metrics cannot be measured here; "" where it can."""
-    return learned.missing() if name in learned.METRICS else regions.missing(name)
+    if name in learned.METRICS:
+        return learned.missing()
+    if name in text.METRICS:
+        return text.missing()
+    return identity.missing() if name in identity.METRICS else regions.missing(name)
 
 
 def _version(name: str) -> str:
     if name in learned.METRICS:
         return learned.version()
+    if name in text.METRICS:
+        return text.version()
+    if name in identity.METRICS:
+        return identity.VERSION
     return regions.VERSION if name in regions.METRICS else witnesses.VERSION
 
 

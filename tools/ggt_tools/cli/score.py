@@ -22,8 +22,8 @@ def arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--metrics",
         default="core",
-        help="Sets (core, regions, weight-free, offline, default) or names of metrics, separated by commas "
-        "(default: core).",
+        help="Sets (core, regions, text, faces, weight-free, offline, default) or names of metrics, separated by "
+        "commas (default: core).",
     )
     sub.add_argument("--list", action="store_true", help="List the metrics and what is missing here, and stop.")
     models = sub.add_argument_group("metrics with models")

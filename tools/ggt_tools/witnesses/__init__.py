@@ -9,14 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
-from ggt_tools.degradations import Degradations, Image, Plane, edge_blur, measure, opencv
+from ggt_tools.degradations import Degradations, Image, Plane, blur_at, measure, measure_once, opencv, strong_edges
 from ggt_tools.witnesses.colours import ColourMap, colour_map
 
-VERSION = "core-3"  # raise it whenever a value may change
+VERSION = "core-4"  # raise it whenever a value may change
 NAN = float("nan")
+Value = TypeVar("Value")
+Picture = TypeVar("Picture", Image, Plane)
 WELCH = 128  # pixels of a tile whose spectrum is taken
 
 
@@ -28,14 +32,31 @@ class Pair:
     gt: Image
 
     @cached_property
+    def grey_bytes(self) -> tuple[Image, Image]:
+        """Luma, uint8."""
+        cv2 = opencv()
+        return cv2.cvtColor(self.lq, cv2.COLOR_RGB2GRAY), cv2.cvtColor(self.gt, cv2.COLOR_RGB2GRAY)
+
+    @cached_property
     def grey(self) -> tuple[Plane, Plane]:
         """Luma in 0..255."""
-        return _grey(self.lq), _grey(self.gt)
+        lq, gt = self.grey_bytes
+        return lq.astype(np.float32), gt.astype(np.float32)
 
     @cached_property
     def small(self) -> tuple[Image, Image]:
         """At 192 px long edge."""
-        return _resized(self.lq, 192), _resized(self.gt, 192)
+        return resize_to(self.lq, 192), resize_to(self.gt, 192)
+
+    @cached_property
+    def small_grey(self) -> tuple[Plane, Plane]:
+        """Luma in 0..255 at 192 px long edge."""
+        return to_grey(self.small[0]), to_grey(self.small[1])
+
+    @cached_property
+    def grey256(self) -> tuple[Plane, Plane]:
+        """Luma in 0..255 at 256 px long edge."""
+        return to_grey(resize_to(self.lq, 256)), to_grey(resize_to(self.gt, 256))
 
     @cached_property
     def colours(self) -> ColourMap:
@@ -46,12 +67,23 @@ class Pair:
 
     @cached_property
     def degradations(self) -> tuple[Degradations, Degradations]:
-        return measure(self.lq), measure(self.gt)
+        return measure_once(self.lq), measure(self.gt)
+
+    @cached_property
+    def _computed(self) -> dict[Callable[[Pair], Any], Any]:
+        return {}
+
+    def computed(self, compute: Callable[[Pair], Value]) -> Value:
+        """compute(self), kept: for what several metrics of another module share."""
+        if compute not in self._computed:
+            self._computed[compute] = compute(self)
+        value: Value = self._computed[compute]
+        return value
 
 
 def structure(pair: Pair) -> float:
     """SSIM of luma at 192 px long edge, -1..1 (Wang, Bovik, Sheikh, Simoncelli, TIP 13, 2004): the same scene?"""
-    return float(ssim_map(_grey(pair.small[0]), _grey(pair.small[1])).mean())
+    return float(ssim_map(*pair.small_grey).mean())
 
 
 def tile_worst(pair: Pair) -> float:
@@ -60,7 +92,7 @@ def tile_worst(pair: Pair) -> float:
     The contrast and structure terms of SSIM at 256 px long edge, where noise and blur are mostly gone, after one
     gain for the whole picture; the mean of each 32 x 32 px tile by the contrast in it, the lowest of them.
     """
-    lq, gt = _grey(_resized(pair.lq, 256)), _grey(_resized(pair.gt, 256))
+    lq, gt = pair.grey256
     gain = float(np.clip(gt.std() / max(float(lq.std()), 1.0), 0.25, 4.0))
     _, _, var_l, var_g, cov = _moments(lq * gain, gt)
     agreement = (2 * cov + 60.0) / (var_l + var_g + 60.0)
@@ -138,10 +170,10 @@ def unchanged(pair: Pair) -> float:
 
     A plain mean hides in a clear sky what was sharpened at the edges.
     """
-    same = ssim_map(*pair.grey)
-    _, _, var_l, var_g, _ = _moments(*pair.grey)
+    moments = _moments(*pair.grey)
+    _, _, var_l, var_g, _ = moments
     weight = np.sqrt(var_l + var_g) + 1.0
-    return float((same * weight).sum() / weight.sum())
+    return float((_ssim_of(moments) * weight).sum() / weight.sum())
 
 
 def shift(pair: Pair) -> float:
@@ -184,7 +216,8 @@ def halo(pair: Pair) -> float:
     level = (gt - mean_g) * np.minimum((std_l + 2.0) / (std_g + 2.0), 1.0) + mean_l
     window = np.ones((7, 7), np.uint8)
     over = np.maximum(level - cv2.dilate(lq, window), cv2.erode(lq, window) - level)
-    return float(np.sort(np.maximum(over, 0.0).ravel())[-over.size // 20 :].mean())
+    count = (over.size + 19) // 20
+    return float(np.maximum(np.partition(over.ravel(), -count)[-count:], 0.0).mean())
 
 
 def sharpness_gain(pair: Pair) -> float:
@@ -192,7 +225,8 @@ def sharpness_gain(pair: Pair) -> float:
     cv2 = opencv()
     lq, gt = pair.grey
     where = cv2.GaussianBlur(lq, (0, 0), 1.0)
-    before, after = edge_blur(lq, where), edge_blur(gt, where)
+    edges = strong_edges(where)
+    before, after = blur_at(lq, edges), blur_at(gt, edges)
     return float(np.median(before) - np.median(after)) if before.size >= 50 else NAN
 
 
@@ -200,8 +234,7 @@ def contrast_gain(pair: Pair) -> float:
     """Growth of local contrast at 192 px long edge, as the logarithm to 2 of its ratio: 1 is twice."""
     cv2 = opencv()
     stds = []
-    for small in pair.small:
-        grey = _grey(small)
+    for grey in pair.small_grey:
         stds.append(float(np.median(_std(grey, cv2.blur(grey, (9, 9)), 9))) + 0.5)
     return float(np.log2(stds[1] / stds[0]))
 
@@ -255,7 +288,11 @@ CORE: dict[str, Callable[[Pair], float]] = {
 
 def ssim_map(a: Plane, b: Plane) -> Plane:
     """SSIM at each pixel of two planes in 0..255, Gaussian window of 1.5 px as in the paper."""
-    mean_a, mean_b, var_a, var_b, cov = _moments(a, b)
+    return _ssim_of(_moments(a, b))
+
+
+def _ssim_of(moments: tuple[Plane, Plane, Plane, Plane, Plane]) -> Plane:
+    mean_a, mean_b, var_a, var_b, cov = moments
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
     result = (2 * mean_a * mean_b + c1) * (2 * cov + c2) / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))
     return np.asarray(result, np.float32)
@@ -290,17 +327,29 @@ def _peaks(plane: Plane) -> Plane:
     height, width = (max(side, WELCH) for side in plane.shape)
     whole = cv2.copyMakeBorder(plane, 0, height - plane.shape[0], 0, width - plane.shape[1], cv2.BORDER_REFLECT_101)
     window = np.outer(np.hanning(WELCH), np.hanning(WELCH)).astype(np.float32)
-    power, tiles = np.zeros((WELCH, WELCH // 2 + 1)), 0
+    squares, tiles = np.zeros((WELCH, WELCH), np.float64), 0
     for top in range(0, height - WELCH + 1, WELCH // 2):
         for left in range(0, width - WELCH + 1, WELCH // 2):
             tile = whole[top : top + WELCH, left : left + WELCH]
-            power += np.abs(np.fft.rfft2((tile - tile.mean()) * window)) ** 2
+            squares += np.square(cv2.dft((tile - tile.mean()) * window))
             tiles += 1
+    power = _unpacked(squares)
     log = np.fft.fftshift(np.log(power / tiles + 1.0), axes=0).astype(np.float32)
     mirrored = np.concatenate([log[::-1, 8:0:-1], log], axis=1)  # left of zero is the other half, turned
     most = float(mirrored.max()) or 1.0
     median = cv2.medianBlur(np.asarray(mirrored / most * 255, np.uint8), 11).astype(np.float32) / 255 * most
     return np.asarray(np.fft.ifftshift((mirrored - median)[:, 8:], axes=0), np.float32)
+
+
+def _unpacked(squares: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Power (size, size // 2 + 1), as np.fft.rfft2 orders it, of squares of what cv2.dft packs into (size, size)."""
+    size = len(squares)
+    power = np.empty((size, size // 2 + 1))
+    power[:, 1:-1] = squares[:, 1:-1:2] + squares[:, 2:-1:2]
+    for column, packed in ((0, squares[:, 0]), (size // 2, squares[:, -1])):
+        half = packed[1:-1:2] + packed[2:-1:2]
+        power[:, column] = np.concatenate([packed[:1], half, packed[-1:], half[::-1]])
+    return power
 
 
 def _slopes(plane: Plane) -> Plane:
@@ -316,15 +365,17 @@ def _std(plane: Plane, mean: Plane, size: int = 33) -> Plane:
     return np.asarray(np.sqrt(np.maximum(square - mean * mean, 0.0)), np.float32)
 
 
-def _grey(image: Image) -> Plane:
+def to_grey(image: Image) -> Plane:
+    """Luma in 0..255 of uint8 RGB."""
     cv2 = opencv()
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.float32)
 
 
-def _resized(image: Image, long_edge: int) -> Image:
+def resize_to(image: Picture, long_edge: int) -> Picture:
+    """The picture, or a plane, with a long edge of so many pixels; itself where it has no more."""
     cv2 = opencv()
     scale = long_edge / max(image.shape[:2])
     if scale >= 1.0:
         return image
-    small: Image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    small: Picture = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     return small
