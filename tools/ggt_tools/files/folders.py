@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.files import MAX_FILE_BYTES, SUFFIXES
-from ggt_tools.files.passing import PassedOver, folder_kind
+from ggt_tools.files.passing import APPLE_DOUBLE, PassedOver, folder_kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +29,7 @@ def find_images(
     """Find the image files below a folder, by their suffixes.
 
     Args:
-        root: the folder. Hidden and thumbnail folders in it, linked folders and hidden files are passed over.
+        root: the folder. Hidden and thumbnail folders in it, linked folders and `._` files are passed over.
         suffixes: of image files, in lower case.
         besides: names of other files that are wanted, such as a table of credits.
         links: whether links to files are files. Where they are not, they are passed over.
@@ -72,7 +72,7 @@ def find_images(
 
 def _file_kind(path: Path, suffixes: Collection[str], links: bool) -> str:
     """Return why a file is passed over; "" where it is an image file."""
-    if path.name.startswith("."):
+    if path.name.startswith(APPLE_DOUBLE):
         return "hidden_file"
     if path.suffix.lower() not in suffixes:
         return path.suffix.lower() or "no suffix"

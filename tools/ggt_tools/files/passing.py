@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 
 MAX_NAMED = 5  # folders and links of a kind that are named
 NO_SUFFIX = "no suffix"
+APPLE_DOUBLE = "._"  # how the files begin in which macOS keeps what other file systems cannot: `._a.png` is no image
 # folders that hold small copies of the photographs beside them, in lower case
 THUMBNAIL_FOLDERS = frozenset(
     ("@eadir", ".thumbnails", "thumbnails", ".thumbs", "thumbs", ".thumb", ".@__thumb", ".xvpics")
@@ -58,7 +59,7 @@ class PassedOver:
             if kind := folder_kind(folder):
                 self.add(kind, "/".join(folders[:depth]))
                 return True
-        if file.startswith("."):
+        if file.startswith(APPLE_DOUBLE):
             self.add("hidden_file")
             return True
         return False

@@ -17,7 +17,7 @@ from ggt_format.schema import DEGRADATIONS
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.files import MAX_FILE_BYTES, SUFFIXES
 from ggt_tools.files.folders import ImageFiles, find_images, read_file
-from ggt_tools.files.passing import PassedOver, folder_kind
+from ggt_tools.files.passing import APPLE_DOUBLE, PassedOver, folder_kind
 from ggt_tools.files.tars import MAX_TAR_BYTES, TARS, Tar, member_name, open_tar
 from ggt_tools.ingest.credits import (
     COLUMNS,
@@ -182,7 +182,7 @@ def _is_photo(member: tarfile.TarInfo, name: str) -> bool:
 
 def _is_hidden(name: str) -> bool:
     *folders, file = name.split("/")
-    return file.startswith(".") or any(map(folder_kind, folders))
+    return file.startswith(APPLE_DOUBLE) or any(map(folder_kind, folders))
 
 
 # --- lists ----------------------------------------------------------------------------------------------------------
