@@ -214,7 +214,7 @@ def test_a_webdataset_that_ends_early_is_not_taken_for_a_whole_one(tmp_path: Pat
             list(from_dataset(str(tmp_path / "d"), "lq.png").found)
         else:
             list(by_dataset(str(tmp_path / "d"), ["lq", "gt"]).pairs)
-    assert str(tmp_path / "d") in str(fault.value)
+    assert str(fault.value).startswith(f"{tmp_path / 'd' / 'train.tar'}: cannot be read as a tar: ")
 
 
 def test_a_webdataset_gives_its_samples(tmp_path: Path) -> None:
@@ -731,7 +731,18 @@ def test_evaluate_and_results_name_what_they_pass_over(tmp_path: Path, caplog: p
     assert ({name: path.name for name, path in files.items()}, faults, unknown) == ({key: f"{key}.jfif"}, {}, ())
     maker = restorer(f"folder:{root}", Setting())
     assert [path.name for path in maker.results.values()] == [f"{key}.jfif"]  # type: ignore[attr-defined]
-    assert caplog.messages == [f"{root}: passed over: .gif 1, hidden_folder: .cache, thumbnail_folder: thumbs"]
+    passed = f"{root}: passed over: .gif 1, hidden_folder: .cache, thumbnail_folder: thumbs"
+    assert caplog.messages == [passed]
+    caplog.clear()
+    restorer(f"folder:{root}", Setting(names={"k": "other.png"}))
+    put(root, "manifest.csv", data=f"key,result\nk,{key}.jfif\n".encode())
+    put(root, *(f"{n}.png" for n in range(7)))
+    restorer(f"folder:{root}", Setting(names={"k": "other.png"}))
+    assert caplog.messages == [
+        passed,
+        passed,
+        f"{root}: 7 results belong to no photograph of the workspace: 0.png, 1.png, 2.png, 3.png, 4.png and 2 more",
+    ]
 
 
 def test_names_are_shown_up_to_a_number() -> None:
@@ -800,10 +811,19 @@ def test_a_repository_whose_images_are_files_is_a_dataset(tmp_path: Path) -> Non
             hub.publish(f"org/{layout.__name__}", tmp_path / layout.__name__)
             program.append(f"found = list(from_dataset('org/{layout.__name__}', 'image').found)")
             program.append("print([(len(one.data), one.fault) for one in found])")
+        put(
+            tmp_path / "cut",
+            "train.tar",
+            data=tar_of(("0.png", PNG), ("1.png", PNG))[: 512 + len(PNG) + -len(PNG) % 512],
+        )
+        hub.publish("org/cut", tmp_path / "cut")
+        program.append("list(from_dataset('org/cut', 'png').found)")
         done = run_python("\n".join(program), tmp_path / "run", **hub.env(tmp_path / "home"))
     sizes = [len(encoded(picture(n, 64, 64))) for n in range(2)]
     plain = str([(size, None) for size in sizes])
     assert done.stdout.splitlines() == [*[plain] * 4, str([(len(PNG), None)] * 2)], done.stderr
+    assert "train.tar: cannot be read as a tar: " in done.stderr.splitlines()[-1]
+    assert done.stderr.endswith("; the last good member is '0.png'. Fetch it again.\n")
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,8 @@ from ggt_tools.errors import ConfigError
 from ggt_tools.files.names import NameIndex, compared
 from ggt_tools.files.passing import PassedOver, merge
 from ggt_tools.files.rows import RowFiles, load_rows, loading
-from ggt_tools.files.texts import decode_text
+from ggt_tools.files.texts import decode_text, read_bytes
 
-LISTS = 100_000_000  # bytes of a list that is read whole
 WORDS = {  # what a column of low-quality images, of ground truths and of true ones may be called
     "lq": ("lq", "input", "degraded", "low", "source", "before", "conditioning_image", "lq_image", "input_image"),
     "gt": ("gt", "hq", "output", "restored", "target", "after", "image", "edited_image", "gt_image", "output_image"),
@@ -322,9 +321,7 @@ def _refused(place: Place) -> list[Unmatched]:
 
 def _text(path: Path) -> str:
     try:
-        if path.stat().st_size > LISTS:
-            raise ConfigError(f"{path}: has more than {LISTS} bytes; split it")
-        return decode_text(path.read_bytes())
+        return decode_text(read_bytes(path))
     except (OSError, UnicodeDecodeError) as fault:
         raise ConfigError(f"{path}: cannot be read: {fault}; save it as text in UTF-8") from fault
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import ggt_format
 from ggt_tools.cli import calling
 from ggt_tools.cli.classing import classed, unnamed
-from ggt_tools.cli.show import complain, progress, table
+from ggt_tools.cli.show import complain, progress, show_reasons, table
 from ggt_tools.errors import ConfigError
 from ggt_tools.files.names import compared
 from ggt_tools.ledger import Ledger
@@ -134,8 +134,10 @@ def run(options: argparse.Namespace) -> int:
     source = _source(options, before)  # what is wrong with it is said before a workspace is made
     for fault in source.faults:
         complain("ingest", fault)
+    passed = {"passed over": source.passed_over.lines()}
     if options.dry_run and not (options.workspace / "ledger.sqlite").exists():
         print(f"would look at {source.count or 'all'} files")
+        show_reasons(**passed)
         return 0
     refused: Counter[str] = Counter()
     taken = 0
@@ -143,6 +145,7 @@ def run(options: argparse.Namespace) -> int:
         before.read(ledger)
         if options.dry_run:
             print(f"would look at {source.count or 'all' if options.dataset else _count(before.new(source))} files")
+            show_reasons(**passed)
             return 0
         looks = _looks(ledger, options.published)
         found_all = ingest(before.new(source), config, looks)
@@ -162,7 +165,6 @@ def run(options: argparse.Namespace) -> int:
             if taken == options.limit:
                 break
     earlier = {"refused before": before.refused} if before.refused else {}
-    passed = {"passed over": source.passed_over.lines()}
     table("ingest", {"kept": taken, "there already": before.there, **earlier}, rejected=refused, **passed)
     return 0
 

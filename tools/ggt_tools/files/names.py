@@ -23,6 +23,11 @@ def compared(name: str) -> str:
     return unicodedata.normalize("NFC", clean_name(name))
 
 
+def printable(text: str) -> str:
+    """Return a text that a terminal shows as it is: what is not printable is escaped."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 class NameIndex:
     """The names that are known. A name is found as it is written, else in its compared form where only one has it."""
 

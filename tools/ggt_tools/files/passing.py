@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from ggt_tools.files.names import printable
+
 MAX_NAMED = 5  # folders and links of a kind that are named
 NO_SUFFIX = "no suffix"
 APPLE_DOUBLE = "._"  # how the files begin in which macOS keeps what other file systems cannot: `._a.png` is no image
@@ -78,7 +80,7 @@ class PassedOver:
         names = sorted(self.names.get(kind, ()))
         more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
         text = f"{kind}: {', '.join(names[:MAX_NAMED])}{more}" if names else kind
-        return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+        return printable(text)
 
     def __str__(self) -> str:
         """All of it in one line: `.gif 18, .jp2 6`; "" where nothing was passed over."""

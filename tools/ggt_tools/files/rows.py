@@ -69,13 +69,20 @@ def load_rows(
 
     given: dict[str, Any] = {} if files is None else {"data_files": {split: files}}
     builder = datasets.load_dataset_builder(name, config, revision=revision, **given)
-    rows = builder.as_streaming_dataset(split=split)
+    places = [str(place) for place in (builder.config.data_files or {}).get(split, ())]
+    is_tars = bool(places) and all(place.lower().endswith(TARS) for place in places)
+    try:
+        rows = builder.as_streaming_dataset(split=split)
+    except Exception:
+        if is_tars:  # a damaged one says more of itself
+            for place in places:
+                _check_tar(place)
+        raise
     features = rows.features or {}
     if not features:
         rows = rows._resolve_features()
         features = rows.features or {}
-    places = [str(place) for place in (builder.config.data_files or {}).get(split, ())]
-    is_tars = "__url__" in features and bool(places) and all(place.lower().endswith(TARS) for place in places)
+    is_tars = is_tars and "__url__" in features
     return Rows(features=features, count=rows_of(rows, split), _rows=rows, _tars=tuple(places) if is_tars else ())
 
 
@@ -122,6 +129,12 @@ def _tar_rows(places: Sequence[str], columns: Sequence[str]) -> Iterator[Mapping
                 yield row
 
 
+def _check_tar(place: str) -> None:
+    with _opened(place) as file:
+        for _ in Tar(file, place):
+            pass
+
+
 @contextmanager
 def _opened(place: str) -> Iterator[IO[bytes]]:
     with loading(place), fsspec.open(place, "rb") as file:
@@ -164,8 +177,11 @@ class RowFiles:
             with fsspec.open(path, "rb") as file:
                 size = getattr(file, "size", None) or 0
                 data = file.read(MAX_FILE_BYTES + 1) if size <= MAX_FILE_BYTES else b""
-        except (OSError, ValueError) as fault:
-            raise PairError(self._reason, f"{where}: {path!r} cannot be read: {fault}. Leave it out.") from fault
+        except (PairError, ConfigError):
+            raise
+        except Exception as fault:  # huggingface_hub and its client raise many kinds
+            said = " ".join(str(fault).split())[:300]
+            raise PairError(self._reason, f"{where}: {path!r} cannot be read: {said}. Try it again later.") from fault
         if max(size, len(data)) > MAX_FILE_BYTES:
             raise PairError("too_large", f"{where}: has more than {MAX_FILE_BYTES} bytes. Leave it out.")
         return bytes(data)

@@ -58,8 +58,6 @@ class Tar:
             self._current = member.name
             yield member
             self._tar.members = []  # type: ignore[attr-defined]  # tarfile keeps every header that it has passed
-        with self._translated():
-            self._stream.finish()
 
     def read(self, member: tarfile.TarInfo) -> bytes:
         """Return the bytes of the member that came last. Raises ConfigError where the tar ends within it."""
@@ -95,13 +93,6 @@ def open_tar(path: Path, *, max_bytes: int = MAX_TAR_BYTES) -> Iterator[Tar]:
         yield Tar(file, str(path), max_bytes=max_bytes)
 
 
-def check_tar(path: Path) -> None:
-    """Raise ConfigError where a tar is damaged or ends early: `datasets` would take what comes before for the whole."""
-    with open_tar(path) as tar:
-        for _ in tar:
-            pass
-
-
 def member_name(member: tarfile.TarInfo) -> str:
     """Return the name of a member without `./`, which `tar` puts in front where it packs the folder `.`."""
     return clean_name(member.name)
@@ -119,6 +110,7 @@ class _Header(tarfile.TarInfo):
             if stream.tell() - start > MAX_ZERO_BYTES:
                 raise tarfile.ReadError(f"more than {MAX_ZERO_BYTES} bytes of zeros stand in it")
             block = stream.read(BLOCK)
+        # all of the stream has been read where no block is left, and its checksum was right
         zeros = stream.tell() - start - len(block)
         if not block and zeros >= BLOCK:
             raise tarfile.EOFHeaderError("end of file header")  # type: ignore[attr-defined]
@@ -176,11 +168,6 @@ class _ForwardStream:
 
     def tell(self) -> int:
         return self._position
-
-    def finish(self) -> None:
-        """Read what is left: a compressed stream holds its checksum behind its last byte."""
-        while self.read(STEP):
-            pass
 
     def _moved(self, position: int) -> None:
         self._position = position

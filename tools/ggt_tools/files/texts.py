@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import codecs
 import io
+import os
 from pathlib import Path
+
+from ggt_tools.errors import ConfigError
 
 # UTF-32's little-endian mark begins with UTF-16's
 _MARKS = (
@@ -15,6 +18,7 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 MARK_BYTES = 4
+MAX_TEXT_BYTES = 200_000_000  # of a list that is read whole
 
 
 def text_encoding(start: bytes) -> str:
@@ -30,6 +34,15 @@ def decode_text(data: bytes) -> str:
     return data.decode(text_encoding(data[:MARK_BYTES]))
 
 
+def read_bytes(path: Path, *, max_bytes: int = MAX_TEXT_BYTES) -> bytes:
+    """Return the bytes of a list. Raises OSError, and ConfigError where there are more than `max_bytes`."""
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > max_bytes:
+            raise ConfigError(f"{path}: has {size} bytes, and a list has {max_bytes} at most. Split it.")
+        return file.read()
+
+
 def read_text(path: Path) -> str:
-    """Return the text of a file, its lines ended by line feeds. Raises OSError, UnicodeDecodeError."""
-    return io.StringIO(decode_text(path.read_bytes()), newline=None).read()
+    """Return the text of a file, its lines ended by line feeds. Raises OSError, UnicodeDecodeError, ConfigError."""
+    return io.StringIO(decode_text(read_bytes(path)), newline=None).read()

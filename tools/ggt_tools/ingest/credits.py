@@ -15,11 +15,11 @@ from typing import Any
 from ggt_format.schema import DEGRADATIONS, SOURCES
 from ggt_tools.errors import ConfigError
 from ggt_tools.files.names import NameIndex, clean_name, compared
-from ggt_tools.files.texts import MARK_BYTES, decode_text, text_encoding
+from ggt_tools.files.texts import MARK_BYTES, decode_text, read_bytes, text_encoding
 
 _log = logging.getLogger(__name__)
 CREDITS = "credits.csv"
-MAX_TABLE_BYTES = 200_000_000  # of a table that is read whole
+MAX_LIST_BYTES = 1 << 30  # of a list of URLs as CSV, which is read whole
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,9 +45,7 @@ def read_credits(folder: Path, tables: Iterable[Path], names: Collection[str]) -
     parsed: dict[str, dict[str, Credit]] = {}
     for path in tables:
         try:
-            if path.stat().st_size > MAX_TABLE_BYTES:
-                raise ConfigError(f"{path}: has more than {MAX_TABLE_BYTES} bytes; split it, a table a folder")
-            data = path.read_bytes()
+            data = read_bytes(path)
         except OSError as fault:
             raise ConfigError(f"{path}: cannot be read: {fault}; save it as CSV in UTF-8") from fault
         parsed[path.parent.relative_to(folder).as_posix()] = parse_credits(data, str(path))
@@ -141,7 +139,7 @@ def read_list(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     known = ("url", "file", "title", *(name for name in COLUMNS if name != "url"))
     try:
         if path.suffix.lower() == ".csv":
-            yield from _csv_rows(path.read_bytes(), str(path), "url", known)
+            yield from _csv_rows(read_bytes(path, max_bytes=MAX_LIST_BYTES), str(path), "url", known)
         elif path.suffix.lower() == ".jsonl":
             with path.open("rb") as file:
                 encoding = text_encoding(file.read(MARK_BYTES))

@@ -13,16 +13,18 @@ import csv
 import io
 import json
 import logging
+import multiprocessing
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import ggt_format
 from ggt_tools.errors import ConfigError
-from ggt_tools.files.folders import find_images, read_file
-from ggt_tools.files.names import NameIndex, compared
-from ggt_tools.files.texts import decode_text
+from ggt_tools.files.folders import ImageFiles, find_images, read_file
+from ggt_tools.files.names import NameIndex, compared, printable
+from ggt_tools.files.passing import MAX_NAMED
+from ggt_tools.files.texts import decode_text, read_bytes
 from ggt_tools.restorers.protocol import Image, Restored, Setting, options
 
 _log = logging.getLogger(__name__)
@@ -60,11 +62,29 @@ def folder(setting: Setting) -> Folder:
     if not chosen["path"] or not root.is_dir():
         raise ConfigError(f"folder: {chosen['path']!r} is no folder; name the results' one: --with folder:RESULTS")
     manifest = next((root / name for name in MANIFESTS if (root / name).is_file()), None)
-    claims = _listed(root, manifest, setting.names) if manifest else _named(root, setting.names)
+    found = find_images(root, suffixes=SUFFIXES, besides=MANIFESTS)
+    claims = list(_listed(root, manifest, setting.names) if manifest else _named(root, found.paths, setting.names))
+    if multiprocessing.parent_process() is None:  # the processes of an engine open the same folder again
+        _tell(root, found, {path.resolve() for _, path in claims} if setting.names else None)
     return Folder(model=chosen["model"] or root.resolve().name, results=_single(claims), names=setting.names)
 
 
-def _single(claims: Iterator[tuple[str, Path]]) -> dict[str, Path]:
+def _tell(root: Path, found: ImageFiles, claimed: Collection[Path] | None) -> None:
+    """Log what of the folder is not used."""
+    for fault in found.faults:
+        _log.warning("%s", fault)
+    if str(found.passed_over):
+        _log.warning("%s: passed over: %s", root, found.passed_over)
+    if claimed is None:
+        return
+    left = [path.relative_to(root).as_posix() for path in found.paths if path.resolve() not in claimed]
+    if left:
+        more = f" and {len(left) - MAX_NAMED} more" if len(left) > MAX_NAMED else ""
+        names = ", ".join(left[:MAX_NAMED]) + more
+        _log.warning("%s: %d results belong to no photograph of the workspace: %s", root, len(left), printable(names))
+
+
+def _single(claims: Iterable[tuple[str, Path]]) -> dict[str, Path]:
     results: dict[str, Path] = {}
     for key, path in claims:
         if results.setdefault(key, path) != path:
@@ -72,25 +92,20 @@ def _single(claims: Iterator[tuple[str, Path]]) -> dict[str, Path]:
     return results
 
 
-def _named(root: Path, names: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
+def _named(root: Path, files: Sequence[Path], names: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
     """Each photograph's key with the result of its name: with its folders where there is one, else without.
 
     A result whose name is the same but for its Unicode form counts where no other photograph has the very name.
     """
     whole: dict[str, list[Path]] = defaultdict(list)
     stems: dict[str, list[Path]] = defaultdict(list)
-    found = find_images(root, suffixes=SUFFIXES)
-    for fault in found.faults:
-        _log.warning("%s", fault)
-    if str(found.passed_over):
-        _log.warning("%s: passed over: %s", root, found.passed_over)
-    for path in found.paths:
+    for path in files:
         if not path.resolve().is_relative_to(root.resolve()):
             raise ConfigError(f"{path}: lies outside the folder; copy it there")
         whole[path.relative_to(root).with_suffix("").as_posix()].append(path)
         stems[path.stem].append(path)
     by_form: dict[str, list[Path]] = defaultdict(list)
-    for path in found.paths:
+    for path in files:
         for name in {compared(path.relative_to(root).with_suffix("").as_posix()), f"*/{compared(path.stem)}"}:
             by_form[name].append(path)
 
@@ -150,7 +165,7 @@ def _listed(root: Path, manifest: Path, names: Mapping[str, str]) -> Iterator[tu
 
 def _rows(manifest: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
     try:
-        text = decode_text(manifest.read_bytes())
+        text = decode_text(read_bytes(manifest))
         if manifest.suffix == ".csv":
             rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
             yield from ((rows.line_num, row) for row in rows)
