@@ -71,9 +71,9 @@ def reasons(found: list[Found]) -> dict[str, str]:
 # --- tars that end early, are damaged, or hold several members of a stream ------------------------------------------
 
 
-def tar_of(*members: tuple[str, bytes]) -> bytes:
+def tar_of(*members: tuple[str, bytes], form: int = tarfile.PAX_FORMAT) -> bytes:
     file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w") as tar:
+    with tarfile.open(fileobj=file, mode="w", format=form) as tar:
         for name, data in members:
             info = tarfile.TarInfo(name)
             info.size = len(data)
@@ -95,6 +95,7 @@ def damaged(data: bytes, at: int, by: bytes = b"\xff") -> bytes:
     [
         (TWO[:3072], "it ends without the blocks of zeros that end a tar", "b.png"),
         (TWO[:1536], "it ends without the blocks of zeros that end a tar", "a.png"),
+        (TWO[:3072] + bytes(100), "it ends without the blocks of zeros that end a tar", "b.png"),
         (TWO[:1700], "it ends without the blocks of zeros that end a tar", "a.png"),
         (TWO[:1400], "unexpected end of data", ""),
         (TWO[:2100], "unexpected end of data", "a.png"),
@@ -159,20 +160,39 @@ def test_zeros_end_a_tar_however_many_there_are(tmp_path: Path, data: bytes) -> 
     assert from_tar(tmp_path / "photos.tar").count == 2
 
 
+FORMATS = [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]
+LONG = {tarfile.USTAR_FORMAT: f"{'x' * 90}/y.png"}  # a name that takes headers of its own in the two others
+
+
+def members(data: bytes) -> list[tuple[str, bytes]]:
+    tar = tars.Tar(io.BytesIO(data), "x.tar")
+    return [(member.name, tar.read(member)) for member in tar]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_tar_cut_anywhere_is_never_taken_for_a_whole_one(form: int) -> None:
+    content = [("a.png", b"a" * 700), (LONG.get(form, f"{'x' * 90}/{'é' * 40}.png"), b"b" * 600), ("c.png", b"")]
+    whole = tar_of(*content, form=form)
+    assert members(whole) == content
+    blocks = [at for at in range(0, len(whole), 512) if any(whole[at : at + 512])]
+    for cut in range(1, blocks[-1] + 513):
+        with pytest.raises(ConfigError):
+            members(whole[:cut])
+    for at in (at + offset for at in blocks if whole[at + 257 : at + 262] == b"ustar" for offset in range(0, 512, 3)):
+        with pytest.raises(ConfigError):
+            members(damaged(whole, at, bytes([whole[at] ^ 0x55])))
+
+
 @given(st.lists(st.binary(max_size=2000), min_size=1, max_size=4), st.data())
 @settings(max_examples=60, deadline=None)
-def test_no_cut_tar_is_ever_taken_for_a_whole_one(contents: list[bytes], data: st.DataObject) -> None:
+def test_a_stream_cut_anywhere_is_never_taken_for_a_whole_one(contents: list[bytes], data: st.DataObject) -> None:
     whole = tar_of(*((f"{n}.png", content) for n, content in enumerate(contents)))
-    end = sum(512 + len(content) + -len(content) % 512 for content in contents)
-    at = data.draw(st.integers(1, end))
-
-    def members(some: bytes) -> list[bytes]:
-        tar = tars.Tar(io.BytesIO(some), "x.tar")
-        return [tar.read(member) for member in tar]
-
-    assert members(whole) == contents
+    split = data.draw(st.integers(0, len(whole)))
+    pack = data.draw(st.sampled_from(list(PACKS.values())))
+    packed = pack(whole[:split]) + pack(whole[split:])
+    assert [content for _, content in members(packed)] == contents
     with pytest.raises(ConfigError):
-        members(whole[:at])
+        members(packed[: data.draw(st.integers(len(pack(whole[:split])) + 1, len(packed) - 1))])
 
 
 @pytest.mark.parametrize(

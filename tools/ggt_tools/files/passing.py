@@ -40,7 +40,7 @@ class PassedOver:
     """
 
     counts: Counter[str] = field(default_factory=Counter)
-    names: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    names: dict[str, dict[str, None]] = field(default_factory=lambda: defaultdict(dict))
 
     def add(self, kind: str, name: str = "") -> None:
         """Count one of a kind; with a name it is shown by that."""
@@ -48,7 +48,7 @@ class PassedOver:
             self.counts[kind] += 1
         elif name not in self.names[kind]:  # an archive lists each file of a folder
             self.counts[kind] += 1
-            self.names[kind].append(name)
+            self.names[kind][name] = None
 
     def add_file(self, name: str) -> None:
         """Count a file that is no image, by its suffix."""
@@ -95,5 +95,5 @@ def merge(several: Iterable[PassedOver]) -> PassedOver:
     for one in several:
         total.counts.update(one.counts)
         for kind, names in one.names.items():
-            total.names[kind] += names
+            total.names[kind] |= names
     return total

@@ -114,7 +114,7 @@ class _Header(tarfile.TarInfo):
         zeros = stream.tell() - start - len(block)
         if not block and zeros >= BLOCK:
             raise tarfile.EOFHeaderError("end of file header")  # type: ignore[attr-defined]
-        if len(block) < BLOCK and not zeros:
+        if len(block) < BLOCK and zeros < BLOCK:
             raise tarfile.ReadError("it ends without the blocks of zeros that end a tar")
         try:
             header = cls.frombuf(block, tar.encoding or "utf-8", tar.errors or "surrogateescape")
@@ -123,7 +123,10 @@ class _Header(tarfile.TarInfo):
                 raise tarfile.ReadError(f"what follows its end at byte {start} is no tar") from fault
             raise tarfile.ReadError(f"the header at byte {start} is damaged: {fault}") from fault
         header.offset = stream.tell() - BLOCK
-        return header._proc_member(tar)  # type: ignore[return-value]  # it is of this very class
+        try:
+            return header._proc_member(tar)  # type: ignore[return-value]  # it is of this very class
+        except tarfile.HeaderError as fault:  # of an extension that is cut, since Python 3.13
+            raise tarfile.ReadError(f"the header at byte {start} is damaged: {fault}") from fault
 
     def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
         if not self.isreg() and self.size > MAX_EXTENSION_BYTES:
