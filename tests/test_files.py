@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import codecs
 import gzip
+import hashlib
 import io
 import itertools
 import json
@@ -23,6 +24,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ggt_format import pair_key
+from ggt_tools import evaluate
 from ggt_tools.adopt.layouts import by_dataset, by_meta_info, by_metadata, by_suffix, two_places
 from ggt_tools.adopt.matching import match
 from ggt_tools.adopt.places import open_place
@@ -36,6 +39,7 @@ from ggt_tools.files.passing import PassedOver, merge
 from ggt_tools.files.rows import RowFiles
 from ggt_tools.files.texts import decode_text
 from ggt_tools.gate.labels import labels
+from ggt_tools.ingest import known
 from ggt_tools.ingest.fetch import FetchConfig
 from ggt_tools.ingest.sources import Found, from_dataset, from_folder, from_list, from_tar
 from ggt_tools.restorers import restorer
@@ -290,9 +294,13 @@ def _adopted(root: Path) -> str:
 
 
 def _restored(root: Path) -> str:
-    huge(root / "p" / "0123456789abcdef.png")
-    maker = restorer(f"folder:{root / 'p'}", Setting())
-    return _reason(lambda: read_file(maker.results["0123456789abcdef"], "x", max_bytes=50 << 20))  # type: ignore[attr-defined]
+    image = picture(1, 40, 50)
+    huge(root / "p" / f"{pair_key(image)}.png")
+    return _reason(lambda: restorer(f"folder:{root / 'p'}", Setting()).restore(image, "", seed=0))
+
+
+def _evaluated(root: Path) -> str:
+    return _reason(lambda: evaluate._read(huge(root / "a.png"), (64, 64, 3)))
 
 
 def _of_a_row(root: Path) -> str:
@@ -318,7 +326,9 @@ def _reason(do: Callable[[], object]) -> str:
     return fault.value.reason
 
 
-@pytest.mark.parametrize("way", [_in_folder, _in_tar, _in_zip, _adopted, _restored, _of_a_row, _of_a_sample])
+@pytest.mark.parametrize(
+    "way", [_in_folder, _in_tar, _in_zip, _adopted, _restored, _evaluated, _of_a_row, _of_a_sample]
+)
 def test_a_huge_file_is_refused_before_it_is_read(tmp_path: Path, way: Callable[[Path], str]) -> None:
     import tracemalloc
 
@@ -419,6 +429,24 @@ def test_credits_count_for_the_folder_that_they_lie_in(
         (tmp_path / "x.tar").write_bytes(tar_of(*((name, p.read_bytes()) for name, p in members if p.is_file())))
     found = (from_tar(tmp_path / "x.tar") if packed else from_folder(root)).found
     assert {one.name: one.credit.licence for one in found if one.credit.licence} == licences
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_credits_of_files_that_are_not_there_are_named(
+    tmp_path: Path, packed: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = ["a.png", "film.mp4", "typo.pgn", *(f"{n}.png" for n in range(5))]
+    table = "file,licence\n" + "".join(f"{name},MIT\n" for name in names)
+    root = put(tmp_path / "p", "a.png", "film.mp4")
+    put(root, "credits.csv", data=table.encode())
+    if packed:
+        contents = (("a.png", b"x"), ("film.mp4", b"x"), ("credits.csv", table.encode()))
+        root = tmp_path / "x.tar"
+        root.write_bytes(tar_of(*contents))
+    source = from_tar(root) if packed else from_folder(root)
+    assert [one.credit.licence for one in source.found] == ["MIT"]
+    said = "6 of its files are not there: typo.pgn, 0.png, 1.png, 2.png, 3.png and 1 more"
+    assert caplog.messages == [f"{root}/credits.csv: {said}"]
 
 
 def test_two_lines_that_mean_one_photograph(tmp_path: Path) -> None:
@@ -541,6 +569,14 @@ def test_one_name_in_two_unicode_forms_is_one_name(
 ) -> None:
     here, there = (form(word) for form in forms)
     assert here != there and way(tmp_path, here, there)
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_a_photograph_that_is_in_already_is_known_in_both_forms(word: str) -> None:
+    names = {hashlib.sha256(b"x").hexdigest(): f"{nfc(word)}.png"}
+    assert known(Found(name=f"{nfd(word)}.png", data=b"x"), names)
+    assert not known(Found(name=f"{nfd(word)}2.png", data=b"x"), names)
+    assert not known(Found(name=f"{nfd(word)}.png", data=b"y"), names)
 
 
 def test_two_files_whose_names_differ_in_their_form_alone_stay_two(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+MAX_SHOWN = 5  # names that a message shows
 
 
 def clean_name(name: str) -> str:
@@ -26,6 +28,12 @@ def compared(name: str) -> str:
 def printable(text: str) -> str:
     """Return a text that a terminal shows as it is: what is not printable is escaped."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def shorten(names: Sequence[str]) -> str:
+    """Return the first names of many as a message shows them: `a, b, c, d, e and 3 more`."""
+    more = f" and {len(names) - MAX_SHOWN} more" if len(names) > MAX_SHOWN else ""
+    return printable(", ".join(names[:MAX_SHOWN]) + more)
 
 
 class NameIndex:

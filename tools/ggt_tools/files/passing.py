@@ -7,9 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from ggt_tools.files.names import printable
+from ggt_tools.files.names import printable, shorten
 
-MAX_NAMED = 5  # folders and links of a kind that are named
 NO_SUFFIX = "no suffix"
 APPLE_DOUBLE = "._"  # how the files begin in which macOS keeps what other file systems cannot: `._a.png` is no image
 # folders that hold small copies of the photographs beside them, in lower case
@@ -78,9 +77,7 @@ class PassedOver:
 
     def _shown(self, kind: str) -> str:
         names = sorted(self.names.get(kind, ()))
-        more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
-        text = f"{kind}: {', '.join(names[:MAX_NAMED])}{more}" if names else kind
-        return printable(text)
+        return printable(kind) + (f": {shorten(names)}" if names else "")
 
     def __str__(self) -> str:
         """All of it in one line: `.gif 18, .jp2 6`; "" where nothing was passed over."""

@@ -69,7 +69,8 @@ def load_rows(
 
     given: dict[str, Any] = {} if files is None else {"data_files": {split: files}}
     builder = datasets.load_dataset_builder(name, config, revision=revision, **given)
-    places = [str(place) for place in (builder.config.data_files or {}).get(split, ())]
+    by_split = builder.config.data_files  # a builder of its own need not have any
+    places = [str(place) for place in by_split.get(split, ())] if isinstance(by_split, Mapping) else []
     is_tars = bool(places) and all(place.lower().endswith(TARS) for place in places)
     try:
         rows = builder.as_streaming_dataset(split=split)

@@ -14,7 +14,7 @@ from typing import Any
 
 from ggt_format.schema import DEGRADATIONS, SOURCES
 from ggt_tools.errors import ConfigError
-from ggt_tools.files.names import NameIndex, clean_name, compared
+from ggt_tools.files.names import NameIndex, clean_name, compared, shorten
 from ggt_tools.files.texts import MARK_BYTES, decode_text, read_bytes, text_encoding
 
 _log = logging.getLogger(__name__)
@@ -76,16 +76,19 @@ def find_credits(
         inside = f"{clean_name(folder)}/" if clean_name(folder) else ""
         here = f"{place}/{inside}{CREDITS}"
         lines: dict[str, str] = {}
+        absent: list[str] = []
         for file, credit in tables[folder].items():
             name = index.find(inside + file) or index.find(file)
             if name is None or not compared(name).startswith(compared(inside)):
                 if not is_there(clean_name(inside + file)):
-                    _log.warning("%s: names %r, which is not in the folder", here, file)
+                    absent.append(file)
                 continue
             if name in lines:
                 raise ConfigError(f"{here}: {lines[name]!r} and {file!r} are one file; leave one line of it")
             lines[name] = file
             credits[name] = credit
+        if absent:
+            _log.warning("%s: %d of its files are not there: %s", here, len(absent), shorten(absent))
     return credits
 
 

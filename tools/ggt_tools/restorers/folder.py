@@ -22,8 +22,7 @@ from pathlib import Path, PurePosixPath
 import ggt_format
 from ggt_tools.errors import ConfigError
 from ggt_tools.files.folders import ImageFiles, find_images, read_file
-from ggt_tools.files.names import NameIndex, compared, printable
-from ggt_tools.files.passing import MAX_NAMED
+from ggt_tools.files.names import NameIndex, compared, shorten
 from ggt_tools.files.texts import decode_text, read_bytes
 from ggt_tools.restorers.protocol import Image, Restored, Setting, options
 
@@ -79,9 +78,8 @@ def _tell(root: Path, found: ImageFiles, claimed: Collection[Path] | None) -> No
         return
     left = [path.relative_to(root).as_posix() for path in found.paths if path.resolve() not in claimed]
     if left:
-        more = f" and {len(left) - MAX_NAMED} more" if len(left) > MAX_NAMED else ""
-        names = ", ".join(left[:MAX_NAMED]) + more
-        _log.warning("%s: %d results belong to no photograph of the workspace: %s", root, len(left), printable(names))
+        said = "%s: %d results belong to no photograph of the workspace: %s"
+        _log.warning(said, root, len(left), shorten(left))
 
 
 def _single(claims: Iterable[tuple[str, Path]]) -> dict[str, Path]:
