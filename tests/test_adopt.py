@@ -25,7 +25,7 @@ from PIL import Image
 
 import ggt100k
 from ggt_format.png import encode_png
-from ggt_tools.adopt import matching, places
+from ggt_tools.adopt import matching
 from ggt_tools.adopt.drift import drift, shift
 from ggt_tools.adopt.fidelity import psnr, ssim
 from ggt_tools.adopt.layouts import by_meta_info, by_metadata, two_places
@@ -33,6 +33,7 @@ from ggt_tools.adopt.matching import match
 from ggt_tools.adopt.places import Place, open_place
 from ggt_tools.adopt.sets import SETS, by_role, forbids
 from ggt_tools.errors import ConfigError, PairError
+from ggt_tools.files import zips
 from ggt_tools.ledger import Ledger
 from ggt_tools.records import Adopted, Aligned, Candidate, Photo, Refusal, Score, Verdict
 
@@ -167,9 +168,11 @@ def test_each_set_in_its_published_naming(name: str, tmp_path: Path) -> None:
         f"{lq} <- {pairs[lq]}, with its true gt" for lq in sorted(pairs)
     ]
     assert not (tmp_path / "w").exists()
-    others = 2 + (name in OTHER)  # of an original set what is neither photograph nor ground truth
-    assert f"  others    {others:>6}\n" in dry
-    assert well("adopt", *argv) == f"adopt: 2 imported, 0 there already, {others} others\n"
+    passed = "  passed over      1  .txt\n  passed over      1  hidden_folder: __MACOSX\n"
+    if name in OTHER:  # of an original set what is neither photograph nor ground truth
+        passed += "  passed over      1  other_role\n"
+    assert dry.endswith(passed)
+    assert well("adopt", *argv) == f"adopt: 2 imported, 0 there already\n{passed}"
     for lq, each in adopted(tmp_path / "w").items():
         assert each.set == f"gpt4o-restore/{name}"
         assert each.output == pairs[lq.removeprefix(f"{each.set}/")]
@@ -183,7 +186,7 @@ def test_each_set_in_its_published_naming(name: str, tmp_path: Path) -> None:
             )
             assert photo.source_name == SETS[argv[0]].title
         assert {(c.restorer, c.maker) for c in ledger.all(Candidate)} == {("gpt-4o", f"adopted:gpt4o-restore/{name}")}
-    assert well("adopt", *argv) == f"adopt: 0 imported, 2 there already, {others} others\n"
+    assert well("adopt", *argv) == f"adopt: 0 imported, 2 there already\n{passed}"
 
 
 def test_the_nine_sets_are_those_of_the_paper() -> None:
@@ -275,7 +278,7 @@ def test_matching_loses_and_doubles_nothing(outputs: list[str], originals: list[
 def test_a_long_list_of_what_belongs_together_is_read_in_linear_time(tmp_path: Path) -> None:
     count = 20_000
     originals, outputs = (
-        Place(path=tmp_path, names=names, refused={}, others=0, read=lambda name: b"")
+        Place(path=tmp_path, names=names, refused={}, read=lambda name: b"")
         for names in (tuple(f"{side}{number}.png" for number in range(count)) for side in "ab")
     )
     lines = [f"a{number}.png,b{(number + 1) % count}.png\n" for number in range(count)]
@@ -448,7 +451,7 @@ def test_partners_that_are_missing_are_listed_before_anything_is_written(tmp_pat
         "  rain/7.png <- 7-2.png",
         "would adopt 1 pairs as gpt4o-restore/rain800 by gpt-4o, rain",
         "licence LicenseRef-unstated; local only: no licence was stated",
-        "  others         5",
+        "  passed over      5  not_in_map",
     ]
     assert said(done) == [], "what the map does not name is counted, not complained of"
     told.write_text("original,output\nrain/7.png,8.png\n")
@@ -488,8 +491,8 @@ def test_a_map_names_all_that_is_imported(case: str, tmp_path: Path) -> None:
     (tmp_path / "map.csv").write_text(text, newline="")
     argv = ("adopt", "mine", tmp_path / "w", "--outputs", outputs, "--originals", originals)
     done = ggt(*argv, "--map", tmp_path / "map.csv", "--restorer", "m", "--licence", "CC0-1.0")
-    assert done.out == f"adopt: {len(expected)} imported, 0 there already" + (
-        f", {others} others\n" if others else "\n"
+    assert done.out == f"adopt: {len(expected)} imported, 0 there already\n" + (
+        f"  passed over {others:>6}  not_in_map\n" if others else ""
     )
     with Ledger(tmp_path / "w") as ledger:
         photos = {photo.key: photo for photo in ledger.all(Photo)}
@@ -613,13 +616,13 @@ def test_zips_that_are_not_to_be_trusted_as_a_whole(tmp_path: Path, monkeypatch:
             open_place(path)
         return str(caught.value)
 
-    monkeypatch.setattr(places, "MEMBERS", 3)
+    monkeypatch.setattr(zips, "MEMBERS", 3)
     assert fault() == f"{path}: has 4 members, above 3; split it"
     monkeypatch.undo()
-    monkeypatch.setattr(places, "WHOLE_BYTES", 100)
+    monkeypatch.setattr(zips, "WHOLE_BYTES", 100)
     assert fault() == f"{path}: says that it unpacks to {4 * len(image)} bytes, above 100; split it"
     monkeypatch.undo()
-    monkeypatch.setattr(places, "LIST_BYTES", 100)
+    monkeypatch.setattr(zips, "LIST_BYTES", 100)
     assert fault() == f"{path}: its list of members has {4 * (46 + 5)} bytes, above 100; split it"
     monkeypatch.undo()
     path.write_bytes(path.read_bytes()[:-30])
@@ -777,9 +780,13 @@ def test_metadata_of_an_imagefolder(tmp_path: Path) -> None:
         f"no_ground_truth: {where}: line 4: reference: 'true/3.png' is not in {place}; it is taken in without",
         f"no_ground_truth: {where}: line 5: reference: none is named; it is taken in without",
         f"no_role: {where}: stray.png is in {place}, and no line names it",
-        *(f"link: {place}: {name}: leads to no file; copy there what it leads to" for name in ("gone.png", "linked")),
     ]
-    assert done.out.startswith("adopt: 2 imported, 1 there already, 1 others\n"), done.out  # in/3.png is in/2.png again
+    assert done.out.startswith("adopt: 2 imported, 1 there already\n"), done.out  # in/3.png is in/2.png again
+    assert [line for line in done.out.splitlines() if "passed over" in line] == [
+        "  passed over      1  .txt",
+        "  passed over      1  broken_link: gone.png",
+        "  passed over      1  linked_folder: linked",
+    ]
     assert taken(tmp_path) == [
         ("in/1.png", "out/1.png", True),
         ("in/3.png", "out/3.png", False),
@@ -824,7 +831,10 @@ def test_parquet_webdataset_and_a_folder_of_them(tmp_path: Path) -> None:
     (tmp_path / "p").mkdir()
     pq.write_table(table, tmp_path / "p" / "one.parquet")
     done = mine(tmp_path, "--pairs", tmp_path / "p" / "one.parquet")
-    assert said(done) == ["no_image: mine: one.parquet/2: input: its row has no image; leave it out"]
+    assert said(done) == [
+        "no_image: mine: one.parquet/2: input: its row names '/etc/hostname', and no file of this machine is opened "
+        "for it. Name the folder of the dataset, or put the bytes into the row."
+    ]
     assert taken(tmp_path) == [(f"one.parquet/{n}", f"one.parquet/{n}:edited_image", False) for n in range(2)]
     done = mine(tmp_path, "--pairs", tmp_path / "p")
     assert "2 there already" in done.out
@@ -881,7 +891,8 @@ def test_datasets_of_the_hub(tmp_path: Path) -> None:
         done = run_python("\n".join(adopted), tmp_path / "run", **hub.env(tmp_path / "home"))
         asked = [request.path for request in hub.requests]
     assert [line for line in done.stderr.splitlines() if "no_image" in line] == [
-        "ggt100k adopt: no_image: rows: org/rows/1: gt: its row has no image; leave it out"
+        "ggt100k adopt: no_image: rows: org/rows/1: gt: its row names 'hf://datasets/org/secret/x.png', which is not "
+        "in its own repository. Put the file there, or put the bytes into the row."
     ]
     assert done.stdout.splitlines() == [
         "adopt: 2 imported, 0 there already",

@@ -500,7 +500,7 @@ def test_no_folder_of_photographs(tmp_path: Path) -> None:
 def test_a_folder_without_photographs(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     said = fails("ingest", tmp_path / "empty", tmp_path / "w")
-    kinds = ".jpg, .jpeg, .png, .webp, .tif, .tiff, .bmp, .avif, .heic, .heif"
+    kinds = ".jpg, .jpeg, .jpe, .jfif, .mpo, .png, .webp, .tif, .tiff, .bmp, .avif, .heic, .heif"
     assert said == f"{tmp_path / 'empty'}: no photograph in it; ingest reads {kinds}"
     assert not (tmp_path / "w").exists()
 

@@ -68,7 +68,7 @@ def test_photographs_are_found_below_in_the_order_of_their_names(tmp_path: Path)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     (tmp_path / "folder.png").mkdir()
-    found = [path.relative_to(tmp_path).as_posix() for path in find_photos(tmp_path)]
+    found = [path.relative_to(tmp_path).as_posix() for path in find_photos(tmp_path).paths]
     assert found == ["a/b/c.avif", "a/z.JPEG", "b.png"]
 
 
@@ -76,8 +76,8 @@ def test_a_folder_without_photographs(tmp_path: Path) -> None:
     (tmp_path / "a.txt").touch()
     with pytest.raises(ConfigError) as fault:
         find_photos(tmp_path)
-    read = ".jpg, .jpeg, .png, .webp, .tif, .tiff, .bmp, .avif, .heic, .heif"
-    assert str(fault.value) == f"{tmp_path}: no photograph in it; ingest reads {read}"
+    read = ".jpg, .jpeg, .jpe, .jfif, .mpo, .png, .webp, .tif, .tiff, .bmp, .avif, .heic, .heif"
+    assert str(fault.value) == f"{tmp_path}: no photograph in it; ingest reads {read}; passed over: .txt 1"
 
 
 def test_a_folder_gives_its_files_with_their_folder_and_credit(tmp_path: Path) -> None:
@@ -100,20 +100,25 @@ def test_a_file_that_goes_away_meanwhile(tmp_path: Path) -> None:
     (found,) = source.found
     assert (reason(found), str(found.fault)) == (
         "unreadable",
-        "a.png: No such file or directory; mend that and ingest again",
+        "a.png: No such file or directory. Check the file, and run the command again.",
     )
 
 
 # --- credits --------------------------------------------------------------------------------------------------------
 
 
+def credits_of(folder: Path) -> dict[str, Credit]:
+    """What the table at the top of a folder with the photograph a.png says."""
+    return read_credits(folder, [path for path in (folder / "credits.csv",) if path.exists()], ["a.png"])
+
+
 def test_credits_as_a_spreadsheet_saves_them(tmp_path: Path) -> None:
     (tmp_path / "credits.csv").write_bytes('\ufefffile,author\r\na.png,"Zoë, the\r\nauthor"\r\n'.encode())
-    assert read_credits(tmp_path) == {"a.png": Credit(author="Zoë, the\r\nauthor")}
+    assert credits_of(tmp_path) == {"a.png": Credit(author="Zoë, the\r\nauthor")}
 
 
 def test_without_credits(tmp_path: Path) -> None:
-    assert read_credits(tmp_path) == {}
+    assert credits_of(tmp_path) == {}
 
 
 @pytest.mark.parametrize(
@@ -143,7 +148,7 @@ def test_without_credits(tmp_path: Path) -> None:
 def test_bad_credits_are_told_with_their_line(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "credits.csv").write_text(text)
     with pytest.raises(ConfigError) as fault:
-        read_credits(tmp_path)
+        credits_of(tmp_path)
     assert str(fault.value) == f"{tmp_path / 'credits.csv'}: {said}"
 
 
@@ -151,7 +156,7 @@ def test_bad_credits_are_told_with_their_line(tmp_path: Path, text: str, said: s
 def test_credits_that_are_no_text_table(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "credits.csv").write_bytes(data)
     with pytest.raises(ConfigError) as fault:
-        read_credits(tmp_path)
+        credits_of(tmp_path)
     assert str(fault.value).startswith(f"{tmp_path / 'credits.csv'}: cannot be read: ")
     assert str(fault.value).endswith("; save it as CSV in UTF-8")
 
@@ -207,7 +212,7 @@ def test_hostile_members_are_refused_or_passed_by_and_nothing_is_written(tmp_pat
     assert [str(one.fault) for one in (found[1], found[6], found[7])] == [
         "../x.png: leads out of the tar, or is no name; rename it",
         "ok.png: stands in the tar twice; rename one",
-        "big.png: has 30 bytes, above 20; leave it out",
+        "big.png: has 30 bytes, above 20. Leave it out.",
     ]
     assert [each.name for each in tmp_path.rglob("*")] == ["in", "a.tar"]
 
@@ -217,7 +222,7 @@ def test_a_tar_that_unpacks_to_too_much(tmp_path: Path) -> None:
     assert path.stat().st_size < 10_000
     with pytest.raises(ConfigError) as fault:
         from_tar(path, tar_bytes=1_000_000)
-    assert str(fault.value) == f"{path}: unpacks to more than 1000000 bytes; split it"
+    assert str(fault.value) == f"{path}: unpacks to more than 1000000 bytes. Split it."
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, lzma.compress])
@@ -449,11 +454,11 @@ def test_a_row_of_a_dataset_opens_no_file_outside_its_folder(saved: Path, tmp_pa
     for one, path in zip(found[2:6], paths[2:6], strict=True):
         assert one.fault is not None and one.fault.reason == "unreadable"
         assert str(one.fault) == (
-            f"{one.name}: its row names {path!r}, and that is not in {folder.resolve()}; only files of the dataset's "
-            "own folder are opened: put it there, or its bytes into the row"
+            f"{one.name}: its row names {path!r}, which is not in {folder.resolve()}. Put the file there, or put the "
+            "bytes into the row."
         )
     for one in found[6:]:
-        assert one.fault is not None and str(one.fault).endswith("its row has no image; leave it out")
+        assert one.fault is not None and str(one.fault).endswith("its row has no image. Leave it out.")
 
 
 def test_a_dataset_that_is_not_there(tmp_path: Path) -> None:

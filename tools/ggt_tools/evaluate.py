@@ -29,9 +29,9 @@ from ggt_tools import iqa
 from ggt_tools.contact_sheet import contact_sheet
 from ggt_tools.degradations import Image
 from ggt_tools.errors import ConfigError, PairError
+from ggt_tools.files.folders import find_images, read_file
 from ggt_tools.ingest import decode
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 METRICS = ("psnr", "ssim", "lpips", "dists", "niqe", "piqe", "musiq")  # as the field reports them
 # Every place where a key may begin: a word before or after it may end or begin as one does (`pred`, `fake`), and only
 # the keys of the split count; a digit there makes it another number.
@@ -74,6 +74,7 @@ class Evaluated:
         str, tuple[str, str]
     ]  # by key: stable reason (no_output, wrong_size, not_an_image, two_outputs), text
     unknown: tuple[str, ...]  # images whose names hold no key of the split
+    passed_over: Mapping[str, int]  # what else the folder holds: the counts by kind and, of folders, their names
     worst: tuple[str, ...]  # keys, the worst first by the first metric that was measured
 
     def table(self) -> list[tuple[str, ...]]:
@@ -147,6 +148,7 @@ def evaluate(
         values=values,
         faults=dict(sorted(faults.items())),
         unknown=unknown,
+        passed_over=dict(sorted(find_images(outputs).passed_over.lines().items())),
         worst=_worst(values, metrics)[: config.worst],
     )
 
@@ -158,13 +160,12 @@ def find(outputs: Path, keys: Sequence[str]) -> tuple[dict[str, Path], dict[str,
             f"{outputs}: is no folder; name the one that holds the model's outputs, each named by its key"
         )
     known, found, unknown = set(keys), defaultdict(list), []
-    for path in sorted(outputs.rglob("*")):
-        if path.suffix.lower() in SUFFIXES and path.is_file():
-            named = {key for key in KEY.findall(path.stem.lower()) if key in known}
-            if len(named) == 1:
-                found[named.pop()].append(path)
-            else:
-                unknown.append(path.relative_to(outputs).as_posix())
+    for path in find_images(outputs).paths:
+        named = {key for key in KEY.findall(path.stem.lower()) if key in known}
+        if len(named) == 1:
+            found[named.pop()].append(path)
+        else:
+            unknown.append(path.relative_to(outputs).as_posix())
     faults = {}
     for key in keys:
         if len(found[key]) > 1:
@@ -192,11 +193,7 @@ def _models(config: EvaluateConfig) -> iqa.Models:
 
 
 def _read(path: Path, shape: tuple[int, ...]) -> Image:
-    try:
-        data = path.read_bytes()
-    except OSError as fault:
-        raise PairError("unreadable", f"{path}: {fault.strerror}; mend that and evaluate again") from fault
-    pixels: Image = np.asarray(decode(data, str(path), MOST_PIXELS))
+    pixels: Image = np.asarray(decode(read_file(path, str(path)), str(path), MOST_PIXELS))
     if pixels.shape != shape:
         sizes = " and ".join(f"{one[1]} x {one[0]}" for one in (pixels.shape, shape))
         raise PairError("wrong_size", f"{path}: it and its ground truth are {sizes}; write it in the same size")
@@ -236,5 +233,7 @@ def lines(found: Evaluated) -> Iterator[str]:
         yield f"{name} was not measured: {why}"
     for _, text in found.faults.values():
         yield text
+    for kind, number in found.passed_over.items():
+        yield f"{found.model}: passed over: {number} {kind}"
     for name in found.unknown:
         yield f"{name}: its name holds not one key of the split {found.split}, {RULE}; name it KEY.png"

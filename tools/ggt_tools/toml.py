@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ggt_tools.errors import ConfigError
+from ggt_tools.files import texts
 
 MOST_NAMED = 40  # names that an error lists
 
@@ -21,7 +22,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 def read_text(path: Path, what: str = "") -> str:
     """The file's text; `what` it is, for the ConfigError where it cannot be read."""
     try:
-        return path.read_text(encoding="utf-8")
+        return texts.read_text(path)
     except (OSError, UnicodeDecodeError) as fault:
         raise ConfigError(f"{path}: {f'{what} ' if what else ''}cannot be read: {fault}") from fault
 

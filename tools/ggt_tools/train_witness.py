@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from ggt_tools.degradations import Image, opencv
 from ggt_tools.errors import ConfigError, PairError
+from ggt_tools.files.folders import find_images
 from ggt_tools.processes import in_processes
 from ggt_tools.witnesses import degrading, planting
 from ggt_tools.witnesses.degrading import to_bytes
@@ -31,7 +32,7 @@ from ggt_tools.witnesses.learned import CLASSES, TILE
 if TYPE_CHECKING:
     import torch
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp")
 SIDE, MARGIN = 256, 32  # pixels of a sample, and what is cut off on each side, so that no border betrays a shift
 LEAST = SIDE + 2 * MARGIN  # pixels of a photograph's shorter side
 MOST = 1600  # of it: larger ones are soft, and each process has all of them in memory
@@ -75,6 +76,9 @@ def train_witness(folders: Sequence[Path], out: Path, config: TrainConfig, repor
 
     for path in chain.from_iterable(files(folder)[1] for folder in folders):
         report(f"{path}: has fewer than {LEAST} px a side, and is left out")
+    for folder in folders:
+        if passed := str(find_images(folder, suffixes=SUFFIXES).passed_over):
+            report(f"{folder}: passed over: {passed}")
     for folder in folders:
         read(folder)  # so that a fault of the last one shows before the first one's hour
     read.cache_clear()
@@ -127,10 +131,9 @@ def files(folder: Path) -> tuple[list[Path], list[Path]]:
     from PIL import Image as Pillow
 
     found: tuple[list[Path], list[Path]] = [], []
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in SUFFIXES:
-            with Pillow.open(path) as file:
-                found[min(file.size) < LEAST].append(path)
+    for path in find_images(folder, suffixes=SUFFIXES).paths:
+        with Pillow.open(path) as file:
+            found[min(file.size) < LEAST].append(path)
     return found
 
 

@@ -7,22 +7,22 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import fsspec
-
 from ggt_format.schema import DEGRADATIONS
 from ggt_tools.adopt import Elsewhere
 from ggt_tools.adopt.matching import Matches, Unmatched, match
-from ggt_tools.adopt.places import MEMBER_BYTES, Place, open_place
+from ggt_tools.adopt.places import Place, open_place
 from ggt_tools.adopt.sets import SETS, SetConfig, by_role
-from ggt_tools.errors import ConfigError, PairError
-from ggt_tools.ingest.sources import loading, rows_of
+from ggt_tools.errors import ConfigError
+from ggt_tools.files.names import NameIndex, compared
+from ggt_tools.files.passing import PassedOver, merge
+from ggt_tools.files.rows import RowFiles, load_rows, loading
+from ggt_tools.files.texts import decode_text, read_bytes
 
-LISTS = 100_000_000  # bytes of a list that is read whole
 WORDS = {  # what a column of low-quality images, of ground truths and of true ones may be called
     "lq": ("lq", "input", "degraded", "low", "source", "before", "conditioning_image", "lq_image", "input_image"),
     "gt": ("gt", "hq", "output", "restored", "target", "after", "image", "edited_image", "gt_image", "output_image"),
@@ -39,7 +39,8 @@ class Listing:
     pairs: Iterable[Elsewhere]
     count: int
     lone: tuple[Unmatched, ...] = ()
-    others: int = 0  # files that are no images, and images that are neither photograph nor ground truth
+    passed_over: PassedOver = field(default_factory=PassedOver)  # images that are neither side's too: `other_role`
+    faults: tuple[str, ...] = ()  # folders that cannot be read
 
 
 # --- two places, matched by name ------------------------------------------------------------------------------------
@@ -51,7 +52,7 @@ def two_places(
     """Outputs and originals that have one name; `refs`, else what `about` tells of the originals, are ground truths.
 
     `named`: a CSV with the columns `original` and `output`, and `class` where the pairs are not of one. It stands in
-    the place of the names: a file that no row names is not matched, and counted among the others.
+    the place of the names: a file that no row names is not matched, and counted as passed over (`not_in_map`).
     """
     lqs, found = by_role(originals.names, about)
     truths = list(refs.names) if refs is not None else found
@@ -86,8 +87,17 @@ def two_places(
         )
         for lq, output in pairs
     ]
-    others = outputs.others + originals.others + len(originals.names) - len(lqs) - len(found) + unnamed
-    return Listing(pairs=made, count=len(made), lone=tuple(lone), others=others)
+    places = list({id(each): each for each in (outputs, originals, place)}.values())
+    passed = merge(each.passed_over for each in places)
+    if others := len(originals.names) - len(lqs) - len(found):
+        passed.counts["other_role"] += others
+    if unnamed:
+        passed.counts["not_in_map"] += unnamed
+    return Listing(pairs=made, count=len(made), lone=tuple(lone), passed_over=passed, faults=_faults(*places))
+
+
+def _faults(*places: Place) -> tuple[str, ...]:
+    return tuple(fault for place in places for fault in place.faults)
 
 
 def _without(name: str, said: str) -> Unmatched:
@@ -98,15 +108,18 @@ def _told(path: Path, originals: Sequence[str], outputs: Sequence[str]) -> dict[
     """The pairs (original, output) that a CSV names, each with its class or "". Raises ConfigError at a wrong line."""
     rows = csv.DictReader(io.StringIO(_text(path), newline=""), strict=True)
     told: dict[tuple[str, str], str] = {}
-    there_are = {"original": set(originals), "output": set(outputs)}
+    there_are = {"original": NameIndex(originals), "output": NameIndex(outputs)}
     taken: dict[str, set[str]] = {"original": set(), "output": set()}
     for row in _csv_rows(rows, path):
         where = f"{path}: line {rows.line_num}"
-        original, output = row.get("original") or "", row.get("output") or ""
-        degradation = (row.get("class") or "").strip()
-        for name, what in ((original, "original"), (output, "output")):
-            if name not in there_are[what]:
+        known: dict[str, str] = {}
+        for what in ("original", "output"):
+            name = row.get(what) or ""
+            if (there := there_are[what].find(name)) is None:
                 raise ConfigError(f"{where}: {what} {name!r} is not there; name it as it is listed")
+            known[what] = there
+        original, output = known["original"], known["output"]
+        degradation = (row.get("class") or "").strip()
         if original in taken["original"] or output in taken["output"]:
             raise ConfigError(f"{where}: {original!r} or {output!r} stands there twice; leave one line of it")
         if degradation and degradation not in DEGRADATIONS:
@@ -136,16 +149,23 @@ def by_suffix(place: Place, suffixes: Sequence[str]) -> Listing:
     """One folder or zip in which names end in `suffixes`: of the low-quality image, the ground truth, the true one."""
     if not 2 <= len(suffixes) <= 3 or not all(suffixes) or len(set(suffixes)) < len(suffixes):
         raise ConfigError(f"--suffixes {','.join(suffixes)}: takes two or three that differ, e.g. _lq,_gt")
+    suffixes = [compared(suffix) for suffix in suffixes]
+    bares = {name: _bare(name, suffixes) for name in place.names}
+    lone = [
+        Unmatched(name=name, reason="no_role", detail=f"{name}: ends in none of {', '.join(suffixes)}")
+        for name, (_, at) in bares.items()
+        if at is None
+    ]
+    # names that differ in their Unicode forms alone mean one image, unless both forms have their pairs
+    sides_of: dict[str, set[int | None]] = {}
+    for bare, at in bares.values():
+        sides_of.setdefault(bare, set()).add(at)
+    paired = {bare for bare, those in sides_of.items() if {0, 1} <= those}
     sides: list[dict[str, list[str]]] = [{} for _ in suffixes]
-    lone = []
-    for name in place.names:
-        path = PurePosixPath(name)
-        at = max((s for s in suffixes if path.stem.endswith(s)), key=len, default=None)
-        if at is None:
-            lone.append(Unmatched(name=name, reason="no_role", detail=f"{name}: ends in none of {', '.join(suffixes)}"))
-        else:
-            bare = path.with_name(path.stem[: -len(at)] or "-").as_posix()
-            sides[suffixes.index(at)].setdefault(bare, []).append(name)
+    for name, (bare, at) in bares.items():
+        if at is not None:
+            is_paired = bare in paired or compared(bare) in paired
+            sides[at].setdefault(bare if is_paired else compared(bare), []).append(name)
     pairs = []
     for bare in sorted({bare for side in sides for bare in side}):
         lq, gt, *more = (side.get(bare, []) for side in sides)
@@ -163,7 +183,21 @@ def by_suffix(place: Place, suffixes: Sequence[str]) -> Listing:
             pairs.append(_elsewhere(place, lq[0], gt[0], more[0][0] if more and more[0] else None))
             if more and not more[0]:
                 lone.append(_without(lq[0], f"{lq[0]}: there is none that ends in {suffixes[2]}"))
-    return Listing(pairs=pairs, count=len(pairs), lone=(*lone, *_refused(place)), others=place.others)
+    return Listing(
+        pairs=pairs, count=len(pairs), lone=(*lone, *_refused(place)), passed_over=place.passed_over,
+        faults=place.faults,
+    )  # fmt: skip
+
+
+def _bare(name: str, suffixes: Sequence[str]) -> tuple[str, int | None]:
+    """A name without the longest of the suffixes that it ends in, and which one that is."""
+    path = PurePosixPath(name)
+    ends = [s for s in suffixes if compared(path.stem).endswith(s)]
+    if not ends:
+        return name, None
+    end = max(ends, key=len)
+    stem = path.stem[: -len(end)] if path.stem.endswith(end) else compared(path.stem)[: -len(end)]
+    return path.with_name(stem or "-").as_posix(), suffixes.index(end)
 
 
 def by_meta_info(path: Path, originals: Place, outputs: Place) -> Listing:
@@ -173,22 +207,26 @@ def by_meta_info(path: Path, originals: Place, outputs: Place) -> Listing:
     more than one may be at one of these steps is ambiguous, and listed; so is what no line names.
     """
     lone: list[Unmatched] = []
-    there = set(outputs.names)
+    there = NameIndex(outputs.names)
     listed: dict[str, str] = {}  # by name, that of its original, "" where it has none
+    missing = set[str]()
     for line in _text(path).split("\n"):  # a name may have U+2028 in it, at which splitlines breaks too
-        name = _SHAPE.sub("", line.strip(" \t\r"))
+        named = _SHAPE.sub("", line.strip(" \t\r"))
+        name = there.find(named) or named
         if name in listed:
             lone.append(Unmatched(name=name, reason="duplicate_name", detail=f"{path}: {name} stands there twice"))
         elif name:
             listed[name] = ""
-            if name not in there:
+            if there.find(name) is None:
+                missing.add(name)
                 lone.append(Unmatched(name=name, reason="no_output", detail=f"{path}: {name} is not in {outputs.path}"))
     forms: tuple[tuple[Callable[[str], str], Callable[[str], str]], ...] = (
         (str, str),
+        (compared, compared),
         (_stem, _stem),
-        (lambda name: PurePosixPath(name).stem, _stem),
+        (lambda name: PurePosixPath(_stem(name)).name, _stem),
     )
-    left = [[name for name in listed if name in there], list(originals.names)]
+    left = [[name for name in listed if name not in missing], list(originals.names)]
     for of_output, of_original in forms:
         found: dict[str, tuple[list[str], list[str]]] = {}
         for side, (names, form) in enumerate(zip(left, (of_output, of_original), strict=True)):
@@ -221,12 +259,12 @@ def by_meta_info(path: Path, originals: Place, outputs: Place) -> Listing:
     ]
     return Listing(
         pairs=pairs, count=len(pairs), lone=(*lone, *_refused(originals), *_refused(outputs)),
-        others=originals.others + outputs.others,
+        passed_over=merge([originals.passed_over, outputs.passed_over]), faults=_faults(originals, outputs),
     )  # fmt: skip
 
 
 def _stem(name: str) -> str:
-    return PurePosixPath(name).with_suffix("").as_posix()
+    return PurePosixPath(compared(name)).with_suffix("").as_posix()
 
 
 def by_metadata(place: Place, path: Path, columns: Sequence[str]) -> Listing:
@@ -234,7 +272,7 @@ def by_metadata(place: Place, path: Path, columns: Sequence[str]) -> Listing:
     pairs, lone = [], []
     names: list[str] | None = None
     named = set[str]()
-    there_are = set(place.names)
+    there_are = NameIndex(place.names)
     for number, line in enumerate(_text(path).split("\n"), 1):  # JSON may have U+2028 as it is
         if not line.strip():
             continue
@@ -249,8 +287,8 @@ def by_metadata(place: Place, path: Path, columns: Sequence[str]) -> Listing:
         if names is None:
             names = columns_of(list(there), columns, str(path))
         files = [there.get(name) for name in names]
-        named |= {file for file in files if isinstance(file, str)}
-        found = [file if isinstance(file, str) and file in there_are else None for file in files]
+        found = [there_are.find(file) if isinstance(file, str) else None for file in files]
+        named |= {file for file in (*files, *found) if isinstance(file, str)}
         if None in found[:2]:
             at = found.index(None)
             side = ("lq", "gt")[at]
@@ -274,7 +312,8 @@ def by_metadata(place: Place, path: Path, columns: Sequence[str]) -> Listing:
     ]
     lone += [each for each in _refused(place) if each.name not in named]
     # the list itself is no image either, and is no other
-    return Listing(pairs=pairs, count=len(pairs), lone=tuple(lone), others=place.others - 1)
+    passed = place.passed_over.without(path.suffix.lower())
+    return Listing(pairs=pairs, count=len(pairs), lone=tuple(lone), passed_over=passed, faults=place.faults)
 
 
 def _elsewhere(place: Place, lq: str, gt: str, ref: str | None) -> Elsewhere:
@@ -298,9 +337,7 @@ def _refused(place: Place) -> list[Unmatched]:
 
 def _text(path: Path) -> str:
     try:
-        if path.stat().st_size > LISTS:
-            raise ConfigError(f"{path}: has more than {LISTS} bytes; split it")
-        return path.read_bytes().decode("utf-8-sig")
+        return decode_text(read_bytes(path))
     except (OSError, UnicodeDecodeError) as fault:
         raise ConfigError(f"{path}: cannot be read: {fault}; save it as text in UTF-8") from fault
 
@@ -312,8 +349,6 @@ def by_dataset(
     name: str, columns: Sequence[str], *, config: str | None = None, split: str = "train", revision: str | None = None
 ) -> Listing:
     """Two image columns of a parquet file, a tar of webdataset's, a folder of either, or a dataset of the Hub."""
-    import datasets
-
     path = Path(name)
     kind = name
     files: str | list[str] | None = None
@@ -327,56 +362,29 @@ def by_dataset(
                 kind, files = reader, some
                 break
     with loading(name):
-        given: dict[str, Any] = {} if files is None else {"data_files": {split: files}}
-        rows = datasets.load_dataset(
-            kind, config, split=split, revision=revision if files is None else None, streaming=True, **given
-        )
-        features = rows.features or {}
-        if not features:
-            rows = rows._resolve_features()
-            features = rows.features
-        images = [each for each, feature in features.items() if isinstance(feature, datasets.Image)]
-        short = {each.rpartition(".")[0] if "." in each else each: each for each in images}
+        rows = load_rows(kind, config, split, revision if files is None else None, files=files)
+        short = {each.rpartition(".")[0] if "." in each else each: each for each in rows.images()}
         chosen = [short.get(each, each) for each in columns_of(list(short), columns, name)]
-        # first decode, then select: the other way round files that lie beside a list come decoded all the same
-        rows = rows.decode(False).select_columns([*chosen, *(["__key__"] if "__key__" in features else [])])
-        count = rows_of(rows, split)
     label = path.name if files is not None else name
-    home = f"hf://datasets/{name}@" if files is None else ""
-    return Listing(pairs=_rows(rows, chosen, label, home), count=count)
+    is_here = path.is_dir() or files is not None
+    opening = RowFiles(folder=path if path.is_dir() else None, repo="" if is_here else name, reason="no_image")
+    wanted = [*chosen, *(["__key__"] if "__key__" in rows.features else [])]
+    return Listing(pairs=_rows(rows.select(wanted, name), chosen, label, opening), count=rows.count)
 
 
-def _rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], label: str, home: str) -> Iterator[Elsewhere]:
-    """`home`: how the addresses begin that a row may name; "" where it may name none."""
+def _rows(
+    rows: Iterable[Mapping[str, Any]], columns: Sequence[str], label: str, opening: RowFiles
+) -> Iterator[Elsewhere]:
     for number, row in enumerate(rows):
         key = row.get("__key__")
         at = f"{label}/{key if isinstance(key, str) and key.isprintable() else number}"
-        lq, gt, *more = (_cell(row[column], f"{at}: {column}", home) for column in columns)
+        lq, gt, *more = (partial(opening.read, row[column], f"{at}: {column}") for column in columns)
         # a name of outside is shown, and opens nothing
         pair = Elsewhere(name=at, output=f"{at}:{columns[1]}", lq=lq, gt=gt)
         if more:
             there = row[columns[2]]
             pair = replace(pair, ref=more[0]) if there else replace(pair, lacks=f"{at}: {columns[2]}: is empty")
         yield pair
-
-
-def _cell(cell: Any, where: str, home: str) -> Callable[[], bytes]:
-    def read() -> bytes:
-        try:
-            if cell.get("bytes"):
-                return bytes(cell["bytes"])
-            # a row from outside opens no file of this machine, nor of a private dataset that its reader may see
-            if not home or not str(cell["path"]).lower().startswith(home.lower()):
-                raise FileNotFoundError(cell["path"])
-            with fsspec.open(cell["path"]) as file:
-                data = bytes(file.read(MEMBER_BYTES + 1))
-            if len(data) > MEMBER_BYTES:
-                raise PairError("too_large", f"{where}: has more than {MEMBER_BYTES} bytes; leave it out")
-            return data
-        except (AttributeError, KeyError, TypeError, OSError) as fault:
-            raise PairError("no_image", f"{where}: its row has no image; leave it out") from fault
-
-    return read
 
 
 def columns_of(names: Sequence[str], asked: Sequence[str], where: str) -> list[str]:

@@ -1,9 +1,10 @@
 """matching: which output belongs to which original, by their names alone, and never by a guess.
 
-Names are compared whole, as they are; then in lower case, without zero padding, and without suffixes that tell of a
-role (`_output`, `_hazy`, `_gt`) or of an attempt (`-1`, ` (2)`); then without folders that name a role; then with only
-some of the folders of one of the two. At each of these steps a name that only one output and one original have is a
-match; one that more have is ambiguous, and listed, also where the others have their partners already.
+Names are compared whole, as they are; then in one Unicode form and lower case, without zero padding, and without
+suffixes that tell of a role (`_output`, `_hazy`, `_gt`) or of an attempt (`-1`, ` (2)`); then without folders that name
+a role; then with only some of the folders of one of the two. At each of these steps a name that only one output and one
+original have is a match; one that more have is ambiguous, and listed, also where the others have their partners
+already.
 
 All other folders tell images apart: `train`, `test_a` and `eval15`, `seq1` and `seq2`. Two names both of which have
 folders that the other lacks are never a match, nor are two that name different degradations.
@@ -12,6 +13,7 @@ folders that the other lacks are never a match, nor are two that name different 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -120,7 +122,7 @@ class _Step:
 
 @lru_cache(maxsize=1 << 12)  # folders come again and again
 def _plain(part: str, padded: bool) -> str:
-    part = _BETWEEN.sub("_", part.lower())
+    part = _BETWEEN.sub("_", unicodedata.normalize("NFC", part.lower()))
     return part if padded else _PADDING.sub("", part)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import ggt_format
-from ggt_tools.cli.show import complain, now, printable, progress, table
+from ggt_tools.cli.show import complain, now, printable, progress, show_reasons, table
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.ledger import Ledger
 from ggt_tools.records import Adopted, Aligned, Candidate, Photo, Refusal, Score
@@ -88,6 +88,8 @@ def run(options: argparse.Namespace) -> int:
     listing = _listing(options, about)
     for lone in listing.lone:
         complain("adopt", f"{lone.reason}: {lone.detail}")
+    for said in listing.faults:
+        complain("adopt", said)
     reasons = Counter(lone.reason for lone in listing.lone)
     if options.dry_run:
         return _dry(options, listing, config, reasons)
@@ -121,8 +123,8 @@ def run(options: argparse.Namespace) -> int:
         recorded = {each.local_only for each in ledger.all(Adopted) if each.set == config.name and each.local_only}
     for why in sorted(recorded):
         complain("adopt", f"{config.name}: stays on this machine: {why}")
-    left = {"others": listing.others} if listing.others else {}
-    table("adopt", {"imported": taken, "there already": there, **left}, rejected=refused, unmatched=reasons)
+    passed = {"passed over": listing.passed_over.lines()}
+    table("adopt", {"imported": taken, "there already": there}, rejected=refused, unmatched=reasons, **passed)
     return 0
 
 
@@ -195,10 +197,7 @@ def _dry(options: argparse.Namespace, listing: Listing, config: AdoptConfig, rea
         f"would adopt {count} pairs as {printable(config.name)} by {printable(config.restorer)}, {config.degradation}"
     )
     print(printable(f"licence {config.licence}" + (f"; local only: {config.local_only}" if config.local_only else "")))
-    if listing.others:
-        print(f"  others    {listing.others:>6}")
-    for reason, number in sorted(reasons.items()):
-        print(f"  unmatched {number:>6}  {reason}")
+    show_reasons(unmatched=reasons, **{"passed over": listing.passed_over.lines()})
     return 0
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import ggt_format
 from ggt_tools.cli.show import Bar, count, now, printable
 from ggt_tools.errors import ConfigError
+from ggt_tools.files.texts import read_text
 from ggt_tools.ledger import write_whole
 
 PLACE = "The earlier version: a folder or URL, or with --repo a tag or commit."
@@ -42,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     text = entry(found, now()[:10])
     print("\n".join(map(printable, text.splitlines())))
     if options.changelog is not None:
-        log = options.changelog.read_text(encoding="utf-8") if options.changelog.is_file() else _log(before)
+        log = read_text(options.changelog) if options.changelog.is_file() else _log(before)
         write_whole(options.changelog, with_entry(log, text).encode())
     if options.sheet is not None and (found.added or found.withdrawn or found.changed):
         buffer = io.BytesIO()

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import ggt_format
 from ggt_tools.cli import calling
 from ggt_tools.cli.classing import classed, unnamed
-from ggt_tools.cli.show import complain, progress, table
+from ggt_tools.cli.show import complain, progress, show_reasons, table
 from ggt_tools.errors import ConfigError
+from ggt_tools.files.names import compared
 from ggt_tools.ledger import Ledger
 from ggt_tools.records import Photo, Refusal
 
@@ -131,8 +132,12 @@ def run(options: argparse.Namespace) -> int:
         options.photos, options.workspace = None, options.photos
     before = _Before()
     source = _source(options, before)  # what is wrong with it is said before a workspace is made
+    for fault in source.faults:
+        complain("ingest", fault)
+    passed = {"passed over": source.passed_over.lines()}
     if options.dry_run and not (options.workspace / "ledger.sqlite").exists():
         print(f"would look at {source.count or 'all'} files")
+        show_reasons(**passed)
         return 0
     refused: Counter[str] = Counter()
     taken = 0
@@ -140,6 +145,7 @@ def run(options: argparse.Namespace) -> int:
         before.read(ledger)
         if options.dry_run:
             print(f"would look at {source.count or 'all' if options.dataset else _count(before.new(source))} files")
+            show_reasons(**passed)
             return 0
         looks = _looks(ledger, options.published)
         found_all = ingest(before.new(source), config, looks)
@@ -159,7 +165,7 @@ def run(options: argparse.Namespace) -> int:
             if taken == options.limit:
                 break
     earlier = {"refused before": before.refused} if before.refused else {}
-    table("ingest", {"imported": taken, "there already": before.there, **earlier}, rejected=refused)
+    table("ingest", {"imported": taken, "there already": before.there, **earlier}, rejected=refused, **passed)
     return 0
 
 
@@ -210,15 +216,15 @@ class _Before:
     def read(self, ledger: Ledger) -> None:
         for photo in ledger.all(Photo):
             self._names[photo.original] = photo.file
-            self._photos[photo.file, photo.url.partition("?")[0]] = photo
-        self._reasons = {refusal.file: refusal.reason for refusal in ledger.all(Refusal)}
+            self._photos[compared(photo.file), photo.url.partition("?")[0]] = photo
+        self._reasons = {compared(refusal.file): refusal.reason for refusal in ledger.all(Refusal)}
 
     def skip(self, name: str, credit: Credit) -> bool:
         """Whether it is in, or was refused for what does not pass: it is not fetched again."""
-        if (photo := self._photos.get((name, credit.url.partition("?")[0]))) is not None:
+        if (photo := self._photos.get((compared(name), credit.url.partition("?")[0]))) is not None:
             self._came_again(photo, credit)
             return True
-        known = self._reasons.get(name) in FOR_GOOD
+        known = self._reasons.get(compared(name)) in FOR_GOOD
         self.refused += known
         return known
 
@@ -226,10 +232,10 @@ class _Before:
         """What is not in already, by its name and its bytes."""
         from ggt_tools.ingest import known
 
-        photos = {photo.file: photo for photo in self._photos.values()}
+        photos = {compared(photo.file): photo for photo in self._photos.values()}
         for found in source.found:
             if known(found, self._names):
-                self._came_again(photos[found.name], found.credit)
+                self._came_again(photos[compared(found.name)], found.credit)
             else:
                 yield found
 

@@ -18,6 +18,11 @@ T = TypeVar("T")
 def table(verb: str, counts: dict[str, int], **reasons: Counter[str]) -> None:
     """How a verb ends: "verb: 3 imported, 0 there already", then a line for each reason."""
     print(f"{verb}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
+    show_reasons(**reasons)
+
+
+def show_reasons(**reasons: Counter[str]) -> None:
+    """A line for each reason: what becomes of it, how many there are, the reason."""
     for name, counted in reasons.items():
         for reason, count in sorted(counted.items()):
             print(f"  {name} {count:>6}  {reason}")

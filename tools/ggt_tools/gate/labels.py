@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ggt_tools.errors import ConfigError
+from ggt_tools.files.texts import read_text
 
 DECISIONS = ("keep", "reject")
 COLUMNS = ("candidate", "key", "decision", "reason", "reviewer")
@@ -36,7 +37,7 @@ def labels(path: Path, candidates: Mapping[str, str]) -> tuple[Label, ...]:
     key with more than one candidate, no label at all.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path)
     except (OSError, UnicodeDecodeError) as fault:
         raise ConfigError(f"{path}: the labels cannot be read: {fault}") from fault
     by_key: dict[str, list[str]] = defaultdict(list)

@@ -14,6 +14,7 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError, features
 from ggt_format.schema import DEGRADATIONS, SOURCES, pair_key
 from ggt_tools.degradations import classify, measure, opencv
 from ggt_tools.errors import ConfigError, PairError
+from ggt_tools.files.names import compared
 from ggt_tools.ingest.looks import Looks, is_flat, is_screenshot, phash
 from ggt_tools.ingest.sources import Found, in_order, no_licence
 from ggt_tools.records import Photo, Refusal, Seen
@@ -73,7 +74,7 @@ def by_folder(pixels: Pixels) -> tuple[str, tuple[str, ...]]:
 
 def known(found: Found, photos: Mapping[str, str]) -> bool:
     """Whether this very file is in already: `photos` gives the name by the digest of each photograph's file."""
-    return bool(found.data) and photos.get(hashlib.sha256(found.data).hexdigest()) == found.name
+    return bool(found.data) and compared(photos.get(hashlib.sha256(found.data).hexdigest(), "")) == compared(found.name)
 
 
 def ingest(found: Iterable[Found], config: IngestConfig, looks: Looks) -> Iterator[Taken | Refusal]:

@@ -8,15 +8,18 @@ import io
 import itertools
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ggt_format.schema import DEGRADATIONS, SOURCES
 from ggt_tools.errors import ConfigError
+from ggt_tools.files.names import NameIndex, clean_name, compared, shorten
+from ggt_tools.files.texts import MARK_BYTES, decode_text, read_bytes, text_encoding
 
 _log = logging.getLogger(__name__)
 CREDITS = "credits.csv"
+MAX_LIST_BYTES = 1 << 30  # of a list of URLs as CSV, which is read whole
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,22 +37,58 @@ class Credit:
 COLUMNS = tuple(field.name for field in dataclasses.fields(Credit))
 
 
-def read_credits(folder: Path) -> dict[str, Credit]:
-    """`credits.csv` of a folder, by file name: columns `file` and any of Credit's. {} where there is none.
+def read_credits(folder: Path, tables: Iterable[Path], names: Collection[str]) -> dict[str, Credit]:
+    """What the tables `credits.csv` below a folder say, by the names of photographs in it.
 
-    Raises ConfigError, with the line, where it says what cannot be.
+    A table has the columns `file` and any of Credit's. Raises ConfigError, with the line, where it says what cannot be.
     """
-    path = folder / CREDITS
-    if not path.exists():
-        return {}
-    try:
-        data = path.read_bytes()
-    except OSError as fault:
-        raise ConfigError(f"{path}: cannot be read: {fault}; save it as CSV in UTF-8") from fault
-    credits = parse_credits(data, str(path))
-    for file in credits:
-        if not (folder / file).is_file():
-            _log.warning("%s: names %r, which is not in the folder", path, file)
+    parsed: dict[str, dict[str, Credit]] = {}
+    for path in tables:
+        try:
+            data = read_bytes(path)
+        except OSError as fault:
+            raise ConfigError(f"{path}: cannot be read: {fault}; save it as CSV in UTF-8") from fault
+        parsed[path.parent.relative_to(folder).as_posix()] = parse_credits(data, str(path))
+    return find_credits(names, parsed, str(folder), lambda name: (folder / name).is_file())
+
+
+def find_credits(
+    names: Collection[str],
+    tables: Mapping[str, Mapping[str, Credit]],
+    place: str,
+    is_there: Callable[[str], bool],
+) -> dict[str, Credit]:
+    """Credits by the name of the photograph that they mean; of two the one in the nearer folder counts.
+
+    Args:
+        names: of the photographs, with `/` between folders.
+        tables: by the folder that each table lies in, credits by what it calls a file: a name within that folder, else
+            within the whole.
+        place: names the whole in messages.
+        is_there: whether there is another file of a name.
+
+    Raises:
+        ConfigError: two lines of a table mean one photograph.
+    """
+    index = NameIndex(names)
+    credits: dict[str, Credit] = {}
+    for folder in sorted(tables, key=lambda folder: len(PurePosixPath(folder).parts)):
+        inside = f"{clean_name(folder)}/" if clean_name(folder) else ""
+        here = f"{place}/{inside}{CREDITS}"
+        lines: dict[str, str] = {}
+        absent: list[str] = []
+        for file, credit in tables[folder].items():
+            name = index.find(inside + file) or index.find(file)
+            if name is None or not compared(name).startswith(compared(inside)):
+                if not is_there(clean_name(inside + file)):
+                    absent.append(file)
+                continue
+            if name in lines:
+                raise ConfigError(f"{here}: {lines[name]!r} and {file!r} are one file; leave one line of it")
+            lines[name] = file
+            credits[name] = credit
+        if absent:
+            _log.warning("%s: %d of its files are not there: %s", here, len(absent), shorten(absent))
     return credits
 
 
@@ -68,8 +107,7 @@ def parse_credits(data: bytes, path: str) -> dict[str, Credit]:
 
 def _csv_rows(data: bytes, path: str, must: str, known: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str]]]:
     try:
-        # spreadsheets put a byte order mark first, which utf-8-sig takes away
-        rows = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
+        rows = csv.DictReader(io.StringIO(decode_text(data), newline=""), strict=True)
         _check_columns(rows.fieldnames or (), path, must, known)
         for row in rows:
             where = f"{path}: line {rows.line_num}"
@@ -104,9 +142,11 @@ def read_list(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     known = ("url", "file", "title", *(name for name in COLUMNS if name != "url"))
     try:
         if path.suffix.lower() == ".csv":
-            yield from _csv_rows(path.read_bytes(), str(path), "url", known)
+            yield from _csv_rows(read_bytes(path, max_bytes=MAX_LIST_BYTES), str(path), "url", known)
         elif path.suffix.lower() == ".jsonl":
-            with path.open(encoding="utf-8") as lines:
+            with path.open("rb") as file:
+                encoding = text_encoding(file.read(MARK_BYTES))
+            with path.open(encoding=encoding) as lines:
                 for number, line in enumerate(lines, 1):
                     if line.strip():
                         yield _texts(json.loads(line), f"{path}: line {number}", str(path), known)

@@ -8,22 +8,31 @@ import tarfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+import ggt_tools.files.rows as dataset_rows
 from ggt_format.schema import DEGRADATIONS
 from ggt_tools.errors import ConfigError, PairError
-from ggt_tools.ingest.credits import COLUMNS, CREDITS, Credit, parse_credits, read_credits, read_list, to_credit
+from ggt_tools.files import MAX_FILE_BYTES, SUFFIXES
+from ggt_tools.files.folders import ImageFiles, find_images, read_file
+from ggt_tools.files.passing import APPLE_DOUBLE, PassedOver, folder_kind
+from ggt_tools.files.tars import MAX_TAR_BYTES, TARS, Tar, member_name, open_tar
+from ggt_tools.ingest.credits import (
+    COLUMNS,
+    CREDITS,
+    Credit,
+    find_credits,
+    parse_credits,
+    read_credits,
+    read_list,
+    to_credit,
+)
 from ggt_tools.ingest.fetch import FetchConfig, fetch, without_secrets
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".avif", ".heic", ".heif")
-TARS = (".tar", ".tar.gz", ".tgz", ".tar.xz")
+__all__ = ["SUFFIXES", "TARS"]
 LISTS = (".csv", ".jsonl", ".parquet")
-MEMBER_BYTES = 200_000_000  # of one file in a tar
-EXTENSION_BYTES = 1 << 20  # of what stands before a file's header in a tar: its long name, its times
-TAR_BYTES = 1 << 40  # of all that a compressed tar may unpack to
 T = TypeVar("T")
 U = TypeVar("U")
 
@@ -45,6 +54,8 @@ class Source:
 
     found: Iterator[Found]
     count: int
+    passed_over: PassedOver = dataclasses.field(default_factory=PassedOver)
+    faults: tuple[str, ...] = ()  # folders that cannot be read, and why
 
 
 Skip = Callable[[str, Credit], bool]
@@ -57,18 +68,30 @@ def no_licence(name: str) -> PairError:
 # --- folders and tars -----------------------------------------------------------------------------------------------
 
 
-def find_photos(folder: Path) -> list[Path]:
+def find_photos(folder: Path) -> ImageFiles:
     """Every image file below a folder, in the order of their names. Raises ConfigError where there is none."""
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-    if not files:
-        raise ConfigError(f"{folder}: no photograph in it; ingest reads {', '.join(SUFFIXES)}")
-    return files
+    found = find_images(folder, besides=(CREDITS,))
+    if not found.paths:
+        raise _no_photograph(folder, found.passed_over)
+    return found
+
+
+def _no_photograph(place: Path, passed: PassedOver) -> ConfigError:
+    others = f"; passed over: {passed}" if str(passed) else ""
+    return ConfigError(f"{place}: no photograph in it; ingest reads {', '.join(SUFFIXES)}{others}")
 
 
 def from_folder(folder: Path) -> Source:
-    """The image files below a folder, with what its credits.csv says of them. Raises ConfigError where it has none."""
-    files, credits = find_photos(folder), read_credits(folder)
-    return Source(found=(_read(path, path.relative_to(folder).as_posix(), credits) for path in files), count=len(files))
+    """The image files below a folder, with what each credits.csv in it says. Raises ConfigError where it has none."""
+    found = find_photos(folder)
+    names = {path.relative_to(folder).as_posix(): path for path in found.paths}
+    credits = read_credits(folder, found.besides, names)
+    return Source(
+        found=(_read(path, name, credits) for name, path in names.items()),
+        count=len(names),
+        passed_over=found.passed_over,
+        faults=found.faults,
+    )
 
 
 def _read(path: Path, name: str, credits: Mapping[str, Credit]) -> Found:
@@ -76,10 +99,9 @@ def _read(path: Path, name: str, credits: Mapping[str, Credit]) -> Found:
         return bad
     found = Found(name=name, folder=path.parent.name, credit=credits.get(name, Credit()))
     try:
-        return dataclasses.replace(found, data=path.read_bytes())
-    except OSError as fault:
-        said = PairError("unreadable", f"{name}: {fault.strerror}; mend that and ingest again")
-        return dataclasses.replace(found, fault=said)
+        return dataclasses.replace(found, data=read_file(path, name))
+    except PairError as fault:
+        return dataclasses.replace(found, fault=fault)
 
 
 def _bad_name(name: str) -> Found | None:
@@ -95,33 +117,49 @@ def _bad_name(name: str) -> Found | None:
     return None
 
 
-def from_tar(path: Path, *, member_bytes: int = MEMBER_BYTES, tar_bytes: int = TAR_BYTES) -> Source:
-    """The image files of a tar, plain or packed with gzip or xz; nothing is written anywhere.
+def from_tar(path: Path, *, member_bytes: int = MAX_FILE_BYTES, tar_bytes: int = MAX_TAR_BYTES) -> Source:
+    """The image files of a tar, plain or compressed; nothing is written anywhere.
 
-    Only regular files count. A credits.csv at its top is read first. Names that lead out of the tar are refused with
-    `bad_name`, a second member of a name with `duplicate_name`, members above `member_bytes` with `too_large`.
-    Raises ConfigError where it is no tar, ends early, unpacks to more than `tar_bytes`, or holds no image.
+    Only regular files count. What each credits.csv in it says is read first. Names that lead out of the tar are refused
+    with `bad_name`, a second member of a name with `duplicate_name`, members above `member_bytes` with `too_large`.
+    Raises ConfigError where it is no tar, is damaged, ends early, unpacks to more than `tar_bytes`, or holds no image.
     """
-    credits: dict[str, Credit] = {}
-    count = 0
-    with _open_tar(path) as tar:
-        for member in _members(tar, path, tar_bytes):
-            if member.name == CREDITS and member.isreg():
-                if member.size > member_bytes:
-                    raise ConfigError(f"{path}: {CREDITS} has more than {member_bytes} bytes; make it smaller")
-                credits = parse_credits(_content(tar, member, path), f"{path}: {CREDITS}")
-            count += _is_photo(member)
-    if not count:
-        raise ConfigError(f"{path}: no photograph in it; ingest reads {', '.join(SUFFIXES)}")
-    return Source(found=_tar_photos(path, credits, member_bytes, tar_bytes), count=count)
+    tables: dict[str, dict[str, Credit]] = {}
+    names: list[str] = []
+    others: set[str] = set()
+    passed = PassedOver()
+    with open_tar(path, max_bytes=tar_bytes) as tar:
+        for member in tar:
+            name = member_name(member)
+            folder, _, base = name.rpartition("/")
+            if _is_photo(member, name):
+                names.append(name)
+            elif base == CREDITS and member.isreg() and not _is_hidden(name):
+                tables[folder] = _credits(tar, member, f"{path}: {name}", member_bytes)
+            elif member.issym() or member.islnk():
+                passed.add("link", name)
+            elif member.isreg() and not passed.add_hidden(name):
+                passed.add_file(name)
+                others.add(name)
+    if not names:
+        raise _no_photograph(path, passed)
+    credits = find_credits(names, tables, str(path), lambda name: name in others)
+    found = _tar_photos(path, credits, member_bytes, tar_bytes)
+    return Source(found=found, count=len(names), passed_over=passed)
+
+
+def _credits(tar: Tar, member: tarfile.TarInfo, label: str, member_bytes: int) -> dict[str, Credit]:
+    if member.size > member_bytes:
+        raise ConfigError(f"{label} has more than {member_bytes} bytes; make it smaller")
+    return parse_credits(tar.read(member), label)
 
 
 def _tar_photos(path: Path, credits: Mapping[str, Credit], member_bytes: int, tar_bytes: int) -> Iterator[Found]:
     names: set[str] = set()
-    with _open_tar(path) as tar:
-        for member in _members(tar, path, tar_bytes):
-            name = member.name.removeprefix("./")
-            if not _is_photo(member):
+    with open_tar(path, max_bytes=tar_bytes) as tar:
+        for member in tar:
+            name = member_name(member)
+            if not _is_photo(member, name):
                 continue
             if (bad := _bad_name(name)) is not None:
                 yield bad
@@ -133,56 +171,18 @@ def _tar_photos(path: Path, credits: Mapping[str, Credit], member_bytes: int, ta
             elif name in names:
                 fault = PairError("duplicate_name", f"{name}: stands in the tar twice; rename one")
             elif member.size > member_bytes:
-                fault = PairError("too_large", f"{name}: has {member.size} bytes, above {member_bytes}; leave it out")
+                fault = PairError("too_large", f"{name}: has {member.size} bytes, above {member_bytes}. Leave it out.")
             names.add(name)
-            yield dataclasses.replace(found, fault=fault, data=b"" if fault else _content(tar, member, path))
+            yield dataclasses.replace(found, fault=fault, data=b"" if fault else tar.read(member))
 
 
-class _Header(tarfile.TarInfo):
-    """A header whose extensions, names and the like, take no more memory than that: tarfile reads them whole."""
-
-    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
-        if not self.isreg() and self.size > EXTENSION_BYTES:
-            raise tarfile.ReadError(f"a header is extended by {self.size} bytes, above {EXTENSION_BYTES}")
-        return super()._proc_member(tar)  # type: ignore[misc,no-any-return]
+def _is_photo(member: tarfile.TarInfo, name: str) -> bool:
+    return member.isreg() and PurePosixPath(name).suffix.lower() in SUFFIXES and not _is_hidden(name)
 
 
-def _open_tar(path: Path) -> tarfile.TarFile:
-    try:
-        # as a stream: a packed tar cannot be entered in the middle
-        return tarfile.open(path, "r|*", tarinfo=_Header)
-    except (OSError, tarfile.TarError, EOFError) as fault:
-        raise ConfigError(f"{path}: cannot be read as a tar: {fault}; fetch it again") from fault
-
-
-def _members(tar: tarfile.TarFile, path: Path, tar_bytes: int) -> Iterator[tarfile.TarInfo]:
-    members = iter(tar)
-    while True:
-        try:
-            member = next(members, None)
-        except Exception as fault:  # tarfile, zlib and lzma each have exceptions of their own
-            raise ConfigError(f"{path}: cannot be read as a tar: {fault}; fetch it again") from fault
-        if member is None:
-            return
-        if member.offset_data + member.size > tar_bytes and member.isreg():
-            raise ConfigError(f"{path}: unpacks to more than {tar_bytes} bytes; split it")
-        yield member
-        tar.members = []  # type: ignore[attr-defined]  # it keeps every header that it has passed
-
-
-def _content(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> bytes:
-    try:
-        file = tar.extractfile(member)
-        data = file.read() if file else b""
-    except Exception as fault:  # as above
-        raise ConfigError(f"{path}: {member.name!r} cannot be read: {fault}; fetch it again") from fault
-    if len(data) != member.size:
-        raise ConfigError(f"{path}: ends within {member.name!r}; fetch it again")
-    return data
-
-
-def _is_photo(member: tarfile.TarInfo) -> bool:
-    return member.isreg() and PurePosixPath(member.name).suffix.lower() in SUFFIXES
+def _is_hidden(name: str) -> bool:
+    *folders, file = name.split("/")
+    return file.startswith(APPLE_DOUBLE) or any(map(folder_kind, folders))
 
 
 # --- lists ----------------------------------------------------------------------------------------------------------
@@ -251,43 +251,24 @@ def from_dataset(
     is named after its number. A row may hold its image, or name a file of the dataset's own folder: no other is opened.
     Raises ConfigError where there is no such dataset, split or image column.
     """
-    import datasets
-
-    with loading(name):
-        rows = datasets.load_dataset(name, config, split=split, revision=revision, streaming=True)
-        features = rows.features or {}
-        if not isinstance(features.get(column), datasets.Image):
-            images = [each for each, kind in features.items() if isinstance(kind, datasets.Image)]
+    with dataset_rows.loading(name):
+        rows = dataset_rows.load_rows(name, config, split, revision)
+        if column not in (images := rows.images()):
             known = (
                 f"; images are in: {', '.join(images)}" if images else ", nor has it any other; name another dataset"
             )
             raise ConfigError(f"{name}: has no image column {column!r}{known}")
-        told = [each for each in features if each == "license" or each in COLUMNS]
-        rows = rows.select_columns([column, *told]).cast_column(column, datasets.Image(decode=False))
-        count = rows_of(rows, split)
+    told = [each for each in rows.features if each != column and (each == "license" or each in COLUMNS)]
     label = f"{name}{f'@{revision}' if revision else ''}/{f'{config}/' if config else ''}{split}"
-    home = Path(name).resolve() if Path(name).is_dir() else None
-    return Source(found=_dataset_photos(rows, column, label, home), count=count)
+    is_here = Path(name).is_dir()
+    opening = dataset_rows.RowFiles(folder=Path(name) if is_here else None, repo="" if is_here else name)
+    found = _dataset_photos(rows.select([column, *told], name), column, label, opening)
+    return Source(found=found, count=rows.count)
 
 
-@contextmanager
-def loading(name: str) -> Iterator[None]:
-    """What goes wrong while a dataset is opened becomes a ConfigError that names it."""
-    try:
-        yield
-    except ConfigError:
-        raise
-    except Exception as fault:  # datasets and huggingface_hub raise many kinds
-        said = " ".join(str(fault).split())[:300]
-        raise ConfigError(f"{name}: cannot be loaded: {type(fault).__name__}: {said}") from fault
-
-
-def rows_of(rows: Any, split: str) -> int:
-    """How many rows a streamed dataset's split has; 0 where nobody knows."""
-    return int(rows.info.splits[split].num_examples) if rows.info.splits and split in rows.info.splits else 0
-
-
-def _dataset_photos(rows: Iterable[Mapping[str, Any]], column: str, label: str, home: Path | None) -> Iterator[Found]:
+def _dataset_photos(
+    rows: Iterable[Mapping[str, Any]], column: str, label: str, opening: dataset_rows.RowFiles
+) -> Iterator[Found]:
     for number, row in enumerate(rows):
         texts = {each: value.strip() for each, value in row.items() if isinstance(value, str)}
         degradation = texts.get("degradation", "")
@@ -298,26 +279,10 @@ def _dataset_photos(rows: Iterable[Mapping[str, Any]], column: str, label: str, 
             degradation=degradation if degradation in DEGRADATIONS else "",
         )
         found = Found(name=f"{label}/{number}", credit=credit)
-        image = row[column] or {}
         try:
-            data = image.get("bytes") or _of_folder(image["path"], home, found.name)
-            yield dataclasses.replace(found, data=data)
+            yield dataclasses.replace(found, data=opening.read(row[column], found.name))
         except PairError as fault:
             yield dataclasses.replace(found, fault=fault)
-        except (KeyError, TypeError, OSError) as fault:
-            said = PairError("unreadable", f"{found.name}: {type(fault).__name__}: its row has no image; leave it out")
-            yield dataclasses.replace(found, fault=said)
-
-
-def _of_folder(path: str, home: Path | None, name: str) -> bytes:
-    """The file that a row names: it comes from outside, and is no way to any other file of this machine."""
-    if path and (home is None or not (home / path).resolve().is_relative_to(home)):
-        where = "the dataset is in no folder here" if home is None else f"that is not in {home}"
-        said = (
-            f"{name}: its row names {path!r}, and {where}; only files of the dataset's own folder are opened: put it "
-        )
-        raise PairError("unreadable", f"{said}there, or its bytes into the row")
-    return ((home or Path()) / path).read_bytes()
 
 
 def in_order(do: Callable[[T], U], items: Iterable[T], at_once: int) -> Iterator[U]:
