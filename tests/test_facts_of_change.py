@@ -153,7 +153,7 @@ def test_what_rain_snow_and_specks_hid_counts_as_removed_and_a_copy_does_not() -
 
 
 def test_a_small_picture_that_is_only_softer_or_sharper_is_a_copy() -> None:
-    image = crop("friends-1", 160, 100, 100)
+    image = crop("life-1", 160, 100, 100)
     sharper = to_bytes(image + 0.7 * (image - blurred(image, 1.2).astype(np.float32)))
     assert max(measured("local_change", image, copy) for copy in (blurred(image, 1.0), sharper)) < 6
 
