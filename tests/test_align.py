@@ -174,7 +174,9 @@ def test_a_reply_of_16_bits_is_refused_as_ingest_refuses_it() -> None:
 
 # --- planted geometry -----------------------------------------------------------------------------------------------
 
-RIGHT = 0.3  # px RMS at 1024
+RIGHT = 0.3  # px RMS at 1024, of what moved little
+RIGHT_SHARE = 0.4  # of a motion that is undone
+RIGHT_AT_MOST = 1.0  # px RMS at 1024
 DEGRADED: dict[str, Callable[[Pixels], Pixels]] = {
     "none": lambda image: image,
     "haze": lambda image: veiled(image, 0.6),
@@ -239,7 +241,10 @@ def off(found: InFrame, matrix: Matrix, width: int, height: int) -> float:
 def outcome(found: InFrame, matrix: Matrix, width: int, height: int) -> str:
     if found.confidence < CONFIDENT:
         return "unsure"
-    return "right" if off(found, matrix, width, height) <= RIGHT else "wrong"
+    points = places(width, height)
+    far = float(np.sqrt(((moved(matrix, points) - points) ** 2).sum(axis=1).mean())) * 1024 / max(width, height)
+    allowed = max(RIGHT, min(RIGHT_SHARE * far, RIGHT_AT_MOST))
+    return "right" if off(found, matrix, width, height) <= allowed else "wrong"
 
 
 def grid(
@@ -270,7 +275,7 @@ def show(counted: Counter[tuple[str, str, str]]) -> str:
 WAYS = ("right", "unsure", "wrong")
 
 
-def test_geometry_is_found_to_a_third_of_a_pixel_or_the_fit_is_unsure_and_never_wrong() -> None:
+def test_geometry_is_found_to_a_share_of_itself_or_the_fit_is_unsure_and_never_wrong() -> None:
     counted: Counter[tuple[str, str, str]] = Counter()
     cases = list(itertools.product(GEOMETRY, DEGRADED))
     for at, name in enumerate(("friends-2", "wine-2", "sunset-2", "picture-1a-1")):
@@ -279,7 +284,7 @@ def test_geometry_is_found_to_a_third_of_a_pixel_or_the_fit_is_unsure_and_never_
     print(show(counted))
     ways = {way: sum(n for key, n in counted.items() if key[2] == way) for way in WAYS}
     assert ways["wrong"] == 0, show(counted)
-    assert ways["right"] >= 0.5 * sum(ways.values()), show(counted)
+    assert ways["right"] >= 0.85 * sum(ways.values()), show(counted)
     assert {way for _, fault, way in counted if fault in ("none", "haze", "noise")} == {"right"}, show(counted)
 
 
@@ -395,6 +400,66 @@ def test_a_motion_beyond_its_bound_is_misaligned(kind: str, amount: float, said:
     assert found.detail.startswith(said)
     assert found.detail.endswith("; ask for the same framing and viewpoint, or try another seed or restorer")
     assert found.confidence >= CONFIDENT
+
+
+def drifted(image: Pixels, matrix: Matrix, amount: float, cells: int = 5) -> Pixels:
+    """What a model redraws: one motion of the frame, and smooth offsets of `amount` px at 1024 (RMS) on top."""
+    height, width = image.shape[:2]
+    random = np.random.default_rng(5)
+    fields = [
+        cv2.resize(
+            random.normal(0, 1, (cells, cells)).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC
+        )
+        for _ in range(2)
+    ]
+    scale = amount * max(width, height) / 1024 / np.sqrt(sum(float((field**2).mean()) for field in fields))
+    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    place = moved(np.linalg.inv(matrix), np.stack([x.ravel(), y.ravel()], axis=1).astype(np.float64))
+    map_x = np.asarray(place[:, 0].reshape(height, width) + fields[0] * scale, np.float32)
+    map_y = np.asarray(place[:, 1].reshape(height, width) + fields[1] * scale, np.float32)
+    return cv2.remap(image, map_x, map_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+
+
+@pytest.mark.parametrize(("kind", "amount"), [("shift", 6.0), ("scale", -1.5), ("perspective", 1.0)])
+def test_what_a_model_redrew_is_aligned_although_no_motion_fits_it_exactly(kind: str, amount: float) -> None:
+    image = photograph("aitzgorri-2")
+    matrix = planted(640, 640, kind, amount)
+    reply = drifted(restored(image, np.eye(3)), matrix, 1.0)
+    found = align(encoded(reply), noisy(image, 6), candidate())
+    assert found.confidence >= CONFIDENT and found.model != "identity"
+    assert found.improvement > 3.0 and 0.1 < found.scatter < 1.3
+    assert off(found, matrix, 640, 640) < 1.0
+    assert np.isnan(found.offset)
+
+
+def test_what_a_model_redrew_in_place_stays_there() -> None:
+    image = photograph("aitzgorri-2")
+    reply = drifted(restored(image, np.eye(3)), np.eye(3), 0.4)
+    found = align(encoded(reply), noisy(image, 6), candidate())
+    assert found.image is not None and np.array_equal(found.image, reply)
+    assert found.confidence >= CONFIDENT and found.motion < 0.6
+
+
+def test_an_offset_that_no_motion_explains_is_misaligned() -> None:
+    image = photograph("aitzgorri-2")
+    reply = drifted(restored(image, np.eye(3)), np.eye(3), 22.0, cells=6)
+    found = align(encoded(reply), noisy(image, 6), candidate())
+    assert (found.image, found.reason) == (None, "misaligned")
+    assert found.confidence < CONFIDENT and found.offset > 5.0
+    said = f"most of it is about {found.offset:.0f} px (at 1024) from its place, and no one motion brings it back"
+    assert found.detail.startswith(f"{said}; ask for the same framing")
+
+
+def test_an_uncertain_fit_is_applied_where_it_certainly_improves_and_says_that_it_is_unsure() -> None:
+    image = photograph("aitzgorri-2")
+    matrix = planted(640, 640, "shift", 12.0)
+    reply = drifted(restored(image, np.eye(3)), matrix, 3.0)
+    found = align(encoded(reply), noisy(image, 6), candidate())
+    assert found.image is not None and found.model != "identity"
+    assert found.confidence < CONFIDENT and found.improvement > 3.0
+    assert found.scatter > 1.3 or found.error > 0.8
+    assert off(found, matrix, 640, 640) < 6.0
+    assert found.offset < 4.0, "measured after the motion was undone"
 
 
 @pytest.mark.parametrize("name", ["sunset-3", "wine-3", "life-1"])

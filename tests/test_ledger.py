@@ -23,7 +23,19 @@ from hypothesis import strategies as st
 
 from ggt_tools.errors import ConfigError, ShardError
 from ggt_tools.ledger import Ledger
-from ggt_tools.records import IN_FLIGHT, Aligned, Call, Candidate, Photo, Refusal, Score, Stage, Verdict, Withdrawal
+from ggt_tools.records import (
+    ALIGN_SCORES,
+    IN_FLIGHT,
+    Aligned,
+    Call,
+    Candidate,
+    Photo,
+    Refusal,
+    Score,
+    Stage,
+    Verdict,
+    Withdrawal,
+)
 
 from .making import FORKED, make_workspace
 
@@ -111,13 +123,13 @@ def test_a_newer_schema_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
         ledger.add(photo("a"))
     file = tmp_path / "ledger.sqlite"
     db = sqlite3.connect(file)
-    db.execute("PRAGMA user_version=6")
+    db.execute("PRAGMA user_version=7")
     db.close()
     before = file.read_bytes()
     for create in (False, True):
         with pytest.raises(ConfigError) as fault:
             Ledger(tmp_path, create=create)
-        assert str(fault.value) == f"{file}: schema version 6, this ggt100k reads 5; install the one that wrote it"
+        assert str(fault.value) == f"{file}: schema version 7, this ggt100k reads 6; install the one that wrote it"
     assert file.read_bytes() == before
 
 
@@ -179,6 +191,34 @@ def test_a_ledger_of_the_third_version_keeps_every_score_and_its_order_and_is_co
             assert [(v.candidate, v.reason, v.evidence) for v in ledger.all(Verdict)] == [
                 ("c", "halos", ("halo 9.000 > 5.000",))
             ]
+
+
+FOURTH = """
+CREATE TABLE aligned ("candidate" TEXT NOT NULL, "version" TEXT NOT NULL, "image" TEXT NOT NULL,
+    "reason" TEXT NOT NULL, "model" TEXT NOT NULL, "transform" TEXT NOT NULL, "confidence" REAL,
+    "residual_median" REAL, "residual_p99" REAL, "missing" REAL, "resampled" INTEGER NOT NULL, PRIMARY KEY (candidate));
+INSERT INTO aligned VALUES ('c', 'align-3', 'i', '', 'affine', '[1.5]', 0.75, 0.25, NULL, 0.125, 1);
+PRAGMA user_version=4;
+"""  # as version 4 wrote it
+
+
+def test_a_ledger_of_the_fourth_version_keeps_what_align_said(tmp_path: Path) -> None:
+    write(tmp_path, FOURTH)
+    later = Aligned(
+        candidate="d", version="align-4", image="j", reason="", error=0.5, support=0.25, scatter=0.75, motion=2.0,
+        improvement=4.0, offset=1.5, colour=(1.0,) * 9,
+    )  # fmt: skip
+    with Ledger(tmp_path) as ledger:
+        ledger.add(later)
+    with Ledger(tmp_path) as ledger:
+        before, after = ledger.all(Aligned)
+        assert (before.model, before.transform, before.confidence, before.missing) == ("affine", (1.5,), 0.75, 0.125)
+        assert all(math.isnan(value) for value in (before.error, before.scatter, before.offset, before.residual_p99))
+        assert (before.colour, before.resampled) == ((), 1)
+        assert (after.error, after.offset, after.colour) == (0.5, 1.5, (1.0,) * 9)
+        scores = ledger.scores()
+        assert scores["c"].keys() == ALIGN_SCORES.keys() and scores["c"]["align_confidence"] == 0.75
+        assert (scores["d"]["align_motion"], scores["d"]["align_improvement"]) == (2.0, 4.0)
 
 
 def test_a_migration_that_is_cut_off_leaves_the_ledger_as_it_was(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from ggt_tools.cli import verdict as verdict_verb
 from ggt_tools.errors import ConfigError, ShardError
 from ggt_tools.export_ledger import export_ledger
 from ggt_tools.ledger import KEYS, Ledger
-from ggt_tools.records import IN_FLIGHT, Aligned, Candidate, Opinion, Photo, Score, Verdict, to_row
+from ggt_tools.records import ALIGN_SCORES, IN_FLIGHT, Aligned, Candidate, Opinion, Photo, Score, Verdict, to_row
 from ggt_tools.store import Store
 from ggt_tools.verdict import DEFAULT_GATE, load_gate, verdict
 
@@ -262,7 +262,7 @@ def test_a_docket_holds_what_the_whole_ledger_says(tmp_path: Path) -> None:
         for name, values in scores.items():
             assert values == pytest.approx(dict.fromkeys(values, math.nan) | whole.get(name, {}), nan_ok=True)
         assert {metric for values in scores.values() for metric in values} == {
-            "align_confidence", "residual_p99", "shift", "structure",
+            *ALIGN_SCORES, "shift", "structure",
         }  # fmt: skip
         empty = {one.id: ("restore", one.reason) for one in candidates if not one.image}
         assert {name: why for part in parts for name, why in part.lost.items() if name != "waiting"} == empty | {

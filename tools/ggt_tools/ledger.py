@@ -33,6 +33,7 @@ from ggt_tools.database import cannot_write, open_database, translated
 from ggt_tools.errors import ConfigError, ShardError
 from ggt_tools.locks import held, why_unwritable
 from ggt_tools.records import (
+    ALIGN_SCORES,
     IN_FLIGHT,
     Adopted,
     Aligned,
@@ -67,7 +68,7 @@ Fact = (
     Photo | Refusal | Seen | Classed | Prompt | Candidate | Call | Job | Aligned | Score | Opinion | Withdrawal
     | Decision | Study | Entry | Choice | Held | Adopted
 )  # fmt: skip
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 AT_ONCE = 10_000  # rows
 # Each kind of record is a table; these columns tell two of its rows apart.
 KEYS: dict[type, tuple[str, ...]] = {
@@ -102,6 +103,12 @@ MIGRATIONS = {
     2: (),
     3: ("ALTER TABLE score RENAME TO score_3", "ALTER TABLE verdict RENAME TO verdict_3"),
     4: (),
+    5: (),
+}
+# Columns of `aligned` that version 6 added.
+ALIGNED_6 = {
+    **dict.fromkeys(("error", "support", "scatter", "motion", "improvement", "offset"), "REAL"),
+    "colour": "TEXT NOT NULL DEFAULT '[]'",
 }
 
 
@@ -188,6 +195,10 @@ class Ledger:
             self._db.execute("CREATE INDEX IF NOT EXISTS refusal_reason ON refusal (reason)")
             for statement in (*score_table.TABLES, *verdict_table.TABLES, tallies.TABLE):
                 self._db.execute(statement)
+            if 0 < found < 6:
+                there = {row[1] for row in self._db.execute("PRAGMA table_info(aligned)")}
+                for name in ALIGNED_6.keys() - there:
+                    self._db.execute(f"ALTER TABLE aligned ADD COLUMN {name} {ALIGNED_6[name]}")
             if 0 < found < 4:
                 score_table.add_rows(self._db, self._plain("SELECT * FROM score_3 ORDER BY candidate, rowid"))
                 verdicts = verdict_table.rows_of(self._plain("SELECT * FROM verdict_3 ORDER BY rowid"))
@@ -314,10 +325,11 @@ class Ledger:
     def scores(self) -> dict[str, dict[str, float]]:
         """All that was measured of each candidate, by metric: the newest version's value, and align's findings."""
         found: dict[str, dict[str, float]] = {}
-        sql = "SELECT candidate, confidence, residual_p99 FROM aligned WHERE image != ''"
+        columns = ", ".join(ALIGN_SCORES.values())
+        sql = f"SELECT candidate, {columns} FROM aligned WHERE image != ''"
         for candidate, *values in self._db.execute(sql):
             known = (math.nan if value is None else value for value in values)
-            found[candidate] = dict(zip(("align_confidence", "residual_p99"), known, strict=True))
+            found[candidate] = dict(zip(ALIGN_SCORES, known, strict=True))
         for candidate, scores in score_table.read_scores(self._db, ""):
             found.setdefault(candidate, {}).update((metric, value) for metric, _, value in scores)
         return found
@@ -351,9 +363,10 @@ class Ledger:
         ).fetchall()
         place_of = {row[0]: place for place, row in enumerate(photos)}
         # in the order of their ids, as each lookup then finds most of the pages that it wants read already
+        measured = ", ".join(f"a.{column}" for column in ALIGN_SCORES.values())
         found = self._plain(
-            """SELECT c.id, c.key, c.restorer, c.strategy, c.image != '', c.reason, a.image != '', a.reason, v.outcome,
-                a.confidence, a.residual_p99, s.layout, s."values"
+            f"""SELECT c.id, c.key, c.restorer, c.strategy, c.image != '', c.reason, a.image != '', a.reason, v.outcome,
+                {measured}, s.layout, s."values"
             FROM (SELECT c.id, c.rowid AS place FROM photo p CROSS JOIN candidate c ON c.key = p.key
                 WHERE p.key >= ? AND p.key < ? ORDER BY c.id LIMIT -1) o
             CROSS JOIN candidate c ON c.rowid = o.place LEFT JOIN aligned a ON a.candidate = o.id
@@ -363,7 +376,7 @@ class Ledger:
         ready = [row for row in found if row[5] != IN_FLIGHT]
         rows = ready + [row for row in found if row[5] == IN_FLIGHT] if len(ready) < len(found) else ready
         candidates, keys, restorers, strategies, made, empty, aligned, astray, outcomes, *of_align, layouts, texts = (
-            zip(*rows, strict=True) if rows else [()] * 13
+            zip(*rows, strict=True) if rows else [()] * (11 + len(ALIGN_SCORES))
         )
         count = len(ready)
         of = list(map(place_of.__getitem__, keys))
@@ -384,7 +397,7 @@ class Ledger:
             outcomes=tallies.part(map(judged.__getitem__, outcomes)),
             measured=score_table.by_metric(
                 self._db, layouts[:count], texts[:count],
-                dict(zip(("align_confidence", "residual_p99"), known, strict=True)),
+                dict(zip(ALIGN_SCORES, known, strict=True)),
             ),
             seen={key: of_json(texts) for key, _, texts in photos},
             lost=lost,

@@ -136,11 +136,32 @@ class Aligned:
     reason: str  # "" or why there is none
     model: str = "identity"  # how it moved: identity | translation | similarity | affine | homography
     transform: tuple[float, ...] = ()  # 9 numbers, photograph <- reply
-    confidence: float = float("nan")  # 0..1; below 0.5 align is unsure, and moves nothing
+    confidence: float = float("nan")  # 0..1; from 0.5 it is aligned, or in place, to about a pixel; below, unsure
+    error: float = float("nan")  # pixels at 1024, RMS, by which the fit is likely to be off
+    support: float = float("nan")  # 0..1, share of the photograph's blocks that the fit explains
+    scatter: float = float("nan")  # pixels at 1024, median distance of the blocks from where the fit has them
+    motion: float = float("nan")  # pixels at 1024, RMS, that the fit moves the reply beyond bringing it to size
+    improvement: float = float("nan")  # by how much the fit raises the local correlation, in its standard errors
+    offset: float = float("nan")  # pixels at 1024, median, that clearly matched blocks are off in `image`; if unsure
     residual_median: float = float("nan")  # pixels at 1024 that are left of local displacement
     residual_p99: float = float("nan")
     missing: float = 0.0  # share of the frame that the reply does not show
     resampled: int = 0  # 1: its pixels are not the reply's own
+    colour: tuple[float, ...] = ()  # 9 numbers, linear RGB of `image` <- linear RGB of the reply; () where none
+
+
+# What align measures counts as scores of these names; the fields of Aligned that hold them.
+ALIGN_SCORES = {
+    "align_confidence": "confidence",
+    "align_error": "error",
+    "align_support": "support",
+    "align_scatter": "scatter",
+    "align_motion": "motion",
+    "align_improvement": "improvement",
+    "align_offset": "offset",
+    "residual_median": "residual_median",
+    "residual_p99": "residual_p99",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

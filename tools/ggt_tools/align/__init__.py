@@ -1,20 +1,26 @@
 """align: candidates into the frame of their photographs.
 
 A model answers in a size, a frame and at times a view of its own. What the call itself did (padding, the model's size)
-is known and undone; what the model did is found by a fit (fit.py), and undone where the fit is sure of itself and the
-motion within BOUNDS. What the fit is not sure of stays as it came, with a confidence below CONFIDENT: wrong is worse
-than unsure. All is undone in one resampling, from the reply's own pixels, and none where the motion is below STILL.
+is known and undone; what the model did is estimated by a fit (fit.py), and undone where the fit is reliable
+(confidence.py) and the motion within BOUNDS. An output that is certainly off, and that no fit brings back, is
+`misaligned`. Where neither is certain, the output is left as it came (or moved, where that certainly improves it) with
+a confidence below CONFIDENT. There is one resampling at most, from the reply's own pixels, and none where the motion is
+below STILL.
 
-What moves on its own, an object or a face, stays where it is: a fault, and not the frame's. `residual_p99` shows it.
+What moves on its own, an object or a face, stays where it is: `residual_p99` shows it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 
 from ggt_tools.align.blocks import SMALLEST, Matrix, local_contrast, moved, places, scaling
+from ggt_tools.align.confidence import CONFIDENT as CONFIDENT
+from ggt_tools.align.confidence import STILL as STILL
+from ggt_tools.align.confidence import Belief, believe, clear_offset
 from ggt_tools.align.fit import Fit, fit
 from ggt_tools.degradations import Plane, opencv
 from ggt_tools.errors import PairError
@@ -22,16 +28,9 @@ from ggt_tools.ingest import MOST_PIXELS, decode
 from ggt_tools.records import Candidate
 from ggt_tools.restorers.protocol import Image
 
-VERSION = "align-3"  # raise it whenever a pixel may change
+VERSION = "align-4"  # raise it whenever a pixel may change
 RATIO = 0.02  # by which the sides' ratio of a reply may differ from what was sent: models round to multiples
-STILL = 0.25  # px at 1024: less motion than this anywhere does less harm than a resampling
 NAN = float("nan")
-# A fit that may be off by ERROR px RMS at 1024, or explains SUPPORT of the blocks, has half its confidence from that.
-# ERROR is half of the 0.3 px that are promised: on planted geometry the truth was 0.9 times what a fit said in the
-# median, 1.6 times in the worst tenth and 3.4 times in the worst hundredth.
-ERROR = 0.15
-SUPPORT = 0.25
-CONFIDENT = 0.5  # from here a fit is believed
 # How far a model may drift before its candidate is no longer taken for the same view. Ours: what the paper on
 # GPT-4o's drift shows of small changes lies within, a reframed or newly composed picture beyond.
 BOUNDS = {
@@ -53,9 +52,13 @@ class InFrame:
     detail: str = ""
     model: str = "identity"  # of what the model did: identity | translation | similarity | affine | homography
     transform: tuple[float, ...] = ()  # 3 x 3 by rows, photograph <- reply, in pixels whose centres are whole
-    confidence: float = 0.0  # 0..1, of the fit; below CONFIDENT nothing of it was applied
-    error: float = NAN  # px at 1024, RMS over the frame, by which the fit may be off; NaN where there is none
+    confidence: float = 0.0  # 0..1, that `image` is aligned, or was in place; unsure below CONFIDENT
+    error: float = NAN  # px at 1024, RMS over the structure, by which the fit may be off; NaN where there is none
     support: float = 0.0  # 0..1, share of the photograph's blocks that the fit explains
+    scatter: float = NAN  # px at 1024, median distance of the blocks from where the fit has them
+    motion: float = NAN  # px at 1024, RMS, by which the fit moves the reply beyond bringing it to size
+    improvement: float = NAN  # by how much the fit raises the local correlation, in its standard errors
+    offset: float = NAN  # px at 1024, median, that clear matches are off in `image`; measured where unsure
     residual_median: float = NAN  # px at 1024, local displacement that is left, where structure tells of it
     residual_p99: float = NAN
     missing: float = 0.0  # 0..1, share of the frame for which the reply has nothing; it is mirrored in
@@ -81,29 +84,26 @@ def align(reply: bytes, lq: Image, candidate: Candidate) -> InFrame:
     sent = starts[0]
     changed = abs(image.shape[1] * frame[1] / (image.shape[0] * frame[0]) - 1) > RATIO
     found = _fit(lq, image, starts)
-    confidence = _confidence(found)
-    sure = found if found is not None and confidence >= CONFIDENT else None
-    error, support = (found.error, found.support) if found is not None else (NAN, 0.0)
-    if sure is None and changed:
+    belief = believe(found, _largest(sent, found.matrix, width, height) if found is not None else 0.0)
+    facts = _facts(found, belief)
+    is_sure = belief.confidence >= CONFIDENT
+    if not is_sure and changed:
         said = f"the result is {image.shape[1]} x {image.shape[0]}, and the photograph {frame[0]} x {frame[1]}"
         if candidate.frame:
             said += " with its padding"
-        return InFrame(
-            image=None,
-            reason="aspect_changed",
-            detail=f"{said}; {_advice(candidate)}",
-            transform=_flat(sent),
-            confidence=confidence,
-            error=error,
-            support=support,
-        )
-    matrix, model = sent, "identity"
-    if sure is not None and _largest(sent, sure.matrix, width, height) > max(STILL, 2.0 * sure.error):
-        matrix, model = sure.matrix, sure.model
-    missing, beyond = _missing(matrix, width, height, image), ""
+        detail = f"{said}; {_advice(candidate)}"
+        return InFrame(image=None, reason="aspect_changed", detail=detail, transform=_flat(sent), **facts)
+    matrix, model = (found.matrix, found.model) if found is not None and belief.apply else (sent, "identity")
+    missing, beyond, offset = _missing(matrix, width, height, image), "", NAN
     if model != "identity":
         nearest = min(starts, key=lambda start: _largest(start, matrix, width, height))
         beyond = _beyond(np.linalg.inv(nearest) @ matrix, width, height, missing)
+    if beyond and not is_sure:
+        matrix, model, beyond, missing = sent, "identity", "", _missing(sent, width, height, image)
+    if not is_sure and max(width, height) >= SMALLEST and min(*lq.shape[:2], *image.shape[:2]) >= 32:
+        offset, is_off = clear_offset(_luma(lq), _luma(image), matrix)
+        if is_off:
+            beyond = f"most of it is about {offset:.0f} px (at 1024) from its place, and no one motion brings it back"
     if beyond:
         return InFrame(
             image=None,
@@ -111,10 +111,9 @@ def align(reply: bytes, lq: Image, candidate: Candidate) -> InFrame:
             detail=f"{beyond}; {_advice(candidate, first='ask for the same framing and viewpoint, or ')}",
             model=model,
             transform=_flat(matrix),
-            confidence=confidence,
-            error=error,
-            support=support,
             missing=missing,
+            offset=offset,
+            **facts,
         )
     brought, resampled = _sent(image, frame) if model == "identity" else (_warped(image, matrix, width, height), True)
     median, p99 = residual(lq, brought)
@@ -122,13 +121,36 @@ def align(reply: bytes, lq: Image, candidate: Candidate) -> InFrame:
         image=brought,
         model=model,
         transform=_flat(matrix),
-        confidence=confidence,
-        error=error,
-        support=support,
+        offset=offset,
         residual_median=median,
         residual_p99=p99,
         missing=missing,
         resampled=resampled,
+        **facts,
+    )
+
+
+class _Facts(TypedDict):
+    """What a fit tells, by the names of InFrame."""
+
+    confidence: float
+    error: float
+    support: float
+    scatter: float
+    motion: float
+    improvement: float
+
+
+def _facts(found: Fit | None, belief: Belief) -> _Facts:
+    if found is None:
+        return _Facts(confidence=belief.confidence, error=NAN, support=0.0, scatter=NAN, motion=NAN, improvement=NAN)
+    return _Facts(
+        confidence=belief.confidence,
+        error=found.error,
+        support=found.support,
+        scatter=found.scatter,
+        motion=found.motion,
+        improvement=found.improvement,
     )
 
 
@@ -205,13 +227,6 @@ def _fit(lq: Image, image: Image, starts: list[Matrix]) -> Fit | None:
     if max(lq.shape[:2]) < SMALLEST or min(*lq.shape[:2], *image.shape[:2]) < 32:
         return None
     return fit(_luma(lq), _luma(image), starts)
-
-
-def _confidence(found: Fit | None) -> float:
-    """0..1, both that it may be off little and that it explains much; each alone is 0.5 at its constant above."""
-    if found is None:
-        return 0.0
-    return float(min(1.0 / (1.0 + (found.error / ERROR) ** 2), 1.0 / (1.0 + (SUPPORT / max(found.support, 1e-6)) ** 2)))
 
 
 def _largest(start: Matrix, matrix: Matrix, width: int, height: int) -> float:

@@ -1,4 +1,4 @@
-"""Blocks of a photograph, looked for in a reply: tone-free, at several sizes, with how sure each place is."""
+"""Block matching between a photograph and a reply: independent of tones, at several sizes, with its uncertainty."""
 
 from __future__ import annotations
 
@@ -16,30 +16,54 @@ Points = npt.NDArray[np.float64]  # (n, 2)
 LEVELS = ((128, 32, 12, 12), (256, 40, 20, 6), (512, 48, 40, 4), (1024, 64, 64, 3))
 SMALLEST = 96  # pixels of the long edge: below it a fit has too few blocks to check itself by
 FOUND = 0.25  # correlation from which a block counts as found
+OFFSET_LEVEL = (256, 48, 24, 16)  # the level at which `offset` looks, up to 64 px at 1024 away
+CLEAR = (0.5, 0.1)  # correlation of a clear match, and by how much its rival must be below it
+RIVAL = 4  # pixels of a level from which another peak of the correlation is another place
+AGREEMENT_CELL = 32  # pixels of a level
 PLACES = 12  # the frame is judged at PLACES x PLACES points
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blocks:
-    """What was found of the blocks of one level. Coordinates are those of the level."""
+    """The blocks of one level and where the reply has them. Coordinates are those of the level."""
 
-    at: Points  # centres
-    moved: Points  # by how much each was found displaced
+    at: Points  # (n, 2) centres
+    moved: Points  # (n, 2) by how much each was found displaced
     weight: npt.NDArray[np.float64]  # (n, 2, 2) information: large where the peak is sharp, in that direction
-    found: npt.NDArray[np.bool_]  # correlation above FOUND, and not at the border of the search
-    total: int  # blocks with structure in the photograph
+    found: npt.NDArray[np.bool_]  # (n,) correlation above FOUND, and not at the border of the search
+    peak: npt.NDArray[np.float64]  # (n,) correlation where it is highest
+    rival: npt.NDArray[np.float64]  # (n,) the highest correlation at least RIVAL pixels away from there
+    structured: Points  # (total, 2) centres of all blocks that have structure in the photograph
+
+    @property
+    def total(self) -> int:
+        """Blocks with structure in the photograph, whether the reply has pixels there or not."""
+        return len(self.structured)
+
+
+def smoothed(plane: Plane, sigma: float) -> Plane:
+    """A Gaussian blur; a wide one is applied to a smaller copy, which differs little and costs much less."""
+    cv2 = opencv()
+    factor = 4 if sigma >= 5.0 else 1
+    height, width = plane.shape
+    if factor == 1 or min(height, width) < 32:
+        return np.asarray(cv2.GaussianBlur(plane, (0, 0), sigma))
+    size = (-(-width // factor), -(-height // factor))
+    small = cv2.resize(plane, size, interpolation=cv2.INTER_AREA)
+    x, y = sigma * size[0] / width, sigma * size[1] / height
+    small = cv2.GaussianBlur(small, (0, 0), sigmaX=x, sigmaY=y, borderType=cv2.BORDER_REFLECT)
+    return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR))
 
 
 def local_contrast(luma: Plane) -> Plane:
-    """Luma less its neighbourhood's mean, over the contrast there: tones, haze and darkness cancel.
+    """Luma minus the mean of its neighbourhood, divided by the contrast there: tones, haze and darkness cancel.
 
-    Contrast of less than half the picture's usual one counts as that: bare noise is not blown up.
+    Contrast below half of the picture's median contrast counts as that half, so that plain noise is not amplified.
     """
-    cv2 = opencv()
-    fine = cv2.GaussianBlur(luma, (0, 0), 1.0)
-    detail = fine - cv2.GaussianBlur(luma, (0, 0), 6.0)
-    spread = np.sqrt(cv2.GaussianBlur(detail * detail, (0, 0), 10.0))
-    contrast: Plane = detail / (spread + 0.5 * float(np.median(spread)) + 0.05)
+    fine = smoothed(luma, 1.0)
+    detail = fine - smoothed(luma, 6.0)
+    spread = np.sqrt(np.maximum(smoothed(detail * detail, 10.0), 0.0))
+    contrast: Plane = detail / (spread + (0.5 * float(np.median(spread[::2, ::2])) + 0.05))
     return contrast
 
 
@@ -123,35 +147,61 @@ class Level:
         norm = float(np.sqrt((self.contrast**2).sum() * (other**2).sum()))
         return float((self.contrast * other).sum()) / norm if norm > 0 else 0.0
 
+    def agreement(self, matrix: Matrix) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+        """Correlation of each cell of the frame with the reply's pixels at the same place, and where it counts.
+
+        Returns:
+            (n,) correlations, -1..1, of cells of AGREEMENT_CELL pixels in a fixed order, so that two matrices can be
+            compared cell by cell; and (n,) whether the reply covers the cell and the photograph has structure there.
+        """
+        cv2 = opencv()
+        contrast, inside = self.warped(matrix, 0)
+        edge = max(2, AGREEMENT_CELL // 8)  # replies and figures often have a border of their own
+        inside[:edge], inside[-edge:], inside[:, :edge], inside[:, -edge:] = False, False, False, False
+        size = (max(1, self.width // AGREEMENT_CELL), max(1, self.height // AGREEMENT_CELL))
+
+        def mean(plane: Plane) -> npt.NDArray[np.float64]:
+            return np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), np.float64).ravel()
+
+        mask = inside.astype(np.float32)
+        lq, gt = self.contrast * mask, contrast * mask
+        here, there = mean(lq * lq), mean(gt * gt)
+        correlation: npt.NDArray[np.float64] = mean(lq * gt) / np.sqrt(np.maximum(here * there, 0.02**2))
+        return correlation, (mean(mask) > 0.6) & (here > 0.15**2)
+
     def blocks(self, matrix: Matrix) -> Blocks:
         """Looks for each block of the photograph in the reply, as `matrix` (reply <- photograph) brings it here."""
         cv2 = opencv()
         reach, block = self.reach, self.block
         contrast, inside = self.warped(matrix, reach)
-        at, displaced, weight, found = [], [], [], []
-        total = 0
-        tops, lefts = _starts(self.height, block, self.step), _starts(self.width, block, self.step)
-        for top in tops:
-            for left in lefts:
-                template = self.contrast[top : top + block, left : left + block]
-                if float(template.std()) < 0.15:
+        height, width = min(block, self.height), min(block, self.width)
+        sums = cv2.integral(inside.astype(np.uint8))
+        at: list[tuple[float, float]] = []
+        structured: list[tuple[float, float]] = []
+        surfaces: list[Plane] = []
+        for top in _starts(self.height, block, self.step):
+            for left in _starts(self.width, block, self.step):
+                template = self.contrast[top : top + height, left : left + width]
+                if float(cv2.meanStdDev(template)[1][0, 0]) < 0.15:
                     continue
-                total += 1
-                around = (slice(top, top + block + 2 * reach), slice(left, left + block + 2 * reach))
-                if not inside[around].mean() > 0.8:
+                centre = (left + (width - 1) / 2, top + (height - 1) / 2)
+                structured.append(centre)
+                bottom, right = top + height + 2 * reach, left + width + 2 * reach
+                covered = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
+                if not covered > 0.8 * (bottom - top) * (right - left):
                     continue
-                surface = cv2.matchTemplate(contrast[around], template, cv2.TM_CCOEFF_NORMED)
-                peak = _peak(surface)
-                at.append((left + (template.shape[1] - 1) / 2, top + (template.shape[0] - 1) / 2))
-                displaced.append(peak[0] - reach)
-                weight.append(peak[1])
-                found.append(peak[2])
+                surfaces.append(cv2.matchTemplate(contrast[top:bottom, left:right], template, cv2.TM_CCOEFF_NORMED))
+                at.append(centre)
+        stack = np.array(surfaces, np.float64).reshape(-1, 2 * reach + 1, 2 * reach + 1)
+        place, weight, found, peak, rival = _peaks(stack)
         return Blocks(
             at=np.array(at).reshape(-1, 2),
-            moved=np.array(displaced).reshape(-1, 2),
-            weight=np.array(weight).reshape(-1, 2, 2),
-            found=np.array(found, bool),
-            total=total,
+            moved=place - reach,
+            weight=weight,
+            found=found,
+            peak=peak,
+            rival=rival,
+            structured=np.array(structured).reshape(-1, 2),
         )
 
 
@@ -163,19 +213,38 @@ def _starts(size: int, block: int, step: int) -> list[int]:
     return [round(start) for start in np.linspace(0, size - block, count)]
 
 
-def _peak(surface: Plane) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], bool]:
-    """The peak's place (x, y) by a paraboloid through its 3 x 3 neighbours, its information, and whether it is one."""
-    row, column = divmod(int(surface.argmax()), surface.shape[1])
-    value = float(surface[row, column])
-    here = np.array([column, row], np.float64)
-    if not (value > FOUND and 0 < row < surface.shape[0] - 1 and 0 < column < surface.shape[1] - 1):
-        return here, np.zeros((2, 2)), False
-    s = surface[row - 1 : row + 2, column - 1 : column + 2].astype(np.float64)
-    slope = np.array([(s[:, 2] - s[:, 0]).mean() / 2, (s[2] - s[0]).mean() / 2])
-    xx, yy = (s[:, 2] - 2 * s[:, 1] + s[:, 0]).mean(), (s[2] - 2 * s[1] + s[0]).mean()
-    xy = (s[2, 2] - s[2, 0] - s[0, 2] + s[0, 0]) / 4
-    values, vectors = np.linalg.eigh(-np.array([[xx, xy], [xy, yy]]))
+def _peaks(
+    surfaces: npt.NDArray[np.float64],
+) -> tuple[Points, npt.NDArray[np.float64], npt.NDArray[np.bool_], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Each surface's peak (x, y) by a paraboloid through its 3 x 3 neighbours, its information, and whether it is one.
+
+    `surfaces`: (n, side, side) correlations. Also returns the correlation at the peak, and the highest one that is at
+    least RIVAL pixels away from it.
+    """
+    count, side = len(surfaces), surfaces.shape[1]
+    if count == 0:
+        return np.zeros((0, 2)), np.zeros((0, 2, 2)), np.zeros(0, bool), np.zeros(0), np.zeros(0)
+    every = np.arange(count)
+    row, column = np.divmod(surfaces.reshape(count, -1).argmax(axis=1), side)
+    value = surfaces[every, row, column]
+    found = (value > FOUND) & (row > 0) & (row < side - 1) & (column > 0) & (column < side - 1)
+    line = np.arange(side)
+    away = np.maximum(abs(line[None, :, None] - row[:, None, None]), abs(line[None, None, :] - column[:, None, None]))
+    rival = np.where(away >= RIVAL, surfaces, -1.0).reshape(count, -1).max(axis=1)
+    inner_row, inner_column = np.clip(row, 1, side - 2), np.clip(column, 1, side - 2)
+    around = np.arange(-1, 2)
+    s = surfaces[
+        every[:, None, None], inner_row[:, None, None] + around[:, None], inner_column[:, None, None] + around[None, :]
+    ]
+    slope = np.stack([(s[:, :, 2] - s[:, :, 0]).mean(axis=1) / 2, (s[:, 2] - s[:, 0]).mean(axis=1) / 2], axis=1)
+    xx = (s[:, :, 2] - 2 * s[:, :, 1] + s[:, :, 0]).mean(axis=1)
+    yy = (s[:, 2] - 2 * s[:, 1] + s[:, 0]).mean(axis=1)
+    xy = (s[:, 2, 2] - s[:, 2, 0] - s[:, 0, 2] + s[:, 0, 0]) / 4
+    values, vectors = np.linalg.eigh(-np.stack([np.stack([xx, xy], axis=1), np.stack([xy, yy], axis=1)], axis=1))
     values = np.maximum(values, 1e-4)
-    step = vectors @ ((vectors.T @ slope) / values)
-    information = (vectors * values) @ vectors.T * value / (1.02 - value**2)
-    return here + np.clip(step, -1.0, 1.0), information, True
+    along = np.einsum("nij,ni->nj", vectors, slope) / values
+    step = np.clip(np.einsum("nij,nj->ni", vectors, along), -1.0, 1.0)
+    information = np.einsum("nij,nj,nkj->nik", vectors, values, vectors)
+    information *= (value / (1.02 - np.minimum(value, 1.0) ** 2))[:, None, None]
+    place = np.stack([column, row], axis=1) + np.where(found[:, None], step, 0.0)
+    return place, np.where(found[:, None, None], information, 0.0), found, value, rival

@@ -29,9 +29,12 @@ class Fit:
 
     matrix: Matrix  # reply <- photograph
     model: str  # one of MODELS: of what had to be added to the start that led here
-    error: float  # px at 1024: how far the matrix is likely to be off, RMS over the frame
+    error: float  # px at 1024: how far the matrix is likely to be off, RMS over the structure and, half, the frame
     support: float  # 0..1, share of the photograph's blocks that it explains
-    likeness: float  # -1..1, correlation of local contrast under it
+    scatter: float  # px at 1024: median distance of the blocks from where the fit has them, which no motion explains
+    motion: float  # px at 1024: how far it is from the first start, RMS over the photograph's structure
+    agreement: float  # -1..1, mean correlation of local contrast over the cells of the frame, under `matrix`
+    improvement: float  # by how much that is more than under the first start, in its standard errors
 
 
 def _jacobian(points: Points, numbers: int) -> npt.NDArray[np.float64]:
@@ -70,40 +73,49 @@ class _Solution:
     model: str
     error: float  # px of the level
     support: float
+    scatter: float  # px of the level, median distance of the blocks that were found from where the fit has them
 
 
-def _solve(
-    jacobian: npt.NDArray[np.float64], blocks: Blocks, weights: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
-    """Weighted least squares of the blocks' displacements."""
-    weighted = np.einsum("nia,nij->naj", jacobian, blocks.weight * weights[:, None, None])
-    normal = np.einsum("naj,njb->ab", weighted, jacobian)
-    right = np.einsum("naj,nj->a", weighted, blocks.moved)
-    ridge = 1e-9 * float(np.trace(normal)) + 1e-12
-    solution: npt.NDArray[np.float64] = np.linalg.solve(normal + ridge * np.eye(len(normal)), right)
-    return solution
+class _System:
+    """Weighted least squares of the displacements of blocks, prepared once for many weightings.
 
+    Args:
+        jacobian: (n, 2, k), how each block moves with the numbers of a model.
+        blocks: n blocks.
+    """
 
-def _robust(
-    jacobian: npt.NDArray[np.float64], blocks: Blocks, weights: npt.NDArray[np.float64], *, rounds: int
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """The same, with outliers' weights taken away (Geman, McClure 1985) round by round. Solution and weights."""
-    theta, part = _solve(jacobian, blocks, weights), weights > 0.05
-    for _ in range(rounds):
-        distance = _distance(blocks, jacobian @ theta)
-        scale = max(1.5 * float(np.median(distance[part])), 0.05) if part.any() else 1.0
-        weights = np.where(part, 1.0 / (1.0 + (distance / (2.0 * scale)) ** 2) ** 2, 0.0)
-        theta = _solve(jacobian, blocks, weights)
-    return theta, weights
+    def __init__(self, jacobian: npt.NDArray[np.float64], blocks: Blocks) -> None:
+        self.jacobian, self.blocks = jacobian, blocks
+        weighted = np.matmul(jacobian.transpose(0, 2, 1), blocks.weight)  # (n, k, 2)
+        numbers = jacobian.shape[2]
+        self.normal = np.matmul(weighted, jacobian).reshape(len(jacobian), numbers * numbers)
+        self.right = np.matmul(weighted, blocks.moved[:, :, None])[:, :, 0]
+        self.largest = np.maximum(np.linalg.eigvalsh(blocks.weight)[:, -1], 1e-12)
 
+    def solve(self, weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """The numbers (k,) of the model that fit best."""
+        numbers = self.jacobian.shape[2]
+        normal = (weights @ self.normal).reshape(numbers, numbers)
+        ridge = 1e-9 * float(np.trace(normal)) + 1e-12
+        solution: npt.NDArray[np.float64] = np.linalg.solve(normal + ridge * np.eye(numbers), weights @ self.right)
+        return solution
 
-def _distance(blocks: Blocks, predicted: Points) -> npt.NDArray[np.float64]:
-    """Pixels between found and predicted, each block's along the directions in which it can tell."""
-    residual = blocks.moved - predicted
-    largest = np.maximum(np.linalg.eigvalsh(blocks.weight)[:, -1], 1e-12)
-    square = np.einsum("ni,nij,nj->n", residual, blocks.weight, residual) / largest
-    distance: npt.NDArray[np.float64] = np.sqrt(square)
-    return distance
+    def robust(self, weights: npt.NDArray[np.float64], *, rounds: int) -> npt.NDArray[np.float64]:
+        """The weights (n,) with those of outliers reduced (Geman and McClure 1985), round by round."""
+        theta, part = self.solve(weights), weights > 0.05
+        for _ in range(rounds):
+            distance = self.distance(self.jacobian @ theta)
+            scale = max(1.5 * float(np.median(distance[part])), 0.05) if part.any() else 1.0
+            weights = np.where(part, 1.0 / (1.0 + (distance / (2.0 * scale)) ** 2) ** 2, 0.0)
+            theta = self.solve(weights)
+        return weights
+
+    def distance(self, predicted: Points) -> npt.NDArray[np.float64]:
+        """Pixels between found and predicted, for each block along the directions in which it can tell."""
+        residual = self.blocks.moved - predicted
+        toward = np.matmul(self.blocks.weight, residual[:, :, None])[:, :, 0]
+        distance: npt.NDArray[np.float64] = np.sqrt(np.maximum((toward * residual).sum(axis=1), 0.0) / self.largest)
+        return distance
 
 
 def _fit_level(
@@ -120,14 +132,17 @@ def _fit_level(
     weight = blocks.weight[keep]
     trace = np.trace(weight, axis1=1, axis2=2)
     weight = weight * np.minimum(1.0, np.quantile(trace, 0.75) / np.maximum(trace, 1e-12))[:, None, None]
-    step = Blocks(at=blocks.at[keep], moved=blocks.moved[keep], weight=weight, found=keep[keep], total=blocks.total)
+    step = replace(blocks, at=blocks.at[keep], moved=blocks.moved[keep], weight=weight, found=keep[keep])
     whole = replace(step, moved=moved(so_far, step.at + step.moved) - step.at)
     half = max(level.width, level.height) / 2.0
     to_unit = np.array(
         [[1 / half, 0, -(level.width - 1) / 2 / half], [0, 1 / half, -(level.height - 1) / 2 / half], [0, 0, 1]]
     )
     units = moved(to_unit, step.at)
-    over = places(level.width, level.height)
+    # errors count where the photograph has structure, and half as much over the whole frame
+    over = np.concatenate([blocks.structured, places(level.width, level.height)])
+    share = np.full(len(over), 1.0 / (1.5 * max(blocks.total, 1)))
+    share[blocks.total :] = 0.5 / (1.5 * (len(over) - blocks.total))
     frame = moved(to_unit, over)
     weights = np.ones(len(units))
     if ransac:
@@ -138,34 +153,39 @@ def _fit_level(
             weights = np.where(inliers[:, 0] > 0, 1.0, 1e-3)
     usable = [model for model in models if 2 * len(units) >= 3 * MODELS[model]]
     richest = usable[-1]
-    first = _jacobian(units, MODELS[richest])
-    _, weights = _robust(first, step, weights, rounds=12)
+    first = _System(_jacobian(units, MODELS[richest]), step)
+    weights = first.robust(weights, rounds=12)
     halves = [
-        (
-            _robust(first, step, weights * one, rounds=4)[1] * one,
-            _robust(first, step, weights * ~one, rounds=4)[1] * ~one,
-        )
+        (first.robust(weights * one, rounds=4) * one, first.robust(weights * ~one, rounds=4) * ~one)
         for one in _halves(step.at, 2.0 * level.block)
     ]
     motions, variances = {}, {}
     for model in usable:
         linear = model != "homography"  # which is linear for small steps only
-        jacobian, there = _jacobian(units, MODELS[model]), _jacobian(frame, MODELS[model])
-        of = whole if linear else step
-        matrix = np.linalg.inv(to_unit) @ _step(_solve(jacobian, of, weights) / half) @ to_unit
+        system = _System(_jacobian(units, MODELS[model]), whole if linear else step)
+        there = _jacobian(frame, MODELS[model])
+        matrix = np.linalg.inv(to_unit) @ _step(system.solve(weights) / half) @ to_unit
         motions[model] = matrix if linear else so_far @ matrix
-        apart = [there @ (_solve(jacobian, of, one) - _solve(jacobian, of, other)) for one, other in halves]
+        apart = [there @ (system.solve(one) - system.solve(other)) for one, other in halves]
         # two halves differ by twice the deviation of the whole
-        variances[model] = float(np.mean([(a**2).sum(axis=1).mean() for a in apart])) / 4.0
+        variances[model] = float(np.mean([share @ (a**2).sum(axis=1) for a in apart])) / 4.0
     errors = {}
-    for model in usable:
-        bias = float(((moved(motions[model], over) - moved(motions[richest], over)) ** 2).sum(axis=1).mean())
-        surplus = 0.0 if model == richest else max(0.0, bias - variances[richest])
-        errors[model] = float(np.sqrt(variances[model] + surplus + 0.25 * variances[richest]))
+    for number, model in enumerate(usable):
+        bias = float(share @ ((moved(motions[model], over) - moved(motions[richest], over)) ** 2).sum(axis=1))
+        # a simple model is preferred until the richest one, which errs itself, clearly contradicts it
+        surplus = 0.0 if model == richest else max(0.0, bias - 2.0 * variances[richest])
+        richer = usable[min(number + 1, len(usable) - 1)]
+        errors[model] = float(np.sqrt(variances[model] + surplus + 0.25 * variances[richer]))
     model = min(usable, key=lambda name: errors[name])
     there = moved(np.linalg.inv(so_far) @ motions[model], step.at) - step.at
-    explained = float((_distance(step, there) < 1.0).sum())
-    return _Solution(motion=motions[model], model=model, error=errors[model], support=explained / max(blocks.total, 1))
+    distance = first.distance(there)
+    return _Solution(
+        motion=motions[model],
+        model=model,
+        error=errors[model],
+        support=float((distance < 1.0).sum()) / max(blocks.total, 1),
+        scatter=float(np.median(distance)),
+    )
 
 
 def _halves(at: Points, side: float) -> list[npt.NDArray[np.bool_]]:
@@ -184,7 +204,8 @@ def _halves(at: Points, side: float) -> list[npt.NDArray[np.bool_]]:
 def fit(lq: Plane, reply: Plane, starts: Sequence[Matrix]) -> Fit | None:
     """The motion that brings the reply's luma (float32, 0..255, any size) onto the photograph's.
 
-    `starts`: matrices reply <- photograph to begin from; the one that ends best is gone on with. None: nothing fits.
+    `starts`: matrices reply <- photograph to begin from, the one that the call itself made first; the one that ends
+    best is gone on with. None: nothing fits.
     """
     pyramid = Pyramid(reply)
     first = Level(lq, pyramid, LEVELS[0])
@@ -211,9 +232,9 @@ def fit(lq: Plane, reply: Plane, starts: Sequence[Matrix]) -> Fit | None:
             break
         level = Level(lq, pyramid, spec)
         solution = None
-        for _ in range(2):
-            lowered = level.lowered(motion)
-            solution = _fit_level(level, level.blocks(start @ motion), lowered, tuple(MODELS), ransac=False)
+        for _ in range(1 if number == 2 else 2):
+            blocks = level.blocks(start @ motion)
+            solution = _fit_level(level, blocks, level.lowered(motion), tuple(MODELS), ransac=False)
             if solution is None:
                 break
             motion = level.lifted(solution.motion)
@@ -222,11 +243,21 @@ def fit(lq: Plane, reply: Plane, starts: Sequence[Matrix]) -> Fit | None:
         error = solution.error * level.unit
         if found is not None and error > found.error:
             break
+        (before, covered), (after, counts) = level.agreement(starts[0]), level.agreement(start @ motion)
+        both = covered & counts
+        gained = (after - before)[both] if both.sum() >= 4 else np.zeros(1)
+        # neighbouring cells are not independent: a quarter of them counts
+        spread = float(np.std(gained)) / np.sqrt(max(len(gained) / 4.0, 1.0))
+        over = moved(level.up, blocks.structured)
+        far = moved(np.linalg.inv(starts[0]) @ start @ motion, over) - over
         found = Fit(
             matrix=start @ motion / (start @ motion)[2, 2],
             model=solution.model,
             error=error,
             support=solution.support,
-            likeness=level.likeness(start @ motion),
+            scatter=solution.scatter * level.unit,
+            motion=float(np.sqrt((far**2).sum(axis=1).mean())) * 1024.0 / max(lq.shape),
+            agreement=float(after[both].mean()) if both.any() else 0.0,
+            improvement=float(gained.mean()) / max(spread, 1e-6),
         )
     return found

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from ggt_tools.gate import Gate, parse_gate
 from ggt_tools.ledger import Ledger
-from ggt_tools.records import Aligned, Candidate, Pair, Photo, Verdict
+from ggt_tools.records import ALIGN_SCORES, Aligned, Candidate, Pair, Photo, Verdict
 from ggt_tools.review.decisions import in_order, standing
 from ggt_tools.verdict import PEOPLE, verdict
 
 MISALIGNED = "misaligned"  # align's reason where a sure fit lies beyond its bounds: it shows the scene, seen otherwise
 WHY = "prior: "  # so begins the first line of a prior's evidence; its reason follows
-FRAME = ("align_confidence", "residual_p99", "shift")  # metrics that tell of the frame, and of nothing else
+FRAME = (*ALIGN_SCORES, "shift")  # metrics that tell of the frame, and of nothing else
 
 
 def without_frame(gate: Gate) -> Gate:
