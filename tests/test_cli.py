@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import io
 import json
+import math
 import os
 import re
 import shlex
@@ -25,6 +26,7 @@ from PIL import Image
 
 import ggt100k
 from ggt_format.png import encode_png
+from ggt_tools.align import VERSION
 from ggt_tools.cli import main
 from ggt_tools.ledger import Ledger
 from ggt_tools.records import Aligned, Candidate, Photo, Refusal, Score, Verdict, to_row
@@ -331,6 +333,49 @@ def test_a_dry_run_changes_nothing(
     assert re.fullmatch(said, well(verb, workspace, *more.get(verb, ()), "--dry-run"))
     assert files(tmp_path) == before
     assert not (tmp_path / "out").exists()
+
+
+def test_align_undoes_colours_on_request_and_keeps_what_it_undid(tmp_path: Path) -> None:
+    """Three photographs, rain, snow and haze; of the last the colours are no target."""
+    workspace = tmp_path / "w"
+    well("ingest", photographs(tmp_path / "photos"), workspace)
+    with Ledger(workspace) as ledger:
+        photos = {photo.degradation: photo for photo in ledger.all(Photo)}
+        for number, photo in enumerate(photos.values()):
+            lq = np.asarray(Image.open(io.BytesIO(ledger.image(photo.image))).convert("RGB"))
+            reply = io.BytesIO()
+            Image.fromarray(np.asarray(lq * [0.94, 1.0, 0.9], np.uint8)).save(reply, "PNG")
+            made = {"restorer": "model", "strategy": "none", "prompt": "", "round": 0, "seed": 0}
+            image = ledger.put_image(reply.getvalue())
+            candidate = Candidate(
+                id=str(number) * 16, key=photo.key, created="2026-01-01T00:00:00Z", image=image, reason="", **made
+            )  # type: ignore[arg-type]
+            ledger.add(candidate)
+
+    def told() -> dict[str, tuple[str, bool, bool]]:
+        with Ledger(workspace) as ledger:
+            keys = {candidate.id: candidate.key for candidate in ledger.all(Candidate)}
+            classes = {photo.key: photo.degradation for photo in ledger.all(Photo)}
+            scored = {score.candidate for score in ledger.all(Score) if score.metric == "uncorrected_colour_cast"}
+            return {
+                classes[keys[a.candidate]]: (a.version[len(VERSION) :], len(a.colour) == 9, a.candidate in scored)
+                for a in ledger.all(Aligned)
+            }
+
+    plain = dict.fromkeys(("rain", "snow", "haze"), ("", False, False))
+    mapped = plain | dict.fromkeys(("rain", "snow"), ("-colour", True, True))
+    well("align", workspace)
+    assert told() == plain
+    assert well("align", workspace, "--colour").startswith("align: 2 kept, 1 there already")
+    assert told() == mapped
+    with Ledger(workspace) as ledger:
+        for scores in ledger.scores().values():
+            assert (
+                math.isnan(scores["align_colour_after"]) or scores["align_colour_after"] < scores["align_colour_before"]
+            )
+    assert well("align", workspace).startswith("align: 0 kept, 3 there already")
+    assert well("align", workspace, "--no-colour").startswith("align: 2 kept, 1 there already")
+    assert told() == plain
 
 
 def test_a_dry_run_of_ingest_makes_no_workspace(chain: Chain, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ggt100k import DEGRADATIONS
 from ggt_tools.errors import ConfigError
 from ggt_tools.gate import METRICS, OTHER_METRICS, Rule, load_gate, parse_gate
-from ggt_tools.records import ALIGN_SCORES
+from ggt_tools.records import ALIGN_SCORES, UNCORRECTED
 from ggt_tools.verdict import DEFAULT_GATE
 
 PATH = Path("gate.toml")
@@ -216,7 +216,7 @@ def test_rules_may_ask_for_what_align_and_screen_measure_and_need_not() -> None:
     lines = "\n".join(f'{name} = {{ min = 1, reason = "low", why = "w" }}' for name in OTHER_METRICS)
     gate = parse_gate(PATH, f'[must]\n{lines}\n{GAIN}\n[best]\nby = ["vlm_fidelity"]')
     assert {rule.metric: rule.stage for rule in gate.must["rain"]} == {
-        **dict.fromkeys(ALIGN_SCORES, "score"), "vlm_defects": "screen", "vlm_disagreement": "screen",
+        **dict.fromkeys((*ALIGN_SCORES, *UNCORRECTED), "score"), "vlm_defects": "screen", "vlm_disagreement": "screen",
         "vlm_fidelity": "screen", "vlm_quality": "screen", "vlm_votes": "screen",
     }  # fmt: skip
     assert set(gate.must) == set(DEGRADATIONS)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from itertools import chain
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -219,6 +220,18 @@ def test_a_ledger_of_the_fourth_version_keeps_what_align_said(tmp_path: Path) ->
         scores = ledger.scores()
         assert scores["c"].keys() == ALIGN_SCORES.keys() and scores["c"]["align_confidence"] == 0.75
         assert (scores["d"]["align_motion"], scores["d"]["align_improvement"]) == (2.0, 4.0)
+
+
+def test_scores_of_other_pixels_go_when_a_candidate_is_aligned_anew(tmp_path: Path) -> None:
+    first = Aligned(candidate="c", version="1", image="i", reason="")
+    with Ledger(tmp_path, create=True) as ledger:
+        ledger.add(first, score("c", 0.5, "shift"), score("d", 0.25, "shift"))
+        ledger.add(replace(first, version="2"))
+        assert ledger.scores()["c"]["shift"] == 0.5, "the same pixels"
+        ledger.add(replace(first, version="3", image="j"), score("c", 0.75, "gmsd"))
+        scores = ledger.scores()
+        assert "shift" not in scores["c"] and scores["c"]["gmsd"] == 0.75
+        assert scores["d"] == {"shift": 0.25}
 
 
 def test_a_migration_that_is_cut_off_leaves_the_ledger_as_it_was(tmp_path: Path) -> None:

@@ -108,6 +108,7 @@ MIGRATIONS = {
 # Columns of `aligned` that version 6 added.
 ALIGNED_6 = {
     **dict.fromkeys(("error", "support", "scatter", "motion", "improvement", "offset"), "REAL"),
+    **dict.fromkeys(("colour_before", "colour_after"), "REAL"),
     "colour": "TEXT NOT NULL DEFAULT '[]'",
 }
 
@@ -300,6 +301,11 @@ class Ledger:
         conflict = "REPLACE" if isinstance(record, REPLACED) else "IGNORE"
         if isinstance(record, Candidate):
             self._db.execute("DELETE FROM candidate WHERE id = ? AND image = ''", (record.id,))
+        if isinstance(record, Aligned):  # scores of other pixels say nothing of these
+            self._db.execute(
+                "DELETE FROM scores WHERE candidate = ? AND (SELECT image FROM aligned WHERE candidate = ?) != ?",
+                (record.candidate, record.candidate, record.image),
+            )
         self._db.execute(
             f"INSERT OR {conflict} INTO {table} ({columns}) VALUES ({', '.join('?' * len(row))})",
             tuple(row.values()),

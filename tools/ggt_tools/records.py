@@ -148,8 +148,15 @@ class Aligned:
     missing: float = 0.0  # share of the frame that the reply does not show
     resampled: int = 0  # 1: its pixels are not the reply's own
     colour: tuple[float, ...] = ()  # 9 numbers, linear RGB of `image` <- linear RGB of the reply; () where none
+    colour_before: float = float("nan")  # mean CIE 1976 difference of the blurred pictures without that map, if any
+    colour_after: float = float("nan")  # and with it
 
 
+# The colour metrics of a candidate's pixels before align's colour map, where it has one: name, and the metric's own.
+UNCORRECTED = {
+    f"uncorrected_{metric}": metric
+    for metric in ("chroma_drift", "colour_cast", "colour_kept", "hue_turn", "patch_colour")
+}
 # What align measures counts as scores of these names; the fields of Aligned that hold them.
 ALIGN_SCORES = {
     "align_confidence": "confidence",
@@ -159,6 +166,8 @@ ALIGN_SCORES = {
     "align_motion": "motion",
     "align_improvement": "improvement",
     "align_offset": "offset",
+    "align_colour_before": "colour_before",
+    "align_colour_after": "colour_after",
     "residual_median": "residual_median",
     "residual_p99": "residual_p99",
 }

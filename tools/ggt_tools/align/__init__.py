@@ -7,17 +7,20 @@ is known and undone; what the model did is estimated by a fit (fit.py), and undo
 a confidence below CONFIDENT. There is one resampling at most, from the reply's own pixels, and none where the motion is
 below STILL.
 
+On request, a small shift of the whole picture's colours is undone in the same resampling (colour.py).
+
 What moves on its own, an object or a face, stays where it is: `residual_p99` shows it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import TypedDict, TypeVar
 
 import numpy as np
 
 from ggt_tools.align.blocks import SMALLEST, Matrix, local_contrast, moved, places, scaling
+from ggt_tools.align.colour import ColourMap, apply_colour_map, fit_colour_map
 from ggt_tools.align.confidence import CONFIDENT as CONFIDENT
 from ggt_tools.align.confidence import STILL as STILL
 from ggt_tools.align.confidence import Belief, believe, clear_offset
@@ -31,6 +34,7 @@ from ggt_tools.restorers.protocol import Image
 VERSION = "align-4"  # raise it whenever a pixel may change
 RATIO = 0.02  # by which the sides' ratio of a reply may differ from what was sent: models round to multiples
 NAN = float("nan")
+Pixels = TypeVar("Pixels", Image, Plane)  # uint8, or float32 in 0..255
 # How far a model may drift before its candidate is no longer taken for the same view. Ours: what the paper on
 # GPT-4o's drift shows of small changes lies within, a reframed or newly composed picture beyond.
 BOUNDS = {
@@ -63,15 +67,25 @@ class InFrame:
     residual_p99: float = NAN
     missing: float = 0.0  # 0..1, share of the frame for which the reply has nothing; it is mirrored in
     resampled: bool = False  # whether the pixels are not the reply's own
+    colour: ColourMap | None = None  # the map that was applied to the colours
+    uncorrected: Image | None = None  # where there is one, the pixels without it: what the model's colours were
 
 
-def align(reply: bytes, lq: Image, candidate: Candidate) -> InFrame:
-    """Undoes what the call and the model did to the photograph's frame, in one resampling at most.
+def align(reply: bytes, lq: Image, candidate: Candidate, *, colour: bool = False) -> InFrame:
+    """Undo what the call and the model did to the photograph's frame, in one resampling at most.
 
-    `reply`: the candidate's file as it came, of any size. `lq`: the photograph, uint8 RGB. `misaligned`: a sure fit
-    lies beyond BOUNDS. `aspect_changed`: the reply has sides of another ratio, and no fit says what became of them.
-    `transparent`: its alpha hides something. Else it is read as ingest reads a photograph, upright and in sRGB, and
-    refused for ingest's reasons.
+    Args:
+        reply: the candidate's file as it came, of any size.
+        lq: the photograph, uint8 RGB.
+        candidate: for the frame in which it was sent.
+        colour: also undo a small shift of the colours, where the frame is certain. For photographs whose own colours
+            are a target: ask colour.takes_colour_map.
+
+    Returns:
+        The pixels and what was estimated. Without pixels, the reason: `misaligned` (a certain motion is beyond BOUNDS,
+        or the output is certainly off and no motion brings it back), `aspect_changed` (the reply has sides of another
+        ratio, and no fit says what became of them), `transparent` (its alpha hides something), or one of ingest's
+        reasons, since a reply is read as ingest reads a photograph, upright and in sRGB.
     """
     try:
         image: Image = np.asarray(decode(reply, "the reply", MOST_PIXELS, see_through="transparent"))
@@ -115,10 +129,18 @@ def align(reply: bytes, lq: Image, candidate: Candidate) -> InFrame:
             offset=offset,
             **facts,
         )
-    brought, resampled = _sent(image, frame) if model == "identity" else (_warped(image, matrix, width, height), True)
+    is_moved = model != "identity"
+    brought, resampled = (_warped(image, matrix, width, height), True) if is_moved else _sent(image, frame)
+    colour_map, uncorrected = fit_colour_map(lq, brought) if colour and is_sure else None, None
+    if colour_map is not None:
+        exact = image.astype(np.float32)  # so that the pixels are rounded once, after both
+        exact = _warped(exact, matrix, width, height) if is_moved else _sent(exact, frame)[0]
+        brought, uncorrected, resampled = apply_colour_map(exact, colour_map.matrix), brought, True
     median, p99 = residual(lq, brought)
     return InFrame(
         image=brought,
+        colour=colour_map,
+        uncorrected=uncorrected,
         model=model,
         transform=_flat(matrix),
         offset=offset,
@@ -272,7 +294,7 @@ def _beyond(motion: Matrix, width: int, height: int, missing: float) -> str:
     return ""
 
 
-def _sent(image: Image, frame: tuple[int, ...]) -> tuple[Image, bool]:
+def _sent(image: Pixels, frame: tuple[int, ...]) -> tuple[Pixels, bool]:
     """The photograph's part of a reply that kept its frame, and whether its size had to be changed for that."""
     sent_width, sent_height, left, top, width, height = frame
     same = image.shape[:2] == (sent_height, sent_width)
@@ -284,7 +306,7 @@ def _sent(image: Image, frame: tuple[int, ...]) -> tuple[Image, bool]:
     return np.ascontiguousarray(image[top : top + height, left : left + width]), not same
 
 
-def _warped(image: Image, matrix: Matrix, width: int, height: int) -> Image:
+def _warped(image: Pixels, matrix: Matrix, width: int, height: int) -> Pixels:
     """The photograph's frame out of the reply's own pixels: Lanczos, after a blur where it shrinks them.
 
     A Gaussian of sigma 0.5 sqrt(scale² - 1) leaves what a pixel of that scale would see.
@@ -297,5 +319,7 @@ def _warped(image: Image, matrix: Matrix, width: int, height: int) -> Image:
     if max(sigma) > 0.2:
         image = cv2.GaussianBlur(image, (0, 0), sigmaX=max(sigma[0], 0.01), sigmaY=max(sigma[1], 0.01))
     flags = cv2.INTER_LANCZOS4 | cv2.WARP_INVERSE_MAP
-    brought: Image = cv2.warpPerspective(image, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
+    brought: Pixels = cv2.warpPerspective(
+        image, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REFLECT_101
+    )
     return brought

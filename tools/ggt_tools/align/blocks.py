@@ -47,12 +47,12 @@ def smoothed(plane: Plane, sigma: float) -> Plane:
     factor = 4 if sigma >= 5.0 else 1
     height, width = plane.shape
     if factor == 1 or min(height, width) < 32:
-        return np.asarray(cv2.GaussianBlur(plane, (0, 0), sigma))
+        return np.asarray(cv2.GaussianBlur(plane, (0, 0), sigma), np.float32)
     size = (-(-width // factor), -(-height // factor))
     small = cv2.resize(plane, size, interpolation=cv2.INTER_AREA)
     x, y = sigma * size[0] / width, sigma * size[1] / height
     small = cv2.GaussianBlur(small, (0, 0), sigmaX=x, sigmaY=y, borderType=cv2.BORDER_REFLECT)
-    return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR))
+    return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def local_contrast(luma: Plane) -> Plane:
@@ -63,8 +63,7 @@ def local_contrast(luma: Plane) -> Plane:
     fine = smoothed(luma, 1.0)
     detail = fine - smoothed(luma, 6.0)
     spread = np.sqrt(np.maximum(smoothed(detail * detail, 10.0), 0.0))
-    contrast: Plane = detail / (spread + (0.5 * float(np.median(spread[::2, ::2])) + 0.05))
-    return contrast
+    return np.asarray(detail / (spread + (0.5 * float(np.median(spread[::2, ::2])) + 0.05)), np.float32)
 
 
 def scaling(x: float, y: float) -> Matrix:

@@ -5,28 +5,52 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ggt_tools.cli.show import complain, progress, subject, table
 from ggt_tools.ledger import Ledger
-from ggt_tools.records import Aligned, Candidate, Photo
+from ggt_tools.records import UNCORRECTED, Aligned, Candidate, Photo, Score
+
+if TYPE_CHECKING:
+    from ggt_tools.align import InFrame
+    from ggt_tools.degradations import Image
+
+NAN = float("nan")
+WITH_COLOUR = "-colour"  # is added to the version of what was aligned with --colour
 
 EXAMPLE = "ggt100k align workspace"
 
 
 def arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("workspace", type=Path, help="Folder of the workspace.")
+    sub.add_argument(
+        "--colour",
+        action=argparse.BooleanOptionalAction,
+        help="Undo small colour shifts by a linear map, for the classes mixed, rain, snow, raindrop, defocus_blur and "
+        "motion_blur (default: no, and candidates aligned with it stay so).",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     from ggt_format.images import decode_image
     from ggt_format.png import encode_png
     from ggt_tools.align import CONFIDENT, VERSION, align
+    from ggt_tools.align.colour import takes_colour_map
 
     with Ledger(options.workspace) as ledger:
         photos = {photo.key: photo for photo in ledger.all(Photo)}
-        done = {aligned.candidate for aligned in ledger.all(Aligned) if aligned.version == VERSION}
+        versions = {aligned.candidate: aligned.version for aligned in ledger.all(Aligned)}
+
+        def is_mapped(candidate: Candidate) -> bool:
+            return bool(options.colour) and takes_colour_map(photos[candidate.key].degradation)
+
+        def is_done(candidate: Candidate) -> bool:
+            known = versions.get(candidate.id)
+            with_colour = known == VERSION + WITH_COLOUR
+            return with_colour if is_mapped(candidate) else known == VERSION or (options.colour is None and with_colour)
+
         candidates = [candidate for candidate in ledger.all(Candidate) if candidate.image]
-        new = [candidate for candidate in candidates if candidate.id not in done]
+        new = [candidate for candidate in candidates if not is_done(candidate)]
         todo = new[: options.limit]
         if options.dry_run:
             print(f"would align {len(todo)} candidates")
@@ -35,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
         for candidate in progress(todo, len(todo), "align"):
             photo, reply = photos[candidate.key], ledger.image(candidate.image)
             lq = decode_image(ledger.image(photo.image), subject(photo))
-            found = align(reply, lq, candidate)
+            found = align(reply, lq, candidate, colour=is_mapped(candidate))
             if found.image is None:
                 complain("align", f"{subject(photo)}: {found.reason}: {found.detail}")
                 astray[found.reason] += 1
@@ -44,10 +68,11 @@ def run(options: argparse.Namespace) -> int:
                 brought += 1
                 unsure += found.confidence < CONFIDENT
                 image = ledger.put_image(encode_png(found.image))
+            colour = found.colour
             ledger.add(
                 Aligned(
                     candidate=candidate.id,
-                    version=VERSION,
+                    version=VERSION + (WITH_COLOUR if is_mapped(candidate) else ""),
                     image=image,
                     reason=found.reason,
                     model=found.model,
@@ -63,8 +88,30 @@ def run(options: argparse.Namespace) -> int:
                     residual_p99=found.residual_p99,
                     missing=found.missing,
                     resampled=int(found.resampled),
-                )
+                    colour=tuple(map(float, colour.matrix.ravel())) if colour else (),
+                    colour_before=colour.before if colour else NAN,
+                    colour_after=colour.after if colour else NAN,
+                ),
+                *uncorrected_scores(candidate.id, lq, found),
             )
     counts = {"aligned": brought, "there already": len(candidates) - len(new)}
     table("align", counts, rejected=astray, unsure=Counter({"left_as_it_came": unsure} if unsure else {}))
     return 0
+
+
+def uncorrected_scores(candidate: str, lq: Image, found: InFrame) -> list[Score]:
+    """The colour metrics of the pixels before the colour map, under names of their own; none where there is no map.
+
+    `score` measures the pixels as they are packed, after the map. So both can be judged: a gate may ask that a model's
+    own colours were not far off, whatever the map made of them.
+    """
+    from ggt_tools.score import CORE
+    from ggt_tools.witnesses import VERSION, Pair
+
+    if found.uncorrected is None:
+        return []
+    pair = Pair(lq, found.uncorrected)
+    return [
+        Score(candidate=candidate, metric=name, metric_version=VERSION, value=float(CORE[metric](pair)))
+        for name, metric in UNCORRECTED.items()
+    ]

@@ -38,13 +38,14 @@ from typing import Any
 from ggt_format.schema import DEGRADATIONS
 from ggt_tools.degradations import SEEN
 from ggt_tools.errors import ConfigError
-from ggt_tools.records import ALIGN_SCORES
+from ggt_tools.records import ALIGN_SCORES, UNCORRECTED
 from ggt_tools.score import METRICS as MEASURED
 from ggt_tools.toml import as_table, known, parse_toml, read_text
 
 # What align and screen leave as scores.
 OTHER_METRICS = (
     *ALIGN_SCORES,
+    *UNCORRECTED,
     "vlm_defects",
     "vlm_disagreement",
     "vlm_fidelity",
