@@ -19,7 +19,7 @@ FOUND = 0.25  # correlation from which a block counts as found
 OFFSET_LEVEL = (256, 48, 24, 16)  # the level at which `offset` looks, up to 64 px at 1024 away
 CLEAR = (0.5, 0.1)  # correlation of a clear match, and by how much its rival must be below it
 RIVAL = 4  # pixels of a level from which another peak of the correlation is another place
-AGREEMENT_CELL = 32  # pixels of a level
+AGREEMENT_CELL = 24  # pixels of a level
 PLACES = 12  # the frame is judged at PLACES x PLACES points
 
 

@@ -27,7 +27,7 @@ SCATTER = 1.3  # px at 1024
 IMPROVEMENT = 1.65  # standard errors, by which the correlation of local contrast must have risen
 IN_PLACE = 0.6  # px at 1024, motion and error together, of an output that is left where it is
 # An uncertain fit is still applied where the rise is certain; the confidence then says that it may be off.
-CERTAIN_IMPROVEMENT = 3.0
+CERTAIN_IMPROVEMENT = 2.5
 OFF = 4.0  # px at 1024: an output whose clear matches lie farther away, most of them, is misaligned
 OFF_SHARE = 0.5
 FEWEST_MATCHES = 8  # and at least MATCHED of the blocks

@@ -157,7 +157,7 @@ def _fit_level(
     weights = first.robust(weights, rounds=12)
     halves = [
         (first.robust(weights * one, rounds=4) * one, first.robust(weights * ~one, rounds=4) * ~one)
-        for one in _halves(step.at, 2.0 * level.block)
+        for one in _halves(step.at, 2.0 * level.block, 4 if ransac else 8)
     ]
     motions, variances = {}, {}
     for model in usable:
@@ -188,14 +188,14 @@ def _fit_level(
     )
 
 
-def _halves(at: Points, side: float) -> list[npt.NDArray[np.bool_]]:
+def _halves(at: Points, side: float, count: int) -> list[npt.NDArray[np.bool_]]:
     """Ways to part the blocks in two, neighbours together: what they share must not pass for agreement."""
     cell = (at // side).astype(int)
     names = cell[:, 0] * 1000 + cell[:, 1]
     every = np.unique(names)
     random = np.random.default_rng(0)
     parts = []
-    for _ in range(8):
+    for _ in range(count):
         chosen = random.permutation(every)[: len(every) // 2]
         parts.append(np.isin(names, chosen))
     return parts
@@ -226,7 +226,8 @@ def fit(lq: Plane, reply: Plane, starts: Sequence[Matrix]) -> Fit | None:
     if best is None:
         return None
     likeness, start, motion = best
-    found: Fit | None = None
+    found: tuple[Level, _Solution, Matrix, Points] | None = None
+    seen_at = first  # the level at which the agreement before and after is compared: not finer than 512, for speed
     for number, spec in enumerate(LEVELS[1:]):
         if number > 0 and max(lq.shape) <= LEVELS[number][0]:
             break
@@ -238,26 +239,35 @@ def fit(lq: Plane, reply: Plane, starts: Sequence[Matrix]) -> Fit | None:
             if solution is None:
                 break
             motion = level.lifted(solution.motion)
-        if solution is None:
+        if solution is None or (found is not None and solution.error * level.unit > found[1].error * found[0].unit):
             break
-        error = solution.error * level.unit
-        if found is not None and error > found.error:
-            break
-        (before, covered), (after, counts) = level.agreement(starts[0]), level.agreement(start @ motion)
-        both = covered & counts
-        gained = (after - before)[both] if both.sum() >= 4 else np.zeros(1)
-        # neighbouring cells are not independent: a quarter of them counts
-        spread = float(np.std(gained)) / np.sqrt(max(len(gained) / 4.0, 1.0))
-        over = moved(level.up, blocks.structured)
-        far = moved(np.linalg.inv(starts[0]) @ start @ motion, over) - over
-        found = Fit(
-            matrix=start @ motion / (start @ motion)[2, 2],
-            model=solution.model,
-            error=error,
-            support=solution.support,
-            scatter=solution.scatter * level.unit,
-            motion=float(np.sqrt((far**2).sum(axis=1).mean())) * 1024.0 / max(lq.shape),
-            agreement=float(after[both].mean()) if both.any() else 0.0,
-            improvement=float(gained.mean()) / max(spread, 1e-6),
-        )
-    return found
+        found = level, solution, motion, moved(level.up, blocks.structured)
+        seen_at = level if number < 2 else seen_at
+    if found is None:
+        return None
+    level, solution, motion, structured = found
+    matrix = start @ motion / (start @ motion)[2, 2]
+    agreement, improvement = _improvement(seen_at, starts[0], matrix)
+    far = moved(np.linalg.inv(starts[0]) @ matrix, structured) - structured
+    return Fit(
+        matrix=matrix,
+        model=solution.model,
+        error=solution.error * level.unit,
+        support=solution.support,
+        scatter=solution.scatter * level.unit,
+        motion=float(np.sqrt((far**2).sum(axis=1).mean())) * 1024.0 / max(lq.shape),
+        agreement=agreement,
+        improvement=improvement,
+    )
+
+
+def _improvement(level: Level, start: Matrix, matrix: Matrix) -> tuple[float, float]:
+    """Mean correlation of the cells of the frame under `matrix`, and its rise from `start` in standard errors."""
+    (before, covered), (after, counts) = level.agreement(start), level.agreement(matrix)
+    both = covered & counts
+    if both.sum() < 4:
+        return 0.0, 0.0
+    gained = (after - before)[both]
+    # neighbouring cells are not independent: a quarter of them counts
+    spread = float(np.std(gained)) / np.sqrt(len(gained) / 4.0)
+    return float(after[both].mean()), float(gained.mean()) / max(spread, 1e-6)
