@@ -276,7 +276,7 @@ REASONS = (
     Reason(
         "align",
         "misaligned",
-        "The view has certainly moved beyond the bounds.",
+        "The view has certainly moved beyond the bounds, or most of it is off and no one motion brings it back.",
         "Ask for the same framing and viewpoint.",
     ),
     Reason(
