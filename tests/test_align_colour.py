@@ -127,8 +127,10 @@ def test_a_reply_in_place_is_mapped_from_its_own_pixels() -> None:
 
 
 def test_colours_are_left_where_the_frame_is_unsure() -> None:
-    image, other = photograph("aitzgorri-2"), photograph("picture-1a-1")
-    found = align(encoded(recoloured(other, CAST)), image, candidate(), colour=True)
+    plain = np.full((300, 400, 3), (90, 120, 100), np.uint8)
+    reply = recoloured(plain, CAST)
+    assert fit_colour_map(plain, reply) is not None
+    found = align(encoded(reply), plain, candidate(), colour=True)
     assert found.confidence < 0.5 and found.colour is None
 
 
