@@ -170,7 +170,7 @@ def test_a_reply_of_another_size_is_kept_as_it_came_and_brought_back_by_align(tm
     assert done.out.splitlines() == [
         "align: 2 aligned, 0 there already",
         "  rejected      1  aspect_changed",
-        "  unsure      2  left_as_it_came",
+        "  unsure      2  alignment_unsure",
     ]
     assert "aspect_changed: the result is 180 x 360, and the photograph 90 x 90 with its padding; " in done.err
     with Ledger(folder) as ledger:

@@ -95,7 +95,7 @@ def run(options: argparse.Namespace) -> int:
                 *uncorrected_scores(candidate.id, lq, found),
             )
     counts = {"aligned": brought, "there already": len(candidates) - len(new)}
-    table("align", counts, rejected=astray, unsure=Counter({"left_as_it_came": unsure} if unsure else {}))
+    table("align", counts, rejected=astray, unsure=Counter({"alignment_unsure": unsure} if unsure else {}))
     return 0
 
 
