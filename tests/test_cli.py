@@ -366,15 +366,15 @@ def test_align_undoes_colours_on_request_and_keeps_what_it_undid(tmp_path: Path)
     mapped = plain | dict.fromkeys(("rain", "snow"), ("-colour", True, True))
     well("align", workspace)
     assert told() == plain
-    assert well("align", workspace, "--colour").startswith("align: 2 kept, 1 there already")
+    assert well("align", workspace, "--colour").startswith("align: 2 aligned, 1 there already")
     assert told() == mapped
     with Ledger(workspace) as ledger:
         for scores in ledger.scores().values():
             assert (
                 math.isnan(scores["align_colour_after"]) or scores["align_colour_after"] < scores["align_colour_before"]
             )
-    assert well("align", workspace).startswith("align: 0 kept, 3 there already")
-    assert well("align", workspace, "--no-colour").startswith("align: 2 kept, 1 there already")
+    assert well("align", workspace).startswith("align: 0 aligned, 3 there already")
+    assert well("align", workspace, "--no-colour").startswith("align: 2 aligned, 1 there already")
     assert told() == plain
 
 
