@@ -24,7 +24,8 @@ ERROR_SHARE = 0.4  # of the motion that a fit undoes
 LARGEST_ERROR = 0.8  # px at 1024, of any fit
 SUPPORT = 0.25  # share of the blocks
 SCATTER = 1.3  # px at 1024
-IMPROVEMENT = 1.65  # standard errors, by which the correlation of local contrast must have risen
+IMPROVEMENT = (1.65, 4.5)  # standard errors by which the correlation of local contrast must have risen: least, most
+IMPROVEMENT_PER_PIXEL = 0.45  # and between them, for each px at 1024 of motion: undoing much must show clearly
 IN_PLACE = 0.6  # px at 1024, motion and error together, of an output that is left where it is
 # An uncertain fit is still applied where the rise is certain; the confidence then says that it may be off.
 CERTAIN_IMPROVEMENT = 2.5
@@ -51,8 +52,9 @@ def believe(fit: Fit | None, largest: float) -> Belief:
     moved = 0.0
     if moves:
         allowed = float(np.clip(ERROR_SHARE * fit.motion, ERROR, LARGEST_ERROR))
-        gain = max(fit.improvement, 1e-6)
-        moved = min(_half_at_one((fit.error / allowed) ** 2 + weakness), _half_at_one((IMPROVEMENT / gain) ** 2))
+        asked = float(np.clip(IMPROVEMENT_PER_PIXEL * fit.motion, *IMPROVEMENT))
+        shown = max(fit.improvement, 1e-6)
+        moved = min(_half_at_one((fit.error / allowed) ** 2 + weakness), _half_at_one((asked / shown) ** 2))
         if moved >= CONFIDENT:
             return Belief(confidence=moved, apply=True)
     in_place = _half_at_one((fit.motion**2 + fit.error**2) / IN_PLACE**2 + weakness)
