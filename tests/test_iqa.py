@@ -189,7 +189,7 @@ def test_a_model_that_fails_over_a_pair_names_itself(scorer: Scorer) -> None:
 def test_a_list_of_what_runs_here() -> None:
     pytest.importorskip("pyiqa")
     rows = {name: (runs, why) for name, runs, why in available()}
-    assert set(rows) == {*SETS["core"], *SETS["regions"], *SETS["offline"], *SETS["default"]}
+    assert set(rows) == {name for names in SETS.values() for name in names}
     assert all(runs == (why == "") for runs, why in rows.values())
     assert all(rows[name][0] for name in SETS["offline"])
 
