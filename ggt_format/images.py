@@ -71,6 +71,8 @@ def decode_image(data: bytes, where: str = "image") -> npt.NDArray[np.uint8]:
         return decode_bands(part, bands, 0, 0, bands.height, bands.width, where)
     check_image(data, where)
     try:
-        return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+        if data[:8] == PNG and data[24:25] == b"\x10":
+            raise ValueError("its samples have 16 bits, and those of the format have 8")  # Pillow would cut them
+        return np.array(Image.open(io.BytesIO(data)).convert("RGB"))  # a copy: Pillow's own array is read-only
     except DAMAGE_ERRORS as fault:
         raise ShardError(f"{where}: cannot be decoded: {fault}; fetch the shard again") from fault

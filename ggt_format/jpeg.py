@@ -99,7 +99,7 @@ def decode_jpeg_bands(
         at = bands.offsets[first]
         raise ShardError(f"{where}: band {first}, byte {at}: {fault}; fetch the shard again") from fault
     above, before = top % BLOCK, left - lo * interval
-    return np.ascontiguousarray(pixels[above : above + height, before : before + width])
+    return np.array(pixels[above : above + height, before : before + width])
 
 
 def restart_offsets(coded: bytes | memoryview) -> npt.NDArray[np.int64]:
@@ -113,7 +113,7 @@ def restart_offsets(coded: bytes | memoryview) -> npt.NDArray[np.int64]:
 def decode_whole_jpeg(data: bytes | bytearray) -> npt.NDArray[np.uint8]:
     if simplejpeg is not None:
         return simplejpeg.decode_jpeg(data)  # type: ignore[no-any-return]
-    return np.asarray(Image.open(io.BytesIO(data), formats=["JPEG"]))
+    return np.array(Image.open(io.BytesIO(data), formats=["JPEG"]))  # a copy: Pillow's own array is read-only
 
 
 def check_jpeg_bands(data: bytes, bands: Bands, where: str) -> None:

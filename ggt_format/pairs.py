@@ -302,7 +302,8 @@ class PairDataset:
         if item["gt"].shape != item["lq"].shape:
             raise ShardError(f"{plan.row['shard']}: key {item['key']}: lq and gt are of two sizes; pack it again")
         top, left, rows, columns = self._window(plan.place, plan.row, height, width)
-        cut = {name: item[name][top : top + rows, left : left + columns] for name in ("lq", "gt")}
+        # copies: a view would keep the whole image in memory
+        cut = {name: item[name][top : top + rows, left : left + columns].copy() for name in ("lq", "gt")}
         return item | cut
 
 

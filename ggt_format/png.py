@@ -74,7 +74,7 @@ def undo_filters(lines: npt.NDArray[np.uint8], left: int, width: int) -> npt.NDA
     PNG's filters None, Sub and Up (W3C PNG, section 9) undo by a cumulative sum: Sub along the row, Up down the rows.
     """
     filters, right = lines[:, 0], 1 + 3 * (left + width)
-    out = np.ascontiguousarray(lines[:, 1 + 3 * left : right])
+    out = np.array(lines[:, 1 + 3 * left : right])  # a copy: of one row a slice would be the inflated bytes themselves
     sub = np.flatnonzero(filters == 1)
     if len(sub):
         # only the sum of the pixels left of the window matters: summing 16 pixels at a time keeps numpy's rows long

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -28,6 +29,8 @@ import pytest
 from PIL import Image
 
 import ggt100k
+import ggt_format.bands
+import ggt_format.jpeg
 from ggt100k import PairDataset
 from ggt_format.ranges import RangeReader
 from ggt_format.shard import member_header
@@ -644,6 +647,74 @@ def test_images_that_are_not_banded_work_and_say_once_that_they_are_slow(
     assert re.fullmatch(
         r"data/rain/train-00000\.tar: key [0-9a-f]{16} is not banded: it is decoded whole, which is slow", slow[0]
     )
+
+
+# --- arrays that the caller may change -------------------------------------------------------------------------------
+
+FLAVOURS = {
+    "banded PNG": lambda out: make_dataset(out, count=3, degradations=["rain"], test=0.0),
+    "banded JPEG": lambda out: make_dataset(out, count=3, degradations=["rain"], test=0.0, codec="jpeg"),
+    "plain PNG": lambda out: plain_dataset(out, "PNG"),
+    "plain JPEG": lambda out: plain_dataset(out, "JPEG", quality=90),
+    "plain WebP": lambda out: plain_dataset(out, "WEBP", lossless=True),
+}
+WINDOWS = {
+    "whole image": None,
+    "square": 16,
+    "one row": lambda row, random: (37, 0, 1, row["width"]),
+    "the first row": lambda row, random: (0, 0, 1, row["width"]),
+    "part of the last row": lambda row, random: (row["height"] - 1, 21, 1, 30),
+    "one column": lambda row, random: (0, 89, row["height"], 1),
+    "one pixel": lambda row, random: (64, 5, 1, 1),
+    "all of it": lambda row, random: (0, 0, row["height"], row["width"]),
+}
+
+
+@pytest.mark.parametrize("library", ["with its libraries", "without them"])
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_arrays_are_writable_and_of_the_caller_alone_in_every_flavour_and_window(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flavour: str, library: str
+) -> None:
+    out = FLAVOURS[flavour](tmp_path / "out")
+    if library == "without them":
+        monkeypatch.setattr(ggt_format.bands, "deflate", None)
+        monkeypatch.setattr(ggt_format.jpeg, "simplejpeg", None)
+    whole = {item["key"]: item for item in PairDataset(out)}
+    for name, crop in WINDOWS.items():
+        pairs = PairDataset(out, crop=crop, seed=4, columns=["width", "height"])
+        for number, item in enumerate(pairs):
+            shape = item["lq"].shape
+            for part in ("lq", "gt"):
+                before, array = item[part].copy(), item[part]
+                assert array.flags.writeable, name
+                array[...] = 255 - array
+                assert np.array_equal(pairs[number][part], before), (name, part)
+                if callable(crop):
+                    top, left, height, width = crop({"width": 90, "height": 70}, None)
+                    assert shape == (height, width, 3)
+                    window = whole[item["key"]][part][top : top + height, left : left + width]
+                    assert np.array_equal(window, before), (name, part)
+
+
+@pytest.mark.parametrize("place", ["the header", "the band", "its checksum"])
+def test_a_damaged_one_row_window_without_the_inflate_extra_is_a_shard_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.setattr(ggt_format.bands, "deflate", None)
+    out = make_dataset(tmp_path / "out", count=1, degradations=["rain"], test=0.0)
+    row = ggt100k.index(out).to_pylist()[0]
+    at = {"the header": row["lq_offset"] + 18, "the band": row["lq_offset"] + row["lq_bands"][0] + 40}
+    at["its checksum"] = row["lq_offset"] + row["lq_bands"][1] - 2
+    flip = at[place]
+    change_shard(out, lambda data: data[:flip] + bytes([data[flip] ^ 255]) + data[flip + 1 :])
+    with pytest.raises(ShardError, match=f"key {row['key']}: lq"):
+        PairDataset(out, crop=lambda row, random: (3, 0, 1, 90))[0]
+
+
+def test_a_shard_image_of_16_bits_is_refused_and_not_cut_to_8(tmp_path: Path) -> None:
+    deep = np.full((20, 30, 3), 0x1234, np.uint16)
+    with pytest.raises(ShardError, match="16 bits"):
+        ggt_format.decode_image(cv2.imencode(".png", deep)[1].tobytes(), "a.tar: key 0")
 
 
 def test_a_damaged_index_in_the_cache_is_made_anew(png: Path, tmp_path: Path) -> None:
