@@ -165,11 +165,18 @@ def test_a_replys_profile_is_brought_to_srgb() -> None:
     assert np.abs(found.image.astype(int) - lq).max() <= 2
 
 
-def test_a_reply_of_16_bits_is_refused_as_ingest_refuses_it() -> None:
+def test_a_reply_of_16_bits_is_rounded_to_8_and_the_change_is_noted() -> None:
     lq = crop("aitzgorri-1", 64)
-    found = align(cv2.imencode(".png", lq.astype(np.uint16) * 257)[1].tobytes(), lq, candidate())
-    assert (found.image, found.reason) == (None, "unsupported_mode")
-    assert found.detail == "the reply: its pixels are 16-bit; try another seed or restorer"
+    found = align(cv2.imencode(".png", lq[..., ::-1].astype(np.uint16) * 257)[1].tobytes(), lq, candidate())
+    assert found.image is not None and np.array_equal(found.image, lq)
+    assert (found.size, found.changes) == ((64, 64), ("16_bit_to_8_bit",))
+
+
+def test_a_reply_that_is_damaged_is_refused_as_ingest_refuses_it() -> None:
+    lq = crop("aitzgorri-1", 256)
+    whole = cv2.imencode(".jpg", lq[..., ::-1])[1].tobytes()
+    found = align(whole[: len(whole) // 2] + b"\xff\xd9", lq, candidate())
+    assert (found.image, found.reason) == (None, "damaged")
 
 
 # --- planted geometry -----------------------------------------------------------------------------------------------

@@ -40,9 +40,9 @@ from ggt_tools.ingest import FORMATS, IngestConfig, by_folder, decode, fit, inge
 from ggt_tools.ingest.looks import Looks
 from ggt_tools.ingest.sources import Found, from_folder
 from ggt_tools.ledger import Ledger
-from ggt_tools.records import Photo, Refusal, Seen
+from ggt_tools.records import Candidate, Conversion, Photo, Prompt, Refusal, Seen
 
-from .making import picture
+from .making import make_pair, picture
 from .photographs import photograph
 
 Pixels = npt.NDArray[np.uint8]
@@ -299,9 +299,6 @@ def test_too_large(tmp_path: Path) -> None:
         ),
         (lambda image: png(Image.fromarray(image).convert("1")), "1"),
         (lambda image: png(image, transparency=tuple(image[0, 0].tolist())), "transparent in places"),
-        (lambda image: cv2.imencode(".png", image.astype(np.uint16) * 257)[1].tobytes(), "16-bit"),
-        (lambda image: cv2.imencode(".png", image[..., 0].astype(np.uint16) * 257)[1].tobytes(), "16-bit"),
-        (lambda image: cv2.imencode(".tiff", image.astype(np.uint16) * 257)[1].tobytes(), "16-bit"),
     ],
     ids=[
         "alpha",
@@ -309,9 +306,6 @@ def test_too_large(tmp_path: Path) -> None:
         "palette with a hole",
         "bits",
         "transparent colour",
-        "16-bit",
-        "16-bit grey",
-        "16-bit tiff",
     ],
 )
 def test_pixels_that_are_not_8_bit_rgb_or_grey(tmp_path: Path, make: Callable[[Pixels], bytes], said: str) -> None:
@@ -508,6 +502,7 @@ def test_damaged_bytes_are_taken_or_refused_and_stop_nothing(
     (found,) = take(folder)
     if isinstance(found, Refusal):
         assert found.reason in (
+            "damaged",
             "not_an_image",
             "too_large",
             "too_small",
@@ -770,6 +765,144 @@ def test_a_workspace_of_before_there_were_looks(tmp_path: Path) -> None:
     lines = ["ingest: 0 imported, 1 there already", "  rejected      1  near_duplicate"]
     assert command(photos, w, "--licence", "MIT")[1] == lines
     assert facts(w)[2] == seen
+
+
+# --- near duplicates: the larger is kept ----------------------------------------------------------------------------
+
+
+def sized(side: int, quality: int = 90) -> bytes:
+    """A photograph of so many pixels a side."""
+    buffer = io.BytesIO()
+    original = Image.fromarray(photograph("wine-1")[:640, :640])
+    original.resize((side, side), Image.Resampling.LANCZOS).save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def kept_of(workspace: Path) -> list[str]:
+    return sorted(photo.file for photo in facts(workspace)[0])
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad"])
+@pytest.mark.parametrize(
+    ("files", "wanted"),
+    [
+        ({"a-small.jpg": 600, "b.jpg": 900}, "b.jpg"),
+        ({"a.jpg": 900, "b-small.jpg": 600}, "a.jpg"),
+        ({"Previews/a.jpg": 620, "a.jpg": 960}, "a.jpg"),
+        ({"a-600.jpg": 600, "b-800.jpg": 800, "c-1000.jpg": 1000}, "c-1000.jpg"),
+        ({"a-800.jpg": 800, "b-600.jpg": 600, "c-1000.jpg": 1000}, "c-1000.jpg"),
+        ({"a-1000.jpg": 1000, "b-600.jpg": 600, "c-800.jpg": 800}, "a-1000.jpg"),
+    ],
+    ids=["small first", "large first", "in a folder", "rising", "in between", "falling"],
+)
+def test_of_near_duplicates_the_largest_is_kept(tmp_path: Path, files: dict[str, int], wanted: str, fit: str) -> None:
+    photos, w = tmp_path / "photos", tmp_path / "w"
+    for name, side in files.items():
+        (photos / name).parent.mkdir(parents=True, exist_ok=True)
+        (photos / name).write_bytes(sized(side))
+    code, out, err = command(photos, w, "--licence", "MIT", "--fit", fit)
+    gone = len(files) - 1
+    assert (code, out) == (0, ["ingest: 1 imported, 0 there already", f"  rejected {gone:>6}  near_duplicate"])
+    assert len(err) == gone
+    found, refused, seen = facts(w)
+    assert [photo.file for photo in found] == [wanted]
+    assert {(one.file, one.reason) for one in refused} == {(name, "near_duplicate") for name in files if name != wanted}
+    assert [one.key for one in seen] == [found[0].key]
+    with Ledger(w) as ledger:
+        (conversion,) = ledger.all(Conversion)
+        assert (conversion.key, conversion.width) == (found[0].key, files[wanted])
+        assert [(stage.entered, stage.left) for stage in ledger.funnel()][:1] == [(len(files), 1)]
+
+
+def test_an_original_that_comes_in_a_later_run_replaces_its_thumbnail(tmp_path: Path) -> None:
+    photos, w = tmp_path / "photos", tmp_path / "w"
+    photos.mkdir()
+    (photos / "z-thumb.jpg").write_bytes(sized(600))
+    command(photos, w, "--licence", "MIT")
+    (photos / "a.jpg").write_bytes(sized(900))
+    code, out, err = command(photos, w, "--licence", "MIT")
+    assert (code, out) == (0, ["ingest: 1 imported, 1 there already", "  rejected      1  near_duplicate"])
+    said = "z-thumb.jpg: looks like a.jpg, which is larger; leave one out"
+    assert err == [f"ggt100k ingest: near_duplicate: {said}"]
+    assert kept_of(w) == ["a.jpg"]
+
+
+@pytest.mark.parametrize("fact", ["candidate", "prompt"])
+def test_a_thumbnail_that_was_worked_on_stays_and_the_message_says_so(tmp_path: Path, fact: str) -> None:
+    photos, w = tmp_path / "photos", tmp_path / "w"
+    photos.mkdir()
+    (photos / "a-thumb.jpg").write_bytes(sized(600))
+    command(photos, w, "--licence", "MIT")
+    with Ledger(w) as ledger:
+        (photo,) = ledger.all(Photo)
+        made = Prompt(id="p", key=photo.key, strategy="fixed", version="1", text="t", note="", created="2026")
+        candidate = Candidate(
+            id="c", key=photo.key, restorer="r", strategy="none", prompt="", round=0, seed=0, created="2026",
+            image=photo.image, reason="",
+        )  # fmt: skip
+        ledger.add(made if fact == "prompt" else candidate)
+    (photos / "b.jpg").write_bytes(sized(900))
+    _, out, err = command(photos, w, "--licence", "MIT")
+    assert out == ["ingest: 0 imported, 1 there already", "  rejected      1  near_duplicate"]
+    assert re.fullmatch(
+        r"ggt100k ingest: near_duplicate: b.jpg: looks like a-thumb.jpg \(\d+ of 144 bits of their looks differ; it is "
+        r"larger, but other stages know the first one already\); leave one out",
+        err[0],
+    )
+    assert kept_of(w) == ["a-thumb.jpg"]
+
+
+def test_a_photograph_that_was_worked_on_meanwhile_is_not_removed(tmp_path: Path) -> None:
+    with Ledger(tmp_path, create=True) as ledger:
+        photos = [make_pair(ledger.images, seed).photo for seed in range(3)]
+        ledger.add(*photos[:2])
+        ledger.add(make_pair(ledger.images, 0).candidate)
+        ledger.replace_photos([photos[0].key, photos[1].key], photos[2])
+        assert {photo.key for photo in ledger.all(Photo)} == {photos[0].key, photos[2].key}
+
+
+# --- what was changed is a fact -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "change"),
+    [
+        (lambda image: cv2.imencode(".png", image.astype(np.uint16) * 257)[1].tobytes(), "16_bit_to_8_bit"),
+        (lambda image: cv2.imencode(".tiff", image.astype(np.uint16) * 257)[1].tobytes(), "16_bit_to_8_bit"),
+        (lambda image: png(image[..., ::-1], icc_profile=b"junk"), "broken_profile_as_srgb"),
+        (
+            lambda image: (
+                (data := png(image[..., ::-1]))[:33]
+                + struct.pack(">I4s4sI", 4, b"cICP", b"\x0c\x0d\0\1", zlib.crc32(b"cICP\x0c\x0d\0\1"))
+                + data[33:]
+            ),
+            "colour_from_png_cicp",
+        ),
+    ],
+    ids=["16-bit PNG", "16-bit TIFF", "broken profile", "cICP"],
+)
+def test_what_was_changed_of_a_photograph_is_a_fact_and_counted(
+    tmp_path: Path, make: Callable[[Pixels], bytes], change: str
+) -> None:
+    photos, w = tmp_path / "photos", tmp_path / "w"
+    photos.mkdir()
+    image = picture(3, 1100, 1300)
+    (photos / "a.img.png").write_bytes(make(image))
+    (photos / "b.png").write_bytes(png(picture(4, 600, 700)))
+    code, out, _ = command(photos, w, "--licence", "MIT")
+    assert (code, out) == (0, ["ingest: 2 imported, 0 there already", f"  converted      1  {change}"])
+    with Ledger(w) as ledger:
+        found = {photo.file: ledger.frames()[photo.key] for photo in ledger.all(Photo)}
+        changes = {conversion.key: conversion for conversion in ledger.all(Conversion)}
+        keys = {photo.file: photo.key for photo in ledger.all(Photo)}
+    a = changes[keys["a.img.png"]]
+    assert (a.candidate, a.width, a.height, a.changes) == ("", 1300, 1100, (change,))
+    left, top = a.frame[2:4]
+    assert a.frame == (1300, 1100, left, top, 1024, 1024) == found["a.img.png"]
+    assert changes[keys["b.png"]].frame == (700, 600, 0, 0, 700, 600)
+    if change == "16_bit_to_8_bit":
+        wanted = image[top : top + 1024, left : left + 1024, ::-1]
+        assert keys["a.img.png"] == ggt100k.pair_key(np.ascontiguousarray(wanted))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="wants kill -9")

@@ -30,6 +30,7 @@ from ggt_tools.records import (
     Aligned,
     Call,
     Candidate,
+    Conversion,
     Photo,
     Refusal,
     Score,
@@ -124,13 +125,13 @@ def test_a_newer_schema_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
         ledger.add(photo("a"))
     file = tmp_path / "ledger.sqlite"
     db = sqlite3.connect(file)
-    db.execute("PRAGMA user_version=7")
+    db.execute("PRAGMA user_version=8")
     db.close()
     before = file.read_bytes()
     for create in (False, True):
         with pytest.raises(ConfigError) as fault:
             Ledger(tmp_path, create=create)
-        assert str(fault.value) == f"{file}: schema version 7, this ggt100k reads 6; install the one that wrote it"
+        assert str(fault.value) == f"{file}: schema version 8, this ggt100k reads 7; install the one that wrote it"
     assert file.read_bytes() == before
 
 
@@ -232,6 +233,19 @@ def test_scores_of_other_pixels_go_when_a_candidate_is_aligned_anew(tmp_path: Pa
         scores = ledger.scores()
         assert "shift" not in scores["c"] and scores["c"]["gmsd"] == 0.75
         assert scores["d"] == {"shift": 0.25}
+
+
+@pytest.mark.parametrize("version", [5, 6])
+def test_a_ledger_without_conversions_gets_their_table(tmp_path: Path, version: int) -> None:
+    with Ledger(tmp_path, create=True) as ledger:
+        ledger.add(photo("a"))
+    write(tmp_path, f"DROP TABLE conversion; PRAGMA user_version={version};")
+    made = Conversion(key="a", candidate="", width=9, height=8, frame=(9, 8, 1, 2, 3, 4), changes=("x", "y"))
+    with Ledger(tmp_path) as ledger:
+        assert (ledger.frames(), list(ledger.all(Photo))) == ({}, [photo("a")])
+        ledger.add(made)
+        assert list(ledger.all(Conversion)) == [made]
+        assert ledger.frames() == {"a": (9, 8, 1, 2, 3, 4)}
 
 
 def test_a_migration_that_is_cut_off_leaves_the_ledger_as_it_was(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from ggt_tools.records import (
     Call,
     Candidate,
     Classed,
+    Conversion,
     Finding,
     Job,
     Opinion,
@@ -53,7 +54,8 @@ def alike(a: Any, b: Any) -> bool:
 
 
 KINDS = [
-    Photo, Refusal, Seen, Classed, Prompt, Candidate, Call, Job, Aligned, Score, Opinion, Verdict, Stage, Finding,
+    Photo, Refusal, Seen, Classed, Conversion, Prompt, Candidate, Call, Job, Aligned, Score, Opinion, Verdict, Stage,
+    Finding,
 ]  # fmt: skip
 
 

@@ -41,6 +41,7 @@ from ggt_tools.records import (
     Candidate,
     Choice,
     Classed,
+    Conversion,
     Decision,
     Entry,
     Held,
@@ -65,16 +66,18 @@ from ggt_tools.store import Store
 from ggt_tools.verdict_table import Verdicts, by_columns, to_verdict_row
 
 Fact = (
-    Photo | Refusal | Seen | Classed | Prompt | Candidate | Call | Job | Aligned | Score | Opinion | Withdrawal
-    | Decision | Study | Entry | Choice | Held | Adopted
+    Photo | Refusal | Seen | Conversion | Classed | Prompt | Candidate | Call | Job | Aligned | Score | Opinion
+    | Withdrawal | Decision | Study | Entry | Choice | Held | Adopted
 )  # fmt: skip
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 AT_ONCE = 10_000  # rows
+WORKED_ON = "SELECT key FROM candidate UNION SELECT key FROM prompt"
 # Each kind of record is a table; these columns tell two of its rows apart.
 KEYS: dict[type, tuple[str, ...]] = {
     Photo: ("key",),
     Refusal: ("file",),
     Seen: ("key", "place"),
+    Conversion: ("key", "candidate"),
     Classed: ("key", "version"),
     Prompt: ("id",),
     Candidate: ("id",),
@@ -93,7 +96,7 @@ KEYS: dict[type, tuple[str, ...]] = {
     Adopted: ("candidate",),
 }
 # These give way to a newer row of the same key: they tell how something stands, and it goes on.
-REPLACED = (Refusal, Seen, Call, Job, Aligned, Opinion)
+REPLACED = (Refusal, Seen, Conversion, Call, Job, Aligned, Opinion)
 # What brings a ledger of a version to the next one; tables that are new are made in any case.
 MIGRATIONS = {
     1: (
@@ -104,6 +107,7 @@ MIGRATIONS = {
     3: ("ALTER TABLE score RENAME TO score_3", "ALTER TABLE verdict RENAME TO verdict_3"),
     4: (),
     5: (),
+    6: (),
 }
 # Columns of `aligned` that version 6 added.
 ALIGNED_6 = {
@@ -245,6 +249,27 @@ class Ledger:
                 if isinstance(record, Photo):
                     self._db.execute("DELETE FROM refusal WHERE file = ?", (record.file,))
             score_table.add_scores(self._db, (record for record in records if isinstance(record, Score)))
+
+    def replace_photos(self, keys: Sequence[str], *records: Fact) -> None:
+        """Adds facts, and removes the photographs of these keys, all or none. One that was worked on stays."""
+        named = json.dumps(list(keys))
+        sql = f"SELECT value FROM json_each(?) WHERE value NOT IN ({WORKED_ON})"
+        with self._transaction(), tallies.counted(self._db, self._touched(records) | set(keys)):
+            removed = json.dumps([key for (key,) in self._db.execute(sql, (named,))])
+            for where in ("photo WHERE", "seen WHERE place = '' AND", "conversion WHERE candidate = '' AND"):
+                self._db.execute(f"DELETE FROM {where} key IN (SELECT value FROM json_each(?))", (removed,))
+            for record in records:
+                self._insert(record)
+                if isinstance(record, Photo):
+                    self._db.execute("DELETE FROM refusal WHERE file = ?", (record.file,))
+
+    def frames(self) -> dict[str, tuple[int, ...]]:
+        """By key the frame of each photograph of which ingest noted one, as Conversion has it."""
+        return {one.key: one.frame for one in self.all(Conversion) if not one.candidate}
+
+    def worked_on(self) -> set[str]:
+        """The keys of the photographs of which a stage after ingest has a fact."""
+        return {key for (key,) in self._db.execute(WORKED_ON)}
 
     def recount(self) -> None:
         """Makes the tallies of `status` anew, of all facts: only for who writes to the file itself."""

@@ -29,8 +29,14 @@ REASONS = (
     ),
     Reason(
         "ingest",
+        "damaged",
+        "Pixels are missing, although the end marker closes the file.",
+        "Fetch it again.",
+    ),
+    Reason(
+        "ingest",
         "unsupported_mode",
-        "The pixels cannot be converted to 8-bit RGB.",
+        "The pixels cannot be converted to 8-bit sRGB, for example transparency or high dynamic range.",
         "Convert it.",
     ),
     Reason(
@@ -60,7 +66,7 @@ REASONS = (
     Reason(
         "ingest",
         "screenshot",
-        "The picture was drawn by a computer.",
+        "The picture was drawn by a computer, or panels and buttons are drawn over it.",
         "Leave it out.",
     ),
     Reason(
@@ -90,7 +96,7 @@ REASONS = (
     Reason(
         "ingest",
         "near_duplicate",
-        "A photograph that looks the same is already imported or published.",
+        "A photograph that looks the same, and is not smaller, is imported or published.",
         "Leave it out.",
     ),
     Reason(
@@ -168,7 +174,7 @@ REASONS = (
     Reason(
         "adopt",
         "damaged",
-        "The archive is damaged.",
+        "The archive, or an image in it, is damaged.",
         "Fetch it again.",
     ),
     Reason(
@@ -200,6 +206,12 @@ REASONS = (
         "not_an_image",
         "The reply's image cannot be decoded.",
         "Run `ggt100k retry`.",
+    ),
+    Reason(
+        "restore",
+        "damaged",
+        "Pixels of the result are missing, although the end marker closes the file.",
+        "Run `ggt100k retry`, or replace the file.",
     ),
     Reason(
         "restore",

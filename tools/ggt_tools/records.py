@@ -52,6 +52,19 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Conversion:
+    """How the file of a photograph, or of a candidate, became 8-bit sRGB pixels."""
+
+    key: str
+    candidate: str  # its id; "" where it is the photograph's own file
+    width: int  # of the file's image, upright
+    height: int
+    frame: tuple[int, ...]  # of a photograph: width and height of its whole image at the scale of its pixels here, then
+    # left, top, width, height of the window of it that was taken; () of a candidate
+    changes: tuple[str, ...]  # what a viewer of the file may not expect, e.g. "16_bit_to_8_bit"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Classed:
     """What a vision-language model said is wrong with a photograph, before it was taken in."""
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from PIL import Image as Pillow
 
 from ggt_format.png import encode_png
 from ggt_tools.calls import CallConfig, Calls
 from ggt_tools.calls.prices import Price
-from ggt_tools.errors import ConfigError
+from ggt_tools.errors import ConfigError, PairError
+from ggt_tools.imaging import check_image
 from ggt_tools.records import IN_FLIGHT, Call, Candidate, Photo, Prompt, work_id
-from ggt_tools.restorers.protocol import Image, Restored, Restorer
+from ggt_tools.restorers.protocol import FramingRestorer, Image, Restored, Restorer
 
 FORMATS = ("PNG", "JPEG", "WEBP")  # that a reply may have
 NO_PROMPT = "none"  # the strategy of a restorer that reads no prompt
@@ -118,12 +117,19 @@ def check(candidate: Candidate, restorer: Restorer) -> None:
 
 def framed(work: Work, restorer: Restorer) -> Work:
     """The same work with what align will have to undo: the frame in which the restorer sees the photograph."""
+    if isinstance(restorer, FramingRestorer):
+        return replace(work, candidate=replace(work.candidate, frame=restorer.frame(work.photo)))
     width, height = work.photo.width, work.photo.height
     if not restorer.square or width == height:
         return work
     side = max(width, height)
     frame = (side, side, (side - width) // 2, (side - height) // 2, width, height)
     return replace(work, candidate=replace(work.candidate, frame=frame))
+
+
+def sent(image: Image, candidate: Candidate, restorer: Restorer) -> Image:
+    """The photograph as the restorer is to get it."""
+    return padded(image, candidate.frame) if restorer.square else image
 
 
 def padded(image: Image, frame: tuple[int, ...]) -> Image:
@@ -157,7 +163,7 @@ def restore(
     """
 
     def ask(work: Work) -> Reply:
-        image = padded(load(work.photo), work.candidate.frame)
+        image = sent(load(work.photo), work.candidate, restorer)
         restored = restorer.restore(image, work.candidate.prompt, seed=work.candidate.seed)
         return kept(work.id, restored, keep)
 
@@ -189,8 +195,11 @@ def kept(work: str, restored: Restored, keep: Callable[[str, bytes], None]) -> R
 
 def _fault(data: bytes) -> tuple[str, str]:
     try:
-        with Pillow.open(io.BytesIO(data), formats=FORMATS) as image:
-            image.load()
+        check_image(data, "the reply", FORMATS)
+    except ConfigError:
+        raise
+    except PairError as fault:
+        return fault.reason, str(fault)
     except Exception as fault:  # a decoder raises anything over a stranger's bytes
         return "not_an_image", f"{len(data)} bytes came that are no {', '.join(FORMATS)}: {fault}"
     return "", ""

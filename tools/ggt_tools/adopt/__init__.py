@@ -24,9 +24,10 @@ from PIL import Image as Pillow
 from ggt_format.png import encode_png
 from ggt_format.schema import DEGRADATIONS, SOURCES, pair_key
 from ggt_tools.errors import ConfigError, PairError
-from ggt_tools.ingest import Pixels, decode
+from ggt_tools.imaging import Decoded, read_image
+from ggt_tools.ingest import Pixels
 from ggt_tools.ingest.looks import is_flat, phash
-from ggt_tools.records import Adopted, Candidate, Photo, Refusal, Seen, work_id
+from ggt_tools.records import Adopted, Candidate, Conversion, Photo, Refusal, Seen, work_id
 from ggt_tools.restore import FORMATS, NO_PROMPT
 
 MOST_PIXELS = 89_478_485  # of an image, before it is decoded
@@ -91,6 +92,7 @@ class Taken:
     lq: bytes  # files, to be stored
     gt: bytes
     ref: bytes  # b"" where there is none
+    conversions: tuple[Conversion, ...] = ()  # of the photograph, and of the output where it was changed
     remark: str = ""  # what is worth saying of it all the same
 
 
@@ -113,17 +115,19 @@ def adopt(
 
 
 def _take(pair: Elsewhere, config: AdoptConfig, file: str, lq: bytes, gt: bytes, work: str, created: str) -> Taken:
-    pixels = shrunk(decode(lq, pair.name, MOST_PIXELS), config.most)
+    original = read_image(lq, pair.name, MOST_PIXELS)
+    pixels = shrunk(original.image, config.most)
     if min(pixels.shape[:2]) < config.least:
         size = f"{pixels.shape[1]} x {pixels.shape[0]}"
         raise PairError("too_small", f"{pair.name}: {size}; the short side must have {config.least} pixels")
     if is_flat(pixels):
         raise PairError("too_flat", f"{pair.name}: shows next to nothing; leave it out")
     try:
-        output = decode(gt, pair.output, MOST_PIXELS)
+        decoded = read_image(gt, pair.output, MOST_PIXELS)
     except PairError as fault:
         raise PairError(f"output_{fault.reason}", str(fault)) from fault
-    if not _as_it_is(gt):
+    output = decoded.image
+    if not decoded.is_plain or decoded.format not in FORMATS:
         gt = encode_png(np.asarray(output))
     ref, remark = _reference(pair, pixels, config)
     height, width = pixels.shape[:2]
@@ -147,7 +151,18 @@ def _take(pair: Elsewhere, config: AdoptConfig, file: str, lq: bytes, gt: bytes,
     return Taken(
         photo=photo, seen=seen, candidate=candidate, adopted=adopted, lq=encode_png(pixels), gt=gt,
         ref=encode_png(ref) if ref is not None else b"", remark=remark,
+        conversions=tuple(_conversions(key, work, original, decoded, (width, height))),
     )  # fmt: skip
+
+
+def _conversions(key: str, candidate: str, lq: Decoded, gt: Decoded, size: tuple[int, int]) -> Iterator[Conversion]:
+    width, height = lq.image.size
+    yield Conversion(
+        key=key, candidate="", width=width, height=height, frame=(*size, 0, 0, *size), changes=lq.changes
+    )  # fmt: skip
+    if gt.changes:
+        width, height = gt.image.size
+        yield Conversion(key=key, candidate=candidate, width=width, height=height, frame=(), changes=gt.changes)
 
 
 def _reference(pair: Elsewhere, lq: Pixels, config: AdoptConfig) -> tuple[Pixels | None, str]:
@@ -155,7 +170,7 @@ def _reference(pair: Elsewhere, lq: Pixels, config: AdoptConfig) -> tuple[Pixels
     if pair.ref is None:
         return None, f"{pair.lacks}; it is taken in without its ground truth" if pair.lacks else ""
     try:
-        pixels = shrunk(decode(pair.ref(), f"{pair.name}: its ground truth", MOST_PIXELS), config.most)
+        pixels = shrunk(read_image(pair.ref(), f"{pair.name}: its ground truth", MOST_PIXELS).image, config.most)
     except PairError as fault:
         return None, f"{fault}; it is taken in without"
     if pixels.shape != lq.shape:
@@ -173,22 +188,14 @@ def shrunk(image: Pillow.Image, most: int) -> Pixels:
     return np.asarray(image)
 
 
-def _as_it_is(data: bytes) -> bool:
-    """Whether align reads an output's file as it came: it knows few formats, no rotation and no profile."""
-    import io
-
-    with Pillow.open(io.BytesIO(data)) as file:
-        plain = file.mode in ("RGB", "L") and not file.info.get("icc_profile") and file.getexif().get(274, 1) == 1
-        return file.format in FORMATS and plain
-
-
-def stored(taken: Taken, put: Callable[[bytes], str]) -> tuple[Photo, Seen, Candidate, Adopted]:
+def stored(taken: Taken, put: Callable[[bytes], str]) -> tuple[Photo | Seen | Candidate | Adopted | Conversion, ...]:
     """The facts of a pair, with the names that `put` gave its images."""
     return (
         dataclasses.replace(taken.photo, image=put(taken.lq)),
         taken.seen,
         dataclasses.replace(taken.candidate, image=put(taken.gt)),
         dataclasses.replace(taken.adopted, reference=put(taken.ref) if taken.ref else ""),
+        *taken.conversions,
     )
 
 

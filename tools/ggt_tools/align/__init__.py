@@ -27,7 +27,8 @@ from ggt_tools.align.confidence import Belief, believe, clear_offset
 from ggt_tools.align.fit import Fit, fit
 from ggt_tools.degradations import Plane, opencv
 from ggt_tools.errors import PairError
-from ggt_tools.ingest import MOST_PIXELS, decode
+from ggt_tools.imaging import read_image
+from ggt_tools.ingest import MOST_PIXELS
 from ggt_tools.records import Candidate
 from ggt_tools.restorers.protocol import Image
 
@@ -69,6 +70,8 @@ class InFrame:
     resampled: bool = False  # whether the pixels are not the reply's own
     colour: ColourMap | None = None  # the map that was applied to the colours
     uncorrected: Image | None = None  # where there is one, the pixels without it: what the model's colours were
+    size: tuple[int, int] = (0, 0)  # width and height of the reply, upright
+    changes: tuple[str, ...] = ()  # of the reply's pixels before, as Conversion has them
 
 
 def align(reply: bytes, lq: Image, candidate: Candidate, *, colour: bool = False) -> InFrame:
@@ -88,10 +91,11 @@ def align(reply: bytes, lq: Image, candidate: Candidate, *, colour: bool = False
         reasons, since a reply is read as ingest reads a photograph, upright and in sRGB.
     """
     try:
-        image: Image = np.asarray(decode(reply, "the reply", MOST_PIXELS, see_through="transparent"))
+        decoded = read_image(reply, "the reply", MOST_PIXELS, transparent="transparent")
     except PairError as fault:
         said = str(fault).partition(";")[0]  # whose mend is for who has the file
         return InFrame(image=None, reason=fault.reason, detail=f"{said}; {_advice(candidate)}")
+    image: Image = np.asarray(decoded.image)
     height, width = lq.shape[:2]
     frame = candidate.frame or (width, height, 0, 0, width, height)
     starts = _starts(image.shape[1], image.shape[0], frame)
@@ -148,6 +152,8 @@ def align(reply: bytes, lq: Image, candidate: Candidate, *, colour: bool = False
         residual_p99=p99,
         missing=missing,
         resampled=resampled,
+        size=decoded.image.size,
+        changes=decoded.changes,
         **facts,
     )
 

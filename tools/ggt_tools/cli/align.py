@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ggt_tools.cli.show import complain, progress, subject, table
 from ggt_tools.ledger import Ledger
-from ggt_tools.records import UNCORRECTED, Aligned, Candidate, Photo, Score
+from ggt_tools.records import UNCORRECTED, Aligned, Candidate, Conversion, Photo, Score
 
 if TYPE_CHECKING:
     from ggt_tools.align import InFrame
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
         if options.dry_run:
             print(f"would align {len(todo)} candidates")
             return 0
-        astray, brought, unsure = Counter[str](), 0, 0
+        astray, converted, brought, unsure = Counter[str](), Counter[str](), 0, 0
         for candidate in progress(todo, len(todo), "align"):
             photo, reply = photos[candidate.key], ledger.image(candidate.image)
             lq = decode_image(ledger.image(photo.image), subject(photo))
@@ -69,7 +69,21 @@ def run(options: argparse.Namespace) -> int:
                 unsure += found.confidence < CONFIDENT
                 image = ledger.put_image(encode_png(found.image))
             colour = found.colour
+            conversions: tuple[Conversion, ...] = ()
+            if found.changes:
+                converted.update(found.changes)
+                conversions = (
+                    Conversion(
+                        key=candidate.key,
+                        candidate=candidate.id,
+                        width=found.size[0],
+                        height=found.size[1],
+                        frame=(),
+                        changes=found.changes,
+                    ),
+                )
             ledger.add(
+                *conversions,
                 Aligned(
                     candidate=candidate.id,
                     version=VERSION + (WITH_COLOUR if is_mapped(candidate) else ""),
@@ -95,7 +109,8 @@ def run(options: argparse.Namespace) -> int:
                 *uncorrected_scores(candidate.id, lq, found),
             )
     counts = {"aligned": brought, "there already": len(candidates) - len(new)}
-    table("align", counts, rejected=astray, unsure=Counter({"alignment_unsure": unsure} if unsure else {}))
+    left = Counter({"alignment_unsure": unsure} if unsure else {})
+    table("align", counts, rejected=astray, unsure=left, converted=converted)
     return 0
 
 

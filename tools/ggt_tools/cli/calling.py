@@ -68,13 +68,17 @@ def arguments(sub: argparse.ArgumentParser) -> None:
     )
 
 
-def setting(options: argparse.Namespace, names: Mapping[str, str]) -> Setting:
-    """What the options say of the model. `names`: the photographs' files by key."""
+def setting(
+    options: argparse.Namespace,
+    names: Mapping[str, str],
+    frames: Mapping[str, tuple[int, ...]] | None = None,
+) -> Setting:
+    """What the options say of the model. `names`: the photographs' files by key; `frames`: Ledger.frames()."""
     pairs = [text.partition("=") for text in options.option]
     if wrong := [name for name, mark, _ in pairs if not mark]:
         raise ConfigError(f"--option {wrong[0]}: wants NAME=VALUE")
     said = {name: value for name, _, value in pairs}
-    return Setting(base_url=options.base_url, timeout=options.timeout, names=names, options=said)
+    return Setting(base_url=options.base_url, timeout=options.timeout, names=names, frames=frames or {}, options=said)
 
 
 def config(options: argparse.Namespace, *, remote: bool) -> CallConfig:

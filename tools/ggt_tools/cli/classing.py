@@ -93,7 +93,7 @@ def classed(options: argparse.Namespace, ledger: Ledger, found: Iterable[Taken |
             if isinstance(one, Refusal) or one[0].degradation:
                 yield one
             elif one[0].key in known:
-                yield _named(one[0], known[one[0].key].degradations), one[1], one[2]
+                yield one._replace(photo=_named(one.photo, known[one.photo.key].degradations))
             else:
                 detail = f"{one[0].file}: {faults[one[0].key]}; ingest it again"
                 yield Refusal(file=one[0].file, reason="no_class", detail=detail)

@@ -18,7 +18,7 @@ from ggt_tools.cli.show import complain, progress, show_reasons, table
 from ggt_tools.errors import ConfigError
 from ggt_tools.files.names import compared
 from ggt_tools.ledger import Ledger
-from ggt_tools.records import Photo, Refusal
+from ggt_tools.records import Conversion, Photo, Refusal
 
 if TYPE_CHECKING:
     from ggt_tools.ingest.credits import Credit
@@ -139,7 +139,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"would look at {source.count or 'all'} files")
         show_reasons(**passed)
         return 0
-    refused: Counter[str] = Counter()
+    refused, converted = Counter[str](), Counter[str]()
     taken = 0
     with ExitStack() as stack, Ledger(options.workspace, create=True, images=options.images) as ledger:
         before.read(ledger)
@@ -148,6 +148,7 @@ def run(options: argparse.Namespace) -> int:
             show_reasons(**passed)
             return 0
         looks = _looks(ledger, options.published)
+        files, ours = {photo.key: photo.file for photo in ledger.all(Photo)}, set[str]()
         found_all = ingest(before.new(source), config, looks)
         if options.classes == "vlm":
             stack.enter_context(calling.alone(options, ledger))
@@ -159,14 +160,28 @@ def run(options: argparse.Namespace) -> int:
                 refused[found.reason] += 1
                 complain("ingest", f"{found.reason}: {found.detail}")
                 continue
-            photo, seen, pixels = found
-            ledger.add(dataclasses.replace(photo, image=ledger.put_image(encode_png(pixels))), seen)
-            taken += 1
+            photo = dataclasses.replace(found.photo, image=ledger.put_image(encode_png(found.pixels)))
+            smaller = [_replaced(files[key], photo) for key in found.replaces]
+            for refusal in smaller:
+                refused[refusal.reason] += 1
+                complain("ingest", f"{refusal.reason}: {refusal.detail}")
+            ledger.replace_photos(found.replaces, photo, found.seen, found.conversion, *smaller)
+            taken += 1 - len(ours.intersection(found.replaces))
+            ours.add(photo.key)
+            files[photo.key] = photo.file
+            converted.update(found.conversion.changes)
             if taken == options.limit:
                 break
     earlier = {"refused before": before.refused} if before.refused else {}
-    table("ingest", {"imported": taken, "there already": before.there, **earlier}, rejected=refused, **passed)
+    counts = {"imported": taken, "there already": before.there, **earlier}
+    table("ingest", counts, rejected=refused, converted=converted, **passed)
     return 0
+
+
+def _replaced(file: str, larger: Photo) -> Refusal:
+    """Why a photograph goes that was taken in before its original came."""
+    detail = f"{file}: looks like {larger.file}, which is larger; leave one out"
+    return Refusal(file=file, reason="near_duplicate", detail=detail)
 
 
 def _kind(options: argparse.Namespace) -> str:
@@ -264,8 +279,14 @@ def _looks(ledger: Ledger, published: list[str]) -> Looks:
             seen.update({(one.key, one.place): one for one in some})
     if not published:
         check_hashes(stored.values(), ledger.workspace)
+    pixels = {one.key: one.width * one.height for one in ledger.all(Conversion) if not one.candidate}
+    worked_on = ledger.worked_on()
     for one in seen.values():
-        looks.add(one, photos[one.key].file if not one.place else f"{one.key} of the published {one.place} split")
+        if one.place:
+            looks.add(one, f"{one.key} of the published {one.place} split")
+        else:
+            name, size = photos[one.key].file, pixels.get(one.key, 0)
+            looks.add(one, name, pixels=size, is_replaceable=one.key not in worked_on)
     return looks
 
 

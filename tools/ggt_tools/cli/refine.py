@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
         ids = {candidate.id for candidate in every}
         candidates = [c for c in every if c.reason not in (IN_FLIGHT, calling.LOST) or c.id in handed]
         images = {aligned.candidate: aligned.image for aligned in ledger.all(Aligned) if aligned.image}
-        setting = calling.setting(options, {photo.key: photo.file for photo in photos})
+        setting = calling.setting(options, {photo.key: photo.file for photo in photos}, ledger.frames())
         names = options.restorers or sorted({candidate.maker for candidate in candidates if candidate.maker})
         makers = [(name, restorer(name, setting)) for name in names]
         written = sorted(ledger.all(Prompt), key=lambda prompt: prompt.created)

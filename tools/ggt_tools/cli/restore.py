@@ -59,11 +59,12 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from ggt_tools.restore import begun, plan
     from ggt_tools.restorers import restorer
+    from ggt_tools.restorers.protocol import FramingRestorer
 
     with Ledger(options.workspace) as ledger, calling.alone(options, ledger):
         driving.settle(options, ledger, "restore")
         photos = list(ledger.all(Photo))
-        setting = calling.setting(options, {photo.key: photo.file for photo in photos})
+        setting = calling.setting(options, {photo.key: photo.file for photo in photos}, ledger.frames())
         makers = [(name, restorer(name, setting)) for name in options.restorers or ["classical"]]
         if not options.dry_run:
             calling.recover(ledger, *calling.MAKING)
@@ -88,6 +89,9 @@ def run(options: argparse.Namespace) -> int:
             if handed and not options.batch:
                 complain("restore", f"{len(handed)} candidates are in batch jobs; --batch takes in what came of them")
             todo = new[: options.limit]
+            if isinstance(maker, FramingRestorer):
+                for note in maker.frame_notes(work.photo for work in todo):
+                    complain("restore", note)
             if options.dry_run:
                 print(f"would restore {len(todo)} photographs with {name}{calling.expected(options, maker, len(todo))}")
                 continue

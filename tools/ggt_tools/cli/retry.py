@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
         for candidate in chosen:
             again = replace(candidate, reason=IN_FLIGHT)
             works[candidate.maker].append(Work(photo=photos[candidate.key], candidate=again))
-        setting = calling.setting(options, {photo.key: photo.file for photo in photos.values()})
+        setting = calling.setting(options, {photo.key: photo.file for photo in photos.values()}, ledger.frames())
         nothing = False
         for name, todo in works.items():
             maker = restorer(name, setting)

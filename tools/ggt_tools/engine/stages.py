@@ -19,7 +19,7 @@ from ggt_tools.iqa import IqaConfig
 from ggt_tools.ledger import ImageFolder
 from ggt_tools.records import Call, Candidate, Finding, Opinion, Score, work_id
 from ggt_tools.restore import Work as RestoreWork
-from ggt_tools.restore import kept, padded
+from ggt_tools.restore import kept, sent
 from ggt_tools.score import OWN, Scorer
 from ggt_tools.store import Store
 
@@ -137,7 +137,7 @@ class Restoring:
             for work in works:
                 photo, candidate = work.photo, work.candidate
                 try:
-                    image = padded(ggt_format.decode_image(images.image(photo.image), photo.file), candidate.frame)
+                    image = sent(ggt_format.decode_image(images.image(photo.image), photo.file), candidate, maker)
                     restored = maker.restore(image, candidate.prompt, seed=candidate.seed)
                     reply = kept(work.id, restored, lambda id, data: files.update({id: images.put(data)}))
                     reason, detail = reply.reason, reply.detail

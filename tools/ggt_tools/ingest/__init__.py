@@ -4,30 +4,40 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError, features
+from PIL import Image
 
 from ggt_format.schema import DEGRADATIONS, SOURCES, pair_key
 from ggt_tools.degradations import classify, measure, opencv
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.files.names import compared
+from ggt_tools.imaging import FORMATS as FORMATS
+from ggt_tools.imaging import read_image
 from ggt_tools.ingest.looks import Looks, is_flat, is_screenshot, phash
+from ggt_tools.ingest.panels import is_page_over_photograph
 from ggt_tools.ingest.sources import Found, in_order, no_licence
-from ggt_tools.records import Photo, Refusal, Seen
+from ggt_tools.records import Conversion, Photo, Refusal, Seen
 
 Pixels = npt.NDArray[np.uint8]
 Classes = Callable[[Pixels], tuple[str, tuple[str, ...]]]
-Taken = tuple[Photo, Seen, Pixels]
+
+
+class Taken(NamedTuple):
+    """A photograph that is taken in: its facts, its pixels, and the keys of smaller ones that it stands in for."""
+
+    photo: Photo
+    seen: Seen
+    pixels: Pixels
+    conversion: Conversion
+    replaces: tuple[str, ...] = ()
+
+
 MOST_PIXELS = 89_478_485  # of a file: above it, it is refused before it is decoded
 FITS = ("crop", "resize", "pad")
-# whatever the suffix: no other decoder is let near a stranger's file
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", *(("AVIF",) if "avif" in features.modules else ()))
-HEIC = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")  # brands of its ISO container
-SPACES = {"RGB": "RGB", "L": "GRAY", "CMYK": "CMYK"}  # of a profile, by the mode of the pixels
 STEP = 16  # pixels between two places that a window may have
 
 
@@ -80,18 +90,21 @@ def known(found: Found, photos: Mapping[str, str]) -> bool:
 def ingest(found: Iterable[Found], config: IngestConfig, looks: Looks) -> Iterator[Taken | Refusal]:
     """Each file as a photograph with its looks and pixels (uint8, height x width x 3), or the reason why not.
 
-    What `looks` knows already is refused, and what is taken is added to it. `Photo.image` is "" still: who stores the
+    What `looks` knows already is refused, but where it is larger than what is known and replaces it; what is taken is
+    added to `looks`. `Photo.image` is "" still: who stores the
     pixels names them. Some are decoded ahead, in threads; they come in their order.
     """
     for one in in_order(lambda each: _take(each, config), found, config.threads):
         if not isinstance(one, Refusal):
-            photo, seen, _ = one
+            photo, seen = one.photo, one.seen
+            whole = one.conversion.width * one.conversion.height
             try:
-                looks.check(seen, photo.file)
+                one = one._replace(replaces=looks.check(seen, photo.file, pixels=whole))
             except PairError as fault:
                 yield Refusal(file=photo.file, reason=fault.reason, detail=str(fault))
                 continue
-            looks.add(seen, photo.file)
+            looks.remove(one.replaces)
+            looks.add(seen, photo.file, pixels=whole, is_replaceable=True)
         yield one
 
 
@@ -105,7 +118,11 @@ def _take(found: Found, config: IngestConfig) -> Taken | Refusal:
             raise no_licence(name)
         if found.fault is not None:
             raise found.fault
-        pixels = fit(decode(found.data, name, config.most_pixels), name, config)
+        decoded = read_image(found.data, name, config.most_pixels)
+        if is_page_over_photograph(np.asarray(decoded.image)):  # as it came: resampling softens the steps
+            said = "is a page over a photograph, with panels or buttons on it; leave it out"
+            raise PairError("screenshot", f"{name}: {said}")
+        pixels, frame = fitted(decoded.image, name, config)
         _check_looks(pixels, name)
         named = credit.degradation or (found.folder if found.folder in DEGRADATIONS else "")
         degradation, seen = _classes(pixels, name, named, config)
@@ -126,7 +143,11 @@ def _take(found: Found, config: IngestConfig) -> Taken | Refusal:
         file=name,
         original=hashlib.sha256(found.data).hexdigest(),
     )
-    return photo, Seen(key=photo.key, phash=phash(pixels), place=""), pixels
+    width, height = decoded.image.size
+    conversion = Conversion(
+        key=photo.key, candidate="", width=width, height=height, frame=frame, changes=decoded.changes
+    )
+    return Taken(photo, Seen(key=photo.key, phash=phash(pixels), place=""), pixels, conversion)
 
 
 def _classes(pixels: Pixels, name: str, named: str, config: IngestConfig) -> tuple[str, tuple[str, ...]]:
@@ -146,79 +167,17 @@ def _check_looks(pixels: Pixels, name: str) -> None:
 
 
 def decode(data: bytes, name: str, most_pixels: int, *, see_through: str = "unsupported_mode") -> Image.Image:
-    """A file as an upright 8-bit sRGB image, or a PairError: nothing is guessed.
-
-    Grey becomes RGB, a palette its colours, an alpha that hides nothing is dropped, CMYK goes through its profile.
-    Refused with `unsupported_mode`: 16 bits (a profile is right for them, and eight would be cut from them), alpha that
-    hides something, CMYK without a profile, AVIF of high dynamic range, any other mode; with `unsupported_format`:
-    HEIC, and files of several images, but the JPEGs with thumbnails that cameras write. `see_through` is the reason for
-    alpha that hides something, where it has one of its own.
-    """
-    if data[4:8] == b"ftyp" and data[8:12] in HEIC and b"avif" not in data[8:64]:
-        said = "is HEIC, whose decoders are under patents; convert it to PNG, e.g. by heif-convert"
-        raise PairError("unsupported_format", f"{name}: {said}")
-    try:
-        file = Image.open(io.BytesIO(data), formats=FORMATS)
-        if file.width * file.height > most_pixels:
-            said = f"{file.width} x {file.height} pixels are more than {most_pixels}"
-            raise PairError("too_large", f"{name}: {said}; crop it first")
-        if file.format != "MPO" and getattr(file, "n_frames", 1) > 1:
-            said = f"holds {getattr(file, 'n_frames', 0)} images; save one of them by itself"
-            raise PairError("unsupported_format", f"{name}: {said}")
-        if odd := _odd(file, data):
-            raise PairError("unsupported_mode", f"{name}: its pixels are {odd}; save it as 8-bit RGB or grey")
-        file.load()
-        profile = file.info.get("icc_profile")
-        image = ImageOps.exif_transpose(_opaque(file, name, see_through))
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile)) if profile else None
-        if source and source.profile.xcolor_space.strip() == SPACES[image.mode]:
-            image = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB") or image
-        if image.mode == "CMYK":
-            said = "its pixels are CMYK without a profile that tells their colours; save it as 8-bit RGB or grey"
-            raise PairError("unsupported_mode", f"{name}: {said}")
-    except Image.DecompressionBombError as fault:
-        raise PairError("too_large", f"{name}: {fault}; crop it first") from fault
-    except UnidentifiedImageError as fault:
-        raise PairError("not_an_image", f"{name}: is none of {', '.join(FORMATS)}; fetch it again") from fault
-    except PairError:
-        raise
-    except Exception as fault:  # a decoder raises anything over a stranger's bytes: struct.error over a bad EXIF, say
-        raise PairError("not_an_image", f"{name}: cannot be decoded: {fault}; fetch it again") from fault
-    return image.convert("RGB")
-
-
-def _odd(file: Image.Image, data: bytes) -> str:
-    """What is wrong with the pixels of a file that is not decoded yet; "" where nothing is."""
-    if any(";16" in str(tile) for tile in getattr(file, "tile", ())):  # Pillow would cut 16 bits to 8 in silence
-        return "16-bit"
-    if file.mode not in ("RGB", "L", "RGBA", "LA", "P", "PA", "CMYK"):
-        return "16-bit" if file.mode.startswith("I;16") else file.mode
-    if file.format == "AVIF" and (at := data.find(b"colrnclx")) >= 0:
-        primaries, transfer = (int.from_bytes(data[at + 8 + 2 * n : at + 10 + 2 * n], "big") for n in range(2))
-        if primaries not in (1, 2, 5, 6) or transfer in (16, 18):  # CICP, ITU-T H.273: PQ and HLG
-            return "of a wide gamut or high dynamic range"
-    return ""
-
-
-def _opaque(file: Image.Image, name: str, see_through: str) -> Image.Image:
-    """The same without palette and alpha."""
-    if file.mode in ("RGBA", "LA", "PA") or "transparency" in file.info:
-        whole = file.convert("RGBA")
-        if whole.getchannel("A").getextrema() != (255, 255):
-            said = "its pixels are transparent in places; save it as 8-bit RGB or grey"
-            raise PairError(see_through, f"{name}: {said}")
-        flat = whole.convert("RGB")
-    elif file.mode == "P":
-        flat = file.convert("RGB")
-    else:
-        return file
-    flat.info.pop("transparency", None)
-    flat.getexif().update(file.getexif())
-    return flat
+    """A file as an upright 8-bit sRGB image; imaging.read_image() says what is taken, and what was changed."""
+    return read_image(data, name, most_pixels, transparent=see_through).image
 
 
 def fit(image: Image.Image, name: str, config: IngestConfig) -> Pixels:
     """The pixels of an upright photograph, brought to size by the rule `config.fit`. Raises PairError `too_small`."""
+    return fitted(image, name, config)[0]
+
+
+def fitted(image: Image.Image, name: str, config: IngestConfig) -> tuple[Pixels, tuple[int, ...]]:
+    """As fit(), with the frame of the window that was taken, as Conversion has it."""
     width, height = image.size
     if min(width, height) < config.least:
         raise PairError("too_small", f"{name}: {width} x {height}; the short side must have {config.least} pixels")
@@ -232,7 +191,9 @@ def fit(image: Image.Image, name: str, config: IngestConfig) -> Pixels:
             raise PairError("too_large", f"{name}: is {width} x {height}, too long to be enlarged; crop it first")
         if size != image.size:
             image = image.resize(size, Image.Resampling.LANCZOS)
-    return np.asarray(image.crop(window(np.asarray(image), config.most)))
+    left, top, right, bottom = window(np.asarray(image), config.most)
+    frame = (*image.size, left, top, right - left, bottom - top)
+    return np.asarray(image.crop((left, top, right, bottom))), frame
 
 
 def window(pixels: Pixels, most: int) -> tuple[int, int, int, int]:

@@ -88,29 +88,57 @@ class Looks:
     def __init__(self) -> None:
         self._words = np.empty((WORDS, 1024), np.uint64)
         self._names: list[str] = []
+        self._entries: list[tuple[str, int, bool]] = []  # key, pixels of the file, whether it may be replaced
         self._keys: dict[str, str] = {}
 
-    def add(self, seen: Seen, name: str) -> None:
-        """Keeps a photograph, to be called `name` where another is like it."""
+    def add(self, seen: Seen, name: str, *, pixels: int = 0, is_replaceable: bool = False) -> None:
+        """Keeps a photograph, to be called `name` where another is like it.
+
+        pixels: of the whole image of its file; 0 where nobody knows. is_replaceable: whether a larger one may be taken
+        in its place.
+        """
         count = len(self._names)
         if count == self._words.shape[1]:
             self._words = np.concatenate([self._words, np.empty_like(self._words)], axis=1)
         self._words[:, count] = _words(seen.phash)
         self._names.append(name)
+        self._entries.append((seen.key, pixels, is_replaceable and pixels > 0))
         self._keys.setdefault(seen.key, name)
 
-    def check(self, seen: Seen, name: str) -> None:
-        """Raises PairError `duplicate` where the same pixels are known, `near_duplicate` where the same look is."""
+    def remove(self, keys: Iterable[str]) -> None:
+        """Forgets photographs that were replaced."""
+        for key in keys:
+            place = next(at for at, (other, _, may) in enumerate(self._entries) if other == key and may)
+            del self._keys[key]
+            last = len(self._names) - 1
+            self._words[:, place] = self._words[:, last]
+            self._names[place], self._entries[place] = self._names[last], self._entries[last]
+            self._names.pop()
+            self._entries.pop()
+
+    def check(self, seen: Seen, name: str, *, pixels: int = 0) -> tuple[str, ...]:
+        """Raises PairError `duplicate` where the same pixels are known, `near_duplicate` where the same look is.
+
+        Returns the keys of those that look the same, may be replaced, and have fewer than `pixels` pixels: of near
+        duplicates the larger is kept.
+        """
         if seen.key in self._keys:
             raise PairError("duplicate", f"{name}: the same pixels as {self._keys[seen.key]}; leave one out")
         words = _words(seen.phash)
         # the first word alone rules nearly all out
         near = np.flatnonzero(_ones(self._words[0, : len(self._names)] ^ words[0]) <= DISTANCE)
         distance = sum(_ones(self._words[at, near] ^ words[at]).astype(np.int64) for at in range(WORDS))
-        if near.size and (least := int(np.min(distance))) <= DISTANCE:
-            other = self._names[near[int(np.argmin(distance))]]
-            said = f"{least} of {SIDE * SIDE} bits of their looks differ"
-            raise PairError("near_duplicate", f"{name}: looks like {other} ({said}); leave one out")
+        if not near.size or int(np.min(distance)) > DISTANCE:
+            return ()
+        alike = [(int(distance[at]), int(near[at])) for at in np.flatnonzero(distance <= DISTANCE)]
+        stay = [each for each in alike if not self._entries[each[1]][2] or self._entries[each[1]][1] >= pixels]
+        if not stay:
+            return tuple(self._entries[at][0] for _, at in alike)
+        least, at = min(stay)
+        said = f"{least} of {SIDE * SIDE} bits of their looks differ"
+        if 0 < self._entries[at][1] < pixels:
+            said += "; it is larger, but other stages know the first one already"
+        raise PairError("near_duplicate", f"{name}: looks like {self._names[at]} ({said}); leave one out")
 
 
 def stored_hashes(ledger: Ledger) -> list[Seen]:

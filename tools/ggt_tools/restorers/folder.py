@@ -3,8 +3,10 @@
 --with folder:RESULTS. A result belongs to the photograph that manifest.csv or manifest.jsonl names for it (columns
 `key` or `file`, and `result`), else to the one that has its name: the photograph's key, or its file's name without the
 ending, with its folders or without. What else the folder holds is passed over, and logged as a warning. Options: path
-(the folder), model (what made them; default: the folder's name). A file that is exchanged for another after it was
-taken is not noticed: use another name for the model then.
+(the folder), model (what made them; default: the folder's name). A result may show the photograph as the workspace has
+it, or the whole image of its file where `ingest --fit crop` or `--fit resize` took a window of that: the ratio of its
+sides tells, and align cuts the whole one to the window. A file that is exchanged for another after it was taken is not
+noticed: use another name for the model then.
 """
 
 from __future__ import annotations
@@ -13,23 +15,34 @@ import csv
 import io
 import json
 import logging
+import math
 import multiprocessing
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
+
+from PIL import Image
 
 import ggt_format
 from ggt_tools.errors import ConfigError
 from ggt_tools.files.folders import ImageFiles, find_images, read_file
 from ggt_tools.files.names import NameIndex, compared, shorten
 from ggt_tools.files.texts import decode_text, read_bytes
-from ggt_tools.restorers.protocol import Image, Restored, Setting, options
+from ggt_tools.imaging.containers import read_metadata
+from ggt_tools.imaging.tiff_tags import read_camera_tags
+from ggt_tools.records import Photo
+from ggt_tools.restorers.protocol import Image as Pixels
+from ggt_tools.restorers.protocol import Restored, Setting, options
 
 _log = logging.getLogger(__name__)
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp")  # what align reads
 MANIFESTS = ("manifest.csv", "manifest.jsonl")
 MOST = 50 * 1024 * 1024  # bytes of a result
+FORMATS = ("PNG", "JPEG", "WEBP")
+RATIO = 0.02  # by which the ratio of a result's sides may differ: models round to multiples
+ENLARGED = 0.9  # a result whose scale is below is said to be small
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,19 +52,98 @@ class Folder:
     model: str
     results: Mapping[str, Path] = field(repr=False)
     names: Mapping[str, str] = field(repr=False)
+    frames: Mapping[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
     name: str = "folder"
     version: str = "1"
     remote: bool = False
     square: bool = False
     prompted: bool = False
 
-    def restore(self, image: Image, prompt: str, *, seed: int) -> Restored:
+    def restore(self, image: Pixels, prompt: str, *, seed: int) -> Restored:
         """As Restorer.restore(): the file as it is. Without one, the reason is no_result."""
         key = ggt_format.pair_key(image)
         path = self.results.get(key)
         if path is None:
             return Restored(reason="no_result", detail=f"no result is for {self.names.get(key, key)}")
         return Restored(data=read_file(path, str(path), max_bytes=MOST))
+
+    def frame(self, photo: Photo) -> tuple[int, ...]:
+        """As FramingRestorer.frame(): by the ratio of the result's sides, and where that fits both, by its name."""
+        path, frame = self.results.get(photo.key), self.frames.get(photo.key, ())
+        if path is None or not frame or frame[:2] == frame[4:]:
+            return ()
+        shown, is_like_both = _shown(path, photo, frame)
+        return frame if shown == "whole" or (is_like_both and path.stem != photo.key) else ()
+
+    def frame_notes(self, photos: Iterable[Photo]) -> list[str]:
+        whole, small, neither, unknown, total = 0, 0, 0, 0, 0
+        for photo in photos:
+            if (path := self.results.get(photo.key)) is None:
+                continue
+            total += 1
+            size, frame = _upright_size(path), self.frame(photo)
+            if size is not None and not _is_like(size, photo, frame):
+                neither += 1
+                unknown += photo.key not in self.frames
+            elif size is not None and frame:
+                whole += 1
+                small += size[0] < ENLARGED * frame[0]
+        notes = []
+        if whole:
+            notes.append(
+                f"{whole} of {total} results show the whole image of a file of which ingest took a window; align cuts "
+                "them to that window"
+            )
+        if small:
+            notes.append(
+                f"{small} of these are smaller than that image, so that their windows must be enlarged. To use all of "
+                "their pixels, take the photographs into a new workspace: ggt100k ingest --fit pad"
+            )
+        if neither:
+            why = " (an older version took some in, and did not note its window)" if unknown else ""
+            notes.append(
+                f"{neither} of {total} results have the sides of neither their photograph nor its file{why}, and align "
+                "will refuse most of them. If they show whole files, take these into a new workspace: ggt100k ingest "
+                "--fit pad"
+            )
+        return [f"{self.model}: {note}." for note in notes]
+
+
+def _off(size: tuple[int, int], width: int, height: int) -> float:
+    """By how much the ratio of a result's sides differs from that one, as a logarithm."""
+    return abs(math.log(size[0] * height / (size[1] * width)))
+
+
+def _is_like(size: tuple[int, int], photo: Photo, frame: tuple[int, ...]) -> bool:
+    width, height = frame[:2] if frame else (photo.width, photo.height)
+    return _off(size, width, height) <= RATIO
+
+
+def _shown(path: Path, photo: Photo, frame: tuple[int, ...]) -> tuple[str, bool]:
+    """What a result shows by the ratio of its sides, whole or window; and whether that is like both."""
+    size = _upright_size(path)
+    if size is None:  # restore() says what is wrong with it
+        return "window", False
+    window, whole = _off(size, photo.width, photo.height), _off(size, frame[0], frame[1])
+    is_like_both = max(window, whole) <= RATIO and abs(window - whole) <= RATIO / 2
+    return "whole" if whole < window and not is_like_both else "window", is_like_both
+
+
+@lru_cache(1 << 20)
+def _upright_size(path: Path) -> tuple[int, int] | None:
+    """Width and height of a result as it is to be seen, mostly from the first bytes of its file; None of no image."""
+    try:
+        with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+            size, exif = image.size, image.info.get("exif", b"")
+        orientation = read_camera_tags(exif.removeprefix(b"Exif\0\0")).orientation
+    except Exception:  # metadata that the decoder stumbles over, or no image
+        try:
+            about = read_metadata(path.read_bytes())
+            with Image.open(io.BytesIO(about.pixels), formats=FORMATS) as image:
+                size, orientation = image.size, about.orientation
+        except Exception:
+            return None
+    return (size[1], size[0]) if orientation >= 5 else size
 
 
 def folder(setting: Setting) -> Folder:
@@ -65,7 +157,12 @@ def folder(setting: Setting) -> Folder:
     claims = list(_listed(root, manifest, setting.names) if manifest else _named(root, found.paths, setting.names))
     if multiprocessing.parent_process() is None:  # the processes of an engine open the same folder again
         _tell(root, found, {path.resolve() for _, path in claims} if setting.names else None)
-    return Folder(model=chosen["model"] or root.resolve().name, results=_single(claims), names=setting.names)
+    return Folder(
+        model=chosen["model"] or root.resolve().name,
+        results=_single(claims),
+        names=setting.names,
+        frames=setting.frames,
+    )
 
 
 def _tell(root: Path, found: ImageFiles, claimed: Collection[Path] | None) -> None:

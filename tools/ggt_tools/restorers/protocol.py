@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ggt_tools.errors import ConfigError
+from ggt_tools.records import Photo
 
 Image = npt.NDArray[np.uint8]
 
@@ -34,6 +35,7 @@ class Setting:
     base_url: str = ""
     timeout: float = 300.0  # seconds a call
     names: Mapping[str, str] = field(default_factory=dict)  # key -> the file that the photograph came in as
+    frames: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # key -> Conversion.frame, where it is known
     options: dict[str, str] = field(default_factory=dict)  # NAME=VALUE of --option, as the restorer documents them
 
 
@@ -70,6 +72,17 @@ class Restorer(Protocol):
         Threads may call it side by side where it is remote. Raises ConfigError where a package or a key is missing,
         PairError where this photograph cannot be worked on, TransientError where the outside world failed for now.
         """
+
+
+@runtime_checkable
+class FramingRestorer(Restorer, Protocol):
+    """A restorer whose results may show more than the photograph: the whole image that ingest took a window of."""
+
+    def frame(self, photo: Photo) -> tuple[int, ...]:
+        """Candidate.frame of what it gives for this photograph; () where that shows the photograph alone."""
+
+    def frame_notes(self, photos: Iterable[Photo]) -> list[str]:
+        """What a user must know of these photographs' frames before the work begins, a sentence or two a line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
