@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ggt100k import pair_key
+from ggt_format.schema import pair_key
 from ggt_tools import photo_classes
 from ggt_tools.degradations import classify, measure
 from ggt_tools.records import Classed

@@ -22,8 +22,9 @@ from ggt_tools.photo_classes.features import BACKBONE_SHA256, backbone_missing, 
 from ggt_tools.photo_classes.head import Head, load_head
 
 HEAD = Path(__file__).with_name("head.npz")
-HEAD_SHA256 = "596a9c6c0a9dab3bf3069824889f01c12cea4a8609ddf161c8ddd51055d1c2e4"
-SURE = 0.5  # the least probability of a class that is certain
+HEAD_SHA256 = "1f610b771075a7faed75256022b8edc397d2eba019f45030b056fd3596599665"
+SURE = 0.25  # the least probability of the likeliest of the twelve classes at which it is taken
+SURE_MIXED = 0.5  # the same of `mixed`, which a photograph without a clear degradation is called
 POSSIBLE = 0.15  # the least probability of a measured class that decides where the classifier is unsure
 FEATURES_VERSION = 1  # of describe()
 
@@ -32,9 +33,9 @@ FEATURES_VERSION = 1  # of describe()
 class NamedClass:
     """What the classifier says of one photograph.
 
-    name: one of ggt100k.DEGRADATIONS. probability: of that class, 0..1. unsure: no class reached SURE, and the measured
-    class or `mixed` was taken. probabilities: of every class, the likeliest first. seen: the class, then what else was
-    measured in the photograph.
+    name: one of ggt100k.DEGRADATIONS. probability: of that class, 0..1. unsure: no class reached SURE, or `mixed` did
+    not reach SURE_MIXED, so the measured class or `mixed` was taken. probabilities: of every class, the likeliest
+    first. seen: the class, then what else was measured in the photograph.
     """
 
     name: str
@@ -61,7 +62,7 @@ def decide(chances: Mapping[str, float], measured: str, seen: Sequence[str]) -> 
     """Turn probabilities by class, the measured class and all that was measured into one class."""
     probabilities = tuple(sorted(((name, round(p, 4)) for name, p in chances.items()), key=lambda item: -item[1]))
     name, probability = probabilities[0]
-    unsure = probability < SURE
+    unsure = probability < (SURE_MIXED if name == "mixed" else SURE)
     if unsure:
         name = measured if chances.get(measured, 0.0) >= POSSIBLE else "mixed"
     return NamedClass(

@@ -22,12 +22,13 @@ from ggt_tools.errors import ConfigError
 BACKBONE = Path(__file__).with_name("features.onnx")
 BACKBONE_SHA256 = "c7aff1c3b630bb6ef15496627ed1c56cd4efe65f6b9f8452210f2b62f3d67d13"
 CHANNELS = 1024  # of the network: means and standard deviations of 16 + 24 + 40 + 112 + 320 maps
+TILE_CHANNELS = 384  # the first of them, up to stride 16: what a tile shows of a thing says nothing of its degradation
 SIDE = 224  # pixels: the short side of the whole, and each side of a tile
 LONG_SIDE = 640  # pixels: larger photographs are reduced to it before tiles are cut
 MEASURED_SIDE = 320  # pixels: the long side at which the measures are taken
 ASPECT = 2.0  # the longest side of the whole, in short sides; what is longer is cut off at both ends
 MEASURES = 24
-SIZE = 3 * CHANNELS + MEASURES
+SIZE = CHANNELS + 2 * TILE_CHANNELS + MEASURES
 
 Vector = npt.NDArray[np.float32]
 
@@ -44,7 +45,7 @@ def describe(image: Image) -> Vector:
     """
     working = _reduced(image)
     whole = _statistics(_whole(working)[None])[0]
-    tiles = _statistics(np.stack(_tiles(working)))
+    tiles = _statistics(np.stack(_tiles(working)))[:, :TILE_CHANNELS]
     return np.concatenate([whole, tiles.mean(axis=0), tiles.max(axis=0), _measures(working)]).astype(np.float32)
 
 

@@ -33,7 +33,7 @@ class Head:
     """What turns features into probabilities.
 
     names: the classes in the order of the outputs. mean, scale: of each feature. prior: how often each class is
-    expected, in any unit; the networks were fitted as if all were equally frequent. temperature: divides the logits.
+    expected, in any unit; the networks were fitted as if all were equally frequent.
     """
 
     names: tuple[str, ...]
@@ -41,21 +41,20 @@ class Head:
     scale: Matrix
     prior: Matrix
     networks: tuple[Layers, ...]
-    temperature: float = 1.0
 
     def probabilities(self, features: Matrix) -> Matrix:
         """Compute the probability of each class: (n, features) to (n, classes)."""
         x = _normal(features, self.mean, self.scale)
-        parts = [_softmax(_logits(x, layers) / self.temperature) for layers in self.networks]
+        parts = [_softmax(_logits(x, layers)) for layers in self.networks]
         weighted = np.mean(parts, axis=0) * self.prior
         return np.asarray(weighted / weighted.sum(axis=1, keepdims=True), np.float32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitConfig:
-    networks: int = 2
+    networks: int = 3
     hidden: int = 64
-    epochs: int = 20
+    epochs: int = 12
     batch: int = 128
     rate: float = 1e-3
     decay: float = 3e-2  # of the weights, per unit of rate and step
@@ -103,7 +102,6 @@ def save_head(head: Head, path: Path) -> None:
         "mean": head.mean,
         "scale": head.scale,
         "prior": head.prior,
-        "temperature": np.array(head.temperature),
     }
     for index, layers in enumerate(head.networks):
         for name in ("first", "first_bias", "second", "second_bias"):
@@ -133,7 +131,6 @@ def load_head(path: Path) -> Head:
             scale=archive["scale"],
             prior=archive["prior"],
             networks=networks,
-            temperature=float(archive["temperature"]),
         )
 
 
