@@ -37,7 +37,8 @@ from .making import change_shard, picture
 VERBS = (
     "ingest", "adopt", "prompt", "restore", "retry", "align", "score", "screen", "verdict", "refine", "review", "study",
     "calibrate", "report", "pack", "validate", "card", "push", "diff", "yank", "export",
-    "export-ledger", "evaluate", "status", "reasons", "train-witness", "demo",
+    "export-ledger", "evaluate", "status", "reasons", "train-witness",
+    "train-classes", "demo",
 )  # fmt: skip
 GATE = """
 [must]
@@ -166,7 +167,8 @@ def test_each_verb_has_help(verb: str) -> None:
     said = well(verb, "--help")
     assert said.startswith(f"usage: ggt100k {verb} ")
     reading = ("review", "report", "validate", "card", "diff", "export-ledger", "evaluate", "status", "reasons", "demo")
-    assert ("--dry-run" in said, "--limit N" in said) == (verb not in reading, verb not in (*reading, "push", "export"))
+    whole = ("push", "export", "train-classes")
+    assert ("--dry-run" in said, "--limit N" in said) == (verb not in reading, verb not in (*reading, *whole))
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -66,10 +66,10 @@ class Conversion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Classed:
-    """What a vision-language model said is wrong with a photograph, before it was taken in."""
+    """What a vision-language model or the classifier said is wrong with a photograph, before it was taken in."""
 
     key: str
-    version: str  # of the question, and the model
+    version: str  # of the question, and the model; of the classifier, which adds " unsure" where no class was certain
     degradations: tuple[str, ...]  # the class first
 
 

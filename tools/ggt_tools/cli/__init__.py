@@ -49,10 +49,11 @@ VERBS = {
     "status": "Show how many photographs entered and left each stage.",
     "reasons": "Explain a reason code, or list all of them.",
     "train-witness": "Train the fidelity model on synthetic faults of clean photographs.",
+    "train-classes": "Train the classifier of photographs on synthetic and labelled degradations.",
     "demo": "Run the whole pipeline once on the sample's photographs.",
 }
 READING = ("review", "report", "validate", "card", "diff", "export-ledger", "evaluate", "status", "reasons", "demo")
-WHOLE = ("push", "export")  # all or nothing: they have no --limit
+WHOLE = ("push", "export", "train-classes")  # all or nothing: they have no --limit
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -66,9 +66,10 @@ def arguments(sub: argparse.ArgumentParser) -> None:
     facts.add_argument("--source-name", default="", help="Name of the source, for example of the collection.")
     facts.add_argument(
         "--classes",
-        default="measured",
-        choices=("measured", "folder", "vlm"),
-        help="Take the class from a measurement, the folder's name, or a vision-language model (default: measured).",
+        default="classifier",
+        choices=("classifier", "measured", "folder", "vlm"),
+        help="Take the class from the classifier, a measurement, the folder's name, or a vision-language model "
+        "(default: classifier; measured without onnxruntime).",
     )
     facts.add_argument(
         "--vlm",
@@ -118,9 +119,11 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from ggt_format.png import encode_png
-    from ggt_tools.ingest import IngestConfig, by_folder, ingest, measured
+    from ggt_tools.ingest import Classes, IngestConfig, by_folder, ingest, measured
+    from ggt_tools.ingest.naming import ClassNamer
 
-    classes = {"measured": measured, "folder": by_folder, "vlm": unnamed}
+    namer = ClassNamer()
+    classes: dict[str, Classes] = {"classifier": namer, "measured": measured, "folder": by_folder, "vlm": unnamed}
     config = IngestConfig(
         licence=options.licence,
         source=options.source or _kind(options),
@@ -139,6 +142,8 @@ def run(options: argparse.Namespace) -> int:
         print(f"would look at {source.count or 'all'} files")
         show_reasons(**passed)
         return 0
+    if options.classes == "classifier" and namer.reason:
+        complain("ingest", f"{namer.reason} Until then the class is measured.")
     refused, converted = Counter[str](), Counter[str]()
     taken = 0
     with ExitStack() as stack, Ledger(options.workspace, create=True, images=options.images) as ledger:
@@ -165,7 +170,9 @@ def run(options: argparse.Namespace) -> int:
             for refusal in smaller:
                 refused[refusal.reason] += 1
                 complain("ingest", f"{refusal.reason}: {refusal.detail}")
-            ledger.replace_photos(found.replaces, photo, found.seen, found.conversion, *smaller)
+            ledger.replace_photos(
+                found.replaces, photo, found.seen, found.conversion, *namer.take_fact(photo.key), *smaller
+            )
             taken += 1 - len(ours.intersection(found.replaces))
             ours.add(photo.key)
             files[photo.key] = photo.file
