@@ -38,3 +38,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if session.config.getoption("--no-skips") and skipped:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
         reporter.write_line(f"{len(skipped)} skipped, and --no-skips takes none", red=True)
+
+
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    """Name a parameter of bytes by its length: gzip writes the time into its header, and each process that runs a share
+    of the tests has to find the same names."""
+    return f"{argname}-{len(val)}-bytes" if isinstance(val, bytes) else None
