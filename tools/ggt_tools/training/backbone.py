@@ -28,6 +28,7 @@ BLOCKS = (
     (3, 1, 6, 192, 320),
 )  # fmt: skip
 MAPS = {2: 24, 4: 40, 10: 112, 15: 320}  # channels of the maps at strides 4, 8, 16 and 32, by block
+REACH = 1  # cells of a map by which a match may lie off
 STRIDE = 16  # pixels of a cell of the comparison
 GROUPS = 8  # of channels of the coarsest map
 CHANNELS = (24 + 11) + (40 + 11) + (2 * 112 + 7) + (GROUPS + 4)
@@ -150,7 +151,7 @@ def comparison(statistics: Statistics | None = None) -> nn.Module:
         def __init__(self) -> None:
             super().__init__()
             self.backbone = backbone()
-            self.matches = nn.ModuleList(Match(reach) for reach in (2, 2, 1, 1))
+            self.matches = nn.ModuleList(Match(REACH) for _ in MAPS)
             for number, count in enumerate(MAPS.values()):
                 mean, scale = (torch.zeros(count), torch.ones(count)) if statistics is None else statistics[number]
                 self.register_buffer(f"mean_{number}", mean.view(1, -1, 1, 1))

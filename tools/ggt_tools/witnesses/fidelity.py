@@ -29,7 +29,7 @@ from ggt_tools.errors import ConfigError
 from ggt_tools.witnesses import Pair
 
 WEIGHTS = Path(__file__).with_name("fidelity.onnx")
-SHA256 = ""
+SHA256 = "f410c4918749c81214764d61dd168099b6c8e816df4019ccb88f967161699b8d"
 CLASSES = ("content", "colour", "detail", "artefact", "unrestored")
 TILE = 16  # pixels of a tile, at the size at which the network looks
 LARGEST, SMALLEST = 768, 384  # pixels of the long edge at which it looks
