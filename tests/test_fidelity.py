@@ -142,8 +142,10 @@ def test_the_facts_tell_what_was_removed() -> None:
     )
     warm = fit_tone(gt, degrading.to_bytes(gt * np.array([1.2, 1.0, 0.8])))
     assert warm.facts[0:5].mean() > 0.4 and warm.facts[10:15].mean() < -0.4, "gains of red and blue"
-    grey = gt.mean(axis=2, keepdims=True)
-    vivid = fit_tone(degrading.to_bytes(grey + 0.5 * (gt - grey)), gt)
+    random = np.random.default_rng(1)
+    hues = np.stack([128 + 40 * degrading.clouds((SIZE, SIZE), 0.2, random) for _ in range(3)], axis=2)
+    grey = hues.mean(axis=2, keepdims=True)
+    vivid = fit_tone(degrading.to_bytes(grey + 0.5 * (hues - grey)), degrading.to_bytes(hues))
     assert vivid.saturation > 1.4
 
 

@@ -1,4 +1,4 @@
-"""Train the fidelity model again, on synthetic degradations, restorations and faults of clean photographs."""
+"""The verb train-fidelity."""
 
 from __future__ import annotations
 
@@ -8,22 +8,24 @@ from pathlib import Path
 
 from ggt_tools.cli.show import count
 
+EXAMPLE = "ggt100k train-fidelity photographs fidelity.onnx"
+
 
 def arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("photographs", type=Path, nargs="+", help="Folders of clean photographs, 352 px a side or more.")
-    sub.add_argument("out", type=Path, help="The ONNX file to write.")
-    training = sub.add_argument_group("training")
-    training.add_argument(
-        "--samples", type=count, default=10_000, help="Make this many pairs with a fault or none (default: 10000)."
+    sub.add_argument(
+        "photographs", type=Path, nargs="+", help="Folders of clean photographs with sides of 352 px or more."
     )
-    training.add_argument("--networks", type=count, default=3, help="Average this many networks (default: 3).")
-    training.add_argument("--epochs", type=count, default=7, help="Pass over the samples this often (default: 7).")
-    training.add_argument("--seed", type=int, default=1, help="Draw everything random from this seed (default: 1).")
-    execution = sub.add_argument_group("execution")
-    execution.add_argument("--workers", type=count, default=2, help="Use this many processes and threads (default: 2).")
-    execution.add_argument(
+    sub.add_argument("out", type=Path, help="ONNX file to write.")
+    sub.add_argument("--samples", type=count, default=10_000, help="Number of training pairs (default: 10000).")
+    sub.add_argument("--networks", type=count, default=3, help="Networks that answer together (default: 3).")
+    sub.add_argument("--epochs", type=count, default=7, help="Passes over the pairs (default: 7).")
+    sub.add_argument("--seed", type=int, default=1, help="Seed (default: 1).")
+    sub.add_argument(
+        "--workers", type=count, default=2, help="Processes that make pairs, and threads that train (default: 2)."
+    )
+    sub.add_argument(
         "--keep", type=Path, metavar="FOLDER",
-        help="Keep the samples in this folder, and use those that it holds (default: a folder beside OUT).",
+        help="Folder that keeps the pairs, so that a later call goes on (default: a folder beside OUT).",
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ A chain applied twice gives equal pixels, so it can also tell what a change of g
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -49,7 +50,7 @@ def random_chain(random: Random, other: Image, kind: str = "") -> Chain:
     kind = kind or names[int(random.choice(len(names), p=[KINDS[name][0] for name in names]))]
     first = KINDS[kind][1]
     severity = random.uniform(0.0, 1.0)
-    steps: list[Step] = [partial(step, other) if step in WITH_ANOTHER else step for step in first]
+    steps: list[Step] = [partial(WITH_ANOTHER[kind], other)] if kind in WITH_ANOTHER else list(first)
     if kind == "mixed":
         steps = _camera(random, 0.75)
         if random.random() < 0.5:
@@ -316,9 +317,12 @@ KINDS: dict[str, tuple[float, tuple[Step, ...]]] = {  # share, steps; what a cam
     "underwater": (0.06, (murky,)),
     "motion_blur": (0.05, (shaken,)),
     "defocus_blur": (0.03, (degrading.defocus,)),
-    "reflection": (0.05, (mirrored,)),  # type: ignore[dict-item]
-    "shadow": (0.04, (shaded,)),  # type: ignore[dict-item]
+    "reflection": (0.05, ()),  # see WITH_ANOTHER
+    "shadow": (0.04, ()),
     "glare": (0.03, (glaring,)),
 }
-WITH_ANOTHER = (mirrored, shaded)
+WITH_ANOTHER: dict[str, Callable[[Image, Light, float, Random], Light]] = {  # kinds that take another photograph
+    "reflection": mirrored,
+    "shadow": shaded,
+}
 FREE = ("low_light", "haze", "underwater", "old_photo", "old_photo_grey")  # tone and white balance are hidden

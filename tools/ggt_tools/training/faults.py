@@ -14,7 +14,7 @@ import numpy as np
 from ggt_tools.degradations import Image, opencv
 from ggt_tools.training.restored import drifted, retoned
 from ggt_tools.witnesses import planting
-from ggt_tools.witnesses.degrading import between, clouds, jpeg, slope, soft, streak, to_bytes
+from ggt_tools.witnesses.degrading import Plane, between, clouds, jpeg, slope, soft, streak, to_bytes
 from ggt_tools.witnesses.planting import Fault, Scene, around, blended, outline, toned, warped
 
 Random = np.random.Generator
@@ -93,7 +93,7 @@ def redrawn(scene: Scene, strength: float, random: Random) -> Image:
             way * (right - (columns.start + columns.stop) / 2) * np.float32(random.uniform(0.3, 1.0)),
             way * (down - (rows.start + rows.stop) / 2) * np.float32(random.uniform(0.3, 1.0)),
         ]
-    by = between(4, 16, strength) / (float(np.quantile(np.hypot(*fields)[blob], 0.9)) + 1e-3)
+    by: float | Plane = between(4, 16, strength) / (float(np.quantile(np.hypot(*fields)[blob], 0.9)) + 1e-3)
     if seamless := random.random() < 0.7:  # nothing moves at the region's border
         by = by * soft(blob.astype(np.float32), random.uniform(4, 12))
     y, x = np.mgrid[0 : blob.shape[0], 0 : blob.shape[1]].astype(np.float32)
@@ -252,7 +252,7 @@ def light_trend(scene: Scene, strength: float, random: Random) -> Image:
     field = slope(scene.gt.shape[:2], random) + 0.3 * clouds(scene.gt.shape[:2], 0.7, random)
     tint = np.exp(random.uniform(-0.15, 0.15, 3) * strength)
     gain = np.exp(between(0.12, 0.5, strength) * field[..., None] * tint)
-    return to_bytes(scene.gt * gain)
+    return to_bytes(scene.gt.astype(np.float32) * gain)
 
 
 def rebalanced(scene: Scene, strength: float, random: Random) -> Image:
@@ -260,7 +260,7 @@ def rebalanced(scene: Scene, strength: float, random: Random) -> Image:
     by = between(0.05, 0.3, strength)
     way = random.choice((-1.0, 1.0)) * by
     gains = np.array([way, 0.0, -way]) if random.random() < 0.7 else np.array([way, -way, way]) * 0.7
-    return to_bytes(scene.gt * np.exp(gains))
+    return to_bytes(scene.gt.astype(np.float32) * np.exp(gains))
 
 
 def another_hour(scene: Scene, strength: float, random: Random) -> Image:

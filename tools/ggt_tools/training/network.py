@@ -51,6 +51,11 @@ def head(statistics: Sequence[npt.NDArray[np.float32]]) -> nn.Module:
             return functional.relu(x + self.norm_two(self.two(y)))
 
     class Head(nn.Module):
+        mean: torch.Tensor
+        scale: torch.Tensor
+        fact_mean: torch.Tensor
+        fact_scale: torch.Tensor
+
         def __init__(self) -> None:
             super().__init__()
             for name, values in zip(("mean", "scale", "fact_mean", "fact_scale"), statistics, strict=True):

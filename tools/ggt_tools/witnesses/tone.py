@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ggt_tools.degradations import Image, Plane, opencv
+from ggt_tools.degradations import Image, opencv
 
+Values = npt.NDArray[np.float64]
 VERSION = "tone-1"  # raise it whenever a value may change
 LONG_EDGE = 128  # pixels at which the curves are fitted
 BINS = 24  # of equal numbers of pixels
@@ -93,7 +94,7 @@ def fit_tone(lq: Image, gt: Image) -> Tone:
     return Tone(curves.astype(np.float32), saturation, np.clip(facts, -4.0, 4.0).astype(np.float32))
 
 
-def _small(image: Image) -> npt.NDArray[np.float64]:
+def _small(image: Image) -> Values:
     cv2 = opencv()
     scale = LONG_EDGE / max(image.shape[:2])
     if scale < 1.0:
@@ -102,7 +103,7 @@ def _small(image: Image) -> npt.NDArray[np.float64]:
     return np.asarray(cv2.GaussianBlur(image.astype(np.float32), (0, 0), 1.0), np.float64)
 
 
-def _curve(before: Plane, after: Plane) -> npt.NDArray[np.float64]:
+def _curve(before: Values, after: Values) -> Values:
     """Grey levels 0..255 of `after` for each of `before`, never falling; lines of slope 0..4 beyond the last bins."""
     order = np.argsort(before, kind="stable")[: len(before) // BINS * BINS].reshape(BINS, -1)
     at = np.median(before[order], axis=1)
@@ -110,17 +111,18 @@ def _curve(before: Plane, after: Plane) -> npt.NDArray[np.float64]:
     keep = np.concatenate([[True], np.diff(at) > 0.25])
     at, to = at[keep], to[keep]
     if len(at) < 2:
-        return np.clip(LEVELS - at[0] + to[0], 0, 255).astype(np.float64)
+        return np.asarray(np.clip(LEVELS - at[0] + to[0], 0, 255), np.float64)
     third = max(len(at) // 4, 1)
     low = np.clip((to[third] - to[0]) / max(at[third] - at[0], 1.0), 0.2, 4.0)
     high = np.clip((to[-1] - to[-1 - third]) / max(at[-1] - at[-1 - third], 1.0), 0.2, 4.0)
     curve = np.interp(LEVELS, at, to)
     curve = np.where(at[0] > LEVELS, to[0] - low * (at[0] - LEVELS), curve)
     curve = np.where(at[-1] < LEVELS, to[-1] + high * (LEVELS - at[-1]), curve)
-    return np.clip(np.convolve(np.pad(curve, 4, mode="edge"), np.ones(9) / 9.0, mode="valid"), 0, 255)
+    smooth = np.convolve(np.pad(curve, 4, mode="edge"), np.ones(9) / 9.0, mode="valid")
+    return np.asarray(np.clip(smooth, 0, 255), np.float64)
 
 
-def _pooled(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _pooled(values: Values) -> Values:
     """Isotonic regression: the nearest sequence that never falls."""
     means: list[float] = []
     counts: list[int] = []
@@ -135,11 +137,11 @@ def _pooled(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.repeat(means, counts)
 
 
-def _unexplained(values: npt.NDArray[np.float64], fitted: npt.NDArray[np.float64], floor: float) -> float:
+def _unexplained(values: Values, fitted: Values, floor: float) -> float:
     spread = float(((values - values.mean(axis=(0, 1))) ** 2).mean())
     rest = values - fitted
     return float(np.sqrt(((rest - rest.mean(axis=(0, 1))) ** 2).mean() / (spread + floor)))
 
 
-def _log_rms(values: npt.NDArray[np.float64]) -> float:
+def _log_rms(values: Values) -> float:
     return float(np.log(np.sqrt((values**2).mean()) + 1.0)) - 2.0
