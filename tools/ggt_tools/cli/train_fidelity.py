@@ -16,9 +16,9 @@ def arguments(sub: argparse.ArgumentParser) -> None:
         "photographs", type=Path, nargs="+", help="Folders of clean photographs with sides of 352 px or more."
     )
     sub.add_argument("out", type=Path, help="ONNX file to write.")
-    sub.add_argument("--samples", type=count, default=10_000, help="Number of training pairs (default: 10000).")
+    sub.add_argument("--samples", type=count, default=6_800, help="Number of training pairs (default: 6800).")
     sub.add_argument("--networks", type=count, default=3, help="Networks that answer together (default: 3).")
-    sub.add_argument("--epochs", type=count, default=7, help="Passes over the pairs (default: 7).")
+    sub.add_argument("--epochs", type=count, default=6, help="Passes over the pairs (default: 6).")
     sub.add_argument("--seed", type=int, default=1, help="Seed (default: 1).")
     sub.add_argument(
         "--workers", type=count, default=2, help="Processes that make pairs, and threads that train (default: 2)."

@@ -39,9 +39,9 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
-    samples: int = 10_000
+    samples: int = 6_800
     networks: int = 3
-    epochs: int = 7  # of each network
+    epochs: int = 6  # of each network
     batch: int = 48
     rate: float = 2e-3
     workers: int = 2

@@ -113,7 +113,10 @@ def statistics_of(samples: Arrays, count: int = 1500) -> list[npt.NDArray[np.flo
 
 
 def fit(samples: Arrays, *, epochs: int, batch: int, rate: float, seed: int, threads: int, report: Report) -> nn.Module:
-    """Train one network: weighted binary cross entropy of each class by tile and for the whole; AdamW, one cycle."""
+    """Train one network: weighted binary cross entropy of each class by tile and for the whole; AdamW, one cycle.
+
+    The grid of a batch is mirrored at random; what each cell holds stays.
+    """
     import torch
     from torch.nn import functional
 
@@ -128,7 +131,7 @@ def fit(samples: Arrays, *, epochs: int, batch: int, rate: float, seed: int, thr
     cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps * epochs)
 
     def loss_of(logits: torch.Tensor, labels: npt.NDArray[np.uint8], weight: torch.Tensor) -> torch.Tensor:
-        target = torch.from_numpy(labels.astype(np.int64))
+        target = torch.from_numpy(np.ascontiguousarray(labels, np.int64))
         counted = (target != IGNORE).float() * weight.view(-1, *(1,) * (target.ndim - 1))
         each = functional.binary_cross_entropy_with_logits(logits, target.clamp(max=1).float(), reduction="none")
         return (each * counted).sum() / counted.sum().clamp(min=1.0)
@@ -139,13 +142,17 @@ def fit(samples: Arrays, *, epochs: int, batch: int, rate: float, seed: int, thr
         order = random.permutation(count)
         for step in range(steps):
             chosen = np.sort(order[step * batch : (step + 1) * batch])
+            turned = tuple(slice(None, None, int(random.choice((-1, 1)))) for _ in range(2))
+            mirrored = [samples[name][chosen][..., turned[0], turned[1]] for name in ("maps", "cells")]
+            tile_labels = samples["tiles"][chosen][..., turned[0], turned[1]]
             maps, cells, facts = (
-                torch.from_numpy(np.asarray(samples[name][chosen], np.float32)) for name in ("maps", "cells", "facts")
+                torch.from_numpy(np.ascontiguousarray(values, np.float32))
+                for values in (*mirrored, samples["facts"][chosen])
             )
             weight = torch.from_numpy(np.asarray(samples["weight"][chosen], np.float32))
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 tiles, whole = net(maps, cells, facts)
-            loss = loss_of(tiles.float(), samples["tiles"][chosen], weight)
+            loss = loss_of(tiles.float(), tile_labels, weight)
             loss = loss + loss_of(whole.float(), samples["whole"][chosen], weight)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]

