@@ -32,7 +32,7 @@ from ggt_tools.errors import ConfigError
 from ggt_tools.witnesses import Pair
 
 WEIGHTS = Path(__file__).with_name("fidelity.onnx")
-SHA256 = "f410c4918749c81214764d61dd168099b6c8e816df4019ccb88f967161699b8d"
+SHA256 = "50b397f4a8f5b1287d4704cb4117e2aaeb3f1128a534d818e34c0b43c7bf6e8c"
 CLASSES = ("content", "colour", "detail", "artefact", "unrestored")
 TILE = 16  # pixels of a tile, at the size at which the network looks
 LARGEST, SMALLEST = 768, 384  # pixels of the long edge at which it looks
