@@ -77,7 +77,7 @@ VALUES = {  # in the order of METRICS
 }
 
 
-def test_values_on_a_pair_are_those_of_other_processors() -> None:
+def test_values_on_two_pairs() -> None:
     gt, other = crop("friends-1", SIZE, 150, 150), crop("picosdeeuropa-1", SIZE, 100, 100)
     lq = degrading.degrade(gt, "haze", strength=0.4, seed=1)
     for name, image in (("truth", gt), ("wrong", other)):
