@@ -37,7 +37,7 @@ from .making import change_shard, picture
 VERBS = (
     "ingest", "adopt", "prompt", "restore", "retry", "align", "score", "screen", "verdict", "refine", "review", "study",
     "calibrate", "report", "pack", "validate", "card", "push", "diff", "yank", "export",
-    "export-ledger", "evaluate", "status", "reasons", "train-witness",
+    "export-ledger", "evaluate", "status", "reasons", "train-fidelity",
     "train-classes", "demo",
 )  # fmt: skip
 GATE = """

@@ -121,7 +121,7 @@ def test_the_tables_count_unsure_as_half() -> None:
 
 GATE = """
 [must]
-learned_detail = { max = 90, unsure_above = 80, reason = "over_smoothed", why = "fitted: log-odds. Good 0..1, 2..3." }
+fidelity_detail = { max = 90, unsure_above = 80, reason = "over_smoothed", why = "fitted: log-odds. Good 0..1, 2..3." }
 structure = { min = 0.3, reason = "another", why = "near: Good 0..1." }
 pattern = { max = 2, unsure_above = 1, if_measured = true, reason = "artefacts", why = "fitted: Good 0..1." }
 [gain.other]
@@ -138,7 +138,7 @@ def some_rows() -> list[faults.Row]:
     rows = []
     for number in range(16):
         for kind, good, detail in (("tone", True, -4.0), ("tone", True, -4.5), ("smoothed", False, 5.0)):
-            scores = {"learned_detail": detail + random.uniform(-1, 1), "structure": 0.9, "noise_gain": 1.0}
+            scores = {"fidelity_detail": detail + random.uniform(-1, 1), "structure": 0.9, "noise_gain": 1.0}
             rows.append(dataclasses.replace(row(kind, 0 if good else 0.75, good, scores), photograph=str(number)))
     return rows
 

@@ -13,7 +13,7 @@ import pytest
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.records import Score
 from ggt_tools.score import CORE, METRICS, SETS, Scorer, expand, score
-from ggt_tools.witnesses import learned, ssim_map
+from ggt_tools.witnesses import fidelity, ssim_map
 from tests.photographs import (
     Photograph,
     blurred,
@@ -42,9 +42,9 @@ def test_a_copy(name: str) -> None:
     assert list(measured) == list(CORE)
     one = {"structure": 1, "tile_worst": 1, "unchanged": 1, "detail_kept": 1, "smooth_kept": 1}
     for metric, value in measured.items():
-        if metric not in learned.METRICS:
+        if metric not in fidelity.METRICS:
             assert value == pytest.approx(one.get(metric, 0), abs=0.02 if metric == "local_change" else 2e-3), metric
-    assert measured["learned_gain"] < -2 and measured["learned_content"] < 1
+    assert measured["fidelity_gain"] < -2 and measured["fidelity_content"] < 1
 
 
 @pytest.mark.parametrize("name", NAMES)

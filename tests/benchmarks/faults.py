@@ -24,7 +24,7 @@ from ggt_tools.processes import in_processes
 from ggt_tools.records import Candidate
 from ggt_tools.score import score
 from ggt_tools.verdict import DEFAULT_GATE, load_gate, verdict
-from ggt_tools.witnesses import degrading, learned, planting
+from ggt_tools.witnesses import degrading, fidelity, planting
 
 from . import faults_kinds as kinds
 from . import faults_photographs as photographs
@@ -71,7 +71,7 @@ def bench(options: Options) -> str:
     took = _seconds(photographs.clean(listed[0].path, 1024)[:1024, :1024])
     least, most = spread(rows, more, gate)
     return (
-        f"The learned witness takes {took:.2f} s of one core for a pair of 1024 px.\n\n"
+        f"The fidelity model takes {took:.2f} s of one core for a pair of 1024 px.\n\n"
         + report(rows, lost(rows, thresholds.fitted(more, gate)), lost(rows, gate), len(names), len(others), gate)
         + "\nWith three quarters of these in the fit too, and the fourth judged, "
         f"{100 * least:.1f} to {100 * most:.1f} % of the good candidates are lost, by {DRAWS} draws of the quarters.\n"
@@ -79,12 +79,12 @@ def bench(options: Options) -> str:
 
 
 def _seconds(image: Image) -> float:
-    """CPU time of the learned witness on a pair, the median of five, its weights loaded."""
-    learned.look(image, image)
+    """CPU time of the fidelity model on a pair, the median of five, its weights loaded."""
+    fidelity.look(image, image)
     taken = []
     for _ in range(5):
         begin = time.process_time()
-        learned.look(image, image)
+        fidelity.look(image, image)
         taken.append(time.process_time() - begin)
     return statistics.median(taken)
 

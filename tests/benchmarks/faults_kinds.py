@@ -1,4 +1,4 @@
-"""Faults and degradations that the learned witness did not meet in training, and what is no fault."""
+"""Faults and degradations that the fidelity model did not meet in this form in training, and what is no fault."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The photographs of the bench of faults: real, sharp, free, read from Debian's packages: most are not shipped.
 
-The learned witness was trained on the folder that gather() fills, and the bench reports on REPORT, of which it has seen
+The fidelity model was trained on the folder that gather() fills, and the bench reports on REPORT, of which it has seen
 nothing, nor of FIT: the gate's thresholds are fitted to both, but for the photograph that is reported on.
 """
 
@@ -92,7 +92,7 @@ def find(folder: Path) -> dict[str, Path]:
 
 
 def gather(folder: Path, out: Path) -> None:
-    """Copies what `ggt100k train-witness few all` was given: TRAIN and scikit-image's, and with them all the others."""
+    """Copies TRAIN and scikit-image's photographs, then all the others: no other part of the bench has them."""
     import skimage
 
     found = find(folder)

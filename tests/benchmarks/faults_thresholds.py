@@ -2,11 +2,11 @@
 
     fitted(rows, gate)   # the gate, with the bounds that say "fitted" where the good candidates of these rows put them
 
-Faults have no part in it, so that no kind of fault is fitted to. A bound of the learned witness lies some two scales,
+Faults have no part in it, so that no kind of fault is fitted to. A bound of the fidelity model lies some two scales,
 for its gain four, beyond the place of the good candidates that its rule judges. Place and scale are quartiles over
 cases, a photograph with one degradation of it, so that no single case sets them. Few cases tell less of a scale: it
 leans on those of the metric's other rules, and is made longer. The bound of another witness lies half as far again as
-the furthest good candidate: most of what it sees the learned one sees sooner.
+the furthest good candidate: most of what it sees the fidelity model sees sooner.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from ggt_tools.gate.bounds import Bound, Bounds, Floats, bounds
 
 # The numbers below were chosen with what comes of them on the photographs held out in sight; places and scales were not
 SCALES: Mapping[str, float] = {
-    "learned_content": 2.0,
-    "learned_colour": 1.85,  # casts lie near what is good
-    "learned_detail": 2.25,
-    "learned_artefact": 2.25,
-    "learned_worst": 2.25,
-    "learned_gain": 4.0,  # what was restored lies far from what was not
+    "fidelity_content": 2.0,
+    "fidelity_colour": 1.85,  # casts lie near what is good
+    "fidelity_detail": 2.25,
+    "fidelity_artefact": 2.25,
+    "fidelity_worst": 2.25,
+    "fidelity_gain": 4.0,  # what was restored lies far from what was not
 }
 BAND = 0.25  # scales between the bound where people are asked and the one that rejects
 FURTHER = 1.5  # of the way to the furthest good candidate; of the other witnesses

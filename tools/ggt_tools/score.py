@@ -15,9 +15,9 @@ from types import TracebackType
 from ggt_tools import iqa, records, witnesses
 from ggt_tools.degradations import Image, opencv
 from ggt_tools.errors import ConfigError, PairError
-from ggt_tools.witnesses import changes, identity, learned, light, regions, text
+from ggt_tools.witnesses import changes, fidelity, identity, light, regions, text
 
-CORE = {**witnesses.CORE, **light.METRICS, **changes.METRICS, **learned.METRICS}
+CORE = {**witnesses.CORE, **light.METRICS, **changes.METRICS, **fidelity.METRICS}
 OWN = {**CORE, **regions.METRICS, **text.METRICS, **identity.METRICS}
 _FREE = ("psnr", "ssim", "gmsd", "vsi", "nlpd", *iqa.names("piqe"))
 SETS: dict[str, tuple[str, ...]] = {
@@ -151,16 +151,16 @@ def available() -> list[tuple[str, bool, str]]:
 
 def _missing(name: str) -> str:
     """Why one of our own metrics cannot be measured here; "" where it can."""
-    if name in learned.METRICS:
-        return learned.missing()
+    if name in fidelity.METRICS:
+        return fidelity.missing()
     if name in text.METRICS:
         return text.missing()
     return identity.missing() if name in identity.METRICS else regions.missing(name)
 
 
 def _version(name: str) -> str:
-    if name in learned.METRICS:
-        return learned.version()
+    if name in fidelity.METRICS:
+        return fidelity.version()
     if name in text.METRICS:
         return text.version()
     if name in identity.METRICS:

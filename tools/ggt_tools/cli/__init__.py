@@ -48,7 +48,7 @@ VERBS = {
     "evaluate": "Score a model's outputs against the ground truth of a split, by degradation.",
     "status": "Show how many photographs entered and left each stage.",
     "reasons": "Explain a reason code, or list all of them.",
-    "train-witness": "Train the fidelity model on synthetic faults of clean photographs.",
+    "train-fidelity": "Train the fidelity model on synthetic faults of clean photographs.",
     "train-classes": "Train the classifier of photographs on synthetic and labelled degradations.",
     "demo": "Run the whole pipeline once on the sample's photographs.",
 }

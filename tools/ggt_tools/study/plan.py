@@ -37,9 +37,9 @@ from ggt_tools.toml import as_table, known, parse_toml, read_text
 TEXTS = {"name": "", "photographs": "", "writer": "gemini", "screen": "gemini"}
 NUMBERS = {"best_of": 2, "reviewers": 1}
 MOST_SHOWN = 6  # restorations at a time: more do not fit beside each other
-# Measures of what must not change, and of what should be better. A learned witness's are log-odds of a fault.
-FIDELITY = ("structure", "detail_kept", "tile_worst", "-chroma_drift", "-learned_content", "-learned_detail")
-QUALITY = ("quality_gain", "noise_gain", "sharpness_gain", "-halo", "-learned_artefact")
+# Measures of what must not change, and of what should be better. Those of the fidelity model are log-odds of a fault.
+FIDELITY = ("structure", "detail_kept", "tile_worst", "-chroma_drift", "-fidelity_content", "-fidelity_detail")
+QUALITY = ("quality_gain", "noise_gain", "sharpness_gain", "-halo", "-fidelity_artefact")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

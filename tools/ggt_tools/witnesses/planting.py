@@ -1,4 +1,4 @@
-"""Faults planted in good ground truths: what the learned witness is trained to see, and, with others, is tried on.
+"""Faults planted in good ground truths: the fidelity model is trained on these and others (training/faults.py).
 
     random = np.random.default_rng(7)
     planted = plant("removed", Scene(gt=gt, lq=lq, other=another_photograph), strength=0.5, random=random)

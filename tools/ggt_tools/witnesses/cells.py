@@ -1,7 +1,7 @@
-"""What the learned witness is told of a pair: hand-made measures of each cell of 8 px, of structure, colour and edges.
+"""Measures of a pair by cells, which the fidelity model reads beside its features: structure, colour, edges, grain.
 
-Most are made so that what a photograph suffers from leaves them alone: structure is compared by correlation within one
-band of frequencies, colour by ratios. What they mean together is for the network to learn (train_witness.py).
+Most are made so that a photograph's degradations change them little: structure is compared by correlation within one
+band of frequencies, colour by ratios. The network learns what they mean together (training/).
 """
 
 from __future__ import annotations
@@ -14,26 +14,34 @@ import numpy.typing as npt
 from ggt_tools.degradations import Image, Plane, opencv
 from ggt_tools.witnesses.colours import colour_map
 
-VERSION = "evidence-2"  # raise it whenever a value may change; the network must then be trained again
-CELL = 8  # pixels
+VERSION = "cells-1"  # raise it whenever a value may change; the network must then be trained again
+BLOCK = 8  # pixels of a JPEG block
 BANDS = 5
 COUNT = 3 * BANDS + 6 + 17 + 6 + 9 + 8
 Maps = npt.NDArray[np.float32]
 
 
-def evidence(lq: Image, gt: Image) -> Maps:
-    """COUNT x (height // 16 * 2) x (width // 16 * 2) measures of a pair: uint8 RGB of one size, 32 px or more."""
+def measure_cells(lq: Image, gt: Image, toned: Image, shape: tuple[int, int]) -> Maps:
+    """Measure a pair by cells.
+
+    Args:
+        lq: The photograph, uint8 RGB, 32 px or more a side.
+        gt: Its restoration, of the same size.
+        toned: The photograph in the tones of `gt` (tone.py), of the same size.
+        shape: Columns and rows of cells; about 8 px each.
+
+    Returns:
+        float32 (COUNT, rows, columns).
+    """
     cv2 = opencv()
-    height, width = (side // 16 * 16 for side in lq.shape[:2])
-    pair = tuple(np.ascontiguousarray(image[:height, :width]) for image in (lq, gt))
-    luma = tuple(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) for image in pair)
-    shape = width // CELL, height // CELL
+    luma = tuple(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) for image in (toned, gt))
     of_lq, of_gt = (_bands(plane) for plane in luma)
-    maps = [*_structure(of_lq, of_gt, shape), *_chroma(pair, shape), *_colour(pair, shape)]
+    maps = [*_structure(of_lq, of_gt, shape), *_chroma((toned, gt), shape), *_colour((lq, gt), shape)]
     half = tuple(cv2.pyrDown(plane) for plane in luma)
     for planes in (half, tuple(cv2.pyrDown(plane) for plane in half)):
         maps += _displacement(planes, shape)
-    maps += [_overshoot(luma, shape), *(_edges(plane, shape) for plane in luma), *(_grid(plane) for plane in luma)]
+    maps += [_overshoot(luma, shape), *(_edges(plane, shape) for plane in luma)]
+    maps += [_grid(np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.float32), shape) for image in (lq, gt)]
     maps += [*_change(luma, shape), *_steps(luma, shape)]
     for bands in (of_lq, of_gt):
         maps += _grain(bands, shape)
@@ -165,14 +173,16 @@ def _edges(plane: Plane, shape: tuple[int, int]) -> Plane:
     return _cells(cv2.dilate(slope, window) / (levels + 4.0), shape)
 
 
-def _grid(plane: Plane) -> Plane:
+def _grid(plane: Plane, shape: tuple[int, int]) -> Plane:
     """By how much steps at multiples of 8 px exceed those within blocks, in both directions."""
     cv2 = opencv()
-    high, wide = plane.shape[0] // CELL, plane.shape[1] // CELL
-    across = np.abs(np.diff(plane, axis=1, prepend=plane[:, :1])).reshape(high, CELL, wide, CELL).mean(axis=1)
-    along = np.abs(np.diff(plane, axis=0, prepend=plane[:1])).reshape(high, CELL, wide, CELL).mean(axis=3)
+    high, wide = plane.shape[0] // BLOCK, plane.shape[1] // BLOCK
+    plane = plane[: high * BLOCK, : wide * BLOCK]
+    across = np.abs(np.diff(plane, axis=1, prepend=plane[:, :1])).reshape(high, BLOCK, wide, BLOCK).mean(axis=1)
+    along = np.abs(np.diff(plane, axis=0, prepend=plane[:1])).reshape(high, BLOCK, wide, BLOCK).mean(axis=3)
     excess = across[..., 0] - across[..., 3:6].mean(axis=-1) + along[:, 0] - along[:, 3:6].mean(axis=1)
-    return np.asarray(np.arcsinh(cv2.blur(excess, (3, 3))), np.float32)
+    blocks = np.asarray(np.arcsinh(cv2.blur(excess, (3, 3))), np.float32)
+    return np.asarray(cv2.resize(blocks, shape, interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def _grain(bands: list[Plane], shape: tuple[int, int]) -> Iterator[Plane]:
@@ -199,7 +209,7 @@ def _steps(luma: tuple[Plane, ...], shape: tuple[int, int]) -> Iterator[Plane]:
     """Steps of the difference along upright and level lines of 25 px, which no scene makes: seams."""
     cv2 = opencv()
     difference = luma[1] - luma[0]
-    window = np.ones((CELL + 1, CELL + 1), np.uint8)
+    window = np.ones((BLOCK + 1, BLOCK + 1), np.uint8)
     for line, order in (((1, 25), (1, 0)), ((25, 1), (0, 1))):
         step = np.abs(cv2.Sobel(cv2.blur(difference, line), cv2.CV_32F, *order, ksize=1))
         yield _log(_cells(cv2.dilate(step, window), shape, 1), 0.2)

@@ -1,0 +1,300 @@
+"""Samples for the fidelity model: pairs with a synthetic fault or none, compared and measured, in files.
+
+A job makes SCENES scenes of a few photographs, and EACH candidates of each scene. What it writes is one file of arrays,
+which depends on the seed and the job's number alone: more samples later are more files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ggt_tools.degradations import Image, opencv
+from ggt_tools.errors import ConfigError, PairError
+from ggt_tools.training.chains import FREE, Chain, random_chain
+from ggt_tools.training.faults import (
+    FAULTS,
+    GreyScene,
+    TextScene,
+    copied,
+    pasted,
+    random_fault,
+    redrawn,
+    turned_over,
+    with_text,
+)
+from ggt_tools.training.restored import answered, faithful
+from ggt_tools.witnesses import planting
+from ggt_tools.witnesses.degrading import to_bytes
+from ggt_tools.witnesses.fidelity import CLASSES, TILE, prepare
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+SIDE = 288  # pixels of a sample as the network sees it
+MARGIN = 32  # pixels that are cut off on each side, so that no border betrays a shift
+LEAST = SIDE + 2 * MARGIN  # pixels of a photograph's shorter side
+MOST = 1600  # of it; larger ones are soft at full size
+PHOTOGRAPHS, SCENES, EACH = 12, 25, 8  # of a job
+IGNORE = 255  # a label that counts for nothing
+TILES = SIDE // TILE
+GLOBAL = ("restyled", "wrong photo", "another view", "reframed", "stretched")  # faults that change everything
+
+Random = np.random.Generator
+Compare = Callable[[npt.NDArray[np.float32], npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One pair and its labels: classes in the order of fidelity.CLASSES."""
+
+    lq: Image
+    gt: Image
+    tiles: npt.NDArray[np.uint8]  # (classes, TILES, TILES): 0, 1 or IGNORE
+    whole: npt.NDArray[np.uint8]  # (classes,): 0, 1 or IGNORE
+    weight: float
+    fault: str  # "" where there is none
+    strength: float
+    kind: str  # of the degradation
+
+
+def find_photographs(folders: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """The pictures in some folders that are large enough to train on, and those that are not."""
+    from PIL import Image as Pillow
+
+    large: list[Path] = []
+    small: list[Path] = []
+    for folder in folders:
+        for path in sorted(folder.rglob("*")):
+            if path.suffix.lower() in SUFFIXES:
+                with Pillow.open(path) as file:
+                    (small if min(file.size) < LEAST else large).append(path)
+    if len(large) < 2:
+        names = ", ".join(str(folder) for folder in folders)
+        raise ConfigError(
+            f"{names}: {len(large)} photographs of {LEAST} px a side or more were found. Put clean photographs there."
+        )
+    return large, small
+
+
+def read_photograph(path: Path) -> Image:
+    """A picture as uint8 RGB, of MOST px on its shorter side where it is larger."""
+    from PIL import Image as Pillow
+
+    with Pillow.open(path) as file:
+        image = file.convert("RGB")
+    if (more := min(image.size) / MOST) > 1.0:
+        image = image.resize((round(image.width / more), round(image.height / more)), Pillow.Resampling.BOX)
+    return np.asarray(image)
+
+
+def make_scene(photographs: Sequence[Image], side: int, random: Random) -> tuple[planting.Scene, Chain]:
+    """A good pair, another photograph, and the chain that made lq; squares of `side` px."""
+    first, second = random.permutation(len(photographs))[:2]
+    gt = other_light(window(photographs[first], side, random), random)
+    other = window(photographs[second], side, random)
+    if random.random() < 0.35:  # what looks pasted may well be there: only the comparison can tell
+        for _ in range(int(random.integers(1, 4))):
+            puzzle = (pasted, copied, redrawn, turned_over, planting.swapped)[random.integers(5)]
+            gt = puzzle(planting.Scene(gt=gt, lq=gt, other=other), random.random(), random)
+    rewritten = blank = gt
+    has_text = random.random() < 0.18
+    if has_text:
+        gt, rewritten = with_text(gt, random)
+    chain = random_chain(random, other)
+    if chain.kind == "old_photo_grey":
+        grey = grey_print(gt)
+        return GreyScene(gt=grey, lq=chain.apply(grey), other=other, colours=gt), chain
+    lq = chain.apply(gt)
+    if has_text:
+        return TextScene(gt=gt, lq=lq, other=other, truth=gt, rewritten=rewritten, blank=blank), chain
+    return planting.Scene(gt=gt, lq=lq, other=other), chain
+
+
+def grey_print(image: Image) -> Image:
+    """What a grey print shows at best."""
+    grey = opencv().cvtColor(image, opencv().COLOR_RGB2GRAY)
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+def window(photograph: Image, side: int, random: Random) -> Image:
+    """A square of `side` px of a photograph, reduced at random: from full size to its whole shorter side."""
+    cv2 = opencv()
+    least = min(photograph.shape[:2])
+    low = 1.6 if least > 1100 else 1.0
+    shrink = float(np.exp(random.uniform(np.log(low), np.log(max(least / side, low)) + 1e-6)))
+    size = min(round(side * max(shrink, least / side if least < side else 1.0)), least)
+    top, left = (int(random.integers(0, edge - size + 1)) for edge in photograph.shape[:2])
+    part = np.ascontiguousarray(photograph[top : top + size, left : left + size])
+    if random.random() < 0.5:
+        part = np.ascontiguousarray(part[:, ::-1])
+    return np.asarray(cv2.resize(part, (side, side), interpolation=cv2.INTER_AREA if size > side else cv2.INTER_CUBIC))
+
+
+def other_light(image: Image, random: Random) -> Image:
+    """In some cases other hues, more or less colour, another light: so that no scene's own colours are learnt."""
+    if random.random() < 0.5:
+        return image
+    cv2 = opencv()
+    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL)
+    hsv[..., 0] += np.uint8(random.integers(256)) if random.random() < 0.3 else np.uint8(0)  # wraps at 256
+    light = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL).astype(np.float32)
+    grey = light.mean(axis=2, keepdims=True)
+    light = np.clip(grey + (light - grey) * random.uniform(0.1, 1.4), 0, 255) * np.exp(random.uniform(-0.15, 0.1, 3))
+    return to_bytes(255.0 * np.clip(light / 255.0, 0, 1) ** random.uniform(0.75, 1.3))
+
+
+def make_sample(scene: planting.Scene, chain: Chain, inner: int, random: Random) -> Sample:
+    """A candidate with a fault or none, cut to `inner` px and labelled."""
+    fault = random_fault(random) if random.random() < 0.55 else ""
+    if isinstance(scene, GreyScene) and random.random() < 0.3:
+        fault = "true colours"
+    classical = not fault and random.random() < 0.06
+    if classical:
+        base = by_classical(scene.lq)
+    elif fault and random.random() < 0.25:
+        base = scene.gt
+    else:
+        base = faithful(scene, random, gentle=bool(fault), free=chain.kind in FREE)
+    mild = psnr(scene.lq, scene.gt) > 32.0
+    whole = np.zeros(len(CLASSES), np.uint8)
+    weight, strength = 1.0, 0.0
+    image = base
+    seen = np.zeros(base.shape[:2], np.bool_)
+    certain = seen
+    if mild or classical:
+        whole[CLASSES.index("unrestored")] = IGNORE
+    if fault:
+        group, _, function = FAULTS[fault]
+        strength = float(random.uniform(0.1, 1.0))
+        changed = with_gt(scene, base)
+        done = planting.planted(function, changed, strength, random)
+        image, seen = done.image, done.seen
+        certain = seen
+        number = CLASSES.index(group)
+        weight = 0.4 + 0.6 * min(1.0, strength / 0.4)
+        if group == "content":
+            certain = shows_in_lq(base, image, chain, scene) & seen
+            weight *= float(np.clip(certain.sum() / (0.3 * seen.sum() + 1.0), 0.25, 1.0))
+        whole[number] = 1
+        for name in ignored(group, fault):
+            whole[CLASSES.index(name)] = IGNORE
+        if group == "unrestored" and mild:
+            whole[:] = IGNORE
+        if random.random() < 0.4:
+            image = answered(image, random)
+    edge = (base.shape[0] - inner) // 2
+    # on the grid of 8 px, on which the blocks of a JPEG stand in a candidate too
+    top, left = (8 * int(random.integers(max(edge // 8 - 1, 0), edge // 8 + 1)) for _ in range(2))
+    box = slice(top, top + inner), slice(left, left + inner)
+    tiles = np.zeros((len(CLASSES), TILES, TILES), np.uint8)
+    if fault:
+        share, sure = (shares_of_tiles(plane[box]) for plane in (seen, certain))
+        number = CLASSES.index(FAULTS[fault][0])
+        tiles[number] = np.where(share > 0.25, 1, np.where(share > 0.02, IGNORE, 0))
+        if FAULTS[fault][0] == "content":
+            tiles[number] = np.where((tiles[number] == 1) & (sure < 0.1), IGNORE, tiles[number])
+        for name in ignored(FAULTS[fault][0], fault):
+            tiles[CLASSES.index(name)] = np.where(share > 0.02, IGNORE, 0)
+        if not (tiles[number] == 1).any() and whole[number] == 1:
+            whole[number] = IGNORE  # it hardly shows within the cut: neither good nor to be learnt from
+    tiles[(whole == IGNORE) & ~(tiles == 1).any(axis=(1, 2))] = IGNORE
+    return Sample(
+        lq=np.ascontiguousarray(scene.lq[box]), gt=np.ascontiguousarray(image[box]), tiles=tiles, whole=whole,
+        weight=weight, fault=fault, strength=strength, kind=chain.kind,
+    )  # fmt: skip
+
+
+def ignored(group: str, fault: str) -> tuple[str, ...]:
+    """Classes that a fault of one class may be counted to as well."""
+    if fault in GLOBAL:
+        return ("colour", "detail", "artefact", "unrestored")
+    return {
+        "content": ("artefact",),
+        "colour": (),
+        "detail": ("artefact",),
+        "artefact": ("detail",),
+        "unrestored": ("detail", "artefact", "colour"),
+    }[group]
+
+
+def with_gt(scene: planting.Scene, gt: Image) -> planting.Scene:
+    from dataclasses import replace
+
+    return replace(scene, gt=gt)
+
+
+def shows_in_lq(base: Image, image: Image, chain: Chain, scene: planting.Scene) -> planting.Mask:
+    """Where the photograph would have been another one, had the candidate been the truth."""
+    cv2 = opencv()
+    first, second = (chain.apply(one).astype(np.float32).mean(axis=2) for one in (base, image))
+    contrast = float(np.clip((scene.lq.std() + 2.0) / (scene.gt.std() + 2.0), 0.1, 1.0))
+    difference = np.abs(cv2.blur(first - second, (5, 5)))
+    return np.asarray(cv2.blur(difference, (9, 9)) > 0.6 * planting.VISIBLE * contrast)
+
+
+def by_classical(lq: Image) -> Image:
+    from ggt_tools.restorers import restorer
+
+    try:
+        image = restorer("classical").restore(lq, "", seed=0).image
+    except PairError:
+        image = None
+    return lq if image is None else image
+
+
+def psnr(a: Image, b: Image) -> float:
+    error = float(((a.astype(np.float32) - b) ** 2).mean())
+    return 99.0 if error == 0.0 else 10.0 * float(np.log10(255.0**2 / error))
+
+
+def shares_of_tiles(plane: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+    cv2 = opencv()
+    return np.asarray(cv2.resize(plane.astype(np.float32), (TILES, TILES), interpolation=cv2.INTER_AREA), np.float32)
+
+
+def make_job(paths: Sequence[Path], compare: Compare, seed: int, number: int) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of one job: maps, facts, tiles, whole, weight, fault, strength, kind."""
+    opencv().setNumThreads(1)
+    random = np.random.default_rng([3, seed, number])
+    chosen = random.permutation(len(paths))[:PHOTOGRAPHS]
+    photographs = [read_photograph(paths[int(at)]) for at in chosen]
+    kept: dict[str, list[Any]] = {
+        name: [] for name in ("maps", "cells", "facts", "tiles", "whole", "weight", "fault", "strength", "kind")
+    }
+    for _ in range(SCENES):
+        scale = 1.0 if random.random() < 0.4 else random.uniform(1.0, 1.5)
+        inner = int(SIDE * scale) // 8 * 8
+        scene, chain = make_scene(photographs, inner + 2 * MARGIN, random)
+        samples = [make_sample(scene, chain, inner, random) for _ in range(EACH)]
+        inputs = [prepare(sample.lq, sample.gt, (SIDE, SIDE)) for sample in samples]
+        maps = compare(np.stack([one.lq for one in inputs]), np.stack([one.gt for one in inputs]))
+        kept["maps"].append(maps.astype(np.float16))
+        kept["cells"].append(np.stack([pooled(one.cells) for one in inputs]).astype(np.float16))
+        kept["facts"].append(np.stack([one.facts for one in inputs]))
+        for name in ("tiles", "whole", "weight", "fault", "strength", "kind"):
+            kept[name].append(np.array([getattr(sample, name) for sample in samples]))
+    return {name: np.concatenate(values) for name, values in kept.items()}
+
+
+def pooled(cells: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Means and maxima over 2 x 2 cells, as the network takes them."""
+    count, height, width = cells.shape
+    blocks = cells.reshape(count, height // 2, 2, width // 2, 2)
+    return np.concatenate([blocks.mean(axis=(2, 4)), blocks.max(axis=(2, 4))])
+
+
+@cache
+def onnx_compare(path: Path) -> Compare:
+    """Run an exported comparison on one core."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return lambda lq, gt: np.asarray(session.run(None, {"lq": lq, "gt": gt})[0])
