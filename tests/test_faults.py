@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ggt_tools.gate import parse_gate
 from ggt_tools.verdict import DEFAULT_GATE, load_gate
 from ggt_tools.witnesses import degrading, planting
 from ggt_tools.witnesses.planting import FAULTS, GROUPS, Planted, Scene, harmless, plant, planted
 from tests.benchmarks import faults, faults_kinds, faults_photographs
-from tests.benchmarks import faults_thresholds as thresholds
 from tests.benchmarks.faults_kinds import CLASS, DEGRADING, GOOD, NEW, TEXT, UNSEEN, USUAL, lettered
 from tests.benchmarks.field import Options
 from tests.photographs import Photograph, crop, psnr
@@ -111,79 +107,10 @@ def test_the_tables_count_unsure_as_half() -> None:
     ]
     shares = [share for share, _ in faults.lost(rows, gate)]
     assert shares == [1.0, 0.5, 0.5]  # rejected; unsure, since the rest was not measured
-    text = faults.report(rows, faults.lost(rows, gate), [(0.0, "")] * 3, 1, 2, gate)
+    text = faults.report(rows, faults.lost(rows, gate), 1, gate)
     assert "| removed | 100 % | 50 % | 75 % |" in text
     assert "| tone | 1 | 50.0 % |" in text
     assert "| good candidates lost | 50.0 % |" in text
-    assert text.index("| good candidates lost | 50.0 % |") < text.index("which was fitted to all 3:")
-    assert "| good candidates lost | 0.0 % |" in text
-
-
-GATE = """
-[must]
-fidelity_detail = { max = 90, unsure_above = 80, reason = "over_smoothed", why = "fitted: log-odds. Good 0..1, 2..3." }
-structure = { min = 0.3, reason = "another", why = "near: Good 0..1." }
-pattern = { max = 2, unsure_above = 1, if_measured = true, reason = "artefacts", why = "fitted: Good 0..1." }
-[gain.other]
-reason = "no_gain"
-why = "w"
-any = { noise_gain = { min = 0.5 } }
-[best]
-by = ["structure"]
-"""
-
-
-def some_rows() -> list[faults.Row]:
-    random = np.random.default_rng(5)
-    rows = []
-    for number in range(16):
-        for kind, good, detail in (("tone", True, -4.0), ("tone", True, -4.5), ("smoothed", False, 5.0)):
-            scores = {"fidelity_detail": detail + random.uniform(-1, 1), "structure": 0.9, "noise_gain": 1.0}
-            rows.append(dataclasses.replace(row(kind, 0 if good else 0.75, good, scores), photograph=str(number)))
-    return rows
-
-
-def test_thresholds_go_between_what_is_good_and_what_is_not() -> None:
-    gate = parse_gate(Path("gate.toml"), GATE)
-    fitted = thresholds.fitted(some_rows(), gate)
-    detail, structure, _ = fitted.must["mixed"]
-    assert -3.5 < detail.unsure_above < detail.max < 4.0
-    assert re.fullmatch(r"fitted: log-odds\. Good -5\.\d+\.\.-3\.\d+, 2\.\.3\.", detail.why)
-    assert structure.why == "near: Good 0.9..0.9."
-    assert dataclasses.replace(structure, why="near: Good 0..1.") == gate.must["mixed"][1], "what is not fitted stays"
-    shares = [share for share, _ in faults.lost(some_rows(), fitted)]
-    assert np.mean([share for share, one in zip(shares, some_rows(), strict=True) if one.good]) <= 0.05
-    assert {share for share, one in zip(shares, some_rows(), strict=True) if not one.good} == {1.0}
-
-
-def test_faults_move_no_threshold() -> None:
-    gate = parse_gate(Path("gate.toml"), GATE)
-    good = [one for one in some_rows() if one.good]
-    assert thresholds.fitted(good, gate).text == thresholds.fitted(some_rows(), gate).text
-
-
-def with_an_outlier() -> list[faults.Row]:
-    """Where it is fitted to, `pattern` reaches beyond it; where it is not, it lies far beyond `pattern`."""
-    rows = some_rows()
-    for at, one in enumerate(rows):
-        one.scores["pattern"] = 9.0 if at < 2 else 1.0 + at / 1000
-    return rows
-
-
-def test_a_photograph_has_no_part_in_the_thresholds_it_is_judged_by() -> None:
-    rows, gate = with_an_outlier(), parse_gate(Path("gate.toml"), GATE)
-    assert faults.lost(rows, thresholds.fitted(rows, gate))[:2] == [(0.0, "")] * 2
-    each = [{name} for name in dict.fromkeys(one.photograph for one in rows)]
-    said = faults.held_out(rows, [], gate, each)
-    assert said[:2] == [(1.0, "artefacts")] * 2
-    assert {share for (share, _), one in zip(said, rows, strict=True) if not one.good} == {1.0}
-    assert faults.held_out(rows, rows[:1], gate, each)[:2] == [(0.0, "")] * 2, "what is given besides is fitted to"
-
-
-def test_the_spread_is_of_quarters_held_out() -> None:
-    rows, gate = with_an_outlier(), parse_gate(Path("gate.toml"), GATE)
-    least, most = faults.spread(rows, [], gate)
-    assert 2 / 32 <= least <= most <= 6 / 32
 
 
 def test_without_photographs_the_bench_says_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:

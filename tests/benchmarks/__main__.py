@@ -1,4 +1,7 @@
-"""Runs every bench: `python -m tests.benchmarks`, or the named ones: `python -m tests.benchmarks png loaders`."""
+"""Run every bench: `python -m tests.benchmarks`, or the named ones: `python -m tests.benchmarks png loaders`.
+
+`real` takes a folder of real pairs: `python -m tests.benchmarks real FOLDER`.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import argparse
 import os
 from collections.abc import Callable
 
-from . import faults, gating, loaders, png, restoring, scaling, validating
+from . import deciding, faults, gating, loaders, png, real, restoring, scaling, validating
 from .field import Options
 
 BENCHES: dict[str, Callable[[Options], str]] = {
@@ -17,6 +20,8 @@ BENCHES: dict[str, Callable[[Options], str]] = {
     "gating": gating.bench,
     "validating": validating.bench,
     "scaling": scaling.bench,
+    "real": real.bench,
+    "deciding": deciding.bench,
 }
 
 
@@ -30,6 +35,11 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.photographs:
         os.environ["GGT100K_PHOTOGRAPHS"] = asked.photographs
+    if "real" in asked.names:
+        at = asked.names.index("real") + 1
+        if at == len(asked.names) or asked.names[at] in BENCHES:
+            parser.error("real takes a folder: real FOLDER")
+        os.environ[real.FOLDER_VARIABLE] = asked.names.pop(at)
     unknown = set(asked.names) - set(BENCHES)
     if unknown:
         parser.error(f"no bench {', '.join(sorted(unknown))}; there are: {', '.join(BENCHES)}")

@@ -3,9 +3,10 @@
     gate = load_gate(DEFAULT_GATE)
     for judged in verdict(candidates, scores, degradation_of, gate): ...
 
-A candidate is kept when it breaks no rule *and* has a gain for each thing that is wrong with its photograph. Neither
-alone will do: an unchanged copy is faithful, and an invented picture is sharp. What no rule rejects and some rule does
-not clear is unsure, and goes to review: a metric that was not measured, a value in a rule's band between good and bad.
+A candidate is kept when it breaks no rule, is not likely to be unfaithful, *and* gains something. Neither alone will
+do: an unchanged copy is faithful, and an invented picture is sharp. Rules decide what is certain. The gate's [decision]
+turns all facts into two probabilities for the class of the photograph (gate/decision.py). What is neither rejected nor
+cleared is unsure, and goes to review: a metric that was not measured, a probability or a value between both bounds.
 What people decide there takes the place of the rules' verdict as far as the gate's [people] lets it.
 """
 
@@ -14,17 +15,18 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain, count
 from json.encoder import encode_basestring_ascii
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from ggt_tools.gate import OTHER, Gate, Rule, load_gate
+from ggt_tools.gate.decision import NOT_FITTED, PROBABILITIES, ClassDecision, Model, highest
 from ggt_tools.records import Score, Verdict
 from ggt_tools.verdict_table import Outcome, Verdicts, to_verdict
 
@@ -37,6 +39,7 @@ DEFAULT_GATE = Path(__file__).with_name("gate") / "gate.toml"
 Floats = npt.NDArray[np.float64]
 NAN = float("nan")
 MOST_KNOWN = 10_000  # outcomes that are kept
+LEAST_SHOWN = 0.0005  # log-odds: what adds less is 0.000 in the evidence, and left out there
 HOLDS, UNSURE, BREAKS, UNMEASURED = range(4)
 PEOPLE = "people: "  # so begins what a verdict's evidence says of them
 
@@ -191,7 +194,7 @@ def by_rules(judged: Verdict) -> str:
 
 def asked_gains(wrong: tuple[str, ...], gate: Gate) -> tuple[str, ...]:
     """The [gain.*] tables that a photograph asks for: those of what is wrong with it, or the one for all others."""
-    return tuple(dict.fromkeys(name for name in wrong if name in gate.gains)) or (OTHER,)
+    return tuple(dict.fromkeys(name for name in wrong if name in gate.gains)) or ((OTHER,) if gate.gains else ())
 
 
 def by_candidate(scores: Iterable[Score]) -> dict[str, dict[str, float]]:
@@ -234,8 +237,21 @@ class _Outcome:
 
     said: tuple[str, str, str]  # decision, stage, reason
     lines: str  # of evidence, as a verdict's row has them
-    fill: str  # their values, which stand for %.3f
+    fill: str  # their values, which stand for %.3f, and then the facts that add most, as "%s %.3f adds %.3f"
     values: tuple[int, ...]  # the sides whose values those are, in their order
+    shown: tuple[int, ...]  # of each probability how many facts those are
+
+
+@dataclass(frozen=True, slots=True)
+class _Decided:
+    """Both probabilities of n candidates of one class, and what adds most to them."""
+
+    probabilities: Mapping[str, Floats]  # (n,) by name
+    causes: npt.NDArray[np.uint8]  # (n, 2): the number of the metric that the reason is of; 0 where there is none
+    shown: npt.NDArray[np.uint8]  # (n, 2): how many of the highest facts add anything
+    names: tuple[npt.NDArray[np.object_], ...]  # of each probability (n, SHOWN): the metrics that add most
+    values: tuple[Floats, ...]  # of each probability (n, SHOWN): their values
+    added: tuple[Floats, ...]  # and what they add
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +260,7 @@ class _Questions:
     gains: tuple[tuple[_Question, ...], ...]  # of each group one has to hold
     metrics: tuple[str, ...]  # of each side of them all, in their order, as is
     bounds: Floats  # (3, sides): sign, inner, outer
+    decision: ClassDecision | None
     known: dict[bytes, _Outcome] = field(default_factory=dict, compare=False)  # by the answers of the sides
 
     def answers(
@@ -253,17 +270,71 @@ class _Questions:
         and of each the values in these.
         """
         absent = np.full(len(places), NAN)
-        values = np.stack([measured[name][places] if name in measured else absent for name in self.metrics], axis=1)
+        decided = self._decide(lambda name: measured[name][places] if name in measured else absent)
+        known = decided.probabilities if decided else {}
+        columns = [
+            known[name] if name in known else measured[name][places] if name in measured else absent
+            for name in self.metrics
+        ]
+        values = np.stack(columns, axis=1) if columns else np.empty((len(places), 0))
         sign, inner, outer = self.bounds
         signed = sign * values
         answers = (signed > inner) + (signed > outer).astype(np.uint8)  # HOLDS, UNSURE, BREAKS
         answers[np.isnan(signed)] = UNMEASURED
-        kinds, kind_of = np.unique(answers.view(f"V{answers.shape[1]}").ravel(), return_inverse=True)
+        if decided:  # where a probability holds, its cause makes no difference
+            sides = [self.metrics.index(name) for name in PROBABILITIES]
+            causes = np.where(answers[:, sides] == HOLDS, 0, decided.causes)
+            answers = np.concatenate([answers, causes.astype(np.uint8), decided.shown], axis=1)
+        kinds, kind_of = np.unique(
+            np.ascontiguousarray(answers).view(f"V{answers.shape[1]}").ravel(), return_inverse=True
+        )
         order = np.argsort(kind_of, kind="stable")
         for kind, alike in zip(kinds, np.split(order, np.cumsum(np.bincount(kind_of))[:-1]), strict=True):
             outcome = self.outcome(kind.tobytes())
-            shown = map(tuple, values[alike][:, outcome.values].tolist())
-            yield places[alike], (*outcome.said, outcome.lines), [outcome.fill % each for each in shown]
+            shown: list[list[Any]] = [values[alike, side].tolist() for side in outcome.values]
+            for number, fact_count in enumerate(outcome.shown):
+                for rank in range(fact_count if decided else 0):
+                    assert decided is not None
+                    shown.append(decided.names[number][alike, rank].tolist())
+                    shown.append(decided.values[number][alike, rank].tolist())
+                    shown.append(decided.added[number][alike, rank].tolist())
+            texts = [outcome.fill % each for each in zip(*shown, strict=True)] if shown else [outcome.fill] * len(alike)
+            yield places[alike], (*outcome.said, outcome.lines), texts
+
+    def _decide(self, measured: Callable[[str], Floats]) -> _Decided | None:
+        """Both probabilities; None where the gate has no decision."""
+        if self.decision is None:
+            return None
+        found: dict[str, Floats] = {}
+        causes, counts, names, values, added = [], [], [], [], []
+        for model in self.decision.models:
+            evaluation = model.evaluate(measured)
+            places, most = highest(evaluation)
+            worst = [fact.worst(measured) for fact in model.facts]
+            columns = np.stack([column for column, _ in worst], axis=1)
+            metrics = np.stack(
+                [np.array(fact.metrics, object)[of] for fact, (_, of) in zip(model.facts, worst, strict=True)], axis=1
+            )
+            count = (most >= LEAST_SHOWN).sum(axis=1)
+            found[model.name] = evaluation.probabilities
+            inside = np.minimum(places, len(model.facts) - 1)
+            # A cause is a metric of a fact: metrics are numbered from 1 through all facts
+            firsts = np.cumsum([1, *(len(fact.metrics) for fact in model.facts[:-1])])
+            of = np.stack([which for _, which in worst], axis=1)
+            top = firsts[inside[:, 0]] + np.take_along_axis(of, inside[:, :1], axis=1)[:, 0]
+            causes.append(np.where(evaluation.missing >= 0, firsts[evaluation.missing], top * (count > 0)))
+            counts.append(np.where(evaluation.missing >= 0, 0, count))
+            names.append(np.take_along_axis(metrics, inside, axis=1))
+            values.append(np.take_along_axis(columns, inside, axis=1))
+            added.append(most)
+        return _Decided(
+            probabilities=found,
+            causes=np.stack(causes, axis=1).astype(np.uint8),
+            shown=np.stack(counts, axis=1).astype(np.uint8),
+            names=tuple(names),
+            values=tuple(values),
+            added=tuple(added),
+        )
 
     def outcome(self, answers: bytes) -> _Outcome:
         found = self.known.get(answers)
@@ -277,6 +348,13 @@ class _Questions:
         hearing = _Hearing(answers)
         for question in self.must:
             hearing.note(question, hearing.ask(question))
+        shown: tuple[int, ...] = ()
+        if self.decision is not None:
+            causes, shown = answers[-4:-2], tuple(answers[-2:])
+            for model, cause in zip(self.decision.models, causes, strict=True):
+                rule = _probability(model)
+                answer = hearing.ask(rule)
+                hearing.note(_because(rule, self.decision, model, cause, answer), answer)
         for group in self.gains:
             said = [hearing.ask(question) for question in group]
             if HOLDS in said:
@@ -284,8 +362,11 @@ class _Questions:
             doubtful = [at for at, answer in enumerate(said) if answer != BREAKS]
             for at in doubtful or (0,):
                 hearing.note(group[at], said[at])
-        fill = json.dumps(["%.3f" if "%s" in line else "" for line in hearing.evidence])
-        evidence = json.dumps(hearing.evidence), fill, tuple(hearing.values)
+        filled = ["%.3f" if "%s" in line else "" for line in hearing.evidence]
+        for name, fact_count in zip(PROBABILITIES, shown, strict=False):
+            hearing.evidence += [f"{name}: %s"] * fact_count
+            filled += ["%s %.3f adds %.3f"] * fact_count
+        evidence = json.dumps(hearing.evidence), json.dumps(filled), tuple(hearing.values), shown
         for decision, found in (("reject", hearing.failed), ("unsure", hearing.doubts)):
             if found:
                 return _Outcome((decision, *found[0]), *evidence)
@@ -294,11 +375,35 @@ class _Questions:
 
 def _questions(wrong: tuple[str, ...], gate: Gate) -> _Questions:
     must = tuple(map(_question, gate.must[wrong[0]]))
+    decision = gate.decision.get(wrong[0])
+    decided = tuple(map(_probability, decision.models)) if decision else ()
     gains = tuple(tuple(map(_question, gate.gains[name].any)) for name in asked_gains(wrong, gate))
-    every = (*must, *chain.from_iterable(gains))
+    every = (*must, *decided, *chain.from_iterable(gains))
     metrics = tuple(each.metric for each in every for _ in each.sides)
     bounds = np.array([(side.sign, side.inner, side.outer) for each in every for side in each.sides], np.float64)
-    return _Questions(must, gains, metrics, bounds.T)
+    return _Questions(must, gains, metrics, bounds.reshape(-1, 3).T, decision)
+
+
+def _probability(model: Model) -> _Question:
+    """The bounds of a probability, as a rule's. It has one side: what is below `unsure_above` holds."""
+    inner, outer = model.unsure_above, model.max
+    texts = (
+        f"{model.name} %s <= {inner:.3f}",
+        f"{model.name} %s > {inner:.3f} unsure",
+        f"{model.name} %s > {outer:.3f}",
+    )
+    return _Question(model.name, "score", model.name, (_Side(1, inner, outer, texts),), False)
+
+
+def _because(rule: _Question, decision: ClassDecision, model: Model, cause: int, answer: int) -> _Question:
+    """The same with the reason, and the stage, of the fact that adds most, or that was not measured."""
+    if answer == UNSURE and decision.fit == "none":
+        return replace(rule, reason=NOT_FITTED)
+    if not cause:
+        return rule
+    pairs = [pair for fact in model.facts for pair in zip(fact.metrics, fact.reasons, strict=True)]
+    metric, reason = pairs[cause - 1]
+    return replace(rule, metric=metric, stage="screen" if metric.startswith("vlm_") else "score", reason=reason)
 
 
 def _question(rule: Rule) -> _Question:

@@ -29,15 +29,17 @@ TABLES = (
         FROM verdicts v JOIN outcome o ON o.id = v.outcome""",
 )
 ROW = 'v.candidate, o.gate, o.decision, o.stage, o.reason, o.evidence, v."values"'  # of verdicts v, outcome o
-VALUE = re.compile(r"(\w+ |the best is )(\S+)")  # stands in a line after the metric, or for the best
+# What stands in a line after the metric, or for the best, or what a fact adds to a probability
+VALUE = re.compile(r"(\w+: )(\w+ \S+ adds \S+)|(\w+ |the best is )(\S+)")
 
 
 def to_verdict_row(verdict: Verdict) -> Row:
     lines, values = [], []
     for line in verdict.evidence:
         found = None if "%s" in line else VALUE.match(line)
-        lines.append(f"{found[1]}%s{line[found.end() :]}" if found else line)
-        values.append(found[2] if found else "%s")
+        before, value = (found[1] or found[3], found[2] or found[4]) if found else ("", "%s")
+        lines.append(f"{before}%s{line[found.end() :]}" if found else line)
+        values.append(value)
     facts = verdict.candidate, verdict.gate, verdict.decision, verdict.stage, verdict.reason
     return (*facts, json.dumps(lines), json.dumps(values))
 

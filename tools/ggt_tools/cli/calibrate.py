@@ -31,15 +31,17 @@ def arguments(sub: argparse.ArgumentParser) -> None:
         help="Largest share of kept candidates that people reject (default: 0.02).",
     )
     sub.add_argument(
-        "--plot", type=Path, metavar="PNG", help="Plot of precision and recall to write (default: OUT with .png)."
+        "--plot",
+        type=Path,
+        metavar="PNG",
+        help="Plot of precision, recall, ROC and reliability to write (default: OUT with .png).",
     )
 
 
 def run(options: argparse.Namespace) -> int:
     import numpy as np
 
-    from ggt_tools.calibrate import calibrate, fitted_gate, plot
-    from ggt_tools.gate.bounds import bounds
+    from ggt_tools.calibrate import Labelled, calibrate, fitted_gate, plot
     from ggt_tools.gate.labels import labels, settled
     from ggt_tools.verdict import DEFAULT_GATE, load_gate
 
@@ -52,33 +54,66 @@ def run(options: argparse.Namespace) -> int:
     gate = load_gate(options.gate or DEFAULT_GATE)
     with Ledger(options.workspace) as ledger:
         astray = {aligned.candidate for aligned in ledger.all(Aligned) if not aligned.image}
+        all_keys = {c.id: c.key for c in ledger.all(Candidate)}
         keys = {c.id: c.key for c in ledger.all(Candidate) if c.image and c.id not in astray}
         seen = {photo.key: photo.degradations for photo in ledger.all(Photo)}
         scores = ledger.scores()
-    decided, disputed = settled(labels(options.labels, keys)[: options.limit])
-    everything = bounds(gate, [seen[key] for key in keys.values()], [scores.get(name, {}) for name in keys])
+    lost = {name: key for name, key in all_keys.items() if name not in keys}
+    found_labels = labels(options.labels, keys, lost)
+    usable = found_labels.usable[: options.limit]
+    decided, disputed = settled(usable)
+    reasons = {label.candidate: label.reason for label in usable if label.decision == "reject" and label.reason}
+    kept = np.array(list(decided.values()), bool)
+    labelled = Labelled(
+        gate,
+        [seen[keys[name]] for name in decided],
+        [scores.get(name, {}) for name in decided],
+        kept,
+        [keys[name] for name in decided],
+        [reasons.get(name, "") for name in decided],
+    )
+    everything = Labelled(
+        gate,
+        [seen[key] for key in keys.values()],
+        [scores.get(name, {}) for name in keys],
+        np.ones(len(keys), bool),
+        [],
+    ).bounds(gate)
+    if not len(kept):
+        raise ConfigError(f"{options.labels}: as many people keep each candidate as reject it. Label others.")
     chosen = np.array([name in decided for name in keys], bool)
-    labelled, kept = everything.of(chosen), np.array([decided[name] for name in keys if name in decided], bool)
-    found = calibrate(labelled, kept, [keys[name] for name in keys if name in decided], target=options.false_accept)
+    found = calibrate(labelled, target=options.false_accept)
     text = fitted_gate(gate, found, now()[:10])
-    image = plot(labelled, kept, found)
+    image = plot(labelled, found)
 
-    print(f"calibrate: {found.labels} labels, {kept.sum()} keep, {(~kept).sum()} reject, {disputed} disputed left out")
+    print(
+        f"calibrate: {found.labels} labels, {kept.sum()} keep, {(~kept).sum()} reject, {disputed} disputed left out, "
+        f"{found_labels.skipped} skipped whose candidates cannot be judged"
+    )
     accepted = everything.margins(everything.limits) >= 0
     for name, there in (("that the gate keeps", accepted), ("of the others", ~accepted)):
         print(f"  labelled {(chosen & there).sum()} of {there.sum()} {name}")
     for name, outcome in (("present", found.present), ("fitted", found.fitted)):
         print(f"  {name:<8} false accepts {outcome.false_accepts}, keeps {outcome.kept} of what people keep")
+    if not found.is_held_out:
+        print("  all labels are of one photograph: no rate is of candidates that the fit did not have")
     if not found.enough:
         print(
-            f"  too few labels to state {found.target:g}: the gate keeps {found.fitted.false_accepts.of} of them, and "
-            f"{found.needed} are needed (3 / {found.target:g}); nothing is loosened"
+            f"  {found.target:g} is not stated by these labels: the fitted gate keeps "
+            f"{found.fitted.false_accepts.of} of them, and {found.needed} would state it (3 / {found.target:g}); the "
+            "interval above is what they state"
         )
     if not found.held:
         print(f"  {found.target:g} is not held: no bound of this gate tells these labels apart; add a metric")
+    for name in found.refitted:
+        before, after = gate.decision[name].models, found.gate.decision[name].models
+        moved = ", ".join(
+            f"{a.name} {b.intercept:.2f} -> {a.intercept:.2f}" for b, a in zip(before, after, strict=True)
+        )
+        print(f"  decision of {name}: {moved}")
     for move in found.moves:
         print(f"  {'.'.join(move.bound.place)} {move.bound.limit:g} -> {move.limit:g}")
-    if not found.moves:
+    if not found.moves and not found.refitted:
         print("  no bound is to be moved; nothing is written")
     elif not options.dry_run:
         write_whole(options.out, text.encode())

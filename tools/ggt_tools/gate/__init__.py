@@ -16,6 +16,8 @@ reason = "haze_stays"
 why = "..."
 any = { haze_gain = { min = 0.05 }, contrast_gain = { min = 0.2 } }
 
+[decision]                    # in the place of [gain.*], or with it: calibrated probabilities by class (decision.py)
+
 [best]                        # of several candidates of one photograph: highest first, the next at a tie
 by = ["quality_gain", "structure"]
 
@@ -31,13 +33,14 @@ import hashlib
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ggt_format.schema import DEGRADATIONS
 from ggt_tools.degradations import SEEN
 from ggt_tools.errors import ConfigError
+from ggt_tools.gate.decision import NOT_FITTED, ClassDecision, Model, parse_decision
 from ggt_tools.records import ALIGN_SCORES, UNCORRECTED
 from ggt_tools.score import METRICS as MEASURED
 from ggt_tools.toml import as_table, known, parse_toml, read_text
@@ -108,19 +111,42 @@ class Gate:
     gains: Mapping[str, Gain]  # by fault
     best: tuple[str, ...]  # metrics, higher is better
     people: People = People()
+    decision: Mapping[str, ClassDecision] = field(default_factory=dict)  # by degradation; empty where it has none
+    fitted_to: tuple[str, ...] = ()  # repositories of the labelled pairs that `decision` was fitted to
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """All metrics that some rule asks for, sorted."""
+        """All metrics that some rule or fact asks for, sorted."""
         names = {rule.metric for rules in self.must.values() for rule in rules}
         names |= {rule.metric for gain in self.gains.values() for rule in gain.any}
+        names |= {metric for model in self.models for metric in model.metrics}
         return tuple(sorted(names | set(self.best)))
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """All reasons a rule of this gate can give, sorted."""
+        """All reasons that a rule or fact of this gate can give, sorted."""
         names = {rule.reason for rules in self.must.values() for rule in rules}
-        return tuple(sorted(names | {gain.reason for gain in self.gains.values()}))
+        names |= {gain.reason for gain in self.gains.values()}
+        names |= {reason for model in self.models for fact in model.facts for reason in fact.reasons}
+        names |= {model.name for model in self.models}
+        names |= {NOT_FITTED for decision in self.decision.values() if decision.fit == "none"}
+        return tuple(sorted(names))
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """The models of all classes."""
+        return tuple(model for decision in self.decision.values() for model in decision.models)
+
+    def decision_rules(self, degradation: str) -> tuple[Rule, ...]:
+        """The bounds of a class's probabilities as rules; empty where the gate has no decision."""
+        decision = self.decision.get(degradation)
+        return tuple(
+            Rule(
+                metric=model.name, unsure_above=model.unsure_above, max=model.max, reason=model.name,
+                why=decision.data or "no data",
+            )
+            for model in decision.models
+        ) if decision else ()  # fmt: skip
 
 
 def load_gate(path: Path) -> Gate:
@@ -132,8 +158,8 @@ def parse_gate(path: Path, text: str) -> Gate:
     """The gate of a file's text; `path` is what its errors name."""
     data = parse_toml(path, text)
     where = str(path)
-    known(where, data, ("must", "degradation", "gain", "best", "people"))
-    for section in ("must", "gain", "best"):
+    known(where, data, ("must", "degradation", "gain", "best", "people", "decision"))
+    for section in ("must", "best") if "decision" in data else ("must", "gain", "best"):
         _require(where, data, section)
     policy = hashlib.sha256(text.encode()).hexdigest()
     must = as_table(f"{where}: [must]", data["must"])
@@ -141,9 +167,15 @@ def parse_gate(path: Path, text: str) -> Gate:
     for name, override in overrides.items():
         known(f"{where}: [degradation]", _classes(name), DEGRADATIONS)
         known(f"{where}: [degradation.{name}]", as_table(f"{where}: [degradation.{name}]", override), must)
-    gains = as_table(f"{where}: [gain]", data["gain"])
+    gains = as_table(f"{where}: [gain]", data.get("gain", {}))
     known(f"{where}: [gain]", gains, (*DEGRADATIONS, *SEEN, OTHER))
-    _require(f"{where}: [gain]", gains, OTHER)
+    if "gain" in data:
+        _require(f"{where}: [gain]", gains, OTHER)
+    decision, fitted_to = (
+        parse_decision(f"{where}: [decision]", data["decision"], DEGRADATIONS, METRICS)
+        if "decision" in data
+        else ({}, ())
+    )
     best = as_table(f"{where}: [best]", data["best"])
     known(f"{where}: [best]", best, ("by",))
     by = best.get("by")
@@ -158,6 +190,8 @@ def parse_gate(path: Path, text: str) -> Gate:
         gains={name: _gain(f"{where}: [gain.{name}]", table) for name, table in gains.items()},
         best=tuple(by),
         people=_people(f"{where}: [people]", data.get("people", {})),
+        decision=decision,
+        fitted_to=fitted_to,
     )
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ggt_tools.gate import Gate, Rule, tables_of
+from ggt_tools.gate.decision import PROBABILITIES
 from ggt_tools.toml import parse_toml
 from ggt_tools.verdict import asked_gains
 
@@ -133,16 +134,36 @@ def bounds(gate: Gate, wrong: Sequence[tuple[str, ...]], values: Sequence[Mappin
             for rule in gain.any
         )
         groups.append(Group(rules_of, np.array([fault in names for names in asked], bool)))
+    probabilities = decided(gate, classes, values)
+    for degradation in gate.decision:
+        for rule in gate.decision_rules(degradation):
+            at = column(("decision", "class", degradation, rule.metric, "unsure_above"), rule, "unsure_above")
+            groups.append(Group(((at,),), classes == degradation))
     by_metric = {
         metric: np.array([scores.get(metric, math.nan) for scores in values], np.float64)
-        for metric in {bound.metric for bound in found}
+        for metric in {bound.metric for bound in found} - set(probabilities)
     }
     signed = np.empty((len(values), len(found)))
     for at, bound in enumerate(found):
-        signed[:, at] = bound.sign * by_metric[bound.metric]
+        signed[:, at] = bound.sign * (probabilities if bound.metric in probabilities else by_metric)[bound.metric]
         if bound.if_measured:
             signed[np.isnan(signed[:, at]), at] = -np.inf
     return Bounds(tuple(found), tuple(groups), signed)
+
+
+def decided(gate: Gate, classes: npt.NDArray[np.object_], values: Sequence[Mapping[str, float]]) -> dict[str, Floats]:
+    """Each probability of the gate's decision for n candidates, by name; none where the gate has no decision."""
+    found = {name: np.full(len(values), math.nan) for name in PROBABILITIES if gate.decision}
+    for degradation in set(classes.tolist()) & set(gate.decision):
+        places = np.flatnonzero(classes == degradation)
+        for model in gate.decision[degradation].models:
+            evaluation = model.evaluate(
+                lambda metric, places=places: np.array(  # type: ignore[misc]
+                    [values[at].get(metric, math.nan) for at in places], np.float64
+                )
+            )
+            found[model.name][places] = evaluation.probabilities
+    return found
 
 
 def _at(data: Mapping[str, Any], place: Iterable[str]) -> Mapping[str, Any]:

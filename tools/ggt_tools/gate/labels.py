@@ -29,13 +29,28 @@ class Label:
     reviewer: str
 
 
-def labels(path: Path, candidates: Mapping[str, str]) -> tuple[Label, ...]:
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """The labels of a file."""
+
+    usable: tuple[Label, ...]
+    skipped: int  # labels of candidates that cannot be judged: they were not made, or align has no image of them
+
+
+def labels(path: Path, candidates: Mapping[str, str], lost: Mapping[str, str] | None = None) -> Labels:
     """The labels of a file: columns `candidate` or `key`, `decision`, and where there are any `reason`, `reviewer`.
 
-    `candidates`: the key of each candidate that may be labelled. Other columns are notes, and are left alone.
-    ConfigError names the line and the mend: a file that cannot be read, a decision or candidate that is not known, a
-    key with more than one candidate, no label at all.
+    Args:
+        path: CSV, or JSON lines. Other columns are notes, and are ignored.
+        candidates: the key of each candidate that can be judged.
+        lost: the key of each that cannot: it was not made, or is not in its photograph's frame. Its labels are skipped
+            and counted. A label that names a photograph alone is one of its candidates that can be judged.
+
+    Raises:
+        ConfigError: the file cannot be read, a decision or candidate is not known, a photograph has more than one
+            candidate, or no label can be used. It names the line and what to do.
     """
+    lost = lost or {}
     try:
         text = read_text(path)
     except (OSError, UnicodeDecodeError) as fault:
@@ -44,10 +59,17 @@ def labels(path: Path, candidates: Mapping[str, str]) -> tuple[Label, ...]:
     for name, key in candidates.items():
         by_key[key].append(name)
     rows = _json_lines(path, text) if text.lstrip().startswith("{") else _csv(path, text)
-    found = tuple(_label(f"{path}: line {line}", row, candidates, by_key) for line, row in rows)
+    found: list[Label] = []
+    skipped = 0
+    for line, row in rows:
+        label = _label(f"{path}: line {line}", row, candidates, by_key, lost)
+        skipped += label is None
+        found += [label] if label is not None else []
+    if not found and skipped:
+        raise ConfigError(f"{path}: none of the {skipped} labelled candidates can be judged. Label others.")
     if not found:
         raise ConfigError(f"{path}: no label; a line for each candidate is wanted, with columns candidate and decision")
-    return found
+    return Labels(tuple(found), skipped)
 
 
 def settled(found: Iterable[Label]) -> tuple[dict[str, bool], int]:
@@ -68,7 +90,14 @@ def settled(found: Iterable[Label]) -> tuple[dict[str, bool], int]:
     return decided, len(disputed)
 
 
-def _label(where: str, row: Mapping[str, str], candidates: Mapping[str, str], by_key: Mapping[str, list[str]]) -> Label:
+def _label(
+    where: str,
+    row: Mapping[str, str],
+    candidates: Mapping[str, str],
+    by_key: Mapping[str, list[str]],
+    lost: Mapping[str, str],
+) -> Label | None:
+    """The label of a line; None where its candidate cannot be judged."""
     for name in ("decision",) if row.get("candidate") else ("candidate", "decision"):
         if not row.get(name) and not (name == "candidate" and row.get("key")):
             raise ConfigError(f"{where}: {name!r} is missing; columns: {', '.join(COLUMNS)}")
@@ -81,15 +110,18 @@ def _label(where: str, row: Mapping[str, str], candidates: Mapping[str, str], by
     name = row.get("candidate", "")
     if not name:
         own = by_key.get(row["key"], [])
+        if not own and row["key"] in lost.values():
+            return None
         if len(own) != 1:
             raise ConfigError(
                 f"{where}: key {row['key']!r} has {len(own)} candidates to judge; name one in a column 'candidate'"
             )
         name = own[0]
+    if name in lost:
+        return None
     if name not in candidates:
         raise ConfigError(
-            f"{where}: candidate {name!r} is none of this workspace that can be judged; take the line out, or name the "
-            f"workspace it is of"
+            f"{where}: candidate {name!r} is not in this workspace. Remove the line, or name the label's workspace."
         )
     return Label(
         candidate=name,

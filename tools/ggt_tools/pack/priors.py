@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ggt_tools.gate import Gate, parse_gate
+from ggt_tools.gate.decision import Model
 from ggt_tools.ledger import Ledger
 from ggt_tools.records import ALIGN_SCORES, Aligned, Candidate, Pair, Photo, Verdict
 from ggt_tools.review.decisions import in_order, standing
@@ -21,9 +22,27 @@ FRAME = (*ALIGN_SCORES, "shift")  # metrics that tell of the frame, and of nothi
 
 
 def without_frame(gate: Gate) -> Gate:
-    """The same gate without its rules on the frame."""
+    """The same gate without its rules on the frame, and without the facts of its decision that tell of it."""
     must = {name: tuple(rule for rule in rules if rule.metric not in FRAME) for name, rules in gate.must.items()}
-    return replace(gate, must=must)
+    decision = {
+        name: replace(decided, models=(_frameless(decided.models[0]), _frameless(decided.models[1])))
+        for name, decided in gate.decision.items()
+    }
+    return replace(gate, must=must, decision=decision)
+
+
+def _frameless(model: Model) -> Model:
+    """A model whose facts on the frame add nothing; they stay, so that it never is without a fact."""
+    facts = tuple(replace(fact, weight=0.0) if fact.metric in FRAME else fact for fact in model.facts)
+    return replace(model, facts=facts)
+
+
+def _frame_reasons(gate: Gate, degradation: str) -> set[str]:
+    """The reasons that a gate gives where the frame is wrong."""
+    reasons = {rule.reason for rule in gate.must[degradation] if rule.metric in FRAME}
+    decision = gate.decision.get(degradation)
+    facts = [fact for model in decision.models for fact in model.facts] if decision else []
+    return reasons | {fact.reason for fact in facts if fact.metric in FRAME}
 
 
 def priors(ledger: Ledger) -> Iterator[Pair]:
@@ -46,6 +65,10 @@ def priors(ledger: Ledger) -> Iterator[Pair]:
     photos = {photo.key: photo for photo in ledger.all(Photo) if photo.key not in withdrawn}
     images = {each.candidate: each.image for each in ledger.all(Aligned)}
     found: list[tuple[int, Candidate]] = []
+
+    def reasons_of(gate: str, degradation: str) -> set[str]:
+        return _frame_reasons(gates[gate], degradation)
+
     framed: dict[str, list[Candidate]] = {}  # by gate: those that a rule on the frame rejects
     for candidate in ledger.all(Candidate):
         said = judged.get(candidate.id)
@@ -53,10 +76,8 @@ def priors(ledger: Ledger) -> Iterator[Pair]:
             continue
         if (said.stage, said.reason) == ("align", MISALIGNED):
             found.append((1, candidate))
-        elif images.get(candidate.id):
-            rules = gates[said.gate].must[photos[candidate.key].degradation]
-            if said.reason in {rule.reason for rule in rules if rule.metric in FRAME}:
-                framed.setdefault(said.gate, []).append(candidate)
+        elif images.get(candidate.id) and said.reason in reasons_of(said.gate, photos[candidate.key].degradation):
+            framed.setdefault(said.gate, []).append(candidate)
     for name, those in framed.items():
         wrong = {each.key: photos[each.key].degradations for each in those}
         by_id = {each.id: each for each in those}

@@ -17,7 +17,8 @@ import numpy as np
 from ggt_tools.adopt.drift import Drift
 from ggt_tools.errors import ShardError
 from ggt_tools.gate import Gate
-from ggt_tools.gate.bounds import Floats, bounds
+from ggt_tools.gate.bounds import Floats, bounds, decided
+from ggt_tools.gate.decision import PROBABILITIES
 from ggt_tools.pages import environment
 from ggt_tools.records import Candidate, Photo, Stage, Verdict
 from ggt_tools.report.figures import histogram, span, thumbnail
@@ -56,6 +57,8 @@ def report(facts: Facts, *, created: str) -> str:
     scores = [facts.scores.get(candidate.id, {}) for candidate in measured]
     names = sorted({name for one in scores for name in one} | set(facts.gate.metrics))
     values = {name: np.array([one.get(name, math.nan) for one in scores], np.float64) for name in names}
+    classes = np.array([photo.degradations[0] for photo in photos], dtype=object)
+    values |= decided(facts.gate, classes, scores)
     asked = bounds(facts.gate, [photo.degradations for photo in photos], scores)
 
     def cards(findings: Sequence[Finding]) -> list[dict[str, Any]]:
@@ -125,15 +128,15 @@ def _reasons(facts: Facts) -> list[tuple[str, str, str, int]]:
 def _distributions(
     gate: Gate, values: Mapping[str, Floats], photos: Sequence[Photo], verdicts: Sequence[Verdict]
 ) -> list[dict[str, Any]]:
-    """For each metric of the gate a histogram by degradation, its values stacked by verdict."""
+    """For each probability and metric of the gate a histogram by degradation, its values stacked by verdict."""
     classes = np.array([photo.degradation for photo in photos], dtype=object)
     said = np.array([verdict.decision for verdict in verdicts], dtype=object)
     found = []
-    for metric in gate.metrics:
+    for metric in (*(PROBABILITIES if gate.decision else ()), *gate.metrics):
         limits = {
             name: [
                 bound
-                for rule in rules
+                for rule in (*rules, *gate.decision_rules(name))
                 if rule.metric == metric
                 for bound in dict.fromkeys((rule.min, rule.unsure_below, rule.unsure_above, rule.max))
                 if math.isfinite(bound)

@@ -9,12 +9,17 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ggt_format.schema import MANIFEST
 from ggt_tools.gate import Gate, Rule, parse_gate
+from ggt_tools.gate.bounds import decided
+from ggt_tools.gate.decision import SHOWN
 from ggt_tools.pack.priors import MISALIGNED, WHY, without_frame
 from ggt_tools.verdict import PEOPLE, asked_gains
 
 LINE = re.compile(r"(\w+) (-?[0-9]+\.[0-9]{3}) ((?:>=|<=|<|>) -?[0-9]+\.[0-9]{3}(?: unsure)?)")
+ADDED = re.compile(r"(\w+): (\w+) (-?[0-9]+\.[0-9]{3}) adds ([0-9]+\.[0-9]{3})")
 HEARD = re.compile(re.escape(PEOPLE) + r"([0-9]{1,9}) keep, ([0-9]{1,9}) reject; the rules say (keep|reject|unsure)")
 ROUNDED = 0.00051  # evidence has three decimals
 
@@ -43,13 +48,14 @@ def read_gate(text: str) -> Gate:
 def evidence_faults(row: Mapping[str, Any], gate: Gate) -> Iterator[tuple[str, str]]:
     """(reason, what is wrong) of a row of the index: evidence that the gate asks for and that is not there, or that
     does not pass it, or that contradicts the score or itself. What a rule does not clear, people may have."""
-    must = gate.must[row["degradation"]]
+    must = (*gate.must[row["degradation"]], *gate.decision_rules(row["degradation"]))
     gains = [gate.gains[name].any for name in asked_gains(tuple(row["degradations"]), gate)]
     rules: dict[str, list[Rule]] = {}
     for rule in chain(must, *gains):
         rules.setdefault(rule.metric, []).append(rule)
     said = {metric: [line for line in row["evidence"] if line.partition(" ")[0] == metric] for metric in rules}
-    scores, passing = row["scores"], _passing(row["evidence"], gate)
+    scores, passing = {**row["scores"], **_probabilities(row, gate)}, _passing(row["evidence"], gate)
+    yield from _contributions(row, gate)
     named = set()  # metrics whose lines are found wrong already
     for metric, lines in said.items():
         if found := _differs(metric, lines, scores.get(metric)):
@@ -67,6 +73,39 @@ def evidence_faults(row: Mapping[str, Any], gate: Gate) -> Iterator[tuple[str, s
         for line in lines if metric not in named else ():
             if line != f"{metric} unmeasured" and not any(answer.fits(line) for answer in answers):
                 yield "fails_gate", f"its evidence is {line!r}, which no rule of the gate says of such a value"
+
+
+def _probabilities(row: Mapping[str, Any], gate: Gate) -> dict[str, float]:
+    """What the gate's decision makes of the row's scores; nothing where the gate has none."""
+    classes = np.array([row["degradation"]], object)
+    return {name: float(values[0]) for name, values in decided(gate, classes, [row["scores"]]).items()}
+
+
+def _contributions(row: Mapping[str, Any], gate: Gate) -> Iterator[tuple[str, str]]:
+    """Where a line says of a fact that it adds something else than it does, or where such a line is missing."""
+    decision = gate.decision.get(row["degradation"])
+    for model in decision.models if decision else ():
+        said = [line for line in row["evidence"] if line.startswith(f"{model.name}: ")]
+        evaluation = model.evaluate(lambda metric: np.array([row["scores"].get(metric, math.nan)]))
+        if evaluation.missing[0] >= 0:
+            continue
+        count = int((np.sort(evaluation.contributions[0])[::-1][:SHOWN] >= 2 * ROUNDED).sum())
+        if len(said) < count:
+            yield "no_evidence", f"lists {len(said)} facts for {model.name}; the gate lists the highest {count}"
+        for line in said:
+            match = ADDED.fullmatch(line)
+            added = [
+                float(share)
+                for fact, share in zip(model.facts, evaluation.contributions[0], strict=True)
+                if match and match[2] in fact.metrics
+                and abs(row["scores"].get(match[2], math.nan) - float(match[3])) <= _tolerance(float(match[3]))
+            ]  # fmt: skip
+            if match is None or not any(abs(each - float(match[4])) <= 2 * ROUNDED for each in added):
+                yield "evidence_differs", f"its evidence is {line!r}, which the gate does not say of its scores"
+
+
+def _tolerance(value: float) -> float:
+    return ROUNDED + 1e-6 * abs(value)
 
 
 def prior_faults(row: Mapping[str, Any], gate: Gate) -> Iterator[tuple[str, str]]:
