@@ -34,7 +34,8 @@ from ggt_tools.cli import main as ggt100k_main
 from ggt_tools.cli.show import now
 from ggt_tools.gate import Gate
 from ggt_tools.gate.decision import PROBABILITIES
-from ggt_tools.ingest import decode, measured
+from ggt_tools.ingest import decode
+from ggt_tools.ingest.naming import ClassNamer
 from ggt_tools.ledger import Ledger
 from ggt_tools.records import Adopted, Aligned, Candidate, Photo, Refusal, Verdict
 from ggt_tools.verdict import DEFAULT_GATE, load_gate, verdict
@@ -184,8 +185,9 @@ def _config(item: Item) -> AdoptConfig:
 
 
 def classify(items: Iterable[Item]) -> list[tuple[Item, str]]:
-    """The class that ingest measures of each photograph."""
-    return [(item, measured(np.asarray(decode(item.lq.read_bytes(), item.lq.name, MAX_PIXELS)))[0]) for item in items]
+    """The class that ingest names for each photograph."""
+    namer = ClassNamer()
+    return [(item, namer(np.asarray(decode(item.lq.read_bytes(), item.lq.name, MAX_PIXELS)))[0]) for item in items]
 
 
 # --- judging ----------------------------------------------------------------------------------------------------------
