@@ -609,6 +609,21 @@ def test_an_index_finds_each_name_in_each_form(name: str) -> None:
     assert index.find(nfc(name)) in (name, "other") and index.find(nfd(name)) in (name, "other")
 
 
+def test_an_index_finds_names_of_windows_and_of_tables_typed_by_hand() -> None:
+    index = NameIndex(["a/b.png", "c\\d.png", " e.png"])
+    assert [index.find(name) for name in ("a\\b.png", ".\\a\\b.png", " a/b.png ")] == ["a/b.png"] * 3
+    assert [index.find(name) for name in ("c\\d.png", " e.png", "e.png")] == ["c\\d.png", " e.png", None]
+    assert [index.find(name) for name in ("", " ", "\\")] == [None] * 3
+
+
+def test_a_table_of_windows_credits_files_in_subfolders(tmp_path: Path) -> None:
+    put(tmp_path, "a/b.png", "c.png")
+    (tmp_path / "credits.csv").write_text("file,licence\na\\b.png,CC0-1.0\n c.png,CC0-1.0\n")
+    assert {each.name: each.credit.licence for each in from_folder(tmp_path).found} == {
+        "a/b.png": "CC0-1.0", "c.png": "CC0-1.0",
+    }  # fmt: skip
+
+
 def zip_of(path: Path, *names: bytes, flag: bool = False) -> Path:
     """A zip whose members have these bytes for names, with or without the flag that says UTF-8."""
     with zipfile.ZipFile(path, "w") as archive:

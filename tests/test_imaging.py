@@ -21,6 +21,7 @@ from ggt_tools.errors import PairError
 from ggt_tools.imaging import FORMATS, Decoded, read_image
 from ggt_tools.imaging.colour import CICP_PRIMARIES, Colour, cicp_colour, profile_of
 from ggt_tools.imaging.containers import read_metadata
+from ggt_tools.imaging.png_metadata import has_all_rows
 from ggt_tools.imaging.tiff_tags import read_camera_tags
 
 from .making import picture
@@ -204,13 +205,16 @@ def test_the_profile_of_16_bits_is_applied_before_they_are_rounded(make: Callabl
             "unsupported_mode",
         ),
         (lambda: tiff(np.dstack([DEEP, DEEP[..., 0]]), photometric="separated"), "unsupported_mode"),
+        (lambda: tiff(DEEP, photometric="minisblack", planarconfig="contig"), "unsupported_mode"),
+        (lambda: tiff(IMAGE, photometric="minisblack", planarconfig="contig"), "unsupported_mode"),
         (lambda: tiff(np.stack([DEEP, DEEP])), "unsupported_format"),
         (lambda: tiff(DEEP)[:-5000], "not_an_image"),
         (lambda: imagecodecs.png_encode(DEEP)[:-5000], "not_an_image"),
     ],
     ids=[
         *("signed", "float", "half float", "32 bits", "signed planes", "CIELAB", "PNG alpha", "TIFF alpha"),
-        *("PNG transparent colour", "CMYK without a profile", "two images", "cut TIFF", "cut PNG"),
+        *("PNG transparent colour", "CMYK without a profile", "colours called grey", "8-bit colours called grey"),
+        *("two images", "cut TIFF", "cut PNG"),
     ],
 )
 def test_deep_samples_that_cannot_be_converted_are_refused(make: Callable[[], bytes], why: str) -> None:
@@ -337,6 +341,11 @@ PNG_EXTRAS = {
     "XMP that is no XML": [chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + b"<<<<" * 1000)],
     "a colour that is cut": [chunk(b"gAMA", b"\0"), chunk(b"cHRM", b"\0\0"), chunk(b"cICP", b"\1")],
     "a colour of zeros": [chunk(b"gAMA", bytes(4)), chunk(b"cHRM", bytes(32))],
+    "an exponent that no display has": [chunk(b"gAMA", struct.pack(">I", 1))],
+    "another exponent that no display has": [chunk(b"gAMA", struct.pack(">I", 2**31 - 1))],
+    "a white that its primaries cannot give": [
+        chunk(b"cHRM", struct.pack(">8I", 90_000, 5_000, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000))
+    ],
 }
 
 
@@ -389,6 +398,22 @@ def test_orientation_is_read_of_exif_as_text_and_of_xmp_too() -> None:
         assert np.array_equal(pixels(with_chunk(saved(IMAGE, "PNG"), extra)), np.rot90(IMAGE, -1))
     xmp = b"http://ns.adobe.com/xap/1.0/\0<tiff:Orientation>6</tiff:Orientation>"
     assert pixels(with_segment(saved(IMAGE, "JPEG"), 0xE1, xmp)).shape == (90, 60, 3)
+
+
+def test_orientation_is_read_of_a_png_s_exif_that_has_the_head_of_a_jpeg_s() -> None:
+    data = with_chunk(saved(IMAGE, "PNG"), chunk(b"eXIf", b"Exif\0\0" + exif()))
+    assert np.array_equal(pixels(data), np.rot90(IMAGE, -1))
+
+
+@pytest.mark.parametrize("stray", [b"\0", b"\0" * 40, b"\r\n", b"\xff\x01", b"\xff\0"])
+def test_stray_bytes_between_segments_hide_neither_orientation_nor_profile(stray: bytes) -> None:
+    profile = bytes(imagecodecs.cms_profile("adobergb"))
+    plain = saved(IMAGE, "JPEG", quality=95, icc_profile=profile, exif=b"Exif\0\0" + exif())
+    tables = plain.index(b"\xff\xdb")
+    for at in (tables, plain.index(b"\xff\xe1")):
+        found = read(plain[:at] + stray + plain[at:])
+        assert np.array_equal(np.asarray(found.image), pixels(plain))
+        assert found.image.size == (60, 90)
 
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -706,6 +731,50 @@ def test_a_tiff_in_jpeg_whose_data_ends_early_is_damaged(make: Callable[[Pixels]
     assert reason(whole[:middle] + b"\xff\xd9" + bytes(end - middle) + whole[end + 2 :]) == "damaged"
 
 
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
+@pytest.mark.parametrize("kind", ["baseline", "4:4:4", "progressive", "with restart markers"])
+def test_a_jpeg_that_simply_ends_early_is_damaged(kind: str, share: float) -> None:
+    whole = saved(picture(5, 300, 400), "JPEG", **JPEG_KINDS[kind])
+    start = whole.index(b"\xff\xda")
+    assert reason(whole[: start + int((len(whole) - start) * share)]) == "damaged"
+
+
+@pytest.mark.parametrize("patch", [b"", bytes(900), b"\x55" * 900], ids=["cut out", "zeros", "other bytes"])
+def test_a_jpeg_whose_data_is_lost_between_restart_markers_is_damaged(patch: bytes) -> None:
+    whole = saved(picture(5, 300, 400), "JPEG", quality=95, restart_marker_rows=1)
+    middle = len(whole) // 2
+    assert reason(whole[:middle] + patch + whole[middle + 900 :]) == "damaged"
+
+
+@pytest.mark.parametrize("is_interlaced", [False, True])
+@pytest.mark.parametrize(("mode", "depth", "colour_type"), [("L", 8, 0), ("RGB", 8, 2), ("RGBA", 8, 6), ("1", 1, 0)])
+def test_a_png_whose_data_is_too_short_for_its_rows_is_damaged(
+    mode: str, depth: int, colour_type: int, is_interlaced: bool
+) -> None:
+    bits = depth * len(Image.new(mode, (1, 1)).getbands())
+    steps = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
+    rows = [
+        1 + (len(range(left, 61, across)) * bits + 7) // 8
+        for left, top, across, down in (steps if is_interlaced else [(0, 0, 1, 1)])
+        for _ in range(top, 43, down)
+    ]
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 61, 43, depth, colour_type, 0, 0, is_interlaced))
+    for missing in (0, 1, 5, len(rows) // 2):
+        data = b"".join(b"\0" + b"\xff" * (length - 1) for length in rows[: len(rows) - missing])
+        png = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+        assert has_all_rows(png) == (not missing)
+        if missing and depth == 8:
+            assert reason(png) in ("damaged", "not_an_image")
+
+
+def test_a_png_whose_lower_half_is_not_there_is_damaged() -> None:
+    rows = b"".join(b"\0" + row.tobytes() for row in IMAGE[:30])
+    whole = saved(IMAGE, "PNG")
+    data = whole[:33] + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    Image.open(io.BytesIO(data)).load()  # the decoder says nothing
+    assert reason(data) == "damaged"
+
+
 def test_a_cmyk_jpeg_whose_data_ends_early_is_damaged() -> None:
     whole = saved(Image.fromarray(picture(5, 300, 400)).convert("CMYK"), "JPEG", quality=80)
     assert reason(whole[: len(whole) // 2] + b"\xff\xd9") == "damaged"
@@ -715,11 +784,20 @@ def test_a_cmyk_jpeg_whose_data_ends_early_is_damaged() -> None:
     "make",
     [
         lambda whole: whole[:-2] + b"\x00\x11\x22\x33" + whole[-2:],
+        lambda whole: whole[:-2] + bytes(2000) + whole[-2:],
+        lambda whole: whole[:-2],
         lambda whole: whole + b"a film behind the image" * 1000,
         lambda whole: whole[:2] + b"\xff\xff\xff" + whole[2:],
         lambda whole: whole + whole,
     ],
-    ids=["bytes too many before the end", "bytes behind the end", "fill bytes", "a second image behind it"],
+    ids=[
+        "bytes too many before the end",
+        "padding before the end",
+        "no end",
+        "bytes behind the end",
+        "fill bytes",
+        "a second image behind it",
+    ],
 )
 def test_a_jpeg_that_is_whole_is_taken_whatever_its_decoder_warns_of(make: Callable[[bytes], bytes]) -> None:
     whole = saved(picture(5, 300, 400), "JPEG")

@@ -328,8 +328,7 @@ def test_a_file_in_the_workspaces_place_is_told(tmp_path: Path) -> None:
     (tmp_path / "w").write_text("a file")
     with pytest.raises(ConfigError) as fault:
         Ledger(tmp_path / "w", create=True)
-    assert str(fault.value).startswith(f"{tmp_path / 'w'}: cannot be a workspace: ")
-    assert str(fault.value).endswith("; name another folder")
+    assert str(fault.value) == f"{tmp_path / 'w'}: cannot be a workspace: it is a file. Name another folder."
 
 
 def test_opening_and_reading_changes_no_byte(tmp_path: Path) -> None:

@@ -324,6 +324,20 @@ def test_a_full_disk_is_said_by_the_file_s_name(workspace: Path) -> None:
 
 
 @posix
+@pytest.mark.parametrize("create", [False, True])
+def test_a_workspace_in_a_folder_that_may_not_be_entered_is_named(create: bool, tmp_path: Path) -> None:
+    (tmp_path / "closed" / "w").mkdir(parents=True)
+    with read_only(tmp_path):
+        pass  # but for the folders above, which everybody may enter now
+    (tmp_path / "closed").chmod(0o600)
+    with as_a_reader(), pytest.raises(ConfigError) as fault:
+        Ledger(tmp_path / "closed" / "w", create=create)
+    (tmp_path / "closed").chmod(0o700)
+    assert str(tmp_path / "closed" / "w") in str(fault.value)
+    assert "ermission denied" in str(fault.value) and "Errno" not in str(fault.value)
+
+
+@posix
 def test_why_a_file_cannot_be_written(tmp_path: Path) -> None:
     assert why_unwritable(tmp_path / "a" / "b" / "c") == ""
     file = tmp_path / "a"

@@ -229,6 +229,20 @@ WITHIN: dict[str, tuple[object, str, str]] = {
         "answers 500: x",
     ),
     "a list of errors": ({"errors": [{"message": "overloaded"}], "result": None}, "server_error", "503: overloaded"),
+    "vLLM": (
+        {"object": "error", "message": "The model is overloaded", "type": "InternalServerError", "code": 503},
+        "server_error",
+        "answers 503: The model is overloaded",
+    ),
+    "an id beside it": ({"id": "a", "code": 429, "message": "slowly"}, "rate_limited", "answers 429: slowly"),
+    "Qianfan": ({"error_code": 18, "error_msg": "request limit reached", "id": "a"}, "server_error", "limit reached"),
+    "a detail": ({"detail": "Service unavailable"}, "server_error", "answers 503: Service unavailable"),
+    "no success": ({"success": False, "message": "rate limit"}, "rate_limited", "answers 429: rate limit"),
+    "a status of error": (
+        {"status": "error", "message": "upstream timed out"},
+        "server_error",
+        "504: upstream timed out",
+    ),
 }
 
 
@@ -263,6 +277,9 @@ def test_the_error_of_a_choice_counts() -> None:
     with pytest.raises(TransientError) as fault:
         looked("openai-compatible:m", chat([choice]))
     assert (fault.value.reason, str(fault.value)) == ("server_error", "m: answers 502: gone")
+    with pytest.raises(TransientError) as fault:
+        looked("openai-compatible:m", message("", "error"))
+    assert fault.value.reason == "server_error"
 
 
 @pytest.mark.parametrize(
@@ -272,6 +289,9 @@ def test_the_error_of_a_choice_counts() -> None:
         {"error": {}, "choices": []},
         {"code": 0, "message": "success", "data": [1]},
         {"code": "200", "msg": "ok"},
+        {"success": True, "message": "done"},
+        {"status": "succeeded", "message": "done"},
+        {"message": " "},
         {"base_resp": {"status_code": 0}, "choices": []},
         {"name": "batches/1", "done": True, "error": {"code": 3, "message": "the file is no JSONL"}},
         {"custom_id": "a", "response": None, "error": {"code": "batch_expired"}},
@@ -349,6 +369,12 @@ FORMS: dict[str, Callable[[bytes], str]] = {
         "data:image/png;base64," + quote(base64.b64encode(data).decode(), safe="")
     ),
     "no type": lambda data: "data:;base64," + base64.b64encode(data).decode(),
+    "a data URL without its scheme": lambda data: "image/png;base64," + base64.b64encode(data).decode(),
+    "a name before it": lambda data: "base64," + base64.b64encode(data).decode(),
+    "percent-encoded": lambda data: quote(base64.b64encode(data).decode(), safe=""),
+    "quoted": lambda data: f'"{base64.b64encode(data).decode()}"',
+    "a byte order mark": lambda data: "\ufeff" + base64.b64encode(data).decode(),
+    "escaped lines": lambda data: base64.encodebytes(data).decode().replace("\n", "\\n"),
     "lines": lambda data: base64.encodebytes(data).decode(),
     "lines of Windows": lambda data: base64.encodebytes(data).decode().replace("\n", "\r\n"),
     "a line break at its end": lambda data: base64.b64encode(data).decode() + "\n",
@@ -366,6 +392,11 @@ FORMS: dict[str, Callable[[bytes], str]] = {
 @given(st.binary(min_size=1, max_size=200), st.sampled_from(list(FORMS)))
 def test_every_form_of_base64_gives_the_bytes(data: bytes, form: str) -> None:
     assert decode_base64(FORMS[form](data)) == data
+
+
+def test_spaces_that_a_form_has_put_for_plus_are_plus() -> None:
+    data = b"abc" + bytes([0xFB, 0xEF, 0xBE]) * 9 + b"abc"
+    assert decode_base64(base64.b64encode(data).decode().replace("+", " ")) == data
 
 
 @pytest.mark.parametrize("text", ["*", "ab*d", "a", "é", "data:image/png;base64,*", "a=b=c"])
@@ -403,6 +434,12 @@ def test_an_image_is_taken_in_every_form(name: str, form: str) -> None:
         {"data": [{"error": {"code": "x"}}, {"b64_json": TEXT}]},
         {"data": [{"b64_json": "*"}, {"b64_json": TEXT}]},
         {"data": [{"b64_json": TEXT}], "usage": "many"},
+        {"data": [None, 7, {"b64_json": 5}, {"b64_json": TEXT}]},
+        {"data": [{"b64_json": "*", "url": "data:image/png;base64," + TEXT}]},
+        {"data": [{"image_url": {"url": "data:image/png;base64," + TEXT}}]},
+        {"data": [{"base64": TEXT}]},
+        {"data": {"image_base64": [TEXT]}, "base_resp": {"status_code": 0}},
+        {"artifacts": [{"base64": TEXT, "finishReason": "SUCCESS"}]},
     ],
 )
 def test_an_image_is_taken_wherever_it_stands(value: object) -> None:
@@ -437,6 +474,9 @@ ENCODED: dict[str, tuple[str, bytes]] = {
     "none": ("none", ANSWER.encode()),
     "gzip": ("gzip", gzip.compress(ANSWER.encode())),
     "zlib": ("deflate", zlib.compress(ANSWER.encode())),
+    "gzip that is none": ("gzip", ANSWER.encode()),
+    "deflate that is none": ("deflate", ANSWER.encode()),
+    "gzip in two members": ("gzip", gzip.compress(ANSWER.encode()[:40]) + gzip.compress(ANSWER.encode()[40:])),
     "raw deflate": ("deflate", zlib.compress(ANSWER.encode())[2:-4]),
 }
 
@@ -520,6 +560,13 @@ ACCOUNT: dict[str, tuple[int, dict[str, Any]]] = {
     "not paid for": (403, {"message": "Forbidden"}),
     "banned": (403, {"message": "Your account has been suspended since it violates our usage policies"}),
     "unknown key": (401, {"message": "Invalid token"}),
+    "free trial": (429, {"code": "QuotaExceeded", "message": "no"}),
+    "free trial, no code": (429, {"message": "Your account has used up the free trial quota for the model"}),
+    "limit 0, no colon": (429, {"code": "rate_limit_exceeded", "message": "Rate limit reached: Limit 0, Used 0"}),
+    "billed users": (400, {"message": "Imagen API is only accessible to billed users at this time."}),
+    "included credits": (429, {"message": "You have exceeded your monthly included credits"}),
+    "exhausted": (423, {"message": "User is locked. Reason: Exhausted balance."}),
+    "payment method": (422, {"message": "inference prohibited, please enter a payment method"}),
     "key as 400": (400, {"message": "API key expired.", "details": [{"reason": "API_KEY_INVALID"}]}),
 }
 
@@ -549,6 +596,7 @@ def test_a_fault_of_the_account_within_a_200_stops_the_run(name: str, case: str)
             "rate_limited",
         ),
         (429, {"message": "Rate limit reached for requests", "code": "rate_limit_exceeded"}, "rate_limited"),
+        (429, {"message": "Rate limit reached: Limit 5, Used 5", "code": "rate_limit_exceeded"}, "rate_limited"),
         (403, {"message": "slowly", "details": [{"reason": "rateLimitExceeded"}]}, "rate_limited"),
         (400, {"message": "the image's location in the request is wrong"}, "bad_request"),
         (400, {"message": "limit: 0.5 megapixels"}, "bad_request"),
@@ -619,6 +667,12 @@ REFUSALS: dict[str, tuple[int, object]] = {
         {"message": "Provider returned error", "metadata": {"raw": '{"error":{"code":"DataInspectionFailed"}}'}},
     ),
     "Zhipu": (400, {"code": "1301", "message": "no"}),
+    "LiteLLM": (400, {"code": "400", "type": "ContentPolicyViolationError", "message": "no"}),
+    "Seedance": (400, {"code": "InputVideoSensitiveContentDetected", "message": "no"}),
+    "OpenAI, no code": (400, {"message": "Your request was rejected as a result of our safety system."}),
+    "Azure, no code": (400, {"message": "The prompt triggered Azure OpenAI's content management policy."}),
+    "Qwen, no code": (400, {"message": "Output data may contain inappropriate content."}),
+    "Vertex": (403, {"message": "It violates Google's Responsible AI practices."}),
 }
 
 
@@ -646,6 +700,8 @@ def test_a_refusal_within_a_batch(case: str) -> None:
 def test_an_image_that_ended_for_a_refusal() -> None:
     found = restored("openai-compatible:m", body({"data": [{"url": None, "finish_reason": "CONTENT_FILTERED"}]}))
     assert (found.reason, found.detail) == ("refused", "the answer ended for CONTENT_FILTERED")
+    black = {"artifacts": [{"base64": TEXT, "finishReason": "CONTENT_FILTERED"}]}
+    assert restored("openai-compatible:m", body(black)).reason == "refused"
     sensitive = {"code": "OutputImageSensitiveContentDetected", "message": "no"}
     assert restored("openai-compatible:m", body({"data": [{"error": sensitive}]})).reason == "refused"
 

@@ -363,6 +363,7 @@ def test_what_a_server_does_not_have_is_a_refusal_and_the_others_come(tmp_path: 
         ("a.jsonl", '{"url": 7}\n', 'line 1: is no table of texts; write it as {"url": "https://..."}'),
         ("a.jsonl", "[]\n", 'line 1: is no table of texts; write it as {"url": "https://..."}'),
         ("a.jsonl", "{", "cannot be read: Expecting property name"),
+        ("a.jsonl", '{"url": "http://x/1"}\n' + "\0" * (1 << 20), "line 2: has more than 1048576 characters."),
         ("a.parquet", "no parquet", "cannot be read: "),
     ],
 )
@@ -459,6 +460,23 @@ def test_a_row_of_a_dataset_opens_no_file_outside_its_folder(saved: Path, tmp_pa
         )
     for one in found[6:]:
         assert one.fault is not None and str(one.fault).endswith("its row has no image. Leave it out.")
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.binary(), pa.large_binary(), pa.struct({"bytes": pa.binary(), "path": pa.string()})]
+)
+def test_a_column_of_bytes_that_is_not_declared_as_images_holds_images(kind: pa.DataType, tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(picture(1)).save(buffer, "PNG")
+    data = buffer.getvalue()
+    cells = [{"bytes": data, "path": None} if pa.types.is_struct(kind) else data, None]
+    columns = {"photo": pa.array(cells, kind), "text": ["a", "b"], "number": [1, 2]}
+    pq.write_table(pa.table(columns), tmp_path / "train.parquet")
+    first, second = from_dataset(str(tmp_path), "photo").found
+    assert first.data == data
+    assert second.fault is not None and second.fault.reason == "unreadable"
+    with pytest.raises(ConfigError, match="has no image column 'text'; images are in: photo"):
+        from_dataset(str(tmp_path), "text")
 
 
 def test_a_dataset_that_is_not_there(tmp_path: Path) -> None:

@@ -147,7 +147,13 @@ class Ledger:
         """`images`: a folder or an fsspec URL where the images of a new workspace are to lie, where not in itself."""
         self.workspace = workspace
         file = workspace / "ledger.sqlite"
-        if not file.exists() and not create:
+        try:
+            is_there = file.exists()
+        except OSError as fault:  # the folder above it may not be entered
+            raise ConfigError(
+                f"{workspace}: cannot be read: {fault.strerror}. Give read permission, or name another folder."
+            ) from fault
+        if not is_there and not create:
             raise ConfigError(
                 f"{workspace}: no ledger.sqlite, so no workspace; begin one: ggt100k ingest PHOTOS {workspace}"
             )
@@ -156,7 +162,8 @@ class Ledger:
             self._database = open_database(file, SCHEMA_VERSION)
             self._db = self._database.connection
         except OSError as fault:
-            raise ConfigError(f"{workspace}: cannot be a workspace: {fault}; name another folder") from fault
+            why = "it is a file" if workspace.is_file() else fault.strerror or fault
+            raise ConfigError(f"{workspace}: cannot be a workspace: {why}. Name another folder.") from fault
         except sqlite3.OperationalError as fault:
             raise translated(file, fault) from fault
         try:

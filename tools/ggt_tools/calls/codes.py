@@ -20,6 +20,7 @@ REFUSAL_CODES = {
         "moderation_blocked", "content_policy_violation", "content_filter", "image_content_policy_violation",
         "sensitive_words_detected",
     ),
+    "LiteLLM": ("ContentPolicyViolationError",),
     "Azure": ("contentFilter", "ResponsibleAIPolicyViolation", "content_filtered"),
     "Google": (
         "SAFETY", "IMAGE_SAFETY", "PROHIBITED_CONTENT", "IMAGE_PROHIBITED_CONTENT", "BLOCKLIST", "SPII", "RECITATION",
@@ -28,6 +29,7 @@ REFUSAL_CODES = {
     "Volcano Engine": (
         "InputImageSensitiveContentDetected", "InputTextSensitiveContentDetected",
         "OutputImageSensitiveContentDetected", "OutputTextSensitiveContentDetected", "SensitiveContentDetected",
+        "InputVideoSensitiveContentDetected", "OutputVideoSensitiveContentDetected",
         "InputImageRiskDetection", "InputTextRiskDetection", "OutputImageRiskDetection", "OutputTextRiskDetection",
     ),
     "Alibaba": ("DataInspectionFailed", "IPInfringementSuspect", "CustomRoleBlocked"),
@@ -36,6 +38,8 @@ REFUSAL_CODES = {
     "Zhipu": ("1301", "sensitive"),
     "MiniMax": ("1026", "1027"),
     "Stability, Black Forest Labs": ("content_moderation", "Content Moderated", "Request Moderated"),
+    "others": ("content_policy", "content_violation", "inappropriate_content", "nsfw_content_detected",
+               "censorship_blocked"),
 }  # fmt: skip
 # The account, its money or its country: every further photograph would meet the same.
 ACCOUNT_CODES = {
@@ -44,7 +48,8 @@ ACCOUNT_CODES = {
         "unsupported_country_region_territory", "access_terminated",
     ),
     "Google": ("FAILED_PRECONDITION", "BILLING_DISABLED", "SERVICE_DISABLED", "CONSUMER_SUSPENDED", "CONSUMER_INVALID"),
-    "Volcano Engine": ("AccountOverdueError", "SetLimitExceeded", "ModelNotOpen", "OperationDenied.ServiceOverdue"),
+    "Volcano Engine": ("AccountOverdueError", "SetLimitExceeded", "ModelNotOpen", "OperationDenied.ServiceOverdue",
+                       "QuotaExceeded"),
     "Alibaba": ("Arrearage", "AccessDenied.Unpurchased", "AllocationQuota.FreeTierOnly"),
     "Tencent": ("ResourceUnavailable.InArrears", "ResourceUnavailable.NotExist"),
     "Moonshot": ("exceeded_current_quota_error",),
@@ -74,14 +79,18 @@ RPC_STATUS = {1: 499, 2: 500, 3: 400, 4: 504, 5: 404, 7: 403, 8: 429, 9: 400, 10
               16: 401}  # fmt: skip
 # Texts are looked into last, and only those of errors: an answer may say anything.
 REFUSAL_TEXTS = re.compile(
-    r"content exists risk|rejected by (?:our |the )?(?:content moderation|safety system)|input was flagged|"
+    r"content exists risk|rejected (?:by|as a result of) (?:our |the )?(?:content moderation|safety system)|"
+    r"input was flagged|inappropriate content|content management policy|blocked by (?:our |the )?content filter|"
+    r"responsible ai (?:practice|polic)|nsfw content|"
     r"(?:prompt|image|input|output|content) (?:was |is |has been )?(?:flagged|blocked) (?:by|as|for)|"
     r"violates? (?:our |the )?(?:content|usage|safety) polic|may contain sensitive|considered high risk",
     re.I,
 )
 ACCOUNT_TEXTS = re.compile(
     r"(?:location|country|region)[^.]{0,40} (?:is |are )?not supported|not (?:available|supported) in your (?:country|"
-    r"region)|free tier is not available|\blimit: ?0(?![\d.])|credits? (?:\w+ ){0,2}(?:depleted|exhausted|used up)|"
+    r"region)|free tier is not available|\blimit:? ?0(?![\d.])|credits? (?:\w+ ){0,2}(?:depleted|exhausted|used up)|"
+    r"exceeded (?:\w+ ){0,4}credits|exhausted balance|used up (?:\w+ ){0,4}quota|(?:add|enter) a payment method|"
+    r"only (?:available|accessible) to billed|"
     r"(?:insufficient|not enough|no remaining|out of) (?:\w+ )?(?:credits?|balance|funds)|"
     r"balance (?:is |too )?(?:\w+ )?(?:insufficient|low|not enough)|(?:monthly |project )?spend(?:ing)? (?:cap|limit)|"
     r"in arrears|overdue|account[^.]{0,40}(?:suspended|deactivated|disabled|banned)|quota[^.]{0,20}used up",
@@ -96,12 +105,16 @@ STATUS_TEXTS = (
 UNNAMED = 502  # an error that names no status: what stands between us and the model failed
 
 _NAMES = ("code", "type", "status", "reason", "error_code", "errorcode", "err_code", "status_code", "name")
-_TEXTS = ("message", "msg", "status_msg", "detail", "error_msg", "raw", "error", "errors")
+_TEXTS = (
+    *("message", "msg", "status_msg", "detail", "error_msg", "error_message", "errmsg", "raw", "error", "errors"),
+)
 _NUMBERS = ("code", "status", "status_code", "statuscode", "http_status", "httpstatus")
 _IMAGES = ("data", "candidates", "images")  # what an answer holds of images
-_PAYLOADS = ("choices", "output", "id", "name", "object")  # what else makes a reply without an `error` an answer
+_PAYLOADS = ("choices", "output", "promptFeedback")  # what else makes a reply without an `error` an answer
+_OBJECTS = ("id", "name", "object")  # what a batch and a file have, which may hold `errors` of their own
 _OF_JOBS = ("done", "metadata", "response", "custom_id", "key")  # of a batch job, or of a line of its results
 _BESIDE = ("code", "status", "type", "message", "msg", "detail")  # what may stand beside an error
+_SUCCESS = frozenset(("0", "200", "ok", "success", "succeeded", "true"))
 _DEPTH = 8  # of objects, and of JSON quoted within them
 
 
@@ -203,8 +216,8 @@ def error_within(body: object) -> ProviderError | None:
     """The error that a reply with HTTP status 200 is in truth; None where it is an answer.
 
     It is an `error` or `errors` that is not empty, the first choice's `error`, an `error` in the place of every image,
-    MiniMax's `base_resp`, or a `code` with a `message`. A body that holds an image is an answer whatever else it says,
-    and a job has an `error` of its own.
+    MiniMax's `base_resp`, a choice that ended for an error, or a `message` with nothing that an answer has. A body that
+    holds an image is an answer whatever else it says, and a job has an `error` of its own.
     """
     if isinstance(body, list) and len(body) == 1:
         body = body[0]
@@ -218,18 +231,17 @@ def error_within(body: object) -> ProviderError | None:
     answered = body.get("base_resp")
     if error := body.get("error") or body.get("Error"):
         return ProviderError([{"code": error} if isinstance(error, int) else error, beside])
-    if isinstance(first, dict) and first.get("error"):
-        return ProviderError(first["error"])
+    if isinstance(first, dict) and (first.get("error") or first.get("finish_reason") == "error"):
+        return ProviderError(first.get("error") or {"message": "the answer ended for an error"})
     if isinstance(answered, dict) and answered.get("status_code") not in (None, 0, "0"):
         return ProviderError(answered)
     if any(body.get(name) for name in _PAYLOADS):
         return None
-    if errors := body.get("errors"):
+    if (errors := body.get("errors")) and not any(body.get(name) for name in _OBJECTS):
         return ProviderError([errors, beside])
-    code = beside.get("code", "")
-    if _plain(code) not in ("", "0", "200", "ok", "success") and ("message" in beside or "msg" in beside):
-        return ProviderError(beside)
-    return None
+    has_text = any(isinstance(body.get(name), str) and body[name].strip() for name in _TEXTS)
+    words = {_plain(body.get(name, "")) for name in ("code", "status", "success")}
+    return ProviderError(body) if has_text and words.isdisjoint(_SUCCESS) else None
 
 
 def _failed_images(data: object) -> list[object]:

@@ -23,7 +23,8 @@ COMPRESSED = DEFLATED | {
     "pack200-gzip",
 }
 PIECE = 1 << 16
-_DATA_URL = re.compile(r"data:[^,]*,", re.I)
+_HEAD = re.compile(r"[^,]*,")  # of a data URL, also where `data:` is missing; base64 has no comma
+_WRAPPING = re.compile(r"[\s\"'\ufeff\u200b]|\\[nrt]")
 
 
 def compressions(content_encoding: str) -> list[str]:
@@ -36,18 +37,29 @@ def compressions(content_encoding: str) -> list[str]:
 
 
 def inflate(parts: Iterable[bytes]) -> Iterator[bytes]:
-    """Unpacks gzip, zlib or raw deflate, at most 64 KiB a piece. Raises ValueError where it is damaged or cut."""
-    decoder = None
+    """Unpacks gzip, zlib or raw deflate, at most 64 KiB a piece. Raises ValueError where it is damaged or cut.
+
+    A JSON object that is not compressed, whatever the headers say, is given as it is.
+    """
+    decoder, is_plain, is_gzip = None, False, False
     for part in parts:
-        if decoder is None and part:  # both zlib and raw deflate are called "deflate"
-            wrapped = part[:2] == b"\x1f\x8b"[: len(part)] or part[0] & 0x0F == 8
-            decoder = zlib.decompressobj(47 if wrapped else -15)
-        while part and decoder is not None and not decoder.eof:
+        if decoder is None and part and not is_plain:  # both zlib and raw deflate are called "deflate"
+            is_plain = part[0] in b"{["
+            is_gzip = part[:2] == b"\x1f\x8b"[: len(part)]
+            decoder = None if is_plain else zlib.decompressobj(47 if is_gzip or part[0] & 0x0F == 8 else -15)
+        if is_plain:
+            yield part
+            continue
+        while part and decoder is not None:
+            if decoder.eof:
+                if not is_gzip or not part.startswith(b"\x1f"):
+                    break
+                decoder = zlib.decompressobj(31)  # gzip may have several members
             try:
                 piece = decoder.decompress(part, PIECE)
             except zlib.error as fault:
                 raise ValueError("its compressed answer cannot be unpacked") from fault
-            part = decoder.unconsumed_tail
+            part = decoder.unconsumed_tail or decoder.unused_data
             if piece:
                 yield piece
     if decoder is None or decoder.eof:
@@ -58,13 +70,16 @@ def inflate(parts: Iterable[bytes]) -> Iterator[bytes]:
 def decode_base64(text: str) -> bytes:
     """The bytes of a base64 text in any of its usual forms.
 
-    These are a data URL, percent-encoded or not, line breaks, the URL-safe alphabet and missing padding. Raises
-    ValueError for any other character, and for a length that no base64 text has.
+    These are a data URL, whole or without its beginning, percent-encoding, line breaks, also as `\\n`, quotes around
+    it, spaces in the place of `+`, the URL-safe alphabet and missing padding. Raises ValueError for any other
+    character, and for a length that no base64 text has.
     """
-    prefix = _DATA_URL.match(text.lstrip()[:1000])
-    if prefix:
-        text = text.lstrip()[prefix.end() :]
-        if "%" in text:
-            text = unquote_to_bytes(text).decode("ascii")
-    compact = "".join(text.split()).translate(str.maketrans("-_", "+/")).rstrip("=")
+    if head := _HEAD.match(text[:1000]):
+        text = text[head.end() :]
+    if "%" in text:
+        text = unquote_to_bytes(text).decode("ascii")
+    text = text.strip()
+    if " " in text and not any(letter in text for letter in "+-\n"):
+        text = text.replace(" ", "+")  # as a form decodes it
+    compact = _WRAPPING.sub("", text).translate(str.maketrans("-_", "+/")).rstrip("=")
     return base64.b64decode(compact + "=" * (-len(compact) % 4), validate=True)

@@ -2,7 +2,7 @@
 
 macOS decomposes letters (NFD, "e" and an accent); most lists and other systems compose them (NFC, one letter). `tar`
 puts `./` in front of the members of a folder. Names that differ in nothing else mean one file, unless two files have
-them.
+them. Lists of Windows have backslashes between folders, and lists typed by hand have spaces around names.
 """
 
 from __future__ import annotations
@@ -52,4 +52,6 @@ class NameIndex:
         if (clean := clean_name(name)) in self._names:
             return clean
         forms = self._by_form.get(compared(name), [])
+        if not forms and (slashed := name.strip().replace("\\", "/")) != name:
+            return self.find(slashed)
         return forms[0] if len(forms) == 1 else None

@@ -35,10 +35,18 @@ class Rows:
     _tars: tuple[str, ...]  # of webdataset's
 
     def images(self) -> list[str]:
-        """Return the names of the columns of images."""
+        """Return the names of the columns of images; where none is declared as such, of those that hold bytes."""
         import datasets
 
-        return [name for name, feature in self.features.items() if isinstance(feature, datasets.Image)]
+        def is_bytes(feature: Any) -> bool:
+            return isinstance(feature, datasets.Value) and feature.dtype in ("binary", "large_binary")
+
+        declared = [name for name, feature in self.features.items() if isinstance(feature, datasets.Image)]
+        return declared or [
+            name
+            for name, feature in self.features.items()
+            if is_bytes(feature) or (isinstance(feature, Mapping) and is_bytes(feature.get("bytes")))
+        ]
 
     def select(self, columns: Sequence[str], label: str) -> Iterator[Mapping[str, Any]]:
         """Give the rows with these columns, images as a mapping with `bytes` and `path`.
@@ -161,7 +169,7 @@ class RowFiles:
 
         Raises PairError: the reason of this object, `too_large`, or what is wrong with a member of a zip.
         """
-        cell = cell if isinstance(cell, Mapping) else {}
+        cell = cell if isinstance(cell, Mapping) else {"bytes": cell if isinstance(cell, bytes) else b""}
         data, path = cell.get("bytes"), cell.get("path")
         if (size := cell.get("size", 0) or len(data or b"")) > MAX_FILE_BYTES:
             raise PairError("too_large", f"{where}: has {size} bytes, above {MAX_FILE_BYTES}. Leave it out.")

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import replace
 
 from ggt_tools.imaging.colour import Colour, cicp_colour
 from ggt_tools.imaging.jpeg_metadata import read_jpeg
-from ggt_tools.imaging.metadata import BROKEN_PROFILE, Metadata, read_camera, with_primaries
+from ggt_tools.imaging.metadata import BROKEN_PROFILE, Metadata, read_camera, with_gamma, with_primaries
 from ggt_tools.imaging.png_metadata import PNG, read_png
 from ggt_tools.imaging.tiff_metadata import read_tiff
 
@@ -77,5 +76,5 @@ def _read_bmp(data: bytes) -> Metadata:
             white = [sum(axis) for axis in zip(*ends, strict=True)]
             places = tuple(part / sum(end) for end in (*ends, white) for part in end[:2])
             colour = with_primaries(Colour(source="bmp_header"), places)
-            return Metadata(pixels=data, colour=replace(colour, gamma=gamma if 0.5 < gamma < 4.0 else 0.0))
+            return Metadata(pixels=data, colour=with_gamma(colour, gamma))
     return Metadata(pixels=data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.imaging import colour
 from ggt_tools.imaging.containers import read_metadata
 from ggt_tools.imaging.metadata import Metadata
+from ggt_tools.imaging.png_metadata import has_all_rows
 from ggt_tools.imaging.tiff_metadata import DEEP_SAMPLES
 
 # Whatever the suffix: no other decoder is given a file from outside
@@ -30,7 +32,8 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 MAX_SAMPLES = 16  # of a pixel of a 16-bit TIFF
-HARMLESS = "extraneous bytes"  # what libjpeg warns of, of its data, though every coded pixel is there
+EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker 0x([0-9a-f]{2})")  # a warning of libjpeg
+FEW_BYTES = 16  # that cameras leave behind coded data
 DEEP = "16_bit_to_8_bit"  # names of changes, which stand in the ledger
 BROKEN = "broken_profile_as_srgb"
 UNFIT = "unfit_profile_as_srgb"
@@ -95,7 +98,7 @@ def check_image(data: bytes, name: str, formats: tuple[str, ...]) -> None:
     about = read_metadata(data)
     with Image.open(io.BytesIO(about.pixels), formats=formats) as image:
         image.load()
-        _check_jpeg(about, image, name)
+        _check_whole(about, image, name)
 
 
 def _unsupported(name: str, what: str) -> PairError:
@@ -111,7 +114,7 @@ def _read(about: Metadata, name: str, max_pixels: int, transparent: str) -> Deco
     if file.mode not in MODES:
         raise _unsupported(name, "16-bit" if file.mode.startswith("I;16") else file.mode)
     file.load()
-    _check_jpeg(about, file, name)
+    _check_whole(about, file, name)
     profile = about.profile
     orientation = about.orientation
     if file.format == "AVIF":
@@ -163,9 +166,11 @@ def _check_count(images: int, name: str) -> None:
         raise PairError("unsupported_format", f"{name}: holds {images} images; save one of them by itself")
 
 
-def _check_jpeg(about: Metadata, file: Image.Image, name: str) -> None:
-    """Raise PairError where pixels of a JPEG are missing: its decoder fills them with grey, and only warns."""
+def _check_whole(about: Metadata, file: Image.Image, name: str) -> None:
+    """Raise PairError where pixels are missing: decoders fill them with grey or black, and at most warn."""
     fault = about.damage
+    if file.format == "PNG" and not has_all_rows(about.pixels):
+        fault = "its last rows"
     for stream in about.jpegs:
         fault = fault or _jpeg_warning(stream, file.mode)
     if fault:
@@ -183,9 +188,28 @@ def _jpeg_warning(stream: bytes, mode: str) -> str:
         simplejpeg.decode_jpeg(stream, {"L": "GRAY", "CMYK": "CMYK"}.get(mode, "RGB"), True, True, 1, 1, 8)
     except ValueError as warning:
         said = str(warning)
-        if ("Corrupt JPEG data" in said or "Premature end" in said) and HARMLESS not in said:
+        if ("Corrupt JPEG data" in said or "Premature end" in said) and not _is_padding(said, stream):
             return said
     return ""
+
+
+def _is_padding(warning: str, stream: bytes) -> bool:
+    """Whether libjpeg warns of bytes behind the coded data of a scan that are padding, or a camera's few odd ones.
+
+    A decoder that has lost its way through damaged data leaves bytes over too, also before a restart marker.
+    """
+    found = EXTRANEOUS.search(warning)
+    if found is None or int(found[2], 16) < 0xC0:
+        return False
+    count, marker = int(found[1]), bytes([0xFF, int(found[2], 16)])
+    if count <= FEW_BYTES:
+        return True
+    end = stream.find(marker)
+    while end >= 0:
+        if len(set(stream[max(end - count, 0) : end])) == 1:
+            return True
+        end = stream.find(marker, end + 1)
+    return False
 
 
 def _opaque(file: Image.Image, name: str, transparent: str) -> Image.Image:
@@ -231,6 +255,8 @@ def _read_deep(about: Metadata, name: str, max_pixels: int, transparent: str) ->
     else:
         extra = about.layout.extra
         base = about.layout.samples - len(extra)
+        if base == 1 and extra.count(0) > 1:  # colours that a program has called grey, or bands of a sensor
+            raise _unsupported(name, f"of {about.layout.samples} samples that the file does not explain")
         if about.layout.is_planar and about.layout.samples > 1:
             samples = samples.reshape(about.layout.samples, height, width).transpose(1, 2, 0)
         samples = samples.reshape(height, width, about.layout.samples)

@@ -18,6 +18,7 @@ def read_jpeg(data: bytes) -> Metadata:
     parts: dict[int, bytes] = {}
     part_count = 0
     scans = _Scans()
+    marker = 0
     for marker, segment, coded in _segments(data):
         body = segment[4:]
         if marker == 0xE0:
@@ -40,6 +41,8 @@ def read_jpeg(data: bytes) -> Metadata:
     if parts and sorted(parts) != list(range(1, part_count + 1)):
         profile = BROKEN_PROFILE
     orientation, colour = read_camera(exif, xmp)
+    if marker != 0xD9:
+        kept.append(b"\xff\xd9")  # decoders want it; where more than it is missing, libjpeg warns
     pixels = b"".join(kept)
     return Metadata(
         pixels=pixels, orientation=orientation, profile=profile, colour=colour, damage=scans.damage(), jpegs=(pixels,)
@@ -47,14 +50,15 @@ def read_jpeg(data: bytes) -> Metadata:
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-    """Each marker up to the end of the image, with its segment, and behind a scan's the coded data."""
+    """Each marker up to the end of the image, with its segment, and behind a scan's the coded data.
+
+    Fill bytes and stray bytes before a marker are skipped, as decoders do.
+    """
     at = 2
-    while at + 2 <= len(data):
-        if data[at] != 0xFF:
-            raise ValueError("no marker")
-        marker = data[at + 1]
-        if marker == 0xFF:  # fill bytes may stand before each marker
-            at += 1
+    while found := MARKER.search(data, at):
+        at, marker = found.start(), data[found.start() + 1]
+        if marker in (0x01, 0xD8):  # markers without a segment
+            at += 2
             continue
         if marker == 0xD9:
             yield marker, data[at : at + 2], b""

@@ -55,10 +55,26 @@ def read_camera(exif: bytes, xmp: bytes) -> tuple[int, Colour | None]:
 
 
 def with_primaries(colour: Colour, numbers: tuple[float, ...]) -> Colour:
-    """The colour of those chromaticities, where they span a triangle; of others a writer has filled the field in."""
+    """The colour of those chromaticities, where they span a triangle with the white in it; of others a writer has
+    filled the field in.
+    """
     if len(numbers) != 8 or not all(0.0 <= number <= 1.0 for number in numbers) or min(numbers[1::2]) <= 0.0:
         return colour
     red_x, red_y, green_x, green_y, blue_x, blue_y, white_x, white_y = numbers
     primaries = (red_x, red_y, green_x, green_y, blue_x, blue_y, white_x, white_y)
-    area = (green_x - red_x) * (blue_y - red_y) - (blue_x - red_x) * (green_y - red_y)
-    return replace(colour, primaries=primaries) if abs(area) > 0.01 else colour
+    red, green, blue, white = (red_x, red_y), (green_x, green_y), (blue_x, blue_y), (white_x, white_y)
+    area = _area(red, green, blue)
+    if abs(area) <= 0.01:
+        return colour
+    shares = (_area(*corners) / area for corners in ((red, green, white), (green, blue, white), (blue, red, white)))
+    return replace(colour, primaries=primaries) if min(shares) > 0.0 else colour
+
+
+def with_gamma(colour: Colour, gamma: float) -> Colour:
+    """The colour with this exponent, where a display may have it; other numbers are no exponent."""
+    return replace(colour, gamma=gamma) if 0.5 < gamma < 4.0 else colour
+
+
+def _area(one: tuple[float, float], two: tuple[float, float], three: tuple[float, float]) -> float:
+    """Twice the area of a triangle, negative where its corners go round the other way."""
+    return (two[0] - one[0]) * (three[1] - one[1]) - (three[0] - one[0]) * (two[1] - one[1])

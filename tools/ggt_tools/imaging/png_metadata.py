@@ -5,12 +5,22 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import replace
 
 from ggt_tools.imaging.colour import Colour, cicp_colour
-from ggt_tools.imaging.metadata import BROKEN_PROFILE, MAX_PROFILE_BYTES, Metadata, read_camera, with_primaries
+from ggt_tools.imaging.metadata import (
+    BROKEN_PROFILE,
+    MAX_PROFILE_BYTES,
+    Metadata,
+    read_camera,
+    with_gamma,
+    with_primaries,
+)
 
 PNG = b"\x89PNG\r\n\x1a\n"
+CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
+# of Adam7: the first column and row of each pass, and its steps
+PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+STEP = 1 << 20
 
 
 def read_png(data: bytes) -> Metadata:
@@ -33,7 +43,7 @@ def read_png(data: bytes) -> Metadata:
             found.setdefault(kind, b"")
     header = struct.unpack(">IIBB", found[b"IHDR"][:10]) if b"IHDR" in found else (0, 0, 8, 2)
     width, height, depth, _ = header
-    orientation, colour = read_camera(found.get(b"eXIf", exif), xmp)
+    orientation, colour = read_camera(found.get(b"eXIf", exif).removeprefix(b"Exif\0\0"), xmp)
     named, profile = _png_colour(found), _png_profile(found)
     if b"cICP" in found and named is not None:
         profile = b""
@@ -93,5 +103,23 @@ def _png_colour(found: dict[bytes, bytes]) -> Colour | None:
         x, y, *rest = (number / 100_000 for number in struct.unpack(">8I", body))
         colour = with_primaries(colour, (*rest, x, y))
     if len(body := found.get(b"gAMA", b"")) == 4 and (number := int.from_bytes(body, "big")):
-        colour = replace(colour, gamma=100_000 / number)
+        colour = with_gamma(colour, 100_000 / number)
     return colour
+
+
+def has_all_rows(png: bytes) -> bool:
+    """Whether the coded data of a PNG is as long as its pixels need; Pillow leaves missing rows black in silence."""
+    chunks = [(kind, chunk[8:-4]) for kind, chunk, _ in _chunks(png)]
+    header = next(body for kind, body in chunks if kind == b"IHDR")
+    width, height, depth, colour_type, _, _, is_interlaced = struct.unpack(">IIBBBBB", header[:13])
+    bits = depth * CHANNELS[colour_type]
+    missing = 0
+    for left, top, across, down in PASSES if is_interlaced else ((0, 0, 1, 1),):
+        columns, rows = -(-(width - left) // across), -(-(height - top) // down)
+        missing += rows * (1 + (columns * bits + 7) // 8) if columns > 0 and rows > 0 else 0
+    inflater = zlib.decompressobj()
+    for body in (body for kind, body in chunks if kind == b"IDAT"):
+        while body and missing > 0:
+            missing -= len(inflater.decompress(body, STEP))
+            body = inflater.unconsumed_tail
+    return missing <= 0

@@ -20,6 +20,7 @@ from ggt_tools.files.texts import MARK_BYTES, decode_text, read_bytes, text_enco
 _log = logging.getLogger(__name__)
 CREDITS = "credits.csv"
 MAX_LIST_BYTES = 1 << 30  # of a list of URLs as CSV, which is read whole
+MAX_LINE = 1 << 20  # characters of a line of a list
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +148,11 @@ def read_list(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
             with path.open("rb") as file:
                 encoding = text_encoding(file.read(MARK_BYTES))
             with path.open(encoding=encoding) as lines:
-                for number, line in enumerate(lines, 1):
+                for number, line in enumerate(iter(lambda: lines.readline(MAX_LINE), ""), 1):
+                    if len(line) == MAX_LINE:
+                        raise ConfigError(
+                            f"{path}: line {number}: has more than {MAX_LINE} characters. Check the file."
+                        )
                     if line.strip():
                         yield _texts(json.loads(line), f"{path}: line {number}", str(path), known)
         else:

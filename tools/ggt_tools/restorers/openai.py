@@ -46,6 +46,9 @@ KEPT = 3 * 86400  # seconds that the requests of a batch stay there: an account 
 FIELDS = {"quality": "quality", "size": "size", "fidelity": "input_fidelity"}  # by our options
 FURTHER = "body."
 WEB = re.compile(r"https?:", re.I)  # an address; any other text of an image is base64
+PLACES = ("data", "images", "artifacts", "output")  # of an answer's images
+# of an image of these, and of what it holds further objects for
+NAMES = ("b64_json", "url", "image_url", "image_urls", "base64", "b64", "image", "image_base64")
 LABEL = "ggt100k"  # our job's id among a batch's metadata
 
 
@@ -245,26 +248,42 @@ def _restored(answer: Any, fetch: Callable[[str], bytes] | None = None) -> Resto
     usage = answer.get("usage")
     used = usage if isinstance(usage, dict) else {}
     tokens_in, tokens_out = _count(used.get("input_tokens")), _count(used.get("output_tokens"))
-    images = answer.get("data") or answer.get("images") or ()
-    fault: ValueError | None = None
-    for each in [images] if isinstance(images, (dict, str)) else images:
-        image: Any = {"b64_json": each} if isinstance(each, str) else each
-        given = image.get("b64_json") or image.get("url")
-        if not given and is_refusal(image.get("finish_reason")):
-            detail = f"the answer ended for {said(image['finish_reason'])}"
+    images: Any = next((answer[name] for name in PLACES if answer.get(name)), [])
+    fault: Exception | None = None
+    for image in images if isinstance(images, list) else [images]:
+        end = (image.get("finish_reason") or image.get("finishReason")) if isinstance(image, dict) else None
+        if is_refusal(end):  # some send a black image with it
+            detail = f"the answer ended for {said(end)}"
             return Restored(reason="refused", detail=detail, tokens_in=tokens_in, tokens_out=tokens_out)
-        if not given or (WEB.match(given) and not fetch):
-            continue
-        try:
-            data = fetch(given) if fetch and WEB.match(given) else decode_base64(given)
-        except ValueError as damage:  # another image of the answer may be whole
-            fault = damage
-            continue
-        if data:
-            return Restored(data=data, tokens_in=tokens_in, tokens_out=tokens_out)
+        for given in _image_texts(image):
+            try:
+                if not isinstance(given, str):
+                    raise TypeError("an image that is no text")
+                if WEB.match(given) and not fetch:
+                    continue
+                data = fetch(given) if fetch and WEB.match(given) else decode_base64(given)
+            except (ValueError, TypeError) as damage:  # another image of the answer may be whole
+                fault = damage
+                continue
+            if data:
+                return Restored(data=data, tokens_in=tokens_in, tokens_out=tokens_out)
     if fault is not None:
         raise fault
     return Restored(reason="no_image", detail="the answer holds no image", tokens_in=tokens_in, tokens_out=tokens_out)
+
+
+def _image_texts(value: object, depth: int = 4) -> Iterator[object]:
+    """What may be an image as text or its address, wherever a server puts it."""
+    if isinstance(value, str):
+        yield value.strip()
+    elif depth and isinstance(value, list):
+        for item in value:
+            yield from _image_texts(item, depth - 1)
+    elif depth and isinstance(value, dict):
+        for name in NAMES:
+            yield from _image_texts(value.get(name), depth - 1)
+    elif value is not None:
+        yield value
 
 
 def _count(value: object) -> int:
