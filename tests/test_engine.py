@@ -65,8 +65,9 @@ def test_facts_come_back_from_parquet_as_they_were() -> None:
     every = [
         square(3),
         Score(candidate="c", metric="m", metric_version="1", value=math.inf),
-        Aligned(candidate="c", version="1", image="i", reason="", transform=(1.0, 0.5), confidence=0.5,
-                residual_median=0.1, residual_p99=0.2),
+        Aligned(candidate="c", version="1", image="i", reason="", transform=(1.0, 0.5), confidence=0.5, error=0.3,
+                support=0.4, scatter=0.5, motion=0.6, improvement=0.7, offset=0.8, residual_median=0.1,
+                residual_p99=0.2, colour=(1.0, 0.0), colour_before=0.9, colour_after=0.3),
         candidate("c", "k", frame=(1, 2, 3, 4, 5, 6), prompt="Zoë\n«x»"),
         Fault(work="w", subject="candidate c", reason="odd", detail="é"),
     ]  # fmt: skip

@@ -1201,11 +1201,12 @@ def test_two_runs_over_one_folder_of_tasks_do_not_meet(root: Path, tmp_path: Pat
     with _alone(str(tasks), str(root)):
         assert main(argv) == 2
         said = (
-            f"{tasks}: another validate of {root} has its tasks there; wait for its end, or give this one a folder of "
+            f"{tasks}: process {os.getpid()} (this very process) validates {root} and has its tasks there. Wait for its"
+            " end, or give this one a folder of its own with --tasks."
         )
-        assert capsys.readouterr().err == f"ggt100k validate: {said}its own with --tasks\n"
+        assert capsys.readouterr().err == f"ggt100k validate: {said}\n"
         with _alone(str(tasks), f"{root}2"):
-            assert len(list(tasks.iterdir())) == 2
+            assert len(list(tasks.glob("*.lock"))) == 2
     assert list(tasks.iterdir()) == []
     (tmp_path / "file").write_text("")
     assert main([*argv, "--tasks", str(tmp_path / "file/x")]) == 2
@@ -1261,6 +1262,8 @@ def test_against_its_ledger_what_is_otherwise_is_found(workspace: Path, tmp_path
             ("not_approved", f"{at}: key {pairs[1].photo.key}: the gate does not keep it; pack again"),
             ("ledger_differs", f"{at}: key {pairs[2].photo.key}: the ledger has another evidence; pack again"),
             ("both_splits", f"{at}: key {pairs[3].photo.key}: the ledger holds it for the test split; pack again"),
+            # its scores went with the pixels that they were measured on
+            ("ledger_differs", f"{at}: key {pairs[4].photo.key}: the ledger has another scores; pack again"),
             *[
                 (reason, text)
                 for reason, text in against(out, workspace)
