@@ -1130,7 +1130,7 @@ def test_drift_of_a_set_from_planted_drift_to_the_report(tmp_path: Path) -> None
 
         makers = {candidate.id: candidate.restorer for candidate in ledger.all(Candidate)}
         verdicts = {verdict.candidate: verdict for verdict in ledger.all(Verdict)}
-        (found,) = drift(of.values(), makers, photos, fits, scores, verdicts, load_gate(DEFAULT_GATE).must)
+        (found,) = drift(of.values(), makers, photos, fits, scores, verdicts, load_gate(DEFAULT_GATE))
     assert (found.set, found.restorer, found.outputs) == ("gpt4o-restore/rain800", "gpt-4o", 5)
     assert found.proportion == pytest.approx(1 / 5)
     assert found.viewpoint == pytest.approx(1 / 5)

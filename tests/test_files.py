@@ -378,7 +378,7 @@ def test_lists_are_read_whatever_mark_they_begin_with(tmp_path: Path, reader: st
         assert [(one.name, one.credit.licence) for one in source.found] == [("http://localhost/a.png", "MIT")]
     elif reader == "labels":
         for name, text in (("l.csv", "candidate,decision\r\nx,keep\r\n"), ("l.jsonl", '{"key":"k","decision":"keep"}')):
-            assert [each.candidate for each in labels(write(name, text), {"x": "k"})] == ["x"]
+            assert [each.candidate for each in labels(write(name, text), {"x": "k"}).usable] == ["x"]
     elif reader == "toml":
         assert read_toml(write("gate.toml", 'a = "b"\r\n')) == {"a": "b"}
     elif reader == "map":

@@ -512,7 +512,7 @@ def test_the_verb_verdict_hears_people_and_calibrate_reads_what_is_exported(
     said = capsys.readouterr().out
     assert said.startswith(f"review: 2 decisions in {out}\n") and "Anna" in said
     found = labels(out, {f"c{number:05}": f"{number:016x}" for number in range(6)})
-    assert settled(found) == ({looks[0].item.candidate: True, looks[1].item.candidate: False}, 0)
+    assert settled(found.usable) == ({looks[0].item.candidate: True, looks[1].item.candidate: False}, 0)
 
 
 # --- gallery ----------------------------------------------------------------------------------------------------------

@@ -16,12 +16,13 @@ import numpy as np
 
 from ggt_tools.align import CONFIDENT, RATIO
 from ggt_tools.align.blocks import moved, places, scaling
-from ggt_tools.gate import Rule
+from ggt_tools.gate import Gate
 from ggt_tools.records import Adopted, Aligned, Photo, Verdict
 
 STILL = 1.0  # px at 1024: less is no shift that training would see
 SEEN_FROM_ELSEWHERE = ("affine", "homography")  # models of align that no shift, turn or zoom of a camera's frame makes
-OBJECTS = "object_changed"  # the reason of the gate's rules that look for things that came, went or moved
+OBJECTS = "object_changed"  # the reason of the gate's rules and facts that look for things that came, went or moved
+HALF = 0.5  # share of its weight from which a fact of the gate's decision counts as a change here (ours)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +38,7 @@ class Drift:
     shift_worst: float  # of the worst tenth
     shifted: float  # share of sure fits that are shifted by more than a pixel
     viewpoint: float  # share seen from elsewhere: sheared, in another perspective, or beyond what align undoes
-    objects: float  # share in which a witness saw things change
+    objects: float  # share in which a metric that looks for changed things clearly sees a change
     local: float  # median of the 99th percentiles of what moves within, px at 1024
     unsure: float  # share of which align could not tell
     psnr: float  # medians of what the true ground truth says, NaN without one
@@ -54,9 +55,9 @@ def drift(
     aligned: Mapping[str, Aligned],
     scores: Mapping[str, Mapping[str, float]],
     verdicts: Mapping[str, Verdict],
-    rules: Mapping[str, Sequence[Rule]],
+    gate: Gate,
 ) -> list[Drift]:
-    """By set and restorer. All but `photos` (by key) and `rules` (the gate's, by degradation) are by candidate."""
+    """Count by set and restorer. All but `photos` (by key) are by candidate."""
     sets: dict[tuple[str, str], list[Adopted]] = defaultdict(list)
     for each in adopted:
         if each.candidate in aligned:
@@ -76,7 +77,7 @@ def drift(
             if known
         ]
         ratios = [each.width * lq.height / (each.height * lq.width) for each, lq in zip(those, lies, strict=True)]
-        changed = [_changed(one, rules.get(lq.degradation, ())) for one, lq in zip(of, lies, strict=True)]
+        changed = [_changed(one, lq.degradation, gate) for one, lq in zip(of, lies, strict=True)]
         found.append(
             Drift(
                 set=name,
@@ -110,11 +111,20 @@ def shift(adopted: Adopted, photo: Photo, fit: Aligned) -> float:
     return float(np.linalg.norm(far, axis=1).mean()) * 1024.0 / max(photo.width, photo.height)
 
 
-def _changed(scores: Mapping[str, float], rules: Sequence[Rule]) -> float:
-    """1 where a rule on objects is broken, 0 where all that were measured hold, NaN where none was."""
-    asked = [(rule, scores[rule.metric]) for rule in rules if rule.reason == OBJECTS and rule.metric in scores]
-    known = [(rule, value) for rule, value in asked if not math.isnan(value)]
-    return float(any(value < rule.min or value > rule.max for rule, value in known)) if known else math.nan
+def _changed(scores: Mapping[str, float], degradation: str, gate: Gate) -> float:
+    """Return 1 where a rule on objects is broken or a fact adds half its weight, 0 where not, NaN where unmeasured."""
+    broken: list[bool] = []
+    for rule in gate.must.get(degradation, ()):
+        value = scores.get(rule.metric, math.nan)
+        if rule.reason == OBJECTS and not math.isnan(value):
+            broken.append(value < rule.min or value > rule.max)
+    facts = gate.decision[degradation].models[0].facts if degradation in gate.decision else ()
+    for fact in facts:
+        for metric, reason in zip(fact.metrics, fact.reasons, strict=True):
+            value = scores.get(metric, math.nan)
+            if reason == OBJECTS and not math.isnan(value):
+                broken.append(float(fact.shares(np.array([value]))[0]) >= HALF)
+    return float(any(broken)) if broken else math.nan
 
 
 def _mean(values: Sequence[float]) -> float:

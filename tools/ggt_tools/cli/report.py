@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
             aligned={name: each.image for name, each in aligned.items() if each.image},
             scores=scores,
             image=ledger.image,
-            drift=drift(adopted, makers, photos, aligned, scores, verdicts, policy.must) if adopted else (),
+            drift=drift(adopted, makers, photos, aligned, scores, verdicts, policy) if adopted else (),
         )
         page = report(facts, created=now())
     write_whole(out, page.encode())
