@@ -5,7 +5,7 @@
 
 Two equal NAFNet-like networks (Chen et al., ECCV 2022) start from equal weights and take equally many steps:
 
-    synthetic        each input is made out of a training pair's gt, by ggt_tools.witnesses.degrading
+    synthetic        each input is made out of a training pair's gt, by ggt_tools.training.synthetic_degradations
     synthetic + GGT  half of each batch is made so; the other half is the real lq with its gt
 
 Targets and photographs are the same for both; only what the inputs are differs. Both are tested on real pairs of
@@ -36,7 +36,7 @@ from torch import nn
 from torch.nn import functional
 
 import ggt100k
-from ggt_tools.witnesses.degrading import KINDS, degrade
+from ggt_tools.training.synthetic_degradations import KINDS, degrade
 
 NETWORKS = {"synthetic": 0.0, "synthetic + GGT": 0.5}  # the share of real pairs in a batch
 

@@ -22,7 +22,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 import ggt100k
-from ggt_tools.witnesses.degrading import degrade
+from ggt_tools.training.synthetic_degradations import degrade
 
 
 class Packed:

@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+Image = npt.NDArray[np.uint8]  # RGB, (height, width, 3)
+
 NAME = "ggt-100k"
 REPO_ID = "ggt-100k/ggt-100k"  # maintainers set it to their organisation's repository
 FORMAT_VERSION = 1

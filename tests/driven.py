@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ggt_tools.engine.facts import Fault
-from ggt_tools.engine.task import Perform
 from ggt_tools.errors import ConfigError
+from ggt_tools.executors.task import Perform
 from ggt_tools.records import Score, work_id
-from ggt_tools.store import Store
+from ggt_tools.workspace.arrow import Fault
+from ggt_tools.workspace.store import Store
 
 from .making import Store as Images
 

@@ -16,9 +16,9 @@ import numpy.typing as npt
 
 import ggt100k
 from ggt_format.png import encode_png
-from ggt_tools.ledger import Ledger
-from ggt_tools.pack import PackConfig, pack
 from ggt_tools.records import Aligned, Candidate, Pair, Photo, Score, Verdict
+from ggt_tools.stages.pack import PackConfig, pack
+from ggt_tools.workspace.ledger import Ledger
 
 GATE = """
 [must]
@@ -165,11 +165,11 @@ def run_python(code: str, cwd: Path, **environment: str) -> subprocess.Completed
 # What every fork server of the tests has in it: there is one for the whole run, and whoever starts it chooses.
 FORKED = [
     "ggt_tools.cli",
-    "ggt_tools.pack",
+    "ggt_tools.stages.pack",
     "tests.packing",
-    "ggt_tools.prompts",
+    "ggt_tools.stages.prompt",
     "ggt_tools.restorers.gemini",
-    "ggt_tools.vlm",
+    "ggt_tools.providers.vlm",
     "google.genai",
 ]
 

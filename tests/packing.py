@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ggt_tools.pack import PackConfig, pack
 from ggt_tools.records import Pair
+from ggt_tools.stages.pack import PackConfig, pack
 
 from .making import GATE, Store, make_pairs
 

@@ -25,17 +25,17 @@ from PIL import Image
 
 import ggt100k
 from ggt_format.png import encode_png
-from ggt_tools.adopt import matching
-from ggt_tools.adopt.drift import drift, shift
-from ggt_tools.adopt.fidelity import psnr, ssim
-from ggt_tools.adopt.layouts import by_meta_info, by_metadata, two_places
-from ggt_tools.adopt.matching import match
-from ggt_tools.adopt.places import Place, open_place
-from ggt_tools.adopt.sets import SETS, by_role, forbids
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.files import zips
-from ggt_tools.ledger import Ledger
 from ggt_tools.records import Adopted, Aligned, Candidate, Photo, Refusal, Score, Verdict
+from ggt_tools.stages.adopt import matching
+from ggt_tools.stages.adopt.drift import drift, shift
+from ggt_tools.stages.adopt.fidelity import psnr, ssim
+from ggt_tools.stages.adopt.layouts import by_meta_info, by_metadata, two_places
+from ggt_tools.stages.adopt.matching import match
+from ggt_tools.stages.adopt.places import Place, open_place
+from ggt_tools.stages.adopt.sets import SETS, by_role, forbids
+from ggt_tools.workspace.ledger import Ledger
 
 from .hub import Hub
 from .making import GATE, run_python
@@ -1126,7 +1126,7 @@ def test_drift_of_a_set_from_planted_drift_to_the_report(tmp_path: Path) -> None
         assert len([s for s in ledger.all(Score) if s.metric_version == "ref-1"]) == 4 * len(
             [fit for fit in fits.values() if fit.image]
         )
-        from ggt_tools.verdict import DEFAULT_GATE, load_gate
+        from ggt_tools.policy.verdicts import DEFAULT_GATE, load_gate
 
         makers = {candidate.id: candidate.restorer for candidate in ledger.all(Candidate)}
         verdicts = {verdict.candidate: verdict for verdict in ledger.all(Verdict)}
@@ -1143,7 +1143,7 @@ def test_drift_of_a_set_from_planted_drift_to_the_report(tmp_path: Path) -> None
 
 
 def test_a_report_without_adopted_sets_does_not_speak_of_them(tmp_path: Path) -> None:
-    from ggt_tools.report import report
+    from ggt_tools.stages.report import report
 
     from .test_report import facts
 

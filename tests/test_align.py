@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from ggt_tools.align import CONFIDENT, InFrame, align, residual
-from ggt_tools.align.blocks import SMALLEST, Matrix, moved, places, scaling
 from ggt_tools.records import Candidate
-from ggt_tools.restore import padded
+from ggt_tools.stages.align import CONFIDENT, InFrame, align, residual
+from ggt_tools.stages.align.blocks import SMALLEST, Matrix, moved, places, scaling
+from ggt_tools.stages.restore import padded
 
 from .making import Store, make_pair
 from .photographs import (

@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ggt100k
-from ggt_tools.align import align
-from ggt_tools.align.colour import (
+from ggt_tools.cli.align import uncorrected_scores
+from ggt_tools.records import UNCORRECTED
+from ggt_tools.stages.align import align
+from ggt_tools.stages.align.colour import (
     MIX,
     apply_colour_map,
     fit_colour_map,
@@ -21,8 +23,6 @@ from ggt_tools.align.colour import (
     to_linear,
     to_srgb,
 )
-from ggt_tools.cli.align import uncorrected_scores
-from ggt_tools.records import UNCORRECTED
 
 from .photographs import noisy, photograph, psnr, rained_on
 from .test_align import Pixels, candidate, encoded, planted, restored

@@ -19,7 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ggt_tools.calibrate import (
+from ggt_tools.cli import calibrate as verb
+from ggt_tools.errors import ConfigError
+from ggt_tools.policy.bounds import Bounds, bounds
+from ggt_tools.policy.calibration import (
     Calibration,
     Labelled,
     Outcome,
@@ -32,15 +35,12 @@ from ggt_tools.calibrate import (
     reliability,
     roc,
 )
-from ggt_tools.cli import calibrate as verb
-from ggt_tools.errors import ConfigError
-from ggt_tools.gate import Gate, parse_gate
-from ggt_tools.gate.bounds import Bounds, bounds
-from ggt_tools.gate.fitting import _between, fit
-from ggt_tools.gate.labels import Label, labels, settled
-from ggt_tools.ledger import Ledger
+from ggt_tools.policy.fitting import _between, fit
+from ggt_tools.policy.gate import Gate, parse_gate
+from ggt_tools.policy.labels import Label, labels, settled
+from ggt_tools.policy.verdicts import verdict
 from ggt_tools.records import Aligned, Score
-from ggt_tools.verdict import verdict
+from ggt_tools.workspace.ledger import Ledger
 
 from .making import Store, make_pair
 from .test_verdict import GOOD, SMALL, TEXT, candidate

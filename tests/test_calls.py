@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ggt_tools.calls import GIVE_UP, CallConfig, Calls, Ended, Pace, Purse
-from ggt_tools.calls.prices import Price, price
 from ggt_tools.errors import ConfigError, PairError, TransientError
+from ggt_tools.providers.calls import GIVE_UP, CallConfig, Calls, Ended, Pace, Purse
+from ggt_tools.providers.prices import Price, price
 from ggt_tools.records import IN_FLIGHT, Call
 
 

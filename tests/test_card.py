@@ -31,13 +31,13 @@ from markdown_it import MarkdownIt
 from PIL import Image
 
 import ggt100k
-from ggt_tools.card import card, describe, front_matter, plain_features
-from ggt_tools.card.figures import FAINT, FILLS, INK
-from ggt_tools.card.text import LONGEST, fenced, markdown, plain, quoted
 from ggt_tools.cli import main
 from ggt_tools.errors import ConfigError, ShardError
-from ggt_tools.pack import PackConfig, pack
 from ggt_tools.records import Pair, Stage
+from ggt_tools.stages.card import card, describe, front_matter, plain_features
+from ggt_tools.stages.card.figures import FAINT, FILLS, INK
+from ggt_tools.stages.card.text import LONGEST, fenced, markdown, plain, quoted
+from ggt_tools.stages.pack import PackConfig, pack
 
 from .hub import Hub
 from .making import GATE, Store, make_dataset, make_pair

@@ -26,11 +26,11 @@ from PIL import Image
 
 import ggt100k
 from ggt_format.png import encode_png
-from ggt_tools.align import VERSION
 from ggt_tools.cli import main
-from ggt_tools.ledger import Ledger
+from ggt_tools.policy.verdicts import DEFAULT_GATE
 from ggt_tools.records import Aligned, Candidate, Photo, Refusal, Score, Verdict, to_row
-from ggt_tools.verdict import DEFAULT_GATE
+from ggt_tools.stages.align import VERSION
+from ggt_tools.workspace.ledger import Ledger
 
 from .making import change_shard, picture
 
@@ -191,7 +191,7 @@ def test_each_help_is_whole_sentences_with_one_example_that_parses(verb: str) ->
 
 
 def test_the_help_of_score_names_every_set() -> None:
-    from ggt_tools.score import SETS
+    from ggt_tools.metrics.scorer import SETS
 
     assert f"Sets ({', '.join(SETS)}) or names of metrics" in " ".join(well("score", "--help").split())
 

@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 
 from ggt_tools.cli import main
-from ggt_tools.engine import Cluster, Engine, engine, gather, run, settle
-from ggt_tools.engine.task import file, task
 from ggt_tools.errors import ConfigError
-from ggt_tools.ledger import Ledger
-from ggt_tools.pack import PackConfig, claim, pack, plan_release, write
+from ggt_tools.executors import Cluster, Engine, engine, gather, run, settle
+from ggt_tools.executors.task import file, task
 from ggt_tools.records import Score
-from ggt_tools.store import Store
+from ggt_tools.stages.pack import PackConfig, claim, pack, plan_release, write
+from ggt_tools.workspace.ledger import Ledger
+from ggt_tools.workspace.store import Store
 
 from .driven import Deadly, Squaring, square
 from .making import GATE, make_dataset, make_pairs, make_workspace
@@ -128,7 +128,7 @@ def test_what_ray_says_of_its_nodes_is_not_printed_on_stdout(
 ) -> None:
     from ray._private import worker
 
-    from ggt_tools.engine.ray import _print_node_errors_on_stderr
+    from ggt_tools.executors.ray import _print_node_errors_on_stderr
 
     engine("ray")
     shown = worker.print_to_stdstream

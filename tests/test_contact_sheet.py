@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from ggt100k import DEGRADATIONS
-from ggt_tools.contact_sheet import COLUMNS, LINE, TILE, WIDTH, contact_sheet
+from ggt_tools.imaging.contact_sheet import COLUMNS, LINE, TILE, WIDTH, contact_sheet
 
 from .making import picture
 

@@ -14,17 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ggt_format.schema import DEGRADATIONS
-from ggt_tools.calibrate import Labelled, calibrate, fitted_gate
 from ggt_tools.errors import ConfigError
-from ggt_tools.gate import Gate, parse_gate
-from ggt_tools.gate.bounds import bounds
-from ggt_tools.gate.logistic import Fit, fit_logistic
-from ggt_tools.gate.refit import refit
-from ggt_tools.pack.priors import without_frame
+from ggt_tools.policy.bounds import bounds
+from ggt_tools.policy.calibration import Labelled, calibrate, fitted_gate
+from ggt_tools.policy.gate import Gate, parse_gate
+from ggt_tools.policy.logistic import Fit, fit_logistic
+from ggt_tools.policy.refit import refit
+from ggt_tools.policy.verdicts import verdict
 from ggt_tools.records import Verdict
-from ggt_tools.validate.evidence import evidence_faults
-from ggt_tools.verdict import verdict
-from ggt_tools.verdict_table import to_verdict, to_verdict_row
+from ggt_tools.stages.pack.priors import without_frame
+from ggt_tools.stages.validate.evidence import evidence_faults
+from ggt_tools.workspace.verdict_table import to_verdict, to_verdict_row
 
 from .test_verdict import candidate
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from ggt100k import DEGRADATIONS
-from ggt_tools.degradations import SEEN, Degradations, classify, measure, strengths
 from ggt_tools.errors import ConfigError, PairError
+from ggt_tools.imaging.degradations import SEEN, Degradations, classify, measure, strengths
 from tests.photographs import (
     Photograph,
     aged,

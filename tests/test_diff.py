@@ -18,11 +18,11 @@ from PIL import Image
 import ggt100k
 from ggt_format.png import encode_png
 from ggt_tools.cli import main
-from ggt_tools.contact_sheet import COLUMNS, TILE, WIDTH
-from ggt_tools.diff import Diff, diff, entry, sheet, with_entry
 from ggt_tools.errors import ShardError
-from ggt_tools.pack import PackConfig, pack
+from ggt_tools.imaging.contact_sheet import COLUMNS, TILE, WIDTH
 from ggt_tools.records import Pair
+from ggt_tools.stages.diff import Diff, diff, entry, sheet, with_entry
+from ggt_tools.stages.pack import PackConfig, pack
 
 from .hub import Hub, settings
 from .making import GATE, Store, change_shard, make_pair, make_pairs, picture

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from ggt_tools.errors import ConfigError, PairError
+from ggt_tools.providers.protocol import Restored, Setting
 from ggt_tools.restorers import restorer
-from ggt_tools.restorers.protocol import Restored, Setting
 
 from .making import picture
 

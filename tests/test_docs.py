@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from ggt_tools.cli import VERBS, _parser
+from ggt_tools.policy.verdicts import DEFAULT_GATE, load_gate
 from ggt_tools.reasons import REASONS, explain
-from ggt_tools.verdict import DEFAULT_GATE, load_gate
 
 from .making import run_python
 

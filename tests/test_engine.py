@@ -14,15 +14,16 @@ from typing import Any
 import pytest
 
 import ggt100k
-from ggt_tools.engine import GIVE_UP, Engine, engine, forget, gather, run, settle
-from ggt_tools.engine.facts import Fault, from_parquet, to_parquet
-from ggt_tools.engine.local import CONTEXT, Local
-from ggt_tools.engine.stages import Packing, Validating
-from ggt_tools.engine.task import Stage, Task, file, perform, task
 from ggt_tools.errors import ConfigError
-from ggt_tools.ledger import Ledger
+from ggt_tools.executors import GIVE_UP, Engine, engine, forget, gather, run, settle
+from ggt_tools.executors.local import CONTEXT, Local
+from ggt_tools.executors.task import Stage, Task, file, perform, task
 from ggt_tools.records import Aligned, Score
-from ggt_tools.store import Store
+from ggt_tools.stages.pack.worker import Packing
+from ggt_tools.stages.validate.worker import Validating
+from ggt_tools.workspace.arrow import Fault, from_parquet, to_parquet
+from ggt_tools.workspace.ledger import Ledger
+from ggt_tools.workspace.store import Store
 
 from .driven import Number, Squaring, square
 from .making import FORKED, make_dataset

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 import ggt100k
-from ggt_tools import iqa
 from ggt_tools.errors import ConfigError
-from ggt_tools.evaluate import EvaluateConfig, evaluate, find
+from ggt_tools.metrics import iqa
+from ggt_tools.stages.evaluate import EvaluateConfig, evaluate, find
 
 from .making import make_dataset
 from .photographs import psnr

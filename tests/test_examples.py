@@ -18,7 +18,7 @@ import pytest
 
 import ggt100k
 from ggt_format.png import encode_png
-from ggt_tools.pack import PackConfig, pack
+from ggt_tools.stages.pack import PackConfig, pack
 
 from .making import GATE, Store, make_pairs, picture
 from .test_diffusers import model as pix2pix  # a tiny one, with weights of chance

@@ -20,9 +20,9 @@ from PIL import Image
 
 import ggt100k
 from ggt_tools.errors import ConfigError, ShardError
-from ggt_tools.export import FORMATS, ExportConfig, _credits, export, parse_where
-from ggt_tools.export.formats import Row, Source
-from ggt_tools.pack import PackConfig, pack
+from ggt_tools.stages.export import FORMATS, ExportConfig, _credits, export, parse_where
+from ggt_tools.stages.export.formats import Row, Source
+from ggt_tools.stages.pack import PackConfig, pack
 
 from .making import GATE, Store, change_shard, make_dataset, make_pair
 from .test_cli import files, ggt, well

@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ggt_tools import degradations
-from ggt_tools.degradations import measure, measure_once
-from ggt_tools.score import score
-from ggt_tools.witnesses import Pair, changes, degrading, light
+from ggt_tools.imaging import degradations
+from ggt_tools.imaging.degradations import measure, measure_once
+from ggt_tools.metrics import changes, light
+from ggt_tools.metrics.core import Pair
+from ggt_tools.metrics.scorer import score
+from ggt_tools.training import synthetic_degradations as degrading
 from tests.photographs import Photograph, blurred, crop, dimmed, jpeg, noisy, rained_on, snowed_on, tinted
 
 METRICS = {**light.METRICS, **changes.METRICS}

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ggt_tools.verdict import DEFAULT_GATE, load_gate
-from ggt_tools.witnesses import degrading, planting
-from ggt_tools.witnesses.planting import FAULTS, GROUPS, Planted, Scene, harmless, plant, planted
+from ggt_tools.policy.verdicts import DEFAULT_GATE, load_gate
+from ggt_tools.training import synthetic_degradations as degrading
+from ggt_tools.training import synthetic_faults as planting
+from ggt_tools.training.synthetic_faults import FAULTS, GROUPS, Planted, Scene, harmless, plant, planted
 from tests.benchmarks import faults, faults_kinds, faults_photographs
 from tests.benchmarks.faults_kinds import CLASS, DEGRADING, GOOD, NEW, TEXT, UNSEEN, USUAL, lettered
 from tests.benchmarks.field import Options

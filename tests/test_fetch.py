@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from ggt_tools.errors import ConfigError, PairError
-from ggt_tools.ingest.fetch import FetchConfig, _is_public, _tls, fetch, without_secrets
+from ggt_tools.providers.fetch import FetchConfig, _is_public, _tls, fetch, without_secrets
 
 HERE = FetchConfig(private=True, seconds=5, size=1000)
 Answer = bytes | Callable[[socket.socket], None]

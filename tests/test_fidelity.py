@@ -12,10 +12,13 @@ import numpy as np
 import pytest
 
 from ggt_tools.errors import ConfigError
+from ggt_tools.metrics import fidelity
+from ggt_tools.metrics.cells import COUNT, measure_cells
+from ggt_tools.metrics.core import Pair
+from ggt_tools.metrics.tone import FACTS, fit_tone
 from ggt_tools.training import faults, restored
-from ggt_tools.witnesses import Pair, degrading, fidelity, planting
-from ggt_tools.witnesses.cells import COUNT, measure_cells
-from ggt_tools.witnesses.tone import FACTS, fit_tone
+from ggt_tools.training import synthetic_degradations as degrading
+from ggt_tools.training import synthetic_faults as planting
 from tests.photographs import Photograph, crop, psnr
 
 pytest.importorskip("onnxruntime")

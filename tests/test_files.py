@@ -25,25 +25,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ggt_format import pair_key
-from ggt_tools import evaluate
-from ggt_tools.adopt.layouts import by_dataset, by_meta_info, by_metadata, by_suffix, two_places
-from ggt_tools.adopt.matching import match
-from ggt_tools.adopt.places import open_place
-from ggt_tools.adopt.sets import SETS
 from ggt_tools.errors import ConfigError, PairError
-from ggt_tools.evaluate import find
 from ggt_tools.files import tars, zips
 from ggt_tools.files.folders import find_images, read_file
 from ggt_tools.files.names import NameIndex, clean_name
 from ggt_tools.files.passing import PassedOver, merge
 from ggt_tools.files.rows import RowFiles
 from ggt_tools.files.texts import decode_text
-from ggt_tools.gate.labels import labels
-from ggt_tools.ingest import known
-from ggt_tools.ingest.fetch import FetchConfig
-from ggt_tools.ingest.sources import Found, from_dataset, from_folder, from_list, from_tar
+from ggt_tools.policy.labels import labels
+from ggt_tools.providers.fetch import FetchConfig
+from ggt_tools.providers.protocol import Setting
 from ggt_tools.restorers import restorer
-from ggt_tools.restorers.protocol import Setting
+from ggt_tools.stages import evaluate
+from ggt_tools.stages.adopt.layouts import by_dataset, by_meta_info, by_metadata, by_suffix, two_places
+from ggt_tools.stages.adopt.matching import match
+from ggt_tools.stages.adopt.places import open_place
+from ggt_tools.stages.adopt.sets import SETS
+from ggt_tools.stages.evaluate import find
+from ggt_tools.stages.ingest import known
+from ggt_tools.stages.ingest.sources import Found, from_dataset, from_folder, from_list, from_tar
 from ggt_tools.toml import read_toml
 
 from .hub import Hub
@@ -763,8 +763,8 @@ def _cannot_be_read(root: Path, tmp_path: Path) -> None:
     program = f"""
 import os
 from pathlib import Path
-from ggt_tools.ingest.sources import from_folder
-from ggt_tools.adopt.places import open_place
+from ggt_tools.stages.ingest.sources import from_folder
+from ggt_tools.stages.adopt.places import open_place
 if os.getuid() == 0:
     os.setgid(65534)
     os.setuid(65534)
@@ -875,7 +875,7 @@ def test_a_folder_whose_images_are_files_is_a_dataset(tmp_path: Path, layout: Ca
 
 
 def test_a_repository_whose_images_are_files_is_a_dataset(tmp_path: Path) -> None:
-    program = ["from ggt_tools.ingest.sources import from_dataset"]
+    program = ["from ggt_tools.stages.ingest.sources import from_dataset"]
     with Hub() as hub:
         for layout in LAYOUTS:
             layout(tmp_path / layout.__name__)

@@ -14,8 +14,8 @@ from PIL import Image
 import ggt100k
 from ggt_tools.cli import main
 from ggt_tools.demo import batch
-from ggt_tools.validate import validate
-from ggt_tools.validate.passing import NOTE
+from ggt_tools.stages.validate import validate
+from ggt_tools.stages.validate.passing import NOTE
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from ggt100k import DEGRADATIONS
 from ggt_tools.errors import ConfigError
-from ggt_tools.gate import METRICS, OTHER_METRICS, Rule, load_gate, parse_gate
+from ggt_tools.policy.gate import METRICS, OTHER_METRICS, Rule, load_gate, parse_gate
+from ggt_tools.policy.verdicts import DEFAULT_GATE
 from ggt_tools.records import ALIGN_SCORES, UNCORRECTED
-from ggt_tools.verdict import DEFAULT_GATE
 
 PATH = Path("gate.toml")
 

@@ -8,11 +8,12 @@ import cv2
 import numpy as np
 import pytest
 
-from ggt_tools.degradations import Image
+from ggt_format.schema import Image
 from ggt_tools.errors import ConfigError
-from ggt_tools.score import SETS, Scorer, score
-from ggt_tools.witnesses import degrading, identity
-from ggt_tools.witnesses.identity import MOST_FACES, Box, Embedding, compare_faces
+from ggt_tools.metrics import identity
+from ggt_tools.metrics.identity import MOST_FACES, Box, Embedding, compare_faces
+from ggt_tools.metrics.scorer import SETS, Scorer, score
+from ggt_tools.training import synthetic_degradations as degrading
 from tests.photographs import Photograph, crop
 
 needs_dlib = pytest.mark.skipif(bool(identity.missing()), reason=identity.missing())

@@ -36,11 +36,11 @@ from PIL import Image, ImageCms, ImageOps
 import ggt100k
 from ggt_tools.cli import main
 from ggt_tools.errors import ConfigError, PairError
-from ggt_tools.ingest import FORMATS, IngestConfig, by_folder, decode, fit, ingest, window
-from ggt_tools.ingest.looks import Looks
-from ggt_tools.ingest.sources import Found, from_folder
-from ggt_tools.ledger import Ledger
+from ggt_tools.imaging.perceptual_hash import Looks
 from ggt_tools.records import Candidate, Conversion, Photo, Prompt, Refusal, Seen
+from ggt_tools.stages.ingest import FORMATS, IngestConfig, by_folder, decode, fit, ingest, window
+from ggt_tools.stages.ingest.sources import Found, from_folder
+from ggt_tools.workspace.ledger import Ledger
 
 from .making import make_pair, picture
 from .photographs import photograph

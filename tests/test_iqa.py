@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ggt_tools import iqa
 from ggt_tools.errors import ConfigError, PairError
-from ggt_tools.iqa import BATCHED, IqaConfig, Models, models, names
-from ggt_tools.iqa.worker import in_batches
-from ggt_tools.score import SETS, Scorer, available, score
+from ggt_tools.metrics import iqa
+from ggt_tools.metrics.iqa import BATCHED, IqaConfig, Models, models, names
+from ggt_tools.metrics.iqa.worker import in_batches
+from ggt_tools.metrics.scorer import SETS, Scorer, available, score
 
 from .photographs import Photograph, crop, noisy
 

@@ -21,8 +21,8 @@ import ggt_format.jpeg
 from ggt_format.jpeg import check_jpeg, encode_jpeg
 from ggt_format.png import encode_png
 from ggt_tools.errors import PairError, ShardError
-from ggt_tools.pack import PackConfig, pack
-from ggt_tools.validate import validate
+from ggt_tools.stages.pack import PackConfig, pack
+from ggt_tools.stages.validate import validate
 
 from .making import GATE, Store, change_shard, make_dataset, make_pair, picture
 

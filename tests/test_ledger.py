@@ -23,7 +23,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ggt_tools.errors import ConfigError, ShardError
-from ggt_tools.ledger import Ledger
 from ggt_tools.records import (
     ALIGN_SCORES,
     IN_FLIGHT,
@@ -38,6 +37,7 @@ from ggt_tools.records import (
     Verdict,
     Withdrawal,
 )
+from ggt_tools.workspace.ledger import Ledger
 
 from .making import FORKED, make_workspace
 

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from ggt_tools import database, locks
 from ggt_tools.errors import ConfigError
-from ggt_tools.ledger import Ledger
-from ggt_tools.locks import held, holder, why_unwritable
 from ggt_tools.records import Candidate, Photo
+from ggt_tools.workspace import database, locks
+from ggt_tools.workspace.ledger import Ledger
+from ggt_tools.workspace.locks import held, holder, why_unwritable
 
 from .making import make_workspace
 from .test_cli import ggt

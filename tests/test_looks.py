@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 import ggt100k
 from ggt_tools.errors import ConfigError, PairError, ShardError
-from ggt_tools.ingest.looks import (
+from ggt_tools.imaging.perceptual_hash import (
     DISTANCE,
     Looks,
     check_hashes,
@@ -31,8 +31,8 @@ from ggt_tools.ingest.looks import (
     published,
     stored_hashes,
 )
-from ggt_tools.ledger import Ledger
 from ggt_tools.records import Photo, Seen
+from ggt_tools.workspace.ledger import Ledger
 
 from .making import change_shard, make_dataset, make_workspace, picture
 from .photographs import credits, dimmed, hazed, jpeg, noisy, photograph

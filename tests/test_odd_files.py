@@ -11,11 +11,11 @@ import numpy.typing as npt
 import pytest
 
 import ggt100k
-from ggt_tools.adopt import AdoptConfig, Elsewhere, Taken, adopt, stored
 from ggt_tools.errors import PairError
-from ggt_tools.evaluate import EvaluateConfig, evaluate
-from ggt_tools.ledger import Ledger
 from ggt_tools.records import Candidate, Conversion, Photo, Refusal
+from ggt_tools.stages.adopt import AdoptConfig, Elsewhere, Taken, adopt, stored
+from ggt_tools.stages.evaluate import EvaluateConfig, evaluate
+from ggt_tools.workspace.ledger import Ledger
 
 from .making import make_dataset, picture
 from .test_imaging import BROKEN, adobe_exif, chunk, exif, in_adobe_rgb, planes, saved, with_chunk

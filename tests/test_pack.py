@@ -32,18 +32,18 @@ import ggt100k
 from ggt_format.png import encode_png
 from ggt_format.shard import ShardWriter, encode_json
 from ggt_tools.cli import main
-from ggt_tools.engine import Cluster
-from ggt_tools.engine.local import Local
 from ggt_tools.errors import ConfigError, PairError, ShardError
-from ggt_tools.ingest.looks import phash
-from ggt_tools.ledger import ImageFolder, Ledger
-from ggt_tools.pack import PackConfig, claim, pack, pair_facts, plan_release, write
-from ggt_tools.pack.plan import cut
-from ggt_tools.pack.splits import draw_test
+from ggt_tools.executors import Cluster
+from ggt_tools.executors.local import Local
+from ggt_tools.imaging.perceptual_hash import phash
 from ggt_tools.records import Aligned, Held, Pair, Score, Seen, Stage, Verdict
-from ggt_tools.store import Store as Tasks
-from ggt_tools.validate import validate
-from ggt_tools.validate.passing import NOTE
+from ggt_tools.stages.pack import PackConfig, claim, pack, pair_facts, plan_release, write
+from ggt_tools.stages.pack.plan import cut
+from ggt_tools.stages.pack.splits import draw_test
+from ggt_tools.stages.validate import validate
+from ggt_tools.stages.validate.passing import NOTE
+from ggt_tools.workspace.ledger import ImageFolder, Ledger
+from ggt_tools.workspace.store import Store as Tasks
 
 from .benchmarks.remote import serve
 from .making import FORKED, GATE, Store, make_dataset, make_pair, make_pairs, make_workspace, picture

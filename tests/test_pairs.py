@@ -35,7 +35,7 @@ from ggt100k import PairDataset
 from ggt_format.ranges import RangeReader
 from ggt_format.shard import member_header
 from ggt_tools.errors import ConfigError, ShardError
-from ggt_tools.pack import PackConfig, pack
+from ggt_tools.stages.pack import PackConfig, pack
 
 from .hub import Hub
 from .making import GATE, Store, change_shard, make_dataset, make_pairs, run_python

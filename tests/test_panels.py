@@ -12,11 +12,11 @@ import numpy.typing as npt
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from ggt_tools.ingest import IngestConfig, ingest
-from ggt_tools.ingest.looks import Looks
-from ggt_tools.ingest.panels import find_panels, is_page_over_photograph
-from ggt_tools.ingest.sources import from_folder
+from ggt_tools.imaging.perceptual_hash import Looks
 from ggt_tools.records import Refusal
+from ggt_tools.stages.ingest import IngestConfig, ingest
+from ggt_tools.stages.ingest.panels import find_panels, is_page_over_photograph
+from ggt_tools.stages.ingest.sources import from_folder
 
 from .photographs import credits, jpeg, photograph
 

@@ -13,18 +13,18 @@ from PIL import Image as Pillow
 
 import ggt100k
 from ggt100k import DEGRADATIONS, pair_key
-from ggt_tools import photo_classes
+from ggt_format.schema import Image
 from ggt_tools.cli import main
 from ggt_tools.cli import train_classes as verb
-from ggt_tools.degradations import Image, classify, measure
 from ggt_tools.errors import ConfigError, PairError
-from ggt_tools.ingest.naming import ClassNamer
-from ggt_tools.ledger import Ledger
-from ggt_tools.photo_classes import classify_photo, decide
-from ggt_tools.photo_classes.features import CHANNELS, SIZE, TILE_CHANNELS, backbone_missing, describe
-from ggt_tools.photo_classes.head import FitConfig, Head, Layers, fit_head, load_head, save_head
-from ggt_tools.photo_classes.synthesis import CLASSES, degrade
-from ggt_tools.photo_classes.training import (
+from ggt_tools.imaging import photo_classes
+from ggt_tools.imaging.degradations import classify, measure
+from ggt_tools.imaging.photo_classes import classify_photo, decide
+from ggt_tools.imaging.photo_classes.features import CHANNELS, SIZE, TILE_CHANNELS, backbone_missing, describe
+from ggt_tools.imaging.photo_classes.head import FitConfig, Head, Layers, fit_head, load_head, save_head
+from ggt_tools.records import Classed, Photo
+from ggt_tools.stages.ingest.naming import ClassNamer
+from ggt_tools.training.photo_classifier import (
     EXTRA,
     HELD_OUT,
     PRIOR,
@@ -34,7 +34,8 @@ from ggt_tools.photo_classes.training import (
     make_samples,
     train_classes,
 )
-from ggt_tools.records import Classed, Photo
+from ggt_tools.training.photo_synthesis import CLASSES, degrade
+from ggt_tools.workspace.ledger import Ledger
 
 from .making import picture
 
@@ -375,7 +376,7 @@ def test_half_weights_give_the_same_numbers(tmp_path: Path) -> None:
     import onnxruntime
     from onnx import TensorProto, helper, numpy_helper
 
-    from ggt_tools.photo_classes.backbone import halve_weights
+    from ggt_tools.training.photo_backbone import halve_weights
 
     weights = np.random.default_rng(0).normal(0, 1, (32, 16)).astype(np.float32)
     graph = helper.make_graph(

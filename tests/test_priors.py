@@ -19,17 +19,17 @@ from PIL import Image
 
 import ggt100k
 from ggt_format.png import encode_png
-from ggt_tools.card import card, describe
 from ggt_tools.cli import main
-from ggt_tools.diff import diff, entry
 from ggt_tools.errors import ShardError
-from ggt_tools.ledger import Ledger
-from ggt_tools.pack import PackConfig
-from ggt_tools.pack import pack as repack
-from ggt_tools.pack.priors import priors
 from ggt_tools.records import Adopted, Aligned, Candidate, Decision, Held, Pair, Score, Verdict, Withdrawal
-from ggt_tools.validate import validate
-from ggt_tools.validate.evidence import evidence_faults, prior_faults, read_gate
+from ggt_tools.stages.card import card, describe
+from ggt_tools.stages.diff import diff, entry
+from ggt_tools.stages.pack import PackConfig
+from ggt_tools.stages.pack import pack as repack
+from ggt_tools.stages.pack.priors import priors
+from ggt_tools.stages.validate import validate
+from ggt_tools.stages.validate.evidence import evidence_faults, prior_faults, read_gate
+from ggt_tools.workspace.ledger import Ledger
 
 from .making import GATE, Store, make_pairs, picture
 

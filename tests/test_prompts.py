@@ -13,12 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ggt100k import DEGRADATIONS, pair_key
-from ggt_tools.degradations import SEEN, Image, classify, measure, strengths
+from ggt_format.schema import Image
 from ggt_tools.errors import PairError, TransientError
-from ggt_tools.prompts import FAULTS, FIXED, STRATEGIES, TEXTS, fixed, measured, version, vlm
+from ggt_tools.imaging.degradations import SEEN, classify, measure, strengths
+from ggt_tools.providers.protocol import Setting
+from ggt_tools.providers.vlm import Gemini, Look
 from ggt_tools.records import Photo, Prompt, work_id
-from ggt_tools.restorers.protocol import Setting
-from ggt_tools.vlm import Gemini, Look
+from ggt_tools.stages.prompt import FAULTS, FIXED, STRATEGIES, TEXTS, fixed, measured, version, vlm
 from tests.models import KEY, Models, Reply, failed, refusal, script
 from tests.photographs import aged, at_night, blurred, credits, crop, noisy, photograph, veiled
 

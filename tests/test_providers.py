@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ggt_tools.calls.faults import batch_outcome, retry_after, said, seconds
-from ggt_tools.calls.providers import (
+from ggt_tools.errors import ConfigError, PairError, TransientError
+from ggt_tools.providers.clients import (
     batch_lines,
     checked_url,
     compatible_client,
@@ -30,8 +30,8 @@ from ggt_tools.calls.providers import (
     openai_faults,
     secret,
 )
-from ggt_tools.errors import ConfigError, PairError, TransientError
-from ggt_tools.restorers.protocol import Restored, Setting
+from ggt_tools.providers.faults import batch_outcome, retry_after, said, seconds
+from ggt_tools.providers.protocol import Restored, Setting
 
 from .making import picture
 from .models import KEY, Models, Reply, cut, echo, failed, png, refusal, script, slow, too_many, used_up
@@ -144,7 +144,7 @@ def test_control_characters_and_length_are_bounded() -> None:
 
 @given(st.text(), st.text(), st.sampled_from([KEY, "Bearer " + KEY]))
 def test_whatever_stands_around_it_the_key_is_not_shown(before: str, after: str, key: str) -> None:
-    from ggt_tools.calls.faults import hide
+    from ggt_tools.providers.faults import hide
 
     hide(KEY)
     shown = said(before + key + after)

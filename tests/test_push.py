@@ -25,13 +25,13 @@ from huggingface_hub import HfApi
 
 import ggt100k
 import ggt_format
-from ggt_tools.card import describe, texts
 from ggt_tools.cli import main
 from ggt_tools.errors import ConfigError, ShardError, TransientError
-from ggt_tools.pack import PackConfig, pack
-from ggt_tools.push import Plan, PushConfig, Pushed, plan, push
-from ggt_tools.validate import validate
-from ggt_tools.validate.passing import NOTE
+from ggt_tools.stages.card import describe, texts
+from ggt_tools.stages.pack import PackConfig, pack
+from ggt_tools.stages.push import Plan, PushConfig, Pushed, plan, push
+from ggt_tools.stages.validate import validate
+from ggt_tools.stages.validate.passing import NOTE
 
 from .hub import Commit, Dropped, Hub, Repo, Request, run_verb_at, settings
 from .making import FORKED, GATE, Store, make_pair, run_python
@@ -639,7 +639,9 @@ class Reader(threading.Thread):
 @pytest.mark.skipif(os.name != "posix", reason="kill -9")
 def test_killed_at_any_moment_it_goes_on_and_main_is_always_whole(published: Hub, second: Path, tmp_path: Path) -> None:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([*FORKED, "ggt_tools.push", "ggt_tools.card.page", "jinja2", "tests.hub"])
+    context.set_forkserver_preload(
+        [*FORKED, "ggt_tools.stages.push", "ggt_tools.stages.card.page", "jinja2", "tests.hub"]
+    )
     said = tmp_path / "said"
     argv = ["--verbose", "push", str(second), "--repo", NAME, "--tag", "v1.1.0"]
 

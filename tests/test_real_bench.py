@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from ggt_format.schema import DEGRADATIONS
-from ggt_tools.gate import parse_gate
+from ggt_tools.policy.gate import parse_gate
 from ggt_tools.records import Verdict
 from tests.benchmarks import chains, deciding, real, synthetic
 from tests.benchmarks.real import Item, Judged, Measured

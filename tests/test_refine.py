@@ -22,15 +22,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ggt_format.png import encode_png
+from ggt_format.schema import Image
 from ggt_tools.cli import main
 from ggt_tools.errors import ConfigError
-from ggt_tools.ledger import Ledger
-from ggt_tools.prompts import FIXED, TEXTS
+from ggt_tools.policy.verdicts import DEFAULT_GATE, load_gate
+from ggt_tools.providers.protocol import Restored
 from ggt_tools.records import IN_FLIGHT, Aligned, Call, Candidate, Opinion, Photo, Prompt, Verdict
-from ggt_tools.refine import LEFT, OPENING, REASONS, Redo, RefineConfig, refine, refined
-from ggt_tools.restorers.protocol import Image, Restored
-from ggt_tools.screen import KINDS, VERSION
-from ggt_tools.verdict import DEFAULT_GATE, load_gate
+from ggt_tools.stages.prompt import FIXED, TEXTS
+from ggt_tools.stages.refine import LEFT, OPENING, REASONS, Redo, RefineConfig, refine, refined
+from ggt_tools.stages.screen import KINDS, VERSION
+from ggt_tools.workspace.ledger import Ledger
 from tests.making import Store, make_pair, picture
 from tests.models import KEY, Models, Reply, brightened, refusal, script, slow
 

@@ -30,8 +30,8 @@ from PIL import Image
 import ggt100k
 from ggt_format.png import encode_png
 from ggt_tools.cli import main
-from ggt_tools.ledger import Ledger
 from ggt_tools.records import IN_FLIGHT, Aligned, Call, Candidate, Job, Photo, Prompt
+from ggt_tools.workspace.ledger import Ledger
 
 from .making import FORKED, Store, make_pair, picture, run_verb
 from .models import KEY, Models, Reply, brightened, cut, echo, failed, png, refusal, script, sized, slow, too_many

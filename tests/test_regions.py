@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ggt_tools.errors import ConfigError
-from ggt_tools.score import CORE, Scorer, score
-from ggt_tools.witnesses import degrading, regions
+from ggt_tools.metrics import regions
+from ggt_tools.metrics.scorer import CORE, Scorer, score
+from ggt_tools.training import synthetic_degradations as degrading
 from tests.benchmarks.faults_kinds import lettered
 from tests.making import make_workspace
 from tests.photographs import Photograph, crop
@@ -97,7 +98,7 @@ def test_without_scikit_image_faces_are_not_watched(monkeypatch: pytest.MonkeyPa
 def test_a_set_is_measured_as_far_as_it_can_be(
     asked: list[str], absent: list[str], left: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ggt_tools.score._missing", lambda name: "no cascade" if name in absent else "")
+    monkeypatch.setattr("ggt_tools.metrics.scorer._missing", lambda name: "no cascade" if name in absent else "")
     image = crop("life-1", 64)
     with Scorer(asked) as scorer:
         assert scorer.left_out == dict.fromkeys(absent, "no cascade")
@@ -108,7 +109,7 @@ def test_a_set_is_measured_as_far_as_it_can_be(
 def test_where_nothing_or_a_part_of_core_can_be_measured_it_is_an_error(
     asked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ggt_tools.score._missing", lambda name: "no package")
+    monkeypatch.setattr("ggt_tools.metrics.scorer._missing", lambda name: "no package")
     with pytest.raises(ConfigError, match="cannot be measured: no package"):
         Scorer(asked)
 

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from ggt100k import pair_key
 from ggt_tools.errors import ConfigError, PairError, TransientError
+from ggt_tools.providers.protocol import Restored, Setting
 from ggt_tools.restorers import gemini, openai, restorer
-from ggt_tools.restorers.protocol import BatchRestorer, Request, Restored, Restorer, Setting
+from ggt_tools.restorers.protocol import BatchRestorer, Request, Restorer
 
 from .making import picture
 from .models import KEY, Asked, Models, Reply, brightened, failed, png, refusal, script, sized, too_many

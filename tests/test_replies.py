@@ -17,15 +17,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict
 
-from ggt_tools.calls.codes import ProviderError, error_within, is_refusal
-from ggt_tools.calls.envelope import compressions, decode_base64, inflate
-from ggt_tools.calls.faults import batch_outcome
 from ggt_tools.errors import ConfigError, PairError, TransientError
-from ggt_tools.ledger import Ledger
+from ggt_tools.providers.codes import ProviderError, error_within, is_refusal
+from ggt_tools.providers.envelope import compressions, decode_base64, inflate
+from ggt_tools.providers.faults import batch_outcome
+from ggt_tools.providers.protocol import Restored, Setting
+from ggt_tools.providers.vlm import ask, vlm
 from ggt_tools.records import Call, Candidate, Prompt
 from ggt_tools.restorers import gemini, openai, restorer
-from ggt_tools.restorers.protocol import Restored, Setting
-from ggt_tools.vlm import ask, vlm
+from ggt_tools.workspace.ledger import Ledger
 
 from .making import picture
 from .models import KEY, Models, Reply, png, script

@@ -22,14 +22,14 @@ from ggt_format.png import encode_png
 from ggt_tools.cli import main
 from ggt_tools.cli import report as verb
 from ggt_tools.errors import ConfigError, ShardError
-from ggt_tools.gate import parse_gate
-from ggt_tools.gate.bounds import bounds
-from ggt_tools.ledger import Ledger
+from ggt_tools.policy.bounds import bounds
+from ggt_tools.policy.gate import parse_gate
+from ggt_tools.policy.verdicts import verdict
 from ggt_tools.records import Aligned, Photo, Score, Stage
-from ggt_tools.report import Facts, report
-from ggt_tools.report.figures import HEIGHT, histogram, span, thumbnail
-from ggt_tools.report.findings import best_rejected, lone_witnesses, relations, worst_kept
-from ggt_tools.verdict import verdict
+from ggt_tools.stages.report import Facts, report
+from ggt_tools.stages.report.figures import HEIGHT, histogram, span, thumbnail
+from ggt_tools.stages.report.findings import best_rejected, lone_witnesses, relations, worst_kept
+from ggt_tools.workspace.ledger import Ledger
 
 from .making import Store, make_pair, picture
 from .test_verdict import GOOD, TEXT, candidate

@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ggt_format.png import encode_png
-from ggt_tools.calls import CallConfig
-from ggt_tools.calls.prices import Price
 from ggt_tools.errors import ConfigError, PairError, TransientError
+from ggt_tools.providers.calls import CallConfig
+from ggt_tools.providers.prices import Price
+from ggt_tools.providers.protocol import Restored
 from ggt_tools.records import IN_FLIGHT, Call, Candidate, Photo, Prompt, work_id
-from ggt_tools.restore import Work, framed, padded, plan, restore
 from ggt_tools.restorers import restorer
-from ggt_tools.restorers.protocol import Restored, Restorer
+from ggt_tools.restorers.protocol import Restorer
+from ggt_tools.stages.restore import Work, framed, padded, plan, restore
 
 from .making import Store, make_pair, picture
 

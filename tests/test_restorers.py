@@ -13,15 +13,16 @@ import numpy as np
 import pytest
 
 from ggt100k import pair_key
-from ggt_tools.degradations import classify, measure
 from ggt_tools.errors import ConfigError, PairError
+from ggt_tools.imaging.degradations import classify, measure
+from ggt_tools.metrics.scorer import score
+from ggt_tools.policy.verdicts import DEFAULT_GATE, load_gate, verdict
+from ggt_tools.providers.protocol import Restored, Setting
 from ggt_tools.records import Candidate
 from ggt_tools.restorers import realesrgan as esrgan
 from ggt_tools.restorers import restorer, restorers
 from ggt_tools.restorers.classical import deblock, deblur, dehaze, denoise, guided, relight
-from ggt_tools.restorers.protocol import BatchRestorer, Restored, Setting
-from ggt_tools.score import score
-from ggt_tools.verdict import DEFAULT_GATE, load_gate, verdict
+from ggt_tools.restorers.protocol import BatchRestorer
 from tests.making import picture
 from tests.photographs import Photograph, blurred, credits, crop, dimmed, hazed, jpeg, noisy, photograph, psnr
 
@@ -74,7 +75,7 @@ def test_what_needs_no_network_is_called() -> None:
 
 FOREIGN = """
 from dataclasses import dataclass
-from ggt_tools.restorers.protocol import Restored
+from ggt_tools.providers.protocol import Restored
 
 @dataclass(frozen=True)
 class Mirror:

@@ -30,17 +30,17 @@ from PIL import Image
 from ggt_format.png import encode_png
 from ggt_tools.cli import main
 from ggt_tools.errors import ConfigError
-from ggt_tools.gate import parse_gate
-from ggt_tools.gate.labels import labels, settled
-from ggt_tools.ledger import Ledger
+from ggt_tools.policy.gate import parse_gate
+from ggt_tools.policy.labels import labels, settled
+from ggt_tools.policy.verdicts import by_rules, verdict
+from ggt_tools.policy.votes import Share, Votes, cohen, fleiss, in_order, standing, summary, votes
 from ggt_tools.records import Aligned, Candidate, Decision, Opinion, Photo, Score, Verdict
 from ggt_tools.review import Review, ReviewConfig
-from ggt_tools.review.decisions import Share, Votes, cohen, fleiss, in_order, standing, summary, votes
 from ggt_tools.review.desk import SAVED, THERE, Desk, DeskConfig, Made, Refused
 from ggt_tools.review.gallery import Filter, asked, gallery, keys
 from ggt_tools.review.queue import AUDIT, GALLERY, UNSURE, items
-from ggt_tools.screen import VERSION as SCREEN
-from ggt_tools.verdict import by_rules, verdict
+from ggt_tools.stages.screen import VERSION as SCREEN
+from ggt_tools.workspace.ledger import Ledger
 
 from .browsing import DONE, SHOWN, Site, browser, served
 from .making import Store, make_pair, picture

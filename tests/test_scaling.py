@@ -21,11 +21,11 @@ from fsspec.implementations.local import LocalFileSystem
 from ggt_tools.cli import _parser
 from ggt_tools.cli import verdict as verdict_verb
 from ggt_tools.errors import ConfigError, ShardError
-from ggt_tools.export_ledger import export_ledger
-from ggt_tools.ledger import KEYS, Ledger
+from ggt_tools.policy.verdicts import DEFAULT_GATE, load_gate, verdict
 from ggt_tools.records import ALIGN_SCORES, IN_FLIGHT, Aligned, Candidate, Opinion, Photo, Score, Verdict, to_row
-from ggt_tools.store import Store
-from ggt_tools.verdict import DEFAULT_GATE, load_gate, verdict
+from ggt_tools.workspace.export import export_ledger
+from ggt_tools.workspace.ledger import KEYS, Ledger
+from ggt_tools.workspace.store import Store
 
 from .benchmarks import ledgers, plans, scaling
 from .making import picture

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from ggt_tools.errors import ConfigError, PairError
+from ggt_tools.metrics import fidelity
+from ggt_tools.metrics.core import ssim_map
+from ggt_tools.metrics.scorer import CORE, METRICS, SETS, Scorer, expand, score
 from ggt_tools.records import Score
-from ggt_tools.score import CORE, METRICS, SETS, Scorer, expand, score
-from ggt_tools.witnesses import fidelity, ssim_map
 from tests.photographs import (
     Photograph,
     blurred,

@@ -26,14 +26,15 @@ from hypothesis import strategies as st
 from PIL import Image as PillowImage
 
 from ggt_format.png import encode_png
-from ggt_tools.calls import CallConfig
 from ggt_tools.cli import main
 from ggt_tools.errors import PairError
-from ggt_tools.gate import load_gate
-from ggt_tools.ledger import Ledger
+from ggt_tools.policy.gate import load_gate
+from ggt_tools.policy.verdicts import verdict
+from ggt_tools.providers.calls import CallConfig
+from ggt_tools.providers.protocol import Setting
+from ggt_tools.providers.vlm import VLM, Look, vlm
 from ggt_tools.records import IN_FLIGHT, Aligned, Call, Candidate, Opinion, Score, Verdict, from_row, to_row
-from ggt_tools.restorers.protocol import Setting
-from ggt_tools.screen import (
+from ggt_tools.stages.screen import (
     CAP,
     CAPPED,
     CONTROL,
@@ -52,8 +53,7 @@ from ggt_tools.screen import (
     sees_control,
     standing,
 )
-from ggt_tools.verdict import verdict
-from ggt_tools.vlm import VLM, Look, vlm
+from ggt_tools.workspace.ledger import Ledger
 from tests.making import Store, make_pair, picture
 from tests.models import KEY, Asked, Models, Reply, cut, failed, refusal, script, slow, too_many
 

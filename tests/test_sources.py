@@ -26,9 +26,9 @@ from PIL import Image
 
 import ggt100k
 from ggt_tools.errors import ConfigError
-from ggt_tools.ingest.credits import Credit, read_credits
-from ggt_tools.ingest.fetch import FetchConfig
-from ggt_tools.ingest.sources import (
+from ggt_tools.providers.fetch import FetchConfig
+from ggt_tools.stages.ingest.credits import Credit, read_credits
+from ggt_tools.stages.ingest.sources import (
     Found,
     Source,
     find_photos,

@@ -25,13 +25,13 @@ from ggt_format.png import encode_png
 from ggt_tools.cli import main
 from ggt_tools.cli.study import _facts
 from ggt_tools.errors import ConfigError
-from ggt_tools.ledger import Ledger
 from ggt_tools.records import Aligned, Candidate, Choice, Entry, Photo, Study
 from ggt_tools.review.choosing import Choosing, Chosen, groups
-from ggt_tools.study import ALL, Interval, Row, StudyFacts, recommend, result, standing
-from ggt_tools.study.page import page, table
-from ggt_tools.study.plan import load_plan, parse_plan
-from ggt_tools.study.ranking import Preferred, Ranked, fit, rank
+from ggt_tools.stages.study import ALL, Interval, Row, StudyFacts, recommend, result, standing
+from ggt_tools.stages.study.page import page, table
+from ggt_tools.stages.study.plan import load_plan, parse_plan
+from ggt_tools.stages.study.ranking import Preferred, Ranked, fit, rank
+from ggt_tools.workspace.ledger import Ledger
 
 from .browsing import DONE, SHOWN, browser, served
 from .making import Store, make_pair

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ggt_tools.ledger import Ledger
 from ggt_tools.records import IN_FLIGHT, Aligned, Call, Candidate, Photo, Refusal, Verdict
+from ggt_tools.workspace.ledger import Ledger
 
 from .test_ledger import call, candidate, photo, verdict
 

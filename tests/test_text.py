@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ggt_tools.degradations import Image
+from ggt_format.schema import Image
 from ggt_tools.errors import ConfigError
-from ggt_tools.score import SETS, Scorer, score
-from ggt_tools.witnesses import degrading, text
-from ggt_tools.witnesses.text import Quad, Reading, TextChanges, compare_text, edit_distance
+from ggt_tools.metrics import text
+from ggt_tools.metrics.scorer import SETS, Scorer, score
+from ggt_tools.metrics.text import Quad, Reading, TextChanges, compare_text, edit_distance
+from ggt_tools.training import synthetic_degradations as degrading
 from tests.benchmarks.faults_kinds import lettered
 from tests.photographs import Photograph, crop
 

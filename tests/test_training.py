@@ -13,9 +13,10 @@ from PIL import Image as Pillow
 
 from ggt_tools.cli import train_fidelity as verb
 from ggt_tools.errors import ConfigError
+from ggt_tools.metrics import fidelity
+from ggt_tools.metrics.cells import COUNT
 from ggt_tools.training import TrainConfig, chains, faults, restored, samples
-from ggt_tools.witnesses import fidelity, planting
-from ggt_tools.witnesses.cells import COUNT
+from ggt_tools.training import synthetic_faults as planting
 from tests.photographs import crop, psnr
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def test_a_faithful_restoration_keeps_the_structure(scene: planting.Scene) -> No
 
 
 def test_texture_is_drawn_anew_only_where_lq_has_lost_it(scene: planting.Scene) -> None:
-    from ggt_tools.witnesses.degrading import soft, to_bytes
+    from ggt_tools.training.synthetic_degradations import soft, to_bytes
 
     lost = to_bytes(soft(scene.gt.astype(np.float32), 4.0))
     anew = restored.retextured(scene.gt, lost, 1.0, np.random.default_rng(1))

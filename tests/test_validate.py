@@ -29,20 +29,20 @@ from ggt_format.shard import encode_json, member_header
 from ggt_format.shard import members as member_ends
 from ggt_tools.cli import main
 from ggt_tools.cli.validate import _alone
-from ggt_tools.engine import Cluster
-from ggt_tools.engine.local import Local
 from ggt_tools.errors import ConfigError
-from ggt_tools.ledger import Ledger
-from ggt_tools.pack import PackConfig, pack
+from ggt_tools.executors import Cluster
+from ggt_tools.executors.local import Local
+from ggt_tools.policy.verdicts import verdict
+from ggt_tools.policy.votes import Votes
 from ggt_tools.records import Adopted, Aligned, Held, Verdict, Withdrawal
-from ggt_tools.review.decisions import Votes
-from ggt_tools.store import Store as Tasks
-from ggt_tools.validate import passed, validate
-from ggt_tools.validate.evidence import evidence_faults, read_gate
-from ggt_tools.validate.likeness import LEAST, cells, sketches, unlike
-from ggt_tools.validate.passing import NOTE
-from ggt_tools.validate.shards import Job, check_shard
-from ggt_tools.verdict import verdict
+from ggt_tools.stages.pack import PackConfig, pack
+from ggt_tools.stages.validate import passed, validate
+from ggt_tools.stages.validate.evidence import evidence_faults, read_gate
+from ggt_tools.stages.validate.likeness import LEAST, cells, sketches, unlike
+from ggt_tools.stages.validate.passing import NOTE
+from ggt_tools.stages.validate.shards import Job, check_shard
+from ggt_tools.workspace.ledger import Ledger
+from ggt_tools.workspace.store import Store as Tasks
 
 from .benchmarks.remote import serve
 from .making import GATE, Store, change_shard, make_dataset, make_pair, make_pairs, make_workspace, picture
@@ -1073,7 +1073,7 @@ def test_exactly_these_bytes_have_passed(root: Path) -> None:
 
 def another_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """From here on the caches are those of another machine."""
-    monkeypatch.setattr("ggt_tools.validate.passing.constants.HF_HOME", str(tmp_path / "another-home"))
+    monkeypatch.setattr("ggt_tools.stages.validate.passing.constants.HF_HOME", str(tmp_path / "another-home"))
 
 
 def copied(root: Path, place: Path) -> Path:
@@ -1180,7 +1180,7 @@ def test_a_time_that_is_set_back_deceives_nobody_and_a_link_disturbs_nobody(root
 def test_what_passed_older_rules_has_to_pass_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rules were added since those of number 2."""
     with monkeypatch.context() as older:
-        older.setattr("ggt_tools.validate.passing.RULES", 2)
+        older.setattr("ggt_tools.stages.validate.passing.RULES", 2)
         assert findings(root) == [] and passed(root) == ""
     assert passed(root) == f"{root}: has passed older rules; run: ggt100k validate {root}"
 

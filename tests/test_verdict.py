@@ -16,15 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ggt_tools.cli import main
-from ggt_tools.degradations import classify, measure
-from ggt_tools.gate import Gate, Rule, load_gate, parse_gate
-from ggt_tools.gate.decision import Fact
-from ggt_tools.gate.what_if import NOT_JUDGED, Example, what_if
-from ggt_tools.ledger import Ledger
+from ggt_tools.imaging.degradations import classify, measure
+from ggt_tools.metrics.scorer import score
+from ggt_tools.policy.decision import Fact
+from ggt_tools.policy.gate import Gate, Rule, load_gate, parse_gate
+from ggt_tools.policy.verdicts import DEFAULT_GATE, asked_gains, verdict
+from ggt_tools.policy.what_if import NOT_JUDGED, Example, what_if
 from ggt_tools.records import Aligned, Candidate, Score, Verdict
 from ggt_tools.restorers import restorer
-from ggt_tools.score import score
-from ggt_tools.verdict import DEFAULT_GATE, asked_gains, verdict
+from ggt_tools.workspace.ledger import Ledger
 from tests.photographs import (
     Photograph,
     blurred,

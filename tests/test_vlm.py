@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ggt100k import DEGRADATIONS, pair_key
 from ggt_tools.errors import ConfigError, PairError, TransientError
-from ggt_tools.restorers.protocol import Setting
-from ggt_tools.vlm import KINDS, MOST_TEXT, VLM, Answer, ask, classify_by_vlm, plain, read, vlm, wire_schema
+from ggt_tools.providers.protocol import Setting
+from ggt_tools.providers.vlm import KINDS, MOST_TEXT, VLM, Answer, ask, classify_by_vlm, plain, read, vlm, wire_schema
 from tests.models import KEY, Asked, Models, Reply, cut, failed, refusal, script, too_many
 from tests.photographs import crop
 
@@ -266,7 +266,7 @@ class Says:
         self._texts = list(texts)
 
     def look(self, images: object, question: str, schema: type[BaseModel]) -> object:
-        from ggt_tools.vlm import Look
+        from ggt_tools.providers.vlm import Look
 
         return Look(text=self._texts.pop(0), tokens_in=7, tokens_out=2)
 

@@ -15,10 +15,11 @@ from PIL import Image
 
 import ggt100k
 from ggt_tools.cli import main
-from ggt_tools.ledger import Ledger
+from ggt_tools.providers.protocol import Setting
 from ggt_tools.records import Aligned, Candidate, Conversion, Photo
 from ggt_tools.restorers import restorer
-from ggt_tools.restorers.protocol import FramingRestorer, Setting
+from ggt_tools.restorers.protocol import FramingRestorer
+from ggt_tools.workspace.ledger import Ledger
 
 from .photographs import noisy, photograph, psnr
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from ggt_tools.cli import main
-from ggt_tools.ledger import Ledger
 from ggt_tools.records import Photo, Withdrawal
+from ggt_tools.workspace.ledger import Ledger
 
 from .making import Store, make_pairs
 

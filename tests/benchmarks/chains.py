@@ -13,9 +13,9 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from ggt_tools.degradations import Image
-from ggt_tools.witnesses.degrading import Light, between, clouds, filtered, jpeg, slope, soft, to_bytes
-from ggt_tools.witnesses.planting import FAULTS, Fault, Scene, blended, outline
+from ggt_format.schema import Image
+from ggt_tools.training.synthetic_degradations import Light, between, clouds, filtered, jpeg, slope, soft, to_bytes
+from ggt_tools.training.synthetic_faults import FAULTS, Fault, Scene, blended, outline
 
 from .faults_kinds import GOOD, UNSEEN
 

@@ -27,12 +27,12 @@ import numpy.typing as npt
 from PIL import Image
 
 from ggt_format.schema import DEGRADATIONS
-from ggt_tools.calibrate import Rate
-from ggt_tools.gate import Gate, parse_gate
-from ggt_tools.gate.decision import PROBABILITIES, Excuse, Fact
-from ggt_tools.gate.logistic import Fit, fit_logistic
-from ggt_tools.score import Scorer
-from ggt_tools.verdict import DEFAULT_GATE, load_gate
+from ggt_tools.metrics.scorer import Scorer
+from ggt_tools.policy.calibration import Rate
+from ggt_tools.policy.decision import PROBABILITIES, Excuse, Fact
+from ggt_tools.policy.gate import Gate, parse_gate
+from ggt_tools.policy.logistic import Fit, fit_logistic
+from ggt_tools.policy.verdicts import DEFAULT_GATE, load_gate
 
 from . import real
 from .field import Options, table

@@ -19,13 +19,16 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ggt_tools.degradations import Image, classify, measure
-from ggt_tools.gate import Gate
+from ggt_format.schema import Image
+from ggt_tools.imaging.degradations import classify, measure
+from ggt_tools.metrics import fidelity
+from ggt_tools.metrics.scorer import score
+from ggt_tools.policy.gate import Gate
+from ggt_tools.policy.verdicts import DEFAULT_GATE, load_gate, verdict
 from ggt_tools.processes import in_processes
 from ggt_tools.records import Candidate
-from ggt_tools.score import score
-from ggt_tools.verdict import DEFAULT_GATE, load_gate, verdict
-from ggt_tools.witnesses import degrading, fidelity, planting
+from ggt_tools.training import synthetic_degradations as degrading
+from ggt_tools.training import synthetic_faults as planting
 
 from . import faults_kinds as kinds
 from . import faults_photographs as photographs

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from ggt_tools.degradations import Image
-from ggt_tools.witnesses.degrading import (
+from ggt_format.schema import Image
+from ggt_tools.training.synthetic_degradations import (
     KINDS,
     Light,
     between,
@@ -18,7 +18,7 @@ from ggt_tools.witnesses.degrading import (
     soft,
     to_bytes,
 )  # fmt: skip
-from ggt_tools.witnesses.planting import FAULTS, Fault, Scene, around, blended, harmless, outline, warped
+from ggt_tools.training.synthetic_faults import FAULTS, Fault, Scene, around, blended, harmless, outline, warped
 
 Random = np.random.Generator
 

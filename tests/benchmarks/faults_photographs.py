@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from PIL import Image as Pillow
 
-from ggt_tools.degradations import Image
-from ggt_tools.ingest import window
+from ggt_format.schema import Image
+from ggt_tools.stages.ingest import window
 
 PACKAGES = (
     "lomiri-wallpapers-16.04", "lomiri-wallpapers-20.04", "palapeli-data", "mate-backgrounds",

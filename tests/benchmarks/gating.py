@@ -15,9 +15,9 @@ from typing import TypeVar
 
 from ggt100k import DEGRADATIONS
 from ggt_tools.cli import main
-from ggt_tools.ledger import Ledger
+from ggt_tools.policy.verdicts import DEFAULT_GATE, load_gate, verdict
 from ggt_tools.records import Candidate, Photo, Score, Verdict
-from ggt_tools.verdict import DEFAULT_GATE, load_gate, verdict
+from ggt_tools.workspace.ledger import Ledger
 
 from .field import Options
 

@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 
 import ggt100k
-from ggt_tools.gate import BOUNDS, Rule
-from ggt_tools.ledger import Ledger
+from ggt_tools.policy.gate import BOUNDS, Rule
+from ggt_tools.policy.verdicts import DEFAULT_GATE, load_gate
 from ggt_tools.records import Aligned, Call, Candidate, Photo, Score, to_values
-from ggt_tools.score_table import to_text
-from ggt_tools.verdict import DEFAULT_GATE, load_gate
+from ggt_tools.workspace.ledger import Ledger
+from ggt_tools.workspace.score_table import to_text
 
 CANDIDATES, SCORES = 3, 12
 BATCH = 60_000  # rows

@@ -154,7 +154,7 @@ def _tiles() -> Iterator[tuple[Pixels, Pixels]]:
 def _make_codec(folder: Path, codec: str, photographs: list[tuple[Pixels, Pixels]]) -> dict[str, Any]:
     from ggt100k import pair_key
     from ggt_format.png import encode_png
-    from ggt_tools.pack import PackConfig, pack
+    from ggt_tools.stages.pack import PackConfig, pack
     from tests import making
 
     store = making.Store()

@@ -101,7 +101,7 @@ def _make(source: Path, folder: Path, count: int) -> None:
     import pyarrow.parquet as pq
 
     import ggt100k
-    from ggt_tools.pack import ROW_GROUP
+    from ggt_tools.stages.pack import ROW_GROUP
 
     few = pq.read_table(source / "index/train.parquet")
     (folder / "index").mkdir(parents=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import ggt100k
-from ggt_tools.calls.prices import price
-from ggt_tools.pack import PackConfig
+from ggt_tools.providers.prices import price
+from ggt_tools.stages.pack import PackConfig
 
 from .field import table
 

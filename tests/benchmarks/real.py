@@ -28,17 +28,17 @@ from pathlib import Path
 
 import numpy as np
 
-from ggt_tools.adopt import AdoptConfig, Elsewhere, adopt, stored
-from ggt_tools.calibrate import Rate
 from ggt_tools.cli import main as ggt100k_main
 from ggt_tools.cli.show import now
-from ggt_tools.gate import Gate
-from ggt_tools.gate.decision import PROBABILITIES
-from ggt_tools.ingest import decode
-from ggt_tools.ingest.naming import ClassNamer
-from ggt_tools.ledger import Ledger
+from ggt_tools.policy.calibration import Rate
+from ggt_tools.policy.decision import PROBABILITIES
+from ggt_tools.policy.gate import Gate
+from ggt_tools.policy.verdicts import DEFAULT_GATE, load_gate, verdict
 from ggt_tools.records import Adopted, Aligned, Candidate, Photo, Refusal, Verdict
-from ggt_tools.verdict import DEFAULT_GATE, load_gate, verdict
+from ggt_tools.stages.adopt import AdoptConfig, Elsewhere, adopt, stored
+from ggt_tools.stages.ingest import decode
+from ggt_tools.stages.ingest.naming import ClassNamer
+from ggt_tools.workspace.ledger import Ledger
 
 from .field import Options, table
 
@@ -328,7 +328,7 @@ def _errors(judged: Sequence[Judged]) -> str:
 
 def deciding_lines(found: Verdict) -> tuple[str, ...]:
     """The lines of a verdict's evidence that spoke against the candidate, and the facts that added most."""
-    from ggt_tools.gate.what_if import deciding
+    from ggt_tools.policy.what_if import deciding
 
     against = deciding(found.evidence)
     blamed = tuple(f"{name}: " for name in PROBABILITIES if any(line.startswith(f"{name} ") for line in against))

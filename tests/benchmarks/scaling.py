@@ -281,7 +281,7 @@ def _index(folder: Path, count: int) -> dict[str, float]:
     import pyarrow.parquet as pq
 
     import ggt100k
-    from ggt_tools.pack import ROW_GROUP
+    from ggt_tools.stages.pack import ROW_GROUP
 
     began = time.perf_counter()
     source = ggt100k.sample_folder() / "packed"

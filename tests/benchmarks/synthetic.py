@@ -18,10 +18,10 @@ import cv2
 import numpy as np
 from PIL import Image as Pillow
 
-from ggt_tools.degradations import Image
+from ggt_format.schema import Image
 from ggt_tools.processes import in_processes
 from ggt_tools.restorers.classical import Classical
-from ggt_tools.witnesses.planting import Scene, planted
+from ggt_tools.training.synthetic_faults import Scene, planted
 
 from .chains import CHAINS, EVERY_FAULT, NO_FAULT, degrade, restored
 from .faults_kinds import TEXT, lettered

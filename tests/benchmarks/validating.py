@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ggt100k import decode_image, open_root
 from ggt_tools.processes import Tell, cores, in_processes
-from ggt_tools.validate import validate
+from ggt_tools.stages.validate import validate
 
 from . import material
 from .field import Options

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 import ggt100k  # its import registers load_dataset("ggt-100k")
-from ggt_tools.contact_sheet import contact_sheet
+from ggt_tools.imaging.contact_sheet import contact_sheet
 
 TEST = "0.25"  # of a few dozen pairs: with the default the test split would be empty
 

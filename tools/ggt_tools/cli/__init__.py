@@ -18,8 +18,8 @@ from typing import Any
 
 import ggt_format
 from ggt_tools.cli.show import complain, count
-from ggt_tools.database import translated
 from ggt_tools.errors import GGTError
+from ggt_tools.workspace.database import translated
 
 # each verb's summary, in the order of --help; the module has the verb's name, with _ for -
 VERBS = {

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import ggt_format
 from ggt_tools.cli.show import complain, now, printable, progress, show_reasons, table
 from ggt_tools.errors import ConfigError, PairError
-from ggt_tools.ledger import Ledger
 from ggt_tools.records import Adopted, Aligned, Candidate, Photo, Refusal, Score
+from ggt_tools.workspace.ledger import Ledger
 
 if TYPE_CHECKING:
-    from ggt_tools.adopt import AdoptConfig, Taken
-    from ggt_tools.adopt.layouts import Listing
-    from ggt_tools.adopt.sets import SetConfig
-    from ggt_tools.ingest.looks import Looks
+    from ggt_tools.imaging.perceptual_hash import Looks
+    from ggt_tools.stages.adopt import AdoptConfig, Taken
+    from ggt_tools.stages.adopt.layouts import Listing
+    from ggt_tools.stages.adopt.sets import SetConfig
 
 EXAMPLE = "ggt100k adopt my-set workspace --outputs restored.zip --originals photos.zip --licence CC-BY-4.0"
 
@@ -82,7 +82,7 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from ggt_tools.adopt import adopt, stored, tightened
+    from ggt_tools.stages.adopt import adopt, stored, tightened
 
     about, config = _config(options)
     listing = _listing(options, about)
@@ -129,8 +129,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _config(options: argparse.Namespace) -> tuple[SetConfig, AdoptConfig]:
-    from ggt_tools.adopt import AdoptConfig
-    from ggt_tools.adopt.sets import FAMILY, SETS, UNSTATED, SetConfig, forbids
+    from ggt_tools.stages.adopt import AdoptConfig
+    from ggt_tools.stages.adopt.sets import FAMILY, SETS, UNSTATED, SetConfig, forbids
 
     about = SETS.get(options.set.lower())
     if about is None and options.set.lower().partition("/")[0] == FAMILY:
@@ -151,8 +151,8 @@ def _config(options: argparse.Namespace) -> tuple[SetConfig, AdoptConfig]:
 
 
 def _listing(options: argparse.Namespace, about: SetConfig) -> Listing:
-    from ggt_tools.adopt.layouts import by_dataset, by_meta_info, by_metadata, by_suffix, place_of, two_places
-    from ggt_tools.adopt.places import open_place
+    from ggt_tools.stages.adopt.layouts import by_dataset, by_meta_info, by_metadata, by_suffix, place_of, two_places
+    from ggt_tools.stages.adopt.places import open_place
 
     columns = [name.strip() for name in options.columns.split(",") if name.strip()]
     if options.pairs and (options.outputs or options.originals):
@@ -203,7 +203,7 @@ def _dry(options: argparse.Namespace, listing: Listing, config: AdoptConfig, rea
 
 def _looks(ledger: Ledger, config: AdoptConfig) -> Looks:
     """The looks of what came from elsewhere than this set: frames of one film may be alike, two sets may not."""
-    from ggt_tools.ingest.looks import Looks, check_hashes, stored_hashes
+    from ggt_tools.imaging.perceptual_hash import Looks, check_hashes, stored_hashes
 
     looks = Looks()
     files = {photo.key: photo.file for photo in ledger.all(Photo)}
@@ -232,7 +232,7 @@ def _seen_before(found: Taken, photos: dict[str, Photo], looks: Looks) -> Refusa
 
 def against_truth(ledger: Ledger, most: int | None) -> int:
     """For score: adds the scores of aligned candidates against the true gt, where their set has it. How many."""
-    from ggt_tools.adopt.fidelity import VERSION, fidelity
+    from ggt_tools.stages.adopt.fidelity import VERSION, fidelity
 
     done = {score.candidate for score in ledger.all(Score) if score.metric_version == VERSION}
     images = {aligned.candidate: aligned.image for aligned in ledger.all(Aligned) if aligned.image}

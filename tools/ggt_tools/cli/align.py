@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ggt_tools.cli.show import complain, progress, subject, table
-from ggt_tools.ledger import Ledger
 from ggt_tools.records import UNCORRECTED, Aligned, Candidate, Conversion, Photo, Score
+from ggt_tools.workspace.ledger import Ledger
 
 if TYPE_CHECKING:
-    from ggt_tools.align import InFrame
-    from ggt_tools.degradations import Image
+    from ggt_format.schema import Image
+    from ggt_tools.stages.align import InFrame
 
 NAN = float("nan")
 WITH_COLOUR = "-colour"  # is added to the version of what was aligned with --colour
@@ -34,8 +34,8 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from ggt_format.images import decode_image
     from ggt_format.png import encode_png
-    from ggt_tools.align import CONFIDENT, VERSION, align
-    from ggt_tools.align.colour import takes_colour_map
+    from ggt_tools.stages.align import CONFIDENT, VERSION, align
+    from ggt_tools.stages.align.colour import takes_colour_map
 
     with Ledger(options.workspace) as ledger:
         photos = {photo.key: photo for photo in ledger.all(Photo)}
@@ -120,8 +120,8 @@ def uncorrected_scores(candidate: str, lq: Image, found: InFrame) -> list[Score]
     `score` measures the pixels as they are packed, after the map. So both can be judged: a gate may ask that a model's
     own colours were not far off, whatever the map made of them.
     """
-    from ggt_tools.score import CORE
-    from ggt_tools.witnesses import VERSION, Pair
+    from ggt_tools.metrics.core import VERSION, Pair
+    from ggt_tools.metrics.scorer import CORE
 
     if found.uncorrected is None:
         return []

@@ -10,15 +10,16 @@ from dataclasses import replace
 from typing import TypeVar
 
 import ggt_format
-from ggt_tools import batch
-from ggt_tools.calls.prices import Price
+from ggt_format.schema import Image
 from ggt_tools.cli import calling
 from ggt_tools.cli.show import Bar, complain, now, subject
 from ggt_tools.errors import ConfigError, PairError, TransientError
-from ggt_tools.ledger import Ledger
+from ggt_tools.providers.prices import Price
 from ggt_tools.records import IN_FLIGHT, Candidate, Job, Photo
-from ggt_tools.restore import Work, check, framed
-from ggt_tools.restorers.protocol import BatchRestorer, Image, Restorer
+from ggt_tools.restorers.protocol import BatchRestorer, Restorer
+from ggt_tools.stages.restore import Work, check, framed
+from ggt_tools.stages.restore import batches as batch
+from ggt_tools.workspace.ledger import Ledger
 
 T = TypeVar("T")
 

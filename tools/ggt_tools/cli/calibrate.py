@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ggt_tools.cli.show import now, printable
 from ggt_tools.errors import ConfigError
-from ggt_tools.ledger import Ledger, write_whole
 from ggt_tools.records import Aligned, Candidate, Photo
+from ggt_tools.workspace.ledger import Ledger, write_whole
 
 EXAMPLE = "ggt100k calibrate workspace --labels reviewed.csv --out fitted.toml"
 
@@ -41,9 +41,9 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     import numpy as np
 
-    from ggt_tools.calibrate import Labelled, calibrate, fitted_gate, plot
-    from ggt_tools.gate.labels import labels, settled
-    from ggt_tools.verdict import DEFAULT_GATE, load_gate
+    from ggt_tools.policy.calibration import Labelled, calibrate, fitted_gate, plot
+    from ggt_tools.policy.labels import labels, settled
+    from ggt_tools.policy.verdicts import DEFAULT_GATE, load_gate
 
     picture = options.plot or options.out.with_suffix(".png")
     for path in (options.out, picture):

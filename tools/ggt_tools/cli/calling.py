@@ -10,14 +10,16 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 import ggt_format
-from ggt_tools.calls import CallConfig
-from ggt_tools.calls.prices import Price, price
+from ggt_format.schema import Image
 from ggt_tools.cli.show import Bar, complain, count, now, per_minute, subject, table, usd
 from ggt_tools.errors import ConfigError
-from ggt_tools.ledger import Ledger
+from ggt_tools.providers.calls import CallConfig
+from ggt_tools.providers.prices import Price, price
+from ggt_tools.providers.protocol import Setting
 from ggt_tools.records import IN_FLIGHT, Call, Candidate, Job, Photo
-from ggt_tools.restore import Work, framed, restore
-from ggt_tools.restorers.protocol import Image, Restorer, Setting
+from ggt_tools.restorers.protocol import Restorer
+from ggt_tools.stages.restore import Work, framed, restore
+from ggt_tools.workspace.ledger import Ledger
 
 LOST = "lost"  # the outcome of a call that a kill cut off: nobody knows whether it was paid
 MAKING = ("restore", "retry", "refine")  # the verbs that make candidates

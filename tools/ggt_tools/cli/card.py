@@ -8,7 +8,7 @@ from pathlib import Path
 import ggt_format
 from ggt_tools.cli.show import printable
 from ggt_tools.errors import ConfigError
-from ggt_tools.ledger import write_whole
+from ggt_tools.workspace.ledger import write_whole
 
 EXAMPLE = "ggt100k card ggt-100k --repo ORG/ggt-100k"
 
@@ -24,7 +24,7 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from ggt_tools.card import describe
+    from ggt_tools.stages.card import describe
 
     if "://" in options.root:
         raise ConfigError(f"{options.root}: a card is written into a folder; fetch the release first")

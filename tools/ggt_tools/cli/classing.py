@@ -7,14 +7,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from ggt_format.schema import Image
 from ggt_tools.cli import calling
 from ggt_tools.cli.show import complain, now
-from ggt_tools.ledger import Ledger
 from ggt_tools.records import Call, Classed, Photo, Refusal
-from ggt_tools.restorers.protocol import Image
+from ggt_tools.workspace.ledger import Ledger
 
 if TYPE_CHECKING:
-    from ggt_tools.ingest import Taken
+    from ggt_tools.stages.ingest import Taken
 
 VERSION = "vlm-1"  # of the question
 TOGETHER = 4  # photographs, for each call in flight, that are asked about before the next are decoded
@@ -39,9 +39,9 @@ def classed(options: argparse.Namespace, ledger: Ledger, found: Iterable[Taken |
     Where the model refuses, the measured class stands; where it cannot be reached, the photograph is refused with
     "no_class", and the next run asks again. At most --limit photographs are asked about.
     """
-    from ggt_tools.calls import Calls
-    from ggt_tools.ingest import measured
-    from ggt_tools.vlm import Classified, classify_by_vlm, vlm
+    from ggt_tools.providers.calls import Calls
+    from ggt_tools.providers.vlm import Classified, classify_by_vlm, vlm
+    from ggt_tools.stages.ingest import measured
 
     model = vlm(options.vlm, calling.setting(options, {}))
     version = f"{VERSION} {model.model}"

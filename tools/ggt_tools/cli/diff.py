@@ -10,7 +10,7 @@ import ggt_format
 from ggt_tools.cli.show import Bar, count, now, printable
 from ggt_tools.errors import ConfigError
 from ggt_tools.files.texts import read_text
-from ggt_tools.ledger import write_whole
+from ggt_tools.workspace.ledger import write_whole
 
 PLACE = "The earlier version: a folder or URL, or with --repo a tag or commit."
 
@@ -31,7 +31,7 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from ggt_tools.diff import diff, entry, sheet, with_entry
+    from ggt_tools.stages.diff import diff, entry, sheet, with_entry
 
     for path in (options.changelog, options.sheet):
         if path is not None and not path.parent.is_dir():

@@ -11,9 +11,9 @@ from ggt_tools.cli.show import complain, count
 from ggt_tools.errors import ConfigError
 
 if TYPE_CHECKING:
-    from ggt_tools.engine import Cluster, Engine
-    from ggt_tools.engine.task import Stage
-    from ggt_tools.ledger import Ledger
+    from ggt_tools.executors import Cluster, Engine
+    from ggt_tools.executors.task import Stage
+    from ggt_tools.workspace.ledger import Ledger
 
 ENGINES = ("local", "slurm", "ray")
 
@@ -38,7 +38,7 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 
 def settle(options: argparse.Namespace, ledger: Ledger, stage: str) -> None:
     """Takes in what an earlier run left. Before works are planned."""
-    from ggt_tools.engine import settle
+    from ggt_tools.executors import settle
 
     if not options.dry_run:
         settle(ledger, stage, options.engine, lambda said: complain(stage, said))
@@ -46,12 +46,12 @@ def settle(options: argparse.Namespace, ledger: Ledger, stage: str) -> None:
 
 def chosen(options: argparse.Namespace, stage: Stage, works: Sequence[Any]) -> Engine:
     """The engine that the options ask for, or that so many works ask for."""
-    from ggt_tools.engine import engine
-    from ggt_tools.engine.local import CONTEXT
+    from ggt_tools.executors import engine
+    from ggt_tools.executors.local import CONTEXT
 
     said = _said(options)
     if hasattr(CONTEXT, "set_forkserver_preload"):
-        CONTEXT.set_forkserver_preload(["ggt_tools.engine.stages"])
+        CONTEXT.set_forkserver_preload([f"ggt_tools.stages.{stage.name}.worker"])
     gpus = _gpus() if stage.gpu and options.engine == "local" else 0
     return engine(options.engine, workers=options.workers, options=said, works=len(works), gpus=gpus)
 
@@ -61,9 +61,9 @@ def cluster(options: argparse.Namespace, stage: str, place: str) -> Cluster | No
 
     Jobs of an earlier run are waited for. ConfigError where the place cannot be written.
     """
-    from ggt_tools.engine import Cluster, engine, wait
-    from ggt_tools.engine.task import SEEN
-    from ggt_tools.store import Store
+    from ggt_tools.executors import Cluster, engine, wait
+    from ggt_tools.executors.task import SEEN
+    from ggt_tools.workspace.store import Store
 
     said = _said(options)
     if options.engine == "local" and not said:

@@ -10,7 +10,7 @@ from pathlib import Path
 import ggt_format
 from ggt_tools.cli.show import Bar, columns, complain, count, printable
 from ggt_tools.errors import ConfigError
-from ggt_tools.ledger import write_whole
+from ggt_tools.workspace.ledger import write_whole
 
 EXAMPLE = "ggt100k evaluate ggt-100k --model outputs"
 
@@ -43,9 +43,9 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from ggt_tools.evaluate import METRICS, EvaluateConfig, evaluate, lines, lower_better, sheet
-    from ggt_tools.export import parse_where
-    from ggt_tools.iqa import IqaConfig
+    from ggt_tools.metrics.iqa import IqaConfig
+    from ggt_tools.stages.evaluate import METRICS, EvaluateConfig, evaluate, lines, lower_better, sheet
+    from ggt_tools.stages.export import parse_where
 
     named = tuple(name.strip() for name in options.metrics.split(",") if name.strip())
     config = EvaluateConfig(

@@ -42,7 +42,7 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from ggt_tools.export import ExportConfig, export, parse_where, plan
+    from ggt_tools.stages.export import ExportConfig, export, parse_where, plan
 
     where = parse_where(options.where)
     config = ExportConfig(to=options.to, where=where, splits=tuple(options.split), file_bytes=options.file_bytes)

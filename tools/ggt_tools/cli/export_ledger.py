@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ggt_tools.cli.show import columns
-from ggt_tools.ledger import Ledger
+from ggt_tools.workspace.ledger import Ledger
 
 EXAMPLE = "ggt100k export-ledger workspace tables"
 
@@ -17,7 +17,7 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from ggt_tools.export_ledger import export_ledger
+    from ggt_tools.workspace.export import export_ledger
 
     with Ledger(options.workspace) as ledger:
         written = list(export_ledger(ledger, options.out))

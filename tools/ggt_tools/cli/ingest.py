@@ -17,13 +17,13 @@ from ggt_tools.cli.classing import classed, unnamed
 from ggt_tools.cli.show import complain, progress, show_reasons, table
 from ggt_tools.errors import ConfigError
 from ggt_tools.files.names import compared
-from ggt_tools.ledger import Ledger
 from ggt_tools.records import Conversion, Photo, Refusal
+from ggt_tools.workspace.ledger import Ledger
 
 if TYPE_CHECKING:
-    from ggt_tools.ingest.credits import Credit
-    from ggt_tools.ingest.looks import Looks
-    from ggt_tools.ingest.sources import Found, Source
+    from ggt_tools.imaging.perceptual_hash import Looks
+    from ggt_tools.stages.ingest.credits import Credit
+    from ggt_tools.stages.ingest.sources import Found, Source
 
 # What was refused for these is what it was, whatever the options: it is not fetched again.
 FOR_GOOD = ("not_served", "unsupported_mode", "unsupported_format", "too_flat", "screenshot", "duplicate")
@@ -119,8 +119,8 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from ggt_format.png import encode_png
-    from ggt_tools.ingest import Classes, IngestConfig, by_folder, ingest, measured
-    from ggt_tools.ingest.naming import ClassNamer
+    from ggt_tools.stages.ingest import Classes, IngestConfig, by_folder, ingest, measured
+    from ggt_tools.stages.ingest.naming import ClassNamer
 
     namer = ClassNamer()
     classes: dict[str, Classes] = {"classifier": namer, "measured": measured, "folder": by_folder, "vlm": unnamed}
@@ -192,7 +192,7 @@ def _replaced(file: str, larger: Photo) -> Refusal:
 
 
 def _kind(options: argparse.Namespace) -> str:
-    from ggt_tools.ingest.sources import LISTS
+    from ggt_tools.stages.ingest.sources import LISTS
 
     if options.dataset:
         return "dataset"
@@ -200,8 +200,8 @@ def _kind(options: argparse.Namespace) -> str:
 
 
 def _source(options: argparse.Namespace, before: _Before) -> Source:
-    from ggt_tools.ingest.fetch import FetchConfig
-    from ggt_tools.ingest.sources import LISTS, TARS, from_dataset, from_folder, from_list, from_tar
+    from ggt_tools.providers.fetch import FetchConfig
+    from ggt_tools.stages.ingest.sources import LISTS, TARS, from_dataset, from_folder, from_list, from_tar
 
     path: Path | None = options.photos
     if path is not None and options.dataset:
@@ -252,7 +252,7 @@ class _Before:
 
     def new(self, source: Source) -> Iterator[Found]:
         """What is not in already, by its name and its bytes."""
-        from ggt_tools.ingest import known
+        from ggt_tools.stages.ingest import known
 
         photos = {compared(photo.file): photo for photo in self._photos.values()}
         for found in source.found:
@@ -271,8 +271,8 @@ class _Before:
 
 def _looks(ledger: Ledger, published: list[str]) -> Looks:
     """The looks of all that is in and of what is published; those that the ledger does not have yet go into it."""
-    from ggt_tools.ingest.looks import Looks, check_hashes, stored_hashes
-    from ggt_tools.ingest.looks import published as looks_of
+    from ggt_tools.imaging.perceptual_hash import Looks, check_hashes, stored_hashes
+    from ggt_tools.imaging.perceptual_hash import published as looks_of
 
     looks = Looks()
     photos = {photo.key: photo for photo in ledger.all(Photo)}

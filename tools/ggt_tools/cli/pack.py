@@ -12,9 +12,9 @@ import ggt_format
 from ggt_tools.cli import driving
 from ggt_tools.cli.show import Bar, count, printable, table
 from ggt_tools.errors import ConfigError
-from ggt_tools.ledger import Ledger
 from ggt_tools.processes import uncollected
 from ggt_tools.records import Held, Seen
+from ggt_tools.workspace.ledger import Ledger
 
 EXAMPLE = "ggt100k pack workspace ggt-100k --version 1.1.0 --base ggt-100k"
 
@@ -65,9 +65,9 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from ggt_tools.pack import PackConfig, Plan, check_place, claim, plan_release, write
-    from ggt_tools.pack.priors import priors
-    from ggt_tools.pack.splits import note_stood, stood
+    from ggt_tools.stages.pack import PackConfig, Plan, check_place, claim, plan_release, write
+    from ggt_tools.stages.pack.priors import priors
+    from ggt_tools.stages.pack.splits import note_stood, stood
 
     config = PackConfig(
         version=options.version, test=options.test, shard_bytes=options.shard_bytes, codec=options.codec,
@@ -161,7 +161,7 @@ def _without_test(options: argparse.Namespace, pairs: int, *, earlier: bool) -> 
         pairs: Number of pairs that are packed.
         earlier: Whether earlier releases, without a test split, had pairs of this workspace or of the base.
     """
-    from ggt_tools.pack.splits import MOST, STOOD, TEST
+    from ggt_tools.stages.pack.splits import MOST, STOOD, TEST
 
     test = TEST if options.test is None else options.test
     share = 0.3 if int(0.3 * pairs) else 0.5

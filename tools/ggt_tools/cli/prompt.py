@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import ggt_format
+from ggt_format.schema import Image
 from ggt_tools.cli import calling
 from ggt_tools.cli.show import Bar, complain, now, progress, subject, table
-from ggt_tools.ledger import Ledger
 from ggt_tools.records import Call, Photo, Prompt, work_id
-from ggt_tools.restorers.protocol import Image
+from ggt_tools.workspace.ledger import Ledger
 
 if TYPE_CHECKING:
-    from ggt_tools import prompts
-    from ggt_tools.calls import Ended
-    from ggt_tools.vlm import VLM
+    from ggt_tools.providers.calls import Ended
+    from ggt_tools.providers.vlm import VLM
+    from ggt_tools.stages import prompt as prompts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,13 +52,13 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from ggt_tools.prompts import version
+    from ggt_tools.stages.prompt import version
 
     with Ledger(options.workspace) as ledger, calling.alone(options, ledger):
         photos = list(ledger.all(Photo))
         model = None
         if options.strategy == "vlm":
-            from ggt_tools.vlm import vlm
+            from ggt_tools.providers.vlm import vlm
 
             model = vlm(options.vlm, calling.setting(options, {}))
         made = version(options.strategy, model.model if model else "")
@@ -92,7 +92,7 @@ def _pixels(ledger: Ledger, photo: Photo) -> Image:
 
 
 def _compose(options: argparse.Namespace, ledger: Ledger, todo: Sequence[Wanted]) -> list[Prompt]:
-    from ggt_tools import prompts
+    from ggt_tools.stages import prompt as prompts
 
     write = prompts.fixed if options.strategy == "fixed" else prompts.measured
     written = []
@@ -106,8 +106,8 @@ def _compose(options: argparse.Namespace, ledger: Ledger, todo: Sequence[Wanted]
 def _ask(
     options: argparse.Namespace, ledger: Ledger, model: VLM, todo: Sequence[Wanted], failed: Counter[str]
 ) -> list[Prompt]:
-    from ggt_tools import prompts
-    from ggt_tools.calls import Calls
+    from ggt_tools.providers.calls import Calls
+    from ggt_tools.stages import prompt as prompts
 
     def ask(work: Wanted) -> prompts.Written:
         return prompts.vlm(work.photo, _pixels(ledger, work.photo), model, created=now())

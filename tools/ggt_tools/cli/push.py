@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
     from huggingface_hub import HfApi
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
-    from ggt_tools.push import PushConfig, plan, push
+    from ggt_tools.stages.push import PushConfig, plan, push
 
     config = PushConfig(repo=options.repo, tag=options.tag, pull_request=options.pr)
     if not sys.stderr.isatty():

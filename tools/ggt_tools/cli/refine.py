@@ -9,9 +9,9 @@ from pathlib import Path
 from ggt_tools.cli import calling
 from ggt_tools.cli.show import count, now, table
 from ggt_tools.errors import ConfigError
-from ggt_tools.ledger import Ledger
 from ggt_tools.records import IN_FLIGHT, Aligned, Candidate, Job, Opinion, Photo, Prompt, Verdict
-from ggt_tools.screen import standing
+from ggt_tools.stages.screen import standing
+from ggt_tools.workspace.ledger import Ledger
 
 EXAMPLE = "ggt100k refine workspace --with gemini --rounds 2 --budget 20usd"
 
@@ -39,9 +39,9 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from ggt_tools.refine import RefineConfig, refine
-    from ggt_tools.restore import begun
     from ggt_tools.restorers import restorer
+    from ggt_tools.stages.refine import RefineConfig, refine
+    from ggt_tools.stages.restore import begun
 
     with Ledger(options.workspace) as ledger, calling.alone(options, ledger):
         photos = list(ledger.all(Photo))

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from ggt_tools.cli.show import complain, now, printable
 from ggt_tools.errors import ConfigError
-from ggt_tools.ledger import Ledger, write_whole
-from ggt_tools.locks import why_unwritable
 from ggt_tools.records import Adopted, Aligned, Candidate, Photo, Verdict
+from ggt_tools.workspace.ledger import Ledger, write_whole
+from ggt_tools.workspace.locks import why_unwritable
 
 EXAMPLE = "ggt100k report workspace --out report.html"
 
@@ -25,9 +25,9 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from ggt_tools.adopt.drift import drift
-    from ggt_tools.gate import parse_gate
-    from ggt_tools.report import Facts, report
+    from ggt_tools.policy.gate import parse_gate
+    from ggt_tools.stages.adopt.drift import drift
+    from ggt_tools.stages.report import Facts, report
 
     out = options.out or options.workspace / "report.html"
     if options.out is None and why_unwritable(out):

@@ -7,17 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ggt_tools.batch import SENT
 from ggt_tools.cli import batching, calling, driving
 from ggt_tools.cli.show import Bar, complain, count, now, per_minute, seed
 from ggt_tools.errors import ConfigError
-from ggt_tools.ledger import Ledger
 from ggt_tools.records import IN_FLIGHT, Candidate, Job, Photo, Prompt
+from ggt_tools.stages.restore.batches import SENT
+from ggt_tools.workspace.ledger import Ledger
 
 if TYPE_CHECKING:
     from ggt_tools.cli.calling import Made
-    from ggt_tools.restore import Work
     from ggt_tools.restorers.protocol import Restorer
+    from ggt_tools.stages.restore import Work
 
 EXAMPLE = "ggt100k restore workspace --with gemini --prompt vlm --budget 20usd"
 
@@ -57,9 +57,9 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from ggt_tools.restore import begun, plan
     from ggt_tools.restorers import restorer
     from ggt_tools.restorers.protocol import FramingRestorer
+    from ggt_tools.stages.restore import begun, plan
 
     with Ledger(options.workspace) as ledger, calling.alone(options, ledger):
         driving.settle(options, ledger, "restore")
@@ -113,9 +113,9 @@ def run(options: argparse.Namespace) -> int:
 
 def _driven(options: argparse.Namespace, ledger: Ledger, name: str, maker: Restorer, todo: Sequence[Work]) -> Made:
     """Makes the candidates on the processes of an engine."""
-    from ggt_tools.engine import run as run_works
-    from ggt_tools.engine.stages import Restoring
-    from ggt_tools.restore import framed
+    from ggt_tools.executors import run as run_works
+    from ggt_tools.stages.restore import framed
+    from ggt_tools.stages.restore.worker import Restoring
 
     works = [framed(work, maker) for work in todo]
     setting = calling.setting(options, {})

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from ggt_tools.cli import calling
 from ggt_tools.errors import ConfigError
-from ggt_tools.ledger import Ledger
 from ggt_tools.records import IN_FLIGHT, Candidate, Photo
+from ggt_tools.workspace.ledger import Ledger
 
 EXAMPLE = "ggt100k retry workspace --reason timeout"
 
@@ -27,8 +27,8 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from ggt_tools.restore import Work, check
     from ggt_tools.restorers import restorer
+    from ggt_tools.stages.restore import Work, check
 
     with Ledger(options.workspace) as ledger, calling.alone(options, ledger):
         if not options.dry_run:

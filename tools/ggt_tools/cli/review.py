@@ -13,8 +13,8 @@ from pathlib import Path
 from ggt_format.schema import DEGRADATIONS
 from ggt_tools.cli.show import columns, complain, count, printable
 from ggt_tools.errors import ConfigError
-from ggt_tools.ledger import Ledger, write_whole
 from ggt_tools.records import Aligned, Decision
+from ggt_tools.workspace.ledger import Ledger, write_whole
 
 BIND = "Address to listen on; other machines should use ssh -L (default: 127.0.0.1, this machine only)."
 
@@ -59,7 +59,7 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     if options.summary or options.export:
-        from ggt_tools.review.decisions import in_order
+        from ggt_tools.policy.votes import in_order
 
         with Ledger(options.workspace) as ledger:
             decisions = in_order(ledger)
@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
         if options.summary:
             _summary(decisions, images)
         return 0
-    from ggt_tools.calls.providers import loopback
+    from ggt_tools.providers.clients import loopback
     from ggt_tools.review import Review, ReviewConfig
 
     config = ReviewConfig(
@@ -102,7 +102,7 @@ def share(text: str) -> float:
 
 
 def _summary(decisions: Sequence[Decision], images: dict[str, str]) -> None:
-    from ggt_tools.review.decisions import summary
+    from ggt_tools.policy.votes import summary
 
     found = summary(decisions, images)
     if not found.reviewers:
@@ -132,7 +132,7 @@ def _shown(value: float, digits: int) -> str:
 
 def _export(path: Path, decisions: Sequence[Decision], images: dict[str, str], keys: dict[str, str]) -> None:
     """The decisions on what is aligned now, as ggt100k calibrate --labels reads them."""
-    from ggt_tools.review.decisions import standing
+    from ggt_tools.policy.votes import standing
 
     if not path.parent.is_dir():
         raise ConfigError(f"{path}: there is no such folder; make it first")

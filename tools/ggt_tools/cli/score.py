@@ -11,8 +11,8 @@ from ggt_tools.cli import driving
 from ggt_tools.cli.adopt import against_truth
 from ggt_tools.cli.show import Bar, complain, count, table
 from ggt_tools.errors import ConfigError
-from ggt_tools.ledger import Ledger
 from ggt_tools.records import Aligned, Candidate, Photo, Score
+from ggt_tools.workspace.ledger import Ledger
 
 EXAMPLE = "ggt100k score workspace --metrics core,regions"
 
@@ -36,11 +36,11 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from ggt_tools.engine import run as run_works
-    from ggt_tools.engine.stages import ScoreWork, Scoring
-    from ggt_tools.engine.task import held
-    from ggt_tools.iqa import IqaConfig
-    from ggt_tools.score import Scorer, available
+    from ggt_tools.executors import run as run_works
+    from ggt_tools.executors.task import held
+    from ggt_tools.metrics.iqa import IqaConfig
+    from ggt_tools.metrics.scorer import Scorer, available
+    from ggt_tools.stages.score.worker import ScoreWork, Scoring
 
     if options.list:
         for name, runs, why in available():

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import ggt_format
+from ggt_format.schema import Image
 from ggt_tools.cli import calling, driving
 from ggt_tools.cli.show import Bar, complain, count, now, table
 from ggt_tools.errors import ConfigError
-from ggt_tools.ledger import Ledger
 from ggt_tools.records import Aligned, Call, Candidate, Opinion, Photo, Verdict
-from ggt_tools.restorers.protocol import Image
-from ggt_tools.screen import CONTROL, PASSING, VERSION, Work, consensus, plan, screen, sees_control, standing
+from ggt_tools.stages.screen import CONTROL, PASSING, VERSION, Work, consensus, plan, screen, sees_control, standing
+from ggt_tools.workspace.ledger import Ledger
 
 if TYPE_CHECKING:
-    from ggt_tools.vlm import VLM
+    from ggt_tools.providers.vlm import VLM
 
 EXAMPLE = "ggt100k screen workspace --vlm gemini --budget 10usd"
 
@@ -45,7 +45,7 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from ggt_tools.vlm import vlm
+    from ggt_tools.providers.vlm import vlm
 
     with Ledger(options.workspace) as ledger, calling.alone(options, ledger):
         model = vlm(options.vlm, calling.setting(options, {}))
@@ -104,8 +104,8 @@ def _drive(
     known: Sequence[Opinion],
 ) -> list[Opinion]:
     """Asks from the processes of an engine; the scores are reckoned here, where all opinions are."""
-    from ggt_tools.engine import run as run_works
-    from ggt_tools.engine.stages import Screening
+    from ggt_tools.executors import run as run_works
+    from ggt_tools.stages.screen.worker import Screening
 
     setting = calling.setting(options, {})
     stage = Screening(

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ggt_tools.cli.show import columns, reasons
-from ggt_tools.ledger import Ledger
+from ggt_tools.workspace.ledger import Ledger
 
 EXAMPLE = "ggt100k status workspace"
 

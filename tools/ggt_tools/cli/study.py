@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 from ggt_tools.cli import calling
 from ggt_tools.cli.show import columns, complain, now, printable
 from ggt_tools.errors import ConfigError
-from ggt_tools.ledger import Ledger, write_whole
 from ggt_tools.records import Aligned, Call, Choice, Entry, Photo, Prompt, Study
+from ggt_tools.workspace.ledger import Ledger, write_whole
 
 if TYPE_CHECKING:
     from ggt_tools.restorers.protocol import Restorer
-    from ggt_tools.study import StudyFacts
-    from ggt_tools.study.plan import Model, Plan
+    from ggt_tools.stages.study import StudyFacts
+    from ggt_tools.stages.study.plan import Model, Plan
 
 PASSED_ON = ("budget", "price", "in_flight", "rpm", "tpm", "attempts", "timeout")  # to every verb that calls models
 
@@ -47,9 +47,9 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from ggt_tools.study import result
-    from ggt_tools.study.page import page, table
-    from ggt_tools.study.plan import load_plan
+    from ggt_tools.stages.study import result
+    from ggt_tools.stages.study.page import page, table
+    from ggt_tools.stages.study.plan import load_plan
 
     if options.out and not options.out.parent.is_dir():
         raise ConfigError(f"{options.out}: there is no such folder; make it first")
@@ -103,10 +103,10 @@ def _shown(value: float) -> str:
 
 def _check(plan: Plan) -> None:
     """What can be known of a plan on this machine without a key. ConfigError before anything is paid for."""
+    from ggt_tools.metrics.scorer import expand
+    from ggt_tools.providers.vlm import VLMS
     from ggt_tools.restorers import restorers
-    from ggt_tools.score import expand
-    from ggt_tools.study.plan import FIDELITY, QUALITY
-    from ggt_tools.vlm import VLMS
+    from ggt_tools.stages.study.plan import FIDELITY, QUALITY
 
     if plan.photographs and not plan.folder.is_dir():
         raise ConfigError(f"{plan.path}: photographs: {plan.folder} is no folder; name one beside the plan")
@@ -228,8 +228,8 @@ def _entrant(model: Model, strategy: str, prompts: Sequence[str]) -> str:
 
 
 def _restorer(model: Model, photos: Sequence[Photo], servers: Mapping[str, str]) -> Restorer:
+    from ggt_tools.providers.protocol import Setting
     from ggt_tools.restorers import restorer
-    from ggt_tools.restorers.protocol import Setting
 
     url = model.base_url or servers.get(model.maker.partition(":")[0], "")
     names = {photo.key: photo.file for photo in photos}
@@ -240,7 +240,7 @@ def _entries(
     ledger: Ledger, plan: Plan, entering: Sequence[tuple[Model, Restorer, tuple[str, ...]]]
 ) -> Iterator[Entry]:
     """Which candidate each entrant has of each photograph, by the ids that restore gave them."""
-    from ggt_tools.restore import plan as works
+    from ggt_tools.stages.restore import plan as works
 
     photos = list(ledger.all(Photo))
     written = sorted(ledger.all(Prompt), key=lambda prompt: prompt.created)
@@ -258,8 +258,8 @@ def _entries(
 
 def _facts(ledger: Ledger, planned: str) -> tuple[StudyFacts, Study]:
     """Of the plan of that id, "" for the newest study; and the newest, which the page shows."""
-    from ggt_tools.study import StudyFacts, standing
-    from ggt_tools.study.plan import parse_plan
+    from ggt_tools.stages.study import StudyFacts, standing
+    from ggt_tools.stages.study.plan import parse_plan
 
     studies = sorted(ledger.all(Study), key=lambda study: (study.created, study.id))
     if not studies:

@@ -28,7 +28,7 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from ggt_tools.photo_classes.training import EXTRA, TrainConfig, find_photographs, train_classes
+    from ggt_tools.training.photo_classifier import EXTRA, TrainConfig, find_photographs, train_classes
 
     config = TrainConfig(samples=options.samples, workers=options.workers, seed=options.seed)
     if options.dry_run:

@@ -15,7 +15,7 @@ import ggt_format
 from ggt_tools.cli import driving
 from ggt_tools.cli.show import Bar, printable, table
 from ggt_tools.errors import ConfigError
-from ggt_tools.locks import held
+from ggt_tools.workspace.locks import held
 
 EXAMPLE = "ggt100k validate ggt-100k --against workspace"
 
@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace, stack: contextlib.ExitStack) -> int:
     from ggt_tools.records import to_row
-    from ggt_tools.validate import validate
+    from ggt_tools.stages.validate import validate
 
     counts: dict[str, int] = {}
     cluster = None

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ggt_tools.cli.show import columns, printable, table
-from ggt_tools.ledger import Docket, Ledger
 from ggt_tools.processes import cores, in_processes, uncollected
 from ggt_tools.records import Verdict
-from ggt_tools.verdict_table import Verdicts, to_verdict
+from ggt_tools.workspace.ledger import Docket, Ledger
+from ggt_tools.workspace.verdict_table import Verdicts, to_verdict
 
 if TYPE_CHECKING:
-    from ggt_tools.gate import Gate
-    from ggt_tools.tallies import Tally
-    from ggt_tools.verdict import Judge
+    from ggt_tools.policy.gate import Gate
+    from ggt_tools.policy.verdicts import Judge
+    from ggt_tools.workspace.funnel import Tally
 
 SHARE = 10_000  # photographs that are judged at a time
 Share = tuple[str, str]
@@ -41,9 +41,9 @@ def arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from ggt_tools.review.decisions import in_order, votes
-    from ggt_tools.review.decisions import standing as standing_decisions
-    from ggt_tools.verdict import DEFAULT_GATE, Judge, load_gate
+    from ggt_tools.policy.verdicts import DEFAULT_GATE, Judge, load_gate
+    from ggt_tools.policy.votes import in_order, votes
+    from ggt_tools.policy.votes import standing as standing_decisions
 
     gate = load_gate(options.gate or DEFAULT_GATE)
     other = load_gate(options.what_if) if options.what_if else None
@@ -133,7 +133,7 @@ def _verdicts(docket: Docket, judge: Judge) -> Verdicts:
 
 def _compare(gate: Path, keys: Mapping[str, str], now: Mapping[str, Verdict], then: Sequence[Verdict]) -> None:
     """What would change, the most frequent first, with a few candidates of each and the values that decided."""
-    from ggt_tools.gate.what_if import NOT_JUDGED, what_if
+    from ggt_tools.policy.what_if import NOT_JUDGED, what_if
 
     changes = what_if(now, then)
     changed = sum(change.count for change in changes)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ggt_tools.cli.show import now, table
 from ggt_tools.errors import ConfigError
-from ggt_tools.ledger import Ledger
 from ggt_tools.records import Photo, Withdrawal
+from ggt_tools.workspace.ledger import Ledger
 
 EXAMPLE = 'ggt100k yank workspace 0123456789abcdef --reason "the author asks for it"'
 

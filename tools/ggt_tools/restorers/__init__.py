@@ -14,7 +14,8 @@ from difflib import get_close_matches
 from importlib.metadata import entry_points
 
 from ggt_tools.errors import ConfigError
-from ggt_tools.restorers.protocol import Restorer, Setting
+from ggt_tools.providers.protocol import Setting
+from ggt_tools.restorers.protocol import Restorer
 
 GROUP = "ggt100k.restorers"
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ggt_tools.degradations import Plane, classify, measure, opencv
-from ggt_tools.restorers.protocol import Image, Restored
+from ggt_format.schema import Image
+from ggt_tools.imaging.degradations import Plane, classify, measure, opencv
+from ggt_tools.providers.protocol import Restored
 
 Colour = npt.NDArray[np.float32]  # (height, width, 3), RGB in 0..1
 

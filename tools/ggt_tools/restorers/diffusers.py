@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 from PIL import Image as Pillow
 
+from ggt_format.schema import Image
 from ggt_tools.errors import ConfigError, PairError
-from ggt_tools.restorers.protocol import Image, Restored, Setting, options
+from ggt_tools.providers.protocol import Restored, Setting, options
 
 INSTALL = "pip install 'ggt100k[diffusers]'"
 DTYPES = ("float32", "bfloat16", "float16")

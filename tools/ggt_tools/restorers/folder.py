@@ -26,15 +26,15 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 import ggt_format
+from ggt_format.schema import Image as Pixels
 from ggt_tools.errors import ConfigError
 from ggt_tools.files.folders import ImageFiles, find_images, read_file
 from ggt_tools.files.names import NameIndex, compared, shorten
 from ggt_tools.files.texts import decode_text, read_bytes
 from ggt_tools.imaging.containers import read_metadata
 from ggt_tools.imaging.tiff_tags import read_camera_tags
+from ggt_tools.providers.protocol import Restored, Setting, options
 from ggt_tools.records import Photo
-from ggt_tools.restorers.protocol import Image as Pixels
-from ggt_tools.restorers.protocol import Restored, Setting, options
 
 _log = logging.getLogger(__name__)
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp")  # what align reads

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ggt_format.png import encode_png
-from ggt_tools.calls.codes import error_within, is_refusal
-from ggt_tools.calls.faults import UNREADABLE, batch_outcome, said
-from ggt_tools.calls.gemini_reply import GeminiReply, generate, read_gemini_reply
-from ggt_tools.calls.providers import BATCH_MOST, BATCH_WAIT, batch_lines, gemini_client, gemini_faults
+from ggt_format.schema import Image
 from ggt_tools.errors import ConfigError
-from ggt_tools.restorers.protocol import Image, Request, Restored, Setting, options
+from ggt_tools.providers.clients import BATCH_MOST, BATCH_WAIT, batch_lines, gemini_client, gemini_faults
+from ggt_tools.providers.codes import error_within, is_refusal
+from ggt_tools.providers.faults import UNREADABLE, batch_outcome, said
+from ggt_tools.providers.gemini_reply import GeminiReply, generate, read_gemini_reply
+from ggt_tools.providers.protocol import Restored, Setting, options
+from ggt_tools.restorers.protocol import Request
 
 if TYPE_CHECKING:
     from google.genai import Client

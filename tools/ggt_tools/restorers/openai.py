@@ -21,10 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ggt_format.png import encode_png
-from ggt_tools.calls.codes import error_within, is_refusal
-from ggt_tools.calls.envelope import decode_base64
-from ggt_tools.calls.faults import UNREADABLE, batch_outcome, said
-from ggt_tools.calls.providers import (
+from ggt_format.schema import Image
+from ggt_tools.errors import ConfigError, PairError
+from ggt_tools.providers.clients import (
     BATCH_MOST,
     BATCH_WAIT,
     COMPATIBLE_KEY,
@@ -34,8 +33,11 @@ from ggt_tools.calls.providers import (
     openai_client,
     openai_faults,
 )
-from ggt_tools.errors import ConfigError, PairError
-from ggt_tools.restorers.protocol import Image, Request, Restored, Setting, options
+from ggt_tools.providers.codes import error_within, is_refusal
+from ggt_tools.providers.envelope import decode_base64
+from ggt_tools.providers.faults import UNREADABLE, batch_outcome, said
+from ggt_tools.providers.protocol import Restored, Setting, options
+from ggt_tools.restorers.protocol import Request
 
 if TYPE_CHECKING:
     from openai import OpenAI as Client

@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ggt_tools.degradations import opencv
+from ggt_format.schema import Image
 from ggt_tools.errors import ConfigError, PairError
-from ggt_tools.restorers.protocol import Image, Restored
+from ggt_tools.imaging.degradations import opencv
+from ggt_tools.providers.protocol import Restored
 
 MODEL = "realesrgan-x4plus"
 SCALE = 4  # the model's

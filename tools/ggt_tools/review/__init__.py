@@ -22,8 +22,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from ggt_tools.errors import ConfigError
-from ggt_tools.ledger import Ledger
-from ggt_tools.locks import held
+from ggt_tools.workspace.ledger import Ledger
+from ggt_tools.workspace.locks import held
 
 if TYPE_CHECKING:
     import uvicorn

@@ -25,16 +25,16 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from ggt_tools.errors import ShardError
-from ggt_tools.ledger import Ledger
 from ggt_tools.pages import environment
+from ggt_tools.policy.votes import UNCHANGED, summary
 from ggt_tools.records import Aligned, Candidate, Decision, Opinion, Photo, Verdict, work_id
 from ggt_tools.review.choosing import ChoiceLook, Chosen, place
-from ggt_tools.review.decisions import UNCHANGED, summary
 from ggt_tools.review.desk import ID, Desk, Made, Refused
 from ggt_tools.review.gallery import PAGE, Unclear, asked, blind, gallery, keys, offered
 from ggt_tools.review.guard import cookies
 from ggt_tools.review.queue import Look
-from ggt_tools.screen import standing as opinions_standing
+from ggt_tools.stages.screen import standing as opinions_standing
+from ggt_tools.workspace.ledger import Ledger
 
 HERE = Path(__file__).parent
 MOST_WANTED = 8  # looks at hand of one page

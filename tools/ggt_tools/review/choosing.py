@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import combinations
 
-from ggt_tools.ledger import Ledger
 from ggt_tools.records import Aligned, Choice, Entry, Photo, Study, work_id
 from ggt_tools.review.leases import Leases
+from ggt_tools.workspace.ledger import Ledger
 
 MOST_SECONDS = 86_400.0
 
@@ -57,7 +57,7 @@ class Choosing:
         self.load()
 
     def load(self) -> None:
-        from ggt_tools.study.plan import parse_plan
+        from ggt_tools.stages.study.plan import parse_plan
 
         ledger = self._ledger
         studies = sorted(ledger.all(Study), key=lambda study: (study.created, study.id))

@@ -12,14 +12,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from ggt_tools.gate import parse_gate
-from ggt_tools.ledger import Ledger
+from ggt_tools.policy.gate import parse_gate
+from ggt_tools.policy.verdicts import DEFAULT_GATE, load_gate
+from ggt_tools.policy.votes import DECISIONS, UNDONE, in_order, standing
 from ggt_tools.records import Aligned, Candidate, Decision, Photo, Verdict, work_id
 from ggt_tools.review import choosing
-from ggt_tools.review.decisions import DECISIONS, UNDONE, in_order, standing
 from ggt_tools.review.leases import Leases
 from ggt_tools.review.queue import GALLERY, Item, Look, items, look, look_id, plant
-from ggt_tools.verdict import DEFAULT_GATE, load_gate
+from ggt_tools.workspace.ledger import Ledger
 
 MOST_SECONDS = 86_400.0  # of a look
 AGAIN = 30.0  # seconds, at least, between two readings of the whole ledger

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import urlencode
 
-from ggt_tools.ledger import Ledger
+from ggt_tools.workspace.ledger import Ledger
 
 PAGE = 48
 MOST_RANGES = 8

@@ -9,9 +9,9 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from ggt_tools.policy.verdicts import by_rules
+from ggt_tools.policy.votes import ANOTHER, UNCHANGED
 from ggt_tools.records import Aligned, Candidate, Photo, Verdict, work_id
-from ggt_tools.review.decisions import ANOTHER, UNCHANGED
-from ggt_tools.verdict import by_rules
 
 UNSURE, AUDIT, GALLERY = "unsure", "audit", "gallery"
 NOT_FOR_PEOPLE = "not_the_best"  # such a one broke no rule: there is nothing to audit

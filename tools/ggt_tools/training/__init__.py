@@ -17,8 +17,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ggt_tools.degradations import opencv
 from ggt_tools.errors import ConfigError
+from ggt_tools.imaging.degradations import opencv
+from ggt_tools.metrics.cells import COUNT
+from ggt_tools.metrics.tone import FACTS
 from ggt_tools.processes import in_processes
 from ggt_tools.training import backbone, network
 from ggt_tools.training.samples import (
@@ -31,8 +33,6 @@ from ggt_tools.training.samples import (
     read_photograph,
     window,
 )
-from ggt_tools.witnesses.cells import COUNT
-from ggt_tools.witnesses.tone import FACTS
 
 Report = Callable[[str], None]
 

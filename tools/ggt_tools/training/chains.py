@@ -16,9 +16,10 @@ from functools import partial
 
 import numpy as np
 
-from ggt_tools.degradations import Image, opencv
-from ggt_tools.witnesses import degrading
-from ggt_tools.witnesses.degrading import Light, Step, between, clouds, filtered, jpeg, soft, to_bytes
+from ggt_format.schema import Image
+from ggt_tools.imaging.degradations import opencv
+from ggt_tools.training import synthetic_degradations as degrading
+from ggt_tools.training.synthetic_degradations import Light, Step, between, clouds, filtered, jpeg, soft, to_bytes
 
 Random = np.random.Generator
 

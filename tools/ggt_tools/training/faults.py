@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ggt_tools.degradations import Image, opencv
+from ggt_format.schema import Image
+from ggt_tools.imaging.degradations import opencv
+from ggt_tools.training import synthetic_faults as planting
 from ggt_tools.training.restored import drifted, retoned
-from ggt_tools.witnesses import planting
-from ggt_tools.witnesses.degrading import Plane, between, clouds, jpeg, slope, soft, streak, to_bytes
-from ggt_tools.witnesses.planting import Fault, Scene, around, blended, outline, toned, warped
+from ggt_tools.training.synthetic_degradations import Plane, between, clouds, jpeg, slope, soft, streak, to_bytes
+from ggt_tools.training.synthetic_faults import Fault, Scene, around, blended, outline, toned, warped
 
 Random = np.random.Generator
 GLYPHS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz0123456789"

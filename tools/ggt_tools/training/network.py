@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from ggt_tools.metrics.cells import COUNT
+from ggt_tools.metrics.fidelity import CLASSES
+from ggt_tools.metrics.tone import FACTS
 from ggt_tools.training.backbone import CHANNELS
 from ggt_tools.training.samples import IGNORE
-from ggt_tools.witnesses.cells import COUNT
-from ggt_tools.witnesses.fidelity import CLASSES
-from ggt_tools.witnesses.tone import FACTS
 
 if TYPE_CHECKING:
     import torch

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ggt_tools.degradations import Image, Plane, opencv
-from ggt_tools.witnesses.degrading import between, clouds, jpeg, soft, to_bytes
-from ggt_tools.witnesses.planting import Scene
+from ggt_format.schema import Image
+from ggt_tools.imaging.degradations import Plane, opencv
+from ggt_tools.training.synthetic_degradations import between, clouds, jpeg, soft, to_bytes
+from ggt_tools.training.synthetic_faults import Scene
 
 Random = np.random.Generator
 

@@ -15,8 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ggt_tools.degradations import Image, opencv
+from ggt_format.schema import Image
 from ggt_tools.errors import ConfigError, PairError
+from ggt_tools.imaging.degradations import opencv
+from ggt_tools.metrics.fidelity import CLASSES, TILE, prepare
+from ggt_tools.training import synthetic_faults as planting
 from ggt_tools.training.chains import FREE, Chain, random_chain
 from ggt_tools.training.faults import (
     FAULTS,
@@ -30,9 +33,7 @@ from ggt_tools.training.faults import (
     with_text,
 )
 from ggt_tools.training.restored import answered, faithful
-from ggt_tools.witnesses import planting
-from ggt_tools.witnesses.degrading import to_bytes
-from ggt_tools.witnesses.fidelity import CLASSES, TILE, prepare
+from ggt_tools.training.synthetic_degradations import to_bytes
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 SIDE = 288  # pixels of a sample as the network sees it

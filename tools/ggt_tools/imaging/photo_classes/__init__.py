@@ -1,0 +1,94 @@
+"""Name the class of a photograph by a classifier on pretrained features; no download, no torch.
+
+    named = classify_photo(pixels)
+    named.name, named.probability, named.unsure
+
+The classifier was trained on synthetic degradations and some free real photographs (training.py). Where it is unsure,
+the measured class of degradations.py decides among the classes that the classifier holds possible. Where onnxruntime is
+not installed, the measured class stands alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from ggt_format.schema import Image
+from ggt_tools.errors import ConfigError
+from ggt_tools.imaging.degradations import classify, measure
+from ggt_tools.imaging.photo_classes.features import BACKBONE_SHA256, backbone_missing, describe
+from ggt_tools.imaging.photo_classes.head import Head, load_head
+
+HEAD = Path(__file__).with_name("head.npz")
+HEAD_SHA256 = "1f610b771075a7faed75256022b8edc397d2eba019f45030b056fd3596599665"
+SURE = 0.25  # the least probability of the likeliest of the twelve classes at which it is taken
+SURE_MIXED = 0.5  # the same of `mixed`, which a photograph without a clear degradation is called
+POSSIBLE = 0.15  # the least probability of a measured class that decides where the classifier is unsure
+FEATURES_VERSION = 1  # of describe()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedClass:
+    """What the classifier says of one photograph.
+
+    name: one of ggt100k.DEGRADATIONS. probability: of that class, 0..1. unsure: no class reached SURE, or `mixed` did
+    not reach SURE_MIXED, so the measured class or `mixed` was taken. probabilities: of every class, the likeliest
+    first. seen: the class, then what else was measured in the photograph.
+    """
+
+    name: str
+    probability: float
+    unsure: bool
+    probabilities: tuple[tuple[str, float], ...]
+    seen: tuple[str, ...]
+
+
+def classify_photo(image: Image) -> NamedClass:
+    """Name the class of a photograph, uint8 RGB (height, width, 3), at least 32 px on each side.
+
+    Raises:
+        PairError: `too_small`.
+        ConfigError: onnxruntime, OpenCV or a file of the classifier is missing.
+    """
+    measured, seen = classify(measure(image))
+    head = _head()
+    chances = head.probabilities(describe(image)[None])[0]
+    return decide(dict(zip(head.names, chances.tolist(), strict=True)), measured, seen)
+
+
+def decide(chances: Mapping[str, float], measured: str, seen: Sequence[str]) -> NamedClass:
+    """Turn probabilities by class, the measured class and all that was measured into one class."""
+    probabilities = tuple(sorted(((name, round(p, 4)) for name, p in chances.items()), key=lambda item: -item[1]))
+    name, probability = probabilities[0]
+    unsure = probability < (SURE_MIXED if name == "mixed" else SURE)
+    if unsure:
+        name = measured if chances.get(measured, 0.0) >= POSSIBLE else "mixed"
+    return NamedClass(
+        name=name,
+        probability=round(chances.get(name, 0.0), 4),
+        unsure=unsure,
+        probabilities=probabilities,
+        seen=(name, *(other for other in seen if other != name)),
+    )
+
+
+def missing() -> str:
+    """Say why the classifier cannot run here; "" where it can. Nothing is loaded."""
+    return backbone_missing() or ("" if HEAD.is_file() else f"{HEAD.name} is missing. Install ggt100k again.")
+
+
+def version() -> str:
+    """The version of the features, the network and the head, as facts record it."""
+    return f"classifier-{FEATURES_VERSION} {BACKBONE_SHA256[:8]}-{HEAD_SHA256[:8]}"
+
+
+@cache
+def _head() -> Head:
+    if reason := missing():
+        raise ConfigError(f"the classifier of photographs: {reason}")
+    if hashlib.sha256(HEAD.read_bytes()).hexdigest() != HEAD_SHA256:
+        raise ConfigError(f"{HEAD}: its SHA-256 is not the one that this version expects. Install ggt100k again.")
+    return load_head(HEAD)

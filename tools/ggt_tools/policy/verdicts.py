@@ -1,0 +1,453 @@
+"""Verdicts: what the gate says of each candidate, out of its scores. Policy, not fact; no score is computed here.
+
+    gate = load_gate(DEFAULT_GATE)
+    for judged in verdict(candidates, scores, degradation_of, gate): ...
+
+A candidate is kept when it breaks no rule, is not likely to be unfaithful, *and* gains something. Neither alone will
+do: an unchanged copy is faithful, and an invented picture is sharp. Rules decide what is certain. The gate's [decision]
+turns all facts into two probabilities for the class of the photograph (gate/decision.py). What is neither rejected nor
+cleared is unsure, and goes to review: a metric that was not measured, a probability or a value between both bounds.
+What people decide there takes the place of the rules' verdict as far as the gate's [people] lets it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain, count
+from json.encoder import encode_basestring_ascii
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ggt_tools.policy.decision import NOT_FITTED, PROBABILITIES, ClassDecision, Model, highest
+from ggt_tools.policy.gate import OTHER, Gate, Rule, load_gate
+from ggt_tools.records import Score, Verdict
+from ggt_tools.workspace.verdict_table import Outcome, Verdicts, to_verdict
+
+if TYPE_CHECKING:
+    from ggt_tools.policy.votes import Votes
+
+__all__ = ["DEFAULT_GATE", "Gate", "Judge", "asked_gains", "by_candidate", "by_rules", "load_gate", "verdict"]
+
+DEFAULT_GATE = Path(__file__).with_name("gate.toml")
+Floats = npt.NDArray[np.float64]
+NAN = float("nan")
+MOST_KNOWN = 10_000  # outcomes that are kept
+LEAST_SHOWN = 0.0005  # log-odds: what adds less is 0.000 in the evidence, and left out there
+HOLDS, UNSURE, BREAKS, UNMEASURED = range(4)
+PEOPLE = "people: "  # so begins what a verdict's evidence says of them
+
+
+class Attempt(Protocol):
+    """What has to be known of a candidate itself."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def key(self) -> str: ...
+    @property
+    def image(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
+
+
+def verdict(
+    candidates: Iterable[Attempt],
+    scores: Iterable[Score] | Mapping[str, Mapping[str, float]],
+    degradation_of: Mapping[str, str | tuple[str, ...]],
+    gate: Gate,
+    *,
+    astray: Mapping[str, str] | None = None,
+    people: Mapping[str, Votes] | None = None,
+) -> Iterator[Verdict]:
+    """A verdict on each candidate, in their order.
+
+    `scores`: the records, or value by candidate and metric; a metric's later record replaces an earlier one.
+    `degradation_of`: by key the photograph's class, or the class and then all that is seen in it: the class chooses
+    the rules, and each of them that has a [gain.*] table asks for its gain.
+    `astray`: why align could not bring a candidate into its photograph's frame, by candidate.
+    `people`: what people decided, by candidate.
+    Of several candidates of one key that would be kept, the best by `gate.best` is; ties go to the lower id.
+    """
+    listed = list(candidates)
+    values = scores if isinstance(scores, Mapping) else by_candidate(scores)
+    measured = {
+        metric: np.array([values.get(candidate.id, {}).get(metric, NAN) for candidate in listed], np.float64)
+        for metric in gate.metrics
+    }
+    lost = {each.id: ("restore", each.reason or "no_image") for each in listed if not each.image}
+    lost |= {candidate: ("align", reason) for candidate, reason in (astray or {}).items()}
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(each.key for each in listed))}
+    photos = np.array([numbers[each.key] for each in listed], np.int64)
+    wrong = [degradation_of[key] for key in numbers]
+    judged = Judge(gate, people or {}).verdicts([each.id for each in listed], photos, measured, wrong, lost)
+    yield from map(to_verdict, judged.rows())
+
+
+class Judge:
+    """A gate, and what people decided, made ready to be asked about very many candidates."""
+
+    def __init__(self, gate: Gate, people: Mapping[str, Votes]) -> None:
+        self._gate, self._people = gate, people
+        self._lists: dict[str | tuple[str, ...], _Questions] = {}  # one for all photographs with the same faults
+
+    def verdicts(
+        self,
+        candidates: Sequence[str],
+        photos: npt.NDArray[np.int64],
+        measured: Mapping[str, Floats],
+        wrong: Sequence[str | tuple[str, ...]],
+        lost: Mapping[str, tuple[str, str]],
+    ) -> Verdicts:
+        """As verdict(). `photos`: (candidates,) places in `wrong`. `measured`: by metric (candidates,) values.
+
+        `wrong`: by photograph what verdict() has by key. `lost`: by candidate that is not to be judged by rules why:
+        stage, reason.
+        """
+        outcomes: list[Outcome] = []
+        numbers: dict[Outcome, int] = {}
+        of = np.zeros(len(candidates), np.int64)
+        values = np.full(len(candidates), "[]", object)
+
+        def number(*outcome: str) -> int:
+            if outcome not in numbers:
+                numbers[outcome] = len(outcomes)
+                outcomes.append(outcome)
+            return numbers[outcome]
+
+        kinds: defaultdict[str | tuple[str, ...], int] = defaultdict(count().__next__)
+        kind = np.array(list(map(kinds.__getitem__, wrong)), np.int64)[photos]
+        for place, candidate in enumerate(candidates if lost else ()):
+            if candidate in lost:
+                of[place] = number(self._gate.id, "reject", *lost[candidate], "[]")
+                kind[place] = -1
+        for faults, which in kinds.items():
+            if not len(places := np.flatnonzero(kind == which)):
+                continue
+            if faults not in self._lists:
+                self._lists[faults] = _questions((faults,) if isinstance(faults, str) else faults, self._gate)
+            for alike, said, texts in self._lists[faults].answers(measured, places):
+                of[alike], values[alike] = number(self._gate.id, *said), texts
+        for place, candidate in enumerate(candidates if self._people else ()):
+            if candidate in self._people and candidate not in lost:
+                of[place] = number(*_heard(outcomes[of[place]], self._people[candidate], self._gate))
+                values[place] = _with(values[place], "")
+        kept = np.array([outcome[1] == "keep" for outcome in outcomes], bool)[of].nonzero()[0]
+        beaten: dict[int, int] = {}
+        for place, best in self._beaten(kept, candidates, photos, measured):
+            before = int(of[place])
+            if before not in beaten:
+                lines = _with(outcomes[before][4], "the best is %s")
+                beaten[before] = number(self._gate.id, "reject", "verdict", "not_the_best", lines)
+            of[place] = beaten[before]
+            values[place] = _with(values[place], candidates[best])
+        return Verdicts(candidates, outcomes, of.tolist(), values.tolist())
+
+    def _beaten(
+        self,
+        kept: npt.NDArray[np.intp],
+        candidates: Sequence[str],
+        photos: npt.NDArray[np.int64],
+        measured: Mapping[str, Floats],
+    ) -> Iterator[tuple[int, int]]:
+        """Of those at these places each that is not its photograph's best, and the best.
+
+        That is the highest of the first metric, of the next at a tie; what was not measured comes last.
+        """
+        kept = np.array(sorted(kept.tolist(), key=candidates.__getitem__), np.int64)  # a tie goes to the lower id
+        absent = np.full(len(candidates), NAN)
+        ranks = [-measured.get(metric, absent)[kept] for metric in reversed(self._gate.best)]
+        order = np.lexsort((*(np.where(np.isnan(rank), np.inf, rank) for rank in ranks), photos[kept]))
+        ranked = kept[order]
+        first = np.diff(photos[ranked], prepend=-1) > 0
+        best = ranked[first][np.cumsum(first) - 1]
+        yield from zip(ranked[~first].tolist(), best[~first].tolist(), strict=True)
+
+
+def _heard(outcome: Outcome, votes: Votes, gate: Gate) -> Outcome:
+    """What is said where people say this: in the evidence, and in its place where the gate's [people] says so."""
+    name, decision, stage, reason, lines = outcome
+    lines = _with(lines, f"{PEOPLE}{votes.keep} keep, {votes.reject} reject; the rules say {decision}")
+    said, enough = votes.decision, max(votes.keep, votes.reject) >= gate.people.votes
+    over = {"keep": gate.people.keep_over, "reject": gate.people.reject_over}.get(said, ())
+    if enough and decision in over:
+        decision, (stage, reason) = said, ("review", votes.reason) if said == "reject" else ("", "")
+    return name, decision, stage, reason, lines
+
+
+def _with(texts: str, more: str) -> str:
+    """A JSON list of texts with one more."""
+    return f"{texts[:-1]}{', ' if len(texts) > 2 else ''}{encode_basestring_ascii(more)}]"
+
+
+def by_rules(judged: Verdict) -> str:
+    """keep, reject or unsure: what the rules alone say, whatever people decided."""
+    heard = next((said for said in judged.evidence if said.startswith(PEOPLE)), "")
+    return heard.rpartition(" ")[2] or judged.decision
+
+
+def asked_gains(wrong: tuple[str, ...], gate: Gate) -> tuple[str, ...]:
+    """The [gain.*] tables that a photograph asks for: those of what is wrong with it, or the one for all others."""
+    return tuple(dict.fromkeys(name for name in wrong if name in gate.gains)) or ((OTHER,) if gate.gains else ())
+
+
+def by_candidate(scores: Iterable[Score]) -> dict[str, dict[str, float]]:
+    """Value by candidate and metric; a metric's later record replaces an earlier one."""
+    values: dict[str, dict[str, float]] = defaultdict(dict)
+    for score in scores:
+        values[score.candidate][score.metric] = score.value
+    return values
+
+
+class _Side(NamedTuple):
+    """One side of a rule, with its lines of evidence, in which %s stands for the value. Lower bounds have sign -1."""
+
+    sign: int
+    inner: float  # times the sign, as `outer`
+    outer: float
+    texts: tuple[str, str, str]  # where it holds, is unsure, breaks
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """A rule, made ready to be asked of many candidates."""
+
+    metric: str
+    stage: str
+    reason: str
+    sides: tuple[_Side, ...]
+    if_measured: bool
+
+    def outcome(self, answers: Sequence[int]) -> int:
+        """HOLDS, UNSURE, BREAKS or UNMEASURED, by the answer of each side."""
+        if UNMEASURED in answers:
+            return HOLDS if self.if_measured else UNMEASURED
+        return max(answers)
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What a gate says wherever the sides of its rules answer so."""
+
+    said: tuple[str, str, str]  # decision, stage, reason
+    lines: str  # of evidence, as a verdict's row has them
+    fill: str  # their values, which stand for %.3f, and then the facts that add most, as "%s %.3f adds %.3f"
+    values: tuple[int, ...]  # the sides whose values those are, in their order
+    shown: tuple[int, ...]  # of each probability how many facts those are
+
+
+@dataclass(frozen=True, slots=True)
+class _Decided:
+    """Both probabilities of n candidates of one class, and what adds most to them."""
+
+    probabilities: Mapping[str, Floats]  # (n,) by name
+    causes: npt.NDArray[np.uint8]  # (n, 2): the number of the metric that the reason is of; 0 where there is none
+    shown: npt.NDArray[np.uint8]  # (n, 2): how many of the highest facts add anything
+    names: tuple[npt.NDArray[np.object_], ...]  # of each probability (n, SHOWN): the metrics that add most
+    values: tuple[Floats, ...]  # of each probability (n, SHOWN): their values
+    added: tuple[Floats, ...]  # and what they add
+
+
+@dataclass(frozen=True, slots=True)
+class _Questions:
+    must: tuple[_Question, ...]
+    gains: tuple[tuple[_Question, ...], ...]  # of each group one has to hold
+    metrics: tuple[str, ...]  # of each side of them all, in their order, as is
+    bounds: Floats  # (3, sides): sign, inner, outer
+    decision: ClassDecision | None
+    known: dict[bytes, _Outcome] = field(default_factory=dict, compare=False)  # by the answers of the sides
+
+    def answers(
+        self, measured: Mapping[str, Floats], places: npt.NDArray[np.intp]
+    ) -> Iterator[tuple[npt.NDArray[np.intp], tuple[str, ...], list[str]]]:
+        """The candidates at these places, those together that get one decision, stage, reason and lines of evidence;
+        and of each the values in these.
+        """
+        absent = np.full(len(places), NAN)
+        decided = self._decide(lambda name: measured[name][places] if name in measured else absent)
+        known = decided.probabilities if decided else {}
+        columns = [
+            known[name] if name in known else measured[name][places] if name in measured else absent
+            for name in self.metrics
+        ]
+        values = np.stack(columns, axis=1) if columns else np.empty((len(places), 0))
+        sign, inner, outer = self.bounds
+        signed = sign * values
+        answers = (signed > inner) + (signed > outer).astype(np.uint8)  # HOLDS, UNSURE, BREAKS
+        answers[np.isnan(signed)] = UNMEASURED
+        if decided:  # where a probability holds, its cause makes no difference
+            sides = [self.metrics.index(name) for name in PROBABILITIES]
+            causes = np.where(answers[:, sides] == HOLDS, 0, decided.causes)
+            answers = np.concatenate([answers, causes.astype(np.uint8), decided.shown], axis=1)
+        kinds, kind_of = np.unique(
+            np.ascontiguousarray(answers).view(f"V{answers.shape[1]}").ravel(), return_inverse=True
+        )
+        order = np.argsort(kind_of, kind="stable")
+        for kind, alike in zip(kinds, np.split(order, np.cumsum(np.bincount(kind_of))[:-1]), strict=True):
+            outcome = self.outcome(kind.tobytes())
+            shown: list[list[Any]] = [values[alike, side].tolist() for side in outcome.values]
+            for number, fact_count in enumerate(outcome.shown):
+                for rank in range(fact_count if decided else 0):
+                    assert decided is not None
+                    shown.append(decided.names[number][alike, rank].tolist())
+                    shown.append(decided.values[number][alike, rank].tolist())
+                    shown.append(decided.added[number][alike, rank].tolist())
+            texts = [outcome.fill % each for each in zip(*shown, strict=True)] if shown else [outcome.fill] * len(alike)
+            yield places[alike], (*outcome.said, outcome.lines), texts
+
+    def _decide(self, measured: Callable[[str], Floats]) -> _Decided | None:
+        """Both probabilities; None where the gate has no decision."""
+        if self.decision is None:
+            return None
+        found: dict[str, Floats] = {}
+        causes, counts, names, values, added = [], [], [], [], []
+        for model in self.decision.models:
+            evaluation = model.evaluate(measured)
+            places, most = highest(evaluation)
+            worst = [fact.worst(measured) for fact in model.facts]
+            columns = np.stack([column for column, _ in worst], axis=1)
+            metrics = np.stack(
+                [np.array(fact.metrics, object)[of] for fact, (_, of) in zip(model.facts, worst, strict=True)], axis=1
+            )
+            count = (most >= LEAST_SHOWN).sum(axis=1)
+            found[model.name] = evaluation.probabilities
+            inside = np.minimum(places, len(model.facts) - 1)
+            # A cause is a metric of a fact: metrics are numbered from 1 through all facts
+            firsts = np.cumsum([1, *(len(fact.metrics) for fact in model.facts[:-1])])
+            of = np.stack([which for _, which in worst], axis=1)
+            top = firsts[inside[:, 0]] + np.take_along_axis(of, inside[:, :1], axis=1)[:, 0]
+            causes.append(np.where(evaluation.missing >= 0, firsts[evaluation.missing], top * (count > 0)))
+            counts.append(np.where(evaluation.missing >= 0, 0, count))
+            names.append(np.take_along_axis(metrics, inside, axis=1))
+            values.append(np.take_along_axis(columns, inside, axis=1))
+            added.append(most)
+        return _Decided(
+            probabilities=found,
+            causes=np.stack(causes, axis=1).astype(np.uint8),
+            shown=np.stack(counts, axis=1).astype(np.uint8),
+            names=tuple(names),
+            values=tuple(values),
+            added=tuple(added),
+        )
+
+    def outcome(self, answers: bytes) -> _Outcome:
+        found = self.known.get(answers)
+        if found is None:
+            if len(self.known) == MOST_KNOWN:
+                self.known.clear()
+            found = self.known[answers] = self._outcome(answers)
+        return found
+
+    def _outcome(self, answers: bytes) -> _Outcome:
+        hearing = _Hearing(answers)
+        for question in self.must:
+            hearing.note(question, hearing.ask(question))
+        shown: tuple[int, ...] = ()
+        if self.decision is not None:
+            causes, shown = answers[-4:-2], tuple(answers[-2:])
+            for model, cause in zip(self.decision.models, causes, strict=True):
+                rule = _probability(model)
+                answer = hearing.ask(rule)
+                hearing.note(_because(rule, self.decision, model, cause, answer), answer)
+        for group in self.gains:
+            said = [hearing.ask(question) for question in group]
+            if HOLDS in said:
+                continue
+            doubtful = [at for at, answer in enumerate(said) if answer != BREAKS]
+            for at in doubtful or (0,):
+                hearing.note(group[at], said[at])
+        filled = ["%.3f" if "%s" in line else "" for line in hearing.evidence]
+        for name, fact_count in zip(PROBABILITIES, shown, strict=False):
+            hearing.evidence += [f"{name}: %s"] * fact_count
+            filled += ["%s %.3f adds %.3f"] * fact_count
+        evidence = json.dumps(hearing.evidence), json.dumps(filled), tuple(hearing.values), shown
+        for decision, found in (("reject", hearing.failed), ("unsure", hearing.doubts)):
+            if found:
+                return _Outcome((decision, *found[0]), *evidence)
+        return _Outcome(("keep", "", ""), *evidence)
+
+
+def _questions(wrong: tuple[str, ...], gate: Gate) -> _Questions:
+    must = tuple(map(_question, gate.must[wrong[0]]))
+    decision = gate.decision.get(wrong[0])
+    decided = tuple(map(_probability, decision.models)) if decision else ()
+    gains = tuple(tuple(map(_question, gate.gains[name].any)) for name in asked_gains(wrong, gate))
+    every = (*must, *decided, *chain.from_iterable(gains))
+    metrics = tuple(each.metric for each in every for _ in each.sides)
+    bounds = np.array([(side.sign, side.inner, side.outer) for each in every for side in each.sides], np.float64)
+    return _Questions(must, gains, metrics, bounds.reshape(-1, 3).T, decision)
+
+
+def _probability(model: Model) -> _Question:
+    """The bounds of a probability, as a rule's. It has one side: what is below `unsure_above` holds."""
+    inner, outer = model.unsure_above, model.max
+    texts = (
+        f"{model.name} %s <= {inner:.3f}",
+        f"{model.name} %s > {inner:.3f} unsure",
+        f"{model.name} %s > {outer:.3f}",
+    )
+    return _Question(model.name, "score", model.name, (_Side(1, inner, outer, texts),), False)
+
+
+def _because(rule: _Question, decision: ClassDecision, model: Model, cause: int, answer: int) -> _Question:
+    """The same with the reason, and the stage, of the fact that adds most, or that was not measured."""
+    if answer == UNSURE and decision.fit == "none":
+        return replace(rule, reason=NOT_FITTED)
+    if not cause:
+        return rule
+    pairs = [pair for fact in model.facts for pair in zip(fact.metrics, fact.reasons, strict=True)]
+    metric, reason = pairs[cause - 1]
+    return replace(rule, metric=metric, stage="screen" if metric.startswith("vlm_") else "score", reason=reason)
+
+
+def _question(rule: Rule) -> _Question:
+    sides = []
+    for sign, inner, outer, holds, breaks in (
+        (-1, rule.unsure_below, rule.min, ">=", "<"),
+        (1, rule.unsure_above, rule.max, "<=", ">"),
+    ):
+        if math.isfinite(inner):
+            texts = (
+                f"{rule.metric} %s {holds} {inner:.3f}",
+                f"{rule.metric} %s {breaks} {inner:.3f} unsure",
+                f"{rule.metric} %s {breaks} {outer:.3f}",
+            )
+            sides.append(_Side(sign, sign * inner, sign * outer, texts))
+    return _Question(rule.metric, rule.stage, rule.reason, tuple(sides), rule.if_measured)
+
+
+@dataclass(slots=True)
+class _Hearing:
+    """What was found so far: (stage, reason) of what rejects and of what makes unsure."""
+
+    answers: bytes
+    place: int = 0  # of the side that is asked next
+    evidence: list[str] = field(default_factory=list)
+    values: list[int] = field(default_factory=list)
+    failed: list[tuple[str, str]] = field(default_factory=list)  # in the gate's order
+    doubts: list[tuple[str, str]] = field(default_factory=list)
+
+    def ask(self, question: _Question) -> int:
+        """Its answer; the evidence is added."""
+        begin, self.place = self.place, self.place + len(question.sides)
+        answers = self.answers[begin : self.place]
+        if UNMEASURED not in answers:
+            self.evidence += (side.texts[answer] for side, answer in zip(question.sides, answers, strict=True))
+            self.values += range(begin, self.place)
+        elif not question.if_measured:
+            self.evidence.append(f"{question.metric} unmeasured")
+        return question.outcome(answers)
+
+    def note(self, question: _Question, answer: int) -> None:
+        if answer == BREAKS:
+            self.failed.append((question.stage, question.reason))
+        elif answer == UNSURE:
+            self.doubts.append((question.stage, question.reason))
+        elif answer == UNMEASURED:
+            self.doubts.append((question.stage, f"unmeasured_{question.metric}"))

@@ -1,0 +1,317 @@
+"""The providers' doors: keys, clients of their SDKs, and what their errors mean here.
+
+Nothing that holds a key leaves this module: texts from outside are scrubbed of every key that was handed out, and the
+SDKs' own exceptions, which hold requests and their headers, are not chained to ours.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from ggt_tools.errors import ConfigError, PairError, TransientError
+from ggt_tools.providers.codes import ProviderError, error_within
+from ggt_tools.providers.envelope import DEFLATED, compressions, inflate
+from ggt_tools.providers.faults import UNREADABLE, BadReply, ErrorReply, broken, hide, retry_after, retry_delay, said
+from ggt_tools.providers.fetch import FetchConfig, fetch
+from ggt_tools.providers.protocol import Setting
+
+if TYPE_CHECKING:
+    from google.genai import Client as GeminiClient
+    from httpx2 import Response
+    from openai import OpenAI
+
+SERVICE = "ggt100k"  # under which keyring keeps the keys
+GEMINI_KEY, OPENAI_KEY, COMPATIBLE_KEY = "GEMINI_API_KEY", "OPENAI_API_KEY", "OPENAI_COMPATIBLE_API_KEY"
+MOST = 100 * 1024 * 1024  # bytes of a reply: two images of 4096 x 4096 as text
+LONGEST_ERROR = 1024 * 1024  # bytes of a reply that is looked into for an error
+LONGEST = 24 * 3600.0  # seconds that a call may be given
+BATCH_MOST, BATCH_WAIT = 8 * 1024**3, 4 * 3600.0  # bytes of a batch's results, and seconds to fetch them
+
+
+def secret(variable: str) -> str:
+    """The key in that variable of the environment, else in the keyring where `keyring` is installed.
+
+    ConfigError: there is none, or it holds what no key holds. It names the variable and never a value.
+    """
+    value = os.environ.get(variable, "").strip()
+    if not value:
+        value = (_from_keyring(variable) or "").strip()
+    if not value:
+        raise ConfigError(
+            f"{variable}: is not set; export it, or keep it in the keyring: pip install keyring; "
+            f"keyring set {SERVICE} {variable}"
+        )
+    if not value.isascii() or not value.isprintable() or " " in value:
+        raise ConfigError(f"{variable}: holds characters that no key has; set it again")
+    hide(value)
+    return value
+
+
+def _from_keyring(variable: str) -> str | None:
+    try:
+        keyring = import_module("keyring")
+    except ImportError:
+        return None
+    try:
+        value: str | None = keyring.get_password(SERVICE, variable)
+        return value
+    except Exception as fault:  # each backend has errors of its own
+        raise ConfigError(
+            f"{variable}: is not set, and the keyring cannot be read: {type(fault).__name__}; export it"
+        ) from None
+
+
+def loopback(host: str) -> bool:
+    """Whether the name or address is this machine's own."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def checked_url(url: str, *, insecure: bool) -> str:
+    """The base URL, or ConfigError where a key would go in the clear, or the URL itself may hold one."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        host, parts = "", urlsplit("")
+    if parts.scheme not in ("http", "https") or not host:
+        raise ConfigError(f"--base-url {said(url)}: is no URL; give one such as https://host/v1")
+    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+        raise ConfigError(f"--base-url with host {host}: holds more than host and path; keys go into the environment")
+    if parts.scheme == "http" and not loopback(host) and not insecure:
+        raise ConfigError(
+            f"--base-url {url}: http sends the key in the clear; give https, or --option insecure=yes in a network of "
+            "your own"
+        )
+    return url
+
+
+def gemini_client(setting: Setting, *, most: int = MOST, whole: float = 0.0) -> GeminiClient:
+    """A client of Gemini, or of a server that speaks as it does. `most`: bytes of a reply; `whole`: seconds for it.
+
+    It tries nothing again, follows no redirect, and does not wait for ever. ConfigError: no package, no key, a bad URL.
+    """
+    try:
+        from google import genai
+    except ImportError:
+        raise ConfigError("google-genai is not installed: pip install 'ggt100k[generate]'") from None
+    url = setting.base_url or os.environ.get("GOOGLE_GEMINI_BASE_URL", "")
+    base = checked_url(url, insecure=_insecure(setting)) if url else None
+    transport = _transport(whole or setting.timeout, most)
+    options = genai.types.HttpOptions(
+        base_url=base,
+        api_version="v1beta",  # what previews of models are under
+        timeout=max(1, round(setting.timeout * 1000)),
+        client_args=transport,
+        retry_options=genai.types.HttpRetryOptions(attempts=1),
+    )
+    return genai.Client(api_key=secret(GEMINI_KEY), vertexai=False, http_options=options)
+
+
+def openai_client(setting: Setting, *, variable: str = OPENAI_KEY, most: int = MOST, whole: float = 0.0) -> OpenAI:
+    """A client of OpenAI, or of a server that speaks as it does. As gemini_client()."""
+    url = setting.base_url or os.environ.get("OPENAI_BASE_URL", "") or "https://api.openai.com/v1"
+    return _openai(setting, checked_url(url, insecure=_insecure(setting)), secret(variable), most, whole)
+
+
+def compatible_client(setting: Setting) -> OpenAI:
+    """A client of any server that speaks as OpenAI does; one on this machine needs no key. As gemini_client()."""
+    url = setting.base_url or os.environ.get("OPENAI_COMPATIBLE_BASE_URL", "")
+    if not url:
+        raise ConfigError("openai-compatible: wants the server's address: --base-url, or OPENAI_COMPATIBLE_BASE_URL")
+    checked_url(url, insecure=_insecure(setting))
+    try:
+        key = secret(COMPATIBLE_KEY)
+    except ConfigError:
+        if os.environ.get(COMPATIBLE_KEY, "").strip() or not loopback(urlsplit(url).hostname or ""):
+            raise
+        key = "none"
+    return _openai(setting, url, key, MOST, 0.0)
+
+
+def _openai(setting: Setting, url: str, key: str, most: int, whole: float) -> OpenAI:
+    try:
+        import openai
+    except ImportError:
+        raise ConfigError("openai is not installed: pip install 'ggt100k[generate]'") from None
+    client = openai.DefaultHttpxClient(**_transport(whole or setting.timeout, most))
+    return openai.OpenAI(api_key=key, base_url=url, timeout=setting.timeout, max_retries=0, http_client=client)
+
+
+def _insecure(setting: Setting) -> bool:
+    return setting.options.get("insecure", "no") == "yes"
+
+
+def _transport(timeout: float, most: int) -> dict[str, Any]:
+    """Arguments of an httpx2 client: no redirects, which might carry the key elsewhere, and an end to every reply.
+
+    httpx2 limits the time between two packets alone, and no size. A reply with status 200 that holds an error gets the
+    status that the error names, so that both SDKs take it for what it is. The large files of batches (`most` above
+    MOST) are not looked into.
+    """
+    import httpx2
+
+    if not 0 < timeout <= LONGEST:
+        raise ConfigError(f"--timeout {timeout:g}: is not between 0 and {LONGEST:g} seconds")
+
+    class Bounded(httpx2.SyncByteStream):
+        def __init__(self, inner: Any, *, deflated: bool) -> None:
+            self._inner, self._deflated, self._end = inner, deflated, time.monotonic() + timeout
+
+        def __iter__(self) -> Iterator[bytes]:
+            size = 0
+            try:
+                for part in inflate(self._inner) if self._deflated else self._inner:
+                    size += len(part)
+                    if size > most:
+                        raise BadReply(f"its answer is larger than {most} bytes")
+                    if time.monotonic() > self._end:
+                        raise httpx2.ReadTimeout("the whole answer takes too long")
+                    yield part
+            except ValueError as fault:  # of inflate()
+                raise BadReply(str(fault)) from None
+
+        def close(self) -> None:
+            self._inner.close()
+
+    def unwrap(response: Response) -> None:
+        encodings = compressions(response.headers.get("content-encoding", ""))
+        if len(encodings) > 1 or not DEFLATED.issuperset(encodings):
+            raise BadReply(f"its answer is compressed by {', '.join(encodings)}, which was not asked for")
+        response.stream = Bounded(response.stream, deflated=bool(encodings))
+        response.headers.pop("content-encoding", None)  # the SDK shall not undo it once more
+        if response.status_code == 200 and not (most > MOST and response.request.method == "GET"):
+            response.status_code = _status_within(response.read())
+
+    return {
+        "follow_redirects": False,
+        "headers": {"Accept-Encoding": "identity"},
+        "event_hooks": {"response": [unwrap]},
+        "limits": httpx2.Limits(max_connections=None, max_keepalive_connections=256),
+    }
+
+
+def _status_within(content: bytes) -> int:
+    """200, or the status that the error within a reply names."""
+    if len(content) > LONGEST_ERROR:
+        return 200
+    try:
+        error = error_within(json.loads(content))
+    except (ValueError, RecursionError):
+        return 200  # what it is instead is for the SDK to find out
+    return error.status if error else 200
+
+
+def _error_of(response: Any) -> ProviderError:
+    """The error object of a reply, or its text where it is no JSON."""
+    try:
+        body = json.loads(response.content)
+    except UNREADABLE:
+        return ProviderError(said(getattr(response, "text", "")))
+    return error_within(body) or ProviderError(body)
+
+
+@contextmanager
+def gemini_faults(model: str) -> Iterator[None]:
+    """Around one call of google-genai: its errors become ours.
+
+    TransientError: rate_limited, server_error, timeout, cut_off, unavailable. PairError: refused, bad_request,
+    bad_reply. ConfigError: the key, the account, the model's name, a quota that is used up.
+    """
+    from google.genai import errors
+
+    try:
+        yield
+    except errors.APIError as fault:
+        found = _error_of(fault.response)
+        error = ErrorReply(
+            model=model,
+            variable=GEMINI_KEY,
+            status=fault.code if isinstance(fault.code, int) else 0,
+            error=found,
+            wait=max(retry_after(getattr(fault.response, "headers", {})), retry_delay(found)),
+        ).translated()
+    except Exception as fault:
+        error = broken(model, fault)
+    else:
+        return
+    raise error from None
+
+
+@contextmanager
+def openai_faults(model: str, *, variable: str = OPENAI_KEY) -> Iterator[None]:
+    """Around one call of openai: its errors become ours, as with gemini_faults()."""
+    import openai
+
+    try:
+        yield
+    except openai.APIStatusError as fault:
+        found = _error_of(fault.response)
+        error = ErrorReply(
+            model=model,
+            variable=variable,
+            status=fault.status_code,
+            error=found,
+            wait=max(retry_after(fault.response.headers), retry_delay(found)),
+        ).translated()
+    except openai.ContentFilterFinishReasonError:
+        error = PairError("refused", f"{model}: refuses: its content filter stopped the answer", paid=True)
+    except Exception as fault:
+        error = broken(model, fault)
+    else:
+        return
+    raise error from None
+
+
+def batch_lines(path: Path, model: str) -> Iterator[dict[str, Any]]:
+    """The lines of a batch's results, JSON objects, one at a time in memory. PairError "bad_reply": one is none."""
+    with path.open("rb") as file:
+        for number in count(1):
+            line = file.readline(MOST)
+            if not line:
+                return
+            try:
+                value = json.loads(line)
+            except (ValueError, RecursionError):
+                value = None
+            if not isinstance(value, dict):
+                raise PairError(
+                    "bad_reply", f"{model}: line {number} of the batch's results is no JSON object", paid=True
+                )
+            yield value
+
+
+def fetch_image(url: str, model: str, base_url: str, timeout: float, *, other_hosts: bool) -> bytes:
+    """The image that a server says lies at `url`, at most 50 MB: from that very server, or any public one if told so.
+
+    The key is not sent there. PairError, TransientError: it cannot be had, though paid.
+    """
+    try:
+        here, there = urlsplit(base_url), urlsplit(url)
+        host = said(there.hostname)
+        same = (there.scheme, there.hostname, there.port) == (here.scheme, here.hostname, here.port)
+    except ValueError:
+        raise PairError("bad_reply", f"{model}: its image's address is no URL", paid=True) from None
+    if not same and not other_hosts:
+        what = f"{model}: its image lies at another host, {host}; allow that: --option other_hosts=yes, and retry"
+        raise PairError("bad_reply", what, paid=True)
+    config = FetchConfig(seconds=timeout, private=same, redirects=0 if same else 5)
+    try:
+        return fetch(url, host, config)
+    except PairError as fault:
+        what = f"{model}: its image at {host} cannot be fetched: {fault.reason}"
+        if fault.reason == "unreachable":
+            raise TransientError(what, reason="cut_off", paid=True) from None
+        raise PairError("bad_reply", what, paid=True) from None

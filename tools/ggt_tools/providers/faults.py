@@ -1,0 +1,158 @@
+"""What the errors of providers mean here, and what may be shown of their words.
+
+Texts from outside are scrubbed of every key that was handed out in this process, of what looks like one, and cut.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from urllib.parse import quote
+
+from ggt_tools.errors import ConfigError, GGTError, PairError, TransientError
+from ggt_tools.providers.codes import RPC_STATUS, ProviderError
+from ggt_tools.providers.protocol import Restored
+
+LONGEST_WAIT = 3600.0  # seconds that a server may ask for
+UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError)  # what parsers raise, pydantic's too
+ACCOUNT = "account"  # the reason of a request of a batch that failed for what concerns all of them
+FAILED_PRECONDITION = 9  # of google.rpc
+SAID = 300  # characters of what a server said
+
+_secrets: set[str] = set()
+_LIKE_A_KEY = re.compile(
+    r"\b(?:sk|pk|rk|xai|gsk)-[\w*.-]{6,}|\bAIza[\w*-]{8,}|\b(?:Bearer|Basic)\s+[\w.~+/=*-]{6,}", re.I
+)
+
+
+class BadReply(Exception):
+    """An answer that is not read to its end: raised within a SDK's call, and no one's to see."""
+
+
+def hide(value: str) -> None:
+    """No text of said() holds this value from now on."""
+    _secrets.add(value)
+
+
+def said(text: object) -> str:
+    """What a server said, to be shown: without keys and control characters, and not long."""
+    plain = str(text)
+    for value in sorted(_secrets, key=len, reverse=True):
+        for form in {value, quote(value, safe="")}:
+            plain = plain.replace(form, "<key>")
+    plain = _LIKE_A_KEY.sub("<key>", plain[: 20 * SAID])
+    plain = " ".join("".join(letter if letter.isprintable() else " " for letter in plain).split())
+    return plain if len(plain) <= SAID else plain[: SAID - 3] + "..."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorReply:
+    """A reply that is an error, whoever gave it."""
+
+    model: str
+    variable: str  # of the environment, that holds the key
+    status: int  # of HTTP
+    error: ProviderError
+    wait: float = 0.0  # seconds that Retry-After asks for
+
+    def translated(self) -> GGTError:
+        """The error of ours that it comes to.
+
+        A refusal is a PairError "refused"; what concerns the key, the account or the model's name is a ConfigError,
+        which stops the run; what passes is a TransientError; the rest is a PairError "bad_request".
+        """
+        text = said(self.error.text)
+        what = f"{self.model}: answers {self.status}: {text.rstrip('.') or 'without a word'}"
+        if self.error.refuses:
+            return PairError("refused", f"{self.model}: refuses: {text}")
+        if self.error.wrong_key or self.status == 401:
+            return ConfigError(f"{what}. Set {self.variable} to a key that may use it.")
+        if self.error.used_up or self.status == 402 or self.error.concerns_account:
+            return ConfigError(
+                f"{what}. This concerns the account, so every further call would fail too. Check its quota, credit and "
+                "country with the provider, then run this again."
+            )
+        if self.status in (400, 403) and self.error.named_status == 429:
+            return TransientError(what, reason="rate_limited", retry_after=self.wait)
+        if self.status == 403:
+            return ConfigError(f"{what}. Set {self.variable} to a key that may use it.")
+        if self.status == 404 or 300 <= self.status < 400:
+            return ConfigError(f"{what}. Check the model's name and --base-url.")
+        return _passing(what, self.status, self.wait) or PairError("bad_request", what)
+
+
+def _passing(what: str, status: int, wait: float) -> TransientError | None:
+    """The error of a status that a later attempt may not meet again; None for any other status."""
+    if status == 429:
+        return TransientError(what, reason="rate_limited", retry_after=wait)
+    if status in (408, 409, 425, 499) or status >= 500:
+        return TransientError(what, reason="server_error", retry_after=wait, paid=status == 504)
+    return None
+
+
+def broken(model: str, fault: Exception) -> GGTError:
+    """No answer, or one that the SDK cannot read."""
+    import httpx2
+
+    link: BaseException | None = fault
+    while link is not None:
+        if isinstance(link, BadReply):
+            return PairError("bad_reply", f"{model}: {link}", paid=True)
+        if isinstance(link, GGTError):
+            return link
+        if isinstance(link, (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError)):
+            return TransientError(f"{model}: cannot be reached: {said(link) or type(link).__name__}")
+        if isinstance(link, httpx2.TimeoutException):
+            return TransientError(
+                f"{model}: no whole answer in time; raise --timeout if that happens often", reason="timeout", paid=True
+            )
+        if isinstance(link, httpx2.TransportError):
+            return TransientError(f"{model}: the connection was cut: {said(link)}", reason="cut_off", paid=True)
+        link = link.__cause__
+    if isinstance(fault, UNREADABLE):
+        return PairError("bad_reply", f"{model}: its answer cannot be read: {type(fault).__name__}", paid=True)
+    raise fault
+
+
+def retry_delay(error: ProviderError) -> float:
+    """Seconds that an error object itself asks to wait, as Gemini's RetryInfo does; 0 where it does not."""
+    return max((seconds(value) for name, value in error.parts if name in ("retrydelay", "retry_after")), default=0.0)
+
+
+def retry_after(headers: Mapping[str, str]) -> float:
+    """Seconds of Retry-After, which is a number or a date; 0 where it is absent or odd."""
+    value = headers.get("retry-after", "")
+    try:
+        when = parsedate_to_datetime(value)
+    except (TypeError, ValueError, IndexError):
+        return seconds(f"{value}s")
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=timezone.utc)
+    return seconds(f"{(when - datetime.now(timezone.utc)).total_seconds()}s")
+
+
+def seconds(text: object) -> float:
+    """Seconds of a text such as "34.5s", within what anyone may ask for; 0 where it is none."""
+    try:
+        value = float(str(text).removesuffix("s"))
+    except ValueError:
+        return 0.0
+    return min(max(value, 0.0), LONGEST_WAIT) if math.isfinite(value) else 0.0
+
+
+def batch_outcome(code: object, error: object) -> Restored:
+    """What a request of a batch came to that failed, by its status of HTTP or code of RPC, and its error object.
+
+    The reasons are those of a single call, and "account" where a single call would have stopped the run.
+    """
+    found = ProviderError(error)
+    status = RPC_STATUS.get(code, code) if isinstance(code, int) else found.named_status
+    detail = said(found.text or "no reason is given")
+    fault = ErrorReply(model="", variable="", status=status, error=found).translated()
+    if isinstance(fault, (PairError, TransientError)) and code != FAILED_PRECONDITION:
+        return Restored(reason=fault.reason, detail=detail)
+    return Restored(reason="bad_request" if status == 404 else ACCOUNT, detail=detail)

@@ -1,0 +1,240 @@
+"""fetch: one file by http or https, from a public address, within a size and a time.
+
+A URL of a list is a stranger's word: it may name this machine, or a neighbour that answers whoever asks from here. So
+each name is looked up once, its addresses are checked, and the connection goes to that very address, for each redirect
+anew: a name that leads somewhere else the second time gains nothing. A proxy would look names up itself: none is used.
+http.client does the rest, since a connection can be handed to it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import http.client
+import ipaddress
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urljoin, urlsplit
+
+import ggt_format
+from ggt_tools.errors import ConfigError, PairError
+from ggt_tools.providers.envelope import DEFLATED, compressions, inflate
+
+REDIRECTS = (301, 302, 303, 307, 308)
+PASSING = (408, 425, 429, 500, 502, 503, 504)  # statuses that a later run may not meet again
+CHUNK = 1 << 16
+_SAFE = "/?%:@!$&'()*+,;=~-._"  # what stands in a path or a query as it is
+LookUp = Callable[..., list[Any]]
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchConfig:
+    """What one fetch may take."""
+
+    size: int = 50_000_000  # bytes
+    seconds: float = 60.0  # for all of it, redirects as well (a slow look-up of a name may add to it)
+    redirects: int = 5
+    private: bool = False  # addresses of this machine and of private networks too
+
+    def __post_init__(self) -> None:
+        if not self.size > 0:
+            raise ConfigError(f"--most-bytes {self.size}: is not above 0")
+        if not 0 < self.seconds <= 86400:
+            raise ConfigError(f"--seconds {self.seconds}: is not above 0 and at most 86400, a day")
+
+
+OPENING = ("token", "key", "secret", "sig", "pass", "auth", "cred", "x-amz", "x-goog")  # parts of a query's names
+
+
+def without_secrets(url: str) -> str:
+    """The URL as it may be shown: without the parts of its query that let somebody in."""
+    try:
+        parts = urlsplit(url)
+        query = parse_qsl(parts.query, keep_blank_values=True)
+    except ValueError:
+        return url.partition("?")[0]
+    kept = [(name, value) for name, value in query if not any(part in name.lower() for part in OPENING)]
+    return url if kept == query else parts._replace(query=urlencode(kept)).geturl()
+
+
+def fetch(url: str, name: str, config: FetchConfig, *, look_up: LookUp = socket.getaddrinfo) -> bytes:
+    """The bytes at a URL. `name` stands for it in messages: a URL's query may hold a secret.
+
+    Raises PairError: `bad_url` (no http or https, user or password in it, an address that is not public, too many
+    redirects), `too_large`, `not_served` (404 and the like), `unreachable` (what may pass: try it again later).
+    """
+    end = time.monotonic() + config.seconds
+    for _ in range(config.redirects + 1):
+        parts = _parts(url, name)
+        try:
+            status, told, data = _get(parts, name, config, end, look_up)
+        except (OSError, http.client.HTTPException, ValueError) as fault:
+            late = time.monotonic() >= end
+            said = f"took more than {config.seconds:g} s" if late else _told(fault)
+            raise PairError("unreachable", f"{name}: {said}; try it again later") from fault
+        if status not in REDIRECTS:
+            return data
+        try:
+            url = urljoin(url, told)
+        except ValueError as fault:
+            raise PairError("bad_url", f"{name}: is redirected to what is no URL; leave it out") from fault
+    raise PairError("bad_url", f"{name}: is redirected more than {config.redirects} times; name its last address")
+
+
+def _parts(url: str, name: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as fault:
+        raise PairError("bad_url", f"{name}: is no URL; mend it in the list") from fault
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+        raise PairError("bad_url", f"{name}: leads to what is no http or https URL; mend it in the list")
+    if parts.username is not None or parts.password is not None:
+        raise PairError("bad_url", f"{name}: leads to a URL with a user or a password in it; name one without")
+    if not parts.netloc.isascii() or any(c < " " or c == "\x7f" for c in url):
+        raise PairError("bad_url", f"{name}: leads to a URL with characters that no URL has; mend it in the list")
+    return parts._replace(path=quote(parts.path, safe=_SAFE), query=quote(parts.query, safe=_SAFE))
+
+
+def _get(parts: SplitResult, name: str, config: FetchConfig, end: float, look_up: LookUp) -> tuple[int, str, bytes]:
+    """One request: the status, where a redirect leads, and the body of what is no redirect."""
+    host, port = str(parts.hostname), parts.port or {"http": 80, "https": 443}[parts.scheme]
+    connection = http.client.HTTPConnection(host, port)
+    sock = _connect(host, port, name, config, end, look_up)
+    watch = threading.Timer(max(end - time.monotonic(), 0.001), _shut, [sock])  # also over headers that drip
+    watch.start()
+    try:
+        if parts.scheme == "https":
+            sock = _tls().wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
+            watch.cancel()
+            watch = threading.Timer(max(end - time.monotonic(), 0.001), _shut, [sock])  # wrapping made a new object
+            watch.start()
+            sock.do_handshake()
+        connection.sock = sock
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        where = {"Host": parts.netloc, "User-Agent": f"ggt100k/{ggt_format.__version__}"}
+        connection.request("GET", target, headers={**where, "Accept": "image/*", "Accept-Encoding": "identity"})
+        response = connection.getresponse()
+        location = response.headers.get("Location", "")
+        if response.status in REDIRECTS and location:
+            return response.status, location.encode("latin-1").decode(errors="replace"), b""  # as it came
+        if response.status != 200:
+            reason = "unreachable" if response.status in PASSING else "not_served"
+            mend = "try it again later" if response.status in PASSING else "take it out of the list"
+            raise PairError(reason, f"{name}: the server answers {response.status}; {mend}")
+        data = _body(response, name, config, end)
+        return 200, "", _unpacked(data, response.headers.get("Content-Encoding", ""), name, config)
+    finally:
+        watch.cancel()
+        sock.close()
+
+
+def _body(response: http.client.HTTPResponse, name: str, config: FetchConfig, end: float) -> bytes:
+    large = PairError("too_large", f"{name}: has more than {config.size} bytes; raise --most-bytes or leave it out")
+    whole = response.length  # None without Content-Length
+    if whole is not None and whole > config.size:
+        raise large
+    data = bytearray()
+    while chunk := response.read1(CHUNK):
+        data += chunk
+        if len(data) > config.size:
+            raise large
+        if time.monotonic() >= end:
+            raise TimeoutError
+    if time.monotonic() >= end:  # the watch has shut the connection, and that looks like its end
+        raise TimeoutError
+    if whole is not None and len(data) != whole:
+        raise http.client.IncompleteRead(b"", whole - len(data))
+    return bytes(data)
+
+
+def _unpacked(data: bytes, content_encoding: str, name: str, config: FetchConfig) -> bytes:
+    """The bytes without the compression that a server put on them unasked."""
+    encodings = compressions(content_encoding)
+    if not encodings:
+        return data
+    if len(encodings) > 1 or not DEFLATED.issuperset(encodings):
+        said = f"is compressed by {', '.join(encodings)}, which was not asked for"
+        raise PairError("not_served", f"{name}: {said}; take it out of the list")
+    found = bytearray()
+    for piece in inflate([data]):
+        found += piece
+        if len(found) > config.size:
+            raise PairError(
+                "too_large", f"{name}: has more than {config.size} bytes; raise --most-bytes or leave it out"
+            )
+    return bytes(found)
+
+
+def _connect(host: str, port: int, name: str, config: FetchConfig, end: float, look_up: LookUp) -> socket.socket:
+    """A connection to an address of the host that may be connected to."""
+    try:
+        found = look_up(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError as error:
+        raise PairError("bad_url", f"{name}: leads to a host whose name cannot be; mend it in the list") from error
+    allowed = [each for each in found if config.private or _is_public(str(each[4][0]))]
+    if not allowed:
+        said = "leads to an address that is not public"
+        raise PairError("bad_url", f"{name}: {said}; allow those of your own networks: --allow-private")
+    fault: OSError = TimeoutError()
+    for family, kind, protocol, _, address in allowed:
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.settimeout(max(min(10.0, end - time.monotonic()), 0.001))
+            sock.connect(address)
+            return sock
+        except OSError as error:
+            sock.close()
+            fault = error
+    raise fault
+
+
+def _is_public(text: str) -> bool:
+    """Whether an address is one of the public Internet's, seen through IPv6's ways of writing an IPv4 one."""
+    address = ipaddress.ip_address(text.partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address):
+        within = address.ipv4_mapped or address.sixtofour
+        if within is None and address in _NAT64:
+            within = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        if within is not None:
+            return _is_public(str(within))
+        if address.is_site_local:
+            return False
+    return address.is_global and not (address.is_multicast or address.is_reserved)
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """Trusts what the system trusts, and certifi's list where that is installed: some systems come without one."""
+    context = ssl.create_default_context()
+    try:
+        import certifi
+    except ImportError:
+        return context
+    context.load_verify_locations(certifi.where())
+    return context
+
+
+def _shut(sock: socket.socket) -> None:
+    """Ends whatever waits on a connection. The plain socket's: TLS would want to say goodbye."""
+    with contextlib.suppress(OSError):  # it has ended by itself
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+
+def _told(fault: Exception) -> str:
+    """What went wrong, without what the other side may have put into it."""
+    if isinstance(fault, http.client.IncompleteRead):
+        return "ended early"
+    if isinstance(fault, ssl.SSLCertVerificationError):
+        return f"certificate verify failed: {fault.verify_message}"
+    if isinstance(fault, (http.client.HTTPException, ValueError)):
+        return "the server does not speak HTTP as it should"
+    if isinstance(fault, TimeoutError):
+        return "did not answer in time"
+    return str(getattr(fault, "strerror", None) or type(fault).__name__)

@@ -1,0 +1,115 @@
+"""A GenerateContentResponse of Gemini, read from its JSON.
+
+The SDK's own type refuses a whole answer for one base64 text with a line break, and for a field that is newer than the
+SDK: an image that is paid for would be lost. What is not needed here is not looked at.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ggt_tools.providers.envelope import decode_base64
+
+if TYPE_CHECKING:
+    from google.genai import Client
+    from google.genai.types import Content, GenerateContentConfig, Part
+
+NOT_IMAGES = ("audio/", "video/", "text/")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GeminiCandidate:
+    """One of the answers to a request; without what the model thought before it."""
+
+    texts: tuple[str, ...]
+    images: tuple[bytes, ...]  # image files, not looked into
+    calls_tool: bool
+    finish_reason: str  # "STOP", "MAX_TOKENS", "IMAGE_SAFETY", ...; "" where it is not said
+    finish_message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GeminiReply:
+    """An answer; without candidates where the prompt was blocked, `block_reason`."""
+
+    candidates: tuple[GeminiCandidate, ...]
+    block_reason: str
+    block_message: str
+    tokens_in: int  # 0 where it is not said
+    tokens_out: int  # with what it thought
+
+
+def generate(client: Client, model: str, contents: Content | list[Part], config: GenerateContentConfig) -> GeminiReply:
+    """Asks a model and reads its answer. Raises what the SDK raises, and as read_gemini_reply()."""
+    raw = config.model_copy(update={"should_return_http_response": True})
+    reply = client.models.generate_content(model=model, contents=contents, config=raw)  # type: ignore[arg-type]
+    response = reply.sdk_http_response
+    return read_gemini_reply(json.loads((response.body or "{}").lstrip("\ufeff")) if response else {})
+
+
+def read_gemini_reply(body: Any) -> GeminiReply:
+    """The answer of a JSON object. Raises ValueError or TypeError where it has another shape than Gemini's."""
+    used, feedback = body.get("usageMetadata"), _object(body, "promptFeedback")
+    return GeminiReply(
+        candidates=tuple(_candidate(each) for each in _list(body, "candidates")),
+        block_reason=_text(feedback, "blockReason"),
+        block_message=_text(feedback, "blockReasonMessage"),
+        tokens_in=_count(used, "promptTokenCount"),
+        tokens_out=_count(used, "candidatesTokenCount") + _count(used, "thoughtsTokenCount"),
+    )
+
+
+def _candidate(value: Any) -> GeminiCandidate:
+    texts: list[str] = []
+    images: list[bytes] = []
+    calls_tool = False
+    fault: ValueError | None = None
+    for part in _list(_object(value, "content"), "parts"):
+        if part.get("thought"):
+            continue
+        blob = _object(part, "inlineData", "inline_data")
+        kind = _text(blob, "mimeType", "mime_type")
+        if _text(blob, "data") and not kind.startswith(NOT_IMAGES):
+            try:
+                images.append(decode_base64(_text(blob, "data")))
+            except ValueError as damage:  # another image of the answer may be whole
+                fault = damage
+        texts.append(_text(part, "text"))
+        calls_tool = calls_tool or bool(part.get("functionCall") or part.get("executableCode"))
+    if fault is not None and not images:
+        raise fault
+    return GeminiCandidate(
+        texts=tuple(text for text in texts if text),
+        images=tuple(image for image in images if image),
+        calls_tool=calls_tool,
+        finish_reason=_text(value, "finishReason"),
+        finish_message=_text(value, "finishMessage"),
+    )
+
+
+def _object(value: Any, *names: str) -> dict[str, Any]:
+    found: Any = next((value[name] for name in names if value.get(name)), {})
+    if not isinstance(found, dict):
+        raise TypeError(f"{names[0]} is not an object")
+    return found
+
+
+def _list(value: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    found = value.get(name) or []
+    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+        raise TypeError(f"{name} is not a list of objects")
+    return found
+
+
+def _text(value: dict[str, Any], *names: str) -> str:
+    found = next((value[name] for name in names if value.get(name)), "")
+    if not isinstance(found, str):
+        raise TypeError(f"{names[0]} is not a text")
+    return found
+
+
+def _count(value: object, name: str) -> int:
+    found = value.get(name) if isinstance(value, dict) else None  # what was counted oddly spoils no answer
+    return found if isinstance(found, int) and 0 <= found < 10**9 else 0

@@ -1,0 +1,249 @@
+"""Block matching between a photograph and a reply: independent of tones, at several sizes, with its uncertainty."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ggt_tools.imaging.degradations import Plane, opencv
+
+Matrix = npt.NDArray[np.float64]  # 3 x 3, of homogeneous (x, y, 1)
+Points = npt.NDArray[np.float64]  # (n, 2)
+
+# (long edge, side of a block, step, reach of the search), all in pixels of that level
+LEVELS = ((128, 32, 12, 12), (256, 40, 20, 6), (512, 48, 40, 4), (1024, 64, 64, 3))
+SMALLEST = 96  # pixels of the long edge: below it a fit has too few blocks to check itself by
+FOUND = 0.25  # correlation from which a block counts as found
+OFFSET_LEVEL = (256, 48, 24, 16)  # the level at which `offset` looks, up to 64 px at 1024 away
+CLEAR = (0.5, 0.1)  # correlation of a clear match, and by how much its rival must be below it
+RIVAL = 4  # pixels of a level from which another peak of the correlation is another place
+AGREEMENT_CELL = 24  # pixels of a level
+PLACES = 12  # the frame is judged at PLACES x PLACES points
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blocks:
+    """The blocks of one level and where the reply has them. Coordinates are those of the level."""
+
+    at: Points  # (n, 2) centres
+    moved: Points  # (n, 2) by how much each was found displaced
+    weight: npt.NDArray[np.float64]  # (n, 2, 2) information: large where the peak is sharp, in that direction
+    found: npt.NDArray[np.bool_]  # (n,) correlation above FOUND, and not at the border of the search
+    peak: npt.NDArray[np.float64]  # (n,) correlation where it is highest
+    rival: npt.NDArray[np.float64]  # (n,) the highest correlation at least RIVAL pixels away from there
+    structured: Points  # (total, 2) centres of all blocks that have structure in the photograph
+
+    @property
+    def total(self) -> int:
+        """Blocks with structure in the photograph, whether the reply has pixels there or not."""
+        return len(self.structured)
+
+
+def smoothed(plane: Plane, sigma: float) -> Plane:
+    """A Gaussian blur; a wide one is applied to a smaller copy, which differs little and costs much less."""
+    cv2 = opencv()
+    factor = 4 if sigma >= 5.0 else 1
+    height, width = plane.shape
+    if factor == 1 or min(height, width) < 32:
+        return np.asarray(cv2.GaussianBlur(plane, (0, 0), sigma), np.float32)
+    size = (-(-width // factor), -(-height // factor))
+    small = cv2.resize(plane, size, interpolation=cv2.INTER_AREA)
+    x, y = sigma * size[0] / width, sigma * size[1] / height
+    small = cv2.GaussianBlur(small, (0, 0), sigmaX=x, sigmaY=y, borderType=cv2.BORDER_REFLECT)
+    return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def local_contrast(luma: Plane) -> Plane:
+    """Luma minus the mean of its neighbourhood, divided by the contrast there: tones, haze and darkness cancel.
+
+    Contrast below half of the picture's median contrast counts as that half, so that plain noise is not amplified.
+    """
+    fine = smoothed(luma, 1.0)
+    detail = fine - smoothed(luma, 6.0)
+    spread = np.sqrt(np.maximum(smoothed(detail * detail, 10.0), 0.0))
+    return np.asarray(detail / (spread + (0.5 * float(np.median(spread[::2, ::2])) + 0.05)), np.float32)
+
+
+def scaling(x: float, y: float) -> Matrix:
+    """Scales about the corner of the picture, half a pixel above and left of the first pixel's centre."""
+    return np.array([[x, 0.0, 0.5 * x - 0.5], [0.0, y, 0.5 * y - 0.5], [0.0, 0.0, 1.0]])
+
+
+def moved(matrix: Matrix, points: Points) -> Points:
+    """Where the matrix takes points."""
+    homogeneous = np.c_[points, np.ones(len(points))] @ matrix.T
+    result: Points = homogeneous[:, :2] / homogeneous[:, 2:]
+    return result
+
+
+def places(width: int, height: int) -> Points:
+    """PLACES x PLACES points over the frame, its corners included."""
+    x, y = np.meshgrid(np.linspace(0, width - 1, PLACES), np.linspace(0, height - 1, PLACES))
+    points: Points = np.stack([x.ravel(), y.ravel()], axis=1)
+    return points
+
+
+class Pyramid:
+    """Luma of a picture at any smaller scale, each made once."""
+
+    def __init__(self, luma: Plane) -> None:
+        self.luma = luma
+        self._made: dict[int, Plane] = {0: luma}
+
+    def at(self, scale: float) -> tuple[Plane, Matrix]:
+        """Luma with at least `scale` pixels for a pixel, less than twice as many, and the matrix from full size."""
+        steps = max(0, int(np.floor(-np.log2(max(scale, 1e-3)) + 1e-6)))
+        cv2 = opencv()
+        for step in range(1, steps + 1):
+            if step not in self._made:
+                size = (max(1, round(self.luma.shape[1] / 2**step)), max(1, round(self.luma.shape[0] / 2**step)))
+                self._made[step] = cv2.resize(self.luma, size, interpolation=cv2.INTER_AREA)
+        plane = self._made[steps]
+        return plane, scaling(plane.shape[1] / self.luma.shape[1], plane.shape[0] / self.luma.shape[0])
+
+
+class Level:
+    """The photograph at one size, and the reply brought there."""
+
+    def __init__(self, lq: Plane, reply: Pyramid, level: tuple[int, int, int, int]) -> None:
+        cv2 = opencv()
+        side, self.block, self.step, self.reach = level
+        height, width = lq.shape
+        scale = min(1.0, side / max(height, width))
+        self.width, self.height = max(1, round(width * scale)), max(1, round(height * scale))
+        small = lq if scale == 1.0 else cv2.resize(lq, (self.width, self.height), interpolation=cv2.INTER_AREA)
+        self.up = scaling(width / self.width, height / self.height)  # photograph <- level
+        self.unit = 1024.0 / max(self.width, self.height)  # px at 1024 for a px of the level
+        self.contrast = local_contrast(small)
+        self.reply = reply
+
+    def lifted(self, motion: Matrix) -> Matrix:
+        """A motion in the level's pixels, in the photograph's."""
+        return np.asarray(self.up @ motion @ np.linalg.inv(self.up))
+
+    def lowered(self, motion: Matrix) -> Matrix:
+        return np.asarray(np.linalg.inv(self.up) @ motion @ self.up)
+
+    def warped(self, matrix: Matrix, margin: int) -> tuple[Plane, npt.NDArray[np.bool_]]:
+        """The reply's local contrast in the level's frame and `margin` pixels around it, and where there is any."""
+        cv2 = opencv()
+        back = matrix @ self.up @ np.array([[1.0, 0, -margin], [0, 1.0, -margin], [0, 0, 1.0]])
+        density = np.sqrt(abs(np.linalg.det(matrix[:2, :2]))) * self.up[0, 0]
+        plane, down = self.reply.at(1.0 / max(float(density), 1e-3))
+        size = (self.width + 2 * margin, self.height + 2 * margin)
+        flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+        luma = cv2.warpPerspective(plane, down @ back, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        there = np.full(plane.shape, 255, np.uint8)
+        inside = cv2.warpPerspective(there, down @ back, size, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP) > 0
+        return local_contrast(luma), inside
+
+    def likeness(self, matrix: Matrix) -> float:
+        """Correlation of local contrast, -1..1, over the whole frame: where the reply has nothing, it is unlike."""
+        contrast, inside = self.warped(matrix, 0)
+        other = np.where(inside, contrast, 0.0)
+        norm = float(np.sqrt((self.contrast**2).sum() * (other**2).sum()))
+        return float((self.contrast * other).sum()) / norm if norm > 0 else 0.0
+
+    def agreement(self, matrix: Matrix) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+        """Correlation of each cell of the frame with the reply's pixels at the same place, and where it counts.
+
+        Returns:
+            (n,) correlations, -1..1, of cells of AGREEMENT_CELL pixels in a fixed order, so that two matrices can be
+            compared cell by cell; and (n,) whether the reply covers the cell and the photograph has structure there.
+        """
+        cv2 = opencv()
+        contrast, inside = self.warped(matrix, 0)
+        edge = max(2, AGREEMENT_CELL // 8)  # replies and figures often have a border of their own
+        inside[:edge], inside[-edge:], inside[:, :edge], inside[:, -edge:] = False, False, False, False
+        size = (max(1, self.width // AGREEMENT_CELL), max(1, self.height // AGREEMENT_CELL))
+
+        def mean(plane: Plane) -> npt.NDArray[np.float64]:
+            return np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), np.float64).ravel()
+
+        mask = inside.astype(np.float32)
+        lq, gt = self.contrast * mask, contrast * mask
+        here, there = mean(lq * lq), mean(gt * gt)
+        correlation: npt.NDArray[np.float64] = mean(lq * gt) / np.sqrt(np.maximum(here * there, 0.02**2))
+        return correlation, (mean(mask) > 0.6) & (here > 0.15**2)
+
+    def blocks(self, matrix: Matrix) -> Blocks:
+        """Looks for each block of the photograph in the reply, as `matrix` (reply <- photograph) brings it here."""
+        cv2 = opencv()
+        reach, block = self.reach, self.block
+        contrast, inside = self.warped(matrix, reach)
+        height, width = min(block, self.height), min(block, self.width)
+        sums = cv2.integral(inside.astype(np.uint8))
+        at: list[tuple[float, float]] = []
+        structured: list[tuple[float, float]] = []
+        surfaces: list[Plane] = []
+        for top in _starts(self.height, block, self.step):
+            for left in _starts(self.width, block, self.step):
+                template = self.contrast[top : top + height, left : left + width]
+                if float(cv2.meanStdDev(template)[1][0, 0]) < 0.15:
+                    continue
+                centre = (left + (width - 1) / 2, top + (height - 1) / 2)
+                structured.append(centre)
+                bottom, right = top + height + 2 * reach, left + width + 2 * reach
+                covered = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
+                if not covered > 0.8 * (bottom - top) * (right - left):
+                    continue
+                surfaces.append(cv2.matchTemplate(contrast[top:bottom, left:right], template, cv2.TM_CCOEFF_NORMED))
+                at.append(centre)
+        stack = np.array(surfaces, np.float64).reshape(-1, 2 * reach + 1, 2 * reach + 1)
+        place, weight, found, peak, rival = _peaks(stack)
+        return Blocks(
+            at=np.array(at).reshape(-1, 2),
+            moved=place - reach,
+            weight=weight,
+            found=found,
+            peak=peak,
+            rival=rival,
+            structured=np.array(structured).reshape(-1, 2),
+        )
+
+
+def _starts(size: int, block: int, step: int) -> list[int]:
+    """Where blocks begin, so that they cover the side evenly."""
+    if size <= block:
+        return [0]
+    count = max(2, round((size - block) / step) + 1)
+    return [round(start) for start in np.linspace(0, size - block, count)]
+
+
+def _peaks(
+    surfaces: npt.NDArray[np.float64],
+) -> tuple[Points, npt.NDArray[np.float64], npt.NDArray[np.bool_], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Each surface's peak (x, y) by a paraboloid through its 3 x 3 neighbours, its information, and whether it is one.
+
+    `surfaces`: (n, side, side) correlations. Also returns the correlation at the peak, and the highest one that is at
+    least RIVAL pixels away from it.
+    """
+    count, side = len(surfaces), surfaces.shape[1]
+    if count == 0:
+        return np.zeros((0, 2)), np.zeros((0, 2, 2)), np.zeros(0, bool), np.zeros(0), np.zeros(0)
+    every = np.arange(count)
+    row, column = np.divmod(surfaces.reshape(count, -1).argmax(axis=1), side)
+    value = surfaces[every, row, column]
+    found = (value > FOUND) & (row > 0) & (row < side - 1) & (column > 0) & (column < side - 1)
+    line = np.arange(side)
+    away = np.maximum(abs(line[None, :, None] - row[:, None, None]), abs(line[None, None, :] - column[:, None, None]))
+    rival = np.where(away >= RIVAL, surfaces, -1.0).reshape(count, -1).max(axis=1)
+    inner_row, inner_column = np.clip(row, 1, side - 2), np.clip(column, 1, side - 2)
+    around = np.arange(-1, 2)
+    s = surfaces[
+        every[:, None, None], inner_row[:, None, None] + around[:, None], inner_column[:, None, None] + around[None, :]
+    ]
+    slope = np.stack([(s[:, :, 2] - s[:, :, 0]).mean(axis=1) / 2, (s[:, 2] - s[:, 0]).mean(axis=1) / 2], axis=1)
+    xx = (s[:, :, 2] - 2 * s[:, :, 1] + s[:, :, 0]).mean(axis=1)
+    yy = (s[:, 2] - 2 * s[:, 1] + s[:, 0]).mean(axis=1)
+    xy = (s[:, 2, 2] - s[:, 2, 0] - s[:, 0, 2] + s[:, 0, 0]) / 4
+    values, vectors = np.linalg.eigh(-np.stack([np.stack([xx, xy], axis=1), np.stack([xy, yy], axis=1)], axis=1))
+    values = np.maximum(values, 1e-4)
+    along = np.einsum("nij,ni->nj", vectors, slope) / values
+    step = np.clip(np.einsum("nij,nj->ni", vectors, along), -1.0, 1.0)
+    information = np.einsum("nij,nj,nkj->nik", vectors, values, vectors)
+    information *= (value / (1.02 - np.minimum(value, 1.0) ** 2))[:, None, None]
+    place = np.stack([column, row], axis=1) + np.where(found[:, None], step, 0.0)
+    return place, np.where(found[:, None, None], information, 0.0), found, value, rival

@@ -1,0 +1,168 @@
+"""card: what a dataset folder says of itself, out of its manifest and its index alone: no number is typed by hand.
+
+files = describe(open_root("ggt-100k"), "ORG/ggt-100k")  # README.md, LICENSE, croissant.json, figures/
+
+The README's YAML is what lets plain `datasets` read the shards with none of our code: which tars make which split of
+which config, and the type of every field. `pack` writes it with a few lines below it; `describe` makes the whole card.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import datasets
+import yaml
+
+from ggt100k import features
+from ggt_format.roots import Root
+from ggt_format.schema import DEGRADATIONS, PRIOR, SPLITS, fact_columns
+from ggt_format.shard import members
+from ggt_tools.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ggt_tools.stages.card.release import Release
+
+REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+
+FIGURES = ("figures/composition.png", "figures/funnel.png", "figures/sample.jpg", "figures/scores.png")  # of describe
+SIZES = {"n<1K": 10**3, "1K<n<10K": 10**4, "10K<n<100K": 10**5, "100K<n<1M": 10**6, "1M<n<10M": 10**7}  # the Hub's
+
+
+def front_matter(metrics: Sequence[str], splits: Mapping[str, Sequence[str]], codec: str = "png") -> str:
+    """How the README begins: its YAML as far as the schema decides it. What counts of pairs decide comes behind it.
+
+    `splits` names the degradations that each split holds.
+    """
+    there = {name for names in splits.values() for name in names}
+    degradations = [name for name in DEGRADATIONS if name in there]
+    typed = plain_features(metrics, codec)._to_yaml_list()
+    configs = []
+    for config in ("all", *degradations):
+        files = [
+            {"split": split, "path": f"data/{'*' if config == 'all' else config}/{split}-*.tar"}
+            for split in SPLITS
+            if split in splits and (config == "all" or config in splits[split])
+        ]
+        configs.append({"config_name": config, "data_files": files} | ({"default": True} if config == "all" else {}))
+    about = {
+        "pretty_name": "GGT-100K",
+        "license": "other",
+        "license_name": "by-photograph",
+        "license_link": "LICENSE",
+        "task_categories": ["image-to-image"],
+        "tags": ["image-restoration", "webdataset"],
+        "configs": configs,
+        "dataset_info": [
+            {"config_name": config, "features": typed}  # one object: YAML writes it once and refers to it
+            for config in ("all", *degradations)
+        ],
+    }
+    return f"---\n{yaml.safe_dump(about, sort_keys=False)}"
+
+
+def whole_front_matter(manifest: Mapping[str, Any]) -> str:
+    """The README's YAML, from one line of dashes to the other."""
+    splits = {name: list(about["degradations"]) for name, about in manifest["splits"].items()}
+    pairs = sum(about["pairs"] for about in manifest["splits"].values())
+    size = next((name for name, end in SIZES.items() if pairs < end), "n>10M")
+    more = yaml.safe_dump({"language": ["en"], "size_categories": [size]}, sort_keys=False)
+    return f"{front_matter(manifest['metrics'], splits, manifest['codec'])}{more}---\n"
+
+
+def plain_features(metrics: Sequence[str], codec: str = "png") -> datasets.Features:
+    """What the packaged webdataset reader of `datasets` makes of a shard: its columns are named as the members are."""
+    typed = features(metrics)
+    return datasets.Features(
+        {
+            "json": {name: typed[name] for name in fact_columns(metrics)},
+            **{end: datasets.Image() for end in members(codec)[1:]},
+            "__key__": datasets.Value("string"),
+            "__url__": datasets.Value("string"),
+        }
+    )
+
+
+def card(manifest: Mapping[str, Any]) -> str:
+    """The README that pack writes: the YAML, the counts, and where the rest comes from."""
+    splits = list(manifest["splits"])
+    rows = "".join(
+        f"| {name} | {' | '.join(str(manifest['splits'][s]['degradations'].get(name, 0)) for s in splits)} |\n"
+        for name in DEGRADATIONS
+        if any(name in about["degradations"] for about in manifest["splits"].values())
+    )
+    names = ", ".join(f"`{{key}}.{end}`" for end in members(manifest["codec"]))
+    head = f"| degradation | {' | '.join(splits)} |\n|---|{'---|' * len(splits)}\n"
+    return (
+        whole_front_matter(manifest)
+        + f"\n# ggt-100k {manifest['dataset_version']}\n\n"
+        + "Pairs of a real low-quality photograph (`lq`) and its generative ground truth (`gt`).\n\n"
+        + head
+        + rows
+        + _of_priors(manifest)
+        + "\n```python\nimport ggt100k  # pip install ggt100k\nfrom datasets import load_dataset\n\n"
+        + 'pairs = load_dataset("ggt-100k", data_dir="FOLDER OR URL OF THIS REPOSITORY")\n```\n\n'
+        + f"Plain `datasets`, webdataset and tar read `data/` as it is: {names}.\n"
+        + "The licence of each photograph stands in its `json` and in the index.\n"
+        + "The whole card: `ggt100k card FOLDER`.\n"
+    )
+
+
+def _of_priors(manifest: Mapping[str, Any]) -> str:
+    if PRIOR not in manifest:
+        return ""
+    text = f"\nBeside them: {manifest[PRIOR]['pairs']} visual priors, which are no pairs, in `data/*/prior-*.tar`.\n"
+    if alone := only_priors(manifest):
+        text += (
+            f'\nOf {", ".join(alone)} there are priors only: with `data_dir="data/{alone[0]}"` plain `datasets` gives\n'
+            'them as its split `train`, which they are not. Take `ggt100k.PairDataset(..., "prior")`.\n'
+        )
+    return text
+
+
+def only_priors(manifest: Mapping[str, Any]) -> list[str]:
+    """The degradations that a release has priors of, and no pair."""
+    there = {name for about in manifest["splits"].values() for name in about["degradations"]}
+    return [name for name in manifest[PRIOR]["degradations"] if name not in there] if PRIOR in manifest else []
+
+
+def describe(root: Root, repo: str) -> dict[str, bytes]:
+    """The files of the card by their names in the folder: README.md, LICENSE, croissant.json and figures/.
+
+    `repo` is the repository on the Hub that they name. Equal releases give equal bytes. Raises ConfigError where
+    jinja2 or matplotlib is not installed, ShardError where the folder's bytes are not those of its manifest.
+    """
+    from ggt_tools.stages.card.figures import composition, funnel, sample, scores
+
+    release = _release(root, repo)
+    figures = {"figures/composition.png": composition(release), "figures/sample.jpg": sample(release)}
+    if release.funnel:
+        figures["figures/funnel.png"] = funnel(release)
+    if release.metrics:
+        figures["figures/scores.png"] = scores(release)
+    return figures | _texts(release)
+
+
+def texts(root: Root, repo: str) -> dict[str, bytes]:
+    """Those of describe's files that are text. Raises what it raises, and needs no matplotlib."""
+    return _texts(_release(root, repo))
+
+
+def _release(root: Root, repo: str) -> Release:
+    from ggt_tools.stages.card.release import Release
+
+    if not REPO.fullmatch(repo):
+        raise ConfigError(f"{repo!r}: is no repository of the Hub; name it ORG/ggt-100k")
+    return Release.of(root, repo)
+
+
+def _texts(release: Release) -> dict[str, bytes]:
+    from ggt_tools.stages.card.croissant import croissant
+    from ggt_tools.stages.card.page import licences, page
+
+    return {
+        "LICENSE": licences(release).encode(),
+        "croissant.json": croissant(release).encode(),
+        "README.md": page(release).encode(),  # last: it names all the others
+    }

@@ -1,0 +1,1 @@
+"""score: measure each candidate against its photograph."""

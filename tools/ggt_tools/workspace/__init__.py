@@ -1,0 +1,1 @@
+"""The workspace: the ledger with every fact, and the images beside it."""
