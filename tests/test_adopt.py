@@ -27,10 +27,10 @@ import ggt100k
 from ggt_format.png import encode_png
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.files import zips
+from ggt_tools.metrics.reference import psnr, ssim
 from ggt_tools.records import Adopted, Aligned, Candidate, Photo, Refusal, Score, Verdict
 from ggt_tools.stages.adopt import matching
 from ggt_tools.stages.adopt.drift import drift, shift
-from ggt_tools.stages.adopt.fidelity import psnr, ssim
 from ggt_tools.stages.adopt.layouts import by_meta_info, by_metadata, two_places
 from ggt_tools.stages.adopt.matching import match
 from ggt_tools.stages.adopt.places import Place, open_place
@@ -172,7 +172,7 @@ def test_each_set_in_its_published_naming(name: str, tmp_path: Path) -> None:
     if name in OTHER:  # of an original set what is neither photograph nor ground truth
         passed += "  passed over      1  other_role\n"
     assert dry.endswith(passed)
-    assert well("adopt", *argv) == f"adopt: 2 imported, 0 there already\n{passed}"
+    assert well("adopt", *argv) == f"adopt: 2 imported, 0 already done\n{passed}"
     for lq, each in adopted(tmp_path / "w").items():
         assert each.set == f"gpt4o-restore/{name}"
         assert each.output == pairs[lq.removeprefix(f"{each.set}/")]
@@ -186,7 +186,7 @@ def test_each_set_in_its_published_naming(name: str, tmp_path: Path) -> None:
             )
             assert photo.source_name == SETS[argv[0]].title
         assert {(c.restorer, c.maker) for c in ledger.all(Candidate)} == {("gpt-4o", f"adopted:gpt4o-restore/{name}")}
-    assert well("adopt", *argv) == f"adopt: 0 imported, 2 there already\n{passed}"
+    assert well("adopt", *argv) == f"adopt: 0 imported, 2 already done\n{passed}"
 
 
 def test_the_nine_sets_are_those_of_the_paper() -> None:
@@ -491,7 +491,7 @@ def test_a_map_names_all_that_is_imported(case: str, tmp_path: Path) -> None:
     (tmp_path / "map.csv").write_text(text, newline="")
     argv = ("adopt", "mine", tmp_path / "w", "--outputs", outputs, "--originals", originals)
     done = ggt(*argv, "--map", tmp_path / "map.csv", "--restorer", "m", "--licence", "CC0-1.0")
-    assert done.out == f"adopt: {len(expected)} imported, 0 there already\n" + (
+    assert done.out == f"adopt: {len(expected)} imported, 0 already done\n" + (
         f"  passed over {others:>6}  not_in_map\n" if others else ""
     )
     with Ledger(tmp_path / "w") as ledger:
@@ -781,7 +781,7 @@ def test_metadata_of_an_imagefolder(tmp_path: Path) -> None:
         f"no_ground_truth: {where}: line 5: reference: none is named; it is taken in without",
         f"no_role: {where}: stray.png is in {place}, and no line names it",
     ]
-    assert done.out.startswith("adopt: 2 imported, 1 there already\n"), done.out  # in/3.png is in/2.png again
+    assert done.out.startswith("adopt: 2 imported, 1 already done\n"), done.out  # in/3.png is in/2.png again
     assert [line for line in done.out.splitlines() if "passed over" in line] == [
         "  passed over      1  .txt",
         "  passed over      1  broken_link: gone.png",
@@ -837,7 +837,7 @@ def test_parquet_webdataset_and_a_folder_of_them(tmp_path: Path) -> None:
     ]
     assert taken(tmp_path) == [(f"one.parquet/{n}", f"one.parquet/{n}:edited_image", False) for n in range(2)]
     done = mine(tmp_path, "--pairs", tmp_path / "p")
-    assert "2 there already" in done.out
+    assert "2 already done" in done.out
     threes = [
         cell | {"true": {"bytes": gt, "path": None} if n else None}
         for n, (cell, (_, gt)) in enumerate(zip(cells, some, strict=False))
@@ -895,8 +895,8 @@ def test_datasets_of_the_hub(tmp_path: Path) -> None:
         "in its own repository. Put the file there, or put the bytes into the row."
     ]
     assert done.stdout.splitlines() == [
-        "adopt: 2 imported, 0 there already",
-        "adopt: 1 imported, 0 there already",  # another output of the same photograph
+        "adopt: 2 imported, 0 already done",
+        "adopt: 1 imported, 0 already done",  # another output of the same photograph
         "  rejected      1  no_image",
     ]
     assert not any("secret" in path for path in asked)
@@ -955,7 +955,7 @@ def test_a_photograph_of_another_set_and_a_second_restorer(tmp_path: Path) -> No
     both = ("--originals", originals, "--outputs", outputs)
     assert mine(tmp_path, *both).code == 0
     assert "1 imported" in mine(tmp_path, *both, "--restorer", "n").out
-    assert "1 there already" in mine(tmp_path, *both, "--restorer", "n").out
+    assert "1 already done" in mine(tmp_path, *both, "--restorer", "n").out
     with Ledger(tmp_path / "w") as ledger:
         assert len(list(ledger.all(Photo))) == 1
         assert sorted(candidate.restorer for candidate in ledger.all(Candidate)) == ["m", "n"]
@@ -975,8 +975,8 @@ def test_killed_between_two_pairs_it_goes_on(tmp_path: Path) -> None:
     originals = archive(tmp_path / "y.zip", {f"{n}.png": lq for n, (lq, _) in enumerate(some)})
     outputs = archive(tmp_path / "x.zip", {f"{n}.png": gt for n, (_, gt) in enumerate(some)})
     both = ("--originals", originals, "--outputs", outputs)
-    assert mine(tmp_path, *both, "--limit", "1").out == "adopt: 1 imported, 0 there already\n"
-    assert mine(tmp_path, *both).out == "adopt: 2 imported, 1 there already\n"
+    assert mine(tmp_path, *both, "--limit", "1").out == "adopt: 1 imported, 0 already done\n"
+    assert mine(tmp_path, *both).out == "adopt: 2 imported, 1 already done\n"
 
 
 # --- licences ---------------------------------------------------------------------------------------------------------
@@ -1036,7 +1036,7 @@ def test_what_forbids_it_counts_on_a_second_run_too(options: tuple[str, ...], wh
     assert ggt(*again).err == ""
     for _ in range(2):
         done = mine(tmp_path, *both, *options)
-        assert done.out == "adopt: 0 imported, 1 there already\n"
+        assert done.out == "adopt: 0 imported, 1 already done\n"
         assert done.err == f"ggt100k adopt: mine: stays on this machine: {why}\n"
     with Ledger(workspace) as ledger:
         found = list(ledger.all(Adopted))

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ggt100k
-from ggt_tools.cli.align import uncorrected_scores
 from ggt_tools.records import UNCORRECTED
 from ggt_tools.stages.align import align
 from ggt_tools.stages.align.colour import (
@@ -23,6 +22,7 @@ from ggt_tools.stages.align.colour import (
     to_linear,
     to_srgb,
 )
+from ggt_tools.stages.align.run import uncorrected_scores
 
 from .photographs import noisy, photograph, psnr, rained_on
 from .test_align import Pixels, candidate, encoded, planted, restored

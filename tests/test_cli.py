@@ -252,10 +252,10 @@ def test_what_each_verb_says(chain: Chain) -> None:
     with Ledger(chain.workspace) as ledger:
         metrics = len({score.metric for score in ledger.all(Score)})
     assert metrics > 5
-    assert chain.said["ingest"] == "ingest: 3 imported, 0 there already\n"
-    assert chain.said["restore"] == "restore: 3 made, 0 there already\n"
-    assert chain.said["align"].splitlines()[0] == "align: 3 aligned, 0 there already"
-    assert chain.said["score"] == f"score: {3 * metrics} scores, 3 candidates, 0 there already\n"
+    assert chain.said["ingest"] == "ingest: 3 imported, 0 already done\n"
+    assert chain.said["restore"] == "restore: 3 made, 0 already done\n"
+    assert chain.said["align"].splitlines()[0] == "align: 3 aligned, 0 already done"
+    assert chain.said["score"] == f"score: {3 * metrics} scores, 3 candidates, 0 already done\n"
     assert chain.said["verdict"] == "verdict: 2 kept\n  rejected      1  another_scene\n"
     assert chain.said["validate"] == "validate: 2 pairs, 0 findings\n"
     pairs = {split: int(count) for count, split in re.findall(r"(\d+) (train|test)", chain.said["pack"])}
@@ -304,10 +304,10 @@ def test_what_came_out_is_what_went_in(chain: Chain) -> None:
 def test_a_second_run_does_nothing_anew(chain: Chain, copy: Callable[[str], Path], tmp_path: Path) -> None:
     workspace = copy("status")
     before, images = facts(workspace), files(workspace / "images")
-    assert well("ingest", chain.photos, workspace) == "ingest: 0 imported, 3 there already\n"
-    assert well("restore", workspace) == "restore: 0 made, 3 there already\n"
-    assert well("align", workspace) == "align: 0 aligned, 3 there already\n"
-    assert well("score", workspace) == "score: 0 scores, 0 candidates, 3 there already\n"
+    assert well("ingest", chain.photos, workspace) == "ingest: 0 imported, 3 already done\n"
+    assert well("restore", workspace) == "restore: 0 made, 3 already done\n"
+    assert well("align", workspace) == "align: 0 aligned, 3 already done\n"
+    assert well("score", workspace) == "score: 0 scores, 0 candidates, 3 already done\n"
     assert well("verdict", workspace, "--gate", chain.gate) == chain.said["verdict"]
     assert facts(workspace) == before
     assert files(workspace / "images") == images
@@ -368,15 +368,15 @@ def test_align_undoes_colours_on_request_and_keeps_what_it_undid(tmp_path: Path)
     mapped = plain | dict.fromkeys(("rain", "snow"), ("-colour", True, True))
     well("align", workspace)
     assert told() == plain
-    assert well("align", workspace, "--colour").startswith("align: 2 aligned, 1 there already")
+    assert well("align", workspace, "--colour").startswith("align: 2 aligned, 1 already done")
     assert told() == mapped
     with Ledger(workspace) as ledger:
         for scores in ledger.scores().values():
             assert (
                 math.isnan(scores["align_colour_after"]) or scores["align_colour_after"] < scores["align_colour_before"]
             )
-    assert well("align", workspace).startswith("align: 0 aligned, 3 there already")
-    assert well("align", workspace, "--no-colour").startswith("align: 2 aligned, 1 there already")
+    assert well("align", workspace).startswith("align: 0 aligned, 3 already done")
+    assert well("align", workspace, "--no-colour").startswith("align: 2 aligned, 1 already done")
     assert told() == plain
 
 
@@ -389,12 +389,12 @@ def test_the_limit_is_kept_and_the_next_run_takes_the_next(chain: Chain, tmp_pat
     workspace = tmp_path / "w"
     assert well("ingest", chain.photos, workspace, "--limit", "2").startswith("ingest: 2 imported, ")
     assert well("restore", workspace, "--limit", "1").startswith("restore: 1 made, ")
-    assert well("align", workspace).splitlines()[0] == "align: 1 aligned, 0 there already"
+    assert well("align", workspace).splitlines()[0] == "align: 1 aligned, 0 already done"
     assert well("score", workspace, "--limit", "1", "--metrics", "structure").startswith(
         "score: 1 scores, 1 candidates"
     )
     assert [len(facts(workspace)[kind]) for kind in ("Photo", "Candidate", "Score")] == [2, 1, 1]
-    assert well("ingest", chain.photos, workspace, "--limit", "2") == "ingest: 1 imported, 2 there already\n"
+    assert well("ingest", chain.photos, workspace, "--limit", "2") == "ingest: 1 imported, 2 already done\n"
     assert well("restore", workspace, "--limit", "1", "--dry-run") == "would restore 1 photographs with classical\n"
     assert len(facts(workspace)["Photo"]) == 3
 
@@ -406,11 +406,9 @@ def test_two_folders_may_name_their_files_alike(chain: Chain, tmp_path: Path) ->
         crop(which).save(tmp_path / folder / "IMG_1.png")
     for folder in ("one", "two"):
         said = well("ingest", tmp_path / folder, workspace, "--licence", "CC0-1.0")
-        assert said == "ingest: 1 imported, 0 there already\n"
+        assert said == "ingest: 1 imported, 0 already done\n"
     assert len(facts(workspace)["Photo"]) == 2
-    assert (
-        well("ingest", tmp_path / "two", workspace, "--licence", "CC0-1.0") == "ingest: 0 imported, 1 there already\n"
-    )
+    assert well("ingest", tmp_path / "two", workspace, "--licence", "CC0-1.0") == "ingest: 0 imported, 1 already done\n"
 
 
 def test_a_part_judged_by_another_gate_is_not_packed(copy: Callable[[str], Path], tmp_path: Path) -> None:
@@ -434,7 +432,7 @@ def test_a_candidate_that_cannot_be_measured_does_not_stop_the_others(copy: Call
             Aligned(candidate="f" * 16, version="align-2", image=small, reason=""),
         )
     done = ggt("score", workspace, "--metrics", "structure")
-    lines = ["score: 3 scores, 4 candidates, 0 there already", "  failed      1  size_differs"]
+    lines = ["score: 3 scores, 4 candidates, 0 already done", "  failed      1  size_differs"]
     assert (done.code, done.out.splitlines()) == (0, lines)
     assert "align them first" in done.err
 
@@ -488,7 +486,7 @@ def test_what_is_not_taken_is_counted_by_reason(chain: Chain, tmp_path: Path) ->
         credits.write("\nagain.bmp,MIT\nsmall.png,MIT\ntext.png,MIT\n../x,MIT\n")
     reasons = ["duplicate", "no_licence", "not_an_image", "too_small"]
     lines = [f"  rejected      1  {reason}" for reason in reasons]
-    for taken in ("3 imported, 0 there already", "0 imported, 3 there already"):
+    for taken in ("3 imported, 0 already done", "0 imported, 3 already done"):
         done = ggt("ingest", folder, workspace)
         assert (done.code, done.out.splitlines()) == (0, [f"ingest: {taken}", *lines])
         said = "ggt100k ingest: too_small: small.png: 300 x 300; the short side must have 512 pixels"
@@ -500,7 +498,7 @@ def test_what_is_not_taken_is_counted_by_reason(chain: Chain, tmp_path: Path) ->
     assert refused["small.png"].detail == "small.png: 300 x 300; the short side must have 512 pixels"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photos", "w"]
     said = ggt("ingest", folder, workspace, "--licence", "CC0-1.0").out.splitlines()
-    assert said == ["ingest: 1 imported, 3 there already", lines[0], *lines[2:]], "what was mended is taken"
+    assert said == ["ingest: 1 imported, 3 already done", lines[0], *lines[2:]], "what was mended is taken"
     funnel = "ingest            7      4   1 duplicate, 1 not_an_image, 1 too_small"
     assert well("status", workspace).splitlines()[1] == funnel
 
@@ -680,7 +678,7 @@ def test_a_restore_that_is_stopped_goes_on_and_does_nothing_twice(
     assert 0 < len(made) < count, "it was stopped in the middle"
     images = {path: path.stat().st_mtime_ns for path in (workspace / "images").glob("*/*") if path.suffix != ".part"}
     said = well("restore", workspace)
-    assert said == f"restore: {count - len(made)} made, {len(made)} there already\n"
+    assert said == f"restore: {count - len(made)} made, {len(made)} already done\n"
     with Ledger(workspace) as ledger:
         photos, candidates = list(ledger.all(Photo)), list(ledger.all(Candidate))
         assert sorted(c.key for c in candidates) == [photo.key for photo in photos]

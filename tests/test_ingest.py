@@ -689,7 +689,7 @@ def test_a_list_is_taken_and_what_came_is_not_fetched_again(tmp_path: Path) -> N
         refused = ["no_licence", "not_an_image", "not_served", "unreachable"]
         code, out, err = command(table, w, "--allow-private")
         lines = [f"  rejected      1  {reason}" for reason in refused]
-        assert (code, out) == (0, ["ingest: 1 imported, 0 there already", *lines])
+        assert (code, out) == (0, ["ingest: 1 imported, 0 already done", *lines])
         assert sorted(line.split()[2] for line in err) == [f"{reason}:" for reason in refused]
         assert "s3cret" not in "".join(err)
         assert len(asked) == 4, "what has no licence is not fetched"
@@ -699,13 +699,13 @@ def test_a_list_is_taken_and_what_came_is_not_fetched_again(tmp_path: Path) -> N
         asked.clear()
         assert command(table, w, "--dry-run") == (0, ["would look at 3 files"], [])
         code, out, _ = command(table, w, "--allow-private", "--licence", "MIT")
-        line = "ingest: 1 imported, 1 there already, 1 refused before"
+        line = "ingest: 1 imported, 1 already done, 1 refused before"
         assert (code, out) == (0, [line, "  rejected      1  not_an_image", "  rejected      1  unreachable"])
         assert sorted(asked) == ["/busy.jpg", "/page.html", "/sunset-1.jpg"]
         assert sorted(refusal.reason for refusal in facts(w)[1]) == refused[1:]
         code, out, _ = command(table, tmp_path / "v")
         assert out == [
-            "ingest: 0 imported, 0 there already",
+            "ingest: 0 imported, 0 already done",
             "  rejected      4  bad_url",
             "  rejected      1  no_licence",
         ]
@@ -717,8 +717,8 @@ def test_a_tar_and_a_dataset_are_taken_like_a_folder(tmp_path: Path) -> None:
         for name in ("wine-1.jpg", "sunset-1.jpg", "credits.csv"):
             tar.add(sample / name, name)
     code, out, _ = command(tmp_path / "a.tar.gz", w)
-    assert (code, out) == (0, ["ingest: 2 imported, 0 there already"])
-    assert command(tmp_path / "a.tar.gz", w)[1] == ["ingest: 0 imported, 2 there already"]
+    assert (code, out) == (0, ["ingest: 2 imported, 0 already done"])
+    assert command(tmp_path / "a.tar.gz", w)[1] == ["ingest: 0 imported, 2 already done"]
     assert [photo.licence for photo in facts(w)[0]] == ["CC-BY-4.0"] * 2
     data = [(sample / f"{name}.jpg").read_bytes() for name in ("wine-2", "wine-1")]
     made = datasets.Dataset.from_dict({"photo": [{"bytes": each, "path": None} for each in data]})
@@ -726,7 +726,7 @@ def test_a_tar_and_a_dataset_are_taken_like_a_folder(tmp_path: Path) -> None:
     options: list[str | Path] = ["--dataset", tmp_path / "d", "--column", "photo", "--licence", "CC-BY-4.0"]
     assert command(w, *options, "--dry-run") == (0, ["would look at all files"], [])
     code, out, _ = command(*options, w)
-    assert (code, out) == (0, ["ingest: 1 imported, 0 there already", "  rejected      1  duplicate"])
+    assert (code, out) == (0, ["ingest: 1 imported, 0 already done", "  rejected      1  duplicate"])
     photo = next(photo for photo in facts(w)[0] if photo.source == "dataset")
     assert (photo.file, photo.source_name) == (f"{tmp_path / 'd'}/train/0", str(tmp_path / "d"))
 
@@ -738,7 +738,7 @@ def test_what_is_published_is_refused_and_hashed_once(tmp_path: Path) -> None:
     (photos / "same.jpg").write_bytes((sample / "wine-2.jpg").read_bytes())
     code, out, err = command(photos, w, "--licence", "CC-BY-4.0", "--published", sample / "packed")
     rejected = ["  rejected      1  duplicate", "  rejected      1  near_duplicate"]
-    assert (code, out) == (0, ["ingest: 0 imported, 0 there already", *rejected])
+    assert (code, out) == (0, ["ingest: 0 imported, 0 already done", *rejected])
     wanted = (
         r"ggt100k ingest: near_duplicate: near.jpg: looks like [0-9a-f]{16} of the published (train|test) split \(.*"
     )
@@ -762,7 +762,7 @@ def test_a_workspace_of_before_there_were_looks(tmp_path: Path) -> None:
     with contextlib.closing(sqlite3.connect(w / "ledger.sqlite")) as db, db:
         db.execute("DELETE FROM seen")
     Image.open(photos / "a.png").save(photos / "b.jpg", quality=80)
-    lines = ["ingest: 0 imported, 1 there already", "  rejected      1  near_duplicate"]
+    lines = ["ingest: 0 imported, 1 already done", "  rejected      1  near_duplicate"]
     assert command(photos, w, "--licence", "MIT")[1] == lines
     assert facts(w)[2] == seen
 
@@ -802,7 +802,7 @@ def test_of_near_duplicates_the_largest_is_kept(tmp_path: Path, files: dict[str,
         (photos / name).write_bytes(sized(side))
     code, out, err = command(photos, w, "--licence", "MIT", "--fit", fit)
     gone = len(files) - 1
-    assert (code, out) == (0, ["ingest: 1 imported, 0 there already", f"  rejected {gone:>6}  near_duplicate"])
+    assert (code, out) == (0, ["ingest: 1 imported, 0 already done", f"  rejected {gone:>6}  near_duplicate"])
     assert len(err) == gone
     found, refused, seen = facts(w)
     assert [photo.file for photo in found] == [wanted]
@@ -821,7 +821,7 @@ def test_an_original_that_comes_in_a_later_run_replaces_its_thumbnail(tmp_path: 
     command(photos, w, "--licence", "MIT")
     (photos / "a.jpg").write_bytes(sized(900))
     code, out, err = command(photos, w, "--licence", "MIT")
-    assert (code, out) == (0, ["ingest: 1 imported, 1 there already", "  rejected      1  near_duplicate"])
+    assert (code, out) == (0, ["ingest: 1 imported, 1 already done", "  rejected      1  near_duplicate"])
     said = "z-thumb.jpg: looks like a.jpg, which is larger; leave one out"
     assert err == [f"ggt100k ingest: near_duplicate: {said}"]
     assert kept_of(w) == ["a.jpg"]
@@ -843,7 +843,7 @@ def test_a_thumbnail_that_was_worked_on_stays_and_the_message_says_so(tmp_path: 
         ledger.add(made if fact == "prompt" else candidate)
     (photos / "b.jpg").write_bytes(sized(900))
     _, out, err = command(photos, w, "--licence", "MIT")
-    assert out == ["ingest: 0 imported, 1 there already", "  rejected      1  near_duplicate"]
+    assert out == ["ingest: 0 imported, 1 already done", "  rejected      1  near_duplicate"]
     assert re.fullmatch(
         r"ggt100k ingest: near_duplicate: b.jpg: looks like a-thumb.jpg \(\d+ of 144 bits of their looks differ; it is "
         r"larger, but other stages know the first one already\); leave one out",
@@ -890,7 +890,7 @@ def test_what_was_changed_of_a_photograph_is_a_fact_and_counted(
     (photos / "a.img.png").write_bytes(make(image))
     (photos / "b.png").write_bytes(png(picture(4, 600, 700)))
     code, out, _ = command(photos, w, "--licence", "MIT")
-    assert (code, out) == (0, ["ingest: 2 imported, 0 there already", f"  converted      1  {change}"])
+    assert (code, out) == (0, ["ingest: 2 imported, 0 already done", f"  converted      1  {change}"])
     with Ledger(w) as ledger:
         found = {photo.file: ledger.frames()[photo.key] for photo in ledger.all(Photo)}
         changes = {conversion.key: conversion for conversion in ledger.all(Conversion)}
@@ -920,7 +920,7 @@ def test_an_ingest_that_is_killed_goes_on_and_takes_nothing_twice(tmp_path: Path
     assert 2 <= len(photos) < 17, "it was killed in the middle"
     assert {photo.key for photo in photos} == {one.key for one in seen}
     code, out, _ = command(ggt100k.sample_folder(), w)
-    assert (code, out[0]) == (0, f"ingest: {17 - len(photos)} imported, {len(photos)} there already")
+    assert (code, out[0]) == (0, f"ingest: {17 - len(photos)} imported, {len(photos)} already done")
     assert all(line.startswith("  passed over ") for line in out[1:]), "the sample holds its release too"
     assert len(facts(w)[0]) == len(facts(w)[2]) == 17
 

@@ -405,7 +405,7 @@ def test_the_verb_says_what_and_why_makes_each_once_and_stops_after_its_rounds(t
         ]
         assert len(models.asked) == 4
         said = well(*argv).splitlines()
-        assert said[0] == "refine: 3 made, 0 there already"
+        assert said[0] == "refine: 3 made, 0 already done"
         assert said[2:] == [
             "refine: 3 photographs made once more",
             "  mode      2  over-reach",
@@ -474,7 +474,7 @@ def test_what_a_kill_left_is_made_by_the_next_run_under_the_same_id(tmp_path: Pa
         assert len(flying) == 1
         models.answer = brightened
         said = well(*argv)
-        assert said.startswith("refine: 2 made, 0 there already\n")
+        assert said.startswith("refine: 2 made, 0 already done\n")
         assert "  left      1  not_judged" in said
         assert len(models.asked) == 7
     refined_ones = [c for c in facts(folder, Candidate) if c.round == 1]

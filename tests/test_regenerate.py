@@ -69,7 +69,7 @@ def workspace(folder: Path, count: int, prompts: str = "fixed", size: tuple[int,
             facts = {"key": ggt100k.pair_key(lq), "image": ledger.put_image(encode_png(lq))}
             ledger.add(make_pair(Store(), seed, **facts, width=size[1], height=size[0]).photo)
     if prompts:
-        assert well("prompt", folder, "--strategy", prompts) == f"prompt: {count} written, 0 there already\n"
+        assert well("prompt", folder, "--strategy", prompts) == f"prompt: {count} written, 0 already done\n"
     return folder
 
 
@@ -116,7 +116,7 @@ def test_every_fault_that_passes_is_outlived(tmp_path: Path, maker: str) -> None
         assert done.code == 0, done
         assert time.monotonic() - began < 60
         lines = done.out.splitlines()
-        assert lines[0] == "restore: 4 made, 0 there already"
+        assert lines[0] == "restore: 4 made, 0 already done"
         again = {line.split()[2]: int(line.split()[1]) for line in lines if line.startswith("  again")}
         assert again == {"rate_limited": 2, "server_error": 2, "cut_off": 1, "timeout": 1}
         asked = len(models.asked)
@@ -138,14 +138,14 @@ def test_what_does_not_pass_is_an_outcome_with_its_reason_and_can_be_retried_by_
         assert reasons == {"refused": 1, "not_an_image": 1, "no_image": 1, "bad_request": 1}
         assert "no_image: I would rather not" in done.err
         before = len(models.asked)
-        assert well("restore", folder, *options(models)).startswith("restore: 0 made, 5 there already\n")
+        assert well("restore", folder, *options(models)).startswith("restore: 0 made, 5 already done\n")
         assert len(models.asked) == before, "an outcome is not asked for again"
         done = ggt("retry", folder, "--reason", "timeout", "--base-url", models.url)
         known = "bad_request, no_image, not_an_image, refused"
         said = f"ggt100k retry: {folder}: nothing failed for 'timeout'; there is: {known}\n"
         assert (done.code, done.err) == (2, said)
         more = ("--reason", "refused", "--reason", "no_image", "--base-url", models.url)
-        assert well("retry", folder, *more).startswith("retry: 2 made, 0 there already\n")
+        assert well("retry", folder, *more).startswith("retry: 2 made, 0 already done\n")
         assert len(models.asked) == before + 2
     assert Counter(c.reason for c in facts(folder, Candidate)) == {"": 3, "not_an_image": 1, "bad_request": 1}
     sound(folder)
@@ -168,7 +168,7 @@ def test_a_reply_of_another_size_is_kept_as_it_came_and_brought_back_by_align(tm
         assert sizes == [(180, 180), (360, 180), (360, 360)]
     done = ggt("align", folder)
     assert done.out.splitlines() == [
-        "align: 2 aligned, 0 there already",
+        "align: 2 aligned, 0 already done",
         "  rejected      1  aspect_changed",
         "  unsure      2  alignment_unsure",
     ]
@@ -322,7 +322,7 @@ def test_a_batch_is_half_the_price_and_picked_up_after_a_restart(tmp_path: Path,
         assert sum(models.paid.values()) == 0, "what is in a job is not asked for once more"
         models.finish()
         said = well(*argv)
-        assert said.splitlines()[:2] == ["restore: 4 made, 0 there already", "  rejected      1  refused"]
+        assert said.splitlines()[:2] == ["restore: 4 made, 0 already done", "  rejected      1  refused"]
         assert len(models.jobs) == 1
         assert sorted(models.paid.values()) == [1] * 4
     calls = facts(folder, Call)
@@ -343,7 +343,7 @@ def test_a_job_that_was_noted_and_perhaps_handed_over_is_looked_for_before_it_is
                 ledger._db.execute("DELETE FROM candidate WHERE id = ?", (candidate.id,))
                 ledger.add(dataclasses.replace(candidate, image="", reason=IN_FLIGHT))
             ledger.add(dataclasses.replace(job, name="", state="sent"))
-        assert well(*argv).startswith("restore: 2 made, 0 there already\n")
+        assert well(*argv).startswith("restore: 2 made, 0 already done\n")
         assert len(models.jobs) == 1, "it was found by our id, and not sent once more"
         assert [one.name for one in facts(folder, Job)] == [job.name]
 
@@ -364,7 +364,7 @@ def test_what_was_begun_when_ids_did_not_begin_with_the_key_goes_on_under_its_id
             ledger.add(Job(id="j", maker="gemini", name="batches/1", state="sent", works=(waits.id,), created=""))
         asked = len(models.asked)
         done = ggt(*argv)
-        assert done.out.startswith("restore: 1 made, 3 there already\n") and len(models.asked) == asked + 1
+        assert done.out.startswith("restore: 1 made, 3 already done\n") and len(models.asked) == asked + 1
         assert "1 candidates are in batch jobs" in done.err
         said = well("retry", folder, "--reason", "server_error", "--base-url", models.url)
         assert said.startswith("retry: 1 made"), "it is the same work"
@@ -401,7 +401,7 @@ def test_a_batch_is_cut_to_what_the_budget_holds(tmp_path: Path) -> None:
         assert done.out.startswith("restore: 2 made")
         assert "3 candidates wait, and one may cost 0.0450; raise --budget" in done.err
         assert sum(models.paid.values()) == 2
-        assert well(*argv, "--budget", "5").startswith("restore: 3 made, 2 there already")
+        assert well(*argv, "--budget", "5").startswith("restore: 3 made, 2 already done")
         assert set(models.paid.values()) == {1}
 
 
@@ -424,7 +424,7 @@ def test_a_retry_that_is_killed_can_be_retried(tmp_path: Path) -> None:
         process.join()
     with Models() as models:
         said = well("retry", folder, "--reason", "lost", "--base-url", models.url)
-        assert said.startswith("retry: 6 made, 0 there already\n")
+        assert said.startswith("retry: 6 made, 0 already done\n")
     sound(folder)
 
 
@@ -500,11 +500,11 @@ def test_prompts_by_a_model_are_paid_once_and_what_is_no_json_becomes_the_fixed_
         assert said == "would write 3 prompts, for 0.18 usd at most\n"
         said = well(*argv)
         assert said.splitlines() == [
-            "prompt: 3 written, 0 there already",
+            "prompt: 3 written, 0 already done",
             "  1 of them fixed ones, for want of an answer that could be used",
         ]
         assert len(models.asked) == 5, "one repair try, one retry"
-        assert well(*argv).startswith("prompt: 0 written, 3 there already\n")
+        assert well(*argv).startswith("prompt: 0 written, 3 already done\n")
         assert len(models.asked) == 5
     prompts = facts(folder, Prompt)
     assert sorted(bool(prompt.note) for prompt in prompts) == [False, False, True]
@@ -524,7 +524,7 @@ def test_classes_by_a_model_are_paid_for_and_a_refusal_leaves_the_measured_one(t
     with Models(script(too_many(0.1), refusal("no"), then=good)) as models:
         argv = ("ingest", tmp_path / "photos", tmp_path / "w", "--licence", "CC0-1.0", "--classes", "vlm")
         done = ggt(*argv, "--base-url", models.url)
-    assert done.out == "ingest: 3 imported, 0 there already\n"
+    assert done.out == "ingest: 3 imported, 0 already done\n"
     assert "refuses" in done.err and "the measured class stands" in done.err
     photos = facts(tmp_path / "w", Photo)
     assert sorted(photo.degradation for photo in photos).count("rain") == 2
@@ -638,7 +638,7 @@ def test_two_thousand_photographs_in_flat_memory(tmp_path: Path) -> None:
         finally:
             process.kill()
         out = process.stdout.read() if process.stdout else ""
-    assert out.startswith(f"restore: {count} made, 0 there already\n")
+    assert out.startswith(f"restore: {count} made, 0 already done\n")
     early = max(size for done, size in sizes if count // 5 <= done <= count // 3)
     late = max(size for done, size in sizes if done >= count * 4 // 5)
     assert late - early < 20e6, f"{early / 1e6:.0f} MB with a fifth done, {late / 1e6:.0f} MB at the end"

@@ -69,17 +69,17 @@ METRICS = ("--metrics", "structure,shift,colour_cast")
 def test_processes_measure_what_one_does(copy: Callable[[str], Path]) -> None:
     one, two = copy("one"), copy("two")
     said = well("score", one, *METRICS)
-    assert said == "score: 18 scores, 6 candidates, 0 there already\n"
+    assert said == "score: 18 scores, 6 candidates, 0 already done\n"
     assert well("score", two, *METRICS, "--workers", "2") == said
     assert measured(two) == pytest.approx(measured(one), abs=1e-6), "sums of floats differ by where they lie in memory"
-    assert well("score", two, *METRICS, "--workers", "2") == "score: 0 scores, 0 candidates, 6 there already\n"
+    assert well("score", two, *METRICS, "--workers", "2") == "score: 0 scores, 0 candidates, 6 already done\n"
 
 
 def test_processes_restore_what_one_does(restored: Path, tmp_path: Path) -> None:
     folder = workspace(tmp_path / "w", 6, prompts="", size=(96, 128))
-    assert well("restore", folder, "--workers", "1") == "restore: 6 made, 0 there already\n"
+    assert well("restore", folder, "--workers", "1") == "restore: 6 made, 0 already done\n"
     assert rows(folder, Candidate) == rows(restored, Candidate)
-    assert well("restore", folder, "--workers", "1") == "restore: 0 made, 6 there already\n"
+    assert well("restore", folder, "--workers", "1") == "restore: 0 made, 6 already done\n"
     well("align", folder)
     assert rows(folder, Aligned) == rows(restored, Aligned)
 

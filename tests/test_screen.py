@@ -576,13 +576,13 @@ def test_every_candidate_is_screened_once_in_both_orders_and_its_scores_are_ther
         said = well("screen", folder, *options(models, "--dry-run"))
         assert said == f"would ask {MODEL} for 6 opinions on 3 candidates, for 0.36 usd at most\n"
         assert not models.asked
-        assert well("screen", folder, *options(models)) == "screen: 6 opinions, 0 there already\n"
+        assert well("screen", folder, *options(models)) == "screen: 6 opinions, 0 already done\n"
         assert len(models.asked) == 8, "six, and the control in both orders"
-        assert well("screen", folder, *options(models)) == "screen: 0 opinions, 6 there already\n"
+        assert well("screen", folder, *options(models)) == "screen: 0 opinions, 6 already done\n"
         assert len(models.asked) == 8, "nothing is asked twice"
         assert judged(folder, tmp_path) == {("keep", ""): 3}
         more = options(models, "--votes", "2", "--limit", "1")
-        assert well("screen", folder, *more) == "screen: 2 opinions, 6 there already\n"
+        assert well("screen", folder, *more) == "screen: 2 opinions, 6 already done\n"
         assert len(models.asked) == 10
     found = Counter((o.candidate, o.order) for o in facts(folder, Opinion) if o.candidate != CONTROL)
     assert sorted(found.values()) == [1] * 4 + [2] * 2
@@ -599,8 +599,8 @@ def test_what_the_gate_rejects_already_is_not_paid_for(tmp_path: Path) -> None:
                                        reason="unchanged", evidence=())])  # fmt: skip
     with Models(says()) as models:
         said = well("screen", folder, *options(models))
-        assert said == "screen: 2 opinions, 0 there already, 1 candidates rejected already\n"
-        assert well("screen", folder, *options(models, "--all")) == "screen: 2 opinions, 2 there already\n"
+        assert said == "screen: 2 opinions, 0 already done, 1 candidates rejected already\n"
+        assert well("screen", folder, *options(models, "--all")) == "screen: 2 opinions, 2 already done\n"
 
 
 def test_a_model_that_praises_everything_is_not_asked_a_second_time(tmp_path: Path) -> None:
@@ -642,7 +642,7 @@ def test_no_answer_that_cannot_be_used_lets_a_pair_in(name: str, tmp_path: Path)
         passes = reason in ("server_error", "rate_limited", "cut_off", "timeout")
         models.answer = says()
         said = well("screen", folder, *more)
-        assert said == f"screen: {4 if passes else 0} opinions, {0 if passes else 4} there already\n"
+        assert said == f"screen: {4 if passes else 0} opinions, {0 if passes else 4} already done\n"
         assert len(models.asked) == before + (4 if passes else 0), "what may pass is asked anew, the rest is not"
     assert judged(folder, tmp_path) == ({("keep", ""): 2} if passes else decisions)
 
@@ -672,7 +672,7 @@ def test_a_candidate_that_was_aligned_anew_is_looked_at_anew(tmp_path: Path) -> 
             ledger.add(Aligned(candidate="candidate-0", version="align-2", image=other, reason=""))
         assert ggt("screen", folder, *options(models, "--budget", "0.0001")).code == 2
         assert same(scores(folder, "candidate-0"), NAN), "what was said of the image before does not stand"
-        assert well("screen", folder, *options(models)) == "screen: 2 opinions, 0 there already\n"
+        assert well("screen", folder, *options(models)) == "screen: 2 opinions, 0 already done\n"
     assert scores(folder, "candidate-0")["vlm_votes"] == 2.0
 
 
@@ -731,7 +731,7 @@ def test_kills_ask_for_nothing_twice_but_what_was_in_flight(tmp_path: Path) -> N
         assert len(counting.asked) == 2 * count
         assert 2 * count <= sum(counting.asked.values()) <= 2 * count + lost
         before = len(models.asked)
-        assert well(*argv) == f"screen: 0 opinions, {2 * count} there already\n"
+        assert well(*argv) == f"screen: 0 opinions, {2 * count} already done\n"
         assert len(models.asked) == before
     opinions = [o for o in facts(folder, Opinion) if o.candidate != CONTROL]
     assert len(opinions) == 2 * count and not any(o.fault for o in opinions)

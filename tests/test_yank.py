@@ -41,7 +41,7 @@ def test_pairs_are_withdrawn_once_and_the_first_reason_stands(
     a, b, c = keys(workspace)
     assert yank(workspace, a, b, a, "--reason", " the author asks ", "--by", "Zoë") == 0
     assert yank(workspace, b, c, "--reason", "a face") == 0
-    assert capsys.readouterr().out == "yank: 2 withdrawn, 0 there already\nyank: 1 withdrawn, 1 there already\n"
+    assert capsys.readouterr().out == "yank: 2 withdrawn, 0 already done\nyank: 1 withdrawn, 1 already done\n"
     assert withdrawn(workspace) == [
         (a, "the author asks", "Zoë"),
         (b, "the author asks", "Zoë"),
@@ -71,5 +71,5 @@ def test_a_reason_is_wanted(workspace: Path, capsys: pytest.CaptureFixture[str])
 
 def test_a_dry_run_withdraws_nothing(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert yank(workspace, *keys(workspace), "--reason", "a face", "--dry-run", "--limit", "2") == 0
-    assert capsys.readouterr().out == "would withdraw 2 pairs, 0 there already\n"
+    assert capsys.readouterr().out == "would withdraw 2 pairs, 0 already done\n"
     assert withdrawn(workspace) == []

@@ -32,6 +32,11 @@ class Photo:
     file: str  # the name it came in under
     original: str  # SHA-256 of the file's bytes as they came in
 
+    @property
+    def subject(self) -> str:
+        """The photograph as messages name it: its file, then its key."""
+        return f"{self.file}: key {self.key}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import ggt_format
 from ggt_tools.cli.show import complain, now, printable, progress, show_reasons, table
 from ggt_tools.errors import ConfigError, PairError
-from ggt_tools.records import Adopted, Aligned, Candidate, Photo, Refusal, Score
+from ggt_tools.records import Adopted, Candidate, Photo, Refusal
 from ggt_tools.workspace.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def run(options: argparse.Namespace) -> int:
     for why in sorted(recorded):
         complain("adopt", f"{config.name}: stays on this machine: {why}")
     passed = {"passed over": listing.passed_over.lines()}
-    table("adopt", {"imported": taken, "there already": there}, rejected=refused, unmatched=reasons, **passed)
+    table("adopt", {"imported": taken, "already done": there}, rejected=refused, unmatched=reasons, **passed)
     return 0
 
 
@@ -228,21 +228,3 @@ def _seen_before(found: Taken, photos: dict[str, Photo], looks: Looks) -> Refusa
     except PairError as fault:
         return Refusal(file=found.photo.file, reason=fault.reason, detail=str(fault))
     return None
-
-
-def against_truth(ledger: Ledger, most: int | None) -> int:
-    """For score: adds the scores of aligned candidates against the true gt, where their set has it. How many."""
-    from ggt_tools.stages.adopt.fidelity import VERSION, fidelity
-
-    done = {score.candidate for score in ledger.all(Score) if score.metric_version == VERSION}
-    images = {aligned.candidate: aligned.image for aligned in ledger.all(Aligned) if aligned.image}
-    photos = {photo.key: photo.image for photo in ledger.all(Photo)}
-    adopted = (each for each in ledger.all(Adopted) if each.reference and each.candidate in images.keys() - done)
-    measured = 0
-    for each in islice(adopted, most):
-        names = (photos[each.key], images[each.candidate], each.reference)
-        lq, gt, ref = (ggt_format.decode_image(ledger.image(name), f"key {each.key}") for name in names)
-        scores = list(fidelity(each.candidate, lq, gt, ref))
-        ledger.add(*scores)
-        measured += len(scores)
-    return measured

@@ -12,7 +12,7 @@ from typing import TypeVar
 import ggt_format
 from ggt_format.schema import Image
 from ggt_tools.cli import calling
-from ggt_tools.cli.show import Bar, complain, now, subject
+from ggt_tools.cli.show import Bar, complain, now
 from ggt_tools.errors import ConfigError, PairError, TransientError
 from ggt_tools.providers.prices import Price
 from ggt_tools.records import IN_FLIGHT, Candidate, Job, Photo
@@ -143,7 +143,7 @@ def _collect(
                     ledger.settle(candidate, call)
                     made.count(candidate, call)
                     if candidate.reason:
-                        complain("restore", f"{subject(photos[candidate.key])}: {candidate.reason}: {call.detail}")
+                        complain("restore", f"{photos[candidate.key].subject}: {candidate.reason}: {call.detail}")
                     bar.update(1)
                 ledger.add(replace(job, state=batch.DONE if state == batch.DONE else batch.FAILED))
             if jobs:

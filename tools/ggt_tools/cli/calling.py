@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import ggt_format
 from ggt_format.schema import Image
-from ggt_tools.cli.show import Bar, complain, count, now, per_minute, subject, table, usd
+from ggt_tools.cli.show import Bar, complain, count, now, per_minute, table, usd
 from ggt_tools.errors import ConfigError
 from ggt_tools.providers.calls import CallConfig
 from ggt_tools.providers.prices import Price, price
@@ -168,7 +168,7 @@ def make(options: argparse.Namespace, ledger: Ledger, maker: Restorer, works: Se
             for candidate, call in ended:
                 made.count(candidate, call)
                 if candidate is not None and candidate.reason:
-                    complain(verb, f"{subject(ours[candidate.id].photo)}: {candidate.reason}: {call.detail}")
+                    complain(verb, f"{ours[candidate.id].photo.subject}: {candidate.reason}: {call.detail}")
             bar.update(len(done))
             bar.say(**made.said(len(ours)))
     return made
@@ -199,7 +199,7 @@ class Made:
 
     def tell(self, verb: str, ledger: Ledger, *, there: int) -> None:
         """How the verb ends."""
-        table(verb, {"made": self.good, "there already": there}, rejected=self.empty, again=self.again)
+        table(verb, {"made": self.good, "already done": there}, rejected=self.empty, again=self.again)
         if self.usd:
             print(f"  cost {self.usd:.2f} usd, {ledger.spent():.2f} with all before")
 

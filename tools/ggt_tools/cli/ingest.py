@@ -180,7 +180,7 @@ def run(options: argparse.Namespace) -> int:
             if taken == options.limit:
                 break
     earlier = {"refused before": before.refused} if before.refused else {}
-    counts = {"imported": taken, "there already": before.there, **earlier}
+    counts = {"imported": taken, "already done": before.there, **earlier}
     table("ingest", counts, rejected=refused, converted=converted, **passed)
     return 0
 

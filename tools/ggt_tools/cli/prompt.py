@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import ggt_format
 from ggt_format.schema import Image
 from ggt_tools.cli import calling
-from ggt_tools.cli.show import Bar, complain, now, progress, subject, table
+from ggt_tools.cli.show import Bar, complain, now, progress, table
 from ggt_tools.records import Call, Photo, Prompt, work_id
 from ggt_tools.workspace.ledger import Ledger
 
@@ -74,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
         failed: Counter[str] = Counter()
         written = _ask(options, ledger, model, todo, failed) if model else _compose(options, ledger, todo)
     notes = sum(bool(prompt.note) for prompt in written)
-    table("prompt", {"written": len(written), "there already": len(wanted) - len(new)}, failed=failed)
+    table("prompt", {"written": len(written), "already done": len(wanted) - len(new)}, failed=failed)
     if notes:
         print(f"  {notes} of them fixed ones, for want of an answer that could be used")
     return 0
@@ -135,7 +135,7 @@ def _ask(
             for end in ended:
                 if end.final and end.answer is None:
                     failed[end.call.outcome] += 1
-                    complain("prompt", f"{subject(end.work.photo)}: {end.call.outcome}: {end.call.detail}")
+                    complain("prompt", f"{end.work.photo.subject}: {end.call.outcome}: {end.call.detail}")
                 bar.update(end.final)
             bar.say(usd=f"{calls.spent:.2f}")
     return written

@@ -88,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
         ask = _drive if driven else _ask
         said = ask(options, ledger, model, todo, images, opinions)
     faults = Counter(opinion.fault.partition(":")[0] for opinion in said if opinion.fault)
-    counts = {"opinions": len(said) - faults.total(), "there already": len(works) - len(missing)}
+    counts = {"opinions": len(said) - faults.total(), "already done": len(works) - len(missing)}
     if skipped := len(aligned) - len(chosen):
         counts["candidates rejected already"] = skipped
     table("screen", counts, unusable=faults)

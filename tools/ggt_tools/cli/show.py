@@ -7,16 +7,18 @@ import datetime
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from contextlib import AbstractContextManager
+from typing import TypeVar
 
-if TYPE_CHECKING:
-    from ggt_tools.records import Photo
+from ggt_tools import events
+from ggt_tools.events import Events, Progress
+from ggt_tools.summary import Summary
 
 T = TypeVar("T")
 
 
 def table(verb: str, counts: dict[str, int], **reasons: Counter[str]) -> None:
-    """How a verb ends: "verb: 3 imported, 0 there already", then a line for each reason."""
+    """How a verb ends: "verb: 3 imported, 0 already done", then a line for each reason."""
     print(f"{verb}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
     show_reasons(**reasons)
 
@@ -26,6 +28,25 @@ def show_reasons(**reasons: Counter[str]) -> None:
     for name, counted in reasons.items():
         for reason, count in sorted(counted.items()):
             print(f"  {name} {count:>6}  {reason}")
+
+
+def finish(summary: Summary) -> int:
+    """Print what a stage did, and return the exit code of the command."""
+    print(printable_lines(str(summary)))
+    return int(summary.is_failed)
+
+
+class Terminal(Events):
+    """Progress bars on stderr, and warnings as lines on stderr."""
+
+    def __init__(self, verb: str) -> None:
+        self.verb = verb
+
+    def progress(self, label: str, total: int | None) -> AbstractContextManager[Progress]:
+        return events.Bar(label, total)
+
+    def warning(self, message: str) -> None:
+        complain(self.verb, message)
 
 
 def columns(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -42,14 +63,14 @@ def complain(verb: str, text: str) -> None:
     print(f"ggt100k {verb}: {printable(text)}", file=sys.stderr)
 
 
-def subject(photo: Photo) -> str:
-    """A photograph as messages name it: its file, then its key."""
-    return f"{photo.file}: key {photo.key}"
-
-
 def printable(text: str) -> str:
     """A text from outside, harmless to a terminal."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def printable_lines(text: str) -> str:
+    """Lines of text from outside, harmless to a terminal."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def reasons(counted: Iterable[tuple[str, int]]) -> str:

@@ -37,9 +37,9 @@ def run(options: argparse.Namespace) -> int:
         keys = [key for key in dict.fromkeys(options.keys) if key not in withdrawn][: options.limit]
         there = sum(key in withdrawn for key in dict.fromkeys(options.keys))
         if options.dry_run:
-            print(f"would withdraw {len(keys)} pairs, {there} there already")
+            print(f"would withdraw {len(keys)} pairs, {there} already done")
             return 0
         by = options.by.strip() or getpass.getuser()
         ledger.add(*(Withdrawal(key=key, reason=reason, by=by, created=now()) for key in keys))
-    table("yank", {"withdrawn": len(keys), "there already": there})
+    table("yank", {"withdrawn": len(keys), "already done": there})
     return 0

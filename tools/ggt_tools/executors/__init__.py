@@ -12,14 +12,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any, Protocol
 
 import pyarrow as pa
 
 from ggt_tools.errors import ConfigError, ShardError
+from ggt_tools.events import Events
 from ggt_tools.executors.local import Local
-from ggt_tools.executors.task import Stage, Task, file, folder, task
+from ggt_tools.executors.task import SEEN, Stage, Task, file, folder, task
 from ggt_tools.processes import cores
 from ggt_tools.workspace.arrow import Fault, from_parquet
 from ggt_tools.workspace.ledger import Ledger
@@ -50,6 +52,74 @@ class Cluster:
 
     engine: Engine
     store: Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutorConfig:
+    """Where a stage runs.
+
+    Attributes:
+        name: "local" for this machine, "slurm" or "ray" for a cluster.
+        workers: Number of worker processes; None for one a GPU or core.
+        options: Settings of the cluster by name, for example ``{"partition": "gpu"}``.
+    """
+
+    name: str = "local"
+    workers: int | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.name not in ENGINES:
+            raise ConfigError(f"executor: none is named {self.name!r}. Known: {', '.join(ENGINES)}.")
+        if self.workers is not None and self.workers < 1:
+            raise ConfigError(f"workers: {self.workers} is not 1 or more. Give a number of processes.")
+
+    @property
+    def is_given(self) -> bool:
+        """Whether a user asked for processes or a cluster."""
+        return self.workers is not None or self.name != "local"
+
+
+LOCAL = ExecutorConfig()
+
+
+def start(config: ExecutorConfig, stage: Stage, works: Sequence[Any]) -> Engine:
+    """Return the executor that the config asks for, with as many workers as so many works are worth."""
+    from ggt_tools.executors.local import CONTEXT
+
+    if hasattr(CONTEXT, "set_forkserver_preload"):
+        CONTEXT.set_forkserver_preload([type(stage).__module__])
+    gpus = _gpu_count() if stage.gpu and config.name == "local" else 0
+    return engine(config.name, workers=config.workers, options=config.options, works=len(works), gpus=gpus)
+
+
+def open_cluster(config: ExecutorConfig, stage: str, folder: str, events: Events) -> Cluster | None:
+    """Return the cluster that the config asks for, and the folder that its tasks share; None for this machine.
+
+    Jobs of an earlier run are waited for.
+
+    Raises:
+        ConfigError: The folder cannot be written.
+    """
+    if config.name == "local" and not config.options:
+        return None
+    chosen = engine(config.name, workers=config.workers, options=config.options)
+    store = Store(folder).absolute
+    try:
+        store.write(SEEN, b"")
+    except Exception as fault:  # each client of fsspec has exceptions of its own
+        why = f"{store.root}: cannot be written: {str(fault) or type(fault).__name__}"
+        raise ConfigError(f"{why}; it has to be a folder or URL that every node can write") from fault
+    wait(store, stage, config.name, events.warning)
+    return Cluster(chosen, store)
+
+
+def _gpu_count() -> int:
+    if find_spec("torch") is None:
+        return 0
+    import torch
+
+    return int(torch.cuda.device_count())
 
 
 def engine(

@@ -24,7 +24,7 @@ from ggt_tools.workspace.ledger import Ledger
 MOST_SECONDS = 86_400.0  # of a look
 AGAIN = 30.0  # seconds, at least, between two readings of the whole ledger
 ID = re.compile(r"[0-9a-f]{16,64}")
-SAVED, THERE = "saved", "there already"  # a decision that was taken in now, or before
+SAVED, THERE = "saved", "already done"  # a decision that was taken in now, or before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

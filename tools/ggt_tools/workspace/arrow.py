@@ -57,6 +57,12 @@ def from_parquet(data: bytes) -> list[Any]:
     return found
 
 
+def to_table(kind: type, records: Iterable[DataclassRecord]) -> pa.Table:
+    """Return a table of records of one kind: a column a field, tuples as lists."""
+    columns = schema(kind)
+    return pa.Table.from_pylist([_row(record) for record in records], columns)
+
+
 def schema(kind: type) -> pa.Schema:
     """The columns of a kind of record."""
     hints = get_type_hints(kind)

@@ -1,0 +1,136 @@
+"""The layers of ggt_tools: imports go down only, no package imports another in a circle, and a command starts light."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import ggt_tools
+
+ROOT = Path(ggt_tools.__file__).parent
+# From the top. A module imports modules of its own package and of the lines below it.
+LAYERS = (
+    ("cli",),
+    ("demo",),
+    ("__init__",),
+    ("api",),
+    ("review",),
+    ("stages",),
+    ("training",),
+    ("executors",),
+    ("policy",),
+    ("restorers",),
+    ("providers",),
+    ("metrics",),
+    ("imaging",),
+    ("workspace",),
+    ("pages", "toml", "summary"),
+    ("files", "processes", "reasons", "events", "clock"),
+    ("records",),
+    ("errors",),
+)
+RANK = {name: number for number, names in enumerate(LAYERS) for name in names}
+HEAVY = ("datasets", "pandas", "torch", "cv2", "openai", "google.genai", "pyarrow.dataset", "ray", "scipy")
+
+
+def modules() -> dict[str, Path]:
+    """Every module of ggt_tools by its name below the package; a package's own module has the package's name."""
+    found = {}
+    for path in ROOT.rglob("*.py"):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)] = path
+    return found
+
+
+def imported(path: Path, names: frozenset[str]) -> Iterator[tuple[int, str]]:
+    """The line and the module of each import of ggt_tools in a file, also where it is lazy or for types alone."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "ggt_tools":
+            below = ".".join(str(node.module).split(".")[1:])
+            for alias in node.names:
+                full = f"{below}.{alias.name}" if below else alias.name
+                yield node.lineno, full if full in names else below or "__init__"
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.startswith("ggt_tools."):
+                    yield node.lineno, alias.name.partition(".")[2]
+
+
+EDGES = [
+    (module, line, target)
+    for module, path in sorted(modules().items())
+    for line, target in imported(path, frozenset(modules()))
+]
+
+
+def test_every_package_has_its_layer() -> None:
+    assert {module.split(".")[0] for module in modules()} == RANK.keys()
+
+
+def test_imports_go_down() -> None:
+    upward = [
+        f"{module}:{line} imports {target}"
+        for module, line, target in EDGES
+        if module.split(".")[0] != target.split(".")[0] and RANK[module.split(".")[0]] >= RANK[target.split(".")[0]]
+    ]
+    assert upward == []
+
+
+def test_a_lower_layer_that_imports_an_upper_one_would_be_found(tmp_path: Path) -> None:
+    file = tmp_path / "errors.py"
+    file.write_text("def later():\n    from ggt_tools.stages.align import align\n    return align\n")
+    ((line, target),) = imported(file, frozenset(modules()))
+    assert (line, target) == (2, "stages.align") and RANK["errors"] > RANK["stages"]
+
+
+def test_no_package_imports_another_in_a_circle() -> None:
+    """Stages are packages of their own here."""
+
+    def package(module: str) -> str:
+        return ".".join(module.split(".")[: 2 if module.startswith("stages.") else 1])
+
+    below: dict[str, set[str]] = {}
+    for module, _, target in EDGES:
+        if package(module) != package(target):
+            below.setdefault(package(module), set()).add(package(target))
+    while leaves := [name for name, targets in below.items() if not targets & below.keys()]:
+        for name in leaves:
+            del below[name]
+    assert below == {}, "what is left imports itself by way of others"
+
+
+def test_the_format_imports_nothing_of_the_tools() -> None:
+    import ggt_format
+
+    for path in Path(ggt_format.__file__).parent.glob("*.py"):
+        roots = {
+            name.split(".")[0]
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for name in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names])
+        }
+        assert not roots & {"ggt_tools", "ggt100k", "datasets", "pandas"}, path.name
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["align", "--help"], ["status", "WORKSPACE"]])
+def test_a_command_that_only_prints_loads_nothing_heavy(argv: list[str], tmp_path: Path) -> None:
+    from ggt_tools.workspace.ledger import Ledger
+
+    with Ledger(tmp_path, create=True):
+        pass
+    argv = [str(tmp_path) if word == "WORKSPACE" else word for word in argv]
+    code = (
+        "import sys, json, contextlib, io\nfrom ggt_tools.cli import main\n"
+        "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):\n    main(sys.argv[1:])\n"
+        "print(json.dumps(sorted(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *argv], capture_output=True, text=True, check=True)
+    loaded = set(json.loads(done.stdout))
+    assert loaded & set(HEAVY) == set()
+    assert "ggt_tools.cli" in loaded

@@ -1,0 +1,158 @@
+"""Align the candidates of a workspace."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ggt_format.images import decode_image
+from ggt_format.png import encode_png
+from ggt_format.schema import Image
+from ggt_tools.events import SILENT, Events, track
+from ggt_tools.executors import LOCAL, ExecutorConfig
+from ggt_tools.metrics import core
+from ggt_tools.metrics.scorer import CORE
+from ggt_tools.records import UNCORRECTED, Aligned, Candidate, Conversion, Photo, Score
+from ggt_tools.stages.align import CONFIDENT, VERSION, InFrame, align
+from ggt_tools.stages.align.colour import takes_colour_map
+from ggt_tools.summary import Summary
+from ggt_tools.workspace.ledger import Ledger
+
+WITH_COLOUR = "-colour"  # is added to the version of what was aligned with a colour map
+NAN = float("nan")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlignConfig:
+    """How candidates are aligned.
+
+    Attributes:
+        colour: Whether to undo small colour shifts by a linear map, for the classes whose own colours are a target.
+            None: no, and candidates that were aligned with a map stay so.
+        limit: Align at most this many candidates.
+        dry_run: Only tell what would be done.
+    """
+
+    colour: bool | None = None
+    limit: int | None = None
+    dry_run: bool = False
+
+
+def run(workspace: Path, config: AlignConfig, *, executor: ExecutorConfig = LOCAL, events: Events = SILENT) -> Summary:
+    """Align the candidates that this version of align has not aligned yet, and store images and facts.
+
+    Args:
+        workspace: Folder of the workspace.
+        config: How to align.
+        executor: Not used yet: align runs in this process.
+        events: Told of progress, and of each candidate that is rejected.
+    """
+    with Ledger(workspace) as ledger:
+        photos = {photo.key: photo for photo in ledger.all(Photo)}
+        candidates = [candidate for candidate in ledger.all(Candidate) if candidate.image]
+        versions = {aligned.candidate: aligned.version for aligned in ledger.all(Aligned)}
+        target_versions = {c.id: _target_version(config, photos[c.key], versions.get(c.id)) for c in candidates}
+        new_candidates = [c for c in candidates if versions.get(c.id) != target_versions[c.id]]
+        planned = new_candidates[: config.limit]
+        if config.dry_run:
+            return Summary(stage="align", plan=(f"would align {len(planned)} candidates",))
+        rejected, conversions, unsure_count = Counter[str](), Counter[str](), 0
+        for candidate in track(events, planned, "align", len(planned)):
+            photo, version = photos[candidate.key], target_versions[candidate.id]
+            lq = decode_image(ledger.image(photo.image), photo.subject)
+            result = align(ledger.image(candidate.image), lq, candidate, colour=version.endswith(WITH_COLOUR))
+            if result.image is None:
+                events.warning(f"{photo.subject}: {result.reason}: {result.detail}")
+                rejected[result.reason] += 1
+                image = ""
+            else:
+                unsure_count += result.confidence < CONFIDENT
+                image = ledger.put_image(encode_png(result.image))
+            conversions.update(result.changes)
+            ledger.add(
+                *_conversion(candidate, result),
+                _aligned(candidate, version, image, result),
+                *uncorrected_scores(candidate.id, lq, result),
+            )
+    return Summary(
+        stage="align",
+        counts={
+            "aligned": len(planned) - rejected.total(),
+            "already done": len(candidates) - len(new_candidates),
+        },
+        reasons={
+            "rejected": rejected,
+            "unsure": {"alignment_unsure": unsure_count},
+            "converted": conversions,
+        },
+    )
+
+
+def _target_version(config: AlignConfig, photo: Photo, present: str | None) -> str:
+    """Return the version that a candidate of this photograph is to have, given the one that it has."""
+    with_colour = VERSION + WITH_COLOUR
+    if config.colour is None:
+        return with_colour if present == with_colour else VERSION
+    return with_colour if config.colour and takes_colour_map(photo.degradation) else VERSION
+
+
+def _conversion(candidate: Candidate, result: InFrame) -> list[Conversion]:
+    """Return how the reply's pixels were converted to 8-bit sRGB, if they were."""
+    if not result.changes:
+        return []
+    width, height = result.size
+    return [
+        Conversion(
+            key=candidate.key,
+            candidate=candidate.id,
+            width=width,
+            height=height,
+            frame=(),
+            changes=result.changes,
+        )
+    ]
+
+
+def _aligned(candidate: Candidate, version: str, image: str, result: InFrame) -> Aligned:
+    """Return the fact that align stores."""
+    colour = result.colour
+    return Aligned(
+        candidate=candidate.id,
+        version=version,
+        image=image,
+        reason=result.reason,
+        model=result.model,
+        transform=tuple(result.transform),
+        confidence=result.confidence,
+        error=result.error,
+        support=result.support,
+        scatter=result.scatter,
+        motion=result.motion,
+        improvement=result.improvement,
+        offset=result.offset,
+        residual_median=result.residual_median,
+        residual_p99=result.residual_p99,
+        missing=result.missing,
+        resampled=int(result.resampled),
+        colour=tuple(np.ravel(colour.matrix).tolist()) if colour else (),
+        colour_before=colour.before if colour else NAN,
+        colour_after=colour.after if colour else NAN,
+    )
+
+
+def uncorrected_scores(candidate: str, lq: Image, result: InFrame) -> list[Score]:
+    """Measure the colours of the pixels before the colour map; return nothing where there is no map.
+
+    `score` measures the pixels as they are packed, after the map. So both can be judged: a gate may ask that a model's
+    own colours were not far off, whatever the map made of them.
+    """
+    if result.uncorrected is None:
+        return []
+    pair = core.Pair(lq, result.uncorrected)
+    return [
+        Score(candidate=candidate, metric=name, metric_version=core.VERSION, value=float(CORE[metric](pair)))
+        for name, metric in UNCORRECTED.items()
+    ]
