@@ -31,7 +31,7 @@ LAYERS = (
     ("imaging",),
     ("workspace",),
     ("pages", "toml", "summary"),
-    ("files", "processes", "reasons", "events", "clock"),
+    ("files", "processes", "reasons", "events", "clock", "retries"),
     ("records",),
     ("errors",),
 )

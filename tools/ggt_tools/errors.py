@@ -16,6 +16,8 @@ from ggt_format.errors import ConfigError, GGTError, PairError, ShardError
 
 __all__ = ["ConfigError", "GGTError", "PairError", "ShardError", "TransientError"]
 
+TEMPORARY_REASONS = ("rate_limited", "server_error", "timeout", "cut_off", "unavailable")  # of a TransientError
+
 
 class TransientError(GGTError):
     """The outside world failed in a way that passes."""
@@ -24,6 +26,6 @@ class TransientError(GGTError):
         self, message: str, *, reason: str = "unavailable", retry_after: float = 0.0, paid: bool = False
     ) -> None:
         super().__init__(message)
-        self.reason = reason  # stable: rate_limited, server_error, timeout, cut_off, unavailable
+        self.reason = reason  # stable: one of TEMPORARY_REASONS
         self.retry_after = retry_after  # seconds that the other side asked for; 0 where it did not
         self.paid = paid  # whether a provider may charge for it all the same

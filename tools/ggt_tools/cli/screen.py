@@ -13,9 +13,9 @@ import ggt_format
 from ggt_format.schema import Image
 from ggt_tools.cli import calling, driving
 from ggt_tools.cli.show import Bar, complain, count, now, table
-from ggt_tools.errors import ConfigError
+from ggt_tools.errors import TEMPORARY_REASONS, ConfigError
 from ggt_tools.records import Aligned, Call, Candidate, Opinion, Photo, Verdict
-from ggt_tools.stages.screen import CONTROL, PASSING, VERSION, Work, consensus, plan, screen, sees_control, standing
+from ggt_tools.stages.screen import CONTROL, VERSION, Work, consensus, plan, screen, sees_control, standing
 from ggt_tools.workspace.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
         pairs = [(candidate.id, photos[candidate.key], images[candidate.id]) for candidate in chosen]
         works = list(plan(pairs, model, votes=options.votes))
         opinions = list(ledger.all(Opinion))
-        there = {opinion.id for opinion in opinions if opinion.fault.partition(":")[0] not in PASSING}
+        there = {opinion.id for opinion in opinions if opinion.fault.partition(":")[0] not in TEMPORARY_REASONS}
         missing = [work for work in works if work.id not in there]
         wanted = set(list(dict.fromkeys(work.candidate for work in missing))[: options.limit])
         todo = [work for work in missing if work.candidate in wanted]

@@ -70,6 +70,16 @@ def add_executor(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_vlm(parser: argparse._ActionsContainer, purpose: str) -> None:
+    """The option --vlm, in a parser or a group of it. `purpose`: what the model is for, as the help says it."""
+    parser.add_argument(
+        "--vlm",
+        default="gemini",
+        metavar="PROVIDER[:MODEL]",
+        help=f"Vision-language model {purpose} (default: gemini).",
+    )
+
+
 def add_service(parser: argparse.ArgumentParser) -> None:
     """Options of `ServiceConfig`: read them with ``build(ServiceConfig, values)``."""
     money = parser.add_argument_group("budget and rate limits of calls to a provider")

@@ -13,13 +13,13 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ggt_tools.errors import ConfigError
+from ggt_tools.errors import TEMPORARY_REASONS, ConfigError
 from ggt_tools.providers.vlm import plain
 from ggt_tools.records import IN_FLIGHT, Candidate, Opinion, Photo, Prompt, Verdict
 from ggt_tools.restorers.protocol import Restorer
 from ggt_tools.stages.prompt import FIXED, TEXTS
 from ggt_tools.stages.restore import NO_PROMPT, Work, identity
-from ggt_tools.stages.screen import KINDS, MODES, PASSING, SEVERITIES, fidelity_of
+from ggt_tools.stages.screen import KINDS, MODES, SEVERITIES, fidelity_of
 
 REFINED = "+refine"  # behind the strategy of the prompt that was refined
 UNDER, OVER, BOTH = MODES[1:]
@@ -182,7 +182,7 @@ def _left(ours: Sequence[Candidate], verdicts: Mapping[str, Verdict], config: Re
     if "unsure" in judged and not config.unsure:
         return TO_REVIEW
     last = max(candidate.round for candidate in ours)
-    if all(candidate.reason in PASSING for candidate in ours if candidate.round == last):
+    if all(candidate.reason in TEMPORARY_REASONS for candidate in ours if candidate.round == last):
         return TO_RETRY
     return ROUNDS_OVER if last >= config.rounds else ""
 

@@ -33,7 +33,6 @@ VERSION = "screen-1"  # of the question, its schema, and what becomes of the ans
 ORDERS = ("lq_first", "gt_first")
 MODES = ("none", "under-doing", "over-reach", "both")
 METRICS = ("vlm_defects", "vlm_disagreement", "vlm_fidelity", "vlm_quality", "vlm_votes")
-PASSING = ("rate_limited", "server_error", "timeout", "cut_off", "unavailable")  # faults that a later run asks anew
 KINDS = {
     "object_added": "a thing, person, animal, lamp, star or window that the photograph does not have",
     "object_removed": "one that it has, and that is gone; falling rain or snow, a lens drop, a scratch is none",

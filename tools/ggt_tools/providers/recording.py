@@ -1,0 +1,87 @@
+"""Calls of a stage that the ledger of a workspace records: one lock, one budget, and recovery after a kill.
+
+A stage that calls a hosted model does so in this order::
+
+    with Ledger(workspace) as ledger, lock_calls(ledger, dry_run=config.dry_run):
+        write_off_calls(ledger, "prompt")
+        calls = open_calls(ask, ledger=ledger, service=config.service, stage="prompt", model=model.model)
+        for ended in calls.perform(works):
+            ledger.add(*facts, *(end.call for end in ended))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from typing import TypeVar
+
+from ggt_tools.clock import utc_now
+from ggt_tools.providers.calls import OK, Answer, Calls, Work
+from ggt_tools.providers.service import ServiceConfig
+from ggt_tools.records import IN_FLIGHT, Call, Job
+from ggt_tools.workspace.ledger import Ledger
+
+LOST = "lost"  # the outcome of a call that a kill cut off: nobody knows whether it was paid
+W = TypeVar("W", bound=Work)
+A = TypeVar("A", bound=Answer)
+
+
+def lock_calls(ledger: Ledger, *, dry_run: bool = False) -> AbstractContextManager[object]:
+    """Hold the lock of a workspace under which models are called, so that one budget holds for all runs.
+
+    Args:
+        ledger: The ledger of the workspace.
+        dry_run: Take no lock, and leave no file: nothing is called.
+
+    Raises:
+        ConfigError: Another process holds the lock.
+    """
+    return nullcontext() if dry_run else ledger.lock()
+
+
+def write_off_calls(ledger: Ledger, *stages: str, received: Container[str] = ()) -> None:
+    """End the calls that a killed run of these stages left in flight; those of open batch jobs stay in flight.
+
+    Args:
+        ledger: The ledger of the workspace, whose lock is held.
+        stages: Stages by their names in `Call.stage`.
+        received: Ids of the works whose answers arrived before the kill: their calls end with "ok", all others with
+            "lost".
+    """
+    in_jobs = {work for job in ledger.all(Job) if job.state == "sent" for work in job.works}
+    for call in ledger.all(Call):
+        if call.outcome == IN_FLIGHT and call.stage in stages and call.work not in in_jobs:
+            outcome = OK if call.work in received else LOST
+            ledger.add(replace(call, outcome=outcome, detail="the run ended before this call did"))
+
+
+def open_calls(ask: Callable[[W], A], *, ledger: Ledger, service: ServiceConfig, stage: str, model: str) -> Calls[W, A]:
+    """Return calls to a hosted model within what is left of the budget; each is recorded before it is sent.
+
+    Whoever performs them adds each ended call to the ledger, together with the facts that came of it.
+
+    Args:
+        ask: Sends one request and returns its answer; it runs in threads. What it may raise: see `Calls`.
+        ledger: The ledger of the workspace, whose lock is held.
+        service: How the model is called, and the budget.
+        stage: Name of the stage.
+        model: Name of the model, as prices.toml has it.
+
+    Raises:
+        ConfigError: There is a budget, and the price of a call is not known.
+    """
+
+    def record(calls: Sequence[Call]) -> None:
+        ledger.add(*calls)
+
+    return Calls(
+        ask,
+        service.call_config(is_remote=True),
+        stage=stage,
+        model=model,
+        price=service.price_of(model, is_remote=True),
+        spent=ledger.spent(),
+        note=record,
+        clock=utc_now,
+    )
