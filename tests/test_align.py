@@ -20,7 +20,7 @@ from PIL import Image, ImageCms
 from ggt_tools.records import Candidate
 from ggt_tools.stages.align import CONFIDENT, InFrame, align, residual
 from ggt_tools.stages.align.blocks import SMALLEST, Matrix, moved, places, scaling
-from ggt_tools.stages.restore import padded
+from ggt_tools.stages.restore import pad
 
 from .making import Store, make_pair
 from .photographs import (
@@ -70,7 +70,7 @@ def test_what_has_the_photographs_size_stays_as_it_is() -> None:
 def test_padding_is_cut_back_to_the_pixel(width: int, height: int) -> None:
     image = crop("aitzgorri-1", 96)[:height, :width]
     frame = frame_of(width, height)
-    found = align(encoded(padded(image, frame)), image, candidate(frame))
+    found = align(encoded(pad(image, frame)), image, candidate(frame))
     assert found.image is not None and np.array_equal(found.image, image)
 
 
@@ -78,7 +78,7 @@ def test_padding_is_cut_back_to_the_pixel(width: int, height: int) -> None:
 def test_another_size_is_brought_back_without_a_shift(side: int) -> None:
     image = crop("aitzgorri-1", 400)[:300]
     frame = frame_of(400, 300)
-    reply = cv2.resize(padded(image, frame), (side, side), interpolation=cv2.INTER_CUBIC)
+    reply = cv2.resize(pad(image, frame), (side, side), interpolation=cv2.INTER_CUBIC)
     found = align(encoded(reply), image, candidate(frame))
     assert found.image is not None and found.image.shape == (300, 400, 3)
     assert psnr(found.image, image) > 38

@@ -395,8 +395,8 @@ def test_the_verb_says_what_and_why_makes_each_once_and_stops_after_its_rounds(t
         judge_all(folder, reasons)
         argv = ("refine", folder, "--base-url", models.url, "--rounds", "2")
         assert well(*argv, "--dry-run").splitlines() == [
-            "would make 3 once more with gemini, for 0.27 usd at most",
-            "refine: 3 photographs to be made once more",
+            "would restore 3 photographs again with gemini, for 0.27 usd at most",
+            "refine: 3 photographs to restore again",
             "  mode      2  over-reach",
             "  mode      1  under-doing",
             "  reason      2  halos",
@@ -405,23 +405,27 @@ def test_the_verb_says_what_and_why_makes_each_once_and_stops_after_its_rounds(t
         ]
         assert len(models.asked) == 4
         said = well(*argv).splitlines()
-        assert said[0] == "refine: 3 made, 0 already done"
-        assert said[2:] == [
-            "refine: 3 photographs made once more",
+        assert said[:-1] == [
+            "refine: 3 photographs restored again, 3 made",
             "  mode      2  over-reach",
             "  mode      1  under-doing",
             "  left      1  kept",
         ]
+        assert said[-1].startswith("  cost 0.")
         assert len(models.asked) == 7
         assert Counter(models.paid.values()) == {1: 1, 2: 3}, "each from its own photograph"
         prompts = Counter(asked.prompt for asked in models.asked[4:])
         assert sorted(MORE in prompt for prompt in prompts.elements()) == [False, False, True]
         said = well(*argv).splitlines()
-        assert said == ["refine: 0 photographs made once more", "  left      1  kept", "  left      3  not_judged"]
+        assert said == [
+            "refine: 0 photographs restored again, 0 made",
+            "  left      1  kept",
+            "  left      3  not_judged",
+        ]
         assert len(models.asked) == 7, "nothing is made twice"
         judge_all(folder, reasons)
         more = (*argv, "--with", "gemini", "--with", "openai", "--limit", "2")
-        assert "would make 2 once more with openai, for 0.50 usd at most\n" in well(*more, "--dry-run")
+        assert "would restore 2 photographs again with openai, for 0.50 usd at most\n" in well(*more, "--dry-run")
     made_of = Counter((c.restorer, c.strategy, c.round) for c in facts(folder, Candidate))
     assert made_of == {(GEMINI, "fixed", 0): 4, (GEMINI, "fixed+refine", 1): 3}
     with Models() as models:
@@ -474,7 +478,7 @@ def test_what_a_kill_left_is_made_by_the_next_run_under_the_same_id(tmp_path: Pa
         assert len(flying) == 1
         models.answer = brightened
         said = well(*argv)
-        assert said.startswith("refine: 2 made, 0 already done\n")
+        assert said.startswith("refine: 2 photographs restored again, 2 made\n")
         assert "  left      1  not_judged" in said
         assert len(models.asked) == 7
     refined_ones = [c for c in facts(folder, Candidate) if c.round == 1]

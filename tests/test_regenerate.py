@@ -117,12 +117,12 @@ def test_every_fault_that_passes_is_outlived(tmp_path: Path, maker: str) -> None
         assert time.monotonic() - began < 60
         lines = done.out.splitlines()
         assert lines[0] == "restore: 4 made, 0 already done"
-        again = {line.split()[2]: int(line.split()[1]) for line in lines if line.startswith("  again")}
-        assert again == {"rate_limited": 2, "server_error": 2, "cut_off": 1, "timeout": 1}
+        retried = {line.split()[2]: int(line.split()[1]) for line in lines if line.startswith("  retried")}
+        assert retried == {"rate_limited": 2, "server_error": 2, "cut_off": 1, "timeout": 1}
         asked = len(models.asked)
     calls = facts(folder, Call)
     assert len(calls) == asked == 10
-    assert Counter(call.outcome for call in calls) == {"ok": 4} | again
+    assert Counter(call.outcome for call in calls) == {"ok": 4} | retried
     made = facts(folder, Candidate)
     assert [(c.reason, bool(c.image), c.maker, c.strategy) for c in made] == [("", True, maker, "fixed")] * 4
     sound(folder)
@@ -297,7 +297,7 @@ def test_a_model_without_a_price_keeps_no_budget(tmp_path: Path) -> None:
         said = "m: no price is known, so no budget can be kept; say what a call costs: --price USD"
         assert (done.code, done.err) == (2, f"ggt100k restore: {said}\n")
         said = well("restore", folder, *more, "--price", "0.2")
-        assert said.splitlines()[1] == "  cost 0.20 usd, 0.20 with all before"
+        assert said.splitlines()[1] == "  cost 0.20 usd; all runs together 0.20 usd"
 
 
 # --- batches --------------------------------------------------------------------------------------------------------
@@ -318,7 +318,7 @@ def test_a_batch_is_half_the_price_and_picked_up_after_a_restart(tmp_path: Path,
         process.join()
         assert Counter(c.reason for c in facts(folder, Candidate)) == {IN_FLIGHT: 5}
         alone = ggt("restore", folder, "--with", maker, "--base-url", argv[-1])
-        assert "5 candidates are in batch jobs; --batch takes in what came of them" in alone.err
+        assert "5 candidates are in batch jobs; --batch takes their results in" in alone.err
         assert sum(models.paid.values()) == 0, "what is in a job is not asked for once more"
         models.finish()
         said = well(*argv)
@@ -398,8 +398,10 @@ def test_a_batch_is_cut_to_what_the_budget_holds(tmp_path: Path) -> None:
         argv = ["restore", str(folder), "--with", "gemini", "--batch", "--poll", "0.1", "--base-url", models.url]
         done = ggt(*argv, "--budget", "0.10")
         assert done.code == 2
-        assert done.out.startswith("restore: 2 made")
-        assert "3 candidates wait, and one may cost 0.0450; raise --budget" in done.err
+        assert (
+            "2 candidates were made, 0.08 are spent, 3 candidates wait, and one may cost 0.0450; raise --budget"
+            in done.err
+        )
         assert sum(models.paid.values()) == 2
         assert well(*argv, "--budget", "5").startswith("restore: 3 made, 2 already done")
         assert set(models.paid.values()) == {1}
@@ -501,7 +503,7 @@ def test_prompts_by_a_model_are_paid_once_and_what_is_no_json_becomes_the_fixed_
         said = well(*argv)
         assert said.splitlines() == [
             "prompt: 3 written, 0 already done",
-            "  1 of them fixed ones, for want of an answer that could be used",
+            "  1 of them are fixed prompts, because the model gave no usable answer",
         ]
         assert len(models.asked) == 5, "one repair try, one retry"
         assert well(*argv).startswith("prompt: 0 written, 3 already done\n")

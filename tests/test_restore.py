@@ -23,7 +23,7 @@ from ggt_tools.providers.protocol import Restored
 from ggt_tools.records import IN_FLIGHT, Call, Candidate, Photo, Prompt, work_id
 from ggt_tools.restorers import restorer
 from ggt_tools.restorers.protocol import Restorer
-from ggt_tools.stages.restore import Work, framed, padded, plan, restore
+from ggt_tools.stages.restore import Work, add_frame, pad, plan_restore, restore
 
 from .making import Store, make_pair, picture
 
@@ -71,8 +71,8 @@ def at_noon() -> str:
 def works(count: int, maker: Restorer, seeds: Sequence[int] = (0,)) -> list[Work]:
     given = photos(count)
     return [
-        framed(work, maker)
-        for work in plan(given, maker, maker="fake", prompts=prompts(given), seeds=seeds, clock=at_noon)
+        add_frame(work, maker)
+        for work in plan_restore(given, maker, restorer_name="fake", prompts=prompts(given), seeds=seeds, clock=at_noon)
     ]
 
 
@@ -113,7 +113,7 @@ def run(todo: Sequence[Work], maker: Restorer, *, price: Price | None = None, **
 
 def test_a_work_for_each_photograph_and_seed_in_their_order() -> None:
     given, fake = photos(2), Fake(make=inverted)
-    found = list(plan(given, fake, maker="fake:7", prompts=prompts(given), seeds=(5, 6), clock=at_noon))
+    found = list(plan_restore(given, fake, restorer_name="fake:7", prompts=prompts(given), seeds=(5, 6), clock=at_noon))
     assert [work.candidate for work in found] == [
         Candidate(
             id=photo.key[:8] + work_id(photo.key, "fake", "fake-7", "1", "fixed", "Remove the rain.", seed, 0),
@@ -138,7 +138,9 @@ def test_the_id_is_the_work_and_differs_where_the_work_does() -> None:
     fake = Fake(make=inverted)
 
     def identity(photo: Photo, maker: Fake, text: str = "", seed: int = 0) -> str:
-        (work,) = plan([photo], maker, maker="fake", prompts=prompts([photo], text), seeds=[seed], clock=at_noon)
+        (work,) = plan_restore(
+            [photo], maker, restorer_name="fake", prompts=prompts([photo], text), seeds=[seed], clock=at_noon
+        )
         return work.id
 
     ids = {
@@ -159,7 +161,11 @@ def test_the_id_is_the_work_and_differs_where_the_work_does() -> None:
 def test_a_photograph_without_a_prompt_is_named() -> None:
     given = photos(2)
     with pytest.raises(ConfigError) as fault:
-        list(plan(given, Fake(make=inverted), maker="fake", prompts=prompts(given[:1]), seeds=[0], clock=at_noon))
+        list(
+            plan_restore(
+                given, Fake(make=inverted), restorer_name="fake", prompts=prompts(given[:1]), seeds=[0], clock=at_noon
+            )
+        )
     assert str(fault.value) == f"1.jpg: key {given[1].key}: has no prompt for fake; run: ggt100k prompt"
 
 
@@ -168,9 +174,9 @@ def test_a_frame_is_square_and_holds_the_photograph_in_its_middle(height: int, w
     image = picture(1, height, width)
     photo = dataclasses.replace(photos(1)[0], width=width, height=height)
     fake = Fake(make=inverted, square=True)
-    (work,) = plan([photo], fake, maker="fake", prompts=prompts([photo]), seeds=[0], clock=at_noon)
-    frame = framed(work, fake).candidate.frame
-    sent = padded(image, frame)
+    (work,) = plan_restore([photo], fake, restorer_name="fake", prompts=prompts([photo]), seeds=[0], clock=at_noon)
+    frame = add_frame(work, fake).candidate.frame
+    sent = pad(image, frame)
     if height == width:
         assert frame == () and sent is image
     else:
@@ -282,7 +288,7 @@ def test_what_concerns_all_of_them_stops_the_run() -> None:
 def test_the_classical_restorer_answers_to_the_protocol() -> None:
     maker: Restorer = restorer("classical")
     given = photos(1)
-    todo = list(plan(given, maker, maker="classical", prompts={}, seeds=[0], clock=at_noon))
+    todo = list(plan_restore(given, maker, restorer_name="classical", prompts={}, seeds=[0], clock=at_noon))
     found = run(todo, maker)
     (candidate,) = found.done
     assert (candidate.restorer, candidate.strategy, candidate.prompt) == ("classical-1", "none", "")

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ggt_tools.cli.show import complain, count
 from ggt_tools.errors import ConfigError
 
 if TYPE_CHECKING:
-    from ggt_tools.executors import Cluster, Engine
-    from ggt_tools.executors.task import Stage
-    from ggt_tools.workspace.ledger import Ledger
+    from ggt_tools.executors import Cluster
 
 ENGINES = ("local", "slurm", "ray")
 
@@ -34,26 +30,6 @@ def arguments(sub: argparse.ArgumentParser) -> None:
         help="Setting of the cluster: partition, time, gpus_per_task (slurm); address, cpus_per_task, gpus_per_task "
         "(ray). A wrong name lists all.",
     )
-
-
-def settle(options: argparse.Namespace, ledger: Ledger, stage: str) -> None:
-    """Takes in what an earlier run left. Before works are planned."""
-    from ggt_tools.executors import settle
-
-    if not options.dry_run:
-        settle(ledger, stage, options.engine, lambda said: complain(stage, said))
-
-
-def chosen(options: argparse.Namespace, stage: Stage, works: Sequence[Any]) -> Engine:
-    """The engine that the options ask for, or that so many works ask for."""
-    from ggt_tools.executors import engine
-    from ggt_tools.executors.local import CONTEXT
-
-    said = _said(options)
-    if hasattr(CONTEXT, "set_forkserver_preload"):
-        CONTEXT.set_forkserver_preload([f"ggt_tools.stages.{stage.name}.worker"])
-    gpus = _gpus() if stage.gpu and options.engine == "local" else 0
-    return engine(options.engine, workers=options.workers, options=said, works=len(works), gpus=gpus)
 
 
 def cluster(options: argparse.Namespace, stage: str, place: str) -> Cluster | None:
@@ -85,11 +61,3 @@ def _said(options: argparse.Namespace) -> dict[str, str]:
     if wrong := [name for name, mark, _ in pairs if not mark]:
         raise ConfigError(f"--cluster {wrong[0]}: wants NAME=VALUE")
     return {name: value for name, _, value in pairs}
-
-
-def _gpus() -> int:
-    if find_spec("torch") is None:
-        return 0
-    import torch
-
-    return int(torch.cuda.device_count())

@@ -240,7 +240,7 @@ def _entries(
     ledger: Ledger, plan: Plan, entering: Sequence[tuple[Model, Restorer, tuple[str, ...]]]
 ) -> Iterator[Entry]:
     """Which candidate each entrant has of each photograph, by the ids that restore gave them."""
-    from ggt_tools.stages.restore import plan as works
+    from ggt_tools.stages.restore import plan_restore
 
     photos = list(ledger.all(Photo))
     written = sorted(ledger.all(Prompt), key=lambda prompt: prompt.created)
@@ -249,7 +249,7 @@ def _entries(
             told = {prompt.key: prompt for prompt in written if prompt.strategy == strategy}
             ready = [photo for photo in photos if not strategy or photo.key in told]
             name = _entrant(model, strategy, prompts)
-            for work in works(ready, maker, maker=model.maker, prompts=told, seeds=[0], clock=now):
+            for work in plan_restore(ready, maker, restorer_name=model.maker, prompts=told, seeds=[0], clock=now):
                 yield Entry(study=plan.id, entrant=name, key=work.photo.key, candidate=work.id)
 
 

@@ -22,6 +22,7 @@ from ggt_tools.providers.service import ServiceConfig
 from ggt_tools.records import IN_FLIGHT, Call, Job
 from ggt_tools.workspace.ledger import Ledger
 
+SENT = "sent"  # the state of a batch job whose results have not been taken in yet
 LOST = "lost"  # the outcome of a call that a kill cut off: nobody knows whether it was paid
 W = TypeVar("W", bound=Work)
 A = TypeVar("A", bound=Answer)
@@ -40,6 +41,11 @@ def lock_calls(ledger: Ledger, *, dry_run: bool = False) -> AbstractContextManag
     return nullcontext() if dry_run else ledger.lock()
 
 
+def works_in_open_jobs(ledger: Ledger) -> set[str]:
+    """Return the ids of the works in batch jobs whose results have not been taken in yet."""
+    return {work for job in ledger.all(Job) if job.state == SENT for work in job.works}
+
+
 def write_off_calls(ledger: Ledger, *stages: str, received: Container[str] = ()) -> None:
     """End the calls that a killed run of these stages left in flight; those of open batch jobs stay in flight.
 
@@ -49,7 +55,7 @@ def write_off_calls(ledger: Ledger, *stages: str, received: Container[str] = ())
         received: Ids of the works whose answers arrived before the kill: their calls end with "ok", all others with
             "lost".
     """
-    in_jobs = {work for job in ledger.all(Job) if job.state == "sent" for work in job.works}
+    in_jobs = works_in_open_jobs(ledger)
     for call in ledger.all(Call):
         if call.outcome == IN_FLIGHT and call.stage in stages and call.work not in in_jobs:
             outcome = OK if call.work in received else LOST

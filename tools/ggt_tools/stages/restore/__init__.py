@@ -1,4 +1,4 @@
-"""restore: photographs in, candidates out."""
+"""Restore photographs: plan candidates, call a restorer, and check what it returns."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class Work:
 
     @property
     def subject(self) -> str:
-        return f"{self.photo.file}: key {self.photo.key}"
+        return self.photo.subject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """What came of it, without the image, which is kept already."""
+    """The outcome of a restorer's answer, without the image, which is stored already."""
 
     reason: str
     detail: str
@@ -48,29 +48,37 @@ class Reply:
     tokens_out: int
 
 
-def plan(
+def plan_restore(
     photos: Iterable[Photo],
     restorer: Restorer,
     *,
-    maker: str,
+    restorer_name: str,
     prompts: Mapping[str, Prompt],
     seeds: Sequence[int],
     clock: Callable[[], str],
 ) -> Iterator[Work]:
-    """The works of a run, each under an id that is known before it is done: one for each photograph and seed.
+    """Yield one work for each photograph and seed, under an id that is known before it is done.
 
-    `maker`: the restorer as it was named. `prompts`: by key, where the restorer reads them; ConfigError names a
-    photograph without one.
+    Args:
+        photos: The photographs.
+        restorer: What is to restore them.
+        restorer_name: The restorer as the user named it.
+        prompts: Prompts by key, for a restorer that reads them.
+        seeds: Seeds of the candidates of each photograph.
+        clock: Returns the current time.
+
+    Raises:
+        ConfigError: The restorer reads prompts, and a photograph has none.
     """
     for photo in photos:
         strategy, text = NO_PROMPT, ""
         if restorer.prompted:
             if photo.key not in prompts:
-                raise ConfigError(f"{photo.file}: key {photo.key}: has no prompt for {maker}; run: ggt100k prompt")
+                raise ConfigError(f"{photo.subject}: has no prompt for {restorer_name}; run: ggt100k prompt")
             strategy, text = prompts[photo.key].strategy, prompts[photo.key].text
         for seed in seeds:
             candidate = Candidate(
-                id=identity(photo.key, restorer, strategy=strategy, prompt=text, seed=seed, round=0),
+                id=candidate_id(photo.key, restorer, strategy=strategy, prompt=text, seed=seed, round=0),
                 key=photo.key,
                 restorer=restorer.model,
                 strategy=strategy,
@@ -80,29 +88,31 @@ def plan(
                 created=clock(),
                 image="",
                 reason=IN_FLIGHT,
-                maker=maker,
+                maker=restorer_name,
             )
             yield Work(photo=photo, candidate=candidate)
 
 
-def identity(key: str, restorer: Restorer, *, strategy: str, prompt: str, seed: int, round: int) -> str:
-    """The id of a work: of all that may change what comes out.
+def candidate_id(key: str, restorer: Restorer, *, strategy: str, prompt: str, seed: int, round: int) -> str:
+    """Return the id of a candidate: a hash of all that may change its pixels, behind the first half of its key.
 
-    It begins as its photograph's key does: so what is known of a photograph's candidates lies together in each table
-    that goes by their ids, and who reads very many photographs in turn reads pages in turn.
+    Since ids begin as keys do, the facts of a photograph's candidates lie together in each table that is sorted by
+    candidate, and reading very many photographs in the order of their keys reads pages in order.
     """
     return key[:8] + work_id(key, restorer.name, restorer.model, restorer.version, strategy, prompt, seed, round)
 
 
-def begun(work: Work, ids: Container[str]) -> Work:
-    """The same under the id of before ids began with keys, where a candidate was begun under that."""
-    older = work.id[8:]
-    return replace(work, candidate=replace(work.candidate, id=older)) if older in ids else work
+def with_present_id(work: Work, present_ids: Container[str]) -> Work:
+    """Return the work under the id that its candidate has in the ledger: older ids do not begin with the key."""
+    older_id = work.id[8:]
+    if older_id not in present_ids:
+        return work
+    return replace(work, candidate=replace(work.candidate, id=older_id))
 
 
-def check(candidate: Candidate, restorer: Restorer) -> None:
-    """ConfigError where this restorer would make another candidate than that one."""
-    found = identity(
+def check_candidate(candidate: Candidate, restorer: Restorer) -> None:
+    """Raise ConfigError where this restorer would make another candidate than the one that was begun."""
+    expected_id = candidate_id(
         candidate.key,
         restorer,
         strategy=candidate.strategy,
@@ -110,15 +120,15 @@ def check(candidate: Candidate, restorer: Restorer) -> None:
         seed=candidate.seed,
         round=candidate.round,
     )
-    if candidate.id not in (found, found[8:]):  # it may have been begun before ids began with keys
+    if candidate.id not in (expected_id, expected_id[8:]):  # older ids do not begin with the key
         raise ConfigError(
             f"key {candidate.key}: candidate {candidate.id} was begun with another version or other options of "
             f"{candidate.maker}; give the --option values that it was begun with"
         )
 
 
-def framed(work: Work, restorer: Restorer) -> Work:
-    """The same work with what align will have to undo: the frame in which the restorer sees the photograph."""
+def add_frame(work: Work, restorer: Restorer) -> Work:
+    """Return the work with the frame in which the restorer sees the photograph: align undoes it."""
     if isinstance(restorer, FramingRestorer):
         return replace(work, candidate=replace(work.candidate, frame=restorer.frame(work.photo)))
     width, height = work.photo.width, work.photo.height
@@ -129,13 +139,13 @@ def framed(work: Work, restorer: Restorer) -> Work:
     return replace(work, candidate=replace(work.candidate, frame=frame))
 
 
-def sent(image: Image, candidate: Candidate, restorer: Restorer) -> Image:
-    """The photograph as the restorer is to get it."""
-    return padded(image, candidate.frame) if restorer.square else image
+def prepare_image(image: Image, candidate: Candidate, restorer: Restorer) -> Image:
+    """Return the photograph as the restorer is to get it: padded where it restores square images only."""
+    return pad(image, candidate.frame) if restorer.square else image
 
 
-def padded(image: Image, frame: tuple[int, ...]) -> Image:
-    """The photograph within its frame, mirrored at its edges: nothing for a model to fill in."""
+def pad(image: Image, frame: tuple[int, ...]) -> Image:
+    """Return the photograph within its frame, mirrored at its edges, so that a model has nothing to fill in."""
     if not frame:
         return image
     side, _, left, top, width, height = frame
@@ -156,38 +166,54 @@ def restore(
     stage: str = "restore",
     now: Callable[[], float] = time.monotonic,
 ) -> Iterator[list[tuple[Candidate | None, Call]]]:
-    """Makes the candidates, many at a time where the restorer is remote, and yields what has ended, in no order.
+    """Make candidates, and yield the calls that have ended since the last time, in no order.
 
-    Beside each call stands the candidate that is done with it, or None where it is to be tried again. A candidate
-    without a reason has its image where `keep(id, file)` put it, as it came, and not its name yet: who keeps it names
-    it. `load` gives a photograph's pixels, uint8 RGB; both run in threads. `note`, `price`, `spent` and what is
-    raised: as in calls.Calls.
+    Beside each call is the candidate that came of it, or None where the call is sent again. A candidate without a
+    reason has its image file where `keep` stored it, and not the image's name yet: whoever stores the candidate adds
+    the name.
+
+    Args:
+        works: Photographs and the candidates to make of them.
+        restorer: What makes them; many calls are in flight where it asks a server.
+        config: Limits of the calls.
+        load: Returns a photograph's pixels, uint8 RGB. It runs in threads.
+        keep: Stores an image file as it arrived, under the id of its work. It runs in threads.
+        note: Records calls that are about to be sent.
+        clock: Returns the current time.
+        price: What a call costs; None where it costs nothing, and then no call is recorded.
+        spent: USD that all calls have cost before.
+        stage: Name of the stage that asks.
+        now: Returns monotonic seconds.
+
+    Raises:
+        ConfigError: The budget does not hold one more call, or the restorer cannot work at all.
+        TransientError: Many calls in a row failed.
     """
 
     def ask(work: Work) -> Reply:
-        image = sent(load(work.photo), work.candidate, restorer)
+        image = prepare_image(load(work.photo), work.candidate, restorer)
         restored = restorer.restore(image, work.candidate.prompt, seed=work.candidate.seed)
-        return kept(work.id, restored, keep)
+        return check_reply(work.id, restored, keep)
 
     calls: Calls[Work, Reply] = Calls(
         ask, config, stage=stage, model=restorer.model, price=price, spent=spent, note=note, clock=clock, now=now
     )
     for ended in calls.perform(works):
-        done: list[tuple[Candidate | None, Call]] = []
+        outcomes: list[tuple[Candidate | None, Call]] = []
         for end in ended:
             reason = end.answer.reason if end.answer else end.call.outcome
             call = replace(end.call, outcome=reason, detail=end.answer.detail) if end.answer and reason else end.call
             candidate = replace(end.work.candidate, reason=reason, created=clock()) if end.final else None
-            done.append((candidate, call))
-        yield done
+            outcomes.append((candidate, call))
+        yield outcomes
 
 
-def kept(work: str, restored: Restored, keep: Callable[[str, bytes], None]) -> Reply:
-    """Looks into what came, keeps it where it is an image, and says what it was."""
+def check_reply(work: str, restored: Restored, keep: Callable[[str, bytes], None]) -> Reply:
+    """Check what a restorer returned, store it where it is an image, and return its outcome."""
     reason, detail = restored.reason, restored.detail
     data = encode_png(restored.image) if restored.image is not None else restored.data
     if data and not reason:
-        reason, detail = _fault(data)
+        reason, detail = _why_unusable(data)
         if not reason:
             keep(work, data)
     elif not reason:
@@ -195,13 +221,14 @@ def kept(work: str, restored: Restored, keep: Callable[[str, bytes], None]) -> R
     return Reply(reason=reason, detail=detail, tokens_in=restored.tokens_in, tokens_out=restored.tokens_out)
 
 
-def _fault(data: bytes) -> tuple[str, str]:
+def _why_unusable(data: bytes) -> tuple[str, str]:
+    """Return reason and detail of a file that is no image to be used; two empty texts where it is one."""
     try:
         check_image(data, "the reply", FORMATS)
     except ConfigError:
         raise
     except PairError as fault:
         return fault.reason, str(fault)
-    except Exception as fault:  # a decoder raises anything over a stranger's bytes
+    except Exception as fault:  # a decoder may raise anything over bytes from outside
         return "not_an_image", f"{len(data)} bytes came that are no {', '.join(FORMATS)}: {fault}"
     return "", ""

@@ -1,7 +1,7 @@
-"""Batches: many photographs handed to a provider at once, at its price for those who can wait a day.
+"""Batch jobs: many photographs handed to a provider at once, at its lower price for results within a day.
 
-A job is noted in the ledger, under an id that the provider is told too, before it is handed over: a run that is killed
-in between asks the provider whether the job arrived, and pays for nothing twice.
+A job is recorded in the ledger before it is sent, under an id that the provider gets too. A run that is killed in
+between asks the provider whether the job arrived, so that nothing is paid twice.
 """
 
 from __future__ import annotations
@@ -15,36 +15,49 @@ from ggt_tools.errors import PairError
 from ggt_tools.providers.calls import OK
 from ggt_tools.providers.prices import Price
 from ggt_tools.providers.protocol import Restored
+from ggt_tools.providers.recording import SENT
 from ggt_tools.records import IN_FLIGHT, Call, Candidate, Job, Photo, work_id
 from ggt_tools.restorers.protocol import BatchRestorer, Request
-from ggt_tools.stages.restore import Work, kept, padded
+from ggt_tools.stages.restore import Work, check_reply, pad
 
 STAGE = "restore"
-SENT, DONE, FAILED = "sent", "done", "failed"
-MISSING = "no_result"
+DONE, FAILED = "done", "failed"
+NO_RESULT = "no_result"
+REQUEST_OVERHEAD = 4096  # bytes of a request besides its image
 
 
-def jobs(works: Iterable[Work], size: Callable[[Work], int], most: int, *, maker: str, clock: str) -> Iterator[Job]:
-    """Works as jobs of at most `most` bytes of requests; `size` gives a photograph's in bytes, before base64."""
+def plan_jobs(
+    works: Iterable[Work], image_size: Callable[[Work], int], max_bytes: int, *, restorer_name: str, created: str
+) -> Iterator[Job]:
+    """Put works into jobs.
+
+    Args:
+        works: Photographs and the candidates to make of them.
+        image_size: Returns the bytes of the image that is sent for a work, before base64.
+        max_bytes: Bytes of the requests of one job at most.
+        restorer_name: The restorer as the user named it.
+        created: UTC, ISO 8601, whole seconds.
+    """
     chunk: list[str] = []
     total = 0
     for work in works:
-        more = size(work) * 4 // 3 + 4096
-        if chunk and total + more > most:
-            yield _job(chunk, maker, clock)
+        request_bytes = image_size(work) * 4 // 3 + REQUEST_OVERHEAD
+        if chunk and total + request_bytes > max_bytes:
+            yield _job(chunk, restorer_name, created)
             chunk, total = [], 0
         chunk.append(work.id)
-        total += more
+        total += request_bytes
     if chunk:
-        yield _job(chunk, maker, clock)
+        yield _job(chunk, restorer_name, created)
 
 
-def _job(works: Sequence[str], maker: str, clock: str) -> Job:
-    return Job(id=work_id(clock, *works), maker=maker, name="", state=SENT, works=tuple(works), created=clock)
+def _job(works: Sequence[str], restorer_name: str, created: str) -> Job:
+    job_id = work_id(created, *works)
+    return Job(id=job_id, maker=restorer_name, name="", state=SENT, works=tuple(works), created=created)
 
 
-def calls(job: Job, model: str, price: Price) -> list[Call]:
-    """What the job's requests may cost, to be noted before it is handed over."""
+def calls_of(job: Job, model: str, price: Price) -> list[Call]:
+    """Return the calls of a job in flight, each at the most that it may cost."""
     return [
         Call(
             id=f"{job.id}-{work}",
@@ -63,14 +76,14 @@ def calls(job: Job, model: str, price: Price) -> list[Call]:
     ]
 
 
-def send(job: Job, works: Mapping[str, Work], restorer: BatchRestorer, load: Callable[[Photo], Image]) -> Job:
-    """Hands a noted job over, unless the provider has it already; the job with the provider's name for it."""
+def send_job(job: Job, works: Mapping[str, Work], restorer: BatchRestorer, load: Callable[[Photo], Image]) -> Job:
+    """Send a recorded job, unless the provider has it already; return it with the provider's name for it."""
     name = restorer.find(job.id)
     if not name:
         requests = (
             Request(
                 id=work,
-                image=padded(load(works[work].photo), works[work].candidate.frame),
+                image=pad(load(works[work].photo), works[work].candidate.frame),
                 prompt=works[work].candidate.prompt,
                 seed=works[work].candidate.seed,
             )
@@ -80,7 +93,7 @@ def send(job: Job, works: Mapping[str, Work], restorer: BatchRestorer, load: Cal
     return replace(job, name=name)
 
 
-def collect(
+def collect_results(
     job: Job,
     state: str,
     candidates: Mapping[str, Candidate],
@@ -90,26 +103,34 @@ def collect(
     clock: Callable[[], str],
     price: Price,
 ) -> Iterator[tuple[Candidate, Call]]:
-    """What came of each request of a job that has ended (`state`: done, or failed: why), as restore() has it.
+    """Yield what came of each request of a job that has ended: the candidate, as `restore` returns it, and its call.
 
-    `candidates`: those in flight, by id; what came for others is in already. A request of which the provider says
-    nothing has the reason no_result.
+    Args:
+        job: The job.
+        state: "done", or "failed: " and the reason.
+        candidates: Candidates in flight by id. Results for others were taken in before, and are passed over.
+        restorer: The restorer that sent the job.
+        keep: Stores the image file of a work.
+        clock: Returns the current time.
+        price: What a call costs.
+
+    A request that the provider's results do not name has the reason "no_result".
     """
-    noted = {call.work: call for call in calls(job, restorer.model, price)}
-    left = set(candidates) & set(job.works)
-    reason, said = MISSING, state if state != DONE else "the provider's results do not name it"
+    calls = {call.work: call for call in calls_of(job, restorer.model, price)}
+    open_works = set(candidates) & set(job.works)
+    reason, detail = NO_RESULT, state if state != DONE else "the provider's results do not name it"
     try:
         for work, restored in restorer.results(job.name) if state == DONE else ():
-            if work in left:
-                left.discard(work)
-                yield _ended(candidates[work], noted[work], restored, price, keep, clock)
-    except PairError as fault:  # the file of results is damaged: what came before is in
-        reason, said = fault.reason, str(fault)
-    for work in sorted(left):
-        yield _ended(candidates[work], noted[work], Restored(reason=reason, detail=said), price, keep, clock)
+            if work in open_works:
+                open_works.discard(work)
+                yield _end(candidates[work], calls[work], restored, price, keep, clock)
+    except PairError as fault:  # the file of results is damaged: the results before the damage are taken in
+        reason, detail = fault.reason, str(fault)
+    for work in sorted(open_works):
+        yield _end(candidates[work], calls[work], Restored(reason=reason, detail=detail), price, keep, clock)
 
 
-def _ended(
+def _end(
     candidate: Candidate,
     call: Call,
     restored: Restored,
@@ -117,10 +138,11 @@ def _ended(
     keep: Callable[[str, bytes], None],
     clock: Callable[[], str],
 ) -> tuple[Candidate, Call]:
-    reply = kept(candidate.id, restored, keep)
-    silent = reply.tokens_in + reply.tokens_out == 0  # it says of no tokens
-    free = reply.reason == MISSING or (silent and reply.reason not in ("", "bad_reply", "not_an_image"))
-    usd = 0.0 if free else price.usd(reply.tokens_in, reply.tokens_out) * price.batch
+    """Return the candidate and the call with their outcome."""
+    reply = check_reply(candidate.id, restored, keep)
+    has_no_tokens = reply.tokens_in + reply.tokens_out == 0
+    is_free = reply.reason == NO_RESULT or (has_no_tokens and reply.reason not in ("", "bad_reply", "not_an_image"))
+    usd = 0.0 if is_free else price.usd(reply.tokens_in, reply.tokens_out) * price.batch
     ended = replace(
         call,
         outcome=reply.reason or OK,

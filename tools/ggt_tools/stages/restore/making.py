@@ -15,7 +15,7 @@ from ggt_tools.events import Events
 from ggt_tools.providers.service import ServiceConfig
 from ggt_tools.records import Call, Candidate, Photo
 from ggt_tools.restorers.protocol import Restorer
-from ggt_tools.stages.restore import Work, framed, restore
+from ggt_tools.stages.restore import Work, add_frame, restore
 from ggt_tools.summary import Summary
 from ggt_tools.workspace.ledger import Ledger
 
@@ -88,7 +88,7 @@ def make_candidates(
         ConfigError: The budget does not hold one more call, or the restorer cannot work at all.
         TransientError: Many calls in a row failed.
     """
-    framed_works = {work.id: framed(work, restorer) for work in works}
+    framed_works = {work.id: add_frame(work, restorer) for work in works}
     price = service.price_of(restorer.model, is_remote=restorer.remote)
     counts = CandidateCounts()
 

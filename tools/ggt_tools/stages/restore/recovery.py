@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ggt_tools.providers.recording import LOST, write_off_calls
-from ggt_tools.records import IN_FLIGHT, Candidate, Job
+from ggt_tools.providers.recording import LOST, works_in_open_jobs, write_off_calls
+from ggt_tools.records import IN_FLIGHT, Candidate
 from ggt_tools.workspace.ledger import Ledger
 
 CANDIDATE_STAGES = ("restore", "retry", "refine")  # the stages that make candidates
-
-
-def works_in_open_jobs(ledger: Ledger) -> set[str]:
-    """Return the ids of the candidates in batch jobs whose results have not been taken in yet."""
-    return {work for job in ledger.all(Job) if job.state == "sent" for work in job.works}
 
 
 def recover_candidates(ledger: Ledger) -> None:
