@@ -47,7 +47,7 @@ from ggt_tools.stages.screen import (
     Work,
     consensus,
     judge,
-    plan,
+    plan_screen,
     question,
     screen,
     sees_control,
@@ -143,7 +143,7 @@ IMAGES = {"lq": picture(1), "gt": picture(1) // 2 + 60}
 
 def asked_of(model: VLM, *, votes: int = 1, attempts: int = 2, in_flight: int = 1) -> list[Opinion]:
     """The opinions on one pair, in the order of the plan."""
-    works = list(plan([("c", "lq", "gt")], model, votes=votes))
+    works = list(plan_screen([("c", "lq", "gt")], model, votes=votes))
     config = CallConfig(attempts=attempts, in_flight=in_flight, backoff=0.01)
     told = screen(works, model, config, load=IMAGES.__getitem__, note=lambda calls: None, clock=lambda: CREATED)
     found = {opinion.id: opinion for ended in told for opinion, _ in ended if opinion is not None}
@@ -207,11 +207,11 @@ def test_the_same_look_has_the_same_id_and_every_change_another() -> None:
     class Other(Named):
         model = "n"
 
-    works = list(plan([("c", "lq", "gt")], Named(), votes=2))
+    works = list(plan_screen([("c", "lq", "gt")], Named(), votes=2))
     assert [(work.order, work.vote) for work in works] == [(o, v) for v in (0, 1) for o in ORDERS]
-    assert [work.id for work in plan([("c", "lq", "gt")], Named())] == [work.id for work in works[:2]]
-    others = [*plan([("d", "lq", "gt")], Named()), *plan([("c", "lq", "g2")], Named()),
-              *plan([("c", "lq", "gt")], Other())]  # fmt: skip
+    assert [work.id for work in plan_screen([("c", "lq", "gt")], Named())] == [work.id for work in works[:2]]
+    others = [*plan_screen([("d", "lq", "gt")], Named()), *plan_screen([("c", "lq", "g2")], Named()),
+              *plan_screen([("c", "lq", "gt")], Other())]  # fmt: skip
     assert len({work.id for work in [*works, *others]}) == 10
 
 
@@ -401,7 +401,7 @@ def test_whatever_is_said_alike_in_both_orders_is_no_opinion_in_one(text: str) -
     model = Fixed(text)
     opinions = [
         judge(work, IMAGES["lq"], IMAGES["gt"], model, created=CREATED).opinion
-        for work in plan([("c", "lq", "gt")], model)
+        for work in plan_screen([("c", "lq", "gt")], model)
     ]
     assert any(opinion.fault for opinion in opinions)
     assert math.isnan(values(opinions)["vlm_fidelity"])
@@ -416,7 +416,7 @@ def test_what_is_no_image_is_an_outcome_of_that_look_alone() -> None:
     with Models(says()) as models:
         model = gemini(models)
         config = CallConfig()
-        works = plan([("c", "lq", "gt"), ("d", "lq", "lq")], model)
+        works = plan_screen([("c", "lq", "gt"), ("d", "lq", "lq")], model)
         told = screen(works, model, config, load=load, note=lambda calls: None, clock=lambda: CREATED)
         found = [opinion for ended in told for opinion, _ in ended if opinion]
     assert sorted((o.candidate, o.fault) for o in found) == [
@@ -615,8 +615,8 @@ def test_a_model_that_praises_everything_is_not_asked_a_second_time(tmp_path: Pa
         assert (done.code, done.out) == (2, "")
         assert done.err == (
             f"ggt100k screen: gemini:{MODEL}: was shown a photograph and itself upside down as its restoration, and "
-            "says: fidelity 100; fidelity 100; such a screener is worth nothing: choose another with --vlm, or run it "
-            "again with another photograph\n"
+            "says: fidelity 100; fidelity 100; a model that does not see this cannot screen. Choose another with "
+            "--vlm, or run it again, which shows another photograph.\n"
         )
         assert len(models.asked) == 2
         assert ggt("screen", folder, *options(models)).code == 2

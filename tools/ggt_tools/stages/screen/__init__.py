@@ -1,10 +1,11 @@
-"""screen: a vision-language model (VLM) holds each candidate against its photograph, and says what is unfaithful.
+"""Screen candidates: a vision-language model (VLM) compares each with its photograph, and names unfaithful changes.
 
-    for ended in screen(plan([(candidate.id, photo.image, aligned.image)], model), model, config, ...): ...
+    for ended in screen(plan_screen([(candidate.id, photo.image, aligned.image)], model), model, config, ...): ...
 
-It sees the two images and their roles, in both orders, and never the prompt ("near": HarnessIR). What it says is a
-fact, an Opinion; consensus() makes numbers of them for the gate. A model can lie, or be told to by a sign in the
-picture: its scores are further rules that a candidate may break, they mend none. And it must see a control first.
+The model gets the two images and their roles, in both orders, and never the prompt (similar to HarnessIR).
+Each answer is stored as an Opinion, and consensus() computes scores of the opinions for the gate. A model may be wrong,
+or follow a text in the picture. Therefore its scores can only add reasons for rejection, and a model is used only after
+it has found what is wrong with a control pair.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from ggt_tools.records import Call, Opinion, Score, work_id
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-VERSION = "screen-1"  # of the question, its schema, and what becomes of the answer: raise it when one changes
+VERSION = "screen-1"  # of the question, its schema, and how the answer is used: raise it when one changes
 ORDERS = ("lq_first", "gt_first")
 MODES = ("none", "under-doing", "over-reach", "both")
 METRICS = ("vlm_defects", "vlm_disagreement", "vlm_fidelity", "vlm_quality", "vlm_votes")
@@ -56,9 +57,9 @@ SEVERITIES = {"slight": 1 / 3, "clear": 2 / 3, "severe": 1.0}
 CAPPED = frozenset({"object_added", "object_removed", "text_altered", "identity", "face_altered"})
 CAP = 30.0  # near: fidelity at most, where one of them is seen, however slight
 FAR = 50.0  # ours: points of fidelity between two opinions that are as far apart as can be
-CONTROL = "control"  # in the place of a candidate: a photograph and itself upside down
-CONTROL_FIDELITY = 50.0  # ours: who gives that more than this does not look
-MOST_DEFECTS, MOST_WORDS = 16, 300
+CONTROL = "control"  # the candidate's id in the control pair: a photograph and itself upside down
+CONTROL_FIDELITY = 50.0  # ours: a model that gives the control pair more than this does not look at it
+MAX_DEFECTS, MAX_WORDS = 16, 300
 
 QUESTION = """You decide whether a restoration may stand as the ground truth of a photograph. Image A, the first, is \
 the {a}. Image B, the second, is the {b}. The photograph is real and of low quality; what it shows is true. A \
@@ -88,12 +89,21 @@ JSON alone."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """One look at a pair."""
+    """One question to the model: a pair in one order.
+
+    Attributes:
+        id: Hash of all the others, of the model and of the version.
+        candidate: Id of the candidate.
+        lq: SHA-256 of the photograph's file.
+        gt: SHA-256 of the aligned candidate's file.
+        order: One of ORDERS.
+        vote: Number of the question among those of one order, from 0.
+    """
 
     id: str
     candidate: str
-    lq: str  # SHA-256 of the photograph's file
-    gt: str  # of the candidate's, as it was aligned
+    lq: str
+    gt: str
     order: str
     vote: int
 
@@ -111,13 +121,19 @@ class Judged:
     tokens_out: int
 
 
-def plan(pairs: Iterable[tuple[str, str, str]], model: VLM, *, votes: int = 1) -> Iterator[Work]:
-    """The looks at (candidate's id, lq's image, gt's image): both orders, each so many times."""
+def plan_screen(pairs: Iterable[tuple[str, str, str]], model: VLM, *, votes: int = 1) -> Iterator[Work]:
+    """Yield the questions on pairs, in both orders.
+
+    Args:
+        pairs: Candidate id, name of the LQ image, name of the GT image.
+        model: The model that is to be asked.
+        votes: Number of questions for each order.
+    """
     for candidate, lq, gt in pairs:
         for vote in range(votes):
             for order in ORDERS:
-                made = work_id(candidate, gt, model.model, VERSION, order, vote)
-                yield Work(id=made, candidate=candidate, lq=lq, gt=gt, order=order, vote=vote)
+                question_id = work_id(candidate, gt, model.model, VERSION, order, vote)
+                yield Work(id=question_id, candidate=candidate, lq=lq, gt=gt, order=order, vote=vote)
 
 
 def screen(
@@ -132,23 +148,37 @@ def screen(
     spent: float = 0.0,
     now: Callable[[], float] = time.monotonic,
 ) -> Iterator[list[tuple[Opinion | None, Call]]]:
-    """Asks for each look, many at a time, and yields what has ended, in no order.
+    """Ask the model, and yield the calls that have ended since the last time, in no order.
 
-    Beside each call stands the opinion that came of it, with its fault where it cannot be used, or None where it is to
-    be tried again. `load` gives an image's pixels, uint8 RGB, by its name; it runs in threads. `note`, `price`,
-    `spent` and what is raised: as in calls.Calls.
+    Beside each call is the opinion that came of it, with its fault where it cannot be used, or None where the call is
+    sent again.
+
+    Args:
+        works: The questions, as `plan_screen` yields them.
+        model: The model.
+        config: Limits of the calls.
+        load: Returns the pixels of an image by its name, uint8 RGB. It runs in threads.
+        note: Records calls that are about to be sent.
+        clock: Returns the current time.
+        price: What a call costs; None where it costs nothing, and then no call is recorded.
+        spent: USD that all calls have cost before.
+        now: Returns monotonic seconds.
+
+    Raises:
+        ConfigError: The budget does not hold one more call, or the model cannot be called at all.
+        TransientError: Many calls in a row failed.
     """
 
-    def look(work: Work) -> Judged:
+    def ask_once(work: Work) -> Judged:
         lq = load(work.lq)
         gt = np.ascontiguousarray(lq[::-1, ::-1]) if work.candidate == CONTROL else load(work.gt)
         return judge(work, lq, gt, model, created=clock())
 
     calls: Calls[Work, Judged] = Calls(
-        look, config, stage="screen", model=model.model, price=price, spent=spent, note=note, clock=clock, now=now
+        ask_once, config, stage="screen", model=model.model, price=price, spent=spent, note=note, clock=clock, now=now
     )
     for ended in calls.perform(works):
-        done: list[tuple[Opinion | None, Call]] = []
+        outcomes: list[tuple[Opinion | None, Call]] = []
         for end in ended:
             opinion, call = end.answer.opinion if end.answer else None, end.call
             if opinion is None and end.final:
@@ -156,62 +186,83 @@ def screen(
             elif opinion is not None and opinion.fault:
                 reason, _, detail = opinion.fault.partition(": ")
                 call = replace(call, outcome=reason, detail=detail)
-            done.append((opinion, call))
-        yield done
+            outcomes.append((opinion, call))
+        yield outcomes
 
 
 def judge(work: Work, lq: Image, gt: Image, model: VLM, *, created: str) -> Judged:
-    """One look at a pair, uint8 RGB of one size. Raises as VLM.look() does; any other answer is an Opinion."""
-    first = work.order == ORDERS[0]
-    answer = ask(model, [lq, gt] if first else [gt, lq], question(work.order), _schema())
-    said: Any = answer.value
-    if said is None:
+    """Ask the model about one pair.
+
+    Args:
+        work: The question.
+        lq: The photograph, uint8 RGB.
+        gt: The candidate, uint8 RGB of the same size.
+        model: The model.
+        created: UTC, ISO 8601, whole seconds.
+
+    Returns:
+        The opinion; where the answer cannot be used, with the reason in `Opinion.fault`.
+
+    Raises:
+        ConfigError: The model cannot be called at all.
+        PairError: The provider rejects this request ("bad_request").
+        TransientError: The call failed for now.
+    """
+    is_lq_first = work.order == ORDERS[0]
+    answer = ask(model, [lq, gt] if is_lq_first else [gt, lq], question(work.order), _schema())
+    value: Any = answer.value
+    if value is None:
         opinion = _opinion(work, model, created=created, fault=f"{answer.reason}: {answer.fault}")
-    elif said.photograph != ("A" if first else "B"):
+    elif value.photograph != ("A" if is_lq_first else "B"):
         fault = "roles_confused: it takes the restoration for the photograph"
         opinion = _opinion(work, model, created=created, fault=fault)
     else:
         opinion = _opinion(
-            work, model, created=created, fidelity=said.fidelity, quality=said.quality, mode=said.mode,
-            redo=int(said.redo), words=plain(said.words, MOST_WORDS),
-            defects=tuple(json.dumps(defect.model_dump()) for defect in said.defects),
+            work, model, created=created, fidelity=value.fidelity, quality=value.quality, mode=value.mode,
+            redo=int(value.redo), words=plain(value.words, MAX_WORDS),
+            defects=tuple(json.dumps(defect.model_dump()) for defect in value.defects),
         )  # fmt: skip
     return Judged(opinion=opinion, tokens_in=answer.tokens_in, tokens_out=answer.tokens_out)
 
 
 def question(order: str) -> str:
-    """What is asked, with the roles of the two images."""
+    """Return the question for an order, with the roles of the two images."""
     roles = ("photograph", "restoration") if order == ORDERS[0] else ("restoration", "photograph")
     kinds = "\n".join(f"- {kind}: {meaning}" for kind, meaning in KINDS.items())
-    return QUESTION.format(a=roles[0], b=roles[1], kinds=kinds, most=MOST_DEFECTS, cap=int(CAP), words=MOST_WORDS)
+    return QUESTION.format(a=roles[0], b=roles[1], kinds=kinds, most=MAX_DEFECTS, cap=int(CAP), words=MAX_WORDS)
 
 
 def standing(opinions: Iterable[Opinion], images: Mapping[str, str]) -> dict[str, list[Opinion]]:
-    """The opinions on each candidate as it is aligned now: `images` by candidate. Of this version's question alone."""
-    found: dict[str, list[Opinion]] = defaultdict(list)
+    """Return the opinions that hold, by candidate: those on its present image, by this version of the question.
+
+    Args:
+        opinions: All opinions.
+        images: The image of each candidate as it is aligned now.
+    """
+    by_candidate: dict[str, list[Opinion]] = defaultdict(list)
     for opinion in opinions:
         if opinion.version == VERSION and images.get(opinion.candidate) == opinion.image:
-            found[opinion.candidate].append(opinion)
-    return found
+            by_candidate[opinion.candidate].append(opinion)
+    return by_candidate
 
 
 def consensus(candidate: str, opinions: Sequence[Opinion], *, votes: int = 1) -> tuple[Score, ...]:
-    """What the opinions on a candidate come to, as scores that a gate can rule over.
+    """Compute the scores of a candidate from the opinions on it.
 
-    vlm_fidelity      the lowest, 0 to 100, each at most CAP where a defect of CAPPED is seen
-    vlm_quality       the mean, 0 to 100
-    vlm_defects       the severity that more than half of them reach: 1/3 slight, 2/3 clear, 1 severe
-    vlm_disagreement  0 to 1, the greatest of: the spread of fidelity over FAR, the spread of the worst severity, twice
-                      the share against the majority in `redo` and in `mode`, the share that cannot be used
-    vlm_votes         how many can be used
+    vlm_fidelity      the lowest fidelity, 0 to 100; an opinion with a defect of CAPPED counts at most CAP
+    vlm_quality       the mean quality, 0 to 100
+    vlm_defects       the severity that more than half of the opinions reach: 1/3 slight, 2/3 clear, 1 severe
+    vlm_disagreement  0 to 1, the largest of: the spread of fidelity over FAR, the spread of the worst severity, twice
+                      the share against the majority in `redo` and in `mode`, the share of unusable opinions
+    vlm_votes         the number of usable opinions
 
-    All but the last are NaN, which no gate keeps, until `votes` opinions of each order are there and one of each can
-    be used. What cannot be used never counts in favour.
+    All but the last are NaN, which no gate keeps, until there are `votes` opinions of each order and at least one of
+    each order is usable. An unusable opinion never counts in favour of a candidate.
     """
     values = dict.fromkeys(METRICS, math.nan)
     usable = [opinion for opinion in opinions if not opinion.fault]
-    asked, heard = (Counter(opinion.order for opinion in some) for some in (opinions, usable))
-    if all(asked[order] >= votes and heard[order] for order in ORDERS):
+    asked_count, usable_count = (Counter(opinion.order for opinion in group) for group in (opinions, usable))
+    if all(asked_count[order] >= votes and usable_count[order] for order in ORDERS):
         fidelity = [fidelity_of(opinion) for opinion in usable]
         worst = sorted(_worst(opinion) for opinion in usable)
         values["vlm_fidelity"] = min(fidelity)
@@ -220,8 +271,8 @@ def consensus(candidate: str, opinions: Sequence[Opinion], *, votes: int = 1) ->
         values["vlm_disagreement"] = max(
             min((max(fidelity) - min(fidelity)) / FAR, 1.0),
             worst[-1] - worst[0],
-            _against([opinion.redo for opinion in usable]),
-            _against([opinion.mode for opinion in usable]),
+            _disagreement([opinion.redo for opinion in usable]),
+            _disagreement([opinion.mode for opinion in usable]),
             1 - len(usable) / len(opinions),
         )
     values["vlm_votes"] = float(len(usable))
@@ -232,35 +283,35 @@ def consensus(candidate: str, opinions: Sequence[Opinion], *, votes: int = 1) ->
 
 
 def sees_control(opinions: Iterable[Opinion], model: VLM) -> bool:
-    """Whether the model gave, in both orders, little fidelity to a photograph upside down. Else its word is nothing."""
-    found: dict[str, dict[str, bool]] = defaultdict(dict)
+    """Return whether the model gave low fidelity to a photograph and itself upside down, in both orders."""
+    is_low: dict[str, dict[str, bool]] = defaultdict(dict)
     for opinion in opinions:
         if (opinion.candidate, opinion.model, opinion.version) == (CONTROL, model.model, VERSION):
             low = not opinion.fault and fidelity_of(opinion) <= CONTROL_FIDELITY
-            found[opinion.image][opinion.order] = low and found[opinion.image].get(opinion.order, True)
-    return any(len(orders) == len(ORDERS) and all(orders.values()) for orders in found.values())
+            is_low[opinion.image][opinion.order] = low and is_low[opinion.image].get(opinion.order, True)
+    return any(len(orders) == len(ORDERS) and all(orders.values()) for orders in is_low.values())
 
 
 def fidelity_of(opinion: Opinion) -> float:
-    """As it was said, and at most CAP where the defects named with it do not let it be more."""
-    capped = any(defect["kind"] in CAPPED for defect in map(json.loads, opinion.defects))
-    return min(opinion.fidelity, CAP) if capped else opinion.fidelity
+    """Return the fidelity of an opinion, at most CAP where it names a defect of CAPPED."""
+    is_capped = any(defect["kind"] in CAPPED for defect in map(json.loads, opinion.defects))
+    return min(opinion.fidelity, CAP) if is_capped else opinion.fidelity
 
 
 def _worst(opinion: Opinion) -> float:
     return max((SEVERITIES[defect["severity"]] for defect in map(json.loads, opinion.defects)), default=0.0)
 
 
-def _against(said: Sequence[object]) -> float:
-    """Twice the share that is against the majority, at most 1."""
-    return min(2 * (1 - Counter(said).most_common(1)[0][1] / len(said)), 1.0)
+def _disagreement(answers: Sequence[object]) -> float:
+    """Return twice the share of the answers against the majority, at most 1."""
+    return min(2 * (1 - Counter(answers).most_common(1)[0][1] / len(answers)), 1.0)
 
 
-def _opinion(work: Work, model: VLM, **said: Any) -> Opinion:
-    nothing: dict[str, Any] = {"fidelity": math.nan, "quality": math.nan, "mode": "", "redo": 0, "words": ""}
+def _opinion(work: Work, model: VLM, **fields: Any) -> Opinion:
+    empty: dict[str, Any] = {"fidelity": math.nan, "quality": math.nan, "mode": "", "redo": 0, "words": ""}
     return Opinion(
         id=work.id, candidate=work.candidate, image=work.gt, model=model.model, version=VERSION, order=work.order,
-        vote=work.vote, **(nothing | {"defects": (), "fault": ""} | said),
+        vote=work.vote, **(empty | {"defects": (), "fault": ""} | fields),
     )  # fmt: skip
 
 
@@ -289,11 +340,11 @@ def _schema() -> type[BaseModel]:
     class Judgement(BaseModel):
         model_config = ConfigDict(extra="forbid")
         photograph: Literal["A", "B"]
-        defects: list[Defect] = Field(max_length=MOST_DEFECTS)  # first: what is found comes before what it is worth
+        defects: list[Defect] = Field(max_length=MAX_DEFECTS)  # first, so that the model names defects before it rates
         fidelity: float = points
         quality: float = points
         mode: Literal[MODES]  # type: ignore[valid-type]
         redo: bool
-        words: str = Field(max_length=MOST_WORDS)
+        words: str = Field(max_length=MAX_WORDS)
 
     return Judgement

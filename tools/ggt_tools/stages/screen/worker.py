@@ -1,13 +1,13 @@
-"""What an executor runs for `screen`: a worker asks the vision-language model on servers of one's own."""
+"""What an executor runs for `screen`: a worker asks a vision-language model on a server of one's own."""
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import ggt_format
+from ggt_format.images import decode_image
+from ggt_tools.clock import utc_now
 from ggt_tools.executors.task import Perform
 from ggt_tools.records import Call, Opinion
 from ggt_tools.workspace.ledger import ImageFolder
@@ -15,18 +15,27 @@ from ggt_tools.workspace.store import Store
 
 if TYPE_CHECKING:
     from ggt_format.schema import Image
-    from ggt_tools.stages.screen import Work as Look
+    from ggt_tools.stages.screen import Work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Screening:
-    """screen, by a model on servers of one's own: nothing is paid, so nothing has to be noted before it is sent."""
+    """The stage `screen` with a model on a server of one's own: its calls cost nothing, so none is recorded before.
 
-    vlm: str  # as --vlm names it
+    Attributes:
+        vlm: The model as the user named it.
+        base_url: Address of the server.
+        timeout: Seconds after which a call is given up.
+        options: Names and values of the model's options.
+        in_flight: Simultaneous calls of one worker.
+        attempts: Attempts at a call that fails temporarily.
+    """
+
+    vlm: str
     base_url: str
     timeout: float
     options: tuple[tuple[str, str], ...]
-    in_flight: int  # of a worker
+    in_flight: int
     attempts: int
     name: str = "screen"
     gpu: bool = False
@@ -42,18 +51,13 @@ class Screening:
         images = ImageFolder(store)
 
         def load(name: str) -> Image:
-            return ggt_format.decode_image(images.image(name), name)
+            return decode_image(images.image(name), name)
 
-        def perform(works: Sequence[Look]) -> Iterator[Opinion | Call]:
-            for ended in screen(works, model, config, load=load, note=lambda calls: None, clock=_now):
+        def perform(works: Sequence[Work]) -> Iterator[Opinion | Call]:
+            for ended in screen(works, model, config, load=load, note=lambda calls: None, clock=utc_now):
                 for opinion, call in ended:
                     yield call
                     if opinion is not None:
                         yield opinion
 
         return perform
-
-
-def _now() -> str:
-    """UTC, ISO 8601, whole seconds."""
-    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
