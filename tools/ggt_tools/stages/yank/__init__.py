@@ -1,6 +1,6 @@
 """yank: withdraw pairs. The next version leaves them out, and the ledger keeps who withdrew them, when and why.
 
-    ledger.add(*withdraw(["0123456789abcdef"], "the author asks for it", by="Zoë", created=utc_now()))
+ledger.add(*withdraw(["0123456789abcdef"], "the author asks for it", by="Zoë", created=utc_now()))
 """
 
 from __future__ import annotations
