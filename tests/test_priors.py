@@ -22,7 +22,7 @@ from ggt_format.png import encode_png
 from ggt_tools.cli import main
 from ggt_tools.errors import ShardError
 from ggt_tools.records import Adopted, Aligned, Candidate, Decision, Held, Pair, Score, Verdict, Withdrawal
-from ggt_tools.stages.card import card, describe
+from ggt_tools.stages.card import card, short_readme
 from ggt_tools.stages.diff import diff, entry
 from ggt_tools.stages.pack import PackConfig
 from ggt_tools.stages.pack import pack as repack
@@ -451,12 +451,12 @@ def test_the_card_counts_them_apart_and_credits_their_photographs(workspace: Pat
             png(picture(96, 60, 140)),
         )
     bare, out = pack(workspace, tmp_path / "bare"), pack(workspace, tmp_path / "out", "--priors")
-    one, other = (describe(ggt100k.open_root(str(root)), "org/ggt-100k") for root in (bare, out))
+    one, other = (card(ggt100k.open_root(str(root)), "org/ggt-100k") for root in (bare, out))
     page = other["README.md"].decode()
     assert page.split("---\n")[1] == one["README.md"].decode().split("---\n")[1], "the YAML knows no prior"
     assert "10 pairs (9 train, 1 test)" in page and "in 2 shards" in page
     assert "Beside the pairs lie visual priors, 6:" in page and "visual priors" not in one["README.md"].decode()
-    assert card(json.loads((out / ggt100k.MANIFEST).read_bytes())).count("6 visual priors") == 1
+    assert short_readme(json.loads((out / ggt100k.MANIFEST).read_bytes())).count("6 visual priors") == 1
     told = other["LICENSE"].decode()
     assert told.startswith(one["LICENSE"].decode().rstrip("\n")) and "Solo" not in one["LICENSE"].decode()
     assert "CC-BY-4.0: 1 prior\n" in told and "    Solo: 1 prior, https://example.org/1\n" in told
@@ -478,7 +478,7 @@ def test_a_class_that_has_priors_only_is_named(tmp_path: Path) -> None:
     for name, those in (("both", pairs), ("rain", pairs[::2])):
         out = tmp_path / name
         repack(those, store, out, PackConfig(test=0), gate=GATE, priors=beside)
-        made = [(out / "README.md").read_text(), describe(ggt100k.open_root(str(out)), "o/g")["README.md"].decode()]
+        made = [(out / "README.md").read_text(), card(ggt100k.open_root(str(out)), "o/g")["README.md"].decode()]
         said = [" ".join(text.split()) for text in made]
         assert all(("there are priors only" in text) == (name == "rain") for text in said)
     assert 'Of snow there are priors only: with `data_dir="data/snow"` plain `datasets` gives them' in said[0]

@@ -27,7 +27,7 @@ import ggt100k
 import ggt_format
 from ggt_tools.cli import main
 from ggt_tools.errors import ConfigError, ShardError, TransientError
-from ggt_tools.stages.card import describe, texts
+from ggt_tools.stages.card import card, card_texts
 from ggt_tools.stages.pack import PackConfig, pack
 from ggt_tools.stages.push import Plan, PushConfig, Pushed, plan, push
 from ggt_tools.stages.validate import validate
@@ -48,7 +48,7 @@ def release(out: Path, version: str, seeds: range, *, base: str = "", gone: Sequ
     pairs = [pair for pair in pairs if pair.photo.key not in gone]
     config = PackConfig(version=version, test=1, shard_bytes=60_000, base=base)
     pack(pairs, store, out, config, gate=GATE, gone=gone)
-    for name, data in texts(ggt100k.open_root(str(out)), NAME).items():
+    for name, data in card_texts(ggt100k.open_root(str(out)), NAME).items():
         if name != "README.md":  # pack's own, which is shorter, will do
             (out / name).write_bytes(data)
     return validated(out)
@@ -279,7 +279,7 @@ def test_without_its_card_a_version_is_refused(hub: Hub, first: Path, tmp_path: 
 def test_a_card_that_is_not_of_this_release_is_refused(hub: Hub, first: Path, tmp_path: Path) -> None:
     """After validate has passed it: what it notes holds for the data."""
     root = validated(Path(shutil.copytree(first, tmp_path / "ggt-100k")).resolve())
-    for name, data in describe(ggt100k.open_root(str(root)), NAME).items():
+    for name, data in card(ggt100k.open_root(str(root)), NAME).items():
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_bytes(data)
     steps = plan(root, config(), api(hub))

@@ -29,7 +29,7 @@ from ggt_tools.errors import ShardError
 from ggt_tools.processes import in_processes, worth
 from ggt_tools.records import Pair, Stage
 from ggt_tools.stages.adopt.sets import denies
-from ggt_tools.stages.card import card
+from ggt_tools.stages.card import short_readme
 from ggt_tools.stages.pack.place import begin, check_place, claim, part_of, put_in_place
 from ggt_tools.stages.pack.plan import PackConfig, Plan, plan_release
 from ggt_tools.stages.pack.writing import (
@@ -134,7 +134,7 @@ def write(
         "gate": gate,
         "funnel": [dataclasses.asdict(stage) for stage in funnel],
     } | ({"local_only": local_only} if local_only else {})
-    write_whole(part / "README.md", card(manifest).encode())
+    write_whole(part / "README.md", short_readme(manifest).encode())
     write_whole(part / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
     put_in_place(part, out)
     return manifest, done

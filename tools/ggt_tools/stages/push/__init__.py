@@ -27,7 +27,7 @@ import ggt_format
 from ggt_format.roots import Root, open_root
 from ggt_format.schema import MANIFEST
 from ggt_tools.errors import ConfigError, GGTError, ShardError, TransientError
-from ggt_tools.stages.card import FIGURES, REPO, card, texts
+from ggt_tools.stages.card import FIGURES, REPOSITORY, card_texts, short_readme
 from ggt_tools.stages.validate import passed
 
 T = TypeVar("T")
@@ -51,7 +51,7 @@ class PushConfig:
     pause: float = 1.0  # seconds before the second try; each further one waits twice as long
 
     def __post_init__(self) -> None:
-        if not REPO.fullmatch(self.repo):
+        if not REPOSITORY.fullmatch(self.repo):
             raise ConfigError(f"--repo {self.repo}: is no repository; give it as ORG/ggt-100k")
         if self.repo.split("/")[1].lower() == "ggt100k":
             raise ConfigError(
@@ -236,10 +236,12 @@ def _check_links(root: Path, names: Iterable[str]) -> None:
 def _check_card(root: Path, place: Root, repo: str, files: Mapping[str, Local]) -> None:
     """The README is how `datasets` finds splits, and validate's note of a pass holds for the data alone."""
     mend = f"run: ggt100k card {root} --repo {repo}"
-    for name, made in texts(place, repo).items():
+    for name, made in card_texts(place, repo).items():
         if name not in files:
             raise ConfigError(f"{root}: has no {name}, which readers are led to; {mend}")
-        if files[name].data != made and not (name == "README.md" and files[name].data == card(place.manifest).encode()):
+        if files[name].data != made and not (
+            name == "README.md" and files[name].data == short_readme(place.manifest).encode()
+        ):
             raise ConfigError(f"{root / name}: is not what card makes of this release for {repo}; {mend}")
 
 
