@@ -23,7 +23,8 @@ from ggt_tools.cli import main
 from ggt_tools.errors import ShardError
 from ggt_tools.records import Adopted, Aligned, Candidate, Decision, Held, Pair, Score, Verdict, Withdrawal
 from ggt_tools.stages.card import card, short_readme
-from ggt_tools.stages.diff import diff, entry
+from ggt_tools.stages.diff import diff
+from ggt_tools.stages.diff.changelog import changelog_entry
 from ggt_tools.stages.pack import PackConfig
 from ggt_tools.stages.pack import pack as repack
 from ggt_tools.stages.pack.priors import priors
@@ -238,11 +239,11 @@ def test_the_next_version(workspace: Path, tmp_path: Path, capsys: pytest.Captur
     with Ledger(workspace) as ledger:
         assert [each for each in findings(less, against=workspace)] == []
     roots = [ggt100k.open_root(str(root)) for root in (first, less, none)]
-    told = "\n- Visual priors beside the pairs, which are none: 0 added, 1 withdrawn, 0 changed; 4 in all.\n"
-    assert entry(diff(*roots[:2]), "2026-01-02").endswith(told)
-    told = "\n- Visual priors beside the pairs, which are none: 0 added, 5 withdrawn, 0 changed; 0 in all.\n"
-    assert entry(diff(roots[0], roots[2]), "2026-01-02").endswith(told)
-    assert "0 pairs added, 0 withdrawn, 0 changed" in entry(diff(roots[0], roots[2]), "2026-01-02")
+    told = "\n- Visual priors, which are no pairs: 0 added, 1 withdrawn, 0 changed; 4 in all.\n"
+    assert changelog_entry(diff(*roots[:2]), "2026-01-02").endswith(told)
+    told = "\n- Visual priors, which are no pairs: 0 added, 5 withdrawn, 0 changed; 0 in all.\n"
+    assert changelog_entry(diff(roots[0], roots[2]), "2026-01-02").endswith(told)
+    assert "0 pairs added, 0 withdrawn, 0 changed" in changelog_entry(diff(roots[0], roots[2]), "2026-01-02")
     assert diff(roots[0], roots[2]).added == () == diff(roots[0], roots[2]).withdrawn
     assert findings(first, against=workspace) == [
         f"data/rain/prior-00000.tar: key {gone}: is withdrawn: asked; pack again",
@@ -271,7 +272,7 @@ def test_another_output_of_equal_facts_is_written_anew(workspace: Path, tmp_path
     assert {key for key in old if not np.array_equal(old[key], new[key])} == {keys_of["alone"], keys_of["moved"]}
     near = np.abs(new[keys_of["moved"]].astype(int) - picture(56)).mean()
     assert near == 0 if codec == "png" else near < 12
-    told = entry(diff(ggt100k.open_root(str(first)), ggt100k.open_root(str(out))), "2026-01-02")
+    told = changelog_entry(diff(ggt100k.open_root(str(first)), ggt100k.open_root(str(out))), "2026-01-02")
     assert told.endswith("beside the pairs, which are none: 0 added, 0 withdrawn, 2 changed; 5 in all.\n")
 
 

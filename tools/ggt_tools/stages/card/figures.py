@@ -137,7 +137,7 @@ def _style_bars(axes: Axes) -> None:
 
 @contextlib.contextmanager
 def _figure(width: float, height: float) -> Iterator[tuple[Figure, io.BytesIO]]:
-    """Open a figure, sized in inches, and save it at the end. The user's settings of matplotlib do not change the PNG."""
+    """Open a figure, sized in inches, and save it at the end. The user's own settings of matplotlib are not used."""
     try:
         import matplotlib
         from matplotlib.figure import Figure

@@ -62,7 +62,7 @@ def _credit_lines(release: Release, noun: str = "pair") -> list[str]:
             for author, count in source.authors.items():
                 urls = source.urls[author]
                 address = (
-                    f", {plain(urls[0], 2000)}" if len(urls) == 1 else f", {len(urls):,} addresses" if urls else ""
+                    f", {plain(urls[0], MAX_URL)}" if len(urls) == 1 else f", {len(urls):,} addresses" if urls else ""
                 )
                 lines.append(f"    {plain(author, 1000) or 'author not named'}: {_counted(count, noun)}{address}")
     return lines
@@ -147,7 +147,7 @@ def _members(release: Release) -> tuple[str, ...]:
 
 
 def _example(release: Release) -> dict[str, Trusted]:
-    """Return what the snippets load: a split and class with pairs, a score that half of them reach, a crop that fits."""
+    """Return what the snippets load: a split and class with pairs, a score that half of them reach, a crop."""
     split = release.main_split
     name = max(release.splits[split], key=lambda degradation: release.splits[split][degradation])
     in_split = pc.equal(release.table["split"], split)
@@ -187,9 +187,7 @@ def _link(text: str, url: str) -> Trusted:
     escaped = markdown(text)
     try:
         parts = urlsplit(url)
-        is_web_address = (
-            parts.scheme in ("http", "https") and bool(parts.hostname) and url.isprintable() and len(url) < 2000
-        )
+        is_web_address = parts.scheme in ("http", "https") and bool(parts.hostname)
     except ValueError:
         is_web_address = False
     if not (escaped and is_web_address and url.isprintable() and len(url) < MAX_URL):
