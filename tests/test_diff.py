@@ -36,7 +36,7 @@ def packed(
     out: Path, store: Store, pairs: list[Pair], version: str, gone: Sequence[str] = (), **config: Any
 ) -> ggt100k.Root:
     about = PackConfig(**({"version": version, "test": 0.2} | config))
-    pack(pairs, store, out, about, gate=GATE, gone=gone)
+    pack(pairs, store, out, about, gate=GATE, removed=gone)
     return ggt100k.open_root(str(out))
 
 

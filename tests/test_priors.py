@@ -166,10 +166,10 @@ def test_train_and_test_are_the_same_bytes_with_priors_and_without(
     assert main(["pack", str(workspace), str(tmp_path / "out"), *dry]) == 0 and said in capsys.readouterr().out
     out = pack(workspace, tmp_path / "out", "--priors")
     held = by_id(workspace)["away-3"].photo.key
-    assert capsys.readouterr().out == (
-        f"prior_in_test: key {held}: is of the test split, so none of its outputs is packed\n"
-        "pack: 9 train, 1 test, 5 prior, 3 shards\n  refused      1  prior_in_test\n"
-    )
+    printed = capsys.readouterr()
+    said = f"ggt100k pack: prior_in_test: key {held}: is in the test split, so none of its outputs is packed\n"
+    assert said in printed.err
+    assert printed.out == ("pack: 9 train, 1 test, 5 prior, 3 shards\n  refused      1  prior_in_test\n")
     beside = ("prior", "README", "manifest")
     assert files(out, *beside) == files(bare, *beside) and len(files(out, *beside)) == 4
     assert set(files(out)) - set(files(bare)) == {"data/rain/prior-00000.tar", "index/prior.parquet"}
@@ -233,7 +233,7 @@ def test_the_next_version(workspace: Path, tmp_path: Path, capsys: pytest.Captur
     assert capsys.readouterr().out.endswith(
         "since the base: 0 new, 0 changed, 0 gone, 10 unchanged, 0 shards written, 2 shards unchanged\n"
         "priors since the base: 0 new, 0 changed, 5 gone, 0 unchanged\n"
-        "without --priors none goes along: those of the base have left\n"
+        "The prior split of the base was removed. Pack with --priors to keep it.\n"
     )
     assert "prior" not in " ".join(files(none)) and findings(less) == findings(none) == []
     with Ledger(workspace) as ledger:
@@ -265,7 +265,7 @@ def test_another_output_of_equal_facts_is_written_anew(workspace: Path, tmp_path
     ]
     out = tmp_path / "2"
     config = PackConfig(version="1.1.0", base=str(first), codec=codec)
-    repack(pairs, images, out, config, gate=FRAMED, priors=others, held=held)
+    repack(pairs, images, out, config, gate=FRAMED, priors=others, test_keys=held)
     assert findings(out) == []
     old, new = ({item["key"]: item["gt"] for item in ggt100k.PairDataset(str(root), "prior")} for root in (first, out))
     keys_of = {pair.candidate.id: pair.photo.key for pair in beside}

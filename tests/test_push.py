@@ -47,7 +47,7 @@ def release(out: Path, version: str, seeds: range, *, base: str = "", gone: Sequ
     pairs = [make_pair(store, seed, "rain" if seed % 2 else "snow") for seed in seeds]
     pairs = [pair for pair in pairs if pair.photo.key not in gone]
     config = PackConfig(version=version, test=1, shard_bytes=60_000, base=base)
-    pack(pairs, store, out, config, gate=GATE, gone=gone)
+    pack(pairs, store, out, config, gate=GATE, removed=gone)
     for name, data in card_texts(ggt100k.open_root(str(out)), NAME).items():
         if name != "README.md":  # pack's own, which is shorter, will do
             (out / name).write_bytes(data)
