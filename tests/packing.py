@@ -42,7 +42,7 @@ def next_version(out: Path, die_at: int = 0) -> int:
     active = True
     pack(
         those[1:], mine, out, PackConfig(version="1.1.0", base=str(out), test=0.3, shard_bytes=2 * SMALL), gate=GATE,
-        gone={key_of(those[0])},
+        removed={key_of(those[0])},
     )  # fmt: skip
     active = False
     return steps

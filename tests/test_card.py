@@ -34,9 +34,9 @@ import ggt100k
 from ggt_tools.cli import main
 from ggt_tools.errors import ConfigError, ShardError
 from ggt_tools.records import Pair, Stage
-from ggt_tools.stages.card import card, describe, front_matter, plain_features
+from ggt_tools.stages.card import card, front_matter, plain_features, short_readme
 from ggt_tools.stages.card.figures import FAINT, FILLS, INK
-from ggt_tools.stages.card.text import LONGEST, fenced, markdown, plain, quoted
+from ggt_tools.stages.card.text import MAX_LENGTH, fenced, markdown, plain, quoted
 from ggt_tools.stages.pack import PackConfig, pack
 
 from .hub import Hub
@@ -185,16 +185,19 @@ def test_the_hubs_own_reading_of_it(release: Path) -> None:
 )
 def test_its_size_is_the_manifests(pairs: int, size: str, manifest: dict[str, Any]) -> None:
     train = manifest["splits"]["train"] | {"pairs": pairs}
-    text = card(manifest | {"splits": {"train": train}})
+    text = short_readme(manifest | {"splits": {"train": train}})
     assert yaml.safe_load(text.split("---\n")[1])["size_categories"] == [size]
 
 
 def test_what_pack_writes_and_what_card_writes_begin_alike(release: Path, manifest: dict[str, Any]) -> None:
     splits = {name: list(about["degradations"]) for name, about in manifest["splits"].items()}
     begin = front_matter(manifest["metrics"], splits)
-    for text in (card(manifest), (release / "README.md").read_text(encoding="utf-8")):
+    for text in (short_readme(manifest), (release / "README.md").read_text(encoding="utf-8")):
         assert text.startswith(begin)
-    assert card(manifest).split("---\n")[1] == (release / "README.md").read_text(encoding="utf-8").split("---\n")[1]
+    assert (
+        short_readme(manifest).split("---\n")[1]
+        == (release / "README.md").read_text(encoding="utf-8").split("---\n")[1]
+    )
 
 
 def test_every_file_that_it_names_is_there_and_every_shard_named(release: Path) -> None:
@@ -342,7 +345,7 @@ def test_many_sources_are_counted_and_stand_in_the_licence(tmp_path: Path) -> No
     store = Store()
     pairs = [make_pair(store, seed, source_name=f"source {seed:02}", author=f"author {seed}") for seed in range(43)]
     pack(pairs, store, tmp_path / "out", PackConfig(test=0), gate=GATE)
-    files = describe(ggt100k.open_root(str(tmp_path / "out")), REPO)
+    files = card(ggt100k.open_root(str(tmp_path / "out")), REPO)
     text = files["README.md"].decode()
     assert text.count("| source ") == 1 + 40
     assert "\n3 more sources, with 3 pairs, are in LICENSE.\n" in text
@@ -352,7 +355,7 @@ def test_many_sources_are_counted_and_stand_in_the_licence(tmp_path: Path) -> No
 
 def test_the_change_log_stands_in_it(tmp_path: Path) -> None:
     root = make_dataset(tmp_path / "out")
-    files = describe(ggt100k.open_root(str(root)), REPO)
+    files = card(ggt100k.open_root(str(root)), REPO)
     before = {name: files[name].decode() for name in ("README.md", "croissant.json")}
     assert "## Change log" not in before["README.md"] and "datePublished" not in before["croissant.json"]
     log = "# Change log\n\n## 1.0.0, 2026-11-22\n\n3 added.\n<script>alert(1)</script>\n\n## 0.9.0, 2026-01-01\n"
@@ -423,7 +426,7 @@ def test_a_text_reads_in_a_cell_as_it_is(text: str) -> None:
     assert page.rows[2][0].split(" ", 1)[1].rpartition(" ")[0] == plain(text) if text.strip() else True
     assert len(page.rows) == 3 and len(page.rows[2]) == 2
     assert {tag for tag, _ in page.tags} == {"table", "thead", "tbody", "tr", "th", "td"}
-    assert len(plain(text)) <= LONGEST
+    assert len(plain(text)) <= MAX_LENGTH
 
 
 @given(st.text(st.one_of(st.sampled_from("`~<>\n -#"), st.characters()), max_size=80))
@@ -561,13 +564,13 @@ def test_croissant_names_every_file_with_its_checksum(release: Path, manifest: d
 def test_the_verb_writes_what_has_changed(tmp_path: Path) -> None:
     root = make_dataset(tmp_path / "out")
     names = "figures/composition.png, figures/sample.jpg, figures/scores.png, LICENSE, croissant.json, README.md"
-    assert ggt_card(root) == f"card: {root}: {names}; 6 of 6 changed\n"
+    assert ggt_card(root) == f"card: 6 changed, 0 unchanged\n{root}: {names}\n"
     first = {name: (root / name).read_bytes() for name in names.split(", ")}
     (root / "LICENSE").unlink()
     (root / "README.md").write_text("edited by hand")
-    assert ggt_card(root) == f"card: {root}: {names}; 2 of 6 changed\n"
+    assert ggt_card(root) == f"card: 2 changed, 4 unchanged\n{root}: {names}\n"
     assert {name: (root / name).read_bytes() for name in first} == first
-    assert ggt_card(root, "--repo", "org/ggt-100k") == f"card: {root}: {names}; 2 of 6 changed\n"
+    assert ggt_card(root, "--repo", "org/ggt-100k") == f"card: 2 changed, 4 unchanged\n{root}: {names}\n"
     assert 'load_dataset("org/ggt-100k", ' in body(root) and REPO not in body(root)
 
 
@@ -593,8 +596,8 @@ def test_equal_releases_give_equal_bytes_whatever_the_users_settings_are(hostile
 
 @pytest.mark.parametrize("repo", ["ggt-100k", "a/b/c", "a b/c", "org/", 'org/x"); import os', "-org/x\n"])
 def test_what_is_no_repository_is_refused(release: Path, repo: str) -> None:
-    with pytest.raises(ConfigError, match=r": is no repository of the Hub; name it ORG/ggt-100k$"):
-        describe(ggt100k.open_root(str(release)), repo)
+    with pytest.raises(ConfigError, match=r": is not a repository of the Hub\. Write it as ORG/ggt-100k\.$"):
+        card(ggt100k.open_root(str(release)), repo)
 
 
 def test_an_index_that_the_manifest_counts_otherwise_is_refused(release: Path, tmp_path: Path) -> None:
@@ -604,9 +607,10 @@ def test_an_index_that_the_manifest_counts_otherwise_is_refused(release: Path, t
     about["splits"]["test"]["degradations"]["haze"] += 1
     path.write_text(json.dumps(about))
     with pytest.raises(
-        ShardError, match=r"out: index/test\.parquet: has \{.*\}, and the manifest says .*; pack it again"
+        ShardError,
+        match=r"out: index/test\.parquet: holds \{.*\} pairs, and the manifest says .*\. Pack the release again\.",
     ):
-        describe(ggt100k.open_root(str(root)), REPO)
+        card(ggt100k.open_root(str(root)), REPO)
     before = (root / "README.md").read_bytes()
     assert main(["card", str(root)]) == 2
     assert (root / "README.md").read_bytes() == before
@@ -616,8 +620,8 @@ def test_a_funnel_that_is_none_is_refused(release: Path, tmp_path: Path) -> None
     root = Path(shutil.copytree(release, tmp_path / "out"))
     path = root / ggt100k.MANIFEST
     path.write_text(json.dumps(json.loads(path.read_text()) | {"funnel": [{"stage": "ingest"}]}))
-    with pytest.raises(ShardError, match=r"its funnel cannot be read \(KeyError\('entered'\)\); pack it again$"):
-        describe(ggt100k.open_root(str(root)), REPO)
+    with pytest.raises(ShardError, match=r"its funnel cannot be read \(KeyError\('entered'\)\)\. Pack "):
+        card(ggt100k.open_root(str(root)), REPO)
 
 
 def test_what_is_no_folder_of_ours_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -625,4 +629,4 @@ def test_what_is_no_folder_of_ours_is_said(tmp_path: Path, capsys: pytest.Captur
     assert "a folder without index/manifest.json, so no dataset is in it" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
     assert main(["card", "hf://datasets/org/ggt-100k"]) == 2
-    assert "a card is written into a folder; fetch the release first" in capsys.readouterr().err
+    assert "a card is written into a folder. Download the release first." in capsys.readouterr().err

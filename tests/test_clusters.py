@@ -19,7 +19,7 @@ from ggt_tools.errors import ConfigError
 from ggt_tools.executors import Cluster, Engine, engine, gather, run, settle
 from ggt_tools.executors.task import file, task
 from ggt_tools.records import Score
-from ggt_tools.stages.pack import PackConfig, claim, pack, plan_release, write
+from ggt_tools.stages.pack import PackConfig, lock_folder, pack, plan_release, write_release
 from ggt_tools.workspace.ledger import Ledger
 from ggt_tools.workspace.store import Store
 
@@ -169,10 +169,10 @@ def packs_the_same(driver: Engine, tmp_path: Path) -> None:
     afar = Deadly(pairs[5].image, tmp_path / "died")
     make_pairs(afar, 8)
     done: list[int] = []
-    with claim(tmp_path / "there") as place:
+    with lock_folder(tmp_path / "there") as place:
         plan = plan_release(pairs, afar, config, gate=GATE)
         cluster = Cluster(driver, Store(str(tmp_path / "shared")))
-        write(plan, place, config, gate=GATE, cluster=cluster, progress=done.append)
+        write_release(plan, place, config, gate=GATE, cluster=cluster, progress=done.append)
     assert (tmp_path / "died").exists() and sum(done) == 8
     assert tree(tmp_path / "there") == tree(tmp_path / "here")
     assert [path.name for path in (tmp_path / "shared" / "tasks" / "pack").iterdir()] == []

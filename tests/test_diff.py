@@ -21,7 +21,8 @@ from ggt_tools.cli import main
 from ggt_tools.errors import ShardError
 from ggt_tools.imaging.contact_sheet import COLUMNS, TILE, WIDTH
 from ggt_tools.records import Pair
-from ggt_tools.stages.diff import Diff, diff, entry, sheet, with_entry
+from ggt_tools.stages.diff import Diff, diff, draw_sheet
+from ggt_tools.stages.diff.changelog import changelog_entry, insert_entry
 from ggt_tools.stages.pack import PackConfig, pack
 
 from .hub import Hub, settings
@@ -35,7 +36,7 @@ def packed(
     out: Path, store: Store, pairs: list[Pair], version: str, gone: Sequence[str] = (), **config: Any
 ) -> ggt100k.Root:
     about = PackConfig(**({"version": version, "test": 0.2} | config))
-    pack(pairs, store, out, about, gate=GATE, gone=gone)
+    pack(pairs, store, out, about, gate=GATE, removed=gone)
     return ggt100k.open_root(str(out))
 
 
@@ -103,7 +104,7 @@ def test_a_version_does_not_differ_from_itself_and_no_byte_is_read(versions: Ver
     compared: list[int] = []
     found = diff(versions.before, versions.before, progress=compared.append)
     assert (found.added, found.withdrawn, found.changed, compared) == ((), (), (), [])
-    assert entry(found, DAY) == (
+    assert changelog_entry(found, DAY) == (
         f"## 1.0.0, {DAY}\n\nSince 1.0.0: 0 pairs added, 0 withdrawn, 0 changed; 10 pairs in all.\n"
     )
 
@@ -137,8 +138,8 @@ def test_scores_that_only_one_version_has_are_told_once(tmp_path: Path) -> None:
     after = packed(tmp_path / "b", store, fewer, "1.1.0")
     found = diff(before, after)
     assert (found.metrics_added, found.metrics_dropped, found.changed) == ((), ("gmsd",), ())
-    assert "- Scores no longer given: gmsd.\n" in entry(found, DAY)
-    assert "- New scores: gmsd.\n" in entry(diff(after, before), DAY)
+    assert "- Scores no longer given: gmsd.\n" in changelog_entry(found, DAY)
+    assert "- New scores: gmsd.\n" in changelog_entry(diff(after, before), DAY)
 
 
 def test_a_score_that_was_not_measured_and_is_not_is_no_change(versions: Versions) -> None:
@@ -153,7 +154,7 @@ def test_of_another_codec_no_pixels_are_compared(tmp_path: Path) -> None:
     jpeg = packed(tmp_path / "jpeg", store, pairs, "1.1.0", codec="jpeg")
     found = diff(png, jpeg)
     assert (found.codec, found.changed) == (("png", "jpeg"), ())
-    assert "- Images are jpeg, and were png; their pixels were not compared.\n" in entry(found, DAY)
+    assert "- Images are jpeg, and were png; their pixels were not compared.\n" in changelog_entry(found, DAY)
 
 
 def test_a_damaged_ground_truth_is_told(tmp_path: Path) -> None:
@@ -171,7 +172,7 @@ def test_a_damaged_ground_truth_is_told(tmp_path: Path) -> None:
 
 
 def test_the_entry_says_it_all(versions: Versions) -> None:
-    text = entry(versions.found, DAY)
+    text = changelog_entry(versions.found, DAY)
     assert text.startswith(
         f"## 1.1.0, {DAY}\n\nSince 1.0.0: 3 pairs added, 1 withdrawn, 2 changed; 12 pairs in all.\n\n"
         "| degradation | added | withdrawn | changed |\n| --- | ---: | ---: | ---: |\n| rain | 2 | "
@@ -184,20 +185,20 @@ def test_the_entry_says_it_all(versions: Versions) -> None:
 
 def test_of_very_many_changes_the_first_are_named(versions: Versions) -> None:
     found = versions.found
-    text = entry(dataclasses.replace(found, changed=found.changed[:1] * 50), DAY)
+    text = changelog_entry(dataclasses.replace(found, changed=found.changed[:1] * 50), DAY)
     assert text.count(found.changed[0].after.key) == 20
     assert text.endswith("\n  - and 30 more\n")
 
 
 def test_an_entry_stands_above_older_ones_and_takes_the_place_of_its_own() -> None:
     first, second = "## 1.0.0, 2026-01-01\n\nThe first.\n", "## 1.1.0, 2026-02-02\n\nMore.\n"
-    log = with_entry("", first)
+    log = insert_entry("", first)
     assert log == f"# Change log\n\n{first}"
-    log = with_entry(log, second)
+    log = insert_entry(log, second)
     assert log == f"# Change log\n\n{second}\n{first}"
-    assert with_entry(log, second) == log
+    assert insert_entry(log, second) == log
     mended = "## 1.0.0, 2026-01-01\n\nThe very first.\n"
-    assert with_entry(log, mended) == f"# Change log\n\n{second}\n{mended}"
+    assert insert_entry(log, mended) == f"# Change log\n\n{second}\n{mended}"
 
 
 versions_ = st.tuples(*[st.integers(0, 20)] * 3).map(lambda v: ".".join(map(str, v)))
@@ -208,7 +209,7 @@ def test_no_entry_of_another_version_is_lost(order: list[str], body: str) -> Non
     body = re.sub(r"^## ", "", body.strip(), flags=re.MULTILINE)
     log = ""
     for number, version in enumerate(order):
-        log = with_entry(log, f"## {version}, {DAY}\n\n{number} {body}\n")
+        log = insert_entry(log, f"## {version}, {DAY}\n\n{number} {body}\n")
     kept = {version: number for number, version in enumerate(order)}
     assert sorted(re.findall(r"^## (\S+), ", log, re.MULTILINE)) == sorted(kept)
     for version, number in kept.items():
@@ -219,7 +220,7 @@ def test_no_entry_of_another_version_is_lost(order: list[str], body: str) -> Non
 
 
 def test_the_sheet_shows_a_changed_pair_as_it_was_and_as_it_is(versions: Versions) -> None:
-    image = sheet(versions.found, versions.before, versions.after, 1)
+    image = draw_sheet(versions.found, versions.before, versions.after, 1)
     assert image.width == COLUMNS * WIDTH
     was, is_ = (np.asarray(image.crop((left + TILE + 8, 4, left + TILE + 80, 60))) for left in (0, WIDTH))
     assert abs(was.astype(int) - is_.astype(int)).mean() > 5, "the ground truth, restored again"
@@ -228,7 +229,7 @@ def test_the_sheet_shows_a_changed_pair_as_it_was_and_as_it_is(versions: Version
 
 
 def test_the_sheet_shows_as_many_pairs_as_it_may(versions: Versions) -> None:
-    heights = [sheet(versions.found, versions.before, versions.after, most).height for most in (1, 2, 3, 6, 99)]
+    heights = [draw_sheet(versions.found, versions.before, versions.after, most).height for most in (1, 2, 3, 6, 99)]
     rows = [round(height / heights[0]) for height in heights]
     # two changed pairs take a row each, then three added and one withdrawn take two a row
     assert rows == [1, 2, 3, 4, 4]
@@ -243,10 +244,10 @@ def test_the_command_compares_tags_of_a_repository_and_goes_on_with_its_change_l
     (Path(versions.before.url) / "CHANGELOG.md").write_text("# Change log\n\n## 1.0.0, 2026-01-01\n\nThe first.\n")
     out = tmp_path / "out"
     out.mkdir()
-    argv = ["--changelog", str(out / "CHANGELOG.md"), "--sheet", str(out / "sheet.png"), "--most", "4"]
+    argv = ["--changelog", str(out / "CHANGELOG.md"), "--sheet", str(out / "sheet.png"), "--max-pairs", "4"]
     assert main(["diff", versions.before.url, versions.after.url, *argv]) == 0
     local = capsys.readouterr().out
-    assert local.splitlines() == entry(versions.found, re.findall(r"\d{4}-\d\d-\d\d", local)[0]).splitlines()
+    assert local.splitlines() == changelog_entry(versions.found, re.findall(r"\d{4}-\d\d-\d\d", local)[0]).splitlines()
     log = (out / "CHANGELOG.md").read_text()
     assert log == f"# Change log\n\n{local}\n## 1.0.0, 2026-01-01\n\nThe first.\n"
     with Image.open(out / "sheet.png") as image:
@@ -274,4 +275,4 @@ def test_a_place_that_is_not_there_is_told(
     assert capsys.readouterr().err == said
     gone = tmp_path / "none" / "CHANGELOG.md"
     assert main(["diff", versions.before.url, versions.after.url, "--changelog", str(gone)]) == 2
-    assert capsys.readouterr().err == f"ggt100k diff: {gone}: there is no such folder; make it first\n"
+    assert capsys.readouterr().err == f"ggt100k diff: {gone}: its folder does not exist. Create the folder first.\n"

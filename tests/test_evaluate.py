@@ -13,7 +13,7 @@ from PIL import Image
 import ggt100k
 from ggt_tools.errors import ConfigError
 from ggt_tools.metrics import iqa
-from ggt_tools.stages.evaluate import EvaluateConfig, evaluate, find
+from ggt_tools.stages.evaluate import EvaluateConfig, evaluate, find_outputs
 
 from .making import make_dataset
 from .photographs import psnr
@@ -65,17 +65,18 @@ def test_find_by_key(tmp_path: Path) -> None:
         "b.txt",
     ):
         (tmp_path / name).touch()
-    found, faults, unknown = find(tmp_path, keys)
+    found, faults, unknown = find_outputs(tmp_path, keys)
     assert found == {keys[0]: tmp_path / f"{keys[0]}.png", keys[1]: tmp_path / "a" / f"x_{keys[1].upper()}_out.JPG"}
     assert faults == {
         keys[2]: (
             "no_output",
-            f"{keys[2]}: no image in {tmp_path} has it in its name, with no digit right before or after it",
+            f"{tmp_path}: key {keys[2]}: no image has the key in its name, with no digit right before or after it. "
+            f"Save the output as {keys[2]}.png.",
         )
     }
     assert unknown == (f"{keys[0]}_{keys[1]}.png", f"{keys[2]}0.png")
-    with pytest.raises(ConfigError, match="is no folder; name the one that holds the model's outputs"):
-        find(tmp_path / "no", keys)
+    with pytest.raises(ConfigError, match=r"is not a folder. Name the folder of the model's outputs"):
+        find_outputs(tmp_path / "no", keys)
 
 
 def test_a_word_beside_the_key_may_end_in_a_hex_letter(tmp_path: Path) -> None:
@@ -83,7 +84,7 @@ def test_a_word_beside_the_key_may_end_in_a_hex_letter(tmp_path: Path) -> None:
     names = {keys[0]: f"pred{keys[0]}.png", keys[1]: f"{keys[1]}enhanced.png"}
     for name in (*names.values(), f"2{keys[2]}.png", f"{keys[2]}7.jpg"):
         (tmp_path / name).touch()
-    found, faults, unknown = find(tmp_path, keys)
+    found, faults, unknown = find_outputs(tmp_path, keys)
     assert found == {key: tmp_path / name for key, name in names.items()}
     assert list(faults) == [keys[2]] and unknown == (f"2{keys[2]}.png", f"{keys[2]}7.jpg")
 
@@ -122,21 +123,21 @@ def test_outputs_against_the_split(root: Path, tmp_path: Path) -> None:
     of = found["rows"]["all"]["piqe"]
     assert 0 < of["output"] < 100 and 0 < of["lq"] < 100 and of["output"] != of["lq"]
     assert (
-        "ggt100k evaluate: another.png: its name holds not one key of the split test, "
-        "with no digit right before or after it; name it KEY.png"
+        "ggt100k evaluate: another.png: its name does not hold exactly one key of the split test, "
+        "with no digit right before or after it. Name it KEY.png."
     ) in said
     wrong = next(key for key, pair in pairs.items() if pair["reason"] == "wrong_size")
     assert (
-        f"ggt100k evaluate: {outputs / wrong}.png: it and its ground truth are 90 x 60 and 90 x 70; "
-        "write it in the same size"
+        f"ggt100k evaluate: {outputs / wrong}.png: has 90 x 60 pixels, its ground truth 90 x 70. "
+        "Write it in the same size."
     ) in said
     table = done.out.splitlines()
     assert table[0].split() == ["degradation", "outputs", "psnr", "ssim", "piqe"]
-    assert (
-        f"evaluate: {len(good)} of {len(pairs)} measured, 1 no_output, 1 not_an_image, 1 two_outputs, 1 wrong_size;"
-        in (done.out)
-    )
-    assert table[-3:-1] == ["more is better: psnr, ssim", "less is better: piqe"]
+    assert f"evaluate: {len(good)} measured, {len(pairs)} pairs" in table
+    assert [line.split()[1:] for line in table if line.startswith("  failed")] == [
+        ["1", reason] for reason in ("no_output", "not_an_image", "two_outputs", "wrong_size")
+    ]
+    assert table[-3:-1] == ["Larger values are better: psnr, ssim.", "Smaller values are better: piqe."]
     with Image.open(tmp_path / "outputs.evaluation.png") as sheet:
         assert sheet.width > 700 and sheet.height > 300
 
@@ -168,15 +169,18 @@ def test_where_nothing_can_be_measured(root: Path, tmp_path: Path, monkeypatch: 
         "pip install 'ggt100k[quality]'"
     )
     with pytest.raises(
-        ConfigError, match="--metrics lpip: is no metric of pyiqa; the usual ones are psnr, ssim, lpips"
+        ConfigError, match=r"--metrics lpip: is not a metric of pyiqa. The usual metrics are psnr, ssim, lpips"
     ):
         EvaluateConfig(metrics=("lpip",))
 
 
 def test_what_the_command_is_told_wrongly(root: Path, tmp_path: Path) -> None:
     assert ggt("evaluate", root, "--model", tmp_path / "no").err == (
-        f"ggt100k evaluate: {tmp_path / 'no'}: is no folder; name the one that holds the model's outputs, "
-        "each named by its key\n"
+        f"ggt100k evaluate: {tmp_path / 'no'}: is not a folder. Name the folder of the model's outputs, "
+        "each named by its key.\n"
     )
     done = ggt("evaluate", root, "--model", tmp_path, "--out", tmp_path / "no" / "x.json")
-    assert done.err == f"ggt100k evaluate: {tmp_path / 'no' / 'x.json'}: there is no such folder; make it first\n"
+    assert (
+        done.err
+        == f"ggt100k evaluate: {tmp_path / 'no' / 'x.json'}: its folder does not exist. Create the folder first.\n"
+    )

@@ -200,10 +200,14 @@ def test_where_as_it_is_written(clauses: list[str], where: dict[str, Any] | None
 @pytest.mark.parametrize(
     ("clauses", "text"),
     [
-        (["rain"], "--where rain: is not COLUMN=VALUE[,VALUE], COLUMN>=NUMBER or COLUMN<=NUMBER"),
-        (["height>=tall"], "--where height>=tall: 'tall' is no number"),
-        (["a=1", "a=2"], "--where a=2: a is asked for twice; put commas between its values"),
-        (["a=1", "a>=2"], "--where a>=2: a has values already; ask for one or the other"),
+        (["rain"], "--where rain: cannot be read. Write COLUMN=VALUE[,VALUE], COLUMN>=NUMBER or COLUMN<=NUMBER."),
+        (["height>=tall"], "--where height>=tall: 'tall' is not a number. Write one, for example 0.5."),
+        (
+            ["a=1", "a=2"],
+            "--where a=2: there is another condition on a. Write all its values in one condition, with commas between "
+            "them.",
+        ),
+        (["a=1", "a>=2"], "--where a>=2: another condition gives values of a. Give either values or a bound."),
     ],
 )
 def test_where_that_cannot_be(clauses: list[str], text: str) -> None:
@@ -225,16 +229,16 @@ def test_the_command(root: Path, tmp_path: Path) -> None:
     assert done.code == 2 and "nothing is left of" in done.err
     done = ggt(*argv[:-1], "degradation=rain")
     assert done.err == (
-        f"ggt100k export: {tmp_path / 'x'}: holds another export, or one of another release; name a new folder\n"
+        f"ggt100k export: {tmp_path / 'x'}: holds another export, or an export of another release. Name a new folder.\n"
     )
     assert ggt("export", root, "--to", "hdf5", "--out", tmp_path / "y").err == (
-        f"ggt100k export: --to hdf5: is none of {', '.join(FORMATS)}\n"
+        f"ggt100k export: --to hdf5: is not a layout. Give one of {', '.join(FORMATS)}.\n"
     )
     (tmp_path / "z").mkdir()
     (tmp_path / "z" / "mine.txt").write_text("mine")
     assert (
         ggt(*argv[:5], tmp_path / "z").err
-        == f"ggt100k export: {tmp_path / 'z'}: holds other things; name a new folder\n"
+        == f"ggt100k export: {tmp_path / 'z'}: holds other files. Name a new folder.\n"
     )
 
 
@@ -283,7 +287,7 @@ def test_a_hostile_key_leads_nowhere(key: str, tmp_path: Path) -> None:
     (root / ggt100k.MANIFEST).write_text(json.dumps(manifest))
     before = set(tmp_path.rglob("*"))
     for to in FORMATS:
-        with pytest.raises(ShardError, match="is no key; do not use this release"):
+        with pytest.raises(ShardError, match=r"is not a key\. Do not use this release"):
             export(root, tmp_path / "a" / "out", ExportConfig(to=to))
     assert set(tmp_path.rglob("*")) == before and not Path("/tmp/escaped.png").exists()
 

@@ -41,7 +41,7 @@ from ggt_tools.stages.adopt.layouts import by_dataset, by_meta_info, by_metadata
 from ggt_tools.stages.adopt.matching import match
 from ggt_tools.stages.adopt.places import open_place
 from ggt_tools.stages.adopt.sets import SETS
-from ggt_tools.stages.evaluate import find
+from ggt_tools.stages.evaluate import find_outputs
 from ggt_tools.stages.ingest import known
 from ggt_tools.stages.ingest.sources import Found, from_dataset, from_folder, from_list, from_tar
 from ggt_tools.toml import read_toml
@@ -798,7 +798,7 @@ def test_a_place_with_nothing_to_take_says_what_it_holds(tmp_path: Path) -> None
 def test_evaluate_and_results_name_what_they_pass_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     key = "0123456789abcdef"
     root = put(tmp_path / "p", f"{key}.jfif", "x.gif", f".cache/{key}.png", f"thumbs/{key}.png")
-    files, faults, unknown = find(root, [key])
+    files, faults, unknown = find_outputs(root, [key])
     assert ({name: path.name for name, path in files.items()}, faults, unknown) == ({key: f"{key}.jfif"}, {}, ())
     maker = restorer(f"folder:{root}", Setting())
     assert [path.name for path in maker.results.values()] == [f"{key}.jfif"]  # type: ignore[attr-defined]

@@ -37,8 +37,8 @@ from ggt_tools.executors import Cluster
 from ggt_tools.executors.local import Local
 from ggt_tools.imaging.perceptual_hash import phash
 from ggt_tools.records import Aligned, Held, Pair, Score, Seen, Stage, Verdict
-from ggt_tools.stages.pack import PackConfig, claim, pack, pair_facts, plan_release, write
-from ggt_tools.stages.pack.plan import cut
+from ggt_tools.stages.pack import PackConfig, lock_folder, pack, pair_facts, plan_release, write_release
+from ggt_tools.stages.pack.plan import cut_shards
 from ggt_tools.stages.pack.splits import draw_test
 from ggt_tools.stages.validate import validate
 from ggt_tools.stages.validate.passing import NOTE
@@ -291,12 +291,12 @@ def test_other_bands_than_the_formats_are_not_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ({"version": "1.0"}, "--version 1.0: a version is three numbers, e.g. 1.1.0"),
-        ({"test": 1.5}, "--test 1.5: is neither a number of pairs nor a share below 1"),
-        ({"test": math.nan}, "--test nan: is neither a number of pairs nor a share below 1"),
-        ({"test": math.inf}, "--test inf: is neither a number of pairs nor a share below 1"),
-        ({"test": -0.1}, "--test -0.1: is neither a number of pairs nor a share below 1"),
-        ({"shard_bytes": 0}, "--shard-bytes 0: must be 1 or more"),
+        ({"version": "1.0"}, "--version 1.0: is not a version. Give three numbers, for example 1.1.0."),
+        ({"test": 1.5}, "--test 1.5: is neither a number of pairs nor a share. Give 500, or 0.1."),
+        ({"test": math.nan}, "--test nan: is neither a number of pairs nor a share. Give 500, or 0.1."),
+        ({"test": math.inf}, "--test inf: is neither a number of pairs nor a share. Give 500, or 0.1."),
+        ({"test": -0.1}, "--test -0.1: is neither a number of pairs nor a share. Give 500, or 0.1."),
+        ({"shard_bytes": 0}, "--shard-bytes 0: is not 1 or more. Give a number of bytes."),
     ],
 )
 def test_a_wrong_configuration(config: dict[str, Any], said: str) -> None:
@@ -314,7 +314,7 @@ def test_a_folder_that_is_something_else_is_left_alone(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "thesis.txt").write_text("years of work")
-    with pytest.raises(ConfigError, match=r"out: is no dataset folder and not empty; name another one$"):
+    with pytest.raises(ConfigError, match=r"out: holds other files than a release\. Name another folder\.$"):
         make_dataset(out)
     assert (out / "thesis.txt").read_text() == "years of work"
 
@@ -342,7 +342,7 @@ def test_a_link_and_the_folder_one_stands_in_are_packed_into(tmp_path: Path, mon
 
 def test_two_packs_of_one_folder_do_not_meet(tmp_path: Path) -> None:
     out = (tmp_path / "out").resolve()
-    said = rf"^{out}: .*process.* packs it\. Wait for its end, then run this again\.$"
+    said = rf"^{out}: .*process.* packs it\. Wait until it ends, then run this again\.$"
     with FileLock(tmp_path / ".out.lock"), pytest.raises(ConfigError, match=said):
         make_dataset(out)
     make_dataset(out)
@@ -363,7 +363,7 @@ def test_a_metric_that_cannot_be_a_column(tmp_path: Path) -> None:
     store = Store()
     pair = make_pair(store, 0)
     odd = dataclasses.replace(pair, scores=(dataclasses.replace(pair.scores[0], metric="a.b"),))
-    with pytest.raises(ConfigError, match=r"metric 'a.b' is no column's name; a name is of a-z, 0-9 and _$"):
+    with pytest.raises(ConfigError, match=r"metric 'a.b' cannot name a column\. Give it a name of the characters"):
         pack([odd], store, tmp_path / "out", PackConfig(), gate=GATE)
 
 
@@ -410,8 +410,8 @@ def test_a_finished_shard_whose_bytes_changed_meanwhile_is_written_again(tmp_pat
     before, good = store.read, third.stat().st_ino
     config = PackConfig(test=0.0, shard_bytes=1)
     cluster = Cluster(Local(()), Tasks(str(tmp_path / "tasks"))) if clustered else None
-    with claim(tmp_path / "out") as place:
-        write(plan_release(pairs, store, config, gate=GATE), place, config, gate=GATE, cluster=cluster)
+    with lock_folder(tmp_path / "out") as place:
+        write_release(plan_release(pairs, store, config, gate=GATE), place, config, gate=GATE, cluster=cluster)
     assert store.read - before == 12 - 2, "one of six shards stood already, whole"
     assert good in {path.stat().st_ino for path in (tmp_path / "out").rglob("*.tar")}
     packed(pairs, store, tmp_path / "whole")
@@ -435,8 +435,8 @@ def test_a_note_of_a_finished_shard_that_has_rotted_is_not_believed(tmp_path: Pa
     before = store.read
     config = PackConfig(test=0.0, shard_bytes=1)
     cluster = Cluster(Local(()), Tasks(str(tmp_path / "tasks"))) if clustered else None
-    with claim(tmp_path / "out") as place:
-        write(plan_release(pairs, store, config, gate=GATE), place, config, gate=GATE, cluster=cluster)
+    with lock_folder(tmp_path / "out") as place:
+        write_release(plan_release(pairs, store, config, gate=GATE), place, config, gate=GATE, cluster=cluster)
     assert store.read - before == 12 - 2, "one of six shards stood already, with a whole note"
     packed(pairs, store, tmp_path / "whole")
     assert tree(tmp_path / "out") == tree(tmp_path / "whole")
@@ -460,13 +460,18 @@ def version(
     out: Path, pairs: list[Pair], store: Store, base: Path | str = "", number: str = "1.1.0", **more: Any
 ) -> tuple[dict[str, Any], set[str], set[str]]:
     """Packs upon a base. The manifest, and the names of the shards that were written and that were kept."""
-    about = {name: more.pop(name) for name in ("gone", "held", "looks") if name in more}
+    about = {name: more.pop(name) for name in ("removed", "test_keys", "phashes") if name in more}
+    processes = more.pop("processes", 0)
     config = PackConfig(version=number, base=str(base), **({"test": 0.2, "shard_bytes": SMALL} | more))
-    with claim(out) as place:
+    with lock_folder(out) as place:
         plan = plan_release(pairs, store, config, gate=GATE, **about)
-        manifest, done = write(plan, place, config, gate=GATE)
+        manifest, done = write_release(plan, place, config, gate=GATE, processes=processes)
     assert [finding.reason for finding in validate(str(out))] == []
-    return manifest, {shard.name for shard in done if not shard.kept}, {shard.name for shard in done if shard.kept}
+    return (
+        manifest,
+        {shard.name for shard in done if not shard.is_kept},
+        {shard.name for shard in done if shard.is_kept},
+    )
 
 
 @pytest.fixture(scope="module")
@@ -506,7 +511,7 @@ def test_only_what_has_changed_is_written(
     new = [pairs[at] for at in 18 + random.choice(6, random.integers(0, 7), replace=False)]
     before = shards(base)
     kept_pairs = [pair for pair in pairs[:18] if key_of(pair) not in gone]
-    manifest, written, kept = version(tmp_path / "out", [*new, *kept_pairs], store, base, gone=gone)
+    manifest, written, kept = version(tmp_path / "out", [*new, *kept_pairs], store, base, removed=gone)
     after = shards(tmp_path / "out")
     assert written | kept == set(after) == set(manifest["shards"])
     assert all(after[name] == before[name] for name in kept), "the very same file"
@@ -592,19 +597,21 @@ def test_the_test_split_is_drawn_once_and_never_gives_to_train(
     assert len(test) == 3
     withdrawn = min(test)
     rest = [pair for pair in pairs if key_of(pair) != withdrawn]
-    version(tmp_path / "v2", rest, store, base, gone={withdrawn}, test=0.9)
+    version(tmp_path / "v2", rest, store, base, removed={withdrawn}, test=0.9)
     after = split_by_key(tmp_path / "v2")
     assert {key for key, split in after.items() if split == "test"} == test - {withdrawn}
     assert all(after[key] == split for key, split in before.items() if key in after)
     version(
-        tmp_path / "v3", pairs, store, tmp_path / "v2", number="1.2.0", held=test
+        tmp_path / "v3", pairs, store, tmp_path / "v2", number="1.2.0", test_keys=test
     )  # the photograph may stay after all
     assert {key for key, split in split_by_key(tmp_path / "v3").items() if split == "test"} == test
-    version(tmp_path / "anew", pairs, store, number="2.0.0", held=test, test=0.9)
+    version(tmp_path / "anew", pairs, store, number="2.0.0", test_keys=test, test=0.9)
     assert {key for key, split in split_by_key(tmp_path / "anew").items() if split == "test"} == test
     astray = next(key for key, split in before.items() if split == "train")
-    with pytest.raises(ConfigError, match=f"key {astray}: is held for the test split, and stands in train there; pack"):
-        plan_release(pairs, store, PackConfig(base=str(base)), gate=GATE, held={astray})
+    with pytest.raises(
+        ConfigError, match=f"key {astray}: is of the test split of this workspace, and is in train there"
+    ):
+        plan_release(pairs, store, PackConfig(base=str(base)), gate=GATE, test_keys={astray})
 
 
 def release_of(workspace: Path, out: Path, *argv: str) -> dict[str, str]:
@@ -636,7 +643,7 @@ def test_what_a_release_without_a_test_split_had_is_in_no_later_one(
     base = ("--base", str(first), "--version", "1.1.0") if upon else ()
     assert set(release_of(workspace, first).values()) == {"train"}
     again = f"delete {workspace / 'packed.txt'} and type: ggt100k pack {workspace}"
-    assert capsys.readouterr().out.splitlines()[0] == (
+    assert capsys.readouterr().out.splitlines()[1] == (
         "All 6 pairs are in the train split, since a test split takes at most a tenth of the pairs and so needs 10 of "
         f"them. To have a test split all the same, {again} {first} --test 0.3"
     )
@@ -644,7 +651,7 @@ def test_what_a_release_without_a_test_split_had_is_in_no_later_one(
         (workspace / "packed.txt").unlink()
     assert set(release_of(workspace, tmp_path / "2", *base).values()) == {"train"}
     again = f"{again} {tmp_path / '2'}" + (" --version 1.1.0" if upon else "")
-    assert capsys.readouterr().out.splitlines()[0] == (
+    assert capsys.readouterr().out.splitlines()[1] == (
         "All 6 pairs are in the train split, since an earlier release without a test split had them and models may be "
         f"trained on them. If no model was, {again} --test 0.3"
     )
@@ -654,8 +661,8 @@ def test_what_a_release_without_a_test_split_had_is_in_no_later_one(
     assert main(["pack", str(workspace), str(tmp_path / "3"), *base]) == 2
     assert capsys.readouterr().err == (
         "ggt100k pack: --test: earlier releases had no test split, and models may be trained on the pairs that they "
-        "had, so only the 9 new pairs can be drawn for one. Type --test 0.3 to draw a share of them, once for all "
-        "later releases, or --test 0 to go on without a test split.\n"
+        "had, so only the 9 new pairs can be drawn for one. Give --test 0.3 to draw a share of them, once for all "
+        "later releases, or --test 0 to continue without a test split.\n"
     )
     after = release_of(workspace, tmp_path / "3", "--test", "0.9", *base)
     test = {key for key, split in after.items() if split == "test"}
@@ -680,7 +687,7 @@ def test_what_pack_says_to_type_makes_a_test_split(
     assert main(["pack", str(workspace), str(out), *argv, "--dry-run"]) == 0
     assert f"All {pairs} pairs would be in the train split, since {why}. " in capsys.readouterr().out
     assert main(["pack", str(workspace), str(out), *argv]) == 0
-    told, typed = capsys.readouterr().out.splitlines()[0].split(" and type: ggt100k ")
+    told, typed = capsys.readouterr().out.splitlines()[1].split(" and type: ggt100k ")
     assert told.startswith(f"All {pairs} pairs are in the train split, since {why}. ")
     Path(told.rpartition("delete ")[2]).unlink()
     assert main(shlex.split(typed)) == 0
@@ -689,7 +696,7 @@ def test_what_pack_says_to_type_makes_a_test_split(
 
 def test_one_pair_is_not_divided(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["pack", str(make_workspace(tmp_path / "w", 1)), str(tmp_path / "out")]) == 0
-    assert capsys.readouterr().out.splitlines()[0] == (
+    assert capsys.readouterr().out.splitlines()[1] == (
         "The one pair is in the train split, since one pair cannot be divided. Add photographs to the workspace, then "
         "pack again."
     )
@@ -744,18 +751,18 @@ def test_what_looks_like_a_pair_of_the_other_split_is_refused(
         held = {key_of(second)} if other == "test" else set()
         looks = {key_of(p): phash(ggt100k.decode_image(store.image(p.photo.image))) for p in pairs} if known else {}
         config = PackConfig(version="1.1.0", base=str(base))
-        plan = plan_release([*pairs[:18], second], store, config, gate=GATE, held=held, looks=looks)
+        plan = plan_release([*pairs[:18], second], store, config, gate=GATE, test_keys=held, phashes=looks)
         (refused,) = plan.refused
         assert refused.reason == f"near_duplicate_in_{split}"
         assert str(refused).startswith(f"key {key_of(second)}: looks like {key_of(shown)} in {split} (")
-        assert all(job.keeps for job in plan.shards) and plan.counts["new"] == 0
+        assert all(job.is_unchanged for job in plan.shards) and plan.counts["new"] == 0
 
 
 def test_of_two_new_pairs_that_look_alike_the_test_split_keeps_its_own(pairs: list[Pair], store: Store) -> None:
     second = like(pairs[0], store)
     config = PackConfig(test=0.5)
     for one, other in ((pairs[0], second), (second, pairs[0])):
-        plan = plan_release([one, other], store, config, gate=GATE, held={key_of(one)})
+        plan = plan_release([one, other], store, config, gate=GATE, test_keys={key_of(one)})
         assert [list(job.pairs) for job in plan.shards] == [[key_of(one)]]
         assert [fault.reason for fault in plan.refused] == ["near_duplicate_in_test"]
 
@@ -763,9 +770,12 @@ def test_of_two_new_pairs_that_look_alike_the_test_split_keeps_its_own(pairs: li
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ({"version": "0.9.9"}, r"--version 0\.9\.9: the base has 1\.0\.0; take a higher one"),
-        ({"version": "1.0.0"}, r"--version 1\.0\.0: is the base's, and other pairs would be in it; take a higher one"),
-        ({"version": "1.1.0", "codec": "jpeg"}, r"--codec jpeg: the base .*base is of png"),
+        ({"version": "0.9.9"}, r"--version 0\.9\.9: the base has 1\.0\.0\. Give a higher version"),
+        (
+            {"version": "1.0.0"},
+            r"--version 1\.0\.0: is the version of the base, which holds other pairs\. Give a higher version",
+        ),
+        ({"version": "1.1.0", "codec": "jpeg"}, r"--codec jpeg: the base .*base has png images"),
         ({"version": "1.1.0", "base": "nowhere"}, r"nowhere: nothing is there; name a folder that pack has written"),
     ],
 )
@@ -780,11 +790,11 @@ def test_a_damaged_base_is_not_carried_on(tmp_path: Path, base: Path, pairs: lis
     name = next(name for name in shards(base) if "train" in name)
     data = (base / name).read_bytes()
     (base / name).write_bytes(data[:-1] + b"x")
-    said = rf"{name}: its bytes are not those that its manifest names; fetch the base again$"
+    said = rf"{name}: its bytes are not those that the manifest names\. Download the base again\.$"
     with pytest.raises(ShardError, match=said):
         version(tmp_path / "out", pairs, store, base)
     (base / name).unlink()
-    with pytest.raises(ShardError, match=rf"{name}: the base's manifest names it, and it is not there; fetch the base"):
+    with pytest.raises(ShardError, match=rf"{name}: the manifest names it, but it is missing\. Download the base"):
         version(tmp_path / "out", pairs, store, base)
     assert not (tmp_path / "out").exists()
 
@@ -801,11 +811,11 @@ def test_a_base_elsewhere_and_more_processes_give_the_same_bytes(
     tmp_path: Path, base: Path, pairs: list[Pair], store: Store
 ) -> None:
     gone = {key_of(pairs[0])}
-    version(tmp_path / "one", pairs[1:], store, base, gone=gone)
-    version(tmp_path / "two", pairs[1:], store, base, gone=gone, processes=2)
+    version(tmp_path / "one", pairs[1:], store, base, removed=gone)
+    version(tmp_path / "two", pairs[1:], store, base, removed=gone, processes=2)
     assert tree(tmp_path / "one") == tree(tmp_path / "two")
     with serve(base) as server:
-        version(tmp_path / "far", pairs[1:], store, server.url, gone=gone)
+        version(tmp_path / "far", pairs[1:], store, server.url, removed=gone)
     assert tree(tmp_path / "one") == tree(tmp_path / "far")
 
 
@@ -835,8 +845,8 @@ def test_pairs_are_cut_into_no_more_shards_than_they_need(weights: list[int], mo
         )
         cutting.append(dataclasses.replace(one, photo=photo, image="0"))
     there = [f"data/rain/train-{number:05d}.tar" for number in range(taken)]
-    planned = list(cut(cutting[::-1], "train", most, Weights(), there))
-    assert planned == list(cut(cutting, "train", most, Weights(), there)), "in any order the same"
+    planned = list(cut_shards(cutting[::-1], "train", most, Weights(), there))
+    assert planned == list(cut_shards(cutting, "train", most, Weights(), there)), "in any order the same"
     assert sorted(key_of(pair) for _, those in planned for pair in those) == [key_of(pair) for pair in cutting]
     for degradation, first in (("rain", taken), ("snow", 0)):
         mine = [(name, those) for name, those in planned if f"/{degradation}/" in name]

@@ -22,8 +22,9 @@ from ggt_format.png import encode_png
 from ggt_tools.cli import main
 from ggt_tools.errors import ShardError
 from ggt_tools.records import Adopted, Aligned, Candidate, Decision, Held, Pair, Score, Verdict, Withdrawal
-from ggt_tools.stages.card import card, describe
-from ggt_tools.stages.diff import diff, entry
+from ggt_tools.stages.card import card, short_readme
+from ggt_tools.stages.diff import diff
+from ggt_tools.stages.diff.changelog import changelog_entry
 from ggt_tools.stages.pack import PackConfig
 from ggt_tools.stages.pack import pack as repack
 from ggt_tools.stages.pack.priors import priors
@@ -165,10 +166,10 @@ def test_train_and_test_are_the_same_bytes_with_priors_and_without(
     assert main(["pack", str(workspace), str(tmp_path / "out"), *dry]) == 0 and said in capsys.readouterr().out
     out = pack(workspace, tmp_path / "out", "--priors")
     held = by_id(workspace)["away-3"].photo.key
-    assert capsys.readouterr().out == (
-        f"prior_in_test: key {held}: is of the test split, so none of its outputs is packed\n"
-        "pack: 9 train, 1 test, 5 prior, 3 shards\n  refused      1  prior_in_test\n"
-    )
+    printed = capsys.readouterr()
+    said = f"ggt100k pack: prior_in_test: key {held}: is in the test split, so none of its outputs is packed\n"
+    assert said in printed.err
+    assert printed.out == ("pack: 9 train, 1 test, 5 prior, 3 shards\n  refused      1  prior_in_test\n")
     beside = ("prior", "README", "manifest")
     assert files(out, *beside) == files(bare, *beside) and len(files(out, *beside)) == 4
     assert set(files(out)) - set(files(bare)) == {"data/rain/prior-00000.tar", "index/prior.parquet"}
@@ -232,17 +233,17 @@ def test_the_next_version(workspace: Path, tmp_path: Path, capsys: pytest.Captur
     assert capsys.readouterr().out.endswith(
         "since the base: 0 new, 0 changed, 0 gone, 10 unchanged, 0 shards written, 2 shards unchanged\n"
         "priors since the base: 0 new, 0 changed, 5 gone, 0 unchanged\n"
-        "without --priors none goes along: those of the base have left\n"
+        "The prior split of the base was removed. Pack with --priors to keep it.\n"
     )
     assert "prior" not in " ".join(files(none)) and findings(less) == findings(none) == []
     with Ledger(workspace) as ledger:
         assert [each for each in findings(less, against=workspace)] == []
     roots = [ggt100k.open_root(str(root)) for root in (first, less, none)]
-    told = "\n- Visual priors beside the pairs, which are none: 0 added, 1 withdrawn, 0 changed; 4 in all.\n"
-    assert entry(diff(*roots[:2]), "2026-01-02").endswith(told)
-    told = "\n- Visual priors beside the pairs, which are none: 0 added, 5 withdrawn, 0 changed; 0 in all.\n"
-    assert entry(diff(roots[0], roots[2]), "2026-01-02").endswith(told)
-    assert "0 pairs added, 0 withdrawn, 0 changed" in entry(diff(roots[0], roots[2]), "2026-01-02")
+    told = "\n- Visual priors, which are no pairs: 0 added, 1 withdrawn, 0 changed; 4 in all.\n"
+    assert changelog_entry(diff(*roots[:2]), "2026-01-02").endswith(told)
+    told = "\n- Visual priors, which are no pairs: 0 added, 5 withdrawn, 0 changed; 0 in all.\n"
+    assert changelog_entry(diff(roots[0], roots[2]), "2026-01-02").endswith(told)
+    assert "0 pairs added, 0 withdrawn, 0 changed" in changelog_entry(diff(roots[0], roots[2]), "2026-01-02")
     assert diff(roots[0], roots[2]).added == () == diff(roots[0], roots[2]).withdrawn
     assert findings(first, against=workspace) == [
         f"data/rain/prior-00000.tar: key {gone}: is withdrawn: asked; pack again",
@@ -264,14 +265,14 @@ def test_another_output_of_equal_facts_is_written_anew(workspace: Path, tmp_path
     ]
     out = tmp_path / "2"
     config = PackConfig(version="1.1.0", base=str(first), codec=codec)
-    repack(pairs, images, out, config, gate=FRAMED, priors=others, held=held)
+    repack(pairs, images, out, config, gate=FRAMED, priors=others, test_keys=held)
     assert findings(out) == []
     old, new = ({item["key"]: item["gt"] for item in ggt100k.PairDataset(str(root), "prior")} for root in (first, out))
     keys_of = {pair.candidate.id: pair.photo.key for pair in beside}
     assert {key for key in old if not np.array_equal(old[key], new[key])} == {keys_of["alone"], keys_of["moved"]}
     near = np.abs(new[keys_of["moved"]].astype(int) - picture(56)).mean()
     assert near == 0 if codec == "png" else near < 12
-    told = entry(diff(ggt100k.open_root(str(first)), ggt100k.open_root(str(out))), "2026-01-02")
+    told = changelog_entry(diff(ggt100k.open_root(str(first)), ggt100k.open_root(str(out))), "2026-01-02")
     assert told.endswith("beside the pairs, which are none: 0 added, 0 withdrawn, 2 changed; 5 in all.\n")
 
 
@@ -451,12 +452,12 @@ def test_the_card_counts_them_apart_and_credits_their_photographs(workspace: Pat
             png(picture(96, 60, 140)),
         )
     bare, out = pack(workspace, tmp_path / "bare"), pack(workspace, tmp_path / "out", "--priors")
-    one, other = (describe(ggt100k.open_root(str(root)), "org/ggt-100k") for root in (bare, out))
+    one, other = (card(ggt100k.open_root(str(root)), "org/ggt-100k") for root in (bare, out))
     page = other["README.md"].decode()
     assert page.split("---\n")[1] == one["README.md"].decode().split("---\n")[1], "the YAML knows no prior"
     assert "10 pairs (9 train, 1 test)" in page and "in 2 shards" in page
     assert "Beside the pairs lie visual priors, 6:" in page and "visual priors" not in one["README.md"].decode()
-    assert card(json.loads((out / ggt100k.MANIFEST).read_bytes())).count("6 visual priors") == 1
+    assert short_readme(json.loads((out / ggt100k.MANIFEST).read_bytes())).count("6 visual priors") == 1
     told = other["LICENSE"].decode()
     assert told.startswith(one["LICENSE"].decode().rstrip("\n")) and "Solo" not in one["LICENSE"].decode()
     assert "CC-BY-4.0: 1 prior\n" in told and "    Solo: 1 prior, https://example.org/1\n" in told
@@ -478,7 +479,7 @@ def test_a_class_that_has_priors_only_is_named(tmp_path: Path) -> None:
     for name, those in (("both", pairs), ("rain", pairs[::2])):
         out = tmp_path / name
         repack(those, store, out, PackConfig(test=0), gate=GATE, priors=beside)
-        made = [(out / "README.md").read_text(), describe(ggt100k.open_root(str(out)), "o/g")["README.md"].decode()]
+        made = [(out / "README.md").read_text(), card(ggt100k.open_root(str(out)), "o/g")["README.md"].decode()]
         said = [" ".join(text.split()) for text in made]
         assert all(("there are priors only" in text) == (name == "rain") for text in said)
     assert 'Of snow there are priors only: with `data_dir="data/snow"` plain `datasets` gives them' in said[0]

@@ -27,9 +27,9 @@ import ggt100k
 import ggt_format
 from ggt_tools.cli import main
 from ggt_tools.errors import ConfigError, ShardError, TransientError
-from ggt_tools.stages.card import describe, texts
+from ggt_tools.stages.card import card, card_texts
 from ggt_tools.stages.pack import PackConfig, pack
-from ggt_tools.stages.push import Plan, PushConfig, Pushed, plan, push
+from ggt_tools.stages.push import PushConfig, Pushed, PushPlan, plan_push, push
 from ggt_tools.stages.validate import validate
 from ggt_tools.stages.validate.passing import NOTE
 
@@ -47,8 +47,8 @@ def release(out: Path, version: str, seeds: range, *, base: str = "", gone: Sequ
     pairs = [make_pair(store, seed, "rain" if seed % 2 else "snow") for seed in seeds]
     pairs = [pair for pair in pairs if pair.photo.key not in gone]
     config = PackConfig(version=version, test=1, shard_bytes=60_000, base=base)
-    pack(pairs, store, out, config, gate=GATE, gone=gone)
-    for name, data in texts(ggt100k.open_root(str(out)), NAME).items():
+    pack(pairs, store, out, config, gate=GATE, removed=gone)
+    for name, data in card_texts(ggt100k.open_root(str(out)), NAME).items():
         if name != "README.md":  # pack's own, which is shorter, will do
             (out / name).write_bytes(data)
     return validated(out)
@@ -80,8 +80,8 @@ def api(hub: Hub) -> HfApi:
     return HfApi(endpoint=hub.url, token=TOKEN)
 
 
-def pushing(hub: Hub, root: Path, **more: Any) -> tuple[Plan, Pushed]:
-    steps = plan(root, config(**more), api(hub))
+def pushing(hub: Hub, root: Path, **more: Any) -> tuple[PushPlan, Pushed]:
+    steps = plan_push(root, config(**more), api(hub))
     return steps, push(steps, config(**more), api(hub))
 
 
@@ -118,7 +118,7 @@ def published(hub: Hub, first: Path) -> Hub:
 
 
 def test_a_first_version_makes_the_repository_one_commit_and_the_tag(hub: Hub, first: Path) -> None:
-    steps = plan(first, config(tag="v1.0.0"), api(hub))
+    steps = plan_push(first, config(tag="v1.0.0"), api(hub))
     uploaded: list[tuple[int, int]] = []  # bytes that the Hub had when a file was said to be there
     done = push(
         steps,
@@ -134,7 +134,7 @@ def test_a_first_version_makes_the_repository_one_commit_and_the_tag(hub: Hub, f
     assert contents(hub) == files(first)
     repo = hub.repo(NAME)
     assert [repo.commits[sha].title for sha in repo.history] == ["initial commit", "Version 1.0.0"]
-    assert done == Pushed(commit=repo.branches["main"], made=True, pull_request=0)
+    assert done == Pushed(commit=repo.branches["main"], is_new=True, pull_request=0)
     assert repo.tags == {"v1.0.0": done.commit}
     large = {hashlib.sha256(data).hexdigest() for name, data in files(first).items() if name.startswith(LARGE)}
     assert set(hub.uploaded) == large and len(hub.uploaded) == len(large)
@@ -143,7 +143,7 @@ def test_a_first_version_makes_the_repository_one_commit_and_the_tag(hub: Hub, f
 def test_what_is_there_already_is_neither_sent_nor_committed_again(published: Hub, first: Path) -> None:
     before = published.repo(NAME).branches["main"]
     steps, done = pushing(published, first, tag="v1.0.0")
-    assert (steps.sent, steps.gone, steps.tagged, done.made) == ({}, {}, True, False)
+    assert (steps.sent, steps.gone, steps.is_tagged, done.is_new) == ({}, {}, True, False)
     assert done.commit == before and len(published.repo(NAME).history) == 2
     assert [r.path for r in published.requests if r.method != "GET"] == []
 
@@ -206,15 +206,15 @@ def test_a_file_that_is_in_no_folder_of_ours_stays_at_home(published: Hub, first
     [
         (
             {"repo": "some-org/ggt100k"},
-            "--repo some-org/ggt100k: datasets takes no repository that holds a script of its own name, and ggt100k.py "
-            "is pushed too; name it some-org/ggt-100k",
+            "--repo some-org/ggt100k: datasets loads no repository that holds a script of the repository's own name, "
+            "and ggt100k.py is pushed too. Name the repository some-org/ggt-100k.",
         ),
-        ({"repo": "ggt-100k"}, "--repo ggt-100k: is no repository; give it as ORG/ggt-100k"),
-        ({"repo": "../a"}, "--repo ../a: is no repository; give it as ORG/ggt-100k"),
+        ({"repo": "ggt-100k"}, "--repo ggt-100k: is not a repository of the Hub. Write it as ORG/ggt-100k."),
+        ({"repo": "../a"}, "--repo ../a: is not a repository of the Hub. Write it as ORG/ggt-100k."),
         (
             {"tag": "v1.0.0", "pull_request": True},
-            "--tag v1.0.0: a tag names what main holds, and a pull request may never be merged; push without --tag "
-            "now, and once more with it when it is merged",
+            "--tag v1.0.0: a tag names a commit of main, and a pull request may never be merged. Push without --tag "
+            "now, and again with it when the pull request is merged.",
         ),
     ],
 )
@@ -227,7 +227,7 @@ def test_what_cannot_be_meant_is_refused(more: dict[str, Any], said: str) -> Non
 def refused(hub: Hub, root: Path, **more: Any) -> str:
     """What plan says of a folder that it refuses; the Hub stays as it is."""
     with pytest.raises(ConfigError) as fault:
-        plan(root, config(**more), api(hub))
+        plan_push(root, config(**more), api(hub))
     assert [r.path for r in hub.requests if r.method not in ("GET", "HEAD")] == []
     return str(fault.value)
 
@@ -236,10 +236,10 @@ def test_bytes_that_validate_has_not_passed_are_refused(hub: Hub, first: Path, t
     root = Path(shutil.copytree(first, tmp_path / "ggt-100k", ignore=shutil.ignore_patterns(".*"))).resolve()
     assert refused(hub, root) == f"{root}: has not passed validate; run: ggt100k validate {root}"
     validated(root)
-    plan(root, config(), api(hub))
+    plan_push(root, config(), api(hub))
     shard = sorted((root / "data").rglob("*.tar"))[0]
     shard.write_bytes(shard.read_bytes())
-    plan(root, config(), api(hub))  # the same bytes
+    plan_push(root, config(), api(hub))  # the same bytes
     shard.write_bytes(shard.read_bytes() + bytes(512))
     said = f"{shard.relative_to(root).as_posix()} has changed since it passed validate; run: ggt100k validate {root}"
     assert refused(hub, root) == f"{root}: {said}"
@@ -262,7 +262,8 @@ def edit_manifest(**more: Any) -> Callable[[Path], object]:
 def test_a_set_that_may_not_be_passed_on_is_refused(hub: Hub, first: Path, tmp_path: Path) -> None:
     root = changed(first, tmp_path / "r", edit_manifest(local_only="CC-BY-NC-ND-4.0 of set X"))
     assert refused(hub, root) == (
-        f"{root}: must stay here: CC-BY-NC-ND-4.0 of set X; a set that may not be passed on is not pushed"
+        f"{root}: must stay on this machine: CC-BY-NC-ND-4.0 of set X. Pack a release without these pairs to "
+        "publish it."
     )
 
 
@@ -272,17 +273,17 @@ def test_without_its_card_a_version_is_refused(hub: Hub, first: Path, tmp_path: 
         validated(root)
         (root / name).unlink()
         assert refused(hub, root) == (
-            f"{root}: has no {name}, which readers are led to; run: ggt100k card {root} --repo {NAME}"
+            f"{root}: has no {name}, which readers need. Run: ggt100k card {root} --repo {NAME}"
         )
 
 
 def test_a_card_that_is_not_of_this_release_is_refused(hub: Hub, first: Path, tmp_path: Path) -> None:
     """After validate has passed it: what it notes holds for the data."""
     root = validated(Path(shutil.copytree(first, tmp_path / "ggt-100k")).resolve())
-    for name, data in describe(ggt100k.open_root(str(root)), NAME).items():
+    for name, data in card(ggt100k.open_root(str(root)), NAME).items():
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_bytes(data)
-    steps = plan(root, config(), api(hub))
+    steps = plan_push(root, config(), api(hub))
     assert set(steps.new) - set(files(first)) == {
         "figures/composition.png",
         "figures/sample.jpg",
@@ -299,25 +300,28 @@ def test_a_card_that_is_not_of_this_release_is_refused(hub: Hub, first: Path, tm
         before = (root / name).read_bytes()
         (root / name).write_text(edited)
         assert refused(hub, root) == (
-            f"{root / name}: is not what card makes of this release for {NAME}; run: ggt100k card {root} --repo {NAME}"
+            f"{root / name}: is not what card writes for this release and {NAME}. "
+            f"Run: ggt100k card {root} --repo {NAME}"
         )
         (root / name).write_bytes(before)
-    assert "is not what card makes of this release for another/ggt-100k" in refused(hub, root, repo="another/ggt-100k")
+    assert "is not what card writes for this release and another/ggt-100k" in refused(
+        hub, root, repo="another/ggt-100k"
+    )
 
 
 def test_a_link_is_refused(hub: Hub, first: Path, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("mine")
     root = changed(first, tmp_path / "r", lambda root: (root / "NOTICE").symlink_to(tmp_path / "secret"))
-    assert refused(hub, root) == f"{root / 'NOTICE'}: is a link, which may lead anywhere; put the file there"
+    assert refused(hub, root) == f"{root / 'NOTICE'}: is a link, which may lead anywhere. Put the file itself there."
     (root / "NOTICE").unlink()
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "sample.jpg").write_bytes(b"mine")
     (root / "figures").symlink_to(tmp_path / "mine", target_is_directory=True)
-    assert refused(hub, root) == f"{root / 'figures'}: is a link, which may lead anywhere; put the folder there"
+    assert refused(hub, root) == f"{root / 'figures'}: is a link, which may lead anywhere. Put the folder itself there."
     (root / "figures").unlink()
     (root / "data").rename(tmp_path / "data")
     (root / "data").symlink_to(tmp_path / "data", target_is_directory=True)
-    assert refused(hub, root) == (f"{root / 'data'}: is a link, which may lead anywhere; put the folder there")
+    assert refused(hub, root) == (f"{root / 'data'}: is a link, which may lead anywhere. Put the folder itself there.")
 
 
 def test_of_the_figures_only_those_of_the_card_are_sent(hub: Hub, first: Path, tmp_path: Path) -> None:
@@ -327,11 +331,11 @@ def test_of_the_figures_only_those_of_the_card_are_sent(hub: Hub, first: Path, t
     (root / "figures" / "funnel.png").write_bytes(b"a figure")
     (root / "figures" / ".DS_Store").write_bytes(b"a file manager's own, which stays here")
     assert refused(hub, root) == (
-        f"{root}: figures/passport.jpg, figures/scores.png: no figure that card makes; move it out of the folder"
+        f"{root}: figures/passport.jpg, figures/scores.png: card makes no such figures. Move them out of the folder."
     )
     (root / "figures" / "passport.jpg").unlink()
     (root / "figures" / "scores.png").rmdir()
-    assert set(plan(root, config(), api(hub)).new) == {*files(first), "figures/funnel.png"}
+    assert set(plan_push(root, config(), api(hub)).new) == {*files(first), "figures/funnel.png"}
 
 
 def test_a_repository_of_something_else_is_refused(hub: Hub, first: Path, tmp_path: Path) -> None:
@@ -339,12 +343,12 @@ def test_a_repository_of_something_else_is_refused(hub: Hub, first: Path, tmp_pa
     fresh = {".gitattributes": b"*.tar filter=lfs\n", "README.md": b"---\nlicense: other\n---\n"}
     repo.commit(fresh, title="initial commit")
     hub.repos[NAME] = repo
-    plan(first, config(), api(hub))
+    plan_push(first, config(), api(hub))
     theirs = {f"data/{number}.csv": b"theirs" for number in range(6)}
     before = repo.commit(fresh | theirs, title="Theirs").sha
     assert refused(hub, first) == (
-        f"{NAME}: holds no release, and files that are of none: data/0.csv, data/1.csv, data/2.csv, data/3.csv, "
-        "data/4.csv (6 files in all); give another repository, or delete them there yourself"
+        f"{NAME}: holds no release, but other files: data/0.csv, data/1.csv, data/2.csv, data/3.csv, "
+        "data/4.csv (6 files in all). Give another repository, or delete them there yourself."
     )
     assert repo.branches["main"] == before
     repo.commit(fresh, title="Deleted by hand")
@@ -357,22 +361,25 @@ def test_a_repository_of_something_else_is_refused(hub: Hub, first: Path, tmp_pa
 def test_a_version_is_neither_replaced_nor_undone(published: Hub, first: Path, second: Path, tmp_path: Path) -> None:
     other = changed(first, tmp_path / "r", edit_manifest(gate=GATE + "# other\n"))
     assert refused(published, other) == (
-        f"{NAME}: main holds version 1.0.0 already, with other content; pack with a higher --version"
+        f"{NAME}: main holds version 1.0.0 already, with other content. Pack with a higher --version."
     )
     pushing(published, second)
     published.requests.clear()
     assert refused(published, first) == (
-        f"{NAME}: main holds version 1.1.0, which is newer than 1.0.0; pack upon it, with a higher --version"
+        f"{NAME}: main holds version 1.1.0, which is newer than 1.0.0. Pack with that version as --base and a higher "
+        "--version."
     )
 
 
 def test_a_tag_is_of_its_version_and_never_moved(published: Hub, first: Path, second: Path) -> None:
     for tag in ("v1.0.1", "1.0.1", "v1.2", "v1.1.0-rc1", "main", "..", "a b", "V1.1.0"):
-        assert refused(published, second, tag=tag) == (f"--tag {tag}: the folder holds version 1.1.0; name it v1.1.0")
-    assert not plan(second, config(tag="1.1.0"), api(published)).tagged
+        assert refused(published, second, tag=tag) == (
+            f"--tag {tag}: the folder holds version 1.1.0. Give the tag v1.1.0."
+        )
+    assert not plan_push(second, config(tag="1.1.0"), api(published)).is_tagged
     published.repo(NAME).tags["v1.1.0"] = published.repo(NAME).branches["main"]
     said = refused(published, second, tag="v1.1.0")
-    assert said.endswith("which is not this version as it stands here; a tag is never moved: give another one")
+    assert said.endswith("which is not this version. A tag is never moved: give another one.")
     assert contents(published) == files(first)
 
 
@@ -391,8 +398,8 @@ def test_main_that_moved_meanwhile_stops_it(published: Hub, first: Path, second:
         pushing(published, second, tag="v1.1.0")
     moved = repo.branches["main"]
     assert str(fault.value) == (
-        f"{NAME}: main moved from {before[:12]} to {moved[:12]} meanwhile, so nothing was changed; see what came in, "
-        "then run it again: what was sent is not sent again"
+        f"{NAME}: main moved from {before[:12]} to {moved[:12]} meanwhile, so nothing was changed. Look at the new "
+        "commits, then run this again: files that were sent are not sent again."
     )
     assert contents(published) == files(first) | {"a.txt": b"a"}
     assert list(repo.tags) == ["v1.0.0"]
@@ -439,8 +446,8 @@ def test_a_repository_whose_making_was_not_heard_of_is_found(hub: Hub, first: Pa
 
 def test_a_hub_that_stays_away_is_told_and_the_next_run_goes_on(published: Hub, first: Path, second: Path) -> None:
     trouble = published.trouble("POST", "/commit/", status=503, times=99)
-    with pytest.raises(TransientError, match=r"503.*; run it again, it goes on where it stopped"):
-        pushing(published, second, tries=3)
+    with pytest.raises(TransientError, match=r"503.*\. Run this again; it continues where it stopped"):
+        pushing(published, second, attempts=3)
     assert 99 - trouble.times == 3
     assert contents(published) == files(first)
     trouble.times, sent = 0, list(published.uploaded)
@@ -452,7 +459,7 @@ def test_a_hub_that_stays_away_is_told_and_the_next_run_goes_on(published: Hub, 
 @pytest.mark.parametrize(
     ("status", "said"),
     [
-        (0, r"this Hub has no Xet: .*404.*; set HF_HUB_DISABLE_XET=1 and run it again$"),
+        (0, r"this Hub does not support Xet: .*404.*\. Set HF_HUB_DISABLE_XET=1 and run this again\.$"),
         (403, r"the Hub does not let you write there \(403\).*hf auth login$"),
     ],
 )
@@ -470,7 +477,7 @@ def test_a_lasting_fault_of_xet_is_not_told_as_passing(
 
 def test_bytes_that_change_on_the_way_are_not_published(published: Hub, second: Path, tmp_path: Path) -> None:
     root = validated(Path(shutil.copytree(second, tmp_path / "ggt-100k")))
-    steps = plan(root, config(), api(published))
+    steps = plan_push(root, config(), api(published))
     shard = root / next(name for name in steps.sent if name.endswith(".tar"))
     shard.write_bytes(bytes(shard.stat().st_size))
     with pytest.raises(ShardError) as fault:
@@ -484,7 +491,7 @@ def test_bytes_that_change_on_the_way_are_not_published(published: Hub, second: 
 def test_a_hub_that_holds_other_bytes_is_told_and_nothing_is_tagged(published: Hub, second: Path) -> None:
     repo = published.repo(NAME)
     published.trouble("POST", "/commit/", first=lambda: repo.objects.update({published.uploaded[0]: b"other"}))
-    with pytest.raises(ShardError, match="the Hub holds other bytes than were sent; do not use this commit"):
+    with pytest.raises(ShardError, match=r"the Hub holds other bytes than were sent\. Do not use this commit"):
         pushing(published, second, tag="v1.1.0")
     assert list(repo.tags) == ["v1.0.0"]
 
@@ -495,7 +502,7 @@ def test_the_token_is_in_no_message(published: Hub, second: Path) -> None:
         pushing(published, second)
     with pytest.raises(ConfigError, match=r"does not let you write there.*hf auth login") as fault:
         pushes = HfApi(endpoint=published.url, token="hf_another")
-        push(plan(second, config(), pushes), config(), pushes)
+        push(plan_push(second, config(), pushes), config(), pushes)
     assert "hf_another" not in str(fault.value)
 
 
@@ -512,11 +519,11 @@ def test_a_pull_request_is_made_once_and_tagged_when_it_is_merged(
     assert (contents(published), contents(published, "refs/pr/1")) == (files(first), files(second))
     sent = list(published.uploaded)
     _, again = pushing(published, second, pull_request=True)
-    assert (again.pull_request, again.commit, again.made) == (1, done.commit, False)
+    assert (again.pull_request, again.commit, again.is_new) == (1, done.commit, False)
     assert (published.uploaded, len(published.repo(NAME).pulls)) == (sent, 1)
     api(published).merge_pull_request(NAME, 1, repo_type="dataset")
     steps, merged = pushing(published, second, tag="v1.1.0")
-    assert (steps.sent, merged.made) == ({}, False)
+    assert (steps.sent, merged.is_new) == ({}, False)
     assert contents(published, "v1.1.0") == files(second)
 
 
@@ -543,8 +550,8 @@ def test_the_command_shows_sizes_before_it_starts_and_a_dry_run_ends_there(
 ) -> None:
     said = command(second, "--repo", NAME, "--tag", "v1.1.0", "--dry-run")
     head = published.repo(NAME).branches["main"]
-    steps = plan(second, config(), api(published))
-    assert f"{NAME}, version 1.1.0, upon {head[:12]}\n" in said
+    steps = plan_push(second, config(), api(published))
+    assert f"{NAME}, version 1.1.0, on commit {head[:12]}\n" in said
     for name, of in (("new", steps.new), ("changed", steps.changed), ("unchanged", steps.unchanged)):
         assert [name, str(len(of)), f"{sum(of.values()) / 1e6:.3f}"] in [line.split() for line in said.splitlines()]
     for name, size in steps.new.items():

@@ -28,7 +28,6 @@ from ggt_format.png import encode_png
 from ggt_format.shard import encode_json, member_header
 from ggt_format.shard import members as member_ends
 from ggt_tools.cli import main
-from ggt_tools.cli.validate import _alone
 from ggt_tools.errors import ConfigError
 from ggt_tools.executors import Cluster
 from ggt_tools.executors.local import Local
@@ -40,6 +39,7 @@ from ggt_tools.stages.validate import passed, validate
 from ggt_tools.stages.validate.evidence import evidence_faults, read_gate
 from ggt_tools.stages.validate.likeness import LEAST, cells, sketches, unlike
 from ggt_tools.stages.validate.passing import NOTE
+from ggt_tools.stages.validate.run import lock_tasks
 from ggt_tools.stages.validate.shards import Job, check_shard
 from ggt_tools.workspace.ledger import Ledger
 from ggt_tools.workspace.store import Store as Tasks
@@ -1198,14 +1198,14 @@ def test_what_has_a_finding_or_changes_meanwhile_has_not_passed(root: Path) -> N
 def test_two_runs_over_one_folder_of_tasks_do_not_meet(root: Path, tmp_path: Path, capsys: Any, named: bool) -> None:
     tasks = tmp_path / "tasks" if named else root.with_name(f"{root.name}.tasks")
     argv = ["validate", str(root), "--engine", "slurm", *(["--tasks", str(tasks)] if named else [])]
-    with _alone(str(tasks), str(root)):
+    with lock_tasks(str(tasks), str(root)):
         assert main(argv) == 2
         said = (
-            f"{tasks}: process {os.getpid()} (this very process) validates {root} and has its tasks there. Wait for its"
-            " end, or give this one a folder of its own with --tasks."
+            f"{tasks}: process {os.getpid()} (this very process) validates {root} and has its tasks in this folder. "
+            "Wait until it ends, or give this run a folder of its own with --tasks."
         )
         assert capsys.readouterr().err == f"ggt100k validate: {said}\n"
-        with _alone(str(tasks), f"{root}2"):
+        with lock_tasks(str(tasks), f"{root}2"):
             assert len(list(tasks.glob("*.lock"))) == 2
     assert list(tasks.iterdir()) == []
     (tmp_path / "file").write_text("")

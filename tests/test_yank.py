@@ -54,16 +54,17 @@ def test_a_key_that_is_not_there_withdraws_nothing(workspace: Path, capsys: pyte
     a, *_ = keys(workspace)
     assert yank(workspace, a, "0" * 16, "--reason", "a face") == 2
     assert capsys.readouterr().err == (
-        f"ggt100k yank: {workspace}: key {'0' * 16}: no photograph here has it, so nothing was withdrawn; "
-        "give keys as the index has them\n"
+        f"ggt100k yank: {workspace}: key {'0' * 16}: no photograph in this workspace has this key, "
+        "so nothing was withdrawn. Copy the keys from the index.\n"
     )
     assert withdrawn(workspace) == []
 
 
-def test_a_reason_is_wanted(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_reason_is_required(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert yank(workspace, keys(workspace)[0], "--reason", "  ") == 2
-    said = "ggt100k yank: --reason: is empty; say why the pairs go, for those who ask in a year\n"
-    assert capsys.readouterr().err == said
+    assert capsys.readouterr().err == (
+        "ggt100k yank: --reason: is empty. Say why the pairs are withdrawn, for people who ask about them in a year.\n"
+    )
     with pytest.raises(SystemExit):
         yank(workspace, keys(workspace)[0])
     assert withdrawn(workspace) == []

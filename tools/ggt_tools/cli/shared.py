@@ -132,3 +132,15 @@ def add_service(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="Option of the model or restorer; can be given several times.",
     )
+
+
+def add_where(parser: argparse.ArgumentParser) -> None:
+    """Conditions on pairs: read them with ``ggt_tools.stages.export.parse_where(options.where)``."""
+    parser.add_argument(
+        "--where",
+        action="append",
+        default=[],
+        metavar="CONDITION",
+        help="COLUMN=VALUE[,VALUE], COLUMN>=NUMBER or COLUMN<=NUMBER, for example degradation=rain,snow or "
+        "scores.structure>=0.5; with several, all must hold.",
+    )

@@ -1,9 +1,9 @@
-"""card: what a dataset folder says of itself, out of its manifest and its index alone: no number is typed by hand.
+"""card: the README, LICENSE, figures and Croissant file of a release, made of its manifest and its index alone.
 
-files = describe(open_root("ggt-100k"), "ORG/ggt-100k")  # README.md, LICENSE, croissant.json, figures/
+files = card(open_root("ggt-100k"), "ORG/ggt-100k")  # README.md, LICENSE, croissant.json, figures/
 
-The README's YAML is what lets plain `datasets` read the shards with none of our code: which tars make which split of
-which config, and the type of every field. `pack` writes it with a few lines below it; `describe` makes the whole card.
+The README's YAML lets plain `datasets` read the shards without our code: it names the tars of each split and config,
+and the type of every field. `pack` writes the YAML with a short text below it; `card` makes the whole page.
 """
 
 from __future__ import annotations
@@ -24,19 +24,21 @@ from ggt_tools.errors import ConfigError
 if TYPE_CHECKING:
     from ggt_tools.stages.card.release import Release
 
-REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
-
-FIGURES = ("figures/composition.png", "figures/funnel.png", "figures/sample.jpg", "figures/scores.png")  # of describe
+REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+FIGURES = ("figures/composition.png", "figures/funnel.png", "figures/sample.jpg", "figures/scores.png")
 SIZES = {"n<1K": 10**3, "1K<n<10K": 10**4, "10K<n<100K": 10**5, "100K<n<1M": 10**6, "1M<n<10M": 10**7}  # the Hub's
 
 
 def front_matter(metrics: Sequence[str], splits: Mapping[str, Sequence[str]], codec: str = "png") -> str:
-    """How the README begins: its YAML as far as the schema decides it. What counts of pairs decide comes behind it.
+    """Return the beginning of the README's YAML: what the schema decides. What depends on the counts comes after it.
 
-    `splits` names the degradations that each split holds.
+    Args:
+        metrics: Names of the metrics that have a column.
+        splits: Degradations of each split that holds pairs.
+        codec: Format of the images, "png" or "jpeg".
     """
-    there = {name for names in splits.values() for name in names}
-    degradations = [name for name in DEGRADATIONS if name in there]
+    present = {name for names in splits.values() for name in names}
+    degradations = [name for name in DEGRADATIONS if name in present]
     typed = plain_features(metrics, codec)._to_yaml_list()
     configs = []
     for config in ("all", *degradations):
@@ -63,16 +65,16 @@ def front_matter(metrics: Sequence[str], splits: Mapping[str, Sequence[str]], co
 
 
 def whole_front_matter(manifest: Mapping[str, Any]) -> str:
-    """The README's YAML, from one line of dashes to the other."""
+    """Return the README's YAML, with the lines of dashes around it."""
     splits = {name: list(about["degradations"]) for name, about in manifest["splits"].items()}
-    pairs = sum(about["pairs"] for about in manifest["splits"].values())
-    size = next((name for name, end in SIZES.items() if pairs < end), "n>10M")
+    pair_count = sum(about["pairs"] for about in manifest["splits"].values())
+    size = next((name for name, end in SIZES.items() if pair_count < end), "n>10M")
     more = yaml.safe_dump({"language": ["en"], "size_categories": [size]}, sort_keys=False)
     return f"{front_matter(manifest['metrics'], splits, manifest['codec'])}{more}---\n"
 
 
 def plain_features(metrics: Sequence[str], codec: str = "png") -> datasets.Features:
-    """What the packaged webdataset reader of `datasets` makes of a shard: its columns are named as the members are."""
+    """Return the columns that the webdataset reader of `datasets` makes of a shard; they are named as the members."""
     typed = features(metrics)
     return datasets.Features(
         {
@@ -84,8 +86,8 @@ def plain_features(metrics: Sequence[str], codec: str = "png") -> datasets.Featu
     )
 
 
-def card(manifest: Mapping[str, Any]) -> str:
-    """The README that pack writes: the YAML, the counts, and where the rest comes from."""
+def short_readme(manifest: Mapping[str, Any]) -> str:
+    """Return the README that `pack` writes: the YAML, the counts, and how to load the pairs."""
     splits = list(manifest["splits"])
     rows = "".join(
         f"| {name} | {' | '.join(str(manifest['splits'][s]['degradations'].get(name, 0)) for s in splits)} |\n"
@@ -100,7 +102,7 @@ def card(manifest: Mapping[str, Any]) -> str:
         + "Pairs of a real low-quality photograph (`lq`) and its generative ground truth (`gt`).\n\n"
         + head
         + rows
-        + _of_priors(manifest)
+        + _priors_text(manifest)
         + "\n```python\nimport ggt100k  # pip install ggt100k\nfrom datasets import load_dataset\n\n"
         + 'pairs = load_dataset("ggt-100k", data_dir="FOLDER OR URL OF THIS REPOSITORY")\n```\n\n'
         + f"Plain `datasets`, webdataset and tar read `data/` as it is: {names}.\n"
@@ -109,55 +111,60 @@ def card(manifest: Mapping[str, Any]) -> str:
     )
 
 
-def _of_priors(manifest: Mapping[str, Any]) -> str:
+def _priors_text(manifest: Mapping[str, Any]) -> str:
     if PRIOR not in manifest:
         return ""
     text = f"\nBeside them: {manifest[PRIOR]['pairs']} visual priors, which are no pairs, in `data/*/prior-*.tar`.\n"
-    if alone := only_priors(manifest):
+    if names := prior_only_degradations(manifest):
         text += (
-            f'\nOf {", ".join(alone)} there are priors only: with `data_dir="data/{alone[0]}"` plain `datasets` gives\n'
+            f'\nOf {", ".join(names)} there are priors only: with `data_dir="data/{names[0]}"` plain `datasets` gives\n'
             'them as its split `train`, which they are not. Take `ggt100k.PairDataset(..., "prior")`.\n'
         )
     return text
 
 
-def only_priors(manifest: Mapping[str, Any]) -> list[str]:
-    """The degradations that a release has priors of, and no pair."""
-    there = {name for about in manifest["splits"].values() for name in about["degradations"]}
-    return [name for name in manifest[PRIOR]["degradations"] if name not in there] if PRIOR in manifest else []
+def prior_only_degradations(manifest: Mapping[str, Any]) -> list[str]:
+    """Return the degradations of which a release has visual priors and no pair."""
+    with_pairs = {name for about in manifest["splits"].values() for name in about["degradations"]}
+    return [name for name in manifest[PRIOR]["degradations"] if name not in with_pairs] if PRIOR in manifest else []
 
 
-def describe(root: Root, repo: str) -> dict[str, bytes]:
-    """The files of the card by their names in the folder: README.md, LICENSE, croissant.json and figures/.
+def card(root: Root, repo: str) -> dict[str, bytes]:
+    """Return the files of the card by their names in the folder. Equal releases give equal bytes.
 
-    `repo` is the repository on the Hub that they name. Equal releases give equal bytes. Raises ConfigError where
-    jinja2 or matplotlib is not installed, ShardError where the folder's bytes are not those of its manifest.
+    Args:
+        root: The release.
+        repo: Its repository on the Hub, which the files name, as ORG/ggt-100k.
+
+    Raises:
+        ConfigError: `repo` is not a repository, or jinja2 or matplotlib is not installed.
+        ShardError: The index is not the one that the manifest describes.
     """
     from ggt_tools.stages.card.figures import composition, funnel, sample, scores
 
-    release = _release(root, repo)
+    release = _read_release(root, repo)
     figures = {"figures/composition.png": composition(release), "figures/sample.jpg": sample(release)}
     if release.funnel:
         figures["figures/funnel.png"] = funnel(release)
     if release.metrics:
         figures["figures/scores.png"] = scores(release)
-    return figures | _texts(release)
+    return figures | _text_files(release)
 
 
-def texts(root: Root, repo: str) -> dict[str, bytes]:
-    """Those of describe's files that are text. Raises what it raises, and needs no matplotlib."""
-    return _texts(_release(root, repo))
+def card_texts(root: Root, repo: str) -> dict[str, bytes]:
+    """Return the files of the card that are text. As `card`, but matplotlib is not needed."""
+    return _text_files(_read_release(root, repo))
 
 
-def _release(root: Root, repo: str) -> Release:
+def _read_release(root: Root, repo: str) -> Release:
     from ggt_tools.stages.card.release import Release
 
-    if not REPO.fullmatch(repo):
-        raise ConfigError(f"{repo!r}: is no repository of the Hub; name it ORG/ggt-100k")
-    return Release.of(root, repo)
+    if not REPOSITORY.fullmatch(repo):
+        raise ConfigError(f"--repo {repo!r}: is not a repository of the Hub. Write it as ORG/ggt-100k.")
+    return Release.read(root, repo)
 
 
-def _texts(release: Release) -> dict[str, bytes]:
+def _text_files(release: Release) -> dict[str, bytes]:
     from ggt_tools.stages.card.croissant import croissant
     from ggt_tools.stages.card.page import licences, page
 

@@ -1,10 +1,12 @@
-"""croissant: the release in MLCommons' vocabulary (Croissant 1.0, https://docs.mlcommons.org/croissant/docs/).
+"""The description of a release in MLCommons' vocabulary (Croissant 1.0, https://docs.mlcommons.org/croissant/docs/).
 
-For each split three record sets: its facts, a record a row of the index (`train`), and its images by key (`train-lq`,
-`train-gt`). mlcroissant cannot join two sets of files in one record: it would read the first set's file for both.
+Each split has three record sets: its facts, one record for each row of the index (`train`), and its images by key
+(`train-lq`, `train-gt`). mlcroissant cannot join two sets of files in one record: it would read the first set's file
+for both.
 
-A file is named by its URL under the version's tag, not by its place beside croissant.json: mlcroissant keeps what it
-has unpacked by that name, and would take another release's shard for this one's. `mapping=` reads a folder at hand.
+A file is named by its URL under the tag of the version, not by a path relative to croissant.json: mlcroissant caches
+what it has unpacked under that name, and would take a shard of another release for one of this. `mapping=` lets it read
+a folder on disk.
 """
 
 from __future__ import annotations
@@ -59,11 +61,11 @@ CONTEXT: dict[str, Any] = {
 
 
 def croissant(release: Release) -> str:
-    """The JSON-LD of a release."""
-    manifest, beside = release.root.manifest, release.priors
+    """Return the JSON-LD of a release."""
+    manifest, priors = release.root.manifest, release.priors
     files = [_file(release, f"index/{s}.parquet", about["index"]) for s, about in release.root.indices.items()]
     files += [_file(release, name, about) for name, about in sorted(manifest["shards"].items())]
-    sets = [_images(release, split, side) for split in release.splits for side in ("lq", "gt")]
+    sets = [_image_files(release, split, side) for split in release.splits for side in ("lq", "gt")]
     page = f"{HUB}/{release.repo}"
     about: dict[str, Any] = {
         "@context": CONTEXT,
@@ -74,14 +76,14 @@ def croissant(release: Release) -> str:
         "for real-world image restoration.",
         "url": page,
         "version": release.version,
-        "license": [plain(licence) for licence in release.licences | (beside.licences if beside else {})],
+        "license": [plain(licence) for licence in release.licences | (priors.licences if priors else {})],
         "creator": {"@type": "sc:Organization", "name": release.repo.split("/")[0], "url": page},
         "dateModified": release.span("created")[1][:10],
         "keywords": ["image restoration", "generative ground truth", *release.degradations],
         "citeAs": CITE,
         "distribution": [*files, *sets],
         "recordSet": [
-            record for split in release.splits for record in (_facts(release, split), *_image_records(split))
+            record for split in release.splits for record in (_fact_records(release, split), *_image_records(split))
         ],
     }
     if release.published:
@@ -90,7 +92,7 @@ def croissant(release: Release) -> str:
 
 
 def _file(release: Release, name: str, about: Any) -> dict[str, Any]:
-    """A file of the release. Its id is its name in the folder."""
+    """Return the entry of a file. Its id is its name in the folder."""
     return {
         "@type": "cr:FileObject",
         "@id": name,
@@ -102,7 +104,7 @@ def _file(release: Release, name: str, about: Any) -> dict[str, Any]:
     }
 
 
-def _images(release: Release, split: str, side: str) -> dict[str, Any]:
+def _image_files(release: Release, split: str, side: str) -> dict[str, Any]:
     shards = [name for name in sorted(release.root.manifest["shards"]) if f"/{split}-" in name]
     return {
         "@type": "cr:FileSet",
@@ -113,8 +115,8 @@ def _images(release: Release, split: str, side: str) -> dict[str, Any]:
     }
 
 
-def _facts(release: Release, split: str) -> dict[str, Any]:
-    """A record a pair: the columns of the index that are facts of it."""
+def _fact_records(release: Release, split: str) -> dict[str, Any]:
+    """Return the record set of the facts: one record for each pair, the columns of the index that are facts."""
     source: dict[str, Any] = {"fileObject": {"@id": f"index/{split}.parquet"}}
     schema = index_schema(release.metrics)
     fields: list[dict[str, Any]] = []
@@ -149,9 +151,9 @@ def _facts(release: Release, split: str) -> dict[str, Any]:
 
 
 def _image_records(split: str) -> list[dict[str, Any]]:
-    """A record an image, with the key of its pair."""
+    """Return the record sets of the images: one record for each image, with the key of its pair."""
     records = []
-    for side, what in (("lq", "The real low-quality photograph"), ("gt", "The generative ground truth")):
+    for side, noun in (("lq", "The real low-quality photograph"), ("gt", "The generative ground truth")):
         source = {"fileSet": {"@id": f"{split}-{side}-files"}}
         name = f"{split}-{side}"
         key = {"extract": {"fileProperty": "filename"}, "transform": {"regex": r"^([0-9a-f]{16})\..*$"}}
@@ -159,7 +161,7 @@ def _image_records(split: str) -> list[dict[str, Any]]:
             {
                 "@type": "cr:RecordSet",
                 "@id": name,
-                "description": f"{what} of each pair of the split {split}.",
+                "description": f"{noun} of each pair of the split {split}.",
                 "key": {"@id": f"{name}/key"},
                 "field": [
                     {"@type": "cr:Field", "@id": f"{name}/key", "dataType": "sc:Text", "source": source | key},

@@ -1,4 +1,4 @@
-"""The README and the LICENSE of a release. The prose stands in dataset_card/card/, a file a section."""
+"""The README and the LICENSE of a release. The prose is in dataset_card/card/, one file for each section."""
 
 from __future__ import annotations
 
@@ -13,41 +13,46 @@ import pyarrow.compute as pc
 from ggt_format.schema import CODECS, DEGRADATIONS, METRIC
 from ggt_tools.errors import ConfigError
 from ggt_tools.pages import environment
-from ggt_tools.stages.card import only_priors, whole_front_matter
+from ggt_tools.stages.card import prior_only_degradations, whole_front_matter
 from ggt_tools.stages.card.release import Release, Source
 from ggt_tools.stages.card.text import Trusted, fenced, markdown, plain, quoted
 
-ROWS = 40  # of a table by source; LICENSE has them all
-AUTHORS = 8  # named in a row
+MAX_SOURCES = 40  # rows of the table of sources; LICENSE has all
+MAX_URL = 2000  # characters of a link
+MAX_AUTHORS = 8  # named in a row
 SPDX = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*", re.ASCII)
-WINDOW = 256  # pixels of the snippet's crop, where the pairs are as large
+WINDOW = 256  # pixels of the crop in the snippet, where the pairs are as large
 
 
 def page(release: Release) -> str:
-    """The README. Raises ConfigError where jinja2 is not installed."""
-    templates = environment(_prose(), autoescape=False, finalize=_shown, keep_trailing_newline=True)
+    """Return the README.
+
+    Raises:
+        ConfigError: jinja2 is not installed.
+    """
+    templates = environment(_prose_folder(), autoescape=False, finalize=_as_markdown, keep_trailing_newline=True)
     text = templates.get_template("card.md").render(_facts(release))
     return whole_front_matter(release.root.manifest) + re.sub(r"\n{3,}", "\n\n", text)
 
 
 def licences(release: Release) -> str:
-    """The LICENSE: whose the photographs are, and under which licence, a line an author of a source."""
+    """Return the LICENSE: the licence and author of the photographs, a line for each author of each source."""
     lines = [
         f"ggt-100k {release.version}: each pair is under the licence of its photograph.",
         "Licence, author, source and address of each stand in index/*.parquet and in the pair's JSON, by its key.",
     ]
-    lines += _whose(release)
+    lines += _credit_lines(release)
     if release.priors is not None:
         lines += ["", "", "Of the visual priors, which are no pairs and lie in data/*/prior-*.tar:"]
-        lines += _whose(release.priors, "prior")
+        lines += _credit_lines(release.priors, "prior")
     return "\n".join(lines) + "\n"
 
 
-def _whose(release: Release, what: str = "pair") -> list[str]:
-    """Lines by licence, source and author."""
+def _credit_lines(release: Release, noun: str = "pair") -> list[str]:
+    """Return the lines of a part of the release, by licence, source and author."""
     lines = []
-    for licence, pairs in release.licences.items():
-        lines += ["", f"{plain(licence) or 'no licence named'}: {_pairs(pairs, what)}"]
+    for licence, pair_count in release.licences.items():
+        lines += ["", f"{plain(licence) or 'no licence named'}: {_counted(pair_count, noun)}"]
         if _address(licence):
             lines.append(f"  {_address(licence)}")
         for source in release.sources:
@@ -55,22 +60,27 @@ def _whose(release: Release, what: str = "pair") -> list[str]:
                 continue
             lines.append(f"  from {plain(source.name) or 'a source without a name'} ({plain(source.kind)})")
             for author, count in source.authors.items():
-                where = source.urls[author]
-                at = f", {plain(where[0], 2000)}" if len(where) == 1 else f", {len(where):,} addresses" if where else ""
-                lines.append(f"    {plain(author, 1000) or 'author not named'}: {_pairs(count, what)}{at}")
+                urls = source.urls[author]
+                address = (
+                    f", {plain(urls[0], MAX_URL)}" if len(urls) == 1 else f", {len(urls):,} addresses" if urls else ""
+                )
+                lines.append(f"    {plain(author, 1000) or 'author not named'}: {_counted(count, noun)}{address}")
     return lines
 
 
-def _prose() -> Path:
-    """Where the sections stand: beside this file in the wheel, in dataset_card/card/ of a checkout."""
+def _prose_folder() -> Path:
+    """Return the folder of the sections: beside this file in a wheel, dataset_card/card/ in a checkout."""
     for folder in (Path(__file__).parent / "prose", Path(__file__).parents[4] / "dataset_card/card"):
         if (folder / "card.md").is_file():
             return folder
-    raise ConfigError("the card's prose ships with the package, and is not beside it; install it: pip install ggt100k")
+    raise ConfigError(
+        f"{Path(__file__).parent / 'prose'}: the text of the card is missing, which ships with the package. "
+        "Install it again: pip install ggt100k"
+    )
 
 
-def _shown(value: Any) -> Any:
-    """What an expression of the template becomes: a text is taken for one from outside, unless it is Trusted."""
+def _as_markdown(value: Any) -> Any:
+    """Return what the template prints for a value. A text is taken to come from outside, unless it is Trusted."""
     if isinstance(value, str):
         return value if isinstance(value, Trusted) else Trusted(markdown(value))
     return f"{value:,}" if isinstance(value, int) else value
@@ -86,7 +96,7 @@ def _facts(release: Release) -> dict[str, Any]:
         "splits": {split: sum(counts.values()) for split, counts in splits.items()},
         "pairs": release.pairs,
         "priors": release.priors.pairs if release.priors is not None else 0,
-        "only_priors": Trusted(", ".join(f"`{name}`" for name in only_priors(release.root.manifest))),
+        "prior_only": Trusted(", ".join(f"`{name}`" for name in prior_only_degradations(release.root.manifest))),
         "shards": len(release.shards),
         "size": Trusted(_size(release.bytes)),
         "classes": [(_name(name), [splits[split].get(name, 0) for split in splits]) for name in classes],
@@ -94,19 +104,24 @@ def _facts(release: Release) -> dict[str, Any]:
         "sides": [release.span(side) for side in ("width", "height")],
         "made": [day[:10] for day in release.span("created")],
         "kinds": [(kind, sum(numbers)) for kind, numbers in release.kinds.items()],
-        "sources": [_source(source) for source in release.sources[:ROWS]],
-        "more": (len(release.sources[ROWS:]), sum(source.pairs for source in release.sources[ROWS:])),
-        "makers": release.makers,
+        "sources": [_source(source) for source in release.sources[:MAX_SOURCES]],
+        "more_sources": (
+            len(release.sources[MAX_SOURCES:]),
+            sum(source.pairs for source in release.sources[MAX_SOURCES:]),
+        ),
+        "restorers": release.restorers,
         "spreads": [
             (
-                _name(one.metric),
-                one.measured,
-                *(Trusted(f"{x:.3g}" if math.isfinite(x) else "") for x in (one.low, one.middle, one.high)),
+                _name(spread.metric),
+                spread.measured,
+                *(Trusted(f"{x:.3g}" if math.isfinite(x) else "") for x in (spread.low, spread.median, spread.high)),
             )
-            for one in release.spreads
+            for spread in release.spreads
         ],
         "unmeasured": [
-            (_name(one.metric), release.pairs - one.measured) for one in release.spreads if one.measured < release.pairs
+            (_name(spread.metric), release.pairs - spread.measured)
+            for spread in release.spreads
+            if spread.measured < release.pairs
         ],
         "funnel": [
             (_name(stage.stage), stage.entered, stage.left, [(count, _name(reason)) for reason, count in stage.reasons])
@@ -114,7 +129,7 @@ def _facts(release: Release) -> dict[str, Any]:
         ],
         "gate": Trusted(fenced(release.gate, "toml")),
         "licences": [(_licence(licence), pairs) for licence, pairs in release.licences.items()],
-        "nobody": sum(source.authors.get("", 0) for source in release.sources),
+        "without_author": sum(source.authors.get("", 0) for source in release.sources),
         "sample": [Trusted(f"`{key}`") for key in release.sample],
         "changes": Trusted(quoted(release.changes)),
         "example": _example(release),
@@ -122,7 +137,7 @@ def _facts(release: Release) -> dict[str, Any]:
 
 
 def _name(name: str) -> Trusted:
-    """A name of the format's own kind as code; any other is a text from outside."""
+    """Return a name as code where it has the form of the format's names; any other is a text from outside."""
     return Trusted(f"`{name}`" if METRIC.fullmatch(name) else markdown(name))
 
 
@@ -132,34 +147,34 @@ def _members(release: Release) -> tuple[str, ...]:
 
 
 def _example(release: Release) -> dict[str, Trusted]:
-    """What the snippets load: a split and a class with pairs, a score that some of these reach, a window that fits."""
+    """Return what the snippets load: a split and class with pairs, a score that half of them reach, a crop."""
     split = release.main_split
-    name = max(release.splits[split], key=lambda one: release.splits[split][one])
-    of_split = pc.equal(release.table["split"], split)
-    here = pc.and_(of_split, pc.equal(release.table["degradation"], name)).to_numpy()
-    found = {"split": split, "class": name, "end": CODECS[release.codec]}
-    found["window"] = str(min(WINDOW, *(release.span(side)[0] for side in ("width", "height"))))
-    for metric in sorted(release.metrics, key=lambda one: (one != "structure", one)):
-        known = sorted(x for x in release.values(metric)[here].tolist() if math.isfinite(x))
-        if known:
-            found |= {"metric": metric, "least": f"{math.floor(known[len(known) // 2] * 100) / 100:g}"}
+    name = max(release.splits[split], key=lambda degradation: release.splits[split][degradation])
+    in_split = pc.equal(release.table["split"], split)
+    is_loaded = pc.and_(in_split, pc.equal(release.table["degradation"], name)).to_numpy()
+    values = {"split": split, "class": name, "end": CODECS[release.codec]}
+    values["window"] = str(min(WINDOW, *(release.span(side)[0] for side in ("width", "height"))))
+    for metric in sorted(release.metrics, key=lambda metric: (metric != "structure", metric)):
+        measured = sorted(x for x in release.values(metric)[is_loaded].tolist() if math.isfinite(x))
+        if measured:
+            values |= {"metric": metric, "minimum": f"{math.floor(measured[len(measured) // 2] * 100) / 100:g}"}
             break
-    return {key: Trusted(value) for key, value in found.items()}
+    return {key: Trusted(value) for key, value in values.items()}
 
 
 def _source(source: Source) -> dict[str, Any]:
-    named = [author for author in source.authors if author]
-    shown = [_link(author, next(iter(source.urls[author]), "")) for author in named[:AUTHORS]]
-    if len(named) > AUTHORS:
-        shown.append(Trusted(f"{len(named) - AUTHORS:,} more"))
+    authors = [author for author in source.authors if author]
+    links = [_link(author, next(iter(source.urls[author]), "")) for author in authors[:MAX_AUTHORS]]
+    if len(authors) > MAX_AUTHORS:
+        links.append(Trusted(f"{len(authors) - MAX_AUTHORS:,} more"))
     if "" in source.authors:
-        shown.append(Trusted("not named"))
+        links.append(Trusted("not named"))
     return {
         "kind": source.kind,
         "name": source.name or Trusted("not named"),
         "licence": _licence(source.licence),
         "pairs": source.pairs,
-        "authors": Trusted(", ".join(shown)),
+        "authors": Trusted(", ".join(links)),
     }
 
 
@@ -168,28 +183,28 @@ def _licence(licence: str) -> Trusted:
 
 
 def _link(text: str, url: str) -> Trusted:
-    """A link where the address is one of the web, else the text alone."""
-    shown = markdown(text)
+    """Return a link where the URL is a web address, else the text alone."""
+    escaped = markdown(text)
     try:
         parts = urlsplit(url)
-        right = parts.scheme in ("http", "https") and bool(parts.hostname) and url.isprintable() and len(url) < 2000
+        is_web_address = parts.scheme in ("http", "https") and bool(parts.hostname)
     except ValueError:
-        right = False
-    if not right or not shown:
-        return Trusted(shown)
+        is_web_address = False
+    if not (escaped and is_web_address and url.isprintable() and len(url) < MAX_URL):
+        return Trusted(escaped)
     safe = quote(url, safe=":/?#@!&+,;=%~-._").replace("&", "&amp;")  # within <> nothing else of these is Markdown
-    return Trusted(f"[{shown}](<{safe}>)")
+    return Trusted(f"[{escaped}](<{safe}>)")
 
 
 def _address(licence: str) -> str:
-    """Where the text of a licence stands; "" of one that SPDX does not name."""
+    """Return the URL of the text of a licence; "" for one that SPDX does not name."""
     if not SPDX.fullmatch(licence) or licence.startswith("LicenseRef-"):
         return ""
     return f"https://spdx.org/licenses/{licence}.html"
 
 
-def _pairs(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _size(count: float) -> str:

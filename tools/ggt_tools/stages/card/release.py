@@ -1,4 +1,4 @@
-"""What a card tells of a release: counted and measured in the manifest and the index, never typed."""
+"""The facts that a card states of a release: all are counted in the manifest and the index."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ COLUMNS = (
     *("key", "degradation", "source", "source_name", "licence", "author", "url", "restorer", "strategy", "round"),
     *("created", "width", "height", "scores"),
 )
-CHANGES = "CHANGELOG.md"
-SAMPLE = 8  # pairs on the contact sheet
+CHANGE_LOG = "CHANGELOG.md"
+SAMPLE_SIZE = 8  # pairs on the contact sheet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,37 +47,50 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spread:
-    """How one score lies over the pairs that it was measured on."""
+    """How the values of one metric spread over the pairs on which it was measured."""
 
     metric: str
     measured: int
     low: float  # 5 % lie below
-    middle: float
+    median: float
     high: float  # 5 % lie above
 
 
 @dataclass(frozen=True)
 class Release:
-    """A dataset folder, its whole index read."""
+    """A release with its whole index.
+
+    Attributes:
+        root: The release.
+        repo: Its repository on the Hub.
+        table: A row for each pair: COLUMNS, and `split`.
+        priors: The visual priors beside the pairs; None where there are none.
+    """
 
     root: Root
     repo: str
-    table: pa.Table  # COLUMNS and split, a row a pair
-    priors: Release | None = None  # what lies beside the pairs and is none
+    table: pa.Table
+    priors: Release | None = None
 
     @classmethod
-    def of(cls, root: Root, repo: str) -> Release:
-        """Reads the index. Raises ShardError where it is not the one that the manifest counts."""
+    def read(cls, root: Root, repo: str) -> Release:
+        """Read the index.
+
+        Raises:
+            ShardError: It is not the one that the manifest describes.
+        """
         tables = {}
         for split, about in root.indices.items():
             table = ggt_format.index(root.url, split, columns=COLUMNS)
-            found = {one["values"]: one["counts"] for one in pc.value_counts(table["degradation"]).to_pylist()}
-            if found != about["degradations"]:
-                said = f"has {found}, and the manifest says {about['degradations']}"
-                raise ShardError(f"{root.url}: index/{split}.parquet: {said}; pack it again")
+            counts = {row["values"]: row["counts"] for row in pc.value_counts(table["degradation"]).to_pylist()}
+            if counts != about["degradations"]:
+                raise ShardError(
+                    f"{root.url}: index/{split}.parquet: holds {counts} pairs, and the manifest says "
+                    f"{about['degradations']}. Pack the release again."
+                )
             tables[split] = table.append_column("split", pa.array([split] * table.num_rows))
-        beside = tables.pop(PRIOR, None)
-        priors = cls(root, repo, beside) if beside is not None else None
+        prior_table = tables.pop(PRIOR, None)
+        priors = cls(root, repo, prior_table) if prior_table is not None else None
         return cls(root, repo, pa.concat_tables(tables.values()), priors)
 
     @property
@@ -86,18 +99,18 @@ class Release:
 
     @property
     def main_split(self) -> str:
-        """The first that there is: train, where it has pairs."""
+        """The first split that holds pairs: train, where it does."""
         return next(iter(self.splits))
 
     @cached_property
     def sample(self) -> list[str]:
-        """Keys of the main split, the first of each degradation in turn. A key is a digest: nobody chose by eye."""
+        """Keys of the main split, the lowest of each degradation in turn. Keys are hashes, so nobody chose by eye."""
         rows = self.table.filter(pc.equal(self.table["split"], self.main_split))
         keys: dict[str, list[str]] = {}
         for name, key in sorted(zip(rows["degradation"].to_pylist(), rows["key"].to_pylist(), strict=True)):
             keys.setdefault(name, []).append(key)
-        turns = itertools.zip_longest(*(keys[name][:SAMPLE] for name in self.degradations if name in keys))
-        return [key for turn in turns for key in turn if key is not None][:SAMPLE]
+        turns = itertools.zip_longest(*(keys[name][:SAMPLE_SIZE] for name in self.degradations if name in keys))
+        return [key for turn in turns for key in turn if key is not None][:SAMPLE_SIZE]
 
     @property
     def gate(self) -> str:
@@ -106,16 +119,16 @@ class Release:
 
     @cached_property
     def changes(self) -> str:
-        """CHANGELOG.md of the folder, else of dataset_card/ in a checkout; "" where there is none."""
+        """The change log of the folder, else of dataset_card/ in a checkout; "" where there is none."""
         try:
-            return self.root.read(CHANGES).decode("utf-8", "replace")
+            return self.root.read(CHANGE_LOG).decode("utf-8", "replace")
         except FileNotFoundError:
-            path = Path(__file__).parents[4] / "dataset_card" / CHANGES
+            path = Path(__file__).parents[4] / "dataset_card" / CHANGE_LOG
             return path.read_text(encoding="utf-8") if path.is_file() else ""
 
     @property
     def published(self) -> str:
-        """The day that the change log's entry of this version names, ISO 8601; "" where it names none."""
+        """The day in the change log's entry of this version, ISO 8601; "" where there is none."""
         entry = re.search(rf"^#+ .*(?<![\d.]){re.escape(self.version)}(?![\d.]).*$", self.changes, re.MULTILINE)
         day = re.search(r"\d{4}-\d\d-\d\d", entry[0]) if entry else None
         return day[0] if day else ""
@@ -139,21 +152,26 @@ class Release:
 
     @property
     def shards(self) -> dict[str, Mapping[str, Any]]:
-        """Those of the pairs, by name."""
+        """The manifest's facts of the shards that hold pairs, by name."""
         return {name: about for name, about in self.root.manifest["shards"].items() if split_of(name) != PRIOR}
 
     @property
     def bytes(self) -> int:
+        """Size of the shards that hold pairs."""
         return sum(about["bytes"] for about in self.shards.values())
 
     @property
     def degradations(self) -> list[str]:
-        """Those that have pairs."""
+        """The degradations that have pairs."""
         return [name for name in DEGRADATIONS if any(name in counts for counts in self.splits.values())]
 
     @cached_property
     def funnel(self) -> list[Stage]:
-        """Raises ShardError where the manifest's funnel is none."""
+        """The stages of the funnel.
+
+        Raises:
+            ShardError: The manifest's funnel cannot be read.
+        """
         try:
             return [
                 Stage(
@@ -165,22 +183,22 @@ class Release:
                 for stage in self.root.manifest["funnel"]
             ]
         except (KeyError, TypeError, ValueError) as fault:
-            said = f"{ggt_format.MANIFEST}: its funnel cannot be read ({fault!r}); pack it again"
-            raise ShardError(f"{self.root.url}: {said}") from fault
+            file = f"{self.root.url}: {ggt_format.MANIFEST}"
+            raise ShardError(f"{file}: its funnel cannot be read ({fault!r}). Pack the release again.") from fault
 
     @cached_property
     def kinds(self) -> dict[str, list[int]]:
-        """Pairs by kind of source, a number a degradation of `degradations`; kinds without pairs are left out."""
+        """Numbers of pairs by kind of source, in the order of `degradations`; kinds without pairs are left out."""
         counts = self._counts("source", "degradation")
-        found = {kind: [counts.get((kind, name), 0) for name in self.degradations] for kind in SOURCES}
-        return {kind: numbers for kind, numbers in found.items() if any(numbers)}
+        all_kinds = {kind: [counts.get((kind, name), 0) for name in self.degradations] for kind in SOURCES}
+        return {kind: numbers for kind, numbers in all_kinds.items() if any(numbers)}
 
     @cached_property
     def sources(self) -> list[Source]:
-        """Most pairs first."""
-        found: dict[tuple[str, ...], dict[str, tuple[int, set[str]]]] = {}
-        for (*place, author, url), count in self._counts("source", "source_name", "licence", "author", "url").items():
-            authors = found.setdefault(tuple(place), {})
+        """The sources, those with most pairs first."""
+        by_source: dict[tuple[str, ...], dict[str, tuple[int, set[str]]]] = {}
+        for (*source, author, url), count in self._counts("source", "source_name", "licence", "author", "url").items():
+            authors = by_source.setdefault(tuple(source), {})
             pairs, urls = authors.get(author, (0, set()))
             authors[author] = pairs + count, urls | {url} - {""}
         sources = [
@@ -189,51 +207,52 @@ class Release:
                 name=name,
                 licence=licence,
                 pairs=sum(pairs for pairs, _ in authors.values()),
-                authors={a: n for a, (n, _) in sorted(authors.items(), key=lambda one: (-one[1][0], one[0]))},
+                authors={a: n for a, (n, _) in sorted(authors.items(), key=lambda item: (-item[1][0], item[0]))},
                 urls={author: sorted(urls) for author, (_, urls) in authors.items()},
             )
-            for (kind, name, licence), authors in found.items()
+            for (kind, name, licence), authors in by_source.items()
         ]
-        return sorted(sources, key=lambda one: (-one.pairs, one.kind, one.name, one.licence))
+        return sorted(sources, key=lambda source: (-source.pairs, source.kind, source.name, source.licence))
 
     @cached_property
     def licences(self) -> dict[str, int]:
-        """Pairs by licence, most first."""
+        """Numbers of pairs by licence, the largest first."""
         counts = {licence: count for (licence,), count in self._counts("licence").items()}
-        return dict(sorted(counts.items(), key=lambda one: (-one[1], one[0])))
+        return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
     @cached_property
-    def makers(self) -> list[tuple[str, str, int, int]]:
-        """Restorer, strategy of its prompts, pairs, and how many of these were refined."""
+    def restorers(self) -> list[tuple[str, str, int, int]]:
+        """Each restorer, the strategy of its prompts, its pairs, and how many of them were refined."""
         pairs, refined = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
         for (restorer, strategy, number), count in self._counts("restorer", "strategy", "round").items():
             pairs[restorer, strategy] += count
             refined[restorer, strategy] += count if number > 0 else 0
-        rows = [(*who, count, refined[who]) for who, count in pairs.items()]
-        return sorted(rows, key=lambda one: (-one[2], one[0], one[1]))
+        rows = [(*name, count, refined[name]) for name, count in pairs.items()]
+        return sorted(rows, key=lambda row: (-row[2], row[0], row[1]))
 
     def values(self, metric: str) -> Floats:
-        """A score of all pairs: float32, (pairs,), NaN where not measured."""
+        """Return the values of a metric of all pairs: float32, shape (pairs,), NaN where not measured."""
         column: Floats = pc.struct_field(self.table["scores"], metric).to_numpy()
         return column
 
     @cached_property
     def spreads(self) -> list[Spread]:
-        found = []
+        """The spread of each metric."""
+        spreads = []
         for metric in self.metrics:
             values = self.values(metric)
-            known = values[np.isfinite(values)]
-            ends = np.percentile(known, [5, 50, 95]).tolist() if known.size else [math.nan] * 3
-            found.append(Spread(metric=metric, measured=known.size, low=ends[0], middle=ends[1], high=ends[2]))
-        return found
+            measured = values[np.isfinite(values)]
+            low, median, high = np.percentile(measured, [5, 50, 95]).tolist() if measured.size else [math.nan] * 3
+            spreads.append(Spread(metric=metric, measured=measured.size, low=low, median=median, high=high))
+        return spreads
 
     def span(self, column: str) -> tuple[Any, Any]:
-        """The least and the greatest of a column."""
+        """Return the smallest and the largest value of a column."""
         ends = pc.min_max(self.table[column]).as_py()
         return ends["min"], ends["max"]
 
     def _counts(self, *columns: str) -> dict[tuple[Any, ...], int]:
-        """Pairs by what these columns hold, in no order."""
+        """Return numbers of pairs by the values of these columns, in no order."""
         grouped = self.table.group_by(columns).aggregate([([], "count_all")])
         names = [grouped[name].to_pylist() for name in columns]
         return dict(zip(zip(*names, strict=True), grouped["count_all"].to_pylist(), strict=True))

@@ -1,49 +1,49 @@
-"""Texts from outside, made harmless: names of authors and sources, licences and URLs stand in a card as they read.
+"""Escape texts from outside, so that names of authors and sources, licences and URLs read in a card as they are.
 
-A character that Markdown, HTML or the Hub's renderer takes for an instruction becomes a numeric character reference,
-which CommonMark (section 2.5) never takes for one.
+A character that has a meaning in Markdown, HTML or the Hub's renderer becomes a numeric character reference, which has
+none (CommonMark, section 2.5).
 """
 
 from __future__ import annotations
 
 import re
 
-LONGEST = 120  # characters that are shown of one text
-JOINERS = "\u200c\u200d"  # print nothing and belong to the spelling of names
-_INSTRUCTIONS = re.compile(r"""[\\`*_{}\[\]<>()#!|&~$:@^="'+]|www(?=\.)""", re.IGNORECASE)
+MAX_LENGTH = 120  # characters that are shown of one text
+JOINERS = "\u200c\u200d"  # are not printable, but belong to the spelling of names
+_SPECIAL = re.compile(r"""[\\`*_{}\[\]<>()#!|&~$:@^="'+]|www(?=\.)""", re.IGNORECASE)
 _HEADING = re.compile(r"(#{1,4}) ")
-UNDER = 3  # the level of the headings of a section
+SECTION_LEVEL = 3  # level of the headings within a section
 
 
 class Trusted(str):
-    """A text that stands in the page as it is: ours, or checked."""
+    """A text that the page shows as it is: it is our own, or was checked."""
 
     __slots__ = ()
 
 
-def plain(text: str, longest: int = LONGEST) -> str:
-    """One line of what prints, no longer than `longest`."""
-    shown = "".join(c if c.isprintable() or c in JOINERS else "\ufffd" for c in " ".join(text.split()))
-    return shown if len(shown) <= longest else shown[: longest - 1] + "…"
+def plain(text: str, max_length: int = MAX_LENGTH) -> str:
+    """Return a text as one line of printable characters, cut to `max_length`."""
+    line = "".join(c if c.isprintable() or c in JOINERS else "\ufffd" for c in " ".join(text.split()))
+    return line if len(line) <= max_length else line[: max_length - 1] + "…"
 
 
 def markdown(text: str) -> str:
-    """The Markdown that reads as `text` does, within a line or a cell of a table."""
-    return _INSTRUCTIONS.sub(lambda found: f"&#{ord(found[0][0])};{found[0][1:]}", plain(text))
+    """Return Markdown that renders as the text itself, within a line or a cell of a table."""
+    return _SPECIAL.sub(lambda match: f"&#{ord(match[0][0])};{match[0][1:]}", plain(text))
 
 
 def fenced(text: str, language: str = "") -> str:
-    """The text as a block of code, behind a fence that it does not hold itself."""
+    """Return a text as a block of code, in a fence that does not occur in the text."""
     lines = ["".join(c if c.isprintable() or c == "\t" else "\ufffd" for c in line) for line in text.splitlines()]
-    longest = max((len(run) for line in lines for run in re.findall("`+", line)), default=0)
-    fence = "`" * max(3, longest + 1)
+    longest_run = max((len(run) for line in lines for run in re.findall("`+", line)), default=0)
+    fence = "`" * max(3, longest_run + 1)
     return "\n".join([fence + language, *lines, fence])
 
 
 def quoted(text: str) -> str:
-    """Markdown of a file beside the data, put under a heading of the page. Its HTML is shown, not obeyed."""
+    """Return the Markdown of a file for a section of the page: headings are lowered, and HTML is shown as text."""
     lines = "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in "\n".join(text.splitlines())).split("\n")
-    highest = min((len(found[1]) for line in lines if (found := _HEADING.match(line))), default=1)
-    down = "#" * max(0, UNDER - highest)
-    lines = [f"{down}{line}" if _HEADING.match(line) else line for line in lines]
+    highest = min((len(match[1]) for line in lines if (match := _HEADING.match(line))), default=1)
+    lower = "#" * max(0, SECTION_LEVEL - highest)
+    lines = [f"{lower}{line}" if _HEADING.match(line) else line for line in lines]
     return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", "\n".join(lines)).strip()

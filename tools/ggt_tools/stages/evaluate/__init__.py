@@ -1,13 +1,13 @@
-"""evaluate: a model's outputs against the ground truths of a split, by degradation.
+"""evaluate: measure a model's outputs against the ground truths of a split, by degradation.
 
-    found = evaluate("/data/ggt-100k", Path("outputs"), EvaluateConfig(split="test"))
-    print(found.table())
+    evaluation = evaluate("/data/ggt-100k", Path("outputs"), EvaluateConfig(split="test"))
+    print(evaluation.table())
 
-An output is an image in the folder that has its pair's key in its name, with no digit right before or after it:
-KEY.png, KEY_out.png, predKEY.png. What is missing, of
-another size, or no image is listed and counts for nothing; so does what two files may be. Full-reference metrics are
-of output against gt, no-reference ones of the output alone. Beside each stands what the photograph itself has (`lq`):
-a model that does nothing has the same.
+An output is an image in the folder whose name holds the key of its pair, with no digit right before or after the key:
+KEY.png, KEY_out.png, predKEY.png. An output that is missing, has another size, is not an image, or is ambiguous is
+listed with a reason and not measured. Full-reference metrics compare the output with gt; no-reference metrics judge the
+output alone. Beside each value stands the value of the photograph itself (`lq`), which is the value of a model that
+changes nothing.
 """
 
 from __future__ import annotations
@@ -32,69 +32,112 @@ from ggt_tools.imaging.contact_sheet import contact_sheet
 from ggt_tools.metrics import iqa
 from ggt_tools.stages.ingest import decode
 
-METRICS = ("psnr", "ssim", "lpips", "dists", "niqe", "piqe", "musiq")  # as the field reports them
-# Every place where a key may begin: a word before or after it may end or begin as one does (`pred`, `fake`), and only
-# the keys of the split count; a digit there makes it another number.
+METRICS = ("psnr", "ssim", "lpips", "dists", "niqe", "piqe", "musiq")  # those that papers usually report
+# Every position where a key may begin: a word before or after it may end or begin with hexadecimal letters (`pred`,
+# `fake`), and only the keys of the split count; with a digit beside it, it would be another number.
 KEY = re.compile(r"(?<![0-9])(?=([0-9a-f]{16})(?![0-9]))")
-RULE = "with no digit right before or after it"
+NAMING_RULE = "with no digit right before or after it"
 ALL = "all"  # the row over all degradations: the mean of all outputs
-MOST_PIXELS = 89_478_485
+MAX_PIXELS = 89_478_485
+Fault = tuple[str, str]  # stable reason (no_output, wrong_size, not_an_image, two_outputs), message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluateConfig:
-    """`metrics`: of pyiqa, by name; one that cannot be measured here is named, with what is missing."""
+    """What is measured, and on which pairs.
+
+    Attributes:
+        split: Split whose pairs the outputs are compared with.
+        where: Conditions on the pairs, as `ggt100k.PairDataset` takes them; None for all pairs.
+        metrics: Names of pyiqa metrics; () for `METRICS`. One of those may be impossible to measure here.
+        worst: Number of outputs on the contact sheet; 0 for no sheet.
+        device: Device of metrics with models, as torch names it; "auto" for cuda where there is one.
+        weights: Folder with downloaded weights; None for torch's cache.
+        out: JSON file to write; None for OUTPUTS.evaluation.json beside the folder of outputs.
+        sheet: Contact sheet to write; None for OUTPUTS.evaluation.png beside the folder of outputs.
+    """
 
     split: str = "test"
     where: Mapping[str, Any] | None = None
-    metrics: tuple[str, ...] = METRICS
-    worst: int = 12  # outputs on the contact sheet
-    iqa: iqa.IqaConfig = dataclasses.field(default_factory=iqa.IqaConfig)
+    metrics: tuple[str, ...] = ()
+    worst: int = 12
+    device: str = "auto"
+    weights: Path | None = None
+    out: Path | None = None
+    sheet: Path | None = None
 
     def __post_init__(self) -> None:
         for name in self.metrics:
             if name not in iqa.models():
-                raise ConfigError(f"--metrics {name}: is no metric of pyiqa; the usual ones are {', '.join(METRICS)}")
-        if not self.metrics:
-            raise ConfigError("--metrics: name one or more")
+                raise ConfigError(
+                    f"--metrics {name}: is not a metric of pyiqa. The usual metrics are {', '.join(METRICS)}."
+                )
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        return self.metrics or METRICS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluated:
-    """What came of it. Values are means over the outputs that were measured; NaN where there is none."""
+class Evaluation:
+    """What was measured. Values are means over the outputs that were measured; NaN where there is none.
+
+    Attributes:
+        split: The split.
+        model: Folder of the outputs.
+        pairs: Number of pairs that were selected.
+        metrics: Metrics that were measured.
+        missing: By metric that could not be measured: why.
+        rows: By degradation, and `ALL`: the number of `outputs`, and by metric the values of `output` and `lq`.
+        values: By key and metric: the value of the output.
+        faults: By key of a pair without a value: reason and message.
+        unknown: Images whose names hold no key of the split.
+        passed_over: Numbers of other things in the folder, by kind; folders by name.
+        worst: Keys, the worst output first, by the first metric that was measured.
+    """
 
     split: str
-    model: str  # the outputs' folder
-    pairs: int  # of the split
+    model: str
+    pairs: int
     metrics: tuple[str, ...]
-    missing: Mapping[str, str]  # by metric that could not be measured, why
-    rows: Mapping[str, Mapping[str, Any]]  # by degradation, and ALL: `outputs`, and by metric `output` and `lq`
-    values: Mapping[str, Mapping[str, float]]  # by key and metric, of the output
-    faults: Mapping[
-        str, tuple[str, str]
-    ]  # by key: stable reason (no_output, wrong_size, not_an_image, two_outputs), text
-    unknown: tuple[str, ...]  # images whose names hold no key of the split
-    passed_over: Mapping[str, int]  # what else the folder holds: the counts by kind and, of folders, their names
-    worst: tuple[str, ...]  # keys, the worst first by the first metric that was measured
+    missing: Mapping[str, str]
+    rows: Mapping[str, Mapping[str, Any]]
+    values: Mapping[str, Mapping[str, float]]
+    faults: Mapping[str, Fault]
+    unknown: tuple[str, ...]
+    passed_over: Mapping[str, int]
+    worst: tuple[str, ...]
 
     def table(self) -> list[tuple[str, ...]]:
-        """Its first row names the columns; the photographs' own value stands in brackets."""
-        first = ("degradation", "outputs", *self.metrics)
+        """Return the rows as texts, the names of the columns first; the photographs' own value is in brackets."""
         rows = []
         for name, row in self.rows.items():
             cells = (_cell(row[metric]["output"], row[metric]["lq"]) for metric in self.metrics)
             rows.append((name, str(row["outputs"]), *cells))
-        return [first, *rows]
+        return [("degradation", "outputs", *self.metrics), *rows]
 
     def json(self) -> dict[str, Any]:
-        """All of it as JSON has it: null where nothing was measured."""
-        found = dataclasses.asdict(self) | {
-            "faults": {k: {"reason": r, "detail": t} for k, (r, t) in self.faults.items()}
-        }
-        return {name: _nulls(value) for name, value in found.items()}
+        """Return all fields as JSON has them: null where nothing was measured."""
+        faults = {key: {"reason": reason, "detail": message} for key, (reason, message) in self.faults.items()}
+        return {name: _without_nan(value) for name, value in (dataclasses.asdict(self) | {"faults": faults}).items()}
+
+    def warnings(self) -> Iterator[str]:
+        """Yield what the table does not show: metrics, outputs and files that were left out."""
+        for name, why in self.missing.items():
+            yield f"{name} was not measured: {why}"
+        for _, message in self.faults.values():
+            yield message
+        for kind, number in self.passed_over.items():
+            yield f"{self.model}: passed over: {number} {kind}"
+        for name in self.unknown:
+            yield (
+                f"{name}: its name does not hold exactly one key of the split {self.split}, {NAMING_RULE}. "
+                "Name it KEY.png."
+            )
 
 
-def lower_better(metric: str) -> bool:
+def is_lower_better(metric: str) -> bool:
+    """Return whether a smaller value of a pyiqa metric means a better image."""
     return iqa.models()[metric][1]
 
 
@@ -103,42 +146,44 @@ def evaluate(
     outputs: Path,
     config: EvaluateConfig | None = None,
     *,
-    progress: Callable[[int], object] = lambda done: None,
-) -> Evaluated:
-    """Measures every output of the split that is there. Raises ConfigError before the first: no such folder, release or
-    metric, or none that can be measured here."""
+    progress: Callable[[int], object] = lambda count: None,
+) -> Evaluation:
+    """Measure every output of a split.
+
+    Args:
+        root: Folder or fsspec URL of the release.
+        outputs: Folder with the images that the model made.
+        config: What is measured, and on which pairs.
+        progress: Called with the number of pairs that were done since the last call.
+
+    Raises:
+        ConfigError: There is no such folder or release, or no metric can be measured here.
+    """
     config = config or EvaluateConfig()
     pairs = ggt_format.PairDataset(root, config.split, where=config.where)
-    keys = [
-        str(key) for key in ggt_format.index(root, config.split, where=config.where, columns=["key"])["key"].to_pylist()
-    ]
-    files, faults, unknown = find(outputs, keys)
+    keys = _keys(root, config)
+    files, faults, unknown = find_outputs(outputs, keys)
     values: dict[str, dict[str, float]] = {}
     rows: dict[str, dict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
     with _models(config) as models:
-        missing = {name: why for name in config.metrics if (why := iqa.missing(name) or models.faults.get(name, ""))}
-        metrics = tuple(name for name in config.metrics if name not in missing)
+        missing = {n: why for n in config.metric_names if (why := iqa.missing(n) or models.faults.get(n, ""))}
+        metrics = tuple(name for name in config.metric_names if name not in missing)
         if not metrics:
-            raise ConfigError(f"metric {config.metrics[0]!r} cannot be measured: {missing[config.metrics[0]]}")
+            first = config.metric_names[0]
+            raise ConfigError(f"metric {first!r} cannot be measured: {missing[first]}")
         for number, key in enumerate(keys):
             if key in files:
-                item = pairs[number]
                 try:
-                    output = _read(files[key], item["gt"].shape)
-                    # a model takes (what it is held against, what is judged)
-                    of_output, of_lq = (
-                        {name: each[0] for name, each in models.measure([(item["gt"], judged)], metrics).items()}
-                        for judged in (output, item["lq"])
-                    )
+                    degradation, of_output, of_lq = _measure(models, metrics, pairs[number], files[key])
                 except PairError as fault:
                     faults[key] = fault.reason, str(fault)
                 else:
                     values[key] = of_output
                     for name in metrics:
-                        for row in (item["degradation"], ALL):
+                        for row in (degradation, ALL):
                             rows[row][name].append((of_output[name], of_lq[name]))
             progress(1)
-    return Evaluated(
+    return Evaluation(
         split=config.split,
         model=str(outputs),
         pairs=len(keys),
@@ -149,91 +194,115 @@ def evaluate(
         faults=dict(sorted(faults.items())),
         unknown=unknown,
         passed_over=dict(sorted(find_images(outputs).passed_over.lines().items())),
-        worst=_worst(values, metrics)[: config.worst],
+        worst=_worst_first(values, metrics[0])[: config.worst],
     )
 
 
-def find(outputs: Path, keys: Sequence[str]) -> tuple[dict[str, Path], dict[str, tuple[str, str]], tuple[str, ...]]:
-    """The file of each key; why the others have none; and images that are of no key."""
+def _keys(root: str | Path, config: EvaluateConfig) -> list[str]:
+    table = ggt_format.index(root, config.split, where=config.where, columns=["key"])
+    return [str(key) for key in table["key"].to_pylist()]
+
+
+def _measure(
+    models: iqa.Models, metrics: Sequence[str], pair: Mapping[str, Any], file: Path
+) -> tuple[str, dict[str, float], dict[str, float]]:
+    """Return the degradation of a pair, and the metrics of its output and of its lq.
+
+    Raises:
+        PairError: The output cannot be compared.
+    """
+    output = _read_output(file, pair["gt"].shape)
+    of_output, of_lq = (
+        {name: values[0] for name, values in models.measure([(pair["gt"], judged)], metrics).items()}
+        for judged in (output, pair["lq"])
+    )
+    return str(pair["degradation"]), of_output, of_lq
+
+
+def find_outputs(outputs: Path, keys: Sequence[str]) -> tuple[dict[str, Path], dict[str, Fault], tuple[str, ...]]:
+    """Find the output of each pair by its name.
+
+    Returns:
+        The file of each key that has one, the faults of the other keys, and the images that belong to no key.
+
+    Raises:
+        ConfigError: `outputs` is not a folder.
+    """
     if not outputs.is_dir():
-        raise ConfigError(
-            f"{outputs}: is no folder; name the one that holds the model's outputs, each named by its key"
-        )
-    known, found, unknown = set(keys), defaultdict(list), []
+        raise ConfigError(f"{outputs}: is not a folder. Name the folder of the model's outputs, each named by its key.")
+    all_keys, paths_by_key, unknown = set(keys), defaultdict(list), []
     for path in find_images(outputs).paths:
-        named = {key for key in KEY.findall(path.stem.lower()) if key in known}
-        if len(named) == 1:
-            found[named.pop()].append(path)
+        in_name = {key for key in KEY.findall(path.stem.lower()) if key in all_keys}
+        if len(in_name) == 1:
+            paths_by_key[in_name.pop()].append(path)
         else:
             unknown.append(path.relative_to(outputs).as_posix())
     faults = {}
     for key in keys:
-        if len(found[key]) > 1:
-            names = ", ".join(path.relative_to(outputs).as_posix() for path in found[key][:3])
-            faults[key] = "two_outputs", f"{key}: {names} may be its output; leave one"
-        elif not found[key]:
-            faults[key] = "no_output", f"{key}: no image in {outputs} has it in its name, {RULE}"
-    return {key: paths[0] for key, paths in found.items() if len(paths) == 1}, faults, tuple(unknown)
+        paths = paths_by_key[key]
+        if len(paths) > 1:
+            names = ", ".join(path.relative_to(outputs).as_posix() for path in paths[:3])
+            faults[key] = "two_outputs", f"{outputs}: key {key}: {names} may all be its output. Leave one of them."
+        elif not paths:
+            faults[key] = (
+                "no_output",
+                f"{outputs}: key {key}: no image has the key in its name, {NAMING_RULE}. Save the output as {key}.png.",
+            )
+    return {key: paths[0] for key, paths in paths_by_key.items() if len(paths) == 1}, faults, tuple(unknown)
 
 
-def sheet(root: str | Path, outputs: Path, found: Evaluated) -> Pillow.Image:
-    """The contact sheet of the worst: each output beside its ground truth, with its values."""
-    keys = {key: number for number, key in enumerate(found.worst)}
-    files, _, _ = find(outputs, found.worst)
-    items = {}
-    for row in ggt_format.PairDataset(root, found.split, where={"key": list(found.worst)}, columns=["restorer"]):
-        output = Pillow.fromarray(_read(files[row["key"]], row["gt"].shape))
-        shown = {"lq": output, "gt": Pillow.fromarray(row["gt"])}
-        items[keys[row["key"]]] = row | shown | {"scores": found.values[row["key"]]}
-    return contact_sheet([items[number] for number in sorted(items)], "output | gt")
+def draw_worst(root: str | Path, outputs: Path, evaluation: Evaluation) -> Pillow.Image:
+    """Draw a contact sheet of the worst outputs: each beside its ground truth, with its values."""
+    order = {key: number for number, key in enumerate(evaluation.worst)}
+    files, _, _ = find_outputs(outputs, evaluation.worst)
+    where = {"key": list(evaluation.worst)}
+    tiles = {}
+    for pair in ggt_format.PairDataset(root, evaluation.split, where=where, columns=["restorer"]):
+        output = Pillow.fromarray(_read_output(files[pair["key"]], pair["gt"].shape))
+        images = {"lq": output, "gt": Pillow.fromarray(pair["gt"])}
+        tiles[order[pair["key"]]] = pair | images | {"scores": evaluation.values[pair["key"]]}
+    return contact_sheet([tiles[number] for number in sorted(tiles)], "output | gt")
 
 
 def _models(config: EvaluateConfig) -> iqa.Models:
-    return iqa.Models([name for name in config.metrics if not iqa.missing(name)], config.iqa, strict=False)
+    names = [name for name in config.metric_names if not iqa.missing(name)]
+    return iqa.Models(names, iqa.IqaConfig(device=config.device, weights=config.weights), strict=False)
 
 
-def _read(path: Path, shape: tuple[int, ...]) -> Image:
-    pixels: Image = np.asarray(decode(read_file(path, str(path)), str(path), MOST_PIXELS))
+def _read_output(path: Path, shape: tuple[int, ...]) -> Image:
+    pixels: Image = np.asarray(decode(read_file(path, str(path)), str(path), MAX_PIXELS))
     if pixels.shape != shape:
-        sizes = " and ".join(f"{one[1]} x {one[0]}" for one in (pixels.shape, shape))
-        raise PairError("wrong_size", f"{path}: it and its ground truth are {sizes}; write it in the same size")
+        sizes = [f"{width} x {height}" for height, width, *_ in (pixels.shape, shape)]
+        raise PairError(
+            "wrong_size", f"{path}: has {sizes[0]} pixels, its ground truth {sizes[1]}. Write it in the same size."
+        )
     return pixels
 
 
 def _means(values: Mapping[str, Sequence[tuple[float, float]]], metrics: Sequence[str]) -> dict[str, Any]:
-    found: dict[str, Any] = {"outputs": max((len(each) for each in values.values()), default=0)}
+    """Return a row of `Evaluation.rows`. `values` has by metric the values of each output and its lq."""
+    row: dict[str, Any] = {"outputs": max(map(len, values.values()), default=0)}
     for name in metrics:
-        pairs = [pair for pair in values.get(name, ()) if not any(map(math.isnan, pair))]
-        output, lq = np.mean(pairs, axis=0) if pairs else (math.nan, math.nan)
-        found[name] = {"output": float(output), "lq": float(lq)}
-    return found
+        measured = [pair for pair in values.get(name, ()) if not any(map(math.isnan, pair))]
+        output, lq = np.mean(measured, axis=0) if measured else (math.nan, math.nan)
+        row[name] = {"output": float(output), "lq": float(lq)}
+    return row
 
 
-def _worst(values: Mapping[str, Mapping[str, float]], metrics: Sequence[str]) -> tuple[str, ...]:
-    sign = -1.0 if lower_better(metrics[0]) else 1.0
-    known = [(sign * of[metrics[0]], key) for key, of in values.items() if not math.isnan(of[metrics[0]])]
-    return tuple(key for _, key in sorted(known))
+def _worst_first(values: Mapping[str, Mapping[str, float]], metric: str) -> tuple[str, ...]:
+    sign = -1.0 if is_lower_better(metric) else 1.0
+    measured = [(sign * scores[metric], key) for key, scores in values.items() if not math.isnan(scores[metric])]
+    return tuple(key for _, key in sorted(measured))
 
 
 def _cell(output: float, lq: float) -> str:
     return "-" if math.isnan(output) else f"{output:.3f} ({lq:.3f})"
 
 
-def _nulls(value: Any) -> Any:
+def _without_nan(value: Any) -> Any:
+    """Return a value with None in place of each number that is not finite."""
     if isinstance(value, Mapping):
-        return {name: _nulls(each) for name, each in value.items()}
+        return {name: _without_nan(item) for name, item in value.items()}
     if isinstance(value, (tuple, list)):
-        return [_nulls(each) for each in value]
+        return [_without_nan(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def lines(found: Evaluated) -> Iterator[str]:
-    """What is to be said of it besides the table."""
-    for name, why in found.missing.items():
-        yield f"{name} was not measured: {why}"
-    for _, text in found.faults.values():
-        yield text
-    for kind, number in found.passed_over.items():
-        yield f"{found.model}: passed over: {number} {kind}"
-    for name in found.unknown:
-        yield f"{name}: its name holds not one key of the split {found.split}, {RULE}; name it KEY.png"

@@ -1,17 +1,19 @@
-"""export: pairs of a dataset folder as training code out there reads them. Nothing is decoded or encoded anew.
+"""export: write pairs of a release in the layouts that training code reads. Images keep their bytes.
 
-    formats.py   where each layout puts its files, and what it says of them
+    formats.py   the files of each layout, and the metadata in them
+    run.py       the command
 
     basicsr       lq/KEY.png, gt/KEY.png, meta_info_SPLIT.txt: BasicSR's PairedImageDataset
-    lmdb          lq.lmdb, gt.lmdb, each with its meta_info.txt: the same by its lmdb backend
+    lmdb          lq.lmdb, gt.lmdb, each with its meta_info.txt: the same with its lmdb backend
     pairs         KEY_lq.png, KEY_gt.png in one folder
     imagefolder   lq/KEY.png, gt/KEY.png, metadata.jsonl with lq_file_name and gt_file_name: datasets' imagefolder
     parquet       SPLIT-00000-of-00001.parquet, two image columns and the facts: datasets, and any parquet reader
     webdataset    SPLIT-00000.tar: KEY.json, KEY.lq.png, KEY.gt.png
 
-Each file appears whole or not at all, and one that is there and right is not written again: run it again after a kill,
-or after files were lost, and it goes on. export.json says what the folder holds, of which release; credits.csv whose
-each pair is, under which licence. Where priors are asked for, README.md tells `datasets` that they are not train.
+Each file appears complete or not at all, and a file that is already right is not written again. So an export that was
+killed, or that lost files, is continued by the same command. export.json records what the folder holds and of which
+release; credits.csv records the author and licence of each pair. Where visual priors are exported, README.md keeps
+`datasets` from loading them as train.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,96 +33,137 @@ from ggt_format.pairs import PairDataset
 from ggt_format.roots import Root
 from ggt_format.schema import KEY, PRIOR, fact_columns
 from ggt_tools.errors import ConfigError, ShardError
-from ggt_tools.stages.export.formats import FORMATS, MANY, Known, Row, Source, put, split_files
+from ggt_tools.stages.export.formats import (
+    FORMATS,
+    MULTI_PAIR_FILES,
+    FinishedSizes,
+    Row,
+    Source,
+    split_pattern,
+    write_if_different,
+)
 from ggt_tools.workspace.ledger import write_whole
 
-__all__ = ["FORMATS", "ExportConfig", "export", "parse_where"]
+__all__ = ["FORMATS", "ExportConfig", "export", "parse_where", "plan_export"]
 
-ABOUT = "export.json"
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # what a spreadsheet skips is as bad as what it begins with (OWASP)
-_CLAUSE = re.compile(r"\s*([A-Za-z_][\w.]*)\s*(>=|<=|=)\s*(.*?)\s*")
+RECORD = "export.json"
+# A cell that begins so is a formula to a spreadsheet; it may skip white space before one (OWASP, CSV injection).
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+_CONDITION = re.compile(r"\s*([A-Za-z_][\w.]*)\s*(>=|<=|=)\s*(.*?)\s*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportConfig:
-    """`to`: one of FORMATS. `where` as in `select`. `splits`: () for all. `file_bytes`: of a tar or parquet."""
+    """Which pairs are exported, and in which layout.
+
+    Attributes:
+        to: Name of the layout, one of `FORMATS`.
+        where: Conditions on the pairs, as `ggt100k.PairDataset` takes them; None for all pairs.
+        splits: Splits to export; () for all that hold pairs, without the visual priors.
+        file_bytes: Largest size of a tar or parquet file, counted in bytes of images.
+        dry_run: Only tell what would be done.
+    """
 
     to: str
     where: Mapping[str, Any] | None = None
     splits: tuple[str, ...] = ()
     file_bytes: int = 500_000_000
+    dry_run: bool = False
 
     def __post_init__(self) -> None:
         if self.to not in FORMATS:
-            raise ConfigError(f"--to {self.to}: is none of {', '.join(FORMATS)}")
+            raise ConfigError(f"--to {self.to}: is not a layout. Give one of {', '.join(FORMATS)}.")
         if self.file_bytes < 1:
-            raise ConfigError(f"--file-bytes {self.file_bytes}: is not above 0")
+            raise ConfigError(f"--file-bytes {self.file_bytes}: is not above 0. Give a number of bytes.")
 
 
 def export(
-    root: str | Path, out: Path, config: ExportConfig, *, progress: Callable[[int], object] = lambda done: None
+    root: str | Path, out: Path, config: ExportConfig, *, progress: Callable[[int], object] = lambda count: None
 ) -> dict[str, int]:
-    """Writes the pairs of a dataset folder or URL that `where` leaves to `out`; how many of each split.
+    """Write the selected pairs of a release to a folder.
 
-    Raises ConfigError where `out` holds something else, ShardError where bytes of the release are damaged; what was
-    written until then stays, and is gone on from.
+    Args:
+        root: Folder or fsspec URL of the release.
+        out: New folder, or one that an interrupted run of the same export has begun.
+        config: Which pairs, and in which layout.
+        progress: Called with the number of pairs that were written since the last call.
+
+    Returns:
+        The number of pairs by split.
+
+    Raises:
+        ConfigError: No pair is selected, or `out` holds something else.
+        ShardError: Bytes of the release are damaged. What was written before stays, and the next run continues there.
     """
-    opened = ggt_format.open_root(str(root))
-    sources = plan(opened, config)
-    about = {
+    release = ggt_format.open_root(str(root))
+    sources = plan_export(release, config)
+    record = {
         "to": config.to,
-        "of": opened.url,
-        "identity": opened.identity,
-        "version": opened.manifest["dataset_version"],
-        "where": None if config.where is None else {name: _plain(value) for name, value in config.where.items()},
+        "of": release.url,
+        "identity": release.identity,
+        "version": release.manifest["dataset_version"],
+        "where": None if config.where is None else {name: _as_json(value) for name, value in config.where.items()},
         "file_bytes": config.file_bytes,
         "pairs": {source.split: len(source.rows) for source in sources},
-        "local_only": opened.manifest.get("local_only", ""),
+        "local_only": release.manifest.get("local_only", ""),
     }
-    known = _begun(out, about)
+    finished_sizes = _begin(out, record)
     for source in sources:
-        FORMATS[config.to](source, out, config.file_bytes, known, progress)
-    put(out / "credits.csv", _credits(sources).encode())
+        FORMATS[config.to](source, out, config.file_bytes, finished_sizes, progress)
+    write_if_different(out / "credits.csv", _credits(sources).encode())
     if any(source.split == PRIOR for source in sources):
-        put(out / "README.md", _readme(config.to, [source.split for source in sources]).encode())
-    sizes = {path.relative_to(out).as_posix(): path.stat().st_size for each in MANY for path in sorted(out.glob(each))}
-    put(out / ABOUT, _json(about | {"done": True, "files": sizes}))
-    return dict(about["pairs"])
+        write_if_different(out / "README.md", _readme(config.to, [source.split for source in sources]).encode())
+    sizes = {
+        path.relative_to(out).as_posix(): path.stat().st_size
+        for pattern in MULTI_PAIR_FILES
+        for path in sorted(out.glob(pattern))
+    }
+    write_if_different(out / RECORD, _encode(record | {"done": True, "files": sizes}))
+    return dict(record["pairs"])
 
 
-def plan(root: Root, config: ExportConfig) -> list[Source]:
-    """What is to be written, by split. Raises ConfigError where nothing is left, ShardError over a hostile key."""
-    splits = list(config.splits or root.manifest["splits"])
-    sources, nothing = [], []
-    for split in splits:
+def plan_export(root: Root, config: ExportConfig) -> list[Source]:
+    """Return the pairs that are to be written, by split.
+
+    Raises:
+        ConfigError: No pair is selected.
+        ShardError: The index holds a key that could not be the name of a file.
+    """
+    sources, empty = [], []
+    for split in config.splits or root.manifest["splits"]:
         try:
             facts = [name for name in fact_columns(root.metrics) if name != "key"]
             pairs = PairDataset(
                 root.url, split, where=config.where, columns=[*facts, "lq_size", "gt_size"], decode=False
             )
         except ConfigError as fault:
-            nothing.append(fault)
+            empty.append(fault)
             continue
         sources.append(_source(root, split, pairs, config, facts))
-    if nothing and (not sources or config.splits):
-        raise nothing[0]
+    if empty and (not sources or config.splits):
+        raise empty[0]
     return sources
 
 
 def _source(root: Root, split: str, pairs: PairDataset, config: ExportConfig, facts: list[str]) -> Source:
     columns = ["key", *facts, "lq_size", "gt_size"]
     table = ggt_format.index(root.url, split, where=config.where, columns=columns)
-    rows = [Row(facts={name: row[name] for name in columns[:-2]}, sizes=(row["lq_size"], row["gt_size"]))
-            for row in table.to_pylist()]  # fmt: skip
+    rows = [
+        Row(facts={name: row[name] for name in columns[:-2]}, sizes=(row["lq_size"], row["gt_size"]))
+        for row in table.to_pylist()
+    ]
     suffix = ggt_format.CODECS[root.manifest["codec"]]
     for row in rows:
-        if not KEY.fullmatch(str(row.key)):  # it becomes a file's name, and the index comes from outside
-            raise ShardError(f"{root.url}: {split}: key {row.key!r} is no key; do not use this release")
+        if not KEY.fullmatch(str(row.key)):  # it becomes the name of a file, and the index comes from outside
+            raise ShardError(
+                f"{root.url}: {split}: {row.key!r} is not a key. Do not use this release; see all that is wrong: "
+                f"ggt100k validate {root.url}"
+            )
 
     def read(number: int) -> tuple[bytes, bytes]:
         item = pairs[number]
         if item["key"] != rows[number].key:
-            raise ShardError(f"{root.url}: {split}: the index has changed while it was read; begin anew")
+            raise ShardError(f"{root.url}: {split}: the index has changed while it was read. Run the export again.")
         for name in ("lq", "gt"):
             check_image(item[name], f"{root.url}: {split}: key {item['key']}: {name}")
         return item["lq"], item["gt"]
@@ -128,75 +171,98 @@ def _source(root: Root, split: str, pairs: PairDataset, config: ExportConfig, fa
     return Source(split=split, suffix=suffix, metrics=tuple(root.metrics), rows=rows, read=read)
 
 
-def parse_where(clauses: list[str]) -> dict[str, Any] | None:
-    """The `where` that texts say: "degradation=rain,snow", "scores.structure>=0.5", "height<=1024". None for none."""
+def parse_where(conditions: Sequence[str]) -> dict[str, Any] | None:
+    """Parse conditions on pairs, for example "degradation=rain,snow", "scores.structure>=0.5" or "height<=1024".
+
+    Returns:
+        The conditions as `ExportConfig.where` takes them; None where there is none.
+
+    Raises:
+        ConfigError: A condition cannot be read, or contradicts an earlier one.
+    """
     where: dict[str, Any] = {}
-    for clause in clauses:
-        found = _CLAUSE.fullmatch(clause)
-        if found is None or not found[3]:
-            raise ConfigError(f"--where {clause}: is not COLUMN=VALUE[,VALUE], COLUMN>=NUMBER or COLUMN<=NUMBER")
-        name, how, text = found.groups()
-        if how == "=":
-            if name in where:
-                raise ConfigError(f"--where {clause}: {name} is asked for twice; put commas between its values")
-            where[name] = [value.strip() for value in text.split(",")]
+    for condition in conditions:
+        match = _CONDITION.fullmatch(condition)
+        if match is None or not match[3]:
+            raise ConfigError(
+                f"--where {condition}: cannot be read. Write COLUMN=VALUE[,VALUE], COLUMN>=NUMBER or COLUMN<=NUMBER."
+            )
+        column, operator, text = match.groups()
+        if operator == "=":
+            if column in where:
+                raise ConfigError(
+                    f"--where {condition}: there is another condition on {column}. Write all its values in one "
+                    "condition, with commas between them."
+                )
+            where[column] = [value.strip() for value in text.split(",")]
             continue
         try:
             bound = int(text) if re.fullmatch(r"[+-]?\d+", text) else float(text)
         except ValueError as fault:
-            raise ConfigError(f"--where {clause}: {text!r} is no number") from fault
-        least, most = where.get(name, (None, None)) if isinstance(where.get(name), tuple) else (None, None)
-        if name in where and not isinstance(where[name], tuple):
-            raise ConfigError(f"--where {clause}: {name} has values already; ask for one or the other")
-        where[name] = (bound, most) if how == ">=" else (least, bound)
+            raise ConfigError(f"--where {condition}: {text!r} is not a number. Write one, for example 0.5.") from fault
+        bounds = where.get(column, (None, None))
+        if not isinstance(bounds, tuple):
+            raise ConfigError(
+                f"--where {condition}: another condition gives values of {column}. Give either values or a bound."
+            )
+        where[column] = (bound, bounds[1]) if operator == ">=" else (bounds[0], bound)
     return where or None
 
 
-def _begun(out: Path, about: Mapping[str, Any]) -> Known:
-    """The sizes of its files where this very export came to its end in `out`. Marks an empty folder as its place."""
+def _begin(out: Path, record: Mapping[str, Any]) -> FinishedSizes:
+    """Create the folder of an export, or check that it holds the same one.
+
+    Returns:
+        The sizes of its files, where this very export was finished in `out`; else None.
+    """
     if out.exists() and not out.is_dir():
-        raise ConfigError(f"{out}: is a file; name a folder")
+        raise ConfigError(f"{out}: is a file. Name a folder.")
     if out.is_dir() and any(out.iterdir()):
         try:
-            known = json.loads((out / ABOUT).read_bytes())
+            present = json.loads((out / RECORD).read_bytes())
         except (OSError, ValueError) as fault:
-            raise ConfigError(f"{out}: holds other things; name a new folder") from fault
-        done, sizes = (known.pop("done", False), known.pop("files", None)) if isinstance(known, dict) else (False, None)
-        if known != about:
-            raise ConfigError(f"{out}: holds another export, or one of another release; name a new folder")
-        return sizes if done and isinstance(sizes, dict) else None
+            raise ConfigError(f"{out}: holds other files. Name a new folder.") from fault
+        is_done, sizes = False, None
+        if isinstance(present, dict):
+            is_done, sizes = present.pop("done", False), present.pop("files", None)
+        if present != record:
+            raise ConfigError(f"{out}: holds another export, or an export of another release. Name a new folder.")
+        return sizes if is_done and isinstance(sizes, dict) else None
     out.mkdir(parents=True, exist_ok=True)
-    write_whole(out / ABOUT, _json(about))
+    write_whole(out / RECORD, _encode(record))
     return None
 
 
-def _json(about: Mapping[str, Any]) -> bytes:
-    return (json.dumps(about, indent=1) + "\n").encode()
+def _encode(record: Mapping[str, Any]) -> bytes:
+    return (json.dumps(record, indent=1) + "\n").encode()
 
 
-def _plain(value: Any) -> Any:
+def _as_json(value: Any) -> Any:
     return list(value) if isinstance(value, (tuple, list, set)) else value
 
 
 def _readme(to: str, splits: list[str]) -> str:
-    """Tells `datasets` which files are priors: by itself it calls files train whose name tells of no split it knows."""
-    path = split_files(to, PRIOR)
-    # a config of their own, since what was measured of none of them has another type there
+    """Return a README that tells `datasets` which files are visual priors.
+
+    Without it `datasets` takes files for train whose names contain no name of a split that it knows.
+    """
+    path = split_pattern(to, PRIOR)
+    # priors get a config of their own: a metric that was measured on none of them has another type there
     configs = {"default": [split for split in splits if split != PRIOR], "prior": [PRIOR]}
     text = "---\nconfigs:\n"
-    for name, those in configs.items():
-        files = [f"  - split: {split}\n    path: {split_files(to, split)}\n" for split in those]
+    for name, config_splits in configs.items():
+        files = [f"  - split: {split}\n    path: {split_pattern(to, split)}\n" for split in config_splits]
         text += f"- config_name: {name}\n  data_files:\n{''.join(files)}" if files else ""
     return (
         f"{text}---\n\n`{path}` holds visual priors, which are no ground truth. They load as a config of their own:\n"
-        '`datasets.load_dataset("THIS FOLDER", "prior")`. A reader that is told a format or a folder does not look\n'
-        "here, and may call them `train`, which they are not: "
+        '`datasets.load_dataset("THIS FOLDER", "prior")`. A reader to which you name a format or a folder does not\n'
+        "read this file, and may load them as `train`, which they are not: "
         f'give it `data_files={{"prior": "{path}"}}`.\n'
     )
 
 
 def _credits(sources: list[Source]) -> str:
-    """Whose each photograph is: licences ask for it to go along."""
+    """Return a table of the author, licence and source of each photograph: licences ask that it goes along."""
     file = io.StringIO(newline="")
     names = ("key", "licence", "author", "source", "source_name", "url", "restorer")
     table = csv.writer(file, lineterminator="\n")
@@ -204,6 +270,6 @@ def _credits(sources: list[Source]) -> str:
     for source in sources:
         for row in source.rows:
             cells = (source.split, *(str(row.facts[name]) for name in names))
-            # a cell that a spreadsheet would take for a formula is a text from outside
-            table.writerow("'" + cell if cell[:1] in FORMULA else cell for cell in cells)
+            # these texts come from outside: none may be run as a formula
+            table.writerow("'" + cell if cell[:1] in FORMULA_STARTS else cell for cell in cells)
     return file.getvalue()

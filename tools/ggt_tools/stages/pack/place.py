@@ -1,7 +1,8 @@
-"""Where a release stands: it is built beside its place, as NAME.part, and moved there when it is whole.
+"""The folder of a release. A release is built beside it, as NAME.part, and moved there when it is complete.
 
-While the old one is taken away (to NAME.old) and the new one put there, the folder has no manifest: it is absent, never
-half. A run that is killed in between is finished by the next one, whatever that is asked to do.
+While the old release is moved away (to NAME.old) and the new one is moved in, the folder has no manifest: the release
+is missing then, never incomplete. A run that is killed in between is finished by the next one, whatever that is to
+pack.
 """
 
 from __future__ import annotations
@@ -17,70 +18,79 @@ from ggt_tools.workspace.ledger import sync_folder, write_whole
 from ggt_tools.workspace.locks import held
 
 MOVED = ("data", "README.md", "index")  # the index, which holds the manifest, comes last
+PLAN = "plan"  # file in NAME.part with the digest of the plan
 
 
-def check_place(out: Path) -> Path:
-    """Where the folder `out` is to stand, links followed. Raises ConfigError where something else stands there."""
+def check_folder(out: Path) -> Path:
+    """Return the folder that `out` names, links resolved.
+
+    Raises:
+        ConfigError: It holds something other than a release.
+    """
     out = out.resolve()
-    killed = (part_of(out) / "plan").is_file() or _old(out).is_dir()  # a run, as it moved the new folder in
-    ours = killed or (out / MANIFEST).is_file()
+    was_killed = (part_of(out) / PLAN).is_file() or _old_of(out).is_dir()  # while it moved the new release in
+    is_release = was_killed or (out / MANIFEST).is_file()
     if out.exists() and not out.is_dir():
-        raise ConfigError(f"{out}: is a file; name a folder")
-    if out.is_dir() and not ours and any(out.iterdir()):
-        raise ConfigError(f"{out}: is no dataset folder and not empty; name another one")
+        raise ConfigError(f"{out}: is a file. Name a folder.")
+    if out.is_dir() and not is_release and any(out.iterdir()):
+        raise ConfigError(f"{out}: holds other files than a release. Name another folder.")
     return out
 
 
 @contextlib.contextmanager
-def claim(out: Path) -> Iterator[Path]:
-    """Keeps the place `out` for one run, and finishes what a killed one began. Raises ConfigError where it is taken."""
-    out = check_place(out)
+def lock_folder(out: Path) -> Iterator[Path]:
+    """Lock the folder of a release for one run, and finish what a killed run began. Yields it with links resolved.
+
+    Raises:
+        ConfigError: Another run has locked it, or it holds something other than a release.
+    """
+    out = check_folder(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    taken = f"{out}: {{holder}} packs it. Wait for its end, then run this again."
+    taken = f"{out}: {{holder}} packs it. Wait until it ends, then run this again."
     with held(out.with_name(f".{out.name}.lock"), taken, remove=True):
         _recover(out)
         yield out
 
 
 def part_of(out: Path) -> Path:
+    """Return the folder in which the release of `out` is built."""
     return out.with_name(out.name + ".part")
 
 
-def _old(out: Path) -> Path:
+def _old_of(out: Path) -> Path:
     return out.with_name(out.name + ".old")
 
 
 def begin(part: Path, plan: str) -> None:
-    """Leaves in `part` what an interrupted run of this very plan has finished, and nothing else."""
-    if part.exists() and planned(part) != plan:
+    """Prepare the folder `part` for a plan, given its digest: keep what a killed run of this plan has finished."""
+    if part.exists() and read_plan(part) != plan:
         shutil.rmtree(part)
-    _tidy(part)
+    _remove_partial_files(part)
     (part / "index").mkdir(parents=True, exist_ok=True)
-    write_whole(part / "plan", plan.encode())
+    write_whole(part / PLAN, plan.encode())
 
 
-def planned(part: Path) -> str:
-    """What `part` is built to hold, as begin() noted it; "" where nothing is."""
-    note = part / "plan"
-    return note.read_text() if note.is_file() else ""
+def read_plan(part: Path) -> str:
+    """Return the digest of the plan that `part` is built for; "" where there is none."""
+    path = part / PLAN
+    return path.read_text() if path.is_file() else ""
 
 
-def _tidy(part: Path) -> None:
-    """Half files, of whoever was killed."""
-    for left in [path for path in part.rglob("*") if path.suffix in (".part", ".base")]:
-        left.unlink(missing_ok=True)
+def _remove_partial_files(part: Path) -> None:
+    for path in [path for path in part.rglob("*") if path.suffix in (".part", ".base")]:
+        path.unlink(missing_ok=True)
 
 
-def put_in_place(part: Path, out: Path) -> None:
-    """Moves what is finished to its place, the index with the manifest last; what else lies there stays."""
-    _tidy(part)
-    _old(out).mkdir()  # from here on the new release is whole in `part`, and whoever comes next moves it in
+def move_in(part: Path, out: Path) -> None:
+    """Move a complete release to its folder, the index with the manifest last; other files there stay."""
+    _remove_partial_files(part)
+    _old_of(out).mkdir()  # from now on the release in `part` is complete, and the next run would move it in
     sync_folder(out.parent)
-    _move_in(part, out)
+    _swap(part, out)
 
 
-def _move_in(part: Path, out: Path) -> None:
-    old = _old(out)
+def _swap(part: Path, out: Path) -> None:
+    old = _old_of(out)
     out.mkdir(exist_ok=True)
     for name in reversed(MOVED):
         if (part / name).exists() and (out / name).exists():
@@ -95,13 +105,14 @@ def _move_in(part: Path, out: Path) -> None:
 
 
 def _recover(out: Path) -> None:
-    part, old = part_of(out), _old(out)
+    """Finish what a killed run began."""
+    part, old = part_of(out), _old_of(out)
     if not old.is_dir():
         return
     if (part / MANIFEST).is_file():
-        _move_in(part, out)
+        _swap(part, out)
         return
-    for name in MOVED:  # the new one is in, or somebody took it away: then the old one goes back
+    for name in MOVED:  # the new release is in, or somebody removed it: then the old one goes back
         if (old / name).exists() and not (out / name).exists():
             (old / name).rename(out / name)
     shutil.rmtree(part, ignore_errors=True)

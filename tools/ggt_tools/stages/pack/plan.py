@@ -1,4 +1,4 @@
-"""What a release is to hold, and which of its shards are written anew: decided before a byte is written."""
+"""Plan a release, before a byte is written: what it holds, and which of its shards are written anew."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import hashlib
 import json
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ggt_format.png import BAND_ROWS
@@ -19,18 +20,28 @@ from ggt_format.schema import CODECS, DEGRADATIONS, FORMAT_VERSION, METRIC, PRIO
 from ggt_format.shard import split_of
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.records import Pair
-from ggt_tools.stages.pack.splits import draw_new, keep_apart
-from ggt_tools.stages.pack.writing import Base, Images, ShardJob, differing, made_of_reply, pair_facts
+from ggt_tools.stages.pack.splits import PerceptualHashes, draw_from_new, refuse_similar
+from ggt_tools.stages.pack.writing import BaseShard, Images, ShardJob, changed_facts, is_made_of_reply, pair_facts
 
 SHARD_BYTES = 500_000_000
+PNG_PER_JPEG = 3  # a JPEG takes about a third of the bytes of the PNG, and only the latter are known beforehand
+Rows = Mapping[str, Mapping[str, Any]]  # of an index, by key
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PackConfig:
-    """`test`: of the test split, where it has not been drawn yet: how many pairs, at most a tenth of those that it can
-    be drawn of; below 1 their share; None: 500, but upon releases that had no test split it has to be said. `codec` is
-    "png", which keeps every pixel, or "jpeg", the light flavour, a third of the size. `base`: the release before this
-    one, a folder or an fsspec URL; "" for none. `processes`: 0 as many as it is worth.
+    """What a release is to be.
+
+    Attributes:
+        version: Version of the dataset, three numbers.
+        test: Where the test split has not been drawn yet: its number of pairs, at most a tenth of those that can be
+            drawn; below 1, their share. None for 500; but after releases without a test split it must be given.
+        shard_bytes: Largest size of a shard.
+        codec: "png", which keeps every pixel, or "jpeg", which has a third of the size.
+        base: The previous release, a folder or fsspec URL; "" for none.
+        priors: Whether to add outputs that were rejected for their frame alone, as visual priors.
+        limit: Pack at most this many pairs.
+        dry_run: Only tell what would be done.
     """
 
     version: str = "1.0.0"
@@ -38,36 +49,88 @@ class PackConfig:
     shard_bytes: int = SHARD_BYTES
     codec: str = "png"
     base: str = ""
-    processes: int = 0
+    priors: bool = False
+    limit: int | None = None
+    dry_run: bool = False
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\d+\.\d+\.\d+", self.version):
-            raise ConfigError(f"--version {self.version}: a version is three numbers, e.g. 1.1.0")
+            raise ConfigError(f"--version {self.version}: is not a version. Give three numbers, for example 1.1.0.")
         if self.test is not None and not (0 <= self.test <= 1 or (self.test > 1 and self.test % 1 == 0)):
-            raise ConfigError(f"--test {self.test}: is neither a number of pairs nor a share below 1")
+            raise ConfigError(f"--test {self.test}: is neither a number of pairs nor a share. Give 500, or 0.1.")
         if self.codec not in CODECS:
-            raise ConfigError(f"--codec {self.codec}: is none of {', '.join(CODECS)}")
+            raise ConfigError(f"--codec {self.codec}: is not a codec. Give one of {', '.join(CODECS)}.")
         if self.shard_bytes < 1:
-            raise ConfigError(f"--shard-bytes {self.shard_bytes}: must be 1 or more")
+            raise ConfigError(f"--shard-bytes {self.shard_bytes}: is not 1 or more. Give a number of bytes.")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """A release that is to be made."""
+class ReleasePlan:
+    """A release that is to be written.
 
-    digest: str  # of all that decides its shards
+    Attributes:
+        digest: Hash of everything that decides the shards.
+        metrics: Metrics that have a column.
+        base: The previous release; None where there is none.
+        shards: Its shards. Their `part` is not known yet.
+        test: Keys that the test split holds, or once held.
+        is_drawn: Whether the test split is drawn now.
+        refused: Why some pairs are left out.
+        left_out: Metrics that were measured, but for which the base has no column.
+        counts: Numbers of pairs since the base: new, changed, gone, unchanged.
+        priors: The same of the visual priors, which are no pairs.
+    """
+
+    digest: str
     metrics: Sequence[str]
     base: Root | None
-    shards: Sequence[ShardJob]  # their `part` is not yet known
-    test: frozenset[str]  # the keys that the test split holds, or held
-    drawn: bool  # whether it was drawn now
+    shards: Sequence[ShardJob]
+    test: frozenset[str]
+    is_drawn: bool
     refused: Sequence[PairError]
-    left_out: Sequence[str]  # metrics that the base has no column for
-    counts: Mapping[str, int]  # of pairs: new, changed, gone, as they were
-    priors: Mapping[str, int]  # the same of the visual priors, which are no pairs
+    left_out: Sequence[str]
+    counts: Mapping[str, int]
+    priors: Mapping[str, int]
 
-    def of(self, part: Path) -> list[ShardJob]:
+    def jobs(self, part: Path) -> list[ShardJob]:
+        """Return the shards as they are written into the folder `part`."""
         return [dataclasses.replace(job, part=part) for job in self.shards]
+
+    def size(self, *, of_priors: bool) -> int:
+        """Return the number of pairs, or of visual priors, that the release will hold."""
+        return sum(job.count for job in self.shards if job.of_priors == of_priors)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Comparison:
+    """The pairs of the workspace beside the rows of the base that stay; or the visual priors beside theirs."""
+
+    approved: Mapping[str, Pair]
+    rows: Rows
+    base_count: int  # of the base's rows, with those that do not stay
+    changed: Set[str]
+    moved: Set[str]  # of the changed: those of another degradation, which go into another shard
+
+    @classmethod
+    def make(cls, approved: Mapping[str, Pair], rows: Rows, base_count: int, metrics: Sequence[str]) -> _Comparison:
+        common = rows.keys() & approved.keys()
+        changed = {key for key in common if changed_facts(pair_facts(approved[key], metrics), rows[key])}
+        moved = {key for key in changed if approved[key].photo.degradation != rows[key]["degradation"]}
+        return cls(approved=approved, rows=rows, base_count=base_count, changed=changed, moved=moved)
+
+    @property
+    def new_keys(self) -> list[str]:
+        """Keys of the pairs that come into a shard where they were not before."""
+        return sorted((self.approved.keys() - self.rows.keys()) | self.moved)
+
+    def counts(self, written_count: int) -> dict[str, int]:
+        """Return the numbers of pairs since the base; `written_count` come into new shards."""
+        return {
+            "new": written_count - len(self.moved),
+            "changed": len(self.changed),
+            "gone": self.base_count - len(self.rows),
+            "unchanged": len(self.rows) - len(self.changed),
+        }
 
 
 def plan_release(
@@ -77,212 +140,275 @@ def plan_release(
     *,
     gate: str,
     priors: Sequence[Pair] = (),
-    gone: Collection[str] = (),
-    held: Collection[str] = (),
-    stood: Collection[str] = (),
-    looks: Mapping[str, str] | None = None,
-    where: str = "pack",
-) -> Plan:
-    """What becomes of the approved `pairs` and of the base's.
+    removed: Collection[str] = (),
+    test_keys: Collection[str] = (),
+    published_keys: Collection[str] = (),
+    phashes: Mapping[str, str] | None = None,
+    out: str = "pack",
+) -> ReleasePlan:
+    """Decide what a release holds.
 
-    A pair of the base whose key is in `gone` leaves, one that is in `pairs` too comes as it is there, and any other one
-    stays as it is. `held` are the keys of a test split that was drawn before. Where neither they nor the base know of
-    one, it is drawn now, of pairs that no earlier release had: not the base, nor one that had the keys in `stood`.
-    `looks` are the perceptual hashes that are known, by key. Raises ConfigError.
+    A pair of the base leaves if its key is in `removed`, is written anew if it is among `pairs` too, and else stays as
+    it is. Where no test split is known, neither from `test_keys` nor from the base, it is drawn now, of pairs that no
+    earlier release had.
 
-    `priors` are what the release has beside its splits, and all of it: those of the base leave that are not among them.
-    A photograph may be in train too, with another candidate, and is then what a network needs to train with a prior. It
-    is never one of the test split, nor looks like one; nothing in train and test depends on the priors.
+    `priors` are all visual priors of the release: those of the base that are not among them leave. The photograph of a
+    prior may be in train too, with another candidate: a network that takes a prior needs both. It is never one of the
+    test split, nor similar to one. Nothing in train and test depends on the priors.
+
+    Args:
+        pairs: The pairs that the gate keeps.
+        images: Where their images are.
+        config: What the release is to be.
+        gate: Text of the gate that kept them.
+        priors: Visual priors.
+        removed: Keys of pairs that must not be in the release.
+        test_keys: Keys of a test split that was drawn before.
+        published_keys: Keys of pairs in earlier releases that had no test split.
+        phashes: Perceptual hashes that are known, by key; others are computed.
+        out: Folder of the release, for messages.
+
+    Raises:
+        ConfigError: There is nothing to pack, or the base cannot be followed.
     """
-    withdrawn = set(gone)
-    chosen = {pair.photo.key: pair for pair in pairs if pair.photo.key not in withdrawn}
+    approved = {pair.photo.key: pair for pair in pairs if pair.photo.key not in removed}
     base = _open_base(config) if config.base else None
-    of_base = {name: {row["key"]: row for row in _rows(base, name)} for name in base.indices} if base else {}
-    rows = {key: row for name in SPLITS for key, row in of_base.get(name, {}).items()}
-    if not chosen and not rows.keys() - withdrawn:
+    base_rows = {name: {row["key"]: row for row in _read_rows(base, name)} for name in base.indices} if base else {}
+    rows = {key: row for name in SPLITS for key, row in base_rows.get(name, {}).items()}
+    if not approved and not rows.keys() - set(removed):
         raise ConfigError(
-            f"{where}: the gate keeps no pair, so there is nothing to pack; see why: ggt100k verdict WORKSPACE"
+            f"{out}: the gate keeps no pair, so there is nothing to pack. See why: ggt100k verdict WORKSPACE"
         )
-    measured = sorted({score.metric for pair in chosen.values() for score in pair.scores})
-    if wrong := [name for name in measured if not METRIC.fullmatch(name)]:
-        raise ConfigError(f"{where}: metric {wrong[0]!r} is no column's name; a name is of a-z, 0-9 and _")
+    measured = _metrics(approved.values(), out)
     metrics = base.metrics if base else measured
-    test, known = _test_split(rows, frozenset(held), config), looks or {}
-    drawn = not test
-    if drawn:
-        in_base = {key for those in of_base.values() for key in those}
-        test = draw_new(chosen, config.test, set(stood), in_base, images, base, known)
-    stay = {key: row for key, row in rows.items() if key not in withdrawn}
-    if base and base.manifest["gate"] != gate and (alien := sorted(stay.keys() - chosen.keys())):
-        raise ConfigError(
-            f"{config.base}: {len(alien)} of its pairs, {alien[0]} first, are not of this workspace, and were judged "
-            "by another gate; judge by that gate, or pack the workspace that they came from"
-        )
-    changed = {key for key in stay.keys() & chosen.keys() if differing(pair_facts(chosen[key], metrics), stay[key])}
-    moved = {key for key in changed if chosen[key].photo.degradation != stay[key]["degradation"]}
+    hashes = PerceptualHashes(phashes or {}, images, base)
+    test = _test_split(rows, frozenset(test_keys), config)
+    is_drawn = not test
+    if is_drawn:
+        in_base = {key for index_rows in base_rows.values() for key in index_rows}
+        test = draw_from_new(approved, config.test, set(published_keys), in_base, hashes)
+    kept_rows = {key: row for key, row in rows.items() if key not in removed}
+    _check_gate(base, gate, kept_rows.keys() - approved.keys(), config)
+    of_pairs = _Comparison.make(approved, kept_rows, len(rows), metrics)
     new: dict[str, list[Pair]] = {name: [] for name in (*SPLITS, PRIOR)}
-    for key in sorted((chosen.keys() - stay.keys()) | moved):
-        new["test" if key in test else "train"].append(chosen[key])
-    standing = {split: [key for key, row in stay.items() if split_of(row["shard"]) == split] for split in SPLITS}
-    # what was once drawn may come back: what looks like it stays out of train until then
-    standing["test"] = sorted({*standing["test"], *(test & known.keys())})
-    refused = keep_apart(new, images, base, standing, known)
-    new = {split: [pair for pair in those if pair.photo.key not in refused] for split, those in new.items()}
-    beside, lost = _beside_test(priors, test, new["test"], images, base, standing["test"], known)
-    kept = {key: row for key, row in of_base.get(PRIOR, {}).items() if key in beside}
-    other = {key for key, row in kept.items() if differing(pair_facts(beside[key], metrics), row)}
-    left = {key for key in other if beside[key].photo.degradation != kept[key]["degradation"]}
-    new[PRIOR] = [beside[key] for key in sorted((beside.keys() - kept.keys()) | left)]
-    options = (base.url, base.storage_options) if base else ("", {})
-    jobs: list[ShardJob] = []
-
-    def job(name: str, those: Mapping[str, Pair], copied: Sequence[Mapping[str, Any]], about: Any) -> None:
-        known = beside if split_of(name) == PRIOR else chosen
-        jobs.append(
-            ShardJob(
-                part=Path(), name=name, pairs=those, rows=copied,
-                approved={row["key"]: known[row["key"]] for row in copied if row["key"] in known},
-                base=Base(url=options[0], options=options[1], about=about) if about else None,
-                images=images, metrics=metrics, codec=config.codec,
-            )
-        )  # fmt: skip
-
-    for now, was, redone, away in ((chosen, stay, changed, moved), (beside, kept, other, left)):
-        of_shard: dict[str, list[str]] = defaultdict(list)
-        for key, row in was.items():
-            if key not in away:
-                of_shard[row["shard"]].append(key)
-        for name, keys in of_shard.items():
-            assert base is not None
-            copied = [was[key] for key in sorted(keys) if key not in redone]
-            job(name, {key: now[key] for key in keys if key in redone}, copied, base.manifest["shards"][name])
-    taken = base.manifest["shards"] if base else {}
-    # a JPEG takes about a third of the PNG's bytes, which are those that are known before
-    most = config.shard_bytes * (1 if config.codec == "png" else 3)
-    for split in new:
-        for name, those in cut(new[split], split, most, images, taken):
-            job(name, {pair.photo.key: pair for pair in those}, (), None)
-    counts = {
-        "new": sum(len(new[split]) for split in SPLITS) - len(moved),
-        "changed": len(changed),
-        "gone": len(rows) - len(stay),
-        "unchanged": len(stay) - len(changed),
-    }
-    of_priors = {
-        "new": len(new[PRIOR]) - len(left),
-        "changed": len(other),
-        "gone": len(of_base.get(PRIOR, {})) - len(kept),
-        "unchanged": len(kept) - len(other),
-    }
-    different = any(each[name] for each in (counts, of_priors) for name in ("new", "changed", "gone"))
-    if base and config.version == base.manifest["dataset_version"] and different:
-        raise ConfigError(
-            f"--version {config.version}: is the base's, and other pairs would be in it; take a higher one"
-        )
-    return Plan(
-        digest=_digest(config, gate, base, jobs), metrics=metrics, base=base,
-        shards=sorted(jobs, key=lambda each: (list(new).index(split_of(each.name)), each.name)),
-        test=test, drawn=drawn, refused=[*refused.values(), *lost],
-        left_out=[name for name in measured if name not in metrics], counts=counts, priors=of_priors,
-    )  # fmt: skip
+    for key in of_pairs.new_keys:
+        new["test" if key in test else "train"].append(approved[key])
+    kept_keys = {split: [key for key, row in kept_rows.items() if split_of(row["shard"]) == split] for split in SPLITS}
+    # a withdrawn pair of the test split may return: until then no similar pair comes into train
+    kept_keys["test"] = sorted({*kept_keys["test"], *(test & hashes.known.keys())})
+    refused = refuse_similar(new, kept_keys, hashes)
+    new = {split: [pair for pair in members if pair.photo.key not in refused] for split, members in new.items()}
+    allowed, refused_priors = _priors_beside(priors, test, new["test"], kept_keys["test"], hashes)
+    prior_rows = base_rows.get(PRIOR, {})
+    kept_priors = {key: row for key, row in prior_rows.items() if key in allowed}
+    of_priors = _Comparison.make(allowed, kept_priors, len(prior_rows), metrics)
+    new[PRIOR] = [allowed[key] for key in of_priors.new_keys]
+    jobs = [
+        *_base_jobs(of_pairs, base, images, metrics, config),
+        *_base_jobs(of_priors, base, images, metrics, config),
+        *_new_jobs(new, base, images, metrics, config),
+    ]
+    counts = of_pairs.counts(sum(len(new[split]) for split in SPLITS))
+    prior_counts = of_priors.counts(len(new[PRIOR]))
+    _check_version(base, config, counts, prior_counts)
+    return ReleasePlan(
+        digest=_digest(config, gate, base, jobs),
+        metrics=metrics,
+        base=base,
+        shards=sorted(jobs, key=lambda job: (list(new).index(split_of(job.name)), job.name)),
+        test=test,
+        is_drawn=is_drawn,
+        refused=[*refused.values(), *refused_priors],
+        left_out=[name for name in measured if name not in metrics],
+        counts=counts,
+        priors=prior_counts,
+    )
 
 
 def _open_base(config: PackConfig) -> Root:
     base = open_root(config.base)
     if base.manifest["codec"] != config.codec:
-        raise ConfigError(f"--codec {config.codec}: the base {config.base} is of {base.manifest['codec']}")
-    was = base.manifest["dataset_version"]
-    if [int(n) for n in config.version.split(".")] < [int(n) for n in was.split(".")]:
-        raise ConfigError(f"--version {config.version}: the base has {was}; take a higher one")
+        raise ConfigError(
+            f"--codec {config.codec}: the base {config.base} has {base.manifest['codec']} images. Give --codec "
+            f"{base.manifest['codec']}, or pack without --base."
+        )
+    base_version = base.manifest["dataset_version"]
+    if [int(n) for n in config.version.split(".")] < [int(n) for n in base_version.split(".")]:
+        raise ConfigError(f"--version {config.version}: the base has {base_version}. Give a higher version.")
     return base
 
 
-def _rows(base: Root, name: str) -> list[dict[str, Any]]:
-    """The rows of an index of a release, held against its manifest."""
-    import pyarrow as pa
-
+def _read_rows(base: Root, name: str) -> list[dict[str, Any]]:
+    """Return the rows of an index of the base, after comparing the file with its manifest."""
     data = base.read(f"index/{name}.parquet")
     if hashlib.sha256(data).hexdigest() != base.indices[name]["index"]["sha256"]:
-        raise ConfigError(f"{base.url}: index/{name}.parquet is not what its manifest names; fetch the base again")
+        raise ConfigError(
+            f"{base.url}: index/{name}.parquet: is not the file that the manifest names. Download the base again."
+        )
     rows: list[dict[str, Any]] = pq.read_table(pa.BufferReader(data)).to_pylist()
     return rows
 
 
-def _test_split(rows: Mapping[str, Mapping[str, Any]], held: frozenset[str], config: PackConfig) -> frozenset[str]:
-    """The keys of the test split: those that it was once drawn of, and those of the base."""
-    in_test = frozenset(key for key, row in rows.items() if split_of(row["shard"]) == "test")
-    if astray := sorted((held - in_test) & rows.keys()):
+def _metrics(pairs: Collection[Pair], out: str) -> list[str]:
+    """Return the names of the metrics of the pairs."""
+    names = sorted({score.metric for pair in pairs for score in pair.scores})
+    if bad := [name for name in names if not METRIC.fullmatch(name)]:
         raise ConfigError(
-            f"{config.base}: key {astray[0]}: is held for the test split, and stands in train there; "
-            "pack without that base"
+            f"{out}: metric {bad[0]!r} cannot name a column. Give it a name of the characters a-z, 0-9 and _."
         )
-    return held | in_test
+    return names
 
 
-def _beside_test(
+def _check_gate(base: Root | None, gate: str, foreign_keys: Collection[str], config: PackConfig) -> None:
+    """Raise a ConfigError where pairs that only the base has were judged by another gate."""
+    if base and base.manifest["gate"] != gate and foreign_keys:
+        raise ConfigError(
+            f"{config.base}: {len(foreign_keys)} of its pairs, {min(foreign_keys)} first, are not of this workspace, "
+            "and were judged by another gate. Judge by that gate, or pack the workspace that they came from."
+        )
+
+
+def _check_version(
+    base: Root | None, config: PackConfig, counts: Mapping[str, int], prior_counts: Mapping[str, int]
+) -> None:
+    """Raise a ConfigError where a release of other pairs would have the version of the base."""
+    if base is None or config.version != base.manifest["dataset_version"]:
+        return
+    if any(each[name] for each in (counts, prior_counts) for name in ("new", "changed", "gone")):
+        raise ConfigError(
+            f"--version {config.version}: is the version of the base, which holds other pairs. Give a higher version."
+        )
+
+
+def _test_split(rows: Rows, test_keys: frozenset[str], config: PackConfig) -> frozenset[str]:
+    """Return the keys of the test split that was drawn before, and of the base's."""
+    in_test = frozenset(key for key, row in rows.items() if split_of(row["shard"]) == "test")
+    if in_train := sorted((test_keys - in_test) & rows.keys()):
+        raise ConfigError(
+            f"{config.base}: key {in_train[0]}: is of the test split of this workspace, and is in train there. Pack "
+            "without that base."
+        )
+    return test_keys | in_test
+
+
+def _priors_beside(
     priors: Sequence[Pair],
     test: Collection[str],
-    new: Sequence[Pair],
-    images: Images,
-    base: Root | None,
-    standing: Collection[str],
-    looks: Mapping[str, str],
+    new_test: Sequence[Pair],
+    kept_test: Collection[str],
+    hashes: PerceptualHashes,
 ) -> tuple[dict[str, Pair], list[PairError]]:
-    """The priors that may stand beside the test split, by key, and why the others may not.
+    """Return the priors that may be beside the test split, by key, and why the others may not.
 
-    `test` has every key that was ever drawn; of the split as it will be, `new` come in and `standing` stay.
+    Args:
+        priors: All priors.
+        test: Every key that was ever drawn.
+        new_test: Pairs that come into the test split.
+        kept_test: Keys that stay in it.
+        hashes: Perceptual hashes.
     """
-    drawn = [
-        PairError("prior_in_test", f"key {pair.photo.key}: is of the test split, so none of its outputs is packed")
+    in_test = [
+        PairError("prior_in_test", f"key {pair.photo.key}: is in the test split, so none of its outputs is packed")
         for pair in priors
         if pair.photo.key in test
     ]
-    free = [pair for pair in priors if pair.photo.key not in test]
-    like = keep_apart({"train": free, "test": new}, images, base, {"train": (), "test": standing}, looks)
-    return {pair.photo.key: pair for pair in free if pair.photo.key not in like}, [*drawn, *like.values()]
+    others = [pair for pair in priors if pair.photo.key not in test]
+    similar = refuse_similar({"train": others, "test": new_test}, {"train": (), "test": kept_test}, hashes)
+    allowed = {pair.photo.key: pair for pair in others if pair.photo.key not in similar}
+    return allowed, [*in_test, *similar.values()]
 
 
-def cut(
-    pairs: Sequence[Pair], split: str, most: int, images: Images, taken: Collection[str] = ()
+def _base_jobs(
+    comparison: _Comparison, base: Root | None, images: Images, metrics: Sequence[str], config: PackConfig
+) -> Iterator[ShardJob]:
+    """Yield the shards of the base, with the rows that stay in them and the pairs that changed."""
+    keys_by_shard: dict[str, list[str]] = defaultdict(list)
+    for key, row in comparison.rows.items():
+        if key not in comparison.moved:
+            keys_by_shard[row["shard"]].append(key)
+    approved = comparison.approved
+    for name, keys in keys_by_shard.items():
+        assert base is not None
+        copied = [comparison.rows[key] for key in sorted(keys) if key not in comparison.changed]
+        yield ShardJob(
+            part=Path(),
+            name=name,
+            pairs={key: approved[key] for key in keys if key in comparison.changed},
+            rows=copied,
+            approved={row["key"]: approved[row["key"]] for row in copied if row["key"] in approved},
+            base=BaseShard(url=base.url, options=base.storage_options, facts=base.manifest["shards"][name]),
+            images=images,
+            metrics=metrics,
+            codec=config.codec,
+        )
+
+
+def _new_jobs(
+    new: Mapping[str, Sequence[Pair]], base: Root | None, images: Images, metrics: Sequence[str], config: PackConfig
+) -> Iterator[ShardJob]:
+    """Yield the shards of the pairs that come into new ones, by split."""
+    taken_names = base.manifest["shards"] if base else {}
+    max_bytes = config.shard_bytes * (1 if config.codec == "png" else PNG_PER_JPEG)
+    for split, members in new.items():
+        for name, pairs in cut_shards(members, split, max_bytes, images, taken_names):
+            yield ShardJob(
+                part=Path(),
+                name=name,
+                pairs={pair.photo.key: pair for pair in pairs},
+                rows=(),
+                approved={},
+                base=None,
+                images=images,
+                metrics=metrics,
+                codec=config.codec,
+            )
+
+
+def cut_shards(
+    pairs: Sequence[Pair], split: str, max_bytes: int, images: Images, taken_names: Collection[str] = ()
 ) -> Iterator[tuple[str, list[Pair]]]:
-    """Which pairs go into which shard: by key, one degradation a shard, up to `most` bytes of images.
+    """Yield the name and the pairs of each shard: by key, one degradation a shard, up to `max_bytes` bytes of images.
 
-    Shards are numbered on from those that are `taken`.
+    The numbers of the shards follow those in `taken_names`.
     """
     for degradation in DEGRADATIONS:
-        here = sorted((p for p in pairs if p.photo.degradation == degradation), key=lambda pair: pair.photo.key)
-        before = f"data/{degradation}/{split}-"
-        number = 1 + max((int(name[len(before) : -4]) for name in taken if name.startswith(before)), default=-1)
+        members = sorted((p for p in pairs if p.photo.degradation == degradation), key=lambda pair: pair.photo.key)
+        prefix = f"data/{degradation}/{split}-"
+        numbers = (int(name[len(prefix) : -4]) for name in taken_names if name.startswith(prefix))
+        number = 1 + max(numbers, default=-1)
         shard: list[Pair] = []
-        size = 0
-        for pair in here:
-            more = images.image_size(pair.photo.image) + _gt_size(pair, split, images)
-            if shard and size + more > most:
-                yield f"{before}{number:05d}.tar", shard
-                number, shard, size = number + 1, [], 0
+        shard_bytes = 0
+        for pair in members:
+            pair_bytes = images.image_size(pair.photo.image) + _max_gt_bytes(pair, split, images)
+            if shard and shard_bytes + pair_bytes > max_bytes:
+                yield f"{prefix}{number:05d}.tar", shard
+                number, shard, shard_bytes = number + 1, [], 0
             shard.append(pair)
-            size += more
+            shard_bytes += pair_bytes
         if shard:
-            yield f"{before}{number:05d}.tar", shard
+            yield f"{prefix}{number:05d}.tar", shard
 
 
-def _gt_size(pair: Pair, split: str, images: Images) -> int:
-    """The most bytes that a pair's gt takes. Of a prior that is made of a reply as it is written, that is what its
-    pixels take: how well they pack is not known before."""
-    if not made_of_reply(pair, split):
+def _max_gt_bytes(pair: Pair, split: str, images: Images) -> int:
+    """Return the largest number of bytes that a pair's gt may take.
+
+    Where it is made of a reply while the shard is written, that is the size of its pixels: how well they compress is
+    not known before.
+    """
+    if not is_made_of_reply(pair, split):
         return images.image_size(pair.image)
-    pixels = pair.photo.height * (3 * pair.photo.width + 1)
-    return pixels + pixels // 1000 + 100 * (pair.photo.height // BAND_ROWS + 10)
+    pixel_bytes = pair.photo.height * (3 * pair.photo.width + 1)
+    return pixel_bytes + pixel_bytes // 1000 + 100 * (pair.photo.height // BAND_ROWS + 10)
 
 
 def _digest(config: PackConfig, gate: str, base: Root | None, jobs: Sequence[ShardJob]) -> str:
-    """What tells this plan from any other: how many processes carry it out does not."""
-    asked = dataclasses.asdict(dataclasses.replace(config, processes=0))
+    """Return a hash of everything that decides the shards of a plan. The number of processes does not."""
+    settings = [config.version, config.test, config.shard_bytes, config.codec, config.base]
     shards = base.manifest["shards"] if base else {}
-    found = hashlib.sha256(json.dumps([FORMAT_VERSION, asked, gate, shards]).encode())
-    for job in sorted(jobs, key=lambda each: each.name):
-        found.update(json.dumps([job.name, [row["key"] for row in job.rows]]).encode())
-        for pair in job.pairs.values():  # one by one: the text of a million of them would fill the memory
-            found.update(repr(pair).encode())
-        found.update(json.dumps([pair.image for pair in job.approved.values()]).encode())
-    return found.hexdigest()
+    digest = hashlib.sha256(json.dumps([FORMAT_VERSION, settings, gate, shards]).encode())
+    for job in sorted(jobs, key=lambda job: job.name):
+        digest.update(json.dumps([job.name, [row["key"] for row in job.rows]]).encode())
+        for pair in job.pairs.values():  # one at a time: the text of a million of them would fill the memory
+            digest.update(repr(pair).encode())
+        digest.update(json.dumps([pair.image for pair in job.approved.values()]).encode())
+    return digest.hexdigest()

@@ -1,11 +1,11 @@
-"""Visual priors: outputs that show their photographs and lie out of their frames. No ground truth, and packed apart.
+"""Visual priors: outputs that show their photographs, but not in their frame. They are no ground truth.
 
-That is the use which arXiv 2505.05621 shows for outputs that look good and have drifted: a further input of a network.
+arXiv 2505.05621 shows their use: outputs that look good and have drifted help a restoration network as a further input.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,84 +16,106 @@ from ggt_tools.policy.votes import in_order, standing
 from ggt_tools.records import ALIGN_SCORES, Aligned, Candidate, Pair, Photo, Verdict
 from ggt_tools.workspace.ledger import Ledger
 
-MISALIGNED = "misaligned"  # align's reason where a sure fit lies beyond its bounds: it shows the scene, seen otherwise
-WHY = "prior: "  # so begins the first line of a prior's evidence; its reason follows
-FRAME = (*ALIGN_SCORES, "shift")  # metrics that tell of the frame, and of nothing else
+MISALIGNED = "misaligned"  # align's reason where a confident fit is beyond its bounds: the scene from elsewhere
+PRIOR_PREFIX = "prior: "  # begins the first line of a prior's evidence; the reason follows
+FRAME_METRICS = (*ALIGN_SCORES, "shift")  # measure the frame, and nothing else
 
 
 def without_frame(gate: Gate) -> Gate:
-    """The same gate without its rules on the frame, and without the facts of its decision that tell of it."""
-    must = {name: tuple(rule for rule in rules if rule.metric not in FRAME) for name, rules in gate.must.items()}
+    """Return a gate without its rules on the frame, and with no weight for the facts of its decision on the frame."""
+    must = {
+        name: tuple(rule for rule in rules if rule.metric not in FRAME_METRICS) for name, rules in gate.must.items()
+    }
     decision = {
-        name: replace(decided, models=(_frameless(decided.models[0]), _frameless(decided.models[1])))
-        for name, decided in gate.decision.items()
+        name: replace(decision, models=(_without_frame(decision.models[0]), _without_frame(decision.models[1])))
+        for name, decision in gate.decision.items()
     }
     return replace(gate, must=must, decision=decision)
 
 
-def _frameless(model: Model) -> Model:
-    """A model whose facts on the frame add nothing; they stay, so that it never is without a fact."""
-    facts = tuple(replace(fact, weight=0.0) if fact.metric in FRAME else fact for fact in model.facts)
+def _without_frame(model: Model) -> Model:
+    """Return a model whose facts on the frame have no weight. They stay, since a model needs a fact."""
+    facts = tuple(replace(fact, weight=0.0) if fact.metric in FRAME_METRICS else fact for fact in model.facts)
     return replace(model, facts=facts)
 
 
 def _frame_reasons(gate: Gate, degradation: str) -> set[str]:
-    """The reasons that a gate gives where the frame is wrong."""
-    reasons = {rule.reason for rule in gate.must[degradation] if rule.metric in FRAME}
+    """Return the reasons that a gate gives where the frame is wrong."""
+    reasons = {rule.reason for rule in gate.must[degradation] if rule.metric in FRAME_METRICS}
     decision = gate.decision.get(degradation)
     facts = [fact for model in decision.models for fact in model.facts] if decision else []
-    return reasons | {fact.reason for fact in facts if fact.metric in FRAME}
+    return reasons | {fact.reason for fact in facts if fact.metric in FRAME_METRICS}
 
 
 def priors(ledger: Ledger) -> Iterator[Pair]:
-    """The prior of each photograph that has one, in the order of the keys; `image` may still be the reply as it came.
+    """Yield the visual prior of each photograph that has one, in the order of the keys.
 
-    A candidate is one where align found it misaligned, or where the gate rejects it, and would keep it but for its
-    rules on the frame. Of several of a photograph the latter go first, then what was made first. None of a photograph
-    that was withdrawn, nor what people have decided on: where one of them rejects it, whatever image of it was shown.
+    Its `image` may still be the reply as it came. A candidate can be a prior where align found it misaligned, or where
+    the gate rejects it and would keep it without its rules on the frame. Where a photograph has several, those of the
+    second kind go first, then the earliest. There is no prior of a withdrawn photograph, nor of a candidate that people
+    have decided on or rejected.
     """
     withdrawn = ledger.withdrawn()
-    refused = {each.candidate for each in standing(in_order(ledger)) if each.decision == "reject" and not each.planted}
-    judged = {
-        each.candidate: each
-        for each in ledger.all(Verdict)
-        if each.decision == "reject" and not any(line.startswith(PEOPLE) for line in each.evidence)
-    }
-    gates = {
-        name: parse_gate(Path(f"gate {name}"), ledger.gate_text(name)) for name in {v.gate for v in judged.values()}
-    }
+    rejections = _rejections(ledger)
     photos = {photo.key: photo for photo in ledger.all(Photo) if photo.key not in withdrawn}
-    images = {each.candidate: each.image for each in ledger.all(Aligned)}
-    found: list[tuple[int, Candidate]] = []
-
-    def reasons_of(gate: str, degradation: str) -> set[str]:
-        return _frame_reasons(gates[gate], degradation)
-
-    framed: dict[str, list[Candidate]] = {}  # by gate: those that a rule on the frame rejects
+    images = {aligned.candidate: aligned.image for aligned in ledger.all(Aligned)}
+    gates = {
+        name: parse_gate(Path(f"gate {name}"), ledger.gate_text(name))
+        for name in {rejection.gate for rejection in rejections.values()}
+    }
+    misaligned: list[Candidate] = []
+    off_frame: dict[str, list[Candidate]] = {}  # by gate: those that a rule on the frame rejects
     for candidate in ledger.all(Candidate):
-        said = judged.get(candidate.id)
-        if said is None or not candidate.image or candidate.key not in photos or candidate.id in refused:
+        rejection = rejections.get(candidate.id)
+        if rejection is None or not candidate.image or candidate.key not in photos:
             continue
-        if (said.stage, said.reason) == ("align", MISALIGNED):
-            found.append((1, candidate))
-        elif images.get(candidate.id) and said.reason in reasons_of(said.gate, photos[candidate.key].degradation):
-            framed.setdefault(said.gate, []).append(candidate)
-    for name, those in framed.items():
-        wrong = {each.key: photos[each.key].degradations for each in those}
-        by_id = {each.id: each for each in those}
-        measured = [score for each in those for score in ledger.scores_of(each.id)]
-        for again in verdict(those, measured, wrong, without_frame(gates[name])):
-            if again.decision == "keep":
-                found.append((0, by_id[again.candidate]))
-    of_key: dict[str, tuple[int, Candidate]] = {}
-    for each in sorted(found, key=lambda one: (one[0], one[1].created, one[1].id)):
-        of_key.setdefault(each[1].key, each)
-    for key, (astray, candidate) in sorted(of_key.items()):
-        said = judged[candidate.id]
+        if (rejection.stage, rejection.reason) == ("align", MISALIGNED):
+            misaligned.append(candidate)
+        elif images.get(candidate.id):
+            degradation = photos[candidate.key].degradation
+            if rejection.reason in _frame_reasons(gates[rejection.gate], degradation):
+                off_frame.setdefault(rejection.gate, []).append(candidate)
+    otherwise_kept = [
+        candidate
+        for name, candidates in off_frame.items()
+        for candidate in _kept_without_frame(ledger, gates[name], candidates, photos)
+    ]
+    best: dict[str, tuple[Candidate, str]] = {}  # by key, with the name of its image
+    for candidate in sorted(otherwise_kept, key=lambda candidate: (candidate.created, candidate.id)):
+        best.setdefault(candidate.key, (candidate, images[candidate.id]))
+    for candidate in sorted(misaligned, key=lambda candidate: (candidate.created, candidate.id)):
+        best.setdefault(candidate.key, (candidate, candidate.image))
+    for key, (candidate, image) in sorted(best.items()):
+        rejection = rejections[candidate.id]
         yield Pair(
             photo=photos[key],
             candidate=candidate,
-            image=candidate.image if astray else images[candidate.id],
+            image=image,
             scores=ledger.scores_of(candidate.id),
-            verdict=replace(said, evidence=(f"{WHY}{said.reason}", *said.evidence)),
+            verdict=replace(rejection, evidence=(f"{PRIOR_PREFIX}{rejection.reason}", *rejection.evidence)),
         )
+
+
+def _rejections(ledger: Ledger) -> dict[str, Verdict]:
+    """Return the verdicts that reject a candidate, by its id, without those that people have decided on."""
+    rejected_by_people = {
+        vote.candidate for vote in standing(in_order(ledger)) if vote.decision == "reject" and not vote.planted
+    }
+    return {
+        verdict.candidate: verdict
+        for verdict in ledger.all(Verdict)
+        if verdict.decision == "reject"
+        and verdict.candidate not in rejected_by_people
+        and not any(line.startswith(PEOPLE) for line in verdict.evidence)
+    }
+
+
+def _kept_without_frame(
+    ledger: Ledger, gate: Gate, candidates: list[Candidate], photos: Mapping[str, Photo]
+) -> list[Candidate]:
+    """Return the candidates that the gate would keep without its rules on the frame."""
+    degradations = {candidate.key: photos[candidate.key].degradations for candidate in candidates}
+    scores = [score for candidate in candidates for score in ledger.scores_of(candidate.id)]
+    by_id = {candidate.id: candidate for candidate in candidates}
+    judged = verdict(candidates, scores, degradations, without_frame(gate))
+    return [by_id[each.candidate] for each in judged if each.decision == "keep"]

@@ -1,4 +1,4 @@
-"""Which pairs the test split holds, and that none of them, nor one that looks like it, is in train."""
+"""The test split: which pairs it holds, and that neither they nor pairs similar to them are in train."""
 
 from __future__ import annotations
 
@@ -14,129 +14,157 @@ from ggt_tools.records import Pair, Photo, Seen
 from ggt_tools.stages.pack.writing import Images
 from ggt_tools.workspace.ledger import write_whole
 
-TEST = 500  # pairs of the test split, unless another number is asked for
-STOOD = "packed.txt"  # of a workspace: the keys of what releases without a test split had, a line each
-MOST = 10  # of so many pairs at most one is drawn, where a number was asked for and no share
+TEST_SIZE = 500  # pairs of the test split, unless another number is given
+STOOD = "packed.txt"  # of a workspace: the keys of pairs in releases without a test split, one a line
+PAIRS_PER_TEST_PAIR = 10  # at least, where a number of pairs is given and no share
+
+
+class PerceptualHashes:
+    """The perceptual hashes of pairs; those that are not known are computed when they are needed.
+
+    Args:
+        known: Hashes by key.
+        images: Where the images of new pairs are.
+        base: The release of which other pairs are; None for none.
+    """
+
+    def __init__(self, known: Mapping[str, str], images: Images, base: Root | None) -> None:
+        self.known = known
+        self._images, self._base = images, base
+        self._seen = {key: Seen(key=key, phash=bits, place="") for key, bits in known.items()}
+
+    def load(self, pairs: Iterable[Pair], base_keys: Collection[str]) -> None:
+        """Compute the hashes of these pairs, and of these keys of the base, where they are missing."""
+        for pair in pairs:
+            key = pair.photo.key
+            if key not in self._seen:
+                bits = phash(decode_image(self._images.image(pair.photo.image), f"key {key}: lq"))
+                self._seen[key] = Seen(key=key, phash=bits, place="")
+        missing = set(base_keys) - self._seen.keys()
+        if self._base is not None and missing:
+            self._seen.update({seen.key: seen for seen in published(self._base.url, _Except(missing), priors=True)})
+
+    def __getitem__(self, key: str) -> Seen:
+        return self._seen[key]
+
+
+class _Except:
+    """Contains every (key, split) but those of some keys."""
+
+    def __init__(self, keys: Collection[str]) -> None:
+        self._keys = keys
+
+    def __contains__(self, item: object) -> bool:
+        return not (isinstance(item, tuple) and item[0] in self._keys)
 
 
 def draw_test(photos: Sequence[Photo], test: float) -> frozenset[str]:
-    """The keys of the test split: as many of each degradation and source as their share of all, the lowest keys.
+    """Draw a test split: each degradation and source by its share of all, the lowest keys.
 
-    `test` of 1 and more is their number, and at most a tenth of all are drawn; below 1 it is their share. A key is a
-    digest, so the lowest are as good as drawn by chance, and any other run draws the same.
+    A key is a hash, so the lowest are a random choice, and every run draws the same.
+
+    Args:
+        photos: The photographs to draw from.
+        test: From 1, the number of pairs, of which at most a tenth of all are drawn; below 1, their share.
+
+    Returns:
+        The keys of the split.
     """
-    count = min(int(test), len(photos) // MOST) if test >= 1 else int(test * len(photos))
+    count = min(int(test), len(photos) // PAIRS_PER_TEST_PAIR) if test >= 1 else int(test * len(photos))
     strata: dict[tuple[str, str], list[str]] = defaultdict(list)
     for photo in photos:
         strata[photo.degradation, photo.source].append(photo.key)
     shares = {name: count * len(keys) / max(len(photos), 1) for name, keys in sorted(strata.items())}
-    taken = {name: int(share) for name, share in shares.items()}
-    left = count - sum(taken.values())  # largest remainder
-    for name in sorted(shares, key=lambda name: (taken[name] - shares[name], min(strata[name])))[:left]:
-        taken[name] += 1
-    return frozenset(key for name, keys in strata.items() for key in sorted(keys)[: taken[name]])
+    drawn = {name: int(share) for name, share in shares.items()}
+    missing = count - sum(drawn.values())  # the strata with the largest remainders get one more
+    for name in sorted(shares, key=lambda name: (drawn[name] - shares[name], min(strata[name])))[:missing]:
+        drawn[name] += 1
+    return frozenset(key for name, keys in strata.items() for key in sorted(keys)[: drawn[name]])
 
 
-def draw_new(
-    chosen: Mapping[str, Pair],
+def draw_from_new(
+    approved: Mapping[str, Pair],
     test: float | None,
-    stood: Set[str],
-    in_base: Set[str],
-    images: Images,
-    base: Root | None,
-    looks: Mapping[str, str],
+    published_keys: Set[str],
+    base_keys: Set[str],
+    hashes: PerceptualHashes,
 ) -> frozenset[str]:
-    """The keys of a test split that is drawn now. `test` is PackConfig's.
+    """Draw a test split of pairs that no earlier release had: models may be trained on the others.
 
-    What an earlier release had, those of the keys in `stood` and `in_base`, may have been trained on: neither that nor
-    what looks like it is drawn. Raises ConfigError where that leaves some, and whether to draw of them was not said.
+    Pairs that are similar to one of an earlier release are not drawn either.
+
+    Args:
+        approved: The pairs of the workspace, by key.
+        test: As `PackConfig.test`.
+        published_keys: Keys of pairs in earlier releases that had no test split.
+        base_keys: Keys of the base.
+        hashes: Perceptual hashes.
+
+    Returns:
+        The keys of the split.
+
+    Raises:
+        ConfigError: There are earlier and new pairs, and `test` does not say whether to draw of the new ones.
     """
-    before = stood | in_base
-    fresh = [pair for key, pair in chosen.items() if key not in before]
-    if test is None and before and fresh:
+    earlier_keys = published_keys | base_keys
+    new_pairs = [pair for key, pair in approved.items() if key not in earlier_keys]
+    if test is None and earlier_keys and new_pairs:
         raise ConfigError(
             "--test: earlier releases had no test split, and models may be trained on the pairs that they had, so only "
-            f"the {len(fresh)} new pairs can be drawn for one. Type --test 0.3 to draw a share of them, once for all "
-            "later releases, or --test 0 to go on without a test split."
+            f"the {len(new_pairs)} new pairs can be drawn for one. Give --test 0.3 to draw a share of them, once for "
+            "all later releases, or --test 0 to continue without a test split."
         )
-    drawn = draw_test([pair.photo for pair in fresh], TEST if test is None else test)
-    new: dict[str, list[Pair]] = {"train": [], "test": [pair for pair in fresh if pair.photo.key in drawn]}
-    known = in_base | (stood & looks.keys())
-    like = keep_apart(new, images, base, {"train": known, "test": ()}, looks)
-    return drawn - like.keys()
+    drawn = draw_test([pair.photo for pair in new_pairs], TEST_SIZE if test is None else test)
+    new: dict[str, list[Pair]] = {"train": [], "test": [pair for pair in new_pairs if pair.photo.key in drawn]}
+    in_train = base_keys | (published_keys & hashes.known.keys())
+    similar = refuse_similar(new, {"train": in_train, "test": ()}, hashes)
+    return drawn - similar.keys()
 
 
 def stood(workspace: Path) -> frozenset[str]:
-    """The keys of what was packed of a workspace before it had a test split."""
+    """Return the keys of what was packed of a workspace before it had a test split."""
     path = workspace / STOOD
     return frozenset(path.read_text("ascii", "replace").split()) if path.is_file() else frozenset()
 
 
 def note_stood(workspace: Path, keys: Iterable[str]) -> None:
-    """Adds to them, before a release has them: they may be trained on from then on."""
-    there = stood(workspace)
-    if more := {*keys} - there:
-        write_whole(workspace / STOOD, "".join(f"{key}\n" for key in sorted(there | more)).encode())
+    """Add to them, before a release has them: models may be trained on them from then on."""
+    present = stood(workspace)
+    if more := {*keys} - present:
+        write_whole(workspace / STOOD, "".join(f"{key}\n" for key in sorted(present | more)).encode())
 
 
-def keep_apart(
-    new: Mapping[str, Sequence[Pair]],
-    images: Images,
-    base: Root | None,
-    standing: Mapping[str, Collection[str]],
-    looks: Mapping[str, str],
+def refuse_similar(
+    new: Mapping[str, Sequence[Pair]], kept_keys: Mapping[str, Collection[str]], hashes: PerceptualHashes
 ) -> dict[str, PairError]:
-    """By key why some of the `new` pairs (by split) cannot come in: one like them is in the other split.
+    """Find new pairs that are similar to a pair of the other split.
 
-    `standing` has by split the keys of `base` that stay; `looks` the perceptual hashes that are known, by key: others
-    are reckoned of the pixels. Of two new pairs the one in train is refused: the test split never gives way.
+    Of two new pairs the one in train is refused: the test split never changes.
+
+    Args:
+        new: New pairs by split, train and test.
+        kept_keys: Keys of the pairs that stay, by split.
+        hashes: Perceptual hashes.
+
+    Returns:
+        Why a pair is refused, by key.
     """
-    if not (new["test"] or standing["test"]):
+    if not (new["test"] or kept_keys["test"]):
         return {}
     refused = {}
-    seen = {key: Seen(key=key, phash=bits, place="") for key, bits in looks.items()}
     for split, other in (("train", "test"), ("test", "train")):
-        against = {key: f"{key} in {other}" for key in standing[other]}
+        names = {key: f"{key} in {other}" for key in kept_keys[other]}
         if split == "train":
-            against |= {pair.photo.key: f"{pair.photo.key} in {other}" for pair in new[other]}
-        if not (new[split] and against):
+            names |= {pair.photo.key: f"{pair.photo.key} in {other}" for pair in new[other]}
+        if not (new[split] and names):
             continue
-        _look(new, images, base, against, seen)
-        known = Looks()
-        for key, name in sorted(against.items()):
-            known.add(seen[key], name)
+        hashes.load((*new["train"], *new["test"]), names)
+        others = Looks()
+        for key, name in sorted(names.items()):
+            others.add(hashes[key], name)
         for pair in new[split]:
             try:
-                known.check(seen[pair.photo.key], f"key {pair.photo.key}")
+                others.check(hashes[pair.photo.key], f"key {pair.photo.key}")
             except PairError as fault:
                 refused[pair.photo.key] = PairError(f"{fault.reason}_in_{other}", str(fault))
     return refused
-
-
-def _look(
-    new: Mapping[str, Sequence[Pair]],
-    images: Images,
-    base: Root | None,
-    against: Collection[str],
-    seen: dict[str, Seen],
-) -> None:
-    """Adds what the new pairs look like, and those of the base that are asked for."""
-    for pair in (*new["train"], *new["test"]):
-        key = pair.photo.key
-        if key not in seen:
-            seen[key] = Seen(
-                key=key, phash=phash(decode_image(images.image(pair.photo.image), f"key {key}: lq")), place=""
-            )
-    missing = set(against) - seen.keys()
-    if base is not None and missing:
-        seen.update({each.key: each for each in published(base.url, _But(missing), priors=True)})
-
-
-class _But:
-    """All (key, split) but those of some keys."""
-
-    def __init__(self, keys: Collection[str]) -> None:
-        self._keys = keys
-
-    def __contains__(self, known: object) -> bool:
-        return not (isinstance(known, tuple) and known[0] in self._keys)

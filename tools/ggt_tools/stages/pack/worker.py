@@ -1,4 +1,4 @@
-"""What an executor runs for `pack`: a worker writes shards."""
+"""The part of `pack` that executors run: a worker writes shards."""
 
 from __future__ import annotations
 
@@ -17,18 +17,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Packing:
-    """pack: a shard, and beside it the note that it is done."""
+    """Writes shards, each with the note that it is done.
 
-    part: str  # the folder that the release is built in
-    plan: str  # the digest of what it is to hold, as that folder has it
+    Attributes:
+        part: Folder in which the release is built.
+        plan: Digest of the plan, as that folder has it.
+    """
+
+    part: str
+    plan: str
     name: str = "pack"
     gpu: bool = False
 
     def ready(self, store: Store) -> Perform:
-        from ggt_tools.stages.pack.place import planned
+        """Return the function that writes shards.
+
+        Raises:
+            ConfigError: This machine does not see the folder.
+        """
+        from ggt_tools.stages.pack.place import read_plan
         from ggt_tools.stages.pack.writing import write_shard
 
-        if planned(Path(self.part)) != self.plan:
+        if read_plan(Path(self.part)) != self.plan:
             raise unseen(self.part)
 
         def perform(works: Sequence[ShardJob]) -> Iterator[Fault]:

@@ -1,4 +1,4 @@
-"""One shard: written of its pairs, or, where all of them stand in the base's, kept byte for byte."""
+"""One shard: written from its pairs or, where the base has exactly these pairs, kept byte for byte."""
 
 from __future__ import annotations
 
@@ -32,84 +32,116 @@ from ggt_tools.workspace.ledger import sync_folder, write_whole
 
 
 class Images(Protocol):
-    """Where the images' files are: by name their bytes, and how many they are. Picklable, for many processes."""
+    """Where the files of the images are. Picklable, since processes read from it."""
 
-    def image(self, name: str) -> bytes: ...
-    def image_size(self, name: str) -> int: ...
+    def image(self, name: str) -> bytes:
+        """Return the bytes of an image file by its name."""
+
+    def image_size(self, name: str) -> int:
+        """Return the size of an image file in bytes."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Base:
-    """The release that this one follows."""
+class BaseShard:
+    """A shard of the previous release.
 
-    url: str  # a folder or an fsspec URL
+    Attributes:
+        url: Folder or fsspec URL of the release.
+        options: Its storage options.
+        facts: The manifest's facts of the shard.
+    """
+
+    url: str
     options: Mapping[str, Any]
-    about: Mapping[str, Any]  # of the shard, as its manifest has it
+    facts: Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ShardJob:
-    """What a shard is to hold."""
+    """What a shard is to hold.
 
-    part: Path  # the folder that the release is built in
+    Attributes:
+        part: Folder in which the release is built.
+        name: Name of the shard in the release.
+        pairs: New and changed pairs, by key.
+        rows: Rows of the base's index whose pairs are copied from its shard.
+        approved: Pairs of the workspace that `rows` has too, by key: their gt must be the same.
+        base: The shard of the base with this name; None where it has none.
+        images: Where the images are.
+        metrics: Metrics that have a column.
+        codec: Format of the images.
+    """
+
+    part: Path
     name: str
-    pairs: Mapping[str, Pair]  # by key: those that are new or changed
-    rows: Sequence[Mapping[str, Any]]  # of the base's index: those that are copied from its shard
-    approved: Mapping[str, Pair]  # by key, of those in `rows` that the workspace knows: their gt must be the same
-    base: Base | None
+    pairs: Mapping[str, Pair]
+    rows: Sequence[Mapping[str, Any]]
+    approved: Mapping[str, Pair]
+    base: BaseShard | None
     images: Images
     metrics: Sequence[str]
     codec: str
 
     @property
     def of_priors(self) -> bool:
+        """Whether it holds visual priors."""
         return split_of(self.name) == PRIOR
 
     @property
     def id(self) -> str:
-        """In the folder that it is built in, which is of one plan."""
+        """Its id within `part`, which is of one plan."""
         return work_id("pack", str(self.part), self.name)
 
     @property
     def subject(self) -> str:
+        """The shard as messages name it."""
         return f"shard {self.name}"
 
     @property
     def count(self) -> int:
-        """Pairs that it is to hold."""
+        """Number of pairs that it is to hold."""
         return len(self.rows) + len(self.pairs)
 
     @property
     def keys(self) -> list[str]:
+        """Keys of the pairs that it is to hold."""
         return [*self.pairs, *(row["key"] for row in self.rows)]
 
     @property
-    def note(self) -> Path:
-        """What tells that it is done, and how: a line with the SHA-256 of the rest, which is JSON."""
+    def note_path(self) -> Path:
+        """File that says that it is done, and how: a line with the SHA-256 of the rest, which is JSON."""
         return self.part / "done" / self.name
 
     @property
-    def done(self) -> bool:
-        return (self.part / self.name).exists() and self.note.exists()
+    def is_done(self) -> bool:
+        """Whether an earlier run has written it."""
+        return (self.part / self.name).exists() and self.note_path.exists()
 
     @property
-    def keeps(self) -> bool:
+    def is_unchanged(self) -> bool:
         """Whether the base's shard may stay as it is."""
-        return self.base is not None and not self.pairs and len(self.rows) == self.base.about["pairs"]
+        return self.base is not None and not self.pairs and len(self.rows) == self.base.facts["pairs"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
-    """A shard that is done."""
+class WrittenShard:
+    """A shard that is done.
+
+    Attributes:
+        name: Its name in the release.
+        rows: Its rows of the index.
+        facts: The manifest's facts of it.
+        is_kept: Whether it is the base's, byte for byte.
+    """
 
     name: str
-    rows: Sequence[Mapping[str, Any]]  # of the index
-    about: Mapping[str, Any]  # the manifest's
-    kept: bool  # byte for byte the base's
+    rows: Sequence[Mapping[str, Any]]
+    facts: Mapping[str, Any]
+    is_kept: bool
 
 
 def pair_facts(pair: Pair, metrics: Sequence[str]) -> dict[str, Any]:
-    """The facts of a pair, as its JSON member and its row of the index hold them."""
+    """Return the facts of a pair, as its JSON member and its row of the index hold them."""
     photo, candidate = pair.photo, pair.candidate
     measured = {score.metric: score.value for score in pair.scores}
     return {
@@ -134,65 +166,71 @@ def pair_facts(pair: Pair, metrics: Sequence[str]) -> dict[str, Any]:
 
 
 def _single(value: float) -> float:
-    """The value as float32 keeps it, so that JSON and index say the same."""
+    """Return a value rounded to float32, so that JSON and index have the same."""
     return float(pa.scalar(value, pa.float32()).as_py())
 
 
-def differing(facts: Mapping[str, Any], row: Mapping[str, Any]) -> list[str]:
-    """The names of the facts that a row of the index has otherwise. NaN equals NaN."""
-    return [name for name, value in facts.items() if not _same(value, row[name])]
+def changed_facts(facts: Mapping[str, Any], row: Mapping[str, Any]) -> list[str]:
+    """Return the names of the facts that a row of the index has otherwise. NaN equals NaN."""
+    return [name for name, value in facts.items() if not _is_same(value, row[name])]
 
 
-def _same(one: Any, other: Any) -> bool:
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(_same(value, other[name]) for name, value in one.items())
-    return bool(one == other or (isinstance(one, float) and math.isnan(one) and math.isnan(other)))
+def _is_same(a: Any, b: Any) -> bool:
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(_is_same(value, b[name]) for name, value in a.items())
+    return bool(a == b or (isinstance(a, float) and math.isnan(a) and math.isnan(b)))
 
 
-def made_of_reply(pair: Pair, split: str) -> bool:
-    """Whether what is packed as a pair's gt is no file yet: it is a prior's reply, brought to its photograph's size."""
+def is_made_of_reply(pair: Pair, split: str) -> bool:
+    """Return whether a pair's gt is made while it is packed: a prior's reply, scaled to its photograph's size."""
     return split == PRIOR and pair.image == pair.candidate.image
 
 
-def noted(job: ShardJob) -> Written | None:
-    """What a shard that is done says of itself; None where it is not, or its note has rotted: it is written anew."""
-    if not job.done:
+def read_note(job: ShardJob) -> WrittenShard | None:
+    """Return a shard that is done, as its note describes it; None where there is none, or the note is damaged."""
+    if not job.is_done:
         return None
-    digest, _, body = job.note.read_bytes().partition(b"\n")
+    digest, _, body = job.note_path.read_bytes().partition(b"\n")
     if hashlib.sha256(body).hexdigest().encode() != digest:
         return None
-    said = json.loads(body)
-    return Written(name=job.name, rows=said["rows"] or job.rows, about=said["about"], kept=said["kept"])
+    note = json.loads(body)
+    return WrittenShard(name=job.name, rows=note["rows"] or job.rows, facts=note["about"], is_kept=note["kept"])
 
 
-def write_shard(job: ShardJob, tell: Callable[[int], object]) -> Written:
-    """Writes or keeps a shard. What an interrupted run has finished stays, if its bytes are still those of its note.
+def write_shard(job: ShardJob, progress: Callable[[int], object]) -> WrittenShard:
+    """Write a shard, or keep the base's. One that an interrupted run has finished stays, if its bytes are still right.
 
-    `tell` is told of each pair.
+    Args:
+        job: What it is to hold.
+        progress: Called with the number of pairs that were done since the last call.
+
+    Raises:
+        PairError: A pair cannot be packed.
+        ShardError: The base's shard is missing or damaged.
     """
-    path, done = job.part / job.name, job.note
-    before = noted(job)
-    if before is not None and file_facts(path).items() <= before.about.items():
-        tell(job.count)
-        return before
-    for folder in (path.parent, done.parent):
+    path, note_path = job.part / job.name, job.note_path
+    finished = read_note(job)
+    if finished is not None and file_facts(path).items() <= finished.facts.items():
+        progress(job.count)
+        return finished
+    for folder in (path.parent, note_path.parent):
         folder.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
-    kept = False
+    is_kept = False
     with contextlib.ExitStack() as stack:
         source = stack.enter_context(_base_shard(job)) if job.base is not None else None
-        changed = _changed(job, source) if source is not None else {}
-        if source is not None and job.keeps and not changed:
-            _keep(source.path, path)
-            kept, about = True, dict(source.about)
-            tell(len(job.rows))
+        repainted = _pairs_with_other_gt(job, source) if source is not None else {}
+        if source is not None and job.is_unchanged and not repainted:
+            _link_or_copy(source.path, path)
+            is_kept, facts = True, dict(source.facts)
+            progress(len(job.rows))
         else:
-            rows = _write(job, path, {**job.pairs, **changed}, source, tell)
-            about = file_facts(path) | {"pairs": len(rows)}
-    # the rows of a kept shard are the base's: only a written one needs its own noted
-    body = json.dumps({"rows": rows, "about": about, "kept": kept}).encode()
-    write_whole(done, hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
-    return Written(name=job.name, rows=rows or job.rows, about=about, kept=kept)
+            rows = _write_pairs(job, path, {**job.pairs, **repainted}, source, progress)
+            facts = file_facts(path) | {"pairs": len(rows)}
+    # a kept shard has the rows of the base: only the rows of a written one must be noted
+    body = json.dumps({"rows": rows, "about": facts, "kept": is_kept}).encode()
+    write_whole(note_path, hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+    return WrittenShard(name=job.name, rows=rows or job.rows, facts=facts, is_kept=is_kept)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -201,99 +239,102 @@ class _Source:
 
     path: Path
     data: mmap.mmap
-    about: Mapping[str, Any]
+    facts: Mapping[str, Any]
 
     def member(self, row: Mapping[str, Any], field: str) -> bytes:
+        """Return the bytes of a member of a pair: json, lq or gt."""
         start = row[f"{field}_offset"]
         return self.data[start : start + row[f"{field}_size"]]
 
 
 @contextlib.contextmanager
 def _base_shard(job: ShardJob) -> Iterator[_Source]:
-    """The base's shard, fetched where it is elsewhere. Raises ShardError where it is not what its manifest says."""
+    """Open the base's shard; one that is at a URL is downloaded for the time being.
+
+    Raises:
+        ShardError: It is missing, or not what its manifest says.
+    """
     assert job.base is not None
-    where, about = f"{job.base.url}/{job.name}", job.base.about
-    fetched = None
+    url, facts = f"{job.base.url}/{job.name}", job.base.facts
+    downloaded = None
     if "://" in job.base.url:
-        path = fetched = job.part / f"{job.name}.{uuid.uuid4().hex[:8]}.base"
-        system, at = fsspec.core.url_to_fs(where, **job.base.options)
-        system.get_file(at, str(path))
+        path = downloaded = job.part / f"{job.name}.{uuid.uuid4().hex[:8]}.base"
+        system, remote_path = fsspec.core.url_to_fs(url, **job.base.options)
+        system.get_file(remote_path, str(path))
     else:
-        path = Path(where)
+        path = Path(url)
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            if len(data) != about["bytes"] or hashlib.sha256(data).hexdigest() != about["sha256"]:
-                raise ShardError(f"{where}: its bytes are not those that its manifest names; fetch the base again")
-            yield _Source(path, data, about)
-    except (FileNotFoundError, ValueError) as fault:  # absent, or empty, which cannot be mapped
-        raise ShardError(f"{where}: the base's manifest names it, and it is not there; fetch the base again") from fault
+            if len(data) != facts["bytes"] or hashlib.sha256(data).hexdigest() != facts["sha256"]:
+                raise ShardError(f"{url}: its bytes are not those that the manifest names. Download the base again.")
+            yield _Source(path, data, facts)
+    except (FileNotFoundError, ValueError) as fault:  # missing, or empty, which cannot be mapped
+        raise ShardError(f"{url}: the manifest names it, but it is missing. Download the base again.") from fault
     finally:
-        if fetched is not None:
-            fetched.unlink(missing_ok=True)
+        if downloaded is not None:
+            downloaded.unlink(missing_ok=True)
 
 
-def _changed(job: ShardJob, source: _Source) -> dict[str, Pair]:
-    """The pairs whose facts are the base's, and whose gt is not.
+def _pairs_with_other_gt(job: ShardJob, source: _Source) -> dict[str, Pair]:
+    """Return the pairs, by key, whose facts are those of the base and whose gt is not.
 
-    Of pairs as JPEG, which are not the ledger's files, the facts alone tell. Priors are made once more, and compared.
+    JPEG files are not those of the ledger, so there the facts alone decide. Priors are made again and compared.
     """
     if job.codec != "png" and not job.of_priors:
         return {}
-    of_row = {row["key"]: row for row in job.rows}
-    return {
-        key: pair for key, pair in job.approved.items() if not _same_gt(job, pair, source.member(of_row[key], "gt"))
-    }
+    row_of = {row["key"]: row for row in job.rows}
+    return {key: pair for key, pair in job.approved.items() if not _has_gt(job, pair, source.member(row_of[key], "gt"))}
 
 
-def _same_gt(job: ShardJob, pair: Pair, there: bytes) -> bool:
-    """Whether a gt of the base is what would be written now. Other bytes of equal pixels are: encoders differ."""
-    if job.codec == "png" and not made_of_reply(pair, split_of(job.name)):
-        return hashlib.sha256(there).hexdigest() == pair.image
-    now = _made(job, pair)[2]
-    return now == there or np.array_equal(decode_image(now, job.name), decode_image(there, job.name))
+def _has_gt(job: ShardJob, pair: Pair, base_gt: bytes) -> bool:
+    """Return whether a gt of the base has the pixels that would be written now; the bytes of encoders differ."""
+    if job.codec == "png" and not is_made_of_reply(pair, split_of(job.name)):
+        return hashlib.sha256(base_gt).hexdigest() == pair.image
+    gt = _encode_pair(job, pair)[2]
+    return gt == base_gt or np.array_equal(decode_image(gt, job.name), decode_image(base_gt, job.name))
 
 
-def _keep(source: Path, path: Path) -> None:
-    """The same file once more: a hard link, where the file system has them, else a copy."""
+def _link_or_copy(source: Path, path: Path) -> None:
+    """Make a hard link of a file, or a copy where the file system has no links."""
     path.unlink(missing_ok=True)  # of an interrupted run
     try:
         path.hardlink_to(source.resolve())
     except OSError:
         part = path.with_name(path.name + ".part")
-        with source.open("rb") as one, part.open("wb") as other:
-            shutil.copyfileobj(one, other, 1 << 20)
-            other.flush()
-            os.fsync(other.fileno())
+        with source.open("rb") as reader, part.open("wb") as writer:
+            shutil.copyfileobj(reader, writer, 1 << 20)
+            writer.flush()
+            os.fsync(writer.fileno())
         part.replace(path)
     sync_folder(path.parent)
 
 
-def _write(
-    job: ShardJob, path: Path, pairs: Mapping[str, Pair], source: _Source | None, tell: Callable[[int], object]
+def _write_pairs(
+    job: ShardJob, path: Path, pairs: Mapping[str, Pair], source: _Source | None, progress: Callable[[int], object]
 ) -> list[dict[str, Any]]:
-    """Writes the shard's pairs in the order of their keys, and gives their rows of the index."""
+    """Write the pairs of a shard in the order of their keys, and return their rows of the index."""
     rows = []
     copied = {row["key"]: row for row in job.rows if row["key"] not in pairs}
     with ShardWriter(path, job.name, job.codec) as shard:
         for key in sorted({*pairs, *copied}):
             if key in pairs:
-                facts, lq, gt = _made(job, pairs[key])
+                facts, lq, gt = _encode_pair(job, pairs[key])
             else:
                 assert source is not None
                 row = copied[key]
                 facts = {name: row[name] for name in fact_columns(job.metrics)}
                 lq, gt = source.member(row, "lq"), source.member(row, "gt")
             rows.append(shard.add(facts, lq, gt))
-            tell(1)
+            progress(1)
     return rows
 
 
-def _made(job: ShardJob, pair: Pair) -> tuple[dict[str, Any], bytes, bytes]:
-    """A pair's facts, and the bytes of lq and gt as they are written."""
+def _encode_pair(job: ShardJob, pair: Pair) -> tuple[dict[str, Any], bytes, bytes]:
+    """Return the facts of a pair, and the files of lq and gt as they are written."""
     facts = pair_facts(pair, job.metrics)
     lq, gt = (job.images.image(image) for image in (pair.photo.image, pair.image))
-    if made_of_reply(pair, split_of(job.name)):
-        gt = _in_size(gt, pair, job.name)
+    if is_made_of_reply(pair, split_of(job.name)):
+        gt = _scale_reply(gt, pair, job.name)
     if job.codec == "jpeg":
         check_pair(facts, lq, gt, job.name)
         lq, gt = (
@@ -303,10 +344,10 @@ def _made(job: ShardJob, pair: Pair) -> tuple[dict[str, Any], bytes, bytes]:
     return facts, lq, gt
 
 
-def _in_size(reply: bytes, pair: Pair, where: str) -> bytes:
-    """A reply that has no place in its photograph's frame, without what was padded for the call, in its size."""
+def _scale_reply(reply: bytes, pair: Pair, shard: str) -> bytes:
+    """Return a reply in its photograph's size, without the padding of the call. It was never aligned."""
     photo = pair.photo
-    image = decode(reply, f"{where}: key {photo.key}: the reply", MOST_PIXELS)
+    image = decode(reply, f"{shard}: key {photo.key}: the reply", MOST_PIXELS)
     wide, high, left, top, width, height = pair.candidate.frame or (1, 1, 0, 0, 1, 1)
     x, y = image.width / wide, image.height / high
     box = (left * x, top * y, (left + width) * x, (top + height) * y)
@@ -317,7 +358,7 @@ def _in_size(reply: bytes, pair: Pair, where: str) -> bytes:
 
 
 def file_facts(path: Path) -> dict[str, Any]:
-    """Size and SHA-256 of a file, as the manifest holds them."""
+    """Return size and SHA-256 of a file, as the manifest holds them."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):

@@ -11,7 +11,7 @@ from ggt_format.schema import PRIOR, fact_columns
 from ggt_format.shard import split_of
 from ggt_tools.errors import ConfigError
 from ggt_tools.records import Finding, Held, Photo
-from ggt_tools.stages.pack import differing, pair_facts
+from ggt_tools.stages.pack import changed_facts, pair_facts
 from ggt_tools.stages.pack.priors import priors
 from ggt_tools.stages.validate.findings import fault
 from ggt_tools.workspace.ledger import Ledger
@@ -59,7 +59,7 @@ def check_against(
                 yield fault(shard, "not_approved", said_no, "pack again", key=key)
             else:
                 facts = pair_facts(those[key], metrics)
-                if other := differing(facts, row):
+                if other := changed_facts(facts, row):
                     said = f"the ledger has another {', '.join(other)}"
                     yield fault(shard, "ledger_differs", said, "pack again", key=key)
                 if of_priors:  # whose own file is made as it is packed

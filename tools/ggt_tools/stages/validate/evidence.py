@@ -16,7 +16,7 @@ from ggt_tools.policy.bounds import decided
 from ggt_tools.policy.decision import SHOWN
 from ggt_tools.policy.gate import Gate, Rule, parse_gate
 from ggt_tools.policy.verdicts import PEOPLE, asked_gains
-from ggt_tools.stages.pack.priors import MISALIGNED, WHY, without_frame
+from ggt_tools.stages.pack.priors import MISALIGNED, PRIOR_PREFIX, without_frame
 
 LINE = re.compile(r"(\w+) (-?[0-9]+\.[0-9]{3}) ((?:>=|<=|<|>) -?[0-9]+\.[0-9]{3}(?: unsure)?)")
 ADDED = re.compile(r"(\w+): (\w+) (-?[0-9]+\.[0-9]{3}) adds ([0-9]+\.[0-9]{3})")
@@ -111,9 +111,12 @@ def _tolerance(value: float) -> float:
 def prior_faults(row: Mapping[str, Any], gate: Gate) -> Iterator[tuple[str, str]]:
     """As evidence_faults, of a row of a prior: it says why it is only that, and passes the gate but for its frame."""
     first = row["evidence"][0] if row["evidence"] else ""
-    if not re.fullmatch(rf"{WHY}\w+", first):
-        yield "no_evidence", f"its evidence does not say why it is only a prior: {WHY!r} and the reason come first"
-    elif first != WHY + MISALIGNED:  # of that one nothing could be measured
+    if not re.fullmatch(rf"{PRIOR_PREFIX}\w+", first):
+        yield (
+            "no_evidence",
+            f"its evidence does not say why it is only a prior: {PRIOR_PREFIX!r} and the reason come first",
+        )
+    elif first != PRIOR_PREFIX + MISALIGNED:  # of that one nothing could be measured
         yield from evidence_faults(row, without_frame(gate))
 
 

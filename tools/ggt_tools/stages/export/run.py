@@ -1,0 +1,44 @@
+"""Export the pairs of a release."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ggt_format.roots import open_root, sample_folder
+from ggt_tools.events import SILENT, Events
+from ggt_tools.stages.export import ExportConfig, export, plan_export
+from ggt_tools.summary import Summary
+
+SAMPLE = "sample"  # names the release that ships with the package
+
+
+def run(release: str | Path, out: Path, config: ExportConfig, *, events: Events = SILENT) -> Summary:
+    """Write the pairs of a release in another layout; a run that was interrupted is continued.
+
+    Args:
+        release: Folder or fsspec URL of the release, or "sample".
+        out: New folder, or one that an interrupted run of the same export has begun.
+        config: Which pairs, and in which layout.
+        events: Told of progress, and of a release that must stay on this machine.
+
+    Returns:
+        The number of pairs by split.
+
+    Raises:
+        ConfigError: No pair is selected, or `out` holds something else.
+        ShardError: Bytes of the release are damaged.
+    """
+    root = open_root(str(sample_folder() / "packed") if str(release) == SAMPLE else str(release))
+    sources = plan_export(root, config)
+    pair_count = sum(len(source.rows) for source in sources)
+    if config.dry_run:
+        size = sum(sum(row.sizes) for source in sources for row in source.rows)
+        return Summary(
+            stage="export",
+            plan=(f"would export {pair_count} pairs, {size / 1e6:.1f} MB of images, to {out} as {config.to}",),
+        )
+    with events.progress("export", pair_count) as progress:
+        counts = export(root.url, out, config, progress=progress.advance)
+    if why := root.manifest.get("local_only"):
+        events.warning(f"{out}: must stay on this machine too: {why}")
+    return Summary(stage="export", counts=counts, paths=(str(out),))
