@@ -26,7 +26,8 @@ from ggt_tools.cli import main
 from ggt_tools.cli.study import _facts
 from ggt_tools.errors import ConfigError
 from ggt_tools.records import Aligned, Candidate, Choice, Entry, Photo, Study
-from ggt_tools.review.choosing import Choosing, Chosen, groups
+from ggt_tools.review.comparisons import ComparisonDesk, compared_groups
+from ggt_tools.review.submissions import SubmittedChoice
 from ggt_tools.stages.study import ALL, Interval, Row, StudyFacts, recommend, result, standing
 from ggt_tools.stages.study.page import page, table
 from ggt_tools.stages.study.plan import load_plan, parse_plan
@@ -149,8 +150,8 @@ def test_known_strengths_are_found_and_the_intervals_hold_them(shown: int) -> No
 
 def test_every_two_meet() -> None:
     names = [f"c{at}" for at in range(9)]
-    assert len(groups("k", names, 2)) == 36 and groups("k", ["c1"], 2) == []
-    threes = groups("k", names, 3)
+    assert len(compared_groups("k", names, 2)) == 36 and compared_groups("k", ["c1"], 2) == []
+    threes = compared_groups("k", names, 3)
     assert all(len(set(some)) == 3 for some in threes)
     met = Counter(pair for some in threes for pair in combinations(some, 2))
     assert len(met) == 36 and max(met.values()) <= 3 and 12 <= len(threes) <= 18
@@ -381,8 +382,8 @@ def test_three_models_whose_order_is_known_and_found_on_the_page(
         page = site.enter(chromium, "Anna", "/study")
         looks: dict[str, tuple[str, ...]] = {}
         with Ledger(workspace) as ledger:
-            desk = Choosing(ledger, clock=lambda: "", now=lambda: 0.0)
-            looks = {look.id: look.shown for look in desk.looks("Anna", "p", 100)}
+            desk = ComparisonDesk(ledger, clock=lambda: "", monotonic=lambda: 0.0)
+            looks = {look.id: look.candidates for look in desk.hand_out("Anna", "p", 100)}
         assert len(looks) == 12
         left = []
         turns = 0
@@ -526,45 +527,52 @@ def nine_candidates(tmp_path: Path) -> Iterator[Ledger]:
 
 
 def test_comparisons_are_handed_out_once_at_a_time_and_taken_in_once(nine_candidates: Ledger) -> None:
-    desk = Choosing(nine_candidates, clock=lambda: "2026-01-01T00:00:00Z", now=lambda: 0.0)
-    anna = desk.looks("Anna", "a", 2)
-    ben = desk.looks("Ben", "b", 10)
+    desk = ComparisonDesk(nine_candidates, clock=lambda: "2026-01-01T00:00:00Z", monotonic=lambda: 0.0)
+    anna = desk.hand_out("Anna", "a", 2)
+    ben = desk.hand_out("Ben", "b", 10)
     names = [look.comparison.name for look in (*anna, *ben)]
     assert len(names) == 3 == len(set(names))
-    first = Chosen(id="1" * 32, look=anna[0].id, best=1, seconds=2.0)
-    assert desk.decide("Anna", [first, first]) == [True, False]
-    assert desk.decide("Anna", [replace(first, id="2" * 32)]) == [False]
-    restarted = Choosing(nine_candidates, clock=lambda: "2026-01-01T00:00:00Z", now=lambda: 0.0)
-    assert restarted.decide("Anna", [replace(first, look=anna[1].id, id="3" * 32, best=-1)]) == [True]
-    assert restarted.left("Anna") == {"judged": 2, "waiting": 1} and restarted.left("Ben")["waiting"] == 3
-    assert [c.best for c in nine_candidates.all(Choice)] == [anna[0].shown[1], ""]
-    for wrong, said in ((5, "the place of one"), (-2, "the place of one")):
+    first = SubmittedChoice(id="1" * 32, view=anna[0].id, best=1, seconds=2.0)
+    assert desk.store("Anna", [first, first]) == [True, False]
+    assert desk.store("Anna", [replace(first, id="2" * 32)]) == [False]
+    restarted = ComparisonDesk(nine_candidates, clock=lambda: "2026-01-01T00:00:00Z", monotonic=lambda: 0.0)
+    assert restarted.store("Anna", [replace(first, view=anna[1].id, id="3" * 32, best=-1)]) == [True]
+    assert restarted.progress("Anna") == {"judged": 2, "waiting": 1} and restarted.progress("Ben")["waiting"] == 3
+    assert [c.best for c in nine_candidates.all(Choice)] == [anna[0].candidates[1], ""]
+    for wrong, said in ((5, "the place of a restoration"), (-2, "the place of a restoration")):
         with pytest.raises(ValueError, match=said):
-            restarted.decide("Ben", [replace(first, id="4" * 32, look=ben[0].id, best=wrong)])
-    with pytest.raises(ValueError, match="no such comparison is shown"):
-        restarted.decide("Ben", [replace(first, id="5" * 32)])
+            restarted.store("Ben", [replace(first, id="4" * 32, view=ben[0].id, best=wrong)])
+    with pytest.raises(ValueError, match="This comparison is not shown"):
+        restarted.store("Ben", [replace(first, id="5" * 32)])
     back = restarted.undo("Anna", "6" * 32, "a")
     assert back is not None and back.id == anna[1].id and restarted.undo("Anna", "6" * 32, "a") == back
-    assert restarted.left("Anna") == {"judged": 1, "waiting": 2}
+    assert restarted.progress("Anna") == {"judged": 1, "waiting": 2}
     assert restarted.undo("Nobody", "7" * 32, "a") is None
 
 
 def test_comparisons_at_hand_stay_at_hand_over_a_restart(nine_candidates: Ledger) -> None:
-    def desk() -> Choosing:
-        return Choosing(nine_candidates, clock=lambda: "2026-01-01T00:00:00Z", now=lambda: 0.0)
+    def desk() -> ComparisonDesk:
+        return ComparisonDesk(nine_candidates, clock=lambda: "2026-01-01T00:00:00Z", monotonic=lambda: 0.0)
 
-    anna = [look.id for look in desk().looks("Anna", "a", 2)]
+    anna = [look.id for look in desk().hand_out("Anna", "a", 2)]
     restarted = desk()
-    restarted.hold("Anna", "a", [*anna, "f" * 16])
-    assert len(restarted.looks("Ben", "b", 10)) == 1
-    assert [look.id for look in restarted.looks("Anna", "a", 2)] == anna
+    restarted.restore_leases("Anna", "a", [*anna, "f" * 16])
+    assert len(restarted.hand_out("Ben", "b", 10)) == 1
+    assert [look.id for look in restarted.hand_out("Anna", "a", 2)] == anna
 
 
 def test_a_plan_that_was_changed_asks_nothing_anew(nine_candidates: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
     ledger = nine_candidates
-    desk = Choosing(ledger, clock=lambda: "2026-01-01T00:00:00Z", now=lambda: 0.0)
-    for at, look in enumerate(desk.looks("Anna", "a", 3)):
-        desk.decide("Anna", [Chosen(id=f"{at}" * 32, look=look.id, best=look.shown.index(min(look.shown)), seconds=1)])
+    desk = ComparisonDesk(ledger, clock=lambda: "2026-01-01T00:00:00Z", monotonic=lambda: 0.0)
+    for at, look in enumerate(desk.hand_out("Anna", "a", 3)):
+        desk.store(
+            "Anna",
+            [
+                SubmittedChoice(
+                    id=f"{at}" * 32, view=look.id, best=look.candidates.index(min(look.candidates)), seconds=1
+                )
+            ],
+        )
     first = next(iter(ledger.all(Study)))
     entries = list(ledger.all(Entry))
     changed = plan("# a comment\nreviewers = 2\n" + PLAN)
@@ -572,8 +580,8 @@ def test_a_plan_that_was_changed_asks_nothing_anew(nine_candidates: Ledger, caps
     ledger.add(*(replace(entry, study=changed.id) for entry in entries if entry.entrant != "c"))
     desk.load()
     assert desk.study is not None and desk.study.id == changed.id
-    assert desk.left("Anna") == {"judged": 1, "waiting": 0}, "c is out of it, a and b were held against each other"
-    assert desk.left("Ben") == {"judged": 0, "waiting": 1}
+    assert desk.progress("Anna") == {"judged": 1, "waiting": 0}, "c is out of it, a and b were held against each other"
+    assert desk.progress("Ben") == {"judged": 0, "waiting": 1}
     facts, newest = _facts(ledger, "")
     assert (facts.plan.id, newest.id, len(facts.choices)) == (changed.id, changed.id, 1)
     facts, newest = _facts(ledger, first.id)

@@ -12,7 +12,7 @@ from pathlib import Path
 from ggt_tools.policy.decision import Model
 from ggt_tools.policy.gate import Gate, parse_gate
 from ggt_tools.policy.verdicts import PEOPLE, verdict
-from ggt_tools.policy.votes import in_order, standing
+from ggt_tools.policy.votes import decisions_in_force, read_decisions
 from ggt_tools.records import ALIGN_SCORES, Aligned, Candidate, Pair, Photo, Verdict
 from ggt_tools.workspace.ledger import Ledger
 
@@ -53,7 +53,8 @@ def priors(ledger: Ledger) -> Iterator[Pair]:
     that was withdrawn, nor what people have decided on: where one of them rejects it, whatever image of it was shown.
     """
     withdrawn = ledger.withdrawn()
-    refused = {each.candidate for each in standing(in_order(ledger)) if each.decision == "reject" and not each.planted}
+    decisions = decisions_in_force(read_decisions(ledger))
+    refused = {each.candidate for each in decisions if each.decision == "reject" and not each.planted}
     judged = {
         each.candidate: each
         for each in ledger.all(Verdict)

@@ -12,8 +12,7 @@ from pathlib import Path
 from ggt_tools.events import SILENT, Events, Progress
 from ggt_tools.policy.gate import Gate
 from ggt_tools.policy.verdicts import DEFAULT_GATE, Judge, load_gate
-from ggt_tools.policy.votes import Votes, in_order, votes
-from ggt_tools.policy.votes import standing as standing_decisions
+from ggt_tools.policy.votes import Votes, count_votes, decisions_in_force, read_decisions
 from ggt_tools.processes import cores, in_processes, uncollected
 from ggt_tools.records import Verdict
 from ggt_tools.summary import Summary
@@ -72,7 +71,7 @@ def votes_in_force(ledger: Ledger) -> dict[str, Votes]:
     """Return what reviewers decided of each candidate as it is aligned now, by candidate."""
     sql = "SELECT candidate, image FROM aligned WHERE candidate IN (SELECT candidate FROM decision)"
     images = {candidate: image for candidate, image in ledger.query(sql)}
-    return votes(standing_decisions(in_order(ledger)), images)
+    return count_votes(decisions_in_force(read_decisions(ledger)), images)
 
 
 def judge_one_by_one(ledger: Ledger, judge: Judge) -> Iterator[Verdict]:
