@@ -31,7 +31,7 @@ class Leases(Generic[View]):
         self._monotonic = monotonic
         self._leases: dict[str, Lease[View]] = {}
 
-    def __contains__(self, name: str) -> bool:
+    def __contains__(self, name: object) -> bool:
         return name in self._leases
 
     def add(self, name: str, view: View, reviewer: str, page: str) -> View:

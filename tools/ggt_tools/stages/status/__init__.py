@@ -75,16 +75,18 @@ class Status:
             reasons = ", ".join(f"{count} {reason}" for reason, count in stage.reasons)
             lines.append(f"{stage.stage:<10}{stage.entered:>9}{stage.left:>7}   {reasons}")
         if self.classes:
-            names = ("degradation", "photographs", "made", "kept", "rejected", "unsure")
-            lines += ["", *format_table(names, [_texts(row, names) for row in self.classes])]
+            fields = ("degradation", "photographs", "made", "kept", "rejected", "unsure")
+            lines += ["", *format_table(fields, [_texts(row, *fields) for row in self.classes])]
         if self.restorers:
-            names = ("restorer", "prompt", "degradation")
-            fields = ("restorer", "strategy", "degradation")
             counts = ("candidates", "made", "failed", "in_flight", "kept", "rejected", "unsure")
-            rows = [(*_texts(row, (*fields, *counts)), f"{row.usd:.2f}") for row in self.restorers]
-            lines += ["", *format_table((*names, *counts, "usd"), rows)]
+            header = ("restorer", "prompt", "degradation", *counts, "usd")
+            rows = [
+                (*_texts(row, "restorer", "strategy", "degradation", *counts), f"{row.usd:.2f}")
+                for row in self.restorers
+            ]
+            lines += ["", *format_table(header, rows)]
         if self.calls:
-            calls = [(*_texts(row, ("stage", "model", "outcome", "count")), f"{row.usd:.2f}") for row in self.calls]
+            calls = [(*_texts(row, "stage", "model", "outcome", "count"), f"{row.usd:.2f}") for row in self.calls]
             lines += ["", *format_table(("calls of", "model", "outcome", "number", "usd"), calls)]
         return "\n".join(lines)
 
@@ -117,6 +119,6 @@ def run(workspace: Path) -> Status:
         )
 
 
-def _texts(row: object, names: tuple[str, ...]) -> tuple[str, ...]:
+def _texts(row: object, *names: str) -> tuple[str, ...]:
     """Return the values of some attributes as texts."""
     return tuple(str(getattr(row, name)) for name in names)
