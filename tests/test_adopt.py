@@ -1137,7 +1137,7 @@ def test_drift_of_a_set_from_planted_drift_to_the_report(tmp_path: Path) -> None
     assert found.objects >= 1 / 5
     assert found.psnr > 20
     page = (workspace / "report.html").read_text()
-    assert "Sets that were made elsewhere" in page and "gpt4o-restore/rain800" in page
+    assert "Adopted sets" in page and "gpt4o-restore/rain800" in page
     again = ggt("score", workspace)
     assert again.out.startswith("score: 0 scores")
 
@@ -1147,7 +1147,7 @@ def test_a_report_without_adopted_sets_does_not_speak_of_them(tmp_path: Path) ->
 
     from .test_report import facts
 
-    assert "Sets that were made elsewhere" not in report(facts(3), created="2026-01-01T00:00:00Z")
+    assert "Adopted sets" not in report(facts(3), created="2026-01-01T00:00:00Z")
 
 
 def test_outputs_that_drifted_go_along_as_priors_of_the_true_ones(tmp_path: Path) -> None:

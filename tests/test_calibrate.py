@@ -22,24 +22,16 @@ from PIL import Image
 from ggt_tools.cli import calibrate as verb
 from ggt_tools.errors import ConfigError
 from ggt_tools.policy.bounds import Bounds, bounds
-from ggt_tools.policy.calibration import (
-    Calibration,
-    Labelled,
-    Outcome,
-    Rate,
-    calibrate,
-    curve,
-    fitted_gate,
-    outcome,
-    plot,
-    reliability,
-    roc,
-)
+from ggt_tools.policy.calibration import Calibration, LabelledCandidates, Outcome, calibrate, outcome
+from ggt_tools.policy.calibration_plot import plot, precision_recall, reliability, roc
+from ggt_tools.policy.fitted_gate import fitted_gate_text
 from ggt_tools.policy.fitting import _between, fit
 from ggt_tools.policy.gate import Gate, parse_gate
-from ggt_tools.policy.labels import Label, labels, settled
+from ggt_tools.policy.labels import Label, majority, read_labels
+from ggt_tools.policy.rates import Rate
 from ggt_tools.policy.verdicts import verdict
 from ggt_tools.records import Aligned, Score
+from ggt_tools.stages.calibrate.run import CalibrateConfig, run
 from ggt_tools.workspace.ledger import Ledger
 
 from .making import Store, make_pair
@@ -73,7 +65,7 @@ def at(halo: float, tile_worst: float = 0.9, **more: float) -> Scores:
 
 
 def places(found: Calibration) -> dict[str, float]:
-    return {".".join(move.bound.place): move.limit for move in found.moves}
+    return {".".join(move.bound.place): move.limit for move in found.changes}
 
 
 # --- the gate as arrays -----------------------------------------------------------------------------------------------
@@ -168,7 +160,7 @@ def test_the_interval_holds_the_true_rate_about_as_often_as_it_says() -> None:
 
 def test_precision_and_recall_of_a_gate_that_opens() -> None:
     margins, kept = np.array([2.0, 1.0, 1.0, 0.5, -np.inf]), np.array([True, True, False, True, True])
-    precision, recall = curve(margins, kept)
+    precision, recall = precision_recall(margins, kept)
     assert precision.tolist() == [1.0, pytest.approx(2 / 3), 0.75]
     assert recall.tolist() == [0.25, 0.5, 0.75]  # what was never measured is never kept
 
@@ -251,11 +243,11 @@ def test_a_limit_between_two_values_lies_between_them(low: float, gap: float) ->
 
 def of_people(
     rows: list[Scores], kept: np.ndarray[tuple[int], np.dtype[np.bool_]], keys: list[str], wrong: str = "mixed"
-) -> Labelled:
-    return Labelled(parse_gate(Path("two.toml"), TWO), [(wrong,)] * len(rows), rows, kept, keys)
+) -> LabelledCandidates:
+    return LabelledCandidates(parse_gate(Path("two.toml"), TWO), [(wrong,)] * len(rows), rows, kept, keys)
 
 
-def labelled(count: int, seed: int = 1) -> Labelled:
+def labelled(count: int, seed: int = 1) -> LabelledCandidates:
     """Candidates that people keep where halo is below about 7: the present bound of 5 is too strict."""
     drawn = random.Random(seed)
     rows = [at(drawn.uniform(0, 12), drawn.uniform(0.65, 1.0)) for _ in range(count)]
@@ -265,7 +257,7 @@ def labelled(count: int, seed: int = 1) -> Labelled:
 
 def test_with_labels_enough_a_strict_bound_is_loosened_to_where_people_draw_the_line() -> None:
     found = calibrate(labelled(800), target=0.02)
-    assert found.enough and found.held and found.needed == 150 and found.labels == 800
+    assert found.is_target_shown and found.is_target_held and found.needed_count == 150 and found.label_count == 800
     assert list(places(found)) == ["must.halo.max"] and 6.3 < places(found)["must.halo.max"] < 7.2
     assert found.fitted.false_accepts.share <= 0.02
     assert found.present.kept.share < 0.8 < 0.9 < found.fitted.kept.share
@@ -274,15 +266,15 @@ def test_with_labels_enough_a_strict_bound_is_loosened_to_where_people_draw_the_
 def test_what_is_promised_holds_on_candidates_never_seen() -> None:
     found = calibrate(labelled(800), target=0.02)
     fresh = labelled(4000, seed=2)
-    margins = fresh.bounds(fresh.gate).margins(found.limits)
+    margins = fresh.bounds_of(fresh.gate).margins(found.signed_limits)
     low, high = found.fitted.false_accepts.interval
-    assert low <= outcome(margins >= 0, fresh.kept).false_accepts.share <= high
+    assert low <= outcome(margins >= 0, fresh.is_kept).false_accepts.share <= high
 
 
 def test_few_labels_loosen_a_strict_gate_and_state_a_wide_interval() -> None:
     found = calibrate(labelled(100), target=0.02)
-    assert not found.enough and found.fitted.false_accepts.of < found.needed
-    assert any(move.bound.sign * move.limit > move.bound.sign * move.bound.limit for move in found.moves)
+    assert not found.is_target_shown and found.fitted.false_accepts.of < found.needed_count
+    assert any(move.bound.sign * move.limit > move.bound.sign * move.bound.limit for move in found.changes)
     low, high = found.fitted.false_accepts.interval
     assert high - low > 0.03
 
@@ -292,8 +284,8 @@ def test_labels_that_no_bound_tells_apart_are_said_so() -> None:
     rows = [at(1.0, 0.9) for _ in range(300)]
     kept = np.array([drawn.random() < 0.5 for _ in rows])
     found = calibrate(of_people(rows, kept, [str(n) for n in range(300)]), target=0.02)
-    assert found.held and found.fitted.kept.count == 0  # the only way to keep nothing bad is to keep nothing
-    assert not found.enough
+    assert found.is_target_held and found.fitted.kept.count == 0  # the only way to keep nothing bad is to keep nothing
+    assert not found.is_target_shown
 
 
 @pytest.mark.parametrize(("keep", "reject"), [(1, 0), (0, 1), (1, 1), (4, 40), (40, 4)])
@@ -301,7 +293,7 @@ def test_any_number_of_labels_is_fitted(keep: int, reject: int) -> None:
     rows = [at(1.0)] * keep + [at(4.5)] * reject
     kept = np.array([True] * keep + [False] * reject, bool)
     found = calibrate(of_people(rows, kept, [str(number) for number in range(len(rows))]), target=0.02)
-    assert (found.labels, found.enough) == (keep + reject, False)
+    assert (found.label_count, found.is_target_shown) == (keep + reject, False)
     assert found.fitted.kept.of == keep
     assert found.is_held_out == (keep + reject > 1)
 
@@ -336,7 +328,7 @@ def gate() -> Gate:
 
 def test_the_fitted_gate_says_what_it_was_fitted_to_and_keeps_its_comments() -> None:
     found = calibrate(labelled(800), target=0.02)
-    text = fitted_gate(gate(), found, "2026-02-03")
+    text = fitted_gate_text(gate(), found, "2026-02-03")
     changed = [(a, b) for a, b in zip(TWO.splitlines(), text.splitlines(), strict=True) if a != b]
     limit, rate = places(found)["must.halo.max"], found.fitted.false_accepts
     assert changed == [
@@ -346,7 +338,7 @@ def test_the_fitted_gate_says_what_it_was_fitted_to_and_keeps_its_comments() -> 
             f'false accepts {rate}; was 5: ours: seen at 100 %" }}  # a comment',
         )
     ]
-    again = fitted_gate(parse_gate(Path("again.toml"), text), found, "2026-03-04")
+    again = fitted_gate_text(parse_gate(Path("again.toml"), text), found, "2026-03-04")
     assert again.count("fitted to") == 1 and "on 2026-03-04" in again and again.count("ours: seen at 100 %") == 1
 
 
@@ -354,7 +346,7 @@ def test_bounds_of_a_class_and_of_a_gain_are_written_where_they_stand() -> None:
     rows = [at(1.0, 0.3 + number / 100, noise_gain=-1.0, haze_gain=0.001 * number) for number in range(40)]
     kept = np.array([number >= 30 for number in range(40)])
     found = calibrate(of_people(rows, kept, [str(number) for number in range(40)], "haze"), target=0.5)
-    text = fitted_gate(gate(), found, "2026-02-03")
+    text = fitted_gate_text(gate(), found, "2026-02-03")
     moved = places(found)
     assert moved
     for place, limit in moved.items():
@@ -379,9 +371,9 @@ LOST = {"d": "k2", "e": "k3"}  # candidates that cannot be judged
 def read(folder: Path, text: str) -> tuple[Label, ...]:
     path = folder / "labels.csv"
     path.write_text(text, encoding="utf-8")
-    found = labels(path, KNOWN, LOST)
+    found = read_labels(path, KNOWN, LOST)
     assert found.skipped == 0
-    return found.usable
+    return found.labels
 
 
 def test_labels_as_csv_and_as_json_lines(tmp_path: Path) -> None:
@@ -401,39 +393,48 @@ def test_labels_as_csv_and_as_json_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("candidate,decision\na,kep\n", ": line 2: decision: 'kep' is not known; keep"),
-        ("candidate,decision\na,1\n", ": line 2: decision: '1' is not known; keep or reject"),
+        ("candidate,decision\na,kep\n", ": line 2: decision 'kep' is unknown. Write keep."),
+        ("candidate,decision\na,1\n", ": line 2: decision '1' is unknown. Write keep or reject."),
         (
             "candidate,decison\na,keep\n",
-            ": line 2: 'decision' is missing; columns: candidate, key, decision, reason, reviewer",
+            ": line 2: 'decision' is missing. The columns are candidate, key, decision, reason, reviewer.",
         ),
         (
             "id,decision\na,keep\n",
-            ": line 2: 'candidate' is missing; columns: candidate, key, decision, reason, reviewer",
+            ": line 2: 'candidate' is missing. The columns are candidate, key, decision, reason, reviewer.",
         ),
         (
             "key,decision\nk2,keep\n",
-            ": line 2: key 'k2' has 2 candidates to judge; name one in a column 'candidate'",
+            ": line 2: key 'k2' has 2 candidates that can be judged. Name one in a column candidate.",
         ),
-        ("key,decision\nk9,keep\n", ": line 2: key 'k9' has 0 candidates to judge; name one in a column 'candidate'"),
+        (
+            "key,decision\nk9,keep\n",
+            ": line 2: key 'k9' has 0 candidates that can be judged. Name one in a column candidate.",
+        ),
         (
             "candidate,decision\nz,keep\n",
             ": line 2: candidate 'z' is not in this workspace. Remove the line, or name the label's workspace.",
         ),
-        ("candidate,decision\na,keep,x\n", ": line 2: more cells than the head has columns; quote commas"),
-        ('candidate,decision\na,"keep\n', ": after line 1: not CSV: unexpected end of data"),
+        (
+            "candidate,decision\na,keep,x\n",
+            ": line 2: there are more cells than columns. Put cells with commas in quotes.",
+        ),
+        ('candidate,decision\na,"keep\n', ": after line 1: this is not CSV: unexpected end of data. Correct it."),
         (
             '{"candidate": "a"}\n',
-            ": line 1: 'decision' is missing; columns: candidate, key, decision, reason, reviewer",
+            ": line 1: 'decision' is missing. The columns are candidate, key, decision, reason, reviewer.",
         ),
-        ('{"candidate": "a"\n', ": line 1: not JSON: "),
-        ('{"candidate": "a", "decision": "keep"}\n[1]\n', ": line 2: an object is wanted, not '[1]'"),
-        ('{"candidate": 1, "decision": "keep"}\n', ": line 1: 'candidate' is missing; "),
+        ('{"candidate": "a"\n', ": line 1: this is not JSON: "),
+        (
+            '{"candidate": "a", "decision": "keep"}\n[1]\n',
+            ": line 2: '[1]' is not an object. Write one object in each line.",
+        ),
+        ('{"candidate": 1, "decision": "keep"}\n', ": line 1: 'candidate' is missing. "),
         (
             "candidate,decision\n",
-            ": no label; a line for each candidate is wanted, with columns candidate and decision",
+            ": there are no labels. Write a line for each one, with columns candidate, decision.",
         ),
-        ("", ": no label; a line for each candidate is wanted, with columns candidate and decision"),
+        ("", ": there are no labels. Write a line for each one, with columns candidate, decision."),
     ],
 )
 def test_a_label_that_cannot_be_used_names_its_line(tmp_path: Path, text: str, message: str) -> None:
@@ -445,20 +446,20 @@ def test_a_label_that_cannot_be_used_names_its_line(tmp_path: Path, text: str, m
 def test_labels_of_candidates_that_cannot_be_judged_are_skipped_and_counted(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
     path.write_text("candidate,key,decision\nd,,reject\na,,keep\n,k3,reject\ne,k3,keep\n", encoding="utf-8")
-    found = labels(path, KNOWN, LOST)
-    assert ([label.candidate for label in found.usable], found.skipped) == (["a"], 3)
+    found = read_labels(path, KNOWN, LOST)
+    assert ([label.candidate for label in found.labels], found.skipped) == (["a"], 3)
     path.write_text("candidate,decision\nd,reject\n", encoding="utf-8")
     with pytest.raises(ConfigError) as caught:
-        labels(path, KNOWN, LOST)
+        read_labels(path, KNOWN, LOST)
     assert str(caught.value) == f"{path}: none of the 1 labelled candidates can be judged. Label others."
 
 
 def test_labels_that_are_not_there_or_no_text(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none\.csv: the labels cannot be read: .*No such file"):
-        labels(tmp_path / "none.csv", KNOWN)
+        read_labels(tmp_path / "none.csv", KNOWN)
     (tmp_path / "x").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="the labels cannot be read: "):
-        labels(tmp_path / "x", KNOWN)
+        read_labels(tmp_path / "x", KNOWN)
 
 
 @given(
@@ -473,7 +474,7 @@ def test_what_is_written_as_csv_is_read_back(rows: list[tuple[str, str, str]]) -
             writer = csv.writer(file, quoting=csv.QUOTE_ALL)
             writer.writerows([("candidate", "decision", "reason"), *rows])
         try:
-            found = labels(path, KNOWN).usable
+            found = read_labels(path, KNOWN).labels
         except ConfigError as fault:  # csv refuses what it cannot tell apart
             assert "not CSV" in str(fault)
         else:
@@ -486,9 +487,9 @@ def said(*votes: tuple[str, str, str]) -> list[Label]:
 
 def test_the_majority_decides_a_change_of_mind_counts_once_and_a_tie_is_disputed() -> None:
     votes = said(("a", "keep", "x"), ("a", "keep", "y"), ("a", "reject", "z"), ("b", "keep", "x"), ("b", "reject", "x"))
-    assert settled(votes) == ({"a": True, "b": False}, 0)
-    assert settled(said(("a", "keep", "x"), ("a", "reject", "y"), ("b", "keep", ""))) == ({"b": True}, 1)
-    assert settled(said(("a", "keep", ""), ("a", "keep", ""), ("a", "reject", ""))) == ({"a": True}, 0)
+    assert majority(votes) == ({"a": True, "b": False}, 0)
+    assert majority(said(("a", "keep", "x"), ("a", "reject", "y"), ("b", "keep", ""))) == ({"b": True}, 1)
+    assert majority(said(("a", "keep", ""), ("a", "keep", ""), ("a", "reject", ""))) == ({"a": True}, 0)
 
 
 # --- the verb ---------------------------------------------------------------------------------------------------------
@@ -554,9 +555,9 @@ def test_the_verb_writes_a_gate_and_a_plot_and_says_how_sure_it_is(
     assert asked(false_accept="0.05") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[:4] == [
-        "calibrate: 300 labels, 120 keep, 180 reject, 0 disputed left out, 0 skipped whose candidates cannot be judged",
-        "  labelled 181 of 181 that the gate keeps",
-        "  labelled 119 of 119 of the others",
+        "calibrate: 300 labels, 120 keep, 180 reject, 0 disputed, 0 skipped",
+        "  labelled 181 of the 181 candidates that the gate keeps",
+        "  labelled 119 of the 119 candidates that it does not keep",
         "  present  false accepts 33.7 % (95 %: 27.2-40.9 %), keeps 100.0 % (95 %: 96.9-100.0 %) of what people keep",
     ]
     assert lines[-1] == f"  written: {tmp_path / 'fitted.toml'}, {tmp_path / 'fitted.png'}"
@@ -573,11 +574,11 @@ def test_nothing_is_written_over(asked: Callable[..., int], tmp_path: Path) -> N
         with pytest.raises(ConfigError) as caught:
             asked()
         assert (
-            str(caught.value) == f"{tmp_path / name}: is there already, and no file is written over; name another one"
+            str(caught.value) == f"{tmp_path / name}: this file exists, and no file is overwritten. Name another one."
         )
         assert (tmp_path / name).read_text(encoding="utf-8") == "mine"
         (tmp_path / name).unlink()
-    with pytest.raises(ConfigError, match="there is no such folder; make it first"):
+    with pytest.raises(ConfigError, match=r"there is no such folder\. Make it first\."):
         asked(out=tmp_path / "no" / "fitted.toml")
 
 
@@ -594,8 +595,8 @@ def test_too_few_labels_are_said_so(
 ) -> None:
     asked(false_accept="0.001")
     said = capsys.readouterr().out
-    assert "  0.001 is not stated by these labels: the fitted gate keeps " in said
-    assert " of them, and 3000 would state it (3 / 0.001); the interval above is what they state\n" in said
+    assert "  the labels are too few to show a rate of 0.001: the fitted gate keeps " in said
+    assert " of them, and 3000 are needed (3 / 0.001); the interval above is what they show\n" in said
 
 
 def test_a_label_of_what_align_lost_is_skipped_and_counted(
@@ -604,16 +605,26 @@ def test_a_label_of_what_align_lost_is_skipped_and_counted(
     (tmp_path / "labels.csv").write_text("candidate,decision\nastray,reject\n0001,keep\n", encoding="utf-8")
     assert asked("--dry-run", labels=tmp_path / "labels.csv") == 0
     said = capsys.readouterr().out.splitlines()[0]
-    assert said == (
-        "calibrate: 1 labels, 1 keep, 0 reject, 0 disputed left out, 1 skipped whose candidates cannot be judged"
-    )
+    assert said == "calibrate: 1 labels, 1 keep, 0 reject, 0 disputed, 1 skipped"
 
 
-@pytest.mark.parametrize("rate", ["0", "1", "-0.1", "nan", "x"])
-def test_a_rate_is_between_0_and_1(asked: Callable[..., int], rate: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        asked(**{"false_accept": rate})
-    assert "--false-accept" in capsys.readouterr().err
+@pytest.mark.parametrize("rate", ["0", "1", "-0.1", "nan"])
+def test_a_rate_is_between_0_and_1(asked: Callable[..., int], rate: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        asked(false_accept=rate)
+    assert str(caught.value) == f"--false-accept {rate}: is not between 0 and 1. Give a share like 0.02."
+
+
+def test_run_returns_the_fit_and_what_was_written(workspace: Path, tmp_path: Path) -> None:
+    home, out = workspace.parent, tmp_path / "fitted.toml"
+    config = CalibrateConfig(labels=home / "labels.csv", gate=home / "gate.toml", out=out, false_accept=0.05)
+    result = run(workspace, config)
+    assert result.summary.counts == {"labels": 300, "keep": 120, "reject": 180, "disputed": 0, "skipped": 0}
+    assert result.summary.paths == (str(out), str(out.with_suffix(".png")))
+    assert list(places(result.calibration)) == ["must.halo.max"] and result.calibration.is_target_held
+    assert out.read_text(encoding="utf-8") == result.text and not result.summary.is_failed
+    config = dataclasses.replace(config, out=tmp_path / "other.toml", dry_run=True)
+    assert run(workspace, config).summary.paths == () and not config.out.exists()
 
 
 @pytest.mark.parametrize("package", ["tomlkit", "matplotlib"])

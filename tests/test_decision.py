@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from ggt_format.schema import DEGRADATIONS
 from ggt_tools.errors import ConfigError
 from ggt_tools.policy.bounds import bounds
-from ggt_tools.policy.calibration import Labelled, calibrate, fitted_gate
+from ggt_tools.policy.calibration import LabelledCandidates, calibrate
+from ggt_tools.policy.fitted_gate import fitted_gate_text
 from ggt_tools.policy.gate import Gate, parse_gate
 from ggt_tools.policy.logistic import Fit, fit_logistic
 from ggt_tools.policy.refit import refit
@@ -347,18 +348,18 @@ def test_without_labels_that_tell_the_fit_stays_at_the_prior() -> None:
     assert found.weights.tolist() == [2.0, 1.0] and found.offsets.tolist() == [-1.0]
 
 
-def people(count: int, wrong: str = "mixed", reason: str = "") -> Labelled:
+def people(count: int, wrong: str = "mixed", reason: str = "") -> LabelledCandidates:
     """Labels of people who bear halos up to 6, where the gate begins at 2."""
     rows = [{**GOOD, "halo": 12.0 * number / count} for number in range(count)]
     kept = np.array([values["halo"] < 6 for values in rows])
     keys = [f"k{number}" for number in range(count)]
     reasons = ["" if keep else reason for keep in kept]
-    return Labelled(GATE, [(wrong,)] * count, rows, kept, keys, reasons)
+    return LabelledCandidates(GATE, [(wrong,)] * count, rows, kept, keys, reasons)
 
 
 def test_labels_of_one_class_change_its_decision_alone() -> None:
     labelled = people(40)
-    after = labelled.refitted()
+    after = labelled.refit_gate()
     assert {name for name in DEGRADATIONS if after.decision[name] != GATE.decision[name]} == {"mixed"}
     assert after.decision["mixed"].models[0].intercept < GATE.decision["mixed"].models[0].intercept
     assert after.decision["mixed"].models[1].intercept <= GATE.decision["mixed"].models[1].intercept
@@ -389,7 +390,7 @@ def test_a_few_labels_move_the_intercept_more_than_the_weights() -> None:
 def test_a_class_without_a_fit_gets_one_from_labels() -> None:
     labelled = people(60, "snow")
     found = calibrate(labelled, target=0.1)
-    text = fitted_gate(GATE, found, "2026-02-03")
+    text = fitted_gate_text(GATE, found, "2026-02-03")
     again = parse_gate(Path("again.toml"), text)
     assert again.decision["snow"].fit == "own"
     assert again.decision["snow"].data == "fitted to 60 labels on 2026-02-03; before: nothing"
@@ -400,8 +401,8 @@ def test_a_class_without_a_fit_gets_one_from_labels() -> None:
 
 def test_the_file_holds_the_decision_that_was_fitted() -> None:
     found = calibrate(people(80), target=0.05)
-    assert found.refitted == ("mixed",)
-    again = parse_gate(Path("again.toml"), fitted_gate(GATE, found, "2026-02-03"))
+    assert found.refitted_classes == ("mixed",)
+    again = parse_gate(Path("again.toml"), fitted_gate_text(GATE, found, "2026-02-03"))
     written, fitted = again.decision["mixed"].models[0], found.gate.decision["mixed"].models[0]
     assert written.intercept == pytest.approx(fitted.intercept, rel=1e-3)
     assert [fact.weight for fact in written.facts] == pytest.approx(
@@ -409,7 +410,7 @@ def test_the_file_holds_the_decision_that_was_fitted() -> None:
     )
     assert "80 labels" in again.decision["mixed"].data
     assert str(found.fitted.false_accepts) == again.decision["mixed"].false_accepts
-    twice = fitted_gate(again, found, "2026-03-04")
+    twice = fitted_gate_text(again, found, "2026-03-04")
     assert twice.count("fitted to 80 labels") == 1
 
 

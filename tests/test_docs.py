@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ggt_tools.cli import VERBS, _parser
+from ggt_tools.errors import ConfigError
 from ggt_tools.policy.verdicts import DEFAULT_GATE, load_gate
 from ggt_tools.reasons import REASONS, explain
 
@@ -121,7 +122,9 @@ def test_every_reason_code_of_the_code_and_the_gate_is_explained() -> None:
     assert len(stated) > 40
     assert stated | set(load_gate(DEFAULT_GATE).reasons) <= explained
     assert [reason.stage for reason in explain("no_image")] == ["adopt", "restore", "verdict"]
-    assert [reason.code for reason in explain("unmeasured_lpips")] == ["unmeasured_METRIC"] and explain("nothing") == []
+    assert [reason.code for reason in explain("unmeasured_lpips")] == ["unmeasured_METRIC"]
+    with pytest.raises(ConfigError, match="nothing: is not a reason code"):
+        explain("nothing")
 
 
 def test_the_generated_references_are_up_to_date() -> None:

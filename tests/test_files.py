@@ -32,7 +32,7 @@ from ggt_tools.files.names import NameIndex, clean_name
 from ggt_tools.files.passing import PassedOver, merge
 from ggt_tools.files.rows import RowFiles
 from ggt_tools.files.texts import decode_text
-from ggt_tools.policy.labels import labels
+from ggt_tools.policy.labels import read_labels
 from ggt_tools.providers.fetch import FetchConfig
 from ggt_tools.providers.protocol import Setting
 from ggt_tools.restorers import restorer
@@ -378,7 +378,7 @@ def test_lists_are_read_whatever_mark_they_begin_with(tmp_path: Path, reader: st
         assert [(one.name, one.credit.licence) for one in source.found] == [("http://localhost/a.png", "MIT")]
     elif reader == "labels":
         for name, text in (("l.csv", "candidate,decision\r\nx,keep\r\n"), ("l.jsonl", '{"key":"k","decision":"keep"}')):
-            assert [each.candidate for each in labels(write(name, text), {"x": "k"}).usable] == ["x"]
+            assert [each.candidate for each in read_labels(write(name, text), {"x": "k"}).labels] == ["x"]
     elif reader == "toml":
         assert read_toml(write("gate.toml", 'a = "b"\r\n')) == {"a": "b"}
     elif reader == "map":

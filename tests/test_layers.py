@@ -30,7 +30,7 @@ LAYERS = (
     ("metrics",),
     ("imaging",),
     ("workspace",),
-    ("pages", "toml", "summary"),
+    ("pages", "tables", "toml", "summary"),
     ("files", "processes", "reasons", "events", "clock", "retries"),
     ("records",),
     ("errors",),

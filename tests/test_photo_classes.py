@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +25,12 @@ from ggt_tools.imaging.photo_classes.features import CHANNELS, SIZE, TILE_CHANNE
 from ggt_tools.imaging.photo_classes.head import FitConfig, Head, Layers, fit_head, load_head, save_head
 from ggt_tools.records import Classed, Photo
 from ggt_tools.stages.ingest.naming import ClassNamer
+from ggt_tools.training.classes_run import TrainClassesConfig, run
 from ggt_tools.training.photo_classifier import (
     EXTRA,
     HELD_OUT,
     PRIOR,
-    TrainConfig,
+    ClassTraining,
     describe_labelled,
     find_photographs,
     make_samples,
@@ -312,7 +314,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-QUICK = TrainConfig(samples=2, workers=1, fit=FitConfig(networks=1, hidden=8, epochs=2, batch=8))
+QUICK = ClassTraining(samples=2, workers=1, fit=FitConfig(networks=1, hidden=8, epochs=2, batch=8))
 
 
 def test_training_writes_a_head_that_knows_every_class(folder: Path, tmp_path: Path) -> None:
@@ -328,7 +330,7 @@ def test_samples_do_not_depend_on_the_number_of_workers(folder: Path) -> None:
     clean = find_photographs([folder / "clean"])
     assert len(clean) == HELD_OUT, "the small one is left out"
     one = make_samples(clean[:2], QUICK, silent)
-    two = make_samples(clean[:2], TrainConfig(samples=2, workers=2, fit=QUICK.fit), silent)
+    two = make_samples(clean[:2], ClassTraining(samples=2, workers=2, fit=QUICK.fit), silent)
     assert one.labels == two.labels and np.array_equal(one.features, two.features)
     assert one.photographs.tolist() == [0] * 5 + [1] * 5
     assert one.labels[2:5] == one.labels[7:] == EXTRA
@@ -341,12 +343,12 @@ def test_labelled_photographs_are_described_at_two_sizes(folder: Path) -> None:
 
 def test_a_labelled_folder_that_is_no_class(tmp_path: Path) -> None:
     (tmp_path / "sleet").mkdir()
-    with pytest.raises(ConfigError, match="sleet: is no class"):
+    with pytest.raises(ConfigError, match="sleet: is not a class"):
         describe_labelled(tmp_path)
 
 
 def test_an_empty_labelled_folder(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="holds no photographs in folders named by class"):
+    with pytest.raises(ConfigError, match="holds no photographs in folders with names of classes"):
         describe_labelled(tmp_path)
 
 
@@ -358,7 +360,16 @@ def test_too_few_photographs(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("options", "said"), [({"samples": 13}, "--samples 13"), ({"workers": 0}, "--workers 0")])
 def test_settings_that_make_no_sense(options: dict[str, int], said: str) -> None:
     with pytest.raises(ConfigError, match=f"train-classes: {said}"):
-        TrainConfig(**options)  # type: ignore[arg-type]
+        ClassTraining(**options)  # type: ignore[arg-type]
+
+
+def test_a_plan_says_how_many_samples_would_be_made(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "head.npz"
+    config = TrainClassesConfig(photographs=(folder / "clean",), out=out, samples=1, workers=1)
+    assert run(replace(config, dry_run=True)).plan == ("would make 40 samples of 10 photographs, and fit to them",)
+    assert not out.exists()
+    with pytest.raises(ConfigError, match="no folder of photographs"):
+        replace(config, photographs=())
 
 
 def test_a_dry_run_makes_nothing(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,9 +26,10 @@ from ggt_tools.policy.bounds import bounds
 from ggt_tools.policy.gate import parse_gate
 from ggt_tools.policy.verdicts import verdict
 from ggt_tools.records import Aligned, Photo, Score, Stage
-from ggt_tools.stages.report import Facts, report
-from ggt_tools.stages.report.figures import HEIGHT, histogram, span, thumbnail
-from ggt_tools.stages.report.findings import best_rejected, lone_witnesses, relations, worst_kept
+from ggt_tools.stages.report import ReportFacts, report
+from ggt_tools.stages.report.figures import HEIGHT, axis_range, histogram, thumbnail
+from ggt_tools.stages.report.highlights import best_rejected, correlated_metrics, rejected_by_one_rule, worst_kept
+from ggt_tools.stages.report.run import ReportConfig, run
 from ggt_tools.workspace.ledger import Ledger
 
 from .making import Store, make_pair, picture
@@ -70,7 +71,7 @@ class Page(HTMLParser):
         return " ".join(" ".join(self.words).split())
 
 
-def facts(count: int, *, file: str = "rain.jpg", images: bool = True, gate: str = TEXT) -> Facts:
+def facts(count: int, *, file: str = "rain.jpg", images: bool = True, gate: str = TEXT) -> ReportFacts:
     """Candidates whose halo goes from 0 to 6: kept up to 3, unsure up to 5, then rejected; one has no image at all."""
     store = Store()
     pair = make_pair(store, 1, "mixed")
@@ -96,7 +97,7 @@ def facts(count: int, *, file: str = "rain.jpg", images: bool = True, gate: str 
             raise ShardError(f"{name[:8]}: <b>gone</b>")
         return store.image(name)
 
-    return Facts(
+    return ReportFacts(
         name="<i>workspace</i>",
         gate=parse_gate(Path("g"), gate),
         funnel=(
@@ -114,7 +115,7 @@ def facts(count: int, *, file: str = "rain.jpg", images: bool = True, gate: str 
 
 def test_the_page_has_the_numbers() -> None:
     page = Page(report(facts(61), created="2026-01-02T03:04:05Z"))
-    assert "Made 2026-01-02T03:04:05Z. Judged by gate " + GATE.id in page.text
+    assert "Created 2026-01-02T03:04:05Z. Judged by gate " + GATE.id in page.text
     assert "restore 62 61 1 safety" in page.text and "verdict 61 30 31 halos" in page.text
     assert "haze 11 6 4 mixed 20 14 7" in page.text  # keep, unsure, reject; the one without image is among the mixed
     assert "classical-1 31 20 11" in page.text
@@ -163,7 +164,7 @@ def test_the_size_is_bounded_however_many_candidates_there_are() -> None:
 
 def test_nothing_judged_by_rules_makes_a_page_too() -> None:
     page = Page(report(facts(0), created="x"))
-    assert page.text.count("None.") == 3 and "No two metrics have a rank correlation of 0.8 and above." in page.text
+    assert page.text.count("None.") == 3 and "No two metrics have a rank correlation of at least 0.8." in page.text
 
 
 # --- what is picked out -----------------------------------------------------------------------------------------------
@@ -179,39 +180,39 @@ def asked(rows: list[dict[str, float]]) -> tuple[Any, list[Any]]:
 def test_the_worst_kept_and_the_best_rejected_are_next_to_a_bound() -> None:
     far = {**GOOD, "structure": 50.0, "shift": -50.0, "tile_worst": 50.0, "vlm_fidelity": 200.0, "sharpness_gain": 50.0}
     found, judged = asked([{**far, "halo": float(halo)} for halo in (0, 1, 2.9, 4, 5.2, 8, 9)])
-    assert [finding.at for finding in worst_kept(found, judged, 2)] == [2, 1]
+    assert [highlight.index for highlight in worst_kept(found, judged, 2)] == [2, 1]
     assert worst_kept(found, judged, 1)[0].notes[0] == "halo 2.900 <= 3.000, +0.04 spreads"
     best = best_rejected(found, judged, 5)
-    assert [finding.at for finding in best] == [4, 5, 6]
+    assert [highlight.index for highlight in best] == [4, 5, 6]
     assert best[0].notes[0] == "halo 5.200 > 3.000, -0.95 spreads"
     assert best[0].notes[1] == "tile_worst 50.000 >= 0.700, +49.30 spreads"
 
 
-def test_one_witness_against_all_others() -> None:
+def test_one_rule_rejects_what_all_others_find_good() -> None:
     alone, two, near = {"halo": 9.0}, {"halo": 9.0, "shift": 2.0}, {"halo": 9.0, "shift": 0.9}
     drawn = random.Random(1)
     rest = [
         {**{m: v * drawn.uniform(0.9, 1.1) for m, v in GOOD.items()}, "shift": drawn.uniform(0, 0.9)} for _ in range(40)
     ]
     found, judged = asked([{**GOOD, **changes} for changes in (alone, two, near)] + rest)
-    assert [(finding.at, len(finding.notes)) for finding in lone_witnesses(found, judged, 5)] == [(0, 1)]
-    assert lone_witnesses(found, judged, 5)[0].notes[0].startswith("halo 9.000 > 3.000, -")
+    assert [(highlight.index, len(highlight.notes)) for highlight in rejected_by_one_rule(found, judged, 5)] == [(0, 1)]
+    assert rejected_by_one_rule(found, judged, 5)[0].notes[0].startswith("halo 9.000 > 3.000, -")
 
 
-def test_witnesses_that_agree_and_where_they_do_not() -> None:
+def test_metrics_that_agree_and_where_they_do_not() -> None:
     drawn = np.random.default_rng(1)
     a = np.arange(200.0)
     b, opposite, other = np.exp(a / 50), -a, drawn.permutation(a)
     b[7] = 1e9
     holes = np.where(a < 10, math.nan, a)
     few = np.where(a < 180, math.nan, a)
-    found = relations({"a": a, "b": b, "flat": a * 0, "other": other, "few": few}, 5, 3)
-    assert [(one.first, one.second, one.of) for one in found] == [("a", "b", 200)]
-    assert found[0].rho == pytest.approx(1 - 6 * (192**2 + 192) / (200 * (200**2 - 1)))
-    assert [finding.at for finding in found[0].findings] == [7]
-    assert found[0].findings[0].notes == ("a: above 4% of all", "b: above 100% of all")
-    against = relations({"a": a, "z": opposite, "holes": holes}, 2, 3)
-    assert [(one.first, one.second, round(one.rho, 6), one.of, one.findings) for one in against] == [
+    found = correlated_metrics({"a": a, "b": b, "flat": a * 0, "other": other, "few": few}, 5, 3)
+    assert [(one.first, one.second, one.count) for one in found] == [("a", "b", 200)]
+    assert found[0].correlation == pytest.approx(1 - 6 * (192**2 + 192) / (200 * (200**2 - 1)))
+    assert [highlight.index for highlight in found[0].exceptions] == [7]
+    assert found[0].exceptions[0].notes == ("a: above 4% of all", "b: above 100% of all")
+    against = correlated_metrics({"a": a, "z": opposite, "holes": holes}, 2, 3)
+    assert [(one.first, one.second, round(one.correlation, 6), one.count, one.exceptions) for one in against] == [
         ("a", "holes", 1.0, 190, ()), ("a", "z", -1.0, 200, ()),
     ]  # fmt: skip
 
@@ -228,9 +229,9 @@ def test_a_histogram_is_stacked_and_full_height_at_its_highest() -> None:
 
 
 def test_a_range_holds_the_bounds_and_is_never_empty() -> None:
-    assert span(np.array([1.0, 2.0, math.nan]), [5.0]) == pytest.approx((1.0 + 0.01 - 0.1197, 5.0 + 0.1197))
+    assert axis_range(np.array([1.0, 2.0, math.nan]), [5.0]) == pytest.approx((1.0 + 0.01 - 0.1197, 5.0 + 0.1197))
     for values in (np.array([]), np.array([math.nan]), np.array([3.0])):
-        low, high = span(values, [])
+        low, high = axis_range(values, [])
         assert low < high
 
 
@@ -266,18 +267,25 @@ def workspace(tmp_path: Path) -> Path:
 def test_the_verb_writes_one_file(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ConfigError) as caught:
         ggt(workspace)
-    assert str(caught.value) == f"{workspace}: nothing has been judged; run: ggt100k verdict {workspace}"
+    assert str(caught.value) == f"{workspace}: nothing has been judged. Run: ggt100k verdict {workspace}"
     gate = workspace.parent / "gate.toml"
     assert main(["verdict", str(workspace), "--gate", str(gate)]) == 0
     gate.unlink()  # the ledger keeps its text
     capsys.readouterr()
     assert ggt(workspace) == 0
-    assert capsys.readouterr().out == f"report: {workspace / 'report.html'}, 0.0 MB\n"
+    assert capsys.readouterr().out == (f"report: 6 candidates\n  written: {workspace / 'report.html'}, 0.0 MB\n")
     page = Page((workspace / "report.html").read_text(encoding="utf-8"))
     assert "mixed 4 2 0" in page.text
     assert sum(tag == "img" for tag, _ in page.tags) == 2 * 4
-    with pytest.raises(ConfigError, match="there is no such folder; make it first"):
+    with pytest.raises(ConfigError, match=r"there is no such folder\. Make it first\."):
         ggt(workspace, "--out", workspace / "no" / "r.html")
+
+
+def test_run_names_the_file_and_the_number_of_candidates(workspace: Path, tmp_path: Path) -> None:
+    assert main(["verdict", str(workspace), "--gate", str(workspace.parent / "gate.toml")]) == 0
+    summary = run(workspace, ReportConfig(out=tmp_path / "r.html"))
+    assert summary.counts == {"candidates": 6} and summary.paths == (str(tmp_path / "r.html"),)
+    assert (tmp_path / "r.html").read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
 def test_a_workspace_judged_by_two_gates_is_refused(workspace: Path) -> None:
@@ -285,7 +293,7 @@ def test_a_workspace_judged_by_two_gates_is_refused(workspace: Path) -> None:
     other.write_text(TEXT + "# another\n", encoding="utf-8")
     assert main(["verdict", str(workspace), "--gate", str(workspace.parent / "gate.toml")]) == 0
     assert main(["verdict", str(workspace), "--gate", str(other), "--limit", "1"]) == 0
-    with pytest.raises(ConfigError, match="judged by more than one gate; run verdict without --limit"):
+    with pytest.raises(ConfigError, match="judged by more than one gate"):
         ggt(workspace)
 
 

@@ -30,15 +30,18 @@ from PIL import Image
 from ggt_format.png import encode_png
 from ggt_tools.cli import main
 from ggt_tools.errors import ConfigError
+from ggt_tools.policy.agreement import cohen, fleiss, summarize_reviews
 from ggt_tools.policy.gate import parse_gate
-from ggt_tools.policy.labels import labels, settled
+from ggt_tools.policy.labels import majority, read_labels
+from ggt_tools.policy.rates import Rate
 from ggt_tools.policy.verdicts import by_rules, verdict
-from ggt_tools.policy.votes import Share, Votes, cohen, fleiss, in_order, standing, summary, votes
+from ggt_tools.policy.votes import Votes, count_votes, decisions_in_force, read_decisions
 from ggt_tools.records import Aligned, Candidate, Decision, Opinion, Photo, Score, Verdict
 from ggt_tools.review import Review, ReviewConfig
-from ggt_tools.review.desk import SAVED, THERE, Desk, DeskConfig, Made, Refused
-from ggt_tools.review.gallery import Filter, asked, gallery, keys
-from ggt_tools.review.queue import AUDIT, GALLERY, UNSURE, items
+from ggt_tools.review.desk import Desk, DeskConfig
+from ggt_tools.review.gallery import Filter, list_cards, list_keys, read_filter
+from ggt_tools.review.queue import AUDIT, GALLERY, UNSURE, list_items
+from ggt_tools.review.submissions import InvalidSubmission, SubmittedDecision
 from ggt_tools.stages.screen import VERSION as SCREEN
 from ggt_tools.workspace.ledger import Ledger
 
@@ -90,7 +93,7 @@ def make_workspace(
 
 def facts(workspace: Path) -> list[Decision]:
     with Ledger(workspace) as ledger:
-        return in_order(ledger)
+        return read_decisions(ledger)
 
 
 class Clock:
@@ -116,7 +119,7 @@ def ledger(sixty: Path, tmp_path: Path) -> Iterator[Ledger]:
 
 def desk(ledger: Ledger, clock: Clock | None = None, **config: Any) -> Desk:
     chosen = DeskConfig(**({"known": 0.0} | config))
-    return Desk(ledger, chosen, clock=lambda: "2026-01-01T00:00:00Z", now=clock or Clock())
+    return Desk(ledger, chosen, clock=lambda: "2026-01-01T00:00:00Z", monotonic=clock or Clock())
 
 
 def hexes(seed: int = 1) -> Iterator[str]:
@@ -128,8 +131,8 @@ def hexes(seed: int = 1) -> Iterator[str]:
 IDS = hexes()
 
 
-def made(look: str, decision: str = "keep", reason: str = "", seconds: float = 2.0, id: str = "") -> Made:
-    return Made(id=id or next(IDS), look=look, decision=decision, reason=reason, seconds=seconds)
+def made(look: str, decision: str = "keep", reason: str = "", seconds: float = 2.0, id: str = "") -> SubmittedDecision:
+    return SubmittedDecision(id=id or next(IDS), view=look, decision=decision, reason=reason, seconds=seconds)
 
 
 # --- who is shown what -----------------------------------------------------------------------------------------------
@@ -137,15 +140,15 @@ def made(look: str, decision: str = "keep", reason: str = "", seconds: float = 2
 
 def test_unsure_first_then_a_sample_of_the_kept_and_the_rejected(ledger: Ledger) -> None:
     one = desk(ledger, audit=0.2)
-    shown = [look.item for look in one.looks("Anna", PAGE, 1000)]
+    shown = [look.item for look in one.hand_out("Anna", PAGE, 1000)]
     assert [item.queue for item in shown] == [UNSURE] * 20 + [AUDIT] * 8
-    assert Counter(item.said for item in shown) == {"unsure": 20, "keep": 4, "reject": 4}
+    assert Counter(item.gate_decision for item in shown) == {"unsure": 20, "keep": 4, "reject": 4}
     assert [item.candidate for item in shown] != sorted(item.candidate for item in shown)
-    again = [look.item.candidate for look in desk(ledger, audit=0.2).looks("Ben", "b" * 32, 1000)]
+    again = [look.item.candidate for look in desk(ledger, audit=0.2).hand_out("Ben", "b" * 32, 1000)]
     assert again == [item.candidate for item in shown], "the same at every start"
-    more = {look.item.candidate for look in desk(ledger, audit=0.4).looks("Ben", "b" * 32, 1000)}
+    more = {look.item.candidate for look in desk(ledger, audit=0.4).hand_out("Ben", "b" * 32, 1000)}
     assert set(again) < more, "a larger sample holds the smaller one"
-    assert len(desk(ledger, audit=0.0).looks("Ben", "b" * 32, 1000)) == 20
+    assert len(desk(ledger, audit=0.0).hand_out("Ben", "b" * 32, 1000)) == 20
 
 
 def test_not_the_best_is_no_rejection_to_audit_and_the_gates_own_word_counts(ledger: Ledger) -> None:
@@ -157,11 +160,11 @@ def test_not_the_best_is_no_rejection_to_audit_and_the_gates_own_word_counts(led
         evidence=("people: 0 keep, 1 reject; the rules say keep",),
     )  # fmt: skip
     assert by_rules(overruled) == "keep" and by_rules(verdicts[kept[0]]) == "keep"
-    listed = items(
+    listed = list_items(
         ledger.all(Candidate), {p.key: p for p in ledger.all(Photo)}, ledger.all(Aligned),
         verdicts | best | {kept[0]: overruled}, audit=1.0,
     )  # fmt: skip
-    queues = {item.candidate: (item.queue, item.said) for item in listed}
+    queues = {item.candidate: (item.queue, item.gate_decision) for item in listed}
     assert queues[kept[0]] == (AUDIT, "keep"), "what people overruled stays in the sample it was drawn into"
     assert {queues[name][0] for name in kept[1:]} == {GALLERY}
 
@@ -169,96 +172,98 @@ def test_not_the_best_is_no_rejection_to_audit_and_the_gates_own_word_counts(led
 def test_no_pair_is_handed_out_twice_at_a_time(ledger: Ledger) -> None:
     clock = Clock()
     one = desk(ledger, clock, reviewers=3, audit=0.0)
-    pages = {name: [look.item.candidate for look in one.looks(name, name * 16, 8)] for name in ("Anna", "Ben")}
-    pages["other page"] = [look.item.candidate for look in one.looks("Anna", "c" * 32, 8)]
+    pages = {name: [look.item.candidate for look in one.hand_out(name, name * 16, 8)] for name in ("Anna", "Ben")}
+    pages["other page"] = [look.item.candidate for look in one.hand_out("Anna", "c" * 32, 8)]
     everything = [candidate for some in pages.values() for candidate in some]
     assert Counter(map(len, pages.values())) == {8: 2, 4: 1} and len(set(everything)) == 20
-    assert [look.item.candidate for look in one.looks("Anna", "Anna" * 16, 8)] == pages["Anna"], "a page keeps its own"
+    assert [look.item.candidate for look in one.hand_out("Anna", "Anna" * 16, 8)] == pages["Anna"], (
+        "a page keeps its own"
+    )
     clock.now = 500.0
-    one.looks("Anna", "Anna" * 16, 8)
+    one.hand_out("Anna", "Anna" * 16, 8)
     clock.now = 700.0  # Ben has said nothing for longer than a lease lasts
-    found = {look.item.candidate for look in one.looks("Cleo", "d" * 32, 20)}
+    found = {look.item.candidate for look in one.hand_out("Cleo", "d" * 32, 20)}
     assert found == set(pages["Ben"]) | set(pages["other page"])
-    one.release("d" * 32)
-    assert len(one.looks("Dan", "e" * 32, 20)) == 12
+    one.release_page("d" * 32)
+    assert len(one.hand_out("Dan", "e" * 32, 20)) == 12
 
 
 def test_each_pair_gets_so_many_reviewers_and_one_more_where_two_disagree(ledger: Ledger) -> None:
     one = desk(ledger, reviewers=2, audit=0.0)
-    first = {look.item.candidate: look for look in one.looks("Anna", PAGE, 100)}
-    assert one.decide("Anna", [made(look.id) for look in first.values()]) == [SAVED] * 20
-    assert one.looks("Anna", PAGE, 100) == [] and one.left("Anna") == {"judged": 20, "waiting": 0}
-    second = one.looks("Ben", "b" * 32, 100)
+    first = {look.item.candidate: look for look in one.hand_out("Anna", PAGE, 100)}
+    assert one.store("Anna", [made(look.id) for look in first.values()]) == [True] * 20
+    assert one.hand_out("Anna", PAGE, 100) == [] and one.progress("Anna") == {"judged": 20, "waiting": 0}
+    second = one.hand_out("Ben", "b" * 32, 100)
     assert {look.item.candidate for look in second} == set(first)
     ids = {look.id for look in first.values()} & {look.id for look in second}
     assert not ids, "nobody can decide in another's name"
     said = [made(look.id, *(("reject", "halos") if at < 3 else ("keep", ""))) for at, look in enumerate(second)]
-    one.decide("Ben", [*said[:-1], made(second[-1].id, "unsure")])
+    one.store("Ben", [*said[:-1], made(second[-1].id, "unsure")])
     disputed = {look.item.candidate for look in second[:3]}
-    third = {look.item.candidate for look in one.looks("Cleo", "c" * 32, 100)}
+    third = {look.item.candidate for look in one.hand_out("Cleo", "c" * 32, 100)}
     assert third == disputed | {second[-1].item.candidate}, "who is unsure has not decided"
     restarted = desk(ledger, reviewers=2, audit=0.0)
-    assert {look.item.candidate for look in restarted.looks("Cleo", "c" * 32, 100)} == third
+    assert {look.item.candidate for look in restarted.hand_out("Cleo", "c" * 32, 100)} == third
 
 
 @pytest.mark.parametrize("what", ["decide", "later", "own other page"])
 def test_nobody_else_ends_what_a_page_has_at_hand(ledger: Ledger, what: str) -> None:
     one = desk(ledger, reviewers=2, audit=0.0)
-    held = one.looks("Anna", PAGE, 1)[0]
+    held = one.hand_out("Anna", PAGE, 1)[0]
     reviewer = "Anna" if what == "own other page" else "Ben"
-    opened, _ = one.one(reviewer, "b" * 32, held.item.candidate)
+    opened, _ = one.open_pair(reviewer, "b" * 32, held.item.candidate)
     assert opened is not None and opened.item == held.item, "a link of the gallery opens it nevertheless"
     if what == "decide":
-        assert one.decide("Ben", [made(opened.id)]) == [SAVED]
+        assert one.store("Ben", [made(opened.id)]) == [True]
     else:
-        one.later(reviewer, opened.id, "b" * 32)
-    found = {look.item.candidate for look in one.looks("Cleo", "c" * 32, 100)}
+        one.postpone(reviewer, opened.id, "b" * 32)
+    found = {look.item.candidate for look in one.hand_out("Cleo", "c" * 32, 100)}
     assert len(found) == 19 and held.item.candidate not in found
-    assert one.looks("Anna", PAGE, 1) == [held]
-    one.release(PAGE)
-    assert held.item.candidate in {look.item.candidate for look in one.looks("Dan", "d" * 32, 100)}
+    assert one.hand_out("Anna", PAGE, 1) == [held]
+    one.release_page(PAGE)
+    assert held.item.candidate in {look.item.candidate for look in one.hand_out("Dan", "d" * 32, 100)}
 
 
 def test_what_is_at_hand_stays_at_hand_over_a_restart(ledger: Ledger) -> None:
     clock = Clock()
-    anna = [look.id for look in desk(ledger, clock, known=0.5).looks("Anna", "a" * 32, 4)]
+    anna = [look.id for look in desk(ledger, clock, known=0.5).hand_out("Anna", "a" * 32, 4)]
     restarted = desk(ledger, clock, known=0.5)
-    restarted.hold("Anna", "a" * 32, [*anna, "f" * 16])
-    ben = {look.item.candidate for look in restarted.looks("Ben", "b" * 32, 8)}
-    held = restarted.looks("Anna", "a" * 32, 4)
+    restarted.restore_leases("Anna", "a" * 32, [*anna, "f" * 16])
+    ben = {look.item.candidate for look in restarted.hand_out("Ben", "b" * 32, 8)}
+    held = restarted.hand_out("Anna", "a" * 32, 4)
     assert [look.id for look in held] == anna
     assert len(ben) == 8 and ben.isdisjoint(look.item.candidate for look in held)
     late = desk(ledger, clock)
-    taken = late.looks("Ben", "b" * 32, 1)[0].item
-    late.decide("Ben", [made(late.looks("Ben", "b" * 32, 1)[0].id)])
-    late.looks("Ben", "b" * 32, 60)
-    late.hold("Anna", "a" * 32, anna)
-    assert late.looks("Anna", "a" * 32, 4) == [], "others have them, or have judged them"
-    assert taken.candidate not in {look.item.candidate for look in late.looks("Ben", "b" * 32, 1)}
+    taken = late.hand_out("Ben", "b" * 32, 1)[0].item
+    late.store("Ben", [made(late.hand_out("Ben", "b" * 32, 1)[0].id)])
+    late.hand_out("Ben", "b" * 32, 60)
+    late.restore_leases("Anna", "a" * 32, anna)
+    assert late.hand_out("Anna", "a" * 32, 4) == [], "others have them, or have judged them"
+    assert taken.candidate not in {look.item.candidate for look in late.hand_out("Ben", "b" * 32, 1)}
 
 
 def test_later_comes_after_all_others(ledger: Ledger) -> None:
     one = desk(ledger, audit=0.0)
-    shown = one.looks("Anna", PAGE, 3)
-    one.later("Anna", shown[0].id, PAGE)
-    rest = [look.item.candidate for look in one.looks("Anna", PAGE, 100)]
+    shown = one.hand_out("Anna", PAGE, 3)
+    one.postpone("Anna", shown[0].id, PAGE)
+    rest = [look.item.candidate for look in one.hand_out("Anna", PAGE, 100)]
     assert len(rest) == 20 and rest[-1] == shown[0].item.candidate
 
 
 def test_what_is_planted_is_one_in_so_many_and_told_apart_by_its_record(ledger: Ledger) -> None:
     one = desk(ledger, known=0.25, audit=0.0)
     seen: list[Any] = []
-    while looks := one.looks("Anna", PAGE, 4):
+    while looks := one.hand_out("Anna", PAGE, 4):
         seen += looks
-        one.decide("Anna", [made(look.id, "reject", "halos") for look in looks])
-    planted = [look for look in seen if look.planted]
+        one.store("Anna", [made(look.id, "reject", "halos") for look in looks])
+    planted = [look for look in seen if look.known_answer]
     assert len(seen) - len(planted) == 20 and len(planted) == 7
-    assert {look.planted for look in planted} <= {"unchanged", "another_photograph"}
+    assert {look.known_answer for look in planted} <= {"unchanged", "another_photograph"}
     images = {a.candidate: a.image for a in ledger.all(Aligned)}
-    found = votes(standing(in_order(ledger)), images)
+    found = count_votes(decisions_in_force(read_decisions(ledger)), images)
     assert len(found) == 20, "they count for no pair"
-    reviewer = summary(in_order(ledger), images).reviewers[0]
-    assert (reviewer.known, reviewer.decisions) == (Share(count=7, of=7), 20)
+    reviewer = summarize_reviews(read_decisions(ledger), images).reviewers[0]
+    assert (reviewer.known_answers, reviewer.decisions) == (Rate(count=7, of=7), 20)
 
 
 def test_planted_pairs_show_what_they_say(tmp_path: Path) -> None:
@@ -267,16 +272,16 @@ def test_planted_pairs_show_what_they_say(tmp_path: Path) -> None:
         one = desk(ledger, known=0.5, audit=0.0)
         kinds = set()
         for name in ("Anna", "Ben", "Cleo"):
-            for look in one.looks(name, name * 16, 8):
-                if look.planted == "unchanged":
+            for look in one.hand_out(name, name * 16, 8):
+                if look.known_answer == "unchanged":
                     assert look.gt == look.item.lq
-                elif look.planted:
+                elif look.known_answer:
                     owner = next(item for item in one.items.values() if item.gt == look.gt)
                     assert owner.key != look.item.key
                 else:
                     assert look.gt == look.item.gt
-                kinds.add(look.planted)
-            one.release(name * 16)
+                kinds.add(look.known_answer)
+            one.release_page(name * 16)
         assert kinds == {"", "unchanged", "another_photograph"}
 
 
@@ -285,72 +290,72 @@ def test_planted_pairs_show_what_they_say(tmp_path: Path) -> None:
 
 def test_undoing_adds_a_fact_and_deletes_none(ledger: Ledger) -> None:
     one = desk(ledger, audit=0.0)
-    looks = one.looks("Anna", PAGE, 3)
-    one.decide("Anna", [made(looks[0].id, "keep")])
-    one.decide("Anna", [made(looks[1].id, "reject", "halos", seconds=3.25)])
+    looks = one.hand_out("Anna", PAGE, 3)
+    one.store("Anna", [made(looks[0].id, "keep")])
+    one.store("Anna", [made(looks[1].id, "reject", "halos", seconds=3.25)])
     undoing = next(IDS)
     back = one.undo("Anna", undoing, PAGE)
     assert back is not None and back.id == looks[1].id
     assert one.undo("Anna", undoing, PAGE) == back, "sent twice, it takes one back"
-    said = in_order(ledger)
+    said = read_decisions(ledger)
     assert [(d.decision, d.reason, d.seconds) for d in said] == [
         ("keep", "", 2.0), ("reject", "halos", 3.25), ("undone", "", 0.0),
     ]  # fmt: skip
-    assert said[2].undoes == said[1].id and standing(said) == said[:1]
-    assert one.decide("Anna", [made(looks[1].id, "unsure")]) == [SAVED]
-    assert [d.decision for d in standing(in_order(ledger))] == ["keep", "unsure"]
+    assert said[2].undoes == said[1].id and decisions_in_force(said) == said[:1]
+    assert one.store("Anna", [made(looks[1].id, "unsure")]) == [True]
+    assert [d.decision for d in decisions_in_force(read_decisions(ledger))] == ["keep", "unsure"]
     restarted = desk(ledger, audit=0.0)
     assert [restarted.undo("Anna", next(IDS), PAGE) is not None for _ in range(3)] == [True, True, False]
-    assert len(restarted.looks("Ben", "b" * 32, 100)) == 18, "Anna has the two at hand again"
+    assert len(restarted.hand_out("Ben", "b" * 32, 100)) == 18, "Anna has the two at hand again"
 
 
 def test_a_decision_is_one_fact_however_often_it_comes(ledger: Ledger) -> None:
     one = desk(ledger, audit=0.0)
-    look = one.looks("Anna", PAGE, 1)[0]
+    look = one.hand_out("Anna", PAGE, 1)[0]
     first = made(look.id)
-    assert one.decide("Anna", [first, first, made(look.id)]) == [SAVED, THERE, THERE]
-    assert one.decide("Anna", [first]) == [THERE] == one.decide("Anna", [made(look.id, "reject", "halos")])
+    assert one.store("Anna", [first, first, made(look.id)]) == [True, False, False]
+    assert one.store("Anna", [first]) == [False] == one.store("Anna", [made(look.id, "reject", "halos")])
     restarted = desk(ledger, audit=0.0)
-    assert restarted.decide("Anna", [first, made(look.id)]) == [THERE, THERE]
-    other = restarted.looks("Ben", "b" * 32, 1)[0]
-    assert desk(ledger, audit=0.0).decide("Ben", [made(other.id)]) == [SAVED], "handed out before a restart"
-    assert len(in_order(ledger)) == 2
+    assert restarted.store("Anna", [first, made(look.id)]) == [False, False]
+    other = restarted.hand_out("Ben", "b" * 32, 1)[0]
+    assert desk(ledger, audit=0.0).store("Ben", [made(other.id)]) == [True], "handed out before a restart"
+    assert len(read_decisions(ledger)) == 2
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"id": "x"}, "the decision's id is 16 to 64 hex characters"),
-        ({"decision": "maybe"}, "a decision is one of keep, reject, unsure"),
-        ({"decision": "undone"}, "a decision is one of keep, reject, unsure"),
-        ({"decision": "reject"}, "a reason belongs to what is rejected, and to nothing else"),
-        ({"reason": "halos"}, "a reason belongs to what is rejected, and to nothing else"),
-        ({"decision": "reject", "reason": "ugly"}, "the reason is none of the gate's"),
-        ({"seconds": math.nan}, "the seconds of a look are 0 to a day's"),
-        ({"seconds": -1.0}, "the seconds of a look are 0 to a day's"),
-        ({"look": "0" * 16}, "no such pair is shown to this reviewer; it may have been aligned anew"),
+        ({"id": "x"}, "The id has to be 16 to 64 hexadecimal characters."),
+        ({"decision": "maybe"}, "The decision has to be one of keep, reject, unsure."),
+        ({"decision": "undone"}, "The decision has to be one of keep, reject, unsure."),
+        ({"decision": "reject"}, "A rejection needs a reason, and no other decision has one."),
+        ({"reason": "halos"}, "A rejection needs a reason, and no other decision has one."),
+        ({"decision": "reject", "reason": "ugly"}, "The reason is not one of the gate."),
+        ({"seconds": math.nan}, "seconds has to be between 0 and 86400."),
+        ({"seconds": -1.0}, "seconds has to be between 0 and 86400."),
+        ({"view": "0" * 16}, "This pair is not shown to this reviewer. It may have been aligned again."),
     ],
 )
 def test_what_cannot_be_taken_in(ledger: Ledger, changes: dict[str, Any], said: str) -> None:
     one = desk(ledger)
-    look = one.looks("Anna", PAGE, 1)[0]
-    with pytest.raises(Refused) as caught:
-        one.decide("Anna", [replace(made(look.id), **changes)])
+    look = one.hand_out("Anna", PAGE, 1)[0]
+    with pytest.raises(InvalidSubmission) as caught:
+        one.store("Anna", [replace(made(look.id), **changes)])
     assert str(caught.value) == said
-    with pytest.raises(Refused):
-        one.decide("Ben", [made(look.id)])  # Anna's look
-    assert in_order(ledger) == []
+    with pytest.raises(InvalidSubmission):
+        one.store("Ben", [made(look.id)])  # Anna's look
+    assert read_decisions(ledger) == []
 
 
 def test_the_desk_sees_what_others_write_to_the_ledger(ledger: Ledger) -> None:
     clock = Clock()
     one = desk(ledger, clock, audit=0.0)
-    assert len(one.looks("Anna", PAGE, 100)) == 20
+    assert len(one.hand_out("Anna", PAGE, 100)) == 20
     with Ledger(ledger.workspace) as other:
         other.add(replace(next(iter(other.all(Aligned))), candidate="new", image="1" * 64), candidate("new", "0" * 16))
-    assert one.looks("Ben", "b" * 32, 100) == [], "not at every turn: it takes seconds"
+    assert one.hand_out("Ben", "b" * 32, 100) == [], "not at every turn: it takes seconds"
     clock.now = 31.0
-    assert "new" in {look.item.candidate for look in one.looks("Ben", "b" * 32, 100)}
+    assert "new" in {look.item.candidate for look in one.hand_out("Ben", "b" * 32, 100)}
 
 
 def test_the_reasons_are_the_gates(ledger: Ledger) -> None:
@@ -386,9 +391,9 @@ def test_kappas_stay_in_their_range_and_are_symmetric(both: list[tuple[str, str]
 
 
 def test_wilsons_interval() -> None:
-    low, high = Share(count=0, of=10).interval
+    low, high = Rate(count=0, of=10).interval
     assert low == 0.0 and high == pytest.approx(0.2775, abs=1e-3)
-    assert str(Share(count=1, of=4)) == "1 of 4 (4.6 to 69.9 %)" and str(Share(count=0, of=0)) == "none yet"
+    assert Rate(count=1, of=4).counted == "1 of 4 (4.6 to 69.9 %)" and Rate(count=0, of=0).counted == "none yet"
 
 
 def decision(candidate: str, reviewer: str, what: str, **changes: Any) -> Decision:
@@ -408,36 +413,36 @@ def test_the_summary_says_who_disagrees_and_how_often_the_gate_is_wrong() -> Non
         decision("c4", "Ben", "keep", image="before it was aligned anew"),
         decision("c5", "Anna", "reject", planted="unchanged"), decision("c6", "Anna", "keep", planted="unchanged"),
     ]  # fmt: skip
-    found = summary(said, dict.fromkeys(["c1", "c2", "c3", "c4"], "i"))
-    assert [(d.candidate, [name for name, *_ in d.said]) for d in found.disputes] == [
+    found = summarize_reviews(said, dict.fromkeys(["c1", "c2", "c3", "c4"], "i"))
+    assert [(d.candidate, [name for name, *_ in d.decisions]) for d in found.disputes] == [
         ("c1", ["Anna", "Ben"]), ("c2", ["Anna", "Ben", "Cleo"]),
     ]  # fmt: skip
-    assert (found.kept_wrongly, found.rejected_wrongly) == (Share(count=1, of=1), Share(count=1, of=1))
+    assert (found.kept_wrongly, found.rejected_wrongly) == (Rate(count=1, of=1), Rate(count=1, of=1))
     pair = found.agreements[0]
     assert (pair.first, pair.second, pair.pairs, pair.same) == ("Anna", "Ben", 3, 2)
     assert pair.kappa == pytest.approx(0.4)  # 2/3 agree, 4/9 by chance
-    assert [(r.name, r.known, r.against) for r in found.reviewers] == [
-        ("Anna", Share(count=1, of=2), Share(count=1, of=2)),
-        ("Ben", Share(count=0, of=0), Share(count=1, of=2)),
-        ("Cleo", Share(count=0, of=0), Share(count=1, of=1)),
+    assert [(r.name, r.known_answers, r.against_majority) for r in found.reviewers] == [
+        ("Anna", Rate(count=1, of=2), Rate(count=1, of=2)),
+        ("Ben", Rate(count=0, of=0), Rate(count=1, of=2)),
+        ("Cleo", Rate(count=0, of=0), Rate(count=1, of=1)),
     ]  # fmt: skip
 
 
 def test_a_known_answer_counts_as_it_was_given_first(ledger: Ledger) -> None:
     one = desk(ledger, audit=0.0, known=0.5)
-    look = next(look for look in one.looks("Anna", PAGE, 8) if look.planted)
-    one.decide("Anna", [made(look.id, "keep")])
+    look = next(look for look in one.hand_out("Anna", PAGE, 8) if look.known_answer)
+    one.store("Anna", [made(look.id, "keep")])
     assert one.undo("Anna", next(IDS), PAGE) == look
-    found = summary(in_order(ledger), {}).reviewers[0]
-    assert (found.known, found.decisions, found.undone) == (Share(count=0, of=1), 0, 1)
-    one.decide("Anna", [made(look.id, "reject", "halos")])
-    found = summary(in_order(ledger), {}).reviewers[0]
-    assert (found.known, found.decisions, found.undone) == (Share(count=0, of=1), 0, 1)
+    found = summarize_reviews(read_decisions(ledger), {}).reviewers[0]
+    assert (found.known_answers, found.decisions, found.undone) == (Rate(count=0, of=1), 0, 1)
+    one.store("Anna", [made(look.id, "reject", "halos")])
+    found = summarize_reviews(read_decisions(ledger), {}).reviewers[0]
+    assert (found.known_answers, found.decisions, found.undone) == (Rate(count=0, of=1), 0, 1)
 
 
 def test_who_has_nothing_that_stands_has_no_figures(ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
     one = desk(ledger, audit=0.0)
-    one.decide("Anna", [made(one.looks("Anna", PAGE, 1)[0].id)])
+    one.store("Anna", [made(one.hand_out("Anna", PAGE, 1)[0].id)])
     one.undo("Anna", next(IDS), PAGE)
     assert main(["review", str(ledger.workspace), "--summary"]) == 0
     said = capsys.readouterr().out
@@ -498,8 +503,8 @@ def test_the_verb_verdict_hears_people_and_calibrate_reads_what_is_exported(
             ledger.add(*(Score(candidate=f"c{number:05}", metric=m, metric_version="2", value=v) for m, v in
                          {**GOOD, "halo": 4.0, "haze_gain": 1.0}.items()))  # fmt: skip
         one = desk(ledger, audit=0.0, known=0.5)
-        looks = [look for look in one.looks("Anna", PAGE, 100) if not look.planted][:3]
-        one.decide("Anna", [made(looks[0].id), made(looks[1].id, "reject", "shifted"), made(looks[2].id, "unsure")])
+        looks = [look for look in one.hand_out("Anna", PAGE, 100) if not look.known_answer][:3]
+        one.store("Anna", [made(looks[0].id), made(looks[1].id, "reject", "shifted"), made(looks[2].id, "unsure")])
     assert main(["verdict", str(workspace), "--gate", str(tmp_path / "gate.toml")]) == 0
     assert "1 kept" in capsys.readouterr().out
     with Ledger(workspace) as ledger:
@@ -510,29 +515,35 @@ def test_the_verb_verdict_hears_people_and_calibrate_reads_what_is_exported(
     out = tmp_path / "labels.csv"
     assert main(["review", str(workspace), "--export", str(out), "--summary"]) == 0
     said = capsys.readouterr().out
-    assert said.startswith(f"review: 2 decisions in {out}\n") and "Anna" in said
-    found = labels(out, {f"c{number:05}": f"{number:016x}" for number in range(6)})
-    assert settled(found.usable) == ({looks[0].item.candidate: True, looks[1].item.candidate: False}, 0)
+    assert said.startswith(f"review: 2 decisions exported\n  written: {out}\n") and "Anna" in said
+    found = read_labels(out, {f"c{number:05}": f"{number:016x}" for number in range(6)})
+    assert majority(found.labels) == ({looks[0].item.candidate: True, looks[1].item.candidate: False}, 0)
 
 
 # --- gallery ----------------------------------------------------------------------------------------------------------
 
 
 def test_the_gallery_finds_by_everything(ledger: Ledger) -> None:
-    cards, total = gallery(ledger, Filter())
+    cards, total = list_cards(ledger, Filter())
     assert (len(cards), total) == (48, 60)
-    assert gallery(ledger, Filter(page=2))[0][0].candidate == "c00048"
-    cards, total = gallery(ledger, Filter(degradation="haze", verdict="unsure"))
+    assert list_cards(ledger, Filter(page=2))[0][0].candidate == "c00048"
+    cards, total = list_cards(ledger, Filter(degradation="haze", verdict="unsure"))
     assert total == 20 and {(card.degradation, card.verdict) for card in cards} == {("haze", "unsure shifted")}
     low = GOOD["halo"] + 10
-    wanted = asked([("metric", "halo"), ("low", str(low)), ("high", str(low + 5)), ("sort", "-halo"), ("page", "x")])
-    cards, total = gallery(ledger, wanted)
+    wanted = read_filter(
+        [("metric", "halo"), ("low", str(low)), ("high", str(low + 5)), ("sort", "-halo"), ("page", "x")]
+    )
+    cards, total = list_cards(ledger, wanted)
     assert [card.candidate for card in cards] == [f"c{number:05}" for number in range(15, 9, -1)]
     assert [card.value for card in cards] == pytest.approx([low + 5 - at for at in range(6)])
-    assert keys(ledger, replace(wanted, reason="halos")) == [f"{number:016x}" for number in (11, 14)]
-    assert gallery(ledger, Filter(verdict="none"))[1] == 0 == gallery(ledger, Filter(restorer="'; DROP TABLE x"))[1]
+    assert list_keys(ledger, replace(wanted, reason="halos")) == [f"{number:016x}" for number in (11, 14)]
+    assert (
+        list_cards(ledger, Filter(verdict="none"))[1] == 0 == list_cards(ledger, Filter(restorer="'; DROP TABLE x"))[1]
+    )
     query = replace(wanted, degradation="haze").query(page=2)
-    assert asked(tuple(pair.split("=")) for pair in query.split("&")) == replace(wanted, degradation="haze", page=2)
+    assert read_filter(tuple(pair.split("=")) for pair in query.split("&")) == replace(
+        wanted, degradation="haze", page=2
+    )
 
 
 @pytest.mark.parametrize(
@@ -540,16 +551,16 @@ def test_the_gallery_finds_by_everything(ledger: Ledger) -> None:
     [
         (
             "metric=halo&low=0,9",
-            "The range of halo: '0,9' is no number; 0.5 is one, and an empty field leaves it open.",
+            "halo: '0,9' is not a number. Write one like 0.5, or leave the field empty.",
         ),
-        ("metric=halo&low=nan&high=", "The range of halo: 'nan' is no number"),
-        ("metric=halo&low=&high=-inf", "The range of halo: '-inf' is no number"),
-        ("metric=halo&low=" + "9" * 5000, "is no number"),
-        ("metric=&low=0.5&high=", "The range from 0.5 to anything is of no score; choose one."),
-        ("low=0.5", "low=0.5: of no score; name it before: metric=NAME."),
-        ("verdict=kept", "'kept' is no verdict; there are keep, unsure, reject, none."),
-        ("metric=halo&low=1&" * 9, "9 ranges of scores; 8 at most."),
-        ("metric=%3Cb%3E&low=x", "The range of <b>: 'x' is no number"),
+        ("metric=halo&low=nan&high=", "halo: 'nan' is not a number"),
+        ("metric=halo&low=&high=-inf", "halo: '-inf' is not a number"),
+        ("metric=halo&low=" + "9" * 5000, "is not a number"),
+        ("metric=&low=0.5&high=", "The range from 0.5 to (open) has no metric. Choose one."),
+        ("low=0.5", "low=0.5 belongs to no metric. Write metric=NAME before it."),
+        ("verdict=kept", "'kept' is not a verdict. Choose one of keep, unsure, reject, none."),
+        ("metric=halo&low=1&" * 9, "There are 9 ranges of scores. Give at most 8."),
+        ("metric=%3Cb%3E&low=x", "<b>: 'x' is not a number"),
     ],
 )
 def test_a_filter_that_cannot_be_read_shows_and_exports_nothing(site: Site, query: str, said: str) -> None:
@@ -573,9 +584,9 @@ def test_a_range_may_have_one_end_and_a_page_any_number(site: Site, ledger: Ledg
 
 def test_a_range_is_of_the_newest_version_of_a_metric(ledger: Ledger) -> None:
     ledger.add(Score(candidate="c00000", metric="halo", metric_version="2", value=1000.0))
-    found, _ = gallery(ledger, Filter(ranges=(("halo", 500.0, math.inf),)))
+    found, _ = list_cards(ledger, Filter(ranges=(("halo", 500.0, math.inf),)))
     assert [card.candidate for card in found] == ["c00000"]
-    assert gallery(ledger, Filter(ranges=(("halo", GOOD["halo"], GOOD["halo"]),)))[1] == 0
+    assert list_cards(ledger, Filter(ranges=(("halo", GOOD["halo"], GOOD["halo"]),)))[1] == 0
 
 
 # --- strangers stay out -----------------------------------------------------------------------------------------------
@@ -674,16 +685,16 @@ def test_a_look_is_served_to_whom_it_was_shown(site: Site) -> None:
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (b"{", "JSON is wanted"),
-        (b"[" * 100_000, "JSON is wanted"),
-        (b"[]", "the page's id is 16 to 64 hex characters"),
-        (b'{"page": "../x"}', "the page's id is 16 to 64 hex characters"),
-        (b'{"page": "aaaaaaaaaaaaaaaa", "made": 7}', "a list is wanted"),
+        (b"{", "The request is not JSON."),
+        (b"[" * 100_000, "The request is not JSON."),
+        (b"[]", "page has to be an id of 16 to 64 hexadecimal characters."),
+        (b'{"page": "../x"}', "page has to be an id of 16 to 64 hexadecimal characters."),
+        (b'{"page": "aaaaaaaaaaaaaaaa", "decisions": 7}', "A list of at most 1000 items is expected."),
     ],
 )
 def test_what_no_page_of_ours_sends_is_refused_in_a_sentence(site: Site, body: bytes, said: str) -> None:
     status, _, answer = site.ask("POST", "/api/sitting", body, site.cookie())
-    assert (status, json.loads(answer)) == (400, {"fault": said})
+    assert (status, json.loads(answer)) == (400, {"error": said})
     assert site.ask("POST", "/api/sitting", b"x" * 300_000, site.cookie())[0] == 413
     assert site.ask("POST", "/api/sitting", {}, site.cookie() | {"Content-Length": ""})[0] in (400, 411)
     assert site.ask("PUT", "/api/sitting", {}, site.cookie())[0] == 405
@@ -698,17 +709,17 @@ def test_a_decision_that_is_refused_does_not_hold_up_the_others(site: Site) -> N
         "nonsense",
         {"id": next(IDS), "look": looks[0]["id"], "decision": "keep", "reason": "", "seconds": 10**400},
     ]
-    answer = json.loads(site.ask("POST", "/api/sitting", {"page": "b" * 32, "made": sent}, ben)[2])
+    answer = json.loads(site.ask("POST", "/api/sitting", {"page": "b" * 32, "decisions": sent}, ben)[2])
     assert answer["saved"] == [sent[1]["id"]]
-    assert [one["fault"] for one in answer["refused"]] == [
-        "the reason is none of the gate's", "an object is wanted", "the seconds of a look are 0 to a day's",
+    assert [one["error"] for one in answer["refused"]] == [
+        "The reason is not one of the gate.", "An object is expected.", "seconds has to be between 0 and 86400.",
     ]  # fmt: skip
 
 
 def test_what_is_not_taken_in_is_not_called_saved(site: Site) -> None:
     def send(who: str, *sent: dict[str, Any]) -> dict[str, Any]:
         status, _, body = site.ask(
-            "POST", "/api/sitting", {"page": "d" * 32, "want": 1, "made": sent}, site.cookie(who)
+            "POST", "/api/sitting", {"page": "d" * 32, "want": 1, "decisions": sent}, site.cookie(who)
         )
         assert status == 200
         return dict(json.loads(body))
@@ -718,14 +729,14 @@ def test_what_is_not_taken_in_is_not_called_saved(site: Site) -> None:
     other = {"id": next(IDS), "look": look, "decision": "keep", "reason": "", "seconds": 1}
     stands = {"id": other["id"], "look": look, "decision": "reject", "reason": "halos"}
     answer = send("Dora", first, other)
-    assert (answer["saved"], answer["there"], answer["refused"]) == ([first["id"]], [stands], [])
+    assert (answer["saved"], answer["replaced"], answer["refused"]) == ([first["id"]], [stands], [])
     answer = send("Dora", other, first)
-    assert (answer["saved"], answer["there"]) == ([first["id"]], [stands]), "sent again, it is in"
-    fault = "the decision's id is another decision's"
+    assert (answer["saved"], answer["replaced"]) == ([first["id"]], [stands]), "sent again, it is in"
+    fault = "Another decision has this id."
     own = send("Emil")["looks"][0]["id"]
     for who, taken in (("Emil", first | {"look": own}), ("Dora", first | {"reason": "", "decision": "keep"})):
         answer = send(who, taken)
-        assert (answer["saved"], answer["refused"]) == ([], [{"id": first["id"], "fault": fault}])
+        assert (answer["saved"], answer["refused"]) == ([], [{"id": first["id"], "error": fault}])
 
 
 def test_texts_from_outside_are_texts(site: Site) -> None:
@@ -752,7 +763,7 @@ def test_the_gallery_tells_nothing_of_what_waits_to_be_judged_blind(tmp_path: Pa
         assert cards(site, "Anna") == [hidden, kept[0], hidden, kept[1]]
         looks = json.loads(site.ask("POST", "/api/sitting", {"page": PAGE, "want": 2}, site.cookie("Anna"))[2])["looks"]
         made = [{"id": next(IDS), "look": look["id"], "decision": "keep", "seconds": 1} for look in looks]
-        site.ask("POST", "/api/sitting", {"page": PAGE, "made": made}, site.cookie("Anna"))
+        site.ask("POST", "/api/sitting", {"page": PAGE, "decisions": made}, site.cookie("Anna"))
         assert cards(site, "Anna") == [shown[0], kept[0], shown[1], kept[1]]
         assert cards(site, "Ben") == [hidden, kept[0], hidden, kept[1]]
     with served(workspace, audit=0.0, reviewers=2, show_evidence=True) as site:
@@ -767,11 +778,11 @@ def test_a_second_review_beside_the_first_is_refused(site: Site, sixty: Path) ->
         with pytest.raises(ConfigError) as caught:
             Review(sixty, ReviewConfig(port=0))
         assert str(caught.value) == (
-            f"{sixty}: process {os.getpid()} (this very process) serves it for review. Open that one's address, or "
-            "stop it."
+            f"{sixty}: process {os.getpid()} (this very process) serves it for review. Open that address, or stop "
+            "that process."
         )
         assert first.url.startswith("http://127.0.0.1:")
-    with pytest.raises(ConfigError, match=rf"127.0.0.1:{site.port}: .*; choose another --port"):
+    with pytest.raises(ConfigError, match=rf"127.0.0.1:{site.port}: .*. Choose another --port"):
         Review(sixty, ReviewConfig(port=site.port))
     with Review(sixty, ReviewConfig(port=0)):
         pass
@@ -780,11 +791,11 @@ def test_a_second_review_beside_the_first_is_refused(site: Site, sixty: Path) ->
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ({"audit": 1.5}, "--audit 1.5: a share is wanted, 0 to 100 %"),
-        ({"known": 0.7}, "--known 0.7: half of what is shown at most"),
-        ({"reviewers": 0}, "--reviewers 0: 1 or more"),
-        ({"port": 99999}, "--port 99999: 0 to 65535 is wanted; 0 takes any that is free"),
-        ({"port": -1}, "--port -1: 0 to 65535 is wanted; 0 takes any that is free"),
+        ({"audit": 1.5}, "--audit 1.5: is not a share. Give a number between 0 and 1."),
+        ({"known": 0.7}, "--known 0.7: is too large. Give at most 0.5."),
+        ({"reviewers": 0}, "--reviewers 0: is too small. Give 1 or more."),
+        ({"port": 99999}, "--port 99999: is not a port. Give 0 to 65535; 0 takes any free one."),
+        ({"port": -1}, "--port -1: is not a port. Give 0 to 65535; 0 takes any free one."),
     ],
 )
 def test_options_that_cannot_be(config: dict[str, Any], said: str) -> None:
@@ -799,13 +810,13 @@ def test_a_class_that_is_none_is_named_with_those_that_are(sixty: Path, capsys: 
     said = capsys.readouterr().err
     assert caught.value.code == 2 and "--degradation: invalid choice: 'fog'" in said and "haze" in said
     assert main(["review", str(sixty), "--port", "99999"]) == 2
-    assert "--port 99999: 0 to 65535 is wanted" in capsys.readouterr().err
+    assert "--port 99999: is not a port" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("token", ["short", "with spaces in it, and more", "a" * 20 + "&b"])
 def test_a_token_of_ones_own_has_to_be_a_token(sixty: Path, monkeypatch: pytest.MonkeyPatch, token: str) -> None:
     monkeypatch.setenv("GGT100K_REVIEW_TOKEN", token)
-    with pytest.raises(ConfigError, match="GGT100K_REVIEW_TOKEN: 16 letters and digits or more are wanted"):
+    with pytest.raises(ConfigError, match="GGT100K_REVIEW_TOKEN: cannot be used in a URL"):
         Review(sixty, ReviewConfig(port=0))
     monkeypatch.delenv("GGT100K_REVIEW_TOKEN")
     with Review(sixty, ReviewConfig(port=0)):  # the lock was given back
@@ -825,7 +836,7 @@ def test_5000_decisions_by_four_clients_none_lost_none_doubled(tmp_path: Path) -
         ids, made = hexes(number), []
         drawn = random.Random(number)
         while True:
-            body = {"page": f"{number:032x}", "want": 8, "made": made}
+            body = {"page": f"{number:032x}", "want": 8, "decisions": made}
             for _ in range(1 + (drawn.random() < 0.05)):  # some come twice, as after a cut connection
                 connection.request("POST", "/api/sitting", json.dumps(body), sent)
                 answer = json.loads(connection.getresponse().read())
@@ -936,12 +947,12 @@ def test_a_whole_sitting_by_keyboard_with_a_restart_in_the_middle(tmp_path: Path
             page.wait_for_timeout(50)  # nobody is faster
         saved(page)
         assert sorted(waited)[-2] < 100, f"the next pair showed after {waited} ms"
-        assert len(standing(facts(workspace))) == 12
+        assert len(decisions_in_force(facts(workspace))) == 12
         before = look_of(page)
         press(page, "z")
         page.wait_for_selector(f'#sitting[data-look="{decided[-1]}"]')
         assert "Undone" in page.inner_text("#status")
-        assert len(facts(workspace)) == 13 and len(standing(facts(workspace))) == 11
+        assert len(facts(workspace)) == 13 and len(decisions_in_force(facts(workspace))) == 11
         judge(page, "k")
         assert look_of(page) == before
         saved(page)
@@ -950,23 +961,23 @@ def test_a_whole_sitting_by_keyboard_with_a_restart_in_the_middle(tmp_path: Path
             judge(page, "k")
         page.wait_for_selector("#warning:not([hidden])")
         assert "kept in this browser" in page.inner_text("#warning")
-        assert len(standing(facts(workspace))) == 12
+        assert len(decisions_in_force(facts(workspace))) == 12
         process = Process(workspace, *options, port, token=token)
         saved(page)  # without anybody's doing
-        assert len(standing(facts(workspace))) == 15
+        assert len(decisions_in_force(facts(workspace))) == 15
         page.wait_for_selector("#warning", state="hidden")
         page.wait_for_selector(SHOWN)
         for _ in range(5):
             judge(page, "k")
         saved(page)
         said = facts(workspace)
-        assert len(standing(said)) == 20 and len(said) == 22
+        assert len(decisions_in_force(said)) == 20 and len(said) == 22
         assert all(0 < d.seconds < 60 for d in said if d.decision != "undone")
         assert {d.reason for d in said if d.decision == "reject"} == {parse_gate(Path("g"), TEXT).reasons[2]}
         page.reload()
         page.wait_for_selector(SHOWN)
         judge_all(page, "r", "1")
-        assert "Nothing waits" in page.inner_text("#status")
+        assert "All pairs are judged" in page.inner_text("#status")
         saved(page)
         assert page.wrong == [] or all("ERR_CONNECTION" in text or "Failed to" in text for text in page.wrong)
 
@@ -974,7 +985,7 @@ def test_a_whole_sitting_by_keyboard_with_a_restart_in_the_middle(tmp_path: Path
         judge_all(ben, "k")
         saved(ben)
         assert ben.wrong == []
-        said = standing(facts(workspace))
+        said = decisions_in_force(facts(workspace))
         real = [d for d in said if not d.planted]
         queues = Counter((d.reviewer, d.queue) for d in real)
         assert queues == {(name, queue): 16 if queue == UNSURE else 8 for name in ("Anna", "Ben")
@@ -1047,7 +1058,7 @@ def test_evidence_is_hidden_until_one_has_judged_and_written_as_text(tmp_path: P
     with served(workspace) as site:
         page = site.enter(chromium, "Anna")
         press(page, "e")
-        assert page.is_hidden("#evidence") and "what you have judged" in page.inner_text("#status")
+        assert page.is_hidden("#evidence") and "that you have judged" in page.inner_text("#status")
         first = judge(page, "k")
         second = look_of(page)
         press(page, "e")
@@ -1070,7 +1081,7 @@ def test_evidence_is_hidden_until_one_has_judged_and_written_as_text(tmp_path: P
         page.goto(f"{site.origin}/gallery?verdict=unsure&sort=-halo")
         assert page.locator(".cards li").count() == 4
         with page.expect_download() as waiting:
-            page.click("text=their keys as a file")
+            page.click("text=download the keys")
         assert Path(waiting.value.path()).read_text().split() == [f"{number:016x}" for number in range(4)]
         page.click(".cards a >> nth=0")
         page.wait_for_selector(SHOWN)
@@ -1090,7 +1101,7 @@ def test_a_single_pair_is_judged_undone_and_judged_again(tmp_path: Path, chromiu
         page.goto(site.url)
         page.fill("#name", "  Anna \n ")
         page.press("#name", "Enter")
-        page.wait_for_selector("text=Nothing waits to be judged")
+        page.wait_for_selector("text=All pairs are judged")
         page.goto(f"{site.origin}/pair/c00001")
         page.wait_for_selector(SHOWN)
         press(page, "r", "Escape", "r", "Enter")
@@ -1123,7 +1134,7 @@ def test_a_second_page_is_told_what_stands(tmp_path: Path, chromium: Any) -> Non
         first.wait_for_selector(DONE)
         press(second, "u")
         second.wait_for_selector("#warning:visible")
-        assert second.inner_text("#warning") == "This was decided before, and that stands: keep."
+        assert second.inner_text("#warning") == "You judged this pair before, and that decision counts: keep."
         assert second.inner_text("#status").startswith("Kept.")
         saved(second)
     assert [d.decision for d in facts(workspace)] == ["keep"]
@@ -1174,7 +1185,7 @@ def test_pages_of_one_person_keep_what_they_decide_while_nobody_is_there(tmp_pat
         process = Process(here, *options, token=token)
         page.wait_for_selector("text=Nothing was undone")
         saved(page)
-        assert len(standing(facts(here))) == 5 == len(facts(here))
+        assert len(decisions_in_force(facts(here))) == 5 == len(facts(here))
     finally:
         process.kill()
 
@@ -1194,7 +1205,7 @@ def test_what_cannot_be_fetched_is_fetched_again_and_no_other_pair_is_shown_mean
         while page.get_attribute("#sitting", "data-state") == "shown":
             first = look_of(page)
             press(page, "k")
-        page.wait_for_selector("text=Failed to fetch Trying again; N puts it off.")
+        page.wait_for_selector("text=Failed to fetch Trying again; N postpones it.")
         saved(page)
         assert page.inner_text("#about") == "Loading." and page.is_disabled("[data-action=keep]")
         painted(page)

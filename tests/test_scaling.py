@@ -19,10 +19,10 @@ import yaml
 from fsspec.implementations.local import LocalFileSystem
 
 from ggt_tools.cli import _parser
-from ggt_tools.cli import verdict as verdict_verb
 from ggt_tools.errors import ConfigError, ShardError
 from ggt_tools.policy.verdicts import DEFAULT_GATE, load_gate, verdict
 from ggt_tools.records import ALIGN_SCORES, IN_FLIGHT, Aligned, Candidate, Opinion, Photo, Score, Verdict, to_row
+from ggt_tools.stages.verdict import run as verdict_run
 from ggt_tools.workspace.export import export_ledger
 from ggt_tools.workspace.ledger import KEYS, Ledger
 from ggt_tools.workspace.store import Store
@@ -282,7 +282,7 @@ def test_the_verdict_by_parts_and_processes_is_that_of_the_whole(
         seen = {each.key: each.degradations for each in ledger.all(Photo)}
         astray = {each.candidate: each.reason for each in ledger.all(Aligned) if not each.image}
         expected = sorted(verdict(candidates, ledger.scores(), seen, gate, astray=astray), key=lambda v: v.candidate)
-    monkeypatch.setattr(verdict_verb, "SHARE", 2)
+    monkeypatch.setattr(verdict_run, "PHOTOS_PER_PART", 2)
     said = well("verdict", folder)
     assert not list(folder.glob("ledger.sqlite-*")), "every process has closed it"
     with Ledger(folder) as ledger:

@@ -23,14 +23,17 @@ from PIL import Image
 from ggt100k import pair_key
 from ggt_format.png import encode_png
 from ggt_tools.cli import main
-from ggt_tools.cli.study import _facts
 from ggt_tools.errors import ConfigError
 from ggt_tools.records import Aligned, Candidate, Choice, Entry, Photo, Study
-from ggt_tools.review.choosing import Choosing, Chosen, groups
-from ggt_tools.stages.study import ALL, Interval, Row, StudyFacts, recommend, result, standing
-from ggt_tools.stages.study.page import page, table
+from ggt_tools.review.comparisons import ComparisonDesk, compared_groups
+from ggt_tools.review.submissions import SubmittedChoice
+from ggt_tools.stages.study import StudyFacts, choices_in_force, study
+from ggt_tools.stages.study.page import result_csv, study_page
 from ggt_tools.stages.study.plan import load_plan, parse_plan
-from ggt_tools.stages.study.ranking import Preferred, Ranked, fit, rank
+from ggt_tools.stages.study.ranking import ObservedChoice, RankedEntrant, fit_strengths, rank
+from ggt_tools.stages.study.recommendation import recommend
+from ggt_tools.stages.study.result import ALL, Interval, StudyRow
+from ggt_tools.stages.study.run import read_facts
 from ggt_tools.workspace.ledger import Ledger
 
 from .browsing import DONE, SHOWN, browser, served
@@ -62,7 +65,7 @@ def test_a_plan_has_defaults() -> None:
     one = plan()
     assert (one.name, one.best_of, one.reviewers) == ("three <models>", 2, 1)
     assert (one.metrics, one.writer) == (("core",), "gemini")
-    assert one.models[0].name == "classical" == one.models[0].maker and one.models[0].prompts == ("fixed",)
+    assert one.models[0].name == "classical" == one.models[0].restorer and one.models[0].prompts == ("fixed",)
     assert one.id == plan().id != plan(PLAN + "# another\n").id
 
 
@@ -70,15 +73,18 @@ def test_a_plan_has_defaults() -> None:
     ("change", "said"),
     [
         (("name =", "nmae ="), "plan.toml: 'nmae' is not known; near: name"),
-        (('name = "three <models>"', ""), "plan.toml: name: a text is wanted, not ''"),
+        (('name = "three <models>"', ""), "plan.toml: name: is missing. Write a text."),
         (('prompts = ["fixed"]', 'prompts = ["fxed"]'), "plan.toml: prompts: 'fxed' is not known; near: fixed"),
         (('["structure",', '["structur",'), "plan.toml: [criteria] fidelity: 'structur' is not known; near: structure"),
-        (('screen = ""', "best_of = 9"), "plan.toml: best_of: 2 to 6 are wanted, not 9"),
-        (('screen = ""', "reviewers = true"), "plan.toml: reviewers: a whole number from 1 on is wanted, not True"),
+        (('screen = ""', "best_of = 9"), "plan.toml: best_of: 9 is not between 2 and 6."),
+        (('screen = ""', "reviewers = true"), "plan.toml: reviewers: True is not a whole number of 1 or more."),
         (('with = "classical"', 'wiht = "x"'), "plan.toml: model 1: 'wiht' is not known; near: with"),
-        (('with = "classical"', 'with = ""'), "plan.toml: model 1: with: a text is wanted, not ''"),
-        (("[[model]]", "[model]"), "plan.toml: [[model]]: one or more are wanted"),
-        (("[criteria]", "[[model]]\nwith = 'classical'\n[criteria]"), "two are named 'classical'; give each a name"),
+        (('with = "classical"', 'with = ""'), "plan.toml: model 1: with: is missing. Write a text."),
+        (("[[model]]", "[model]"), "plan.toml: [[model]]: there is none. Add one or more."),
+        (
+            ("[criteria]", "[[model]]\nwith = 'classical'\n[criteria]"),
+            "two models are named 'classical'. Give each a name",
+        ),
         (("[criteria]", "[criteria"), "plan.toml: not TOML: "),
     ],
 )
@@ -97,37 +103,37 @@ def test_a_plan_that_is_not_there(tmp_path: Path) -> None:
 # --- the ranking ------------------------------------------------------------------------------------------------------
 
 
-def chosen(*rows: tuple[str, str, int], keys: int = 10) -> list[Preferred]:
+def chosen(*rows: tuple[str, str, int], keys: int = 10) -> list[ObservedChoice]:
     """`count` times `winner` over `loser`, spread over photographs."""
     return [
-        Preferred(key=f"k{at % keys}", shown=(winner, loser), best=winner)
+        ObservedChoice(key=f"k{at % keys}", shown=(winner, loser), best=winner)
         for winner, loser, count in rows
         for at in range(count)
     ]
 
 
 def test_two_strengths_are_the_log_of_their_odds() -> None:
-    theta = fit(np.array([[0, 1]] * 2), np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([3000.0, 1000.0]), 2)
+    theta = fit_strengths(np.array([[0, 1]] * 2), np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([3000.0, 1000.0]), 2)
     assert theta[0] - theta[1] == pytest.approx(math.log(3), abs=0.002)
-    luce = fit(np.array([[0, 1, 2]] * 3), np.eye(3), np.array([5000.0, 3000.0, 2000.0]), 3)
+    luce = fit_strengths(np.array([[0, 1, 2]] * 3), np.eye(3), np.array([5000.0, 3000.0, 2000.0]), 3)
     assert np.exp(luce) / np.exp(luce).sum() == pytest.approx([0.5, 0.3, 0.2], abs=0.001)
 
 
 def test_who_always_wins_stays_finite_and_a_tie_is_half_a_win_each() -> None:
     first, second = rank(chosen(("a", "b", 20)), ["a", "b"], draws=20)
     assert (first.name, second.name) == ("a", "b") and 0.9 < first.preferred < 1.0
-    even = rank([Preferred(key=f"k{at}", shown=("a", "b"), best="") for at in range(20)], ["a", "b"], draws=20)
+    even = rank([ObservedChoice(key=f"k{at}", shown=("a", "b"), best="") for at in range(20)], ["a", "b"], draws=20)
     assert [one.preferred for one in even] == pytest.approx([0.5, 0.5])
     assert rank([], ["a", "b"]) == [] and rank(chosen(("a", "a", 0)), ["a"]) == []
 
 
-def simulated(strengths: dict[str, float], count: int, shown: int, seed: int) -> list[Preferred]:
+def simulated(strengths: dict[str, float], count: int, shown: int, seed: int) -> list[ObservedChoice]:
     drawn = random.Random(seed)
     found = []
     for at in range(count):
         some = drawn.sample(sorted(strengths), shown)
         weights = [math.exp(strengths[name]) for name in some]
-        found.append(Preferred(key=f"k{at % 40}", shown=tuple(some), best=drawn.choices(some, weights)[0]))
+        found.append(ObservedChoice(key=f"k{at % 40}", shown=tuple(some), best=drawn.choices(some, weights)[0]))
     return found
 
 
@@ -149,8 +155,8 @@ def test_known_strengths_are_found_and_the_intervals_hold_them(shown: int) -> No
 
 def test_every_two_meet() -> None:
     names = [f"c{at}" for at in range(9)]
-    assert len(groups("k", names, 2)) == 36 and groups("k", ["c1"], 2) == []
-    threes = groups("k", names, 3)
+    assert len(compared_groups("k", names, 2)) == 36 and compared_groups("k", ["c1"], 2) == []
+    threes = compared_groups("k", names, 3)
     assert all(len(set(some)) == 3 for some in threes)
     met = Counter(pair for some in threes for pair in combinations(some, 2))
     assert len(met) == 36 and max(met.values()) <= 3 and 12 <= len(threes) <= 18
@@ -159,7 +165,9 @@ def test_every_two_meet() -> None:
 # --- the recommendation -----------------------------------------------------------------------------------------------
 
 
-def row(entrant: str, *, fidelity: float, preferred: float = math.nan, degradation: str = ALL, **changes: Any) -> Row:
+def row(
+    entrant: str, *, fidelity: float, preferred: float = math.nan, degradation: str = ALL, **changes: Any
+) -> StudyRow:
     def near(value: float) -> Interval:
         return Interval(value=value, low=value - 0.03, high=value + 0.03)
 
@@ -167,13 +175,13 @@ def row(entrant: str, *, fidelity: float, preferred: float = math.nan, degradati
         "degradation": degradation, "entrant": entrant, "photographs": 20, "of": 20, "fidelity": near(fidelity),
         "quality": near(0.5), "vlm": near(70.0), "preferred": near(preferred), "choices": 100, "usd": math.nan,
     }  # fmt: skip
-    return Row(**(values | changes))
+    return StudyRow(**(values | changes))
 
 
-def ranked(*entrants: tuple[str, float, float], choices: int = 100) -> list[Ranked]:
+def ranked(*entrants: tuple[str, float, float], choices: int = 100) -> list[RankedEntrant]:
     return [
-        Ranked(name=name, strength=p, low=p, high=p, preferred=p, preferred_low=p, preferred_high=p, choices=choices,
-               behind=behind)
+        RankedEntrant(name=name, strength=p, low=p, high=p, preferred=p, preferred_low=p, preferred_high=p, choices=choices,
+               not_best=behind)
         for name, p, behind in entrants
     ]  # fmt: skip
 
@@ -185,8 +193,8 @@ def test_of_those_that_people_do_not_put_behind_the_most_faithful_is_taken() -> 
     name, reasons, cautions = recommend(rows, people)
     assert name == "true"
     assert reasons[0] == (
-        "People prefer it to another in 68 % (65 to 71 %) of choices; pretty, first in that, is not clearly ahead: it "
-        "was the best in 40 % of the bootstrap's draws."
+        "People prefer it to another entrant in 68 % (65 to 71 %) of choices. They prefer pretty most, but it is not "
+        "clearly ahead: in 40 % of the bootstrap's draws true was the best."
     )
     assert reasons[1].startswith("Its content fidelity is the best of the 2 that are not clearly behind: it beats 60 %")
     assert cautions == ["truest is clearly ahead in content fidelity."]
@@ -202,12 +210,12 @@ def test_what_speaks_against_it_is_said() -> None:
     name, reasons, cautions = recommend(rows, ranked(("a", 0.8, 0.0), ("b", 0.4, 1.0), choices=5))
     assert name == "a" and "It costs 0.250 usd a photograph." in reasons
     assert reasons[0].endswith("more than any other.")
-    assert cautions[0] == "c is out: it has no result for 8 of 20."
-    assert "Some were shown fewer than 30 times: the ranking may still turn." in cautions
-    assert "For rain people clearly prefer b." in cautions
+    assert cautions[0] == "c is left out: it has no result for 8 of 20 photographs."
+    assert "Some entrants were shown fewer than 30 times, so the ranking may still change." in cautions
+    assert "For rain, people clearly prefer b." in cautions
     name, reasons, cautions = recommend(rows[:2], [])
-    assert name == "a" and "Nobody has chosen yet: people may see it otherwise." in cautions
-    assert recommend([], []) == ("", ["Nothing has been made yet."], [])
+    assert name == "a" and "Nobody has chosen yet, so the preference of people is not known." in cautions
+    assert recommend([], []) == ("", ["There are no results yet."], [])
 
 
 def study_facts(scores: dict[str, dict[str, float]], choices: list[Choice]) -> StudyFacts:
@@ -231,15 +239,15 @@ def choice(key: str, shown: tuple[str, ...], best: str, **changes: Any) -> Choic
 def test_the_table_counts_by_class_and_the_page_escapes() -> None:
     choices = [choice(f"k{at}", (f"a-k{at}", f"c-k{at}"), f"a-k{at}") for at in range(4)]
     undone = choice("k0", (), "", id="u", undoes=choices[0].id)
-    assert standing([*choices, undone]) == choices[1:]
+    assert choices_in_force([*choices, undone]) == choices[1:]
     scores = {
         "a": {"structure": 0.9, "chroma_drift": 0.1, "sharpness_gain": 1.0, "vlm_fidelity": 80, "vlm_quality": 60},
         "b<i>": {"structure": 0.8, "chroma_drift": 0.1, "sharpness_gain": math.nan},
         "c": {"structure": 0.1, "chroma_drift": 0.5, "sharpness_gain": 2.0},
     }
-    found = result(study_facts(scores, choices), draws=50)
+    found = study(study_facts(scores, choices), draws=50)
     assert found.degradations == [ALL, "haze", "rain"]
-    by_name = {one.entrant: one for one in found.of(ALL)}
+    by_name = {one.entrant: one for one in found.rows_of(ALL)}
     assert by_name["a"].fidelity.value == pytest.approx(
         (1.0 + 0.75) / 2
     )  # first of three; half of a tie, and one below
@@ -249,12 +257,12 @@ def test_the_table_counts_by_class_and_the_page_escapes() -> None:
     assert by_name["a"].vlm.value == 70.0 and by_name["a"].preferred.value > 0.8 > 0.2 > by_name["c"].preferred.value
     assert (by_name["a"].choices, by_name["a"].usd) == (4, 0.1)
     assert found.recommended == "a"
-    html = page(plan(), found, created="2026-01-01T00:00:00Z")
+    html = study_page(plan(), found, created="2026-01-01T00:00:00Z")
     assert "b<i>" not in html and "b&lt;i&gt;" in html and "three &lt;models&gt;" in html
     assert "<script" not in html and "http" not in html.replace("http-equiv", "")
     HTMLParser().feed(html)
     assert html.count("<svg") == 5 and "Take <strong>a</strong>" in html
-    rows = list(csv.DictReader(io.StringIO(table(found))))
+    rows = list(csv.DictReader(io.StringIO(result_csv(found))))
     assert len(rows) == 9 and (rows[0]["entrant"], rows[0]["fidelity"], rows[0]["vlm"]) == ("a", "0.8750", "70.0000")
     assert rows[2]["preferred"] == ""
 
@@ -363,7 +371,7 @@ def test_three_models_whose_order_is_known_and_found_on_the_page(
         assert main([*argv, *servers]) == 0
         asked = len(models.asked)
         said = capsys.readouterr().out
-        assert "people choose on the page" in said and "Nobody has chosen yet" in said
+        assert "people choose on the review page" in said and "Nobody has chosen yet" in said
         assert main([*argv, *servers]) == 0
         assert len(models.asked) == asked, "nothing is asked twice"
     capsys.readouterr()
@@ -381,8 +389,8 @@ def test_three_models_whose_order_is_known_and_found_on_the_page(
         page = site.enter(chromium, "Anna", "/study")
         looks: dict[str, tuple[str, ...]] = {}
         with Ledger(workspace) as ledger:
-            desk = Choosing(ledger, clock=lambda: "", now=lambda: 0.0)
-            looks = {look.id: look.shown for look in desk.looks("Anna", "p", 100)}
+            desk = ComparisonDesk(ledger, clock=lambda: "", monotonic=lambda: 0.0)
+            looks = {look.id: look.candidates for look in desk.hand_out("Anna", "p", 100)}
         assert len(looks) == 12
         left = []
         turns = 0
@@ -404,11 +412,11 @@ def test_three_models_whose_order_is_known_and_found_on_the_page(
         page.wait_for_selector('#sitting[data-pending="0"]')
     with Ledger(workspace) as ledger:
         choices = list(ledger.all(Choice))
-    assert len(choices) == 14 and len(standing(choices)) == 12, "undoing deletes nothing"
+    assert len(choices) == 14 and len(choices_in_force(choices)) == 12, "undoing deletes nothing"
     assert main(["study", str(workspace), "--out", str(out)]) == 0
     said = capsys.readouterr().out
     lines = said.splitlines()
-    assert [line.split("  ")[0] for line in lines[1:4]] == ["two", "one", "three, <b>elsewhere</b>"], said
+    assert [line.split("  ")[0] for line in lines[2:5]] == ["two", "one", "three, <b>elsewhere</b>"], said
     assert "study: take two" in lines
     assert "three, &lt;b&gt;elsewhere&lt;/b&gt;" in out.read_text(encoding="utf-8")
     rows = list(csv.DictReader(io.StringIO((tmp_path / "study.csv").read_text(encoding="utf-8"))))
@@ -457,12 +465,14 @@ def test_a_model_that_cannot_be_asked_is_said_and_the_others_go_on(
     assert "ggt100k study: openai: OPENAI_API_KEY: is not set" in done.err
     assert "study: take classical" in done.out
     assert "openai" not in done.out.split("entrant")[1]
-    assert main(["study", str(tmp_path / "w"), "--server", "gemini"]) == 0  # no plan: nothing is made
+    assert (
+        main(["study", str(tmp_path / "w"), "--server", "gemini=http://127.0.0.1:9"]) == 0
+    )  # no plan: nothing is made
     assert main(["study", str(tmp_path / "nowhere")]) == 2
     with Ledger(tmp_path / "empty", create=True):
         pass
     assert main(["study", str(tmp_path / "empty")]) == 2
-    assert "has no study; begin one: ggt100k study" in capsys.readouterr().err
+    assert "has no study. Begin one: ggt100k study" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("dry", [["--dry-run"], []])
@@ -474,19 +484,19 @@ def test_a_plan_that_cannot_be_made_is_told_before_anything_is_asked_for(
     argv = ["study", str(tmp_path / "w"), "--plan", str(path), *dry]
     path.write_text(f'{head}[[model]]\nwith = "classical"\n', encoding="utf-8")
     assert main(argv) == 2
-    said = f"{path}: photographs: {tmp_path / 'photos'} is no folder; name one beside the plan"
+    said = f"{path}: photographs: {tmp_path / 'photos'} is not a folder. Name one beside the plan."
     done = capsys.readouterr()
     assert said in done.err and done.out == ""
     (tmp_path / "photos").mkdir()
     path.write_text(f'{head}[[model]]\nwith = "classical"\n[[model]]\nwith = "gemni:x"\n', encoding="utf-8")
     assert main(argv) == 2
     done = capsys.readouterr()
-    assert f"{path}: model 'gemni:x': with: no restorer is named 'gemni'; did you mean gemini?" in done.err
+    assert f"{path}: model 'gemni:x': with: there is no restorer 'gemni'. Did you mean gemini?" in done.err
     assert done.out == "" and not (tmp_path / "w").exists()
     text = head.replace('""', '"gemni"')
     path.write_text(f'{text}[[model]]\nwith = "classical"\n', encoding="utf-8")
     assert main(argv) == 2
-    assert f"{path}: screen: no vision-language model is named 'gemni'; known: gemini" in capsys.readouterr().err
+    assert f"{path}: screen: there is no vision-language model 'gemni'. Known: gemini" in capsys.readouterr().err
 
 
 def test_no_prompt_is_paid_for_whom_nobody_can_ask(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -526,45 +536,52 @@ def nine_candidates(tmp_path: Path) -> Iterator[Ledger]:
 
 
 def test_comparisons_are_handed_out_once_at_a_time_and_taken_in_once(nine_candidates: Ledger) -> None:
-    desk = Choosing(nine_candidates, clock=lambda: "2026-01-01T00:00:00Z", now=lambda: 0.0)
-    anna = desk.looks("Anna", "a", 2)
-    ben = desk.looks("Ben", "b", 10)
+    desk = ComparisonDesk(nine_candidates, clock=lambda: "2026-01-01T00:00:00Z", monotonic=lambda: 0.0)
+    anna = desk.hand_out("Anna", "a", 2)
+    ben = desk.hand_out("Ben", "b", 10)
     names = [look.comparison.name for look in (*anna, *ben)]
     assert len(names) == 3 == len(set(names))
-    first = Chosen(id="1" * 32, look=anna[0].id, best=1, seconds=2.0)
-    assert desk.decide("Anna", [first, first]) == [True, False]
-    assert desk.decide("Anna", [replace(first, id="2" * 32)]) == [False]
-    restarted = Choosing(nine_candidates, clock=lambda: "2026-01-01T00:00:00Z", now=lambda: 0.0)
-    assert restarted.decide("Anna", [replace(first, look=anna[1].id, id="3" * 32, best=-1)]) == [True]
-    assert restarted.left("Anna") == {"judged": 2, "waiting": 1} and restarted.left("Ben")["waiting"] == 3
-    assert [c.best for c in nine_candidates.all(Choice)] == [anna[0].shown[1], ""]
-    for wrong, said in ((5, "the place of one"), (-2, "the place of one")):
+    first = SubmittedChoice(id="1" * 32, view=anna[0].id, best=1, seconds=2.0)
+    assert desk.store("Anna", [first, first]) == [True, False]
+    assert desk.store("Anna", [replace(first, id="2" * 32)]) == [False]
+    restarted = ComparisonDesk(nine_candidates, clock=lambda: "2026-01-01T00:00:00Z", monotonic=lambda: 0.0)
+    assert restarted.store("Anna", [replace(first, view=anna[1].id, id="3" * 32, best=-1)]) == [True]
+    assert restarted.progress("Anna") == {"judged": 2, "waiting": 1} and restarted.progress("Ben")["waiting"] == 3
+    assert [c.best for c in nine_candidates.all(Choice)] == [anna[0].candidates[1], ""]
+    for wrong, said in ((5, "the place of a restoration"), (-2, "the place of a restoration")):
         with pytest.raises(ValueError, match=said):
-            restarted.decide("Ben", [replace(first, id="4" * 32, look=ben[0].id, best=wrong)])
-    with pytest.raises(ValueError, match="no such comparison is shown"):
-        restarted.decide("Ben", [replace(first, id="5" * 32)])
+            restarted.store("Ben", [replace(first, id="4" * 32, view=ben[0].id, best=wrong)])
+    with pytest.raises(ValueError, match="This comparison is not shown"):
+        restarted.store("Ben", [replace(first, id="5" * 32)])
     back = restarted.undo("Anna", "6" * 32, "a")
     assert back is not None and back.id == anna[1].id and restarted.undo("Anna", "6" * 32, "a") == back
-    assert restarted.left("Anna") == {"judged": 1, "waiting": 2}
+    assert restarted.progress("Anna") == {"judged": 1, "waiting": 2}
     assert restarted.undo("Nobody", "7" * 32, "a") is None
 
 
 def test_comparisons_at_hand_stay_at_hand_over_a_restart(nine_candidates: Ledger) -> None:
-    def desk() -> Choosing:
-        return Choosing(nine_candidates, clock=lambda: "2026-01-01T00:00:00Z", now=lambda: 0.0)
+    def desk() -> ComparisonDesk:
+        return ComparisonDesk(nine_candidates, clock=lambda: "2026-01-01T00:00:00Z", monotonic=lambda: 0.0)
 
-    anna = [look.id for look in desk().looks("Anna", "a", 2)]
+    anna = [look.id for look in desk().hand_out("Anna", "a", 2)]
     restarted = desk()
-    restarted.hold("Anna", "a", [*anna, "f" * 16])
-    assert len(restarted.looks("Ben", "b", 10)) == 1
-    assert [look.id for look in restarted.looks("Anna", "a", 2)] == anna
+    restarted.restore_leases("Anna", "a", [*anna, "f" * 16])
+    assert len(restarted.hand_out("Ben", "b", 10)) == 1
+    assert [look.id for look in restarted.hand_out("Anna", "a", 2)] == anna
 
 
 def test_a_plan_that_was_changed_asks_nothing_anew(nine_candidates: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
     ledger = nine_candidates
-    desk = Choosing(ledger, clock=lambda: "2026-01-01T00:00:00Z", now=lambda: 0.0)
-    for at, look in enumerate(desk.looks("Anna", "a", 3)):
-        desk.decide("Anna", [Chosen(id=f"{at}" * 32, look=look.id, best=look.shown.index(min(look.shown)), seconds=1)])
+    desk = ComparisonDesk(ledger, clock=lambda: "2026-01-01T00:00:00Z", monotonic=lambda: 0.0)
+    for at, look in enumerate(desk.hand_out("Anna", "a", 3)):
+        desk.store(
+            "Anna",
+            [
+                SubmittedChoice(
+                    id=f"{at}" * 32, view=look.id, best=look.candidates.index(min(look.candidates)), seconds=1
+                )
+            ],
+        )
     first = next(iter(ledger.all(Study)))
     entries = list(ledger.all(Entry))
     changed = plan("# a comment\nreviewers = 2\n" + PLAN)
@@ -572,11 +589,11 @@ def test_a_plan_that_was_changed_asks_nothing_anew(nine_candidates: Ledger, caps
     ledger.add(*(replace(entry, study=changed.id) for entry in entries if entry.entrant != "c"))
     desk.load()
     assert desk.study is not None and desk.study.id == changed.id
-    assert desk.left("Anna") == {"judged": 1, "waiting": 0}, "c is out of it, a and b were held against each other"
-    assert desk.left("Ben") == {"judged": 0, "waiting": 1}
-    facts, newest = _facts(ledger, "")
+    assert desk.progress("Anna") == {"judged": 1, "waiting": 0}, "c is out of it, a and b were held against each other"
+    assert desk.progress("Ben") == {"judged": 0, "waiting": 1}
+    facts, newest = read_facts(ledger, "")
     assert (facts.plan.id, newest.id, len(facts.choices)) == (changed.id, changed.id, 1)
-    facts, newest = _facts(ledger, first.id)
+    facts, newest = read_facts(ledger, first.id)
     assert (facts.plan.id, newest.id, len(facts.choices)) == (first.id, changed.id, 3)
 
 
@@ -584,9 +601,9 @@ def test_a_plan_that_was_changed_asks_nothing_anew(nine_candidates: Ledger, caps
     ("models", "said"),
     [
         ('name = "a"\nwith = "classical"\n[[model]]\nname = "b"\nwith = "classical"',
-         "[[model]]: 'a' and 'b' are one restorer, told the same; take one out, or tell them apart by their options"),
+         "[[model]]: 'a' and 'b' are the same restorer with the same prompts. Remove one, or give it other options."),
         ('name = "a"\nwith = "gemini"\nprompts = ["fixed", "vlm"]\n[[model]]\nname = "a, vlm"\nwith = "classical"',
-         "[[model]]: two are named 'a, vlm' in the end; name one otherwise"),
+         "[[model]]: two entrants are named 'a, vlm'. Rename one model."),
     ],
 )  # fmt: skip
 def test_entrants_that_cannot_be_told_apart_are_refused_before_anything_is_made(
@@ -597,7 +614,7 @@ def test_entrants_that_cannot_be_told_apart_are_refused_before_anything_is_made(
     path.write_text(f'name = "p"\nscreen = ""\n[[model]]\n{models}\n', encoding="utf-8")
     assert main(["study", str(tmp_path / "w"), "--plan", str(path)]) == 2
     done = capsys.readouterr()
-    assert f"{path}: {said}" in done.err and "$ ggt100k restore" not in done.out
+    assert f"{path}: {said}" in done.err and done.out == ""
 
 
 def test_a_criterion_of_what_is_not_measured_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -605,4 +622,4 @@ def test_a_criterion_of_what_is_not_measured_is_refused(tmp_path: Path, capsys: 
     head = 'name = "p"\nscreen = ""\nmetrics = ["core"]\n[criteria]\nfidelity = ["-lpips"]\n'
     path.write_text(f'{head}[[model]]\nwith = "classical"\n', encoding="utf-8")
     assert main(["study", str(tmp_path / "w"), "--plan", str(path)]) == 2
-    assert f"{path}: [criteria] fidelity: none of -lpips is measured; add one to metrics" in capsys.readouterr().err
+    assert f"{path}: [criteria] fidelity: none of -lpips is measured. Add one to metrics." in capsys.readouterr().err

@@ -256,6 +256,7 @@ def test_a_model_is_trained_and_exported(
     assert verb.run(arguments(str(folder), str(out), *options)) == 0
     printed = capsys.readouterr().out
     assert printed.startswith(
+        "train-fidelity: 16 samples, 2 networks\n"
         f"{folder / 'small.png'}: a side is too short to train on. It is left out.\n16 samples of 2"
     )
     assert printed.count("epoch 1 of 1: loss ") == 2

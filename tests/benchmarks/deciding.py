@@ -28,10 +28,10 @@ from PIL import Image
 
 from ggt_format.schema import DEGRADATIONS
 from ggt_tools.metrics.scorer import Scorer
-from ggt_tools.policy.calibration import Rate
 from ggt_tools.policy.decision import PROBABILITIES, Excuse, Fact
 from ggt_tools.policy.gate import Gate, parse_gate
 from ggt_tools.policy.logistic import Fit, fit_logistic
+from ggt_tools.policy.rates import Rate
 from ggt_tools.policy.verdicts import DEFAULT_GATE, load_gate
 
 from . import real

@@ -30,9 +30,9 @@ import numpy as np
 
 from ggt_tools.cli import main as ggt100k_main
 from ggt_tools.cli.show import now
-from ggt_tools.policy.calibration import Rate
 from ggt_tools.policy.decision import PROBABILITIES
 from ggt_tools.policy.gate import Gate
+from ggt_tools.policy.rates import Rate
 from ggt_tools.policy.verdicts import DEFAULT_GATE, load_gate, verdict
 from ggt_tools.records import Adopted, Aligned, Candidate, Photo, Refusal, Verdict
 from ggt_tools.stages.adopt import AdoptConfig, Elsewhere, adopt, stored

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import NamedTuple
+
+from ggt_tools.errors import ConfigError
 
 
 class Reason(NamedTuple):
@@ -673,7 +676,15 @@ REASONS = (
 
 
 def explain(code: str) -> list[Reason]:
-    """Return what a code means, once for each stage that gives it; [] where it is unknown."""
-    if code.startswith("unmeasured_"):
-        code = "unmeasured_METRIC"
-    return [reason for reason in REASONS if reason.code == code]
+    """Return what a reason code means, once for each stage that gives it.
+
+    Raises:
+        ConfigError: The code is unknown; the message suggests the nearest one.
+    """
+    known_code = "unmeasured_METRIC" if code.startswith("unmeasured_") else code
+    reasons = [reason for reason in REASONS if reason.code == known_code]
+    if not reasons:
+        near = get_close_matches(code, {reason.code for reason in REASONS}, n=1)
+        hint = f"Did you mean {near[0]}?" if near else "List all codes: ggt100k reasons"
+        raise ConfigError(f"{code}: is not a reason code. {hint}")
+    return reasons

@@ -13,6 +13,8 @@ from typing import TypeVar
 from ggt_tools import events
 from ggt_tools.events import Events, Progress
 from ggt_tools.summary import Summary
+from ggt_tools.tables import format_table
+from ggt_tools.tables import printable as printable
 
 T = TypeVar("T")
 
@@ -51,21 +53,12 @@ class Terminal(Events):
 
 def columns(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table: texts to the left, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(names, *rows, strict=True)]
-    right = [all(row[at].replace(".", "", 1).isdigit() for row in rows) for at in range(len(names))]
-    for row in (names, *rows):
-        cells = (c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True))
-        print(printable("  ".join(cells)).rstrip())
+    print("\n".join(format_table(names, rows)))
 
 
 def complain(verb: str, text: str) -> None:
     """One line on stderr."""
     print(f"ggt100k {verb}: {printable(text)}", file=sys.stderr)
-
-
-def printable(text: str) -> str:
-    """A text from outside, harmless to a terminal."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def printable_lines(text: str) -> str:

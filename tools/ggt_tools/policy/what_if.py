@@ -1,4 +1,4 @@
-"""what-if: what another gate would change, with the values that decide it. Nothing is judged again for good."""
+"""What another gate would change in the verdicts, with the values that decide. Nothing is stored."""
 
 from __future__ import annotations
 
@@ -12,48 +12,66 @@ NOT_JUDGED = "not judged"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """One candidate whose verdict would be another."""
+    """A candidate whose verdict would change.
+
+    Attributes:
+        candidate: Its id.
+        before: The evidence that decides now.
+        after: The evidence that would decide.
+    """
 
     candidate: str
-    before: tuple[str, ...]  # the evidence that decided, as it stands
-    after: tuple[str, ...]  # and as it would stand
+    before: tuple[str, ...]
+    after: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """Candidates that would go the same way."""
+    """A change of verdict that candidates have in common.
 
-    before: str  # "keep", "reject halos", "unsure unmeasured_shift", or NOT_JUDGED
+    Attributes:
+        before: The present decision and reason: "keep", "reject halos", "unsure unmeasured_shift", or NOT_JUDGED.
+        after: The decision and reason of the other gate.
+        count: Number of candidates.
+        examples: A few of them.
+    """
+
+    before: str
     after: str
     count: int
     examples: tuple[Example, ...]
 
 
 def what_if(before: Mapping[str, Verdict], after: Iterable[Verdict], *, examples: int = 3) -> tuple[Change, ...]:
-    """The changes from the verdicts `before`, by candidate, to those `after`, the most frequent first.
+    """Return what changes between two sets of verdicts, the most frequent change first.
 
-    A candidate that is kept, rejected or unsure for another reason counts as changed too. Up to `examples` of each.
+    A candidate with the same decision and another reason counts as changed.
+
+    Args:
+        before: The present verdicts, by candidate.
+        after: The verdicts of another gate.
+        examples: Show at most this many candidates of each change.
     """
     counts: dict[tuple[str, str], int] = {}
-    found: dict[tuple[str, str], list[Example]] = {}
+    shown: dict[tuple[str, str], list[Example]] = {}
     for new in after:
         old = before.get(new.candidate)
-        change = _name(old), _name(new)
+        change = _describe(old), _describe(new)
         if change[0] == change[1]:
             continue
         counts[change] = counts.get(change, 0) + 1
-        shown = found.setdefault(change, [])
-        if len(shown) < examples:
-            shown.append(_example(old, new))
+        own = shown.setdefault(change, [])
+        if len(own) < examples:
+            own.append(_example(old, new))
     ordered = sorted(counts, key=lambda change: (-counts[change], change))
     return tuple(
-        Change(before=change[0], after=change[1], count=counts[change], examples=tuple(found[change]))
+        Change(before=change[0], after=change[1], count=counts[change], examples=tuple(shown[change]))
         for change in ordered
     )
 
 
 def deciding(evidence: Iterable[str]) -> tuple[str, ...]:
-    """Of a verdict's evidence what spoke against the candidate."""
+    """Return the part of a verdict's evidence that is against the candidate."""
     return tuple(
         dict.fromkeys(
             said for said in evidence if " < " in said or " > " in said or said.endswith(" unmeasured") or _best(said)
@@ -62,7 +80,7 @@ def deciding(evidence: Iterable[str]) -> tuple[str, ...]:
 
 
 def _example(old: Verdict | None, new: Verdict) -> Example:
-    """Of the metrics that speak against it on one side and not alike on the other, what both sides say."""
+    """Return the evidence of both verdicts about the metrics that are against the candidate in one of them only."""
     sides = old.evidence if old else (), new.evidence
     against = [deciding(evidence) for evidence in sides]
     metrics = {said.split()[0] for said in {*against[0]} ^ {*against[1]} if not _best(said)}
@@ -77,5 +95,5 @@ def _best(said: str) -> bool:
     return said.startswith("the best is ")
 
 
-def _name(verdict: Verdict | None) -> str:
+def _describe(verdict: Verdict | None) -> str:
     return f"{verdict.decision} {verdict.reason}".strip() if verdict else NOT_JUDGED

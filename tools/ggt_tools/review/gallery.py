@@ -1,4 +1,4 @@
-"""gallery: all candidates that have an image, by degradation, verdict, reason, restorer and the range of any score."""
+"""List the candidates that have an aligned image: by degradation, verdict, reason, restorer and ranges of scores."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from urllib.parse import urlencode
 
 from ggt_tools.workspace.ledger import Ledger
 
-PAGE = 48
-MOST_RANGES = 8
+CARDS_PER_PAGE = 48
+MAX_RANGES = 8
 VERDICTS = ("keep", "unsure", "reject", "none")  # "none": not judged
 TABLES = """
     FROM candidate c JOIN photo p ON p.key = c.key JOIN aligned a ON a.candidate = c.id AND a.image != ''
@@ -22,18 +22,18 @@ VALUE = "(SELECT s.value FROM score s WHERE s.candidate = c.id AND s.metric = ? 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """What is asked for; "" and () ask for nothing."""
+    """Which candidates are listed, and which page of them, from 1. Empty values select all."""
 
     degradation: str = ""
     verdict: str = ""
     reason: str = ""
     restorer: str = ""
-    ranges: tuple[tuple[str, float, float], ...] = ()  # metric, from, to, both included; infinite where open
-    sort: str = ""  # a metric, with "-" in front from high to low; "" by key
+    ranges: tuple[tuple[str, float, float], ...] = ()  # metric, lowest and highest value, infinite if open
+    sort: str = ""  # a metric, with "-" in front for highest first; "" for the key
     page: int = 1
 
     def query(self, **changes: str | int) -> str:
-        """As the query of an address."""
+        """Return the filter as the query of a URL, with some values changed."""
         named = {name: getattr(self, name) for name in ("degradation", "verdict", "reason", "restorer", "sort", "page")}
         pairs = [(name, str(value)) for name, value in (named | changes).items() if value not in ("", 1)]
         for metric, low, high in self.ranges:
@@ -43,7 +43,7 @@ class Filter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """One candidate in the list."""
+    """A candidate in the list."""
 
     candidate: str
     key: str
@@ -52,61 +52,65 @@ class Card:
     lq: str
     gt: str
     verdict: str  # "keep", "reject halos", "not judged", "waits for you"
-    value: float  # of the metric that sorts; NaN without one
+    value: float  # of the metric that the list is sorted by; NaN without one
 
 
-class Unclear(ValueError):
-    """A query that cannot be read; the text says what of it. To show everything instead would mislead."""
+class InvalidFilter(ValueError):
+    """A query that cannot be read; the message says why. To show everything instead would mislead."""
 
 
-def asked(pairs: Iterable[tuple[str, str]]) -> Filter:
-    """Of the query's names and values; each metric begins a range, whose ends follow it. Raises Unclear."""
-    one: dict[str, str] = {}
-    texts: list[dict[str, str]] = []
-    for name, value in pairs:
+def read_filter(query: Iterable[tuple[str, str]]) -> Filter:
+    """Read a filter from the names and values of a query. Each `metric` begins a range, and `low` and `high` follow it.
+
+    Raises:
+        InvalidFilter: A value cannot be read.
+    """
+    values: dict[str, str] = {}
+    range_texts: list[dict[str, str]] = []
+    for name, value in query:
         if name == "metric":
-            texts.append({"metric": value})
+            range_texts.append({"metric": value})
         elif name in ("low", "high"):
-            if not texts:
-                raise Unclear(f"{name}={value}: of no score; name it before: metric=NAME")
-            texts[-1][name] = value
+            if not range_texts:
+                raise InvalidFilter(f"{name}={value} belongs to no metric. Write metric=NAME before it.")
+            range_texts[-1][name] = value
         else:
-            one[name] = value
+            values[name] = value
     ranges = []
-    for text in texts:
+    for text in range_texts:
         metric, low, high = (text.get(name, "").strip() for name in ("metric", "low", "high"))
         if (low or high) and not metric:
-            raise Unclear(f"The range from {low or 'anything'} to {high or 'anything'} is of no score; choose one")
+            raise InvalidFilter(f"The range from {low or '(open)'} to {high or '(open)'} has no metric. Choose one.")
         if low or high:
             ranges.append((metric, _number(metric, low, -math.inf), _number(metric, high, math.inf)))
-    if len(ranges) > MOST_RANGES:
-        raise Unclear(f"{len(ranges)} ranges of scores; {MOST_RANGES} at most")
-    if one.get("verdict", "") not in ("", *VERDICTS):
-        raise Unclear(f"{one['verdict']!r} is no verdict; there are {', '.join(VERDICTS)}")
-    page = one.get("page", "1")
+    if len(ranges) > MAX_RANGES:
+        raise InvalidFilter(f"There are {len(ranges)} ranges of scores. Give at most {MAX_RANGES}.")
+    if values.get("verdict", "") not in ("", *VERDICTS):
+        raise InvalidFilter(f"{values['verdict']!r} is not a verdict. Choose one of {', '.join(VERDICTS)}.")
+    page = values.get("page", "1")
     return Filter(
-        degradation=one.get("degradation", ""),
-        verdict=one.get("verdict", ""),
-        reason=one.get("reason", ""),
-        restorer=one.get("restorer", ""),
+        degradation=values.get("degradation", ""),
+        verdict=values.get("verdict", ""),
+        reason=values.get("reason", ""),
+        restorer=values.get("restorer", ""),
         ranges=tuple(ranges),
-        sort=one.get("sort", ""),
+        sort=values.get("sort", ""),
         page=max(1, int(page)) if page.isascii() and page.isdecimal() and len(page) < 7 else 1,
     )
 
 
-def gallery(ledger: Ledger, wanted: Filter) -> tuple[list[Card], int]:
-    """The candidates of one page, and how many there are on all."""
-    where, values = _where(wanted)
+def list_cards(ledger: Ledger, filter: Filter) -> tuple[list[Card], int]:
+    """Return the candidates of one page, and how many there are on all pages."""
+    where, values = _where(filter)
     total = int(ledger.query(f"SELECT count(*) {TABLES} {where}", *values)[0][0])
-    metric = wanted.sort.removeprefix("-")
+    metric = filter.sort.removeprefix("-")
     order = "c.key, c.id"
     if metric:
-        order = f"value IS NULL, value {'DESC' if wanted.sort.startswith('-') else 'ASC'}, {order}"
+        order = f"value IS NULL, value {'DESC' if filter.sort.startswith('-') else 'ASC'}, {order}"
     rows = ledger.query(
         f"""SELECT c.id, c.key, c.restorer, p.degradation, p.image AS lq, a.image AS gt, v.decision, v.reason,
             {VALUE if metric else "NULL"} AS value {TABLES} {where} ORDER BY {order} LIMIT ? OFFSET ?""",
-        *([metric] if metric else []), *values, PAGE, (wanted.page - 1) * PAGE,
+        *([metric] if metric else []), *values, CARDS_PER_PAGE, (filter.page - 1) * CARDS_PER_PAGE,
     )  # fmt: skip
     cards = [
         Card(
@@ -124,19 +128,19 @@ def gallery(ledger: Ledger, wanted: Filter) -> tuple[list[Card], int]:
     return cards, total
 
 
-def blind(card: Card) -> Card:
-    """The card without what the gate says and measured: its pair waits to be judged."""
+def hide_verdict(card: Card) -> Card:
+    """Return a card without verdict and score, for a pair that waits for the reviewer."""
     return replace(card, verdict="waits for you", value=math.nan)
 
 
-def keys(ledger: Ledger, wanted: Filter) -> list[str]:
-    """The keys of all candidates that are asked for, on all pages, each once."""
-    where, values = _where(wanted)
+def list_keys(ledger: Ledger, filter: Filter) -> list[str]:
+    """Return the keys of the photographs of all selected candidates, on all pages, each once."""
+    where, values = _where(filter)
     return [str(row[0]) for row in ledger.query(f"SELECT DISTINCT c.key {TABLES} {where} ORDER BY c.key", *values)]
 
 
-def offered(ledger: Ledger) -> Mapping[str, Sequence[str]]:
-    """What can be chosen, by the filter's name."""
+def filter_choices(ledger: Ledger) -> Mapping[str, Sequence[str]]:
+    """Return the values that can be chosen, by the name of the filter."""
     found = {
         "degradation": f"SELECT DISTINCT p.degradation {TABLES} ORDER BY 1",
         "reason": f"SELECT DISTINCT v.reason {TABLES} WHERE v.reason != '' ORDER BY 1",
@@ -146,34 +150,34 @@ def offered(ledger: Ledger) -> Mapping[str, Sequence[str]]:
     return {name: [str(row[0]) for row in ledger.query(sql)] for name, sql in found.items()} | {"verdict": VERDICTS}
 
 
-def _where(wanted: Filter) -> tuple[str, list[str | int | float]]:
+def _where(filter: Filter) -> tuple[str, list[str | int | float]]:
     terms, values = [], list[str | int | float]()
     for column, value in (
-        ("p.degradation", wanted.degradation),
-        ("v.reason", wanted.reason),
-        ("c.restorer", wanted.restorer),
-        ("v.decision", "" if wanted.verdict == "none" else wanted.verdict),
+        ("p.degradation", filter.degradation),
+        ("v.reason", filter.reason),
+        ("c.restorer", filter.restorer),
+        ("v.decision", "" if filter.verdict == "none" else filter.verdict),
     ):
         if value:
             terms.append(f"{column} = ?")
             values.append(value)
-    if wanted.verdict == "none":
+    if filter.verdict == "none":
         terms.append("v.decision IS NULL")
-    for metric, low, high in wanted.ranges:
+    for metric, low, high in filter.ranges:
         terms.append(f"{VALUE} BETWEEN ? AND ?")
         values += [metric, max(low, -1e300), min(high, 1e300)]
     return (f"WHERE {' AND '.join(terms)}" if terms else ""), values
 
 
-def _number(metric: str, text: str, otherwise: float) -> float:
+def _number(metric: str, text: str, default: float) -> float:
     if not text:
-        return otherwise
+        return default
     try:
         number = float(text)
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise Unclear(f"The range of {metric}: {text!r} is no number; 0.5 is one, and an empty field leaves it open")
+        raise InvalidFilter(f"{metric}: {text!r} is not a number. Write one like 0.5, or leave the field empty.")
     return number
 
 

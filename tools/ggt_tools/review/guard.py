@@ -1,8 +1,9 @@
-"""Who may ask for what: one guard before every page, since what it guards is on the reviewer's own machine.
+"""Checks every request before the web application, because the server runs on the reviewer's own machine.
 
-A page of a stranger's that is open in the same browser may send requests here, under our address or under a name of
-its own that leads here. So the Host must be one of ours; whoever changes something must say that it comes from here;
-and all must show the cookie that the first address with its token was exchanged for, which browsers keep to our pages.
+A foreign page that is open in the same browser may send requests here, to our address or by a host name of its own that
+resolves to it. So the Host header must be one of ours, a request that changes something must have our Origin, and every
+request needs a cookie. The browser gets the cookie in exchange for the token of the first URL, and sends it from our
+pages only.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from starlette.requests import cookie_parser
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-MOST_BODY = 256 * 1024  # bytes of a request
+MAX_BODY = 256 * 1024  # bytes of a request
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
@@ -31,37 +32,44 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
 }
-# Not a redirect: a browser that comes from elsewhere would not send a strict cookie along on it.
-ENTERED = """<!doctype html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="0;url=/">
-<title>ggt100k review</title><link rel="icon" href="/static/icon.svg"></head>
-<body><p><a href="/">Go on</a></p></body></html>"""
+# Not a redirect, because after one a browser that comes from another page would not send a strict cookie.
+ENTRANCE_PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8">
+<meta http-equiv="refresh" content="0;url=/"><title>ggt100k review</title>
+<link rel="icon" href="/static/icon.svg"></head>
+<body><p><a href="/">Continue</a></p></body></html>"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lock:
-    """What opens the page."""
+class Access:
+    """What gives access to the page.
+
+    Attributes:
+        token: The secret of the first URL.
+        hosts: Values of the Host header that are ours, for example "127.0.0.1:8642".
+        cookie: Name of the cookie. It holds the port, because cookies do not tell ports apart.
+    """
 
     token: str
-    hosts: Collection[str]  # as the Host header says it: "127.0.0.1:8642"
-    cookie: str  # its name: cookies know no ports, so it holds ours
+    hosts: Collection[str]
+    cookie: str
 
     @property
     def value(self) -> str:
-        """The cookie's. Made of the token, so that it outlives a restart where the token does; and it is not it."""
+        """Value of the cookie: derived from the token, so it outlives a restart with the same token."""
         return hmac.new(self.token.encode(), b"ggt100k review", hashlib.sha256).hexdigest()
 
 
 class Guard:
-    """ASGI middleware."""
+    """ASGI middleware that answers requests without access itself."""
 
-    def __init__(self, app: ASGIApp, lock: Lock) -> None:
-        self._app, self._lock = app, lock
+    def __init__(self, app: ASGIApp, access: Access) -> None:
+        self._app, self._access = app, access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        if scope["type"] != "http":  # a websocket: there are none here
+        if scope["type"] != "http":  # there are no websockets here
             await send({"type": "websocket.close", "code": 1008})
             return
 
@@ -77,46 +85,48 @@ class Guard:
         await (answer or self._app)(scope, receive, guarded)
 
     def _refusal(self, scope: Scope) -> Response | None:
+        """Return the answer to a request that does not come from one of our pages; None if it does."""
         headers = Headers(scope=scope)
         hosts = headers.getlist("host")
-        if len(hosts) != 1 or hosts[0].lower() not in self._lock.hosts:
-            return _plain(421, "This is not a name of this page. Open the address that ggt100k review printed.")
+        if len(hosts) != 1 or hosts[0].lower() not in self._access.hosts:
+            return _plain(421, "This host name is not known here. Open the address that ggt100k review printed.")
         method = scope["method"]
         if method not in ("GET", "HEAD", "POST"):
-            return _plain(405, "GET and POST only.")
+            return _plain(405, "Only GET and POST are allowed.")
         if method == "POST":
             if headers.getlist("origin") != [f"http://{hosts[0].lower()}"]:
                 return _plain(403, "This request comes from another page.")
             length = headers.get("content-length", "")
             if not length.isdecimal():
-                return _plain(411, "The length of the request is wanted.")
-            if int(length) > MOST_BODY:
+                return _plain(411, "The Content-Length header is missing.")
+            if int(length) > MAX_BODY:
                 return _plain(413, "The request is too long.")
         if headers.get("sec-fetch-site", "none") not in ("none", "same-origin") and not self._token(scope):
             return _plain(403, "This request comes from another page.")
         return None
 
     def _entrance(self, scope: Scope) -> Response | None:
-        """None where the cookie is right; else what is answered."""
+        """Return None if the cookie is right, else the answer: the cookie in exchange for the token, or a refusal."""
         if token := self._token(scope):
-            if not hmac.compare_digest(token.encode(), self._lock.token.encode()):
-                return _plain(403, "The token is not that of this run. Open the address that ggt100k review printed.")
-            entered = HTMLResponse(ENTERED)
-            entered.set_cookie(self._lock.cookie, self._lock.value, httponly=True, samesite="strict", path="/")
-            return entered
-        shown = cookies(scope).get(self._lock.cookie, "")
-        if hmac.compare_digest(shown.encode(), self._lock.value.encode()):
+            if not hmac.compare_digest(token.encode(), self._access.token.encode()):
+                return _plain(403, "The token is wrong. Open the address that ggt100k review printed.")
+            entrance = HTMLResponse(ENTRANCE_PAGE)
+            entrance.set_cookie(self._access.cookie, self._access.value, httponly=True, samesite="strict", path="/")
+            return entrance
+        value = cookies(scope).get(self._access.cookie, "")
+        if hmac.compare_digest(value.encode(), self._access.value.encode()):
             return None
-        return _plain(403, "Open the address that ggt100k review printed: it has the token that opens this page.")
+        return _plain(403, "Access needs a token. Open the address that ggt100k review printed.")
 
     def _token(self, scope: Scope) -> str:
+        """Return the token of a request for the first URL; "" for any other request."""
         if scope["method"] != "GET" or scope["path"] != "/":
             return ""
         return str(parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0])
 
 
 def cookies(scope: Scope) -> dict[str, str]:
-    """All that are sent, by name."""
+    """Return the cookies of a request, by name."""
     return cookie_parser("; ".join(Headers(scope=scope).getlist("cookie")))
 
 

@@ -1,4 +1,4 @@
-"""Who has which pair at hand. Nothing is handed to a second page while a first one has it."""
+"""Which page has which pair. A pair is not handed out to a second page while a first one has it."""
 
 from __future__ import annotations
 
@@ -6,52 +6,64 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-LEASE = 600.0  # seconds without a word from the page, after which what it has goes to others
-Look = TypeVar("Look")
+LEASE_SECONDS = 600.0  # after so long without a request from the page, its pairs are handed out to others
+View = TypeVar("View")
 
 
 @dataclass(slots=True)
-class Lease(Generic[Look]):
-    look: Look
+class Lease(Generic[View]):
+    """A view that a page of a reviewer has until a time in seconds."""
+
+    view: View
     reviewer: str
     page: str
     until: float
 
 
-class Leases(Generic[Look]):
-    """By the name of what is handed out."""
+class Leases(Generic[View]):
+    """The leases of all pages, by the name of what is leased: a candidate or a comparison.
 
-    def __init__(self, now: Callable[[], float]) -> None:
-        self._now = now
-        self._held: dict[str, Lease[Look]] = {}
+    Args:
+        monotonic: Returns a time in seconds that only grows.
+    """
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._held
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._leases: dict[str, Lease[View]] = {}
 
-    def take(self, name: str, look: Look, reviewer: str, page: str) -> Look:
-        self._held[name] = Lease(look=look, reviewer=reviewer, page=page, until=self._now() + LEASE)
-        return look
+    def __contains__(self, name: object) -> bool:
+        return name in self._leases
 
-    def held(self, reviewer: str, page: str) -> list[Look]:
-        """What a page has, in the order in which it got it. It has given a sign of life; who did not loses his."""
-        now = self._now()
-        for name in [name for name, lease in self._held.items() if lease.until < now]:
-            del self._held[name]
-        own = [lease for lease in self._held.values() if (lease.reviewer, lease.page) == (reviewer, page)]
+    def add(self, name: str, view: View, reviewer: str, page: str) -> View:
+        """Lease something to a page, and return its view."""
+        until = self._monotonic() + LEASE_SECONDS
+        self._leases[name] = Lease(view=view, reviewer=reviewer, page=page, until=until)
+        return view
+
+    def renew(self, reviewer: str, page: str) -> list[View]:
+        """Renew the leases of a page that sent a request, drop all expired leases, and return the views of the page.
+
+        The views are in the order in which they were leased.
+        """
+        now = self._monotonic()
+        for name in [name for name, lease in self._leases.items() if lease.until < now]:
+            del self._leases[name]
+        own = [lease for lease in self._leases.values() if (lease.reviewer, lease.page) == (reviewer, page)]
         for lease in own:
-            lease.until = now + LEASE
-        return [lease.look for lease in own]
+            lease.until = now + LEASE_SECONDS
+        return [lease.view for lease in own]
 
-    def of(self, reviewer: str) -> list[Look]:
-        return [lease.look for lease in self._held.values() if lease.reviewer == reviewer]
+    def views_of(self, reviewer: str) -> list[View]:
+        """Return the views of all pages of a reviewer."""
+        return [lease.view for lease in self._leases.values() if lease.reviewer == reviewer]
 
     def drop(self, name: str, reviewer: str, page: str = "") -> None:
-        """Ends this reviewer's lease, where a page is named only that page's; another one's stays."""
-        lease = self._held.get(name)
+        """End a lease if this reviewer has it and, if a page is named, on that page."""
+        lease = self._leases.get(name)
         if lease is not None and lease.reviewer == reviewer and page in ("", lease.page):
-            del self._held[name]
+            del self._leases[name]
 
     def drop_page(self, page: str) -> None:
-        """The page is gone."""
-        for name in [name for name, lease in self._held.items() if lease.page == page]:
-            del self._held[name]
+        """End all leases of a page that was closed."""
+        for name in [name for name, lease in self._leases.items() if lease.page == page]:
+            del self._leases[name]

@@ -1,6 +1,6 @@
 """Train the classifier of photographs: synthetic degradations of clean photographs, and real ones that are labelled.
 
-    train_classes([clean_folder], labelled_folder, out, TrainConfig(), print)
+    train_classes([clean_folder], labelled_folder, out, ClassTraining(), print)
 
 One run makes the samples, describes each by features.py, fits the head and writes it. Torch is not needed: the network
 below the features stays as it is.
@@ -39,28 +39,45 @@ PRIOR = {  # how often each class is expected; ours
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrainConfig:
-    samples: int = 8  # of each clean photograph, each of another class; EXTRA comes on top
-    workers: int = 2  # processes
+class ClassTraining:
+    """The numbers of the training.
+
+    Attributes:
+        samples: Number of samples of each clean photograph, each of another class; those of EXTRA are added.
+        workers: Number of processes.
+        seed: Seed of the samples and of the fit.
+        fit: The fit of the head.
+    """
+
+    samples: int = 8
+    workers: int = 2
     seed: int = 0
     fit: FitConfig = field(default_factory=FitConfig)
 
     def __post_init__(self) -> None:
         if not 1 <= self.samples <= len(CLASSES):
-            raise ConfigError(f"train-classes: --samples {self.samples}: must be between 1 and {len(CLASSES)}")
+            raise ConfigError(f"train-classes: --samples {self.samples}: is not between 1 and {len(CLASSES)}.")
         if self.workers < 1:
-            raise ConfigError(f"train-classes: --workers {self.workers}: must be at least 1")
+            raise ConfigError(f"train-classes: --workers {self.workers}: is not at least 1.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Samples:
+    """Described samples.
+
+    Attributes:
+        features: (n, features) as `describe` returns them.
+        labels: (n,) classes.
+        photographs: (n,) number of the photograph that each sample was made of; -1 for labelled photographs.
+    """
+
     features: npt.NDArray[np.float32]
     labels: tuple[str, ...]
-    photographs: npt.NDArray[np.int64]  # which photograph each sample was made of
+    photographs: npt.NDArray[np.int64]
 
 
 def train_classes(
-    folders: Sequence[Path], labelled: Path | None, out: Path, config: TrainConfig, report: Callable[[str], None]
+    folders: Sequence[Path], labelled: Path | None, out: Path, config: ClassTraining, report: Callable[[str], None]
 ) -> Head:
     """Train the head on clean photographs and write it to `out`.
 
@@ -88,20 +105,20 @@ def train_classes(
 
 
 def find_photographs(folders: Iterable[Path]) -> list[Path]:
-    """The photographs of some folders that are large enough, sorted by name."""
+    """Return the photographs of some folders that are large enough, sorted by name."""
     from PIL import Image as Pillow
 
-    found = []
+    paths = []
     for folder in folders:
         for path in sorted(folder.rglob("*")):
             if path.suffix.lower() in SUFFIXES:
                 with Pillow.open(path) as file:
                     if min(file.size) >= SHORT_SIDE:
-                        found.append(path)
-    return found
+                        paths.append(path)
+    return paths
 
 
-def make_samples(clean: Sequence[Path], config: TrainConfig, report: Callable[[str], None]) -> Samples:
+def make_samples(clean: Sequence[Path], config: ClassTraining, report: Callable[[str], None]) -> Samples:
     """Degrade and describe each photograph; the same whatever the number of workers."""
     jobs = list(range(len(clean)))
     work = partial(_describe_one, tuple(clean), config.samples, config.seed)
@@ -122,7 +139,7 @@ def describe_labelled(folder: Path) -> Samples:
     features, labels, owners = [], [], []
     for name in sorted(path.name for path in folder.iterdir() if path.is_dir()):
         if name not in CLASSES:
-            raise ConfigError(f"{folder / name}: is no class. Name it one of {', '.join(CLASSES)}.")
+            raise ConfigError(f"{folder / name}: is not a class. Name the folder one of {', '.join(CLASSES)}.")
         for path in find_photographs([folder / name]):
             image = _read(path)
             for side in LABELLED_SIZES:
@@ -130,11 +147,11 @@ def describe_labelled(folder: Path) -> Samples:
                 labels.append(name)
                 owners.append(-1)
     if not features:
-        raise ConfigError(f"{folder}: holds no photographs in folders named by class. Put some there.")
+        raise ConfigError(f"{folder}: holds no photographs in folders with names of classes. Put some there.")
     return Samples(features=np.stack(features), labels=tuple(labels), photographs=np.array(owners))
 
 
-def fit_samples(samples: Samples, real: Samples | None, config: TrainConfig, report: Callable[[str], None]) -> Head:
+def fit_samples(samples: Samples, real: Samples | None, config: ClassTraining, report: Callable[[str], None]) -> Head:
     """Fit a head without the held-out photographs, report its accuracy on them by class, then fit one to everything.
 
     The accuracy is told as if all classes were as frequent.
@@ -152,7 +169,7 @@ def fit_samples(samples: Samples, real: Samples | None, config: TrainConfig, rep
     return _fit(samples, real, config, report)
 
 
-def _fit(samples: Samples, real: Samples | None, config: TrainConfig, report: Callable[[str], None]) -> Head:
+def _fit(samples: Samples, real: Samples | None, config: ClassTraining, report: Callable[[str], None]) -> Head:
     features, labels = samples.features, list(samples.labels)
     if real is not None:
         features = np.concatenate([features, *[real.features] * LABELLED_WEIGHT])

@@ -51,7 +51,7 @@ async function post(path, body) {
   });
   if (response.ok) return response.json();
   const text = await response.text();
-  const fault = new Error(response.headers.get("content-type")?.includes("json") ? JSON.parse(text).fault : text);
+  const fault = new Error(response.headers.get("content-type")?.includes("json") ? JSON.parse(text).error : text);
   fault.status = response.status;
   throw fault;
 }
@@ -71,26 +71,26 @@ function exchange() {
   talking = (async () => {
     do {
       again = false;
-      const made = pending.slice(0, 50);
+      const decisions = pending.slice(0, 50);
       const passed = later;
       later = [];
       try {
-        const answer = await post("/api/sitting", { candidate, want: AHEAD, made, later: passed, have: have() });
+        const answer = await post("/api/sitting", { candidate, want: AHEAD, decisions, later: passed, have: have() });
         wait = 0;
-        for (const one of answer.refused) warn(`A decision was not taken in: ${one.fault}`);
-        for (const one of answer.there) stands(one);
-        const done = new Set([...answer.saved, ...[...answer.there, ...answer.refused].map((one) => one.id)]);
+        for (const one of answer.refused) warn(`A decision was not stored: ${one.error}`);
+        for (const one of answer.replaced) stands(one);
+        const done = new Set([...answer.saved, ...[...answer.replaced, ...answer.refused].map((one) => one.id)]);
         pending = pending.filter((one) => !done.has(one.id));
         for (const id of done) localStorage.removeItem(storage + id);
-        left = answer.left;
+        left = answer.progress;
         const handed = new Set(answer.looks.map((look) => look.id));
         queue = queue.filter((look) => handed.has(look.id)); // the others went to somebody else meanwhile
         for (const look of answer.looks) take(look);
-        if (!answer.refused.length && !answer.there.length) warn(unseen());
+        if (!answer.refused.length && !answer.replaced.length) warn(unseen());
       } catch (fault) {
         faults += 1;
         later = [...passed, ...later];
-        const kept = pending.length ? ` ${pending.length} decided here and kept in this browser.` : "";
+        const kept = pending.length ? ` ${pending.length} decisions are kept in this browser.` : "";
         if (fault.status) {
           warn(`${fault.message}${kept}`);
           break;
@@ -126,7 +126,7 @@ function stands(one) {
   const word = one.decision ?? chosen(one.best + 1);
   decided.set(one.look, word);
   if (last?.id === one.look) said(last);
-  warn(`This was decided before, and that stands: ${word} ${one.reason ?? ""}`.trimEnd().replaceAll("_", " ") + ".");
+  warn(`You judged this pair before, and that decision counts: ${word} ${one.reason ?? ""}`.trimEnd().replaceAll("_", " ") + ".");
 }
 
 function take(look) {
@@ -209,7 +209,7 @@ async function show(look, asked) {
 
 // Why the current pair cannot be seen; "" where it can.
 function unseen() {
-  const later = kind === "judge" ? "; N puts it off" : "";
+  const later = kind === "judge" ? "; N postpones it" : "";
   return current?.fault ? `${current.key}: ${current.fault.trim()} Trying again${later}.` : "";
 }
 
@@ -219,7 +219,7 @@ function described(look) {
 }
 
 function finished() {
-  return kind === "study" ? "All comparisons are made. Thank you." : "Nothing waits to be judged. Thank you.";
+  return kind === "study" ? "All comparisons are made. Thank you." : "All pairs are judged. Thank you.";
 }
 
 function said(look) {
@@ -240,7 +240,7 @@ function warn(text) {
 function progress() {
   const rate = count >= 10 && total ? ` · ${Math.round((3600 * count) / total)} an hour` : "";
   const unsaved = pending.length ? ` · ${pending.length} being saved` : "";
-  find("progress").textContent = `${left.judged} judged · ${left.waiting} wait${rate}${unsaved}`;
+  find("progress").textContent = `${left.judged} judged · ${left.waiting} waiting${rate}${unsaved}`;
   root.dataset.pending = String(pending.length);
   for (const button of document.querySelectorAll("[data-decides]")) button.disabled = !decidable();
 }
@@ -294,11 +294,11 @@ function because(reason) {
   decide({ decision: "reject", reason }, "reject");
 }
 
-function put_off() {
+function postpone() {
   if (!current || looking || candidate || kind === "study") return;
   later.push(current.id);
   next();
-  say("Put off: it comes again at the end.");
+  say("Postponed: it comes again at the end.");
   exchange();
 }
 
@@ -315,7 +315,7 @@ async function undo() {
     warn(fault.status ? fault.message : "The server does not answer; nothing was undone.");
     return;
   }
-  left = answer.left;
+  left = answer.progress;
   if (!answer.look) {
     say("There is nothing to undo.");
     progress();
@@ -351,7 +351,7 @@ async function evidence() {
   }
   const look = showEvidence || (current && decided.has(current.id)) ? current : last;
   if (!look) {
-    say("The evidence is shown of what you have judged.");
+    say("Evidence is shown only for pairs that you have judged.");
     return;
   }
   let found;
@@ -359,7 +359,7 @@ async function evidence() {
     if (!(await sent()) || (look !== current && look !== last)) return;
     const response = await fetch(`/api/evidence/${look.id}`);
     found = await response.json();
-    if (!response.ok) throw new Error(found.fault);
+    if (!response.ok) throw new Error(found.error);
   } catch (fault) {
     say(fault.message);
     return;
@@ -370,7 +370,7 @@ async function evidence() {
     looking = true;
     root.dataset.look = look.id;
     viewer.show(look.bitmaps);
-    say("The pair that you judged last. Z undoes that, E goes on.");
+    say("The pair that you judged last. Z undoes the decision, E goes back.");
   }
   write(found);
   panel.hidden = false;
@@ -447,7 +447,7 @@ const actions = {
   reject,
   unsure: () => decide({ decision: "unsure", reason: "" }, "unsure"),
   undo,
-  later: put_off,
+  later: postpone,
   evidence,
   help: () => help.showModal(),
   in: () => viewer.zoomBy(1),

@@ -12,7 +12,7 @@ from pathlib import Path
 from ggt_tools.policy.decision import Model
 from ggt_tools.policy.gate import Gate, parse_gate
 from ggt_tools.policy.verdicts import PEOPLE, verdict
-from ggt_tools.policy.votes import in_order, standing
+from ggt_tools.policy.votes import decisions_in_force, read_decisions
 from ggt_tools.records import ALIGN_SCORES, Aligned, Candidate, Pair, Photo, Verdict
 from ggt_tools.workspace.ledger import Ledger
 
@@ -99,7 +99,9 @@ def priors(ledger: Ledger) -> Iterator[Pair]:
 def _rejections(ledger: Ledger) -> dict[str, Verdict]:
     """Return the verdicts that reject a candidate, by its id, without those that people have decided on."""
     rejected_by_people = {
-        vote.candidate for vote in standing(in_order(ledger)) if vote.decision == "reject" and not vote.planted
+        vote.candidate
+        for vote in decisions_in_force(read_decisions(ledger))
+        if vote.decision == "reject" and not vote.planted
     }
     return {
         verdict.candidate: verdict

@@ -1,6 +1,6 @@
-"""report: one HTML file on what the gate made of a workspace, for people. No script, nothing from outside.
+"""Report on a workspace: one HTML file about what the gate made of it. No script, nothing loaded from elsewhere.
 
-html = report(Facts(...), created="2026-01-01T00:00:00Z")
+html = report(ReportFacts(...), created="2026-01-01T00:00:00Z")
 """
 
 from __future__ import annotations
@@ -21,165 +21,214 @@ from ggt_tools.policy.decision import PROBABILITIES
 from ggt_tools.policy.gate import Gate
 from ggt_tools.records import Candidate, Photo, Stage, Verdict
 from ggt_tools.stages.adopt.drift import Drift
-from ggt_tools.stages.report.figures import histogram, span, thumbnail
-from ggt_tools.stages.report.findings import AGREE, CLEAR, Finding, best_rejected, lone_witnesses, relations, worst_kept
+from ggt_tools.stages.report.figures import axis_range, histogram, thumbnail
+from ggt_tools.stages.report.highlights import (
+    CLEAR_SPREADS,
+    MIN_CORRELATION,
+    Highlight,
+    best_rejected,
+    correlated_metrics,
+    rejected_by_one_rule,
+    worst_kept,
+)
 
-__all__ = ["Facts", "report"]
+__all__ = ["ReportFacts", "report"]
 
 DECISIONS = ("keep", "unsure", "reject")
-EXAMPLES = 12  # of the worst kept, the best rejected and the lone witnesses
-PAIRS, OF_PAIR = 6, 4  # of metrics that agree, and candidates of each on which they do not
-TEXT = 240  # characters that are shown of a text from outside
+MAX_HIGHLIGHTS = 12  # candidates of each section
+MAX_METRIC_PAIRS, MAX_EXCEPTIONS = 6, 4  # pairs of correlated metrics, and candidates of each
+MAX_TEXT = 240  # characters that are shown of a text from outside
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """What a report is made of. The candidates are those that have been judged."""
+class ReportFacts:
+    """What a report shows.
 
-    name: str  # of the workspace
+    Attributes:
+        name: Name of the workspace.
+        gate: The gate that judged.
+        funnel: Counts by stage.
+        photos: Photographs by key.
+        candidates: The candidates that have been judged.
+        verdicts: Verdict by candidate.
+        aligned: Name of the aligned image by candidate.
+        scores: Value by candidate and metric.
+        image: Returns the file of an image by its name.
+        drift: How far adopted sets are from their photographs.
+    """
+
+    name: str
     gate: Gate
     funnel: Sequence[Stage]
     photos: Mapping[str, Photo]
     candidates: Sequence[Candidate]
-    verdicts: Mapping[str, Verdict]  # by candidate
-    aligned: Mapping[str, str]  # the aligned image's name by candidate
-    scores: Mapping[str, Mapping[str, float]]  # by candidate and metric
-    image: Callable[[str], bytes]  # the file of an image by its name
-    drift: Sequence[Drift] = ()  # of the sets that were made elsewhere
+    verdicts: Mapping[str, Verdict]
+    aligned: Mapping[str, str]
+    scores: Mapping[str, Mapping[str, float]]
+    image: Callable[[str], bytes]
+    drift: Sequence[Drift] = ()
 
 
-def report(facts: Facts, *, created: str) -> str:
-    """The page. Its size is bounded, however many candidates there are. ConfigError: jinja2 is not installed."""
-    templates = environment(Path(__file__).parent)
-    measured = [candidate for candidate in facts.candidates if candidate.id in facts.aligned]
-    photos = [facts.photos[candidate.key] for candidate in measured]
-    verdicts = [facts.verdicts[candidate.id] for candidate in measured]
-    scores = [facts.scores.get(candidate.id, {}) for candidate in measured]
-    names = sorted({name for one in scores for name in one} | set(facts.gate.metrics))
-    values = {name: np.array([one.get(name, math.nan) for one in scores], np.float64) for name in names}
-    classes = np.array([photo.degradations[0] for photo in photos], dtype=object)
-    values |= decided(facts.gate, classes, scores)
-    asked = bounds(facts.gate, [photo.degradations for photo in photos], scores)
+def report(facts: ReportFacts, *, created: str) -> str:
+    """Return the report as HTML. Its size is bounded, however many candidates there are.
 
-    def cards(findings: Sequence[Finding]) -> list[dict[str, Any]]:
-        return [_card(facts, measured[f.at], photos[f.at], verdicts[f.at], f.notes) for f in findings]
+    Args:
+        facts: What is shown.
+        created: The time that the page names.
+
+    Raises:
+        ConfigError: jinja2 is not installed.
+    """
+    template = environment(Path(__file__).parent).get_template("report.html")
+    candidates = [candidate for candidate in facts.candidates if candidate.id in facts.aligned]
+    photos = [facts.photos[candidate.key] for candidate in candidates]
+    verdicts = [facts.verdicts[candidate.id] for candidate in candidates]
+    scores = [facts.scores.get(candidate.id, {}) for candidate in candidates]
+    values = _values(facts.gate, photos, scores)
+    gate_bounds = bounds(facts.gate, [photo.degradations for photo in photos], scores)
+
+    def cards(highlights: Sequence[Highlight]) -> list[dict[str, Any]]:
+        return [_card(facts, candidates[h.index], photos[h.index], verdicts[h.index], h.notes) for h in highlights]
 
     sections = [
-        ("worst-kept", "The worst kept", "Nearest to a bound.", worst_kept(asked, verdicts, EXAMPLES)),
-        ("best-rejected", "The best rejected", "Nearest to being kept.", best_rejected(asked, verdicts, EXAMPLES)),
+        ("worst-kept", "The worst kept", "Nearest to a bound.", worst_kept),
+        ("best-rejected", "The best rejected", "Nearest to being kept.", best_rejected),
         (
-            "lone-witnesses",
-            "One witness against all others",
-            f"One rule rejects, all others hold by {CLEAR} spreads and more.",
-            lone_witnesses(asked, verdicts, EXAMPLES),
+            "one-rule",
+            "Rejected by one rule alone",
+            f"One rule rejects, and all others hold by at least {CLEAR_SPREADS} spreads.",
+            rejected_by_one_rule,
         ),
     ]
-    return templates.get_template("report.html").render(
-        name=_plain(facts.name),
+    return template.render(
+        name=_printable(facts.name),
         created=created,
         gate=facts.gate.id,
         funnel=facts.funnel,
-        most=max((stage.entered for stage in facts.funnel), default=0) or 1,
+        most_entered=max((stage.entered for stage in facts.funnel), default=0) or 1,
         decisions=DECISIONS,
         tables=[
-            ("degradation", _counted(facts, lambda candidate: facts.photos[candidate.key].degradation)),
-            ("restorer", _counted(facts, lambda candidate: candidate.restorer)),
+            ("degradation", _count_by(facts, lambda candidate: facts.photos[candidate.key].degradation)),
+            ("restorer", _count_by(facts, lambda candidate: candidate.restorer)),
         ],
         reasons=_reasons(facts),
-        sets=[_set(one) for one in facts.drift],
+        sets=[_adopted_set(drift) for drift in facts.drift],
         distributions=_distributions(facts.gate, values, photos, verdicts),
-        sections=[(mark, title, about, cards(found)) for mark, title, about, found in sections],
-        agree=AGREE,
-        relations=[(relation, cards(relation.findings)) for relation in relations(values, PAIRS, OF_PAIR)],
+        sections=[
+            (anchor, title, about, cards(choose(gate_bounds, verdicts, MAX_HIGHLIGHTS)))
+            for anchor, title, about, choose in sections
+        ],
+        min_correlation=MIN_CORRELATION,
+        correlated=[
+            (metrics, cards(metrics.exceptions))
+            for metrics in correlated_metrics(values, MAX_METRIC_PAIRS, MAX_EXCEPTIONS)
+        ],
     )
 
 
-def _set(one: Drift) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """A row of the table of adopted sets: its texts, and its numbers as they are shown."""
+def _values(gate: Gate, photos: Sequence[Photo], scores: Sequence[Mapping[str, float]]) -> dict[str, Floats]:
+    """Return (n,) values of each metric and probability, NaN where not measured."""
+    names = sorted({name for own in scores for name in own} | set(gate.metrics))
+    values: dict[str, Floats] = {
+        name: np.array([own.get(name, math.nan) for own in scores], np.float64) for name in names
+    }
+    classes = np.array([photo.degradations[0] for photo in photos], dtype=object)
+    return values | decided(gate, classes, scores)
+
+
+def _adopted_set(drift: Drift) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return a row of the table of adopted sets: its texts, and its numbers as texts."""
 
     def number(form: str, value: float) -> str:
         return format(value, form) if math.isfinite(value) else "-"
 
-    shares = (one.proportion, one.shifted, one.viewpoint, one.objects, one.unsure, one.kept)
-    numbers = ((one.shift, ".1f"), (one.shift_worst, ".1f"), (one.local, ".1f"), (one.psnr, ".1f"))
-    gains = ((one.psnr_gain, "+.1f"), (one.ssim, ".3f"))
+    shares = (drift.proportion, drift.shifted, drift.viewpoint, drift.objects, drift.unsure, drift.kept)
+    numbers = ((drift.shift, ".1f"), (drift.shift_worst, ".1f"), (drift.local, ".1f"), (drift.psnr, ".1f"))
+    gains = ((drift.psnr_gain, "+.1f"), (drift.ssim, ".3f"))
     return (
-        (_plain(one.set), _plain(one.restorer), _plain(one.local_only)),
+        (_printable(drift.set), _printable(drift.restorer), _printable(drift.local_only)),
         (
-            str(one.outputs),
-            str(one.aligned),
+            str(drift.outputs),
+            str(drift.aligned),
             *(number(".0%", share) for share in shares),
             *(number(form, value) for value, form in (*numbers, *gains)),
         ),
     )
 
 
-def _counted(facts: Facts, of: Callable[[Candidate], str]) -> list[tuple[str, list[int]]]:
-    counts = Counter((of(candidate), facts.verdicts[candidate.id].decision) for candidate in facts.candidates)
-    return [(_plain(name), [counts[name, d] for d in DECISIONS]) for name in sorted({name for name, _ in counts})]
+def _count_by(facts: ReportFacts, name_of: Callable[[Candidate], str]) -> list[tuple[str, list[int]]]:
+    """Return the number of candidates by decision, for each name."""
+    counts = Counter((name_of(candidate), facts.verdicts[candidate.id].decision) for candidate in facts.candidates)
+    names = sorted({name for name, _ in counts})
+    return [(_printable(name), [counts[name, decision] for decision in DECISIONS]) for name in names]
 
 
-def _reasons(facts: Facts) -> list[tuple[str, str, str, int]]:
-    said = (facts.verdicts[candidate.id] for candidate in facts.candidates)
-    counts = Counter((v.decision, v.stage, v.reason) for v in said if v.decision != "keep")
-    return [(d, stage, _plain(reason), count) for (d, stage, reason), count in counts.most_common()]
+def _reasons(facts: ReportFacts) -> list[tuple[str, str, str, int]]:
+    """Return decision, stage, reason and number of candidates, the most frequent first."""
+    verdicts = (facts.verdicts[candidate.id] for candidate in facts.candidates)
+    counts = Counter((v.decision, v.stage, v.reason) for v in verdicts if v.decision != "keep")
+    return [(decision, stage, _printable(reason), count) for (decision, stage, reason), count in counts.most_common()]
 
 
 def _distributions(
     gate: Gate, values: Mapping[str, Floats], photos: Sequence[Photo], verdicts: Sequence[Verdict]
 ) -> list[dict[str, Any]]:
-    """For each probability and metric of the gate a histogram by degradation, its values stacked by verdict."""
+    """Return, for each probability and metric of the gate, a histogram by degradation, stacked by decision."""
     classes = np.array([photo.degradation for photo in photos], dtype=object)
-    said = np.array([verdict.decision for verdict in verdicts], dtype=object)
-    found = []
+    decisions = np.array([verdict.decision for verdict in verdicts], dtype=object)
+    present = sorted(set(classes))
+    distributions = []
     for metric in (*(PROBABILITIES if gate.decision else ()), *gate.metrics):
-        limits = {
-            name: [
-                bound
-                for rule in (*rules, *gate.decision_rules(name))
-                if rule.metric == metric
-                for bound in dict.fromkeys((rule.min, rule.unsure_below, rule.unsure_above, rule.max))
-                if math.isfinite(bound)
-            ]
-            for name, rules in gate.must.items()
-        }
-        present = sorted(set(classes))
-        low, high = span(values[metric], [bound for name in present for bound in limits[name]])
+        limits = {name: _limits(gate, name, metric) for name in gate.must}
+        low, high = axis_range(values[metric], [limit for name in present for limit in limits[name]])
         plots = []
         for name in present:
-            parts = [values[metric][(classes == name) & (said == decision)] for decision in DECISIONS]
-            known = [int(np.isfinite(part).sum()) for part in parts]
-            unmeasured = sum(map(len, parts)) - sum(known)
-            counts = ", ".join(f"{count} {decision}" for count, decision in zip(known, DECISIONS, strict=True))
+            parts = [values[metric][(classes == name) & (decisions == decision)] for decision in DECISIONS]
+            measured = [int(np.isfinite(part).sum()) for part in parts]
+            unmeasured = sum(map(len, parts)) - sum(measured)
+            counts = ", ".join(f"{count} {decision}" for count, decision in zip(measured, DECISIONS, strict=True))
             title = f"{metric}, {name}: {counts}, {unmeasured} unmeasured"
             plots.append((name, title, histogram(parts, low, high, limits[name])))
-        found.append({"metric": metric, "low": f"{low:.3g}", "high": f"{high:.3g}", "plots": plots})
-    return found
+        distributions.append({"metric": metric, "low": f"{low:.3g}", "high": f"{high:.3g}", "plots": plots})
+    return distributions
 
 
-def _card(facts: Facts, candidate: Candidate, photo: Photo, verdict: Verdict, notes: tuple[str, ...]) -> dict[str, Any]:
+def _limits(gate: Gate, degradation: str, metric: str) -> list[float]:
+    """Return the bounds of a class on a metric."""
+    return [
+        limit
+        for rule in (*gate.must[degradation], *gate.decision_rules(degradation))
+        if rule.metric == metric
+        for limit in dict.fromkeys((rule.min, rule.unsure_below, rule.unsure_above, rule.max))
+        if math.isfinite(limit)
+    ]
+
+
+def _card(
+    facts: ReportFacts, candidate: Candidate, photo: Photo, verdict: Verdict, notes: tuple[str, ...]
+) -> dict[str, Any]:
+    """Return what the page shows of one candidate: both images, verdict, notes and texts."""
     images = {}
     for side, name in (("lq", photo.image), ("gt", facts.aligned[candidate.id])):
         try:
             images[side] = thumbnail(facts.image(name)), ""
-        except ShardError as fault:
-            images[side] = "", _plain(str(fault))
-        except OSError as fault:
-            images[side] = "", f"cannot be read: {_plain(str(fault))}"
-    said = f"{verdict.decision} {verdict.reason}".strip()
+        except ShardError as error:
+            images[side] = "", _printable(str(error))
+        except OSError as error:
+            images[side] = "", f"cannot be read: {_printable(str(error))}"
     texts = {"file": photo.file, "author": photo.author, "restorer": candidate.restorer, "prompt": candidate.prompt}
     return {
         "candidate": candidate.id,
         "key": candidate.key,
         "degradation": photo.degradation,
-        "verdict": said,
+        "verdict": f"{verdict.decision} {verdict.reason}".strip(),
         "notes": notes,
         "images": images,
-        "texts": [(name, _plain(text)) for name, text in texts.items() if text],
+        "texts": [(name, _printable(text)) for name, text in texts.items() if text],
     }
 
 
-def _plain(text: str) -> str:
-    """A text from outside, short, and without what does not print; the template escapes it."""
+def _printable(text: str) -> str:
+    """Return a text from outside, shortened and without characters that do not print. The template escapes it."""
     shown = "".join(c if c.isprintable() else "\ufffd" for c in " ".join(text.split()))
-    return shown if len(shown) <= TEXT else shown[: TEXT - 1] + "…"
+    return shown if len(shown) <= MAX_TEXT else shown[: MAX_TEXT - 1] + "…"

@@ -15,36 +15,47 @@ WIDTH, HEIGHT = 196, 56  # pixels of a histogram
 THUMBNAIL = 224  # pixels of a thumbnail's longer side
 
 
-def span(values: Floats, bounds: Sequence[float]) -> tuple[float, float]:
-    """The range that is drawn: the middle 98 % of the values, and the bounds."""
-    known = values[np.isfinite(values)]
-    ends = [*(np.percentile(known, [1, 99]) if known.size else ()), *bounds]
+def axis_range(values: Floats, limits: Sequence[float]) -> tuple[float, float]:
+    """Return the range of values that a histogram shows: the middle 98 % of them and the limits, with some room."""
+    finite = values[np.isfinite(values)]
+    ends = [*(np.percentile(finite, [1, 99]) if finite.size else ()), *limits]
     low, high = (float(min(ends)), float(max(ends))) if ends else (0.0, 1.0)
     room = 0.03 * (high - low) or max(abs(low), 1.0) * 0.03
     return low - room, high + room
 
 
-def histogram(parts: Sequence[Floats], low: float, high: float, bounds: Sequence[float]) -> dict[str, object]:
-    """Paths of stacked histograms, the first at the bottom and drawn last, and where the bounds stand.
+def histogram(parts: Sequence[Floats], low: float, high: float, limits: Sequence[float]) -> dict[str, object]:
+    """Return the SVG of a stacked histogram.
 
-    What lies outside low..high is in the outermost bin.
+    Args:
+        parts: The values of each part; the first part is at the bottom.
+        low: Start of the first bin. Values below it are counted in this bin.
+        high: End of the last bin. Values above it are counted in that bin.
+        limits: Values at which a vertical line is drawn.
+
+    Returns:
+        The paths of the parts, the topmost first because it is drawn first, the x of each line, width and height.
     """
     counts = [
         np.histogram(np.clip(part[np.isfinite(part)], low, high), bins=BINS, range=(low, high))[0] for part in parts
     ]
     stacked = np.cumsum(counts, axis=0)
-    top = max(int(stacked.max()), 1)
+    highest = max(int(stacked.max()), 1)
     step = WIDTH / BINS
     paths = []
-    for heights in stacked * (HEIGHT / top):
-        stairs = "".join(f"V{HEIGHT - height:.1f}h{step:.1f}" for height in heights)
-        paths.append(f"M0 {HEIGHT}{stairs}V{HEIGHT}z")
-    lines = [f"{(bound - low) / (high - low) * WIDTH:.1f}" for bound in bounds]
+    for heights in stacked * (HEIGHT / highest):
+        outline = "".join(f"V{HEIGHT - height:.1f}h{step:.1f}" for height in heights)
+        paths.append(f"M0 {HEIGHT}{outline}V{HEIGHT}z")
+    lines = [f"{(limit - low) / (high - low) * WIDTH:.1f}" for limit in limits]
     return {"paths": paths[::-1], "lines": lines, "width": WIDTH, "height": HEIGHT}
 
 
 def thumbnail(png: bytes) -> str:
-    """A PNG as a data: URI of a small JPEG. Raises OSError where it is none."""
+    """Return a PNG as a data: URI of a small JPEG.
+
+    Raises:
+        OSError: It is not a PNG.
+    """
     from PIL import Image
 
     with Image.open(io.BytesIO(png), formats=("PNG",)) as image:

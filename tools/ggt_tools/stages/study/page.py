@@ -1,4 +1,4 @@
-"""The page of a study: the table, intervals drawn as SVG, the recommendation. No script, nothing from outside."""
+"""The page and the CSV table of a study. The page has no script and loads nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -10,60 +10,73 @@ from pathlib import Path
 from typing import Any
 
 from ggt_tools.pages import environment
-from ggt_tools.stages.study import ALL, CRITERIA, NAMES, Interval, Result, Row
-from ggt_tools.stages.study.plan import Plan
+from ggt_tools.stages.study.plan import StudyPlan
+from ggt_tools.stages.study.recommendation import CRITERION_NAMES
+from ggt_tools.stages.study.result import ALL, CRITERIA, Interval, StudyResult, StudyRow
 
-WIDTH, LINE = 300, 22  # pixels of a plot, and of an entrant's line in it
-FULL = {"fidelity": 1.0, "quality": 1.0, "vlm": 100.0, "preferred": 1.0}  # the end of each criterion's scale
+WIDTH, LINE = 300, 22  # pixels: width of a plot, and height of an entrant's line in it
+SCALE_ENDS = {"fidelity": 1.0, "quality": 1.0, "vlm": 100.0, "preferred": 1.0}  # the end of each criterion's scale
 
 
-def page(plan: Plan, found: Result, *, created: str) -> str:
-    """The page as HTML. ConfigError: jinja2 is not installed."""
-    everything = found.of(ALL)
-    return (
-        environment(Path(__file__).parent)
-        .get_template("study.html")
-        .render(
-            plan=plan,
-            found=found,
-            created=created,
-            names=NAMES,
-            criteria=CRITERIA,
-            plots=[(NAMES[criterion], intervals(everything, criterion)) for criterion in CRITERIA],
-            scatter=scatter(everything),
-            shown=shown,
-            usd=lambda value: "–" if math.isnan(value) else f"{value:.3f}",
-            classes=[name for name in found.degradations if name != ALL],
-            cell=lambda row, criterion: (
-                round(9 * getattr(row, criterion).value / FULL[criterion])
-                if not math.isnan(getattr(row, criterion).value)
-                else -1
-            ),
-        )
+def study_page(plan: StudyPlan, result: StudyResult, *, created: str) -> str:
+    """Return the page as HTML: the table, intervals drawn as SVG, and the recommendation.
+
+    Args:
+        plan: The plan of the study.
+        result: Its result.
+        created: The time that the page names.
+
+    Raises:
+        ConfigError: jinja2 is not installed.
+    """
+    overall = result.rows_of(ALL)
+    template = environment(Path(__file__).parent).get_template("study.html")
+    return template.render(
+        plan=plan,
+        result=result,
+        created=created,
+        names=CRITERION_NAMES,
+        criteria=CRITERIA,
+        plots=[(CRITERION_NAMES[criterion], _interval_plot(overall, criterion)) for criterion in CRITERIA],
+        scatter=_scatter_plot(overall),
+        format_interval=format_interval,
+        usd=lambda value: "–" if math.isnan(value) else f"{value:.3f}",
+        shade=_shade,
     )
 
 
-def shown(interval: Interval, criterion: str) -> str:
-    """ "63 (51–74)": in hundredths, but for what is 0 to 100 anyway."""
+def _shade(row: StudyRow, criterion: str) -> int:
+    """Return how dark a cell is, 0 to 9; -1 if there is no value."""
+    value = getattr(row, criterion).value
+    return -1 if math.isnan(value) else round(9 * value / SCALE_ENDS[criterion])
+
+
+def format_interval(interval: Interval, criterion: str) -> str:
+    """Return an interval on a scale of 0 to 100, for example "63 (51–74)"; "–" if nothing is known."""
     if math.isnan(interval.value):
         return "–"
-    value, low, high = (100 * one / FULL[criterion] for one in (interval.value, interval.low, interval.high))
+    value, low, high = (100 * end / SCALE_ENDS[criterion] for end in (interval.value, interval.low, interval.high))
     return f"{value:.0f} ({low:.0f}–{high:.0f})"
 
 
-def intervals(rows: Sequence[Row], criterion: str) -> dict[str, Any]:
-    """A line an entrant: its interval and a dot."""
+def _interval_plot(rows: Sequence[StudyRow], criterion: str) -> dict[str, Any]:
+    """Return the SVG coordinates of a plot with a line and a dot for each entrant."""
     lines = []
-    for at, row in enumerate(rows):
-        one = getattr(row, criterion)
-        if not math.isnan(one.value):
-            x = [f"{value / FULL[criterion] * WIDTH:.1f}" for value in (one.low, one.value, one.high)]
-            lines.append({"entrant": row.entrant, "y": LINE * at + LINE // 2, "x": x, "text": shown(one, criterion)})
+    for number, row in enumerate(rows):
+        interval = getattr(row, criterion)
+        if not math.isnan(interval.value):
+            ends = (interval.low, interval.value, interval.high)
+            lines.append({
+                "entrant": row.entrant,
+                "y": LINE * number + LINE // 2,
+                "x": [f"{value / SCALE_ENDS[criterion] * WIDTH:.1f}" for value in ends],
+                "text": format_interval(interval, criterion),
+            })  # fmt: skip
     return {"lines": lines, "width": WIDTH, "height": LINE * len(rows), "names": [row.entrant for row in rows]}
 
 
-def scatter(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Fidelity to the right, preference upwards, for those that have both; 0 to 1 each."""
+def _scatter_plot(rows: Sequence[StudyRow]) -> list[dict[str, Any]]:
+    """Return the SVG coordinates of a plot of preference over fidelity, for the entrants that have both."""
     return [
         {"entrant": row.entrant, "x": f"{row.fidelity.value * WIDTH:.1f}",
          "y": f"{(1 - row.preferred.value) * WIDTH:.1f}"}
@@ -72,21 +85,15 @@ def scatter(rows: Sequence[Row]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def table(found: Result) -> str:
-    """The table as CSV: a row a class and entrant; empty where nothing is known."""
+def result_csv(result: StudyResult) -> str:
+    """Return the table as CSV, with a row for each class and entrant; cells are empty if nothing is known."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    spread = [f"{criterion}{end}" for criterion in CRITERIA for end in ("", "_low", "_high")]
-    writer.writerow(["degradation", "entrant", "photographs", "of", *spread, "choices", "usd"])
-    for row in found.rows:
-        values = [
-            value
-            for criterion in CRITERIA
-            for one in [getattr(row, criterion)]
-            for value in (one.value, one.low, one.high)
-        ]
-        numbers = ["" if math.isnan(value) else f"{value:.4f}" for value in (*values, row.usd)]
-        writer.writerow([
-            row.degradation, row.entrant, row.photographs, row.of, *numbers[:-1], row.choices, numbers[-1],
-        ])  # fmt: skip
+    columns = [f"{criterion}{end}" for criterion in CRITERIA for end in ("", "_low", "_high")]
+    writer.writerow(["degradation", "entrant", "photographs", "of", *columns, "choices", "usd"])
+    for row in result.rows:
+        intervals = [getattr(row, criterion) for criterion in CRITERIA]
+        values = [value for interval in intervals for value in (interval.value, interval.low, interval.high)]
+        *numbers, usd = ["" if math.isnan(value) else f"{value:.4f}" for value in (*values, row.usd)]
+        writer.writerow([row.degradation, row.entrant, row.photographs, row.of, *numbers, row.choices, usd])
     return file.getvalue()

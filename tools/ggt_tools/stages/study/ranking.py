@@ -1,10 +1,11 @@
-"""A ranking of what people chose: Bradley and Terry's model (1952), with Luce's (1959) where more than two were shown.
+"""Rank entrants by what people chose, by the model of Bradley and Terry (1952); with more than two, of Luce (1959).
 
     ranked = rank(choices, names)
 
-The chance that one is preferred to others shown with it is its strength over the sum of theirs. Strengths are fitted to
-all choices at once, so that who met whom does not matter; a weak prior keeps one that always won finite. Choices on one
-photograph are not independent of each other: the intervals come of drawing photographs anew (a cluster bootstrap).
+The probability that an entrant is preferred to those shown with it is its strength over the sum of all strengths. The
+strengths are fitted to all choices at once, so it does not matter which entrants met. A weak prior keeps the strength
+of an entrant finite that always won. Choices on one photograph are not independent of each other, so the intervals come
+from a bootstrap over photographs.
 """
 
 from __future__ import annotations
@@ -16,112 +17,155 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
-PRIOR = 2.0  # spread of the log-strengths before anything was chosen (ours): e**2, won 7 times of 8
+PRIOR = 2.0  # standard deviation of the log-strengths before any choice (ours): odds of e**2, about 7 to 1
 DRAWS = 400  # of the bootstrap
-SHARE = 0.95  # of an interval
+CONFIDENCE = 0.95  # of an interval
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Preferred:
-    """One choice: who was shown, and who was preferred, on which photograph."""
+class ObservedChoice:
+    """A choice of a person.
+
+    Attributes:
+        key: Key of the photograph.
+        shown: Names of the entrants that were shown.
+        best: The preferred one; "" for no difference, which counts as an equal share for each.
+    """
 
     key: str
     shown: tuple[str, ...]
-    best: str  # "" for no difference: each half, or its share of one, of a choice
+    best: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ranked:
-    """One entrant, with the interval of 95 %."""
+class RankedEntrant:
+    """An entrant, with intervals of 95 %.
+
+    Attributes:
+        name: Its name.
+        strength: Logarithm of its strength; the mean of all entrants is 0.
+        low: Lower end of the strength's interval.
+        high: Upper end of the strength's interval.
+        preferred: Probability that it is preferred to another entrant, drawn at random, 0 to 1.
+        preferred_low: Lower end of that interval.
+        preferred_high: Upper end of that interval.
+        choices: Number of choices in which it was shown.
+        not_best: Share of the bootstrap's draws in which it is not the best.
+    """
 
     name: str
-    strength: float  # log, the mean of all is 0
+    strength: float
     low: float
     high: float
-    preferred: float  # 0 to 1: the chance that it is preferred to another entrant, drawn at random
+    preferred: float
     preferred_low: float
     preferred_high: float
-    choices: int  # in which it was shown
-    behind: float  # how often, of the draws, it was not the best
+    choices: int
+    not_best: float
 
 
-def rank(choices: Sequence[Preferred], names: Sequence[str], *, draws: int = DRAWS, seed: int = 7) -> list[Ranked]:
-    """The entrants, the strongest first; those that were never shown are left out."""
-    met = {name for choice in choices for name in choice.shown}
-    listed = [name for name in names if name in met]
-    if len(listed) < 2:
+def rank(
+    choices: Sequence[ObservedChoice], names: Sequence[str], *, draws: int = DRAWS, seed: int = 7
+) -> list[RankedEntrant]:
+    """Return the entrants that were shown, the strongest first.
+
+    Args:
+        choices: The choices of people.
+        names: Names of the entrants.
+        draws: Number of draws of the bootstrap.
+        seed: Seed of the bootstrap.
+    """
+    shown_names = {name for choice in choices for name in choice.shown}
+    entrants = [name for name in names if name in shown_names]
+    if len(entrants) < 2:
         return []
-    place = {name: at for at, name in enumerate(listed)}
-    rows = [_row(choice, place) for choice in choices]
-    widest = max(len(shown) for shown, _ in rows)
-    shown = np.array([[*one, *[-1] * (widest - len(one))] for one, _ in rows])
-    won = np.array([[*shares, *[0.0] * (widest - len(shares))] for _, shares in rows])
-    keys = {key: at for at, key in enumerate(sorted({choice.key for choice in choices}))}
-    of_key = np.array([keys[choice.key] for choice in choices])
-    fitted = fit(shown, won, np.ones(len(rows)), len(listed))
+    number_of = {name: number for number, name in enumerate(entrants)}
+    shown, shares = _as_arrays(choices, number_of)
+    keys = {key: number for number, key in enumerate(sorted({choice.key for choice in choices}))}
+    key_of_choice = np.array([keys[choice.key] for choice in choices])
+    strengths = fit_strengths(shown, shares, np.ones(len(choices)), len(entrants))
     random = np.random.default_rng(seed)
-    drawn = np.empty((draws, len(listed)))
-    for at in range(draws):
+    drawn = np.empty((draws, len(entrants)))
+    for draw in range(draws):
         times = np.bincount(random.integers(len(keys), size=len(keys)), minlength=len(keys))
-        drawn[at] = fit(shown, won, times[of_key].astype(np.float64), len(listed), start=fitted)
-    ends = [100 * (1 - SHARE) / 2, 100 * (1 + SHARE) / 2]
+        weights = times[key_of_choice].astype(np.float64)
+        drawn[draw] = fit_strengths(shown, shares, weights, len(entrants), start=strengths)
+    ends = [100 * (1 - CONFIDENCE) / 2, 100 * (1 + CONFIDENCE) / 2]
     low, high = np.percentile(drawn, ends, axis=0)
-    chance = _preferred(fitted[None])[0]
-    chance_low, chance_high = np.percentile(_preferred(drawn), ends, axis=0)
+    preferred = _preferred(strengths[None])[0]
+    preferred_low, preferred_high = np.percentile(_preferred(drawn), ends, axis=0)
     best = drawn.argmax(axis=1)
-    counts = np.bincount(shown[shown >= 0], minlength=len(listed))
+    counts = np.bincount(shown[shown >= 0], minlength=len(entrants))
     return [
-        Ranked(
-            name=listed[at],
-            strength=float(fitted[at]),
-            low=float(min(low[at], fitted[at])),
-            high=float(max(high[at], fitted[at])),
-            preferred=float(chance[at]),
-            preferred_low=float(min(chance_low[at], chance[at])),
-            preferred_high=float(max(chance_high[at], chance[at])),
-            choices=int(counts[at]),
-            behind=float((best != at).mean()),
+        RankedEntrant(
+            name=entrants[i],
+            strength=float(strengths[i]),
+            low=float(min(low[i], strengths[i])),
+            high=float(max(high[i], strengths[i])),
+            preferred=float(preferred[i]),
+            preferred_low=float(min(preferred_low[i], preferred[i])),
+            preferred_high=float(max(preferred_high[i], preferred[i])),
+            choices=int(counts[i]),
+            not_best=float((best != i).mean()),
         )
-        for at in np.argsort(-fitted, kind="stable")
+        for i in np.argsort(-strengths, kind="stable")
     ]
 
 
-def fit(
-    shown: npt.NDArray[np.int64], won: Floats, weights: Floats, count: int, *, start: Floats | None = None
-) -> Floats:
-    """Log-strengths, their mean 0: the maximum of the posterior, by Newton's steps (it is concave).
+def _as_arrays(choices: Sequence[ObservedChoice], number_of: Mapping[str, int]) -> tuple[npt.NDArray[np.int64], Floats]:
+    """Return (choices, places) the numbers of the entrants shown, -1 for an empty place, and their shares of it."""
+    place_count = max(len(choice.shown) for choice in choices)
+    shown = np.full((len(choices), place_count), -1)
+    shares = np.zeros((len(choices), place_count))
+    for row, choice in enumerate(choices):
+        for place, name in enumerate(choice.shown):
+            shown[row, place] = number_of[name]
+            shares[row, place] = float(name == choice.best) if choice.best else 1 / len(choice.shown)
+    return shown, shares
 
-    `shown`: choices x places, numbers of entrants, -1 where a place is empty; `won`: the share of the choice that each
-    place got; `weights`: how often each choice counts.
+
+def fit_strengths(
+    shown: npt.NDArray[np.int64], shares: Floats, weights: Floats, count: int, *, start: Floats | None = None
+) -> Floats:
+    """Return the most probable log-strengths, found by Newton's method; the posterior is concave.
+
+    Args:
+        shown: (choices, places) numbers of the entrants shown, -1 for an empty place.
+        shares: (choices, places) the share of the choice that each place got.
+        weights: (choices,) how often each choice counts.
+        count: Number of entrants.
+        start: (count,) log-strengths to start from; None for 0.
+
+    Returns:
+        (count,) log-strengths with a mean of 0.
     """
     theta = np.zeros(count) if start is None else start.copy()
-    there = shown >= 0
-    at = np.where(there, shown, 0)
-    gained = np.bincount(at[there], (won * weights[:, None])[there], minlength=count)
-    rows, left, right = np.nonzero(there[:, :, None] & there[:, None, :])
-    meeting = at[rows, left] * count + at[rows, right]
+    is_filled = shown >= 0
+    entrant = np.where(is_filled, shown, 0)
+    gained = np.bincount(entrant[is_filled], (shares * weights[:, None])[is_filled], minlength=count)
+    rows, left, right = np.nonzero(is_filled[:, :, None] & is_filled[:, None, :])
+    pair = entrant[rows, left] * count + entrant[rows, right]
     for _ in range(50):
-        odds = np.where(there, np.exp(theta[at] - theta.max()), 0.0)
+        odds = np.where(is_filled, np.exp(theta[entrant] - theta.max()), 0.0)
         chance = odds / odds.sum(axis=1, keepdims=True)
-        expected = np.bincount(at[there], (chance * weights[:, None])[there], minlength=count)
+        expected = np.bincount(entrant[is_filled], (chance * weights[:, None])[is_filled], minlength=count)
         slope = gained - expected - theta / PRIOR**2
-        curve = np.diag(expected + 1 / PRIOR**2)
+        curvature = np.diag(expected + 1 / PRIOR**2)
         both = weights[rows] * chance[rows, left] * chance[rows, right]
-        curve -= np.bincount(meeting, both, minlength=count * count).reshape(count, count)
-        step = np.linalg.solve(curve, slope)
+        curvature -= np.bincount(pair, both, minlength=count * count).reshape(count, count)
+        step = np.linalg.solve(curvature, slope)
         theta += np.clip(step, -2.0, 2.0)
         if np.abs(step).max() < 1e-9:
             break
     return np.asarray(theta - theta.mean())
 
 
-def _row(choice: Preferred, place: Mapping[str, int]) -> tuple[list[int], list[float]]:
-    shares = [float(name == choice.best) if choice.best else 1 / len(choice.shown) for name in choice.shown]
-    return [place[name] for name in choice.shown], shares
-
-
 def _preferred(theta: Floats) -> Floats:
-    """The chance of each (draws x entrants) against another one, the mean over all others."""
+    """Return the probability that each entrant is preferred to another one, as its mean over all others.
+
+    Args:
+        theta: (draws, entrants) log-strengths.
+    """
     count = theta.shape[1]
     against = 1 / (1 + np.exp(theta[:, None, :] - theta[:, :, None]))
     return np.asarray((against.sum(axis=2) - 0.5) / (count - 1))
