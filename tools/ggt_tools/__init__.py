@@ -1,22 +1,38 @@
 """The toolchain of ggt-100k: make, judge and publish pairs of photographs for image restoration.
 
-from ggt_tools import Workspace
+from ggt_tools import Workspace, validate
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ggt_tools.api import Workspace as Workspace
+    from ggt_tools.api import card as card
+    from ggt_tools.api import diff as diff
+    from ggt_tools.api import evaluate as evaluate
+    from ggt_tools.api import export as export
+    from ggt_tools.api import push as push
+    from ggt_tools.api import validate as validate
+    from ggt_tools.events import SILENT as SILENT
+    from ggt_tools.executors import ExecutorConfig as ExecutorConfig
+    from ggt_tools.providers.service import ServiceConfig as ServiceConfig
+    from ggt_tools.summary import Summary as Summary
 
-__all__ = ["Workspace"]
+_MODULES = {
+    **dict.fromkeys(("Workspace", "card", "diff", "evaluate", "export", "push", "validate"), "ggt_tools.api"),
+    "ExecutorConfig": "ggt_tools.executors",
+    "SILENT": "ggt_tools.events",
+    "ServiceConfig": "ggt_tools.providers.service",
+    "Summary": "ggt_tools.summary",
+}
+__all__ = sorted(_MODULES)
 
 
 def __getattr__(name: str) -> Any:
-    """Import the API when it is asked for, so that a command or a worker process starts fast."""
-    if name == "Workspace":
-        from ggt_tools.api import Workspace
-
-        return Workspace
+    """Import what is asked for, so that a command or a worker process starts fast."""
+    if name in _MODULES:
+        return getattr(importlib.import_module(_MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

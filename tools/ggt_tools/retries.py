@@ -42,12 +42,15 @@ def retry(
     def wait(state: RetryCallState) -> float:
         return max(_fault(state).retry_after, min(first_wait * 2.0 ** (state.attempt_number - 1), max_wait))
 
+    def warn_of(state: RetryCallState) -> None:
+        warn(f"{_fault(state)}; the request is sent again")
+
     policy = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(TransientError),
         stop=tenacity.stop_after_attempt(attempts),
         wait=wait,
         sleep=sleep,
-        before_sleep=lambda state: warn(f"{_fault(state)}; the request is sent again"),
+        before_sleep=warn_of,
         reraise=True,
     )
     return policy(request)

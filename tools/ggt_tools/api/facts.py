@@ -1,35 +1,27 @@
-"""The Python API: a workspace with a method for each stage.
-
-    from ggt_tools import Workspace
-
-    workspace = Workspace.create("workspace")
-    workspace.ingest("photos", licence="CC-BY-4.0")
-    workspace.restore("classical")
-    print(workspace.align())
-
-Each method does what the command of its name does, and returns a `Summary`. A method that is stopped, even by kill -9,
-continues where it was when it is called again.
-"""
+"""A workspace as it is read: open it, and iterate over its records."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ggt_tools.events import Bars, Events
 from ggt_tools.executors import LOCAL, ExecutorConfig
-from ggt_tools.records import Candidate, Photo, Record, Score, Verdict
-from ggt_tools.summary import Summary
+from ggt_tools.records import Aligned, Candidate, Photo, Record, Score, Verdict
 from ggt_tools.workspace.ledger import Ledger
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from ggt_tools.stages.status import Status
 
-class Workspace:
-    """A folder with the photographs, candidates, facts and verdicts of one dataset in the making.
+Opened = TypeVar("Opened", bound="Facts")
+
+
+class Facts:
+    """The records of a workspace; `Workspace` adds the stages.
 
     Args:
         path: Folder of an existing workspace.
@@ -50,13 +42,13 @@ class Workspace:
 
     @classmethod
     def create(
-        cls,
+        cls: type[Opened],
         path: str | Path,
         *,
         images: str = "",
         events: Events | None = None,
         executor: ExecutorConfig = LOCAL,
-    ) -> Workspace:
+    ) -> Opened:
         """Open a workspace, and make it first where there is none.
 
         Args:
@@ -70,61 +62,14 @@ class Workspace:
         return cls(path, events=events, executor=executor)
 
     @classmethod
-    def open(cls, path: str | Path, *, events: Events | None = None, executor: ExecutorConfig = LOCAL) -> Workspace:
+    def open(
+        cls: type[Opened], path: str | Path, *, events: Events | None = None, executor: ExecutorConfig = LOCAL
+    ) -> Opened:
         """Open an existing workspace: the same as `Workspace(path)`."""
         return cls(path, events=events, executor=executor)
 
     def __repr__(self) -> str:
-        return f"Workspace({str(self.path)!r})"
-
-    def align(self, *, colour: bool | None = None, limit: int | None = None, dry_run: bool = False) -> Summary:
-        """Warp each candidate into the frame of its photograph.
-
-        Args:
-            colour: Undo small colour shifts by a linear map, for the classes whose own colours are a target. None: no,
-                and candidates that were aligned with a map stay so.
-            limit: Align at most this many candidates.
-            dry_run: Only tell what would be done, in `Summary.plan`.
-        """
-        from ggt_tools.stages.align.run import AlignConfig, run
-
-        config = AlignConfig(colour=colour, limit=limit, dry_run=dry_run)
-        return run(self.path, config, executor=self.executor, events=self.events)
-
-    def score(
-        self,
-        metrics: Sequence[str] = ("core",),
-        *,
-        device: str = "auto",
-        weights: str | Path | None = None,
-        batch: int = 8,
-        limit: int | None = None,
-        dry_run: bool = False,
-    ) -> Summary:
-        """Measure each aligned candidate against its photograph.
-
-        Args:
-            metrics: Names of metrics, or of sets of them: core, regions, text, faces, weight-free, offline, default.
-            device: Device of metrics with models, as torch names it; "auto" for cuda where there is one.
-            weights: Folder with downloaded weights; None for torch's cache.
-            batch: Number of pairs in a batch on a GPU.
-            limit: Measure at most this many candidates.
-            dry_run: Only tell what would be done, in `Summary.plan`.
-
-        Raises:
-            ConfigError: A metric is unknown or cannot be measured here, or nothing is aligned.
-        """
-        from ggt_tools.stages.score.run import ScoreConfig, run
-
-        config = ScoreConfig(
-            metrics=tuple(metrics),
-            device=device,
-            weights=None if weights is None else Path(weights),
-            batch=batch,
-            limit=limit,
-            dry_run=dry_run,
-        )
-        return run(self.path, config, executor=self.executor, events=self.events)
+        return f"{type(self).__name__}({str(self.path)!r})"
 
     def photos(self) -> Iterator[Photo]:
         """Iterate over the photographs, by key."""
@@ -133,6 +78,10 @@ class Workspace:
     def candidates(self) -> Iterator[Candidate]:
         """Iterate over the candidates: every attempt of a restorer, by id."""
         return self.records(Candidate)
+
+    def aligned(self) -> Iterator[Aligned]:
+        """Iterate over what align found of the candidates, by candidate."""
+        return self.records(Aligned)
 
     def scores(self) -> Iterator[Score]:
         """Iterate over the scores, by candidate."""
@@ -143,7 +92,7 @@ class Workspace:
         return self.records(Verdict)
 
     def records(self, kind: type[Record]) -> Iterator[Record]:
-        """Iterate over all records of a kind, for example `ggt_tools.records.Aligned`, in the order of their key."""
+        """Iterate over all records of a kind, for example `ggt_tools.records.Prompt`, in the order of their key."""
         with Ledger(self.path) as ledger:
             yield from ledger.all(kind)
 
@@ -162,3 +111,23 @@ class Workspace:
         """Return `to_arrow(kind)` as a data frame."""
         frame: pd.DataFrame = self.to_arrow(kind).to_pandas()
         return frame
+
+    def export_ledger(self, out: str | Path) -> dict[str, int]:
+        """Write every table of the ledger as parquet.
+
+        Args:
+            out: Folder or fsspec URL to write to.
+
+        Returns:
+            The number of rows by table.
+        """
+        from ggt_tools.workspace.export import export_ledger
+
+        with Ledger(self.path) as ledger:
+            return dict(export_ledger(ledger, str(out)))
+
+    def status(self) -> Status:
+        """Return how many photographs entered and left each stage, and what the calls to providers cost."""
+        from ggt_tools.stages.status import run
+
+        return run(self.path)

@@ -1,0 +1,188 @@
+"""Functions for releases: validate, card, push, diff, export, evaluate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ggt_format.schema import REPO_ID
+from ggt_tools.events import Bars, Events
+from ggt_tools.executors import LOCAL, ExecutorConfig
+from ggt_tools.summary import Summary
+
+if TYPE_CHECKING:
+    from ggt_tools.stages.diff.run import DiffResult
+    from ggt_tools.stages.evaluate.run import EvaluateResult
+    from ggt_tools.stages.validate.run import Validation
+
+
+def validate(
+    release: str | Path,
+    *,
+    quick: bool = False,
+    against: str | Path | None = None,
+    findings: str | Path | None = None,
+    executor: ExecutorConfig = LOCAL,
+    events: Events | None = None,
+) -> Validation:
+    """Check a release against the format. Nothing is repaired.
+
+    Args:
+        release: Folder or fsspec URL of the release.
+        quick: Leave out checksums and pixels; check sizes, names and texts.
+        against: Workspace whose ledger every fact is compared with; None for none.
+        findings: File to write the findings to, as JSON lines; None for none.
+        executor: Where the shards are read.
+        events: Where progress is reported; None for a progress bar.
+
+    Returns:
+        The findings, and a summary. `Validation.is_valid` tells whether there is none.
+    """
+    from ggt_tools.stages.validate.run import ValidateConfig, run
+
+    config = ValidateConfig(
+        quick=quick,
+        against=None if against is None else Path(against),
+        findings=None if findings is None else Path(findings),
+    )
+    return run(release, config, executor=executor, events=events or Bars())
+
+
+def card(release: str | Path, *, repo: str = REPO_ID) -> Summary:
+    """Write the README, licences, figures and Croissant file of a release.
+
+    Args:
+        release: Folder of the release.
+        repo: Dataset repository on the Hub that the release will be in, as ORG/ggt-100k.
+    """
+    from ggt_tools.stages.card.run import CardConfig, run
+
+    return run(release, CardConfig(repo=repo))
+
+
+def push(
+    release: str | Path,
+    repo: str,
+    *,
+    tag: str = "",
+    pull_request: bool = False,
+    dry_run: bool = False,
+    events: Events | None = None,
+) -> Summary:
+    """Publish a release on the Hub: one commit, then the tag.
+
+    Args:
+        release: Folder of a release that `validate` has passed.
+        repo: Dataset repository, ORG/ggt-100k; it is created if need be.
+        tag: Tag of the version, for example v1.1.0, which is never moved; "" for none.
+        pull_request: Open a pull request, and leave main as it is.
+        dry_run: Only tell what would be done, in `Summary.plan`.
+        events: Where progress is reported; None for progress bars.
+    """
+    from ggt_tools.stages.push import PushConfig
+    from ggt_tools.stages.push.run import run
+
+    config = PushConfig(repo=repo, tag=tag, pull_request=pull_request, dry_run=dry_run)
+    return run(release, config, events=events or Bars())
+
+
+def diff(
+    before: str | Path,
+    after: str | Path,
+    *,
+    repo: str = "",
+    changelog: str | Path | None = None,
+    sheet: str | Path | None = None,
+    max_pairs: int = 24,
+    events: Events | None = None,
+) -> DiffResult:
+    """Compare two versions of a release, and write the change log entry.
+
+    Args:
+        before: The earlier version: a folder or fsspec URL or, with `repo`, a tag or commit.
+        after: The later version, named in the same way.
+        repo: Repository on the Hub in which tags and commits are looked up, as ORG/ggt-100k; "" for none.
+        changelog: Change log to which the entry is added; None to write none.
+        sheet: PNG file for a contact sheet of the pairs that differ; None to draw none.
+        max_pairs: Largest number of pairs on the contact sheet.
+        events: Where progress is reported; None for progress bars.
+    """
+    from ggt_tools.stages.diff.run import DiffConfig, run
+
+    config = DiffConfig(
+        repo=repo,
+        changelog=None if changelog is None else Path(changelog),
+        sheet=None if sheet is None else Path(sheet),
+        max_pairs=max_pairs,
+    )
+    return run(before, after, config, events=events or Bars())
+
+
+def export(
+    release: str | Path,
+    out: str | Path,
+    to: str,
+    *,
+    where: Mapping[str, Any] | None = None,
+    splits: Sequence[str] = (),
+    file_bytes: int = 500_000_000,
+    dry_run: bool = False,
+    events: Events | None = None,
+) -> Summary:
+    """Write the pairs of a release in the layout of other training code.
+
+    Args:
+        release: Folder or fsspec URL of the release, or "sample".
+        out: New folder, or one that an interrupted run of the same export has begun.
+        to: Name of the layout, for example "basicsr".
+        where: Conditions on the pairs, as `ggt100k.PairDataset` takes them; None for all pairs.
+        splits: Splits to export; () for all that hold pairs.
+        file_bytes: Largest size of a tar or parquet file, counted in bytes of images.
+        dry_run: Only tell what would be done, in `Summary.plan`.
+        events: Where progress is reported; None for progress bars.
+    """
+    from ggt_tools.stages.export import ExportConfig
+    from ggt_tools.stages.export.run import run
+
+    config = ExportConfig(to=to, where=where, splits=tuple(splits), file_bytes=file_bytes, dry_run=dry_run)
+    return run(release, Path(out), config, events=events or Bars())
+
+
+def evaluate(
+    outputs: str | Path,
+    release: str | Path | None = None,
+    *,
+    split: str = "test",
+    where: Mapping[str, Any] | None = None,
+    metrics: Sequence[str] = (),
+    worst: int = 12,
+    device: str = "auto",
+    weights: str | Path | None = None,
+    events: Events | None = None,
+) -> EvaluateResult:
+    """Score a model's outputs against the ground truth of a split, by degradation.
+
+    Args:
+        outputs: Folder with the model's images, each named by the key of its pair.
+        release: Folder or fsspec URL of the release, or "sample"; None for the one that `load_dataset` finds.
+        split: Split whose pairs the outputs are compared with.
+        where: Conditions on the pairs, as `ggt100k.PairDataset` takes them; None for all pairs.
+        metrics: Names of pyiqa metrics; () for the usual ones.
+        worst: Number of outputs on the contact sheet; 0 for no sheet.
+        device: Device of metrics with models, as torch names it; "auto" for cuda where there is one.
+        weights: Folder with downloaded weights; None for torch's cache.
+        events: Where progress is reported; None for progress bars.
+    """
+    from ggt_tools.stages.evaluate import EvaluateConfig
+    from ggt_tools.stages.evaluate.run import run
+
+    config = EvaluateConfig(
+        split=split,
+        where=where,
+        metrics=tuple(metrics),
+        worst=worst,
+        device=device,
+        weights=None if weights is None else Path(weights),
+    )
+    return run(release, outputs, config, events=events or Bars())
