@@ -418,7 +418,8 @@ def test_a_part_judged_by_another_gate_is_not_packed(copy: Callable[[str], Path]
     well("verdict", workspace, "--gate", gate, "--limit", "1")
     assert len(facts(workspace)["Verdict"]) == 3
     done = ggt("pack", workspace, tmp_path / "out")
-    said = f"ggt100k pack: {workspace}: the candidates were judged by more than one gate. Run verdict again, without --limit.\n"
+    message = "the candidates were judged by more than one gate. Run verdict again, without --limit."
+    said = f"ggt100k pack: {workspace}: {message}\n"
     assert (done.code, done.err) == (2, said)
 
 
