@@ -26,15 +26,19 @@ from PIL import Image
 import ggt100k
 from ggt_format.png import encode_png
 from ggt_tools.errors import ConfigError, PairError
+from ggt_tools.events import Recorded
 from ggt_tools.files import zips
 from ggt_tools.metrics.reference import psnr, ssim
 from ggt_tools.records import Adopted, Aligned, Candidate, Photo, Refusal, Score, Verdict
 from ggt_tools.stages.adopt import matching
 from ggt_tools.stages.adopt.drift import drift, shift
-from ggt_tools.stages.adopt.layouts import by_meta_info, by_metadata, two_places
+from ggt_tools.stages.adopt.image_source import ImageSource, open_image_source
+from ggt_tools.stages.adopt.layouts import list_by_name
+from ggt_tools.stages.adopt.lists import list_by_meta_info, list_by_metadata
 from ggt_tools.stages.adopt.matching import match
-from ggt_tools.stages.adopt.places import Place, open_place
-from ggt_tools.stages.adopt.sets import SETS, by_role, forbids
+from ggt_tools.stages.adopt.run import AdoptConfig
+from ggt_tools.stages.adopt.run import run as run_adopt
+from ggt_tools.stages.adopt.sets import SETS, local_only_reason, split_by_role
 from ggt_tools.workspace.ledger import Ledger
 
 from .hub import Hub
@@ -191,9 +195,9 @@ def test_each_set_in_its_published_naming(name: str, tmp_path: Path) -> None:
 
 def test_the_nine_sets_are_those_of_the_paper() -> None:
     assert {name.partition("/")[2] for name in SETS} == set(PUBLISHED)
-    assert {name.partition("/")[2] for name, each in SETS.items() if not each.released} == {"istd", "gopro", "dpdd"}
+    assert {name.partition("/")[2] for name, each in SETS.items() if not each.is_released} == {"istd", "gopro", "dpdd"}
     done = ggt("adopt", "gpt4o-restore/sots", "w")
-    assert done.code == 2 and "is none of GPT-4o-Restore's sets; there are: gpt4o-restore/o-haze," in done.err
+    assert done.code == 2 and "GPT-4o-Restore has no such set. Choose one of: gpt4o-restore/o-haze," in done.err
 
 
 # --- matching ---------------------------------------------------------------------------------------------------------
@@ -233,14 +237,17 @@ def test_what_may_belong_to_two_is_listed() -> None:
     assert matched(["a1.png", "a01.png"], ["A1.png", "A01.png"])[0] == {"a1.png": "A1.png", "a01.png": "A01.png"}
     assert matched(["01.png"], ["1.png", "001.png"])[0] == {}
     listed = match(["1.png"], ["x/1.png", "y/1.png"])
-    assert not listed.pairs and listed.outputs[0].detail == "1.png: cannot be told from x/1.png, y/1.png"
+    assert (
+        not listed.pairs
+        and listed.outputs[0].detail == "1.png: it is not clear which of x/1.png, y/1.png belongs to it"
+    )
 
 
 def test_a_nearer_name_goes_first() -> None:
     pairs, alone = matched(["1.png", "1_output.png"], ["1.png"])
     assert pairs == {"1.png": "1.png"} and alone == {"1_output.png": "taken"}
     assert match(["1.png", "1_output.png"], ["1.png"]).outputs[0].detail == (
-        "1_output.png: 1.png has 1.png already, whose name is nearer"
+        "1_output.png: 1.png is paired with 1.png, whose name is more similar"
     )
 
 
@@ -271,21 +278,21 @@ def test_matching_loses_and_doubles_nothing(outputs: list[str], originals: list[
         drawn.shuffle(some)  # type: ignore[attr-defined]
     assert match(*others) == found  # the order in which names come decides nothing
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(matching, "_telling_steps", lambda names: matching._STEPS)
+        patch.setattr(matching, "_useful_steps", lambda names: matching._STEPS)
         assert match(outputs, originals) == found  # nor do the steps that are left out
 
 
 def test_a_long_list_of_what_belongs_together_is_read_in_linear_time(tmp_path: Path) -> None:
     count = 20_000
     originals, outputs = (
-        Place(path=tmp_path, names=names, refused={}, read=lambda name: b"")
+        ImageSource(path=tmp_path, names=names, refused={}, read=lambda name: b"")
         for names in (tuple(f"{side}{number}.png" for number in range(count)) for side in "ab")
     )
     lines = [f"a{number}.png,b{(number + 1) % count}.png\n" for number in range(count)]
     (tmp_path / "map.csv").write_text("original,output\n" + "".join(lines))
     started = time.process_time()
-    found = two_places(outputs, originals, SETS["gpt4o-restore/lol"], named=tmp_path / "map.csv")
-    assert (found.count, found.lone) == (count, ())
+    found = list_by_name(outputs, originals, SETS["gpt4o-restore/lol"], map_path=tmp_path / "map.csv")
+    assert (found.count, found.unmatched) == (count, ())
     assert time.process_time() - started < 5, "each name against each other takes some 20 s"
 
 
@@ -301,9 +308,9 @@ def test_no_more_steps_are_taken_than_can_tell(outputs: str, originals: str, ste
         taken.append(len(asked(names)))
         return asked(names)
 
-    asked = matching._telling_steps
+    asked = matching._useful_steps
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(matching, "_telling_steps", telling)
+        patch.setattr(matching, "_useful_steps", telling)
         assert match([outputs], [originals]).pairs == ((outputs, originals),)
     assert taken == [steps]
 
@@ -332,14 +339,14 @@ RAINDROP = [
 def test_a_folder_is_never_lost_to_make_a_pair(output: str, original: str) -> None:
     pairs, alone = matched([output], [original])
     assert not pairs and alone == {output: "no_original", original: "no_output"}
-    assert match([output], [original]).outputs[0].detail.startswith(f"{output}: no original has its name")
+    assert match([output], [original]).outputs[0].detail.startswith(f"{output}: no original has this name")
 
 
 def test_a_folder_that_only_one_side_shares_tells_its_files_apart() -> None:
     pairs, alone = matched(["set1/1.png", "set2/2.png"], ["set2/1.png", "set2/2.png"])
     assert pairs == {"set2/2.png": "set2/2.png"} and alone == {"set1/1.png": "no_original", "set2/1.png": "no_output"}
     assert match(["set1/1.png"], ["set2/1.png"]).outputs[0].detail == (
-        "set1/1.png: no original has its name in its folders; set2/1.png is in others"
+        "set1/1.png: no original has this name in the same folders, only set2/1.png"
     )
     assert matched(["train/1.png", "test/2.png"], ["train/2.png", "test/1.png"])[0] == {}
     # what is left over is no partner of what else is left over: 1.png may be of either
@@ -355,38 +362,38 @@ def test_the_same_paths_are_pairs() -> None:
 def test_the_set_s_own_name_as_a_folder_says_nothing() -> None:
     names = ["GPT-4o-Restore/LOL/low/1.png"], ["LOLdataset/eval15/low/1.png"]
     assert not match(*names).pairs
-    assert match(*names, own=("gpt4o-restore", "lol", "LOL")).pairs == ((names[0][0], names[1][0]),)
+    assert match(*names, set_names=("gpt4o-restore", "lol", "LOL")).pairs == ((names[0][0], names[1][0]),)
     both = ["LOL/1.png"], ["LOL/1.png", "LOL/2.png"]
-    assert match(*both, own=("LOL",)).pairs == (("LOL/1.png", "LOL/1.png"),)
+    assert match(*both, set_names=("LOL",)).pairs == (("LOL/1.png", "LOL/1.png"),)
     # a folder that the other side has beside others is none that says nothing
-    assert not match(["a/1.png", "LOL/2.png"], ["LOL/1.png", "LOL/3.png"], own=("LOL",)).pairs
+    assert not match(["a/1.png", "LOL/2.png"], ["LOL/1.png", "LOL/3.png"], set_names=("LOL",)).pairs
 
 
 def test_raindrop_in_the_tree_of_its_originals(tmp_path: Path) -> None:
     image = encoded(crop("life-1", 64))
     trees = {name: image for lq in RAINDROP for name in (lq, lq.replace("data", "gt").replace("_rain", "_clean"))}
     made = dict.fromkeys((f"test_a/data/{n}_rain_output.png" for n in range(2)), image)
-    outputs, about = open_place(archive(tmp_path / "x.zip", made)), SETS["gpt4o-restore/raindrop"]
-    found = two_places(outputs, open_place(archive(tmp_path / "y.zip", trees)), about)
+    outputs, about = open_image_source(archive(tmp_path / "x.zip", made)), SETS["gpt4o-restore/raindrop"]
+    found = list_by_name(outputs, open_image_source(archive(tmp_path / "y.zip", trees)), about)
     pairs = list(found.pairs)
     assert [(each.output, each.name) for each in pairs] == [
         (f"test_a/data/{n}_rain_output.png", f"test_a/data/{n}_rain.png") for n in range(2)
     ]
     assert all(each.ref for each in pairs)
-    assert {each.reason for each in found.lone} == {"no_output"} and len(found.lone) == len(RAINDROP) - 2
+    assert {each.reason for each in found.unmatched} == {"no_output"} and len(found.unmatched) == len(RAINDROP) - 2
     train = {name: data for name, data in trees.items() if name.startswith("train/")}
-    found = two_places(outputs, open_place(archive(tmp_path / "z.zip", train)), about)
+    found = list_by_name(outputs, open_image_source(archive(tmp_path / "z.zip", train)), about)
     assert found.count == 0
-    assert sorted(each.reason for each in found.lone) == ["no_original"] * 2 + ["no_output"] * 4
+    assert sorted(each.reason for each in found.unmatched) == ["no_original"] * 2 + ["no_output"] * 4
 
 
 def test_istd_in_the_tree_of_its_originals(tmp_path: Path) -> None:
     """Its folders A, B and C are roles, and stand in those of its split."""
     tree = [f"ISTD_Dataset/{part}/{part}_{role}/90-1.png" for part in ("train", "test") for role in "ABC"]
-    originals = open_place(archive(tmp_path / "y.zip", dict.fromkeys(tree, b"")))
+    originals = open_image_source(archive(tmp_path / "y.zip", dict.fromkeys(tree, b"")))
     for output in ("test_A/90-1.png", "test/test_A/90-1_output.png", "test/90-1.png"):
-        outputs = open_place(archive(tmp_path / "x.zip", {output: b""}))
-        found = two_places(outputs, originals, SETS["gpt4o-restore/istd"])
+        outputs = open_image_source(archive(tmp_path / "x.zip", {output: b""}))
+        found = list_by_name(outputs, originals, SETS["gpt4o-restore/istd"])
         assert [(each.output, each.name, bool(each.ref)) for each in found.pairs] == [
             (output, "ISTD_Dataset/test/test_A/90-1.png", True)
         ]
@@ -401,15 +408,15 @@ def test_ground_truths_of_another_split_are_none(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.out.splitlines()[0] == "  test_a/0.png <- test_a/0.png"
     assert said(done) == [
-        "no_ground_truth: test_a/0.png: no ground_truth has its name in its folders; train/0.png is in others; "
-        "it is taken in without",
-        "no_original: train/0.png: no original has its name in its folders; test_a/0.png is in others",
+        "no_ground_truth: test_a/0.png: no ground truth has this name in the same folders, only train/0.png. "
+        "The pair is imported without its true ground truth.",
+        "no_original: train/0.png: no original has this name in the same folders, only test_a/0.png",
     ]
 
 
 def test_what_an_original_is_for() -> None:
     names = ["a/hazy/1.png", "a/GT/1.png", "2_hazy.png", "2_GT.png", "test_B/3.png", "reference-890/4.png", "5.png"]
-    lqs, refs = by_role(names, SETS["gpt4o-restore/istd"])
+    lqs, refs = split_by_role(names, SETS["gpt4o-restore/istd"])
     assert lqs == ["a/hazy/1.png", "2_hazy.png", "5.png"]
     assert refs == ["a/GT/1.png", "2_GT.png", "reference-890/4.png"]
 
@@ -422,11 +429,11 @@ def test_partners_that_are_missing_are_listed_before_anything_is_written(tmp_pat
     done = ggt(*argv, "--dry-run")
     assert done.code == 0 and not (tmp_path / "w").exists()
     assert said(done) == [
-        "no_original: 5.png: no original has its name",
-        "ambiguous: 7-1.png: cannot be told from 7-2.png, rain/7.png",
-        "ambiguous: 7-2.png: cannot be told from 7-1.png, rain/7.png",
-        "no_output: rain/2.png: no output has its name",
-        "ambiguous: rain/7.png: cannot be told from 7-1.png, 7-2.png",
+        "no_original: 5.png: no original has this name",
+        "ambiguous: 7-1.png: it is not clear which of 7-2.png, rain/7.png belongs to it",
+        "ambiguous: 7-2.png: it is not clear which of 7-1.png, rain/7.png belongs to it",
+        "no_output: rain/2.png: no output has this name",
+        "ambiguous: rain/7.png: it is not clear which of 7-1.png, 7-2.png belongs to it",
     ]
     assert done.out.splitlines() == [
         "  rain/1.png <- 1.png",
@@ -440,8 +447,8 @@ def test_partners_that_are_missing_are_listed_before_anything_is_written(tmp_pat
     both = archive(tmp_path / "z.zip", {"rain/1.png": image, "rain/2.png": image, **truths})
     done = ggt(*argv[:-1], both, "--dry-run")
     assert said(done)[-2:] == [
-        "no_output: rain/2.png: no output has its name",
-        "no_original: norain/9.png: no original has its name",
+        "no_output: rain/2.png: no output has this name",
+        "no_original: norain/9.png: no original has this name",
     ]
     assert done.out.splitlines()[0] == "  rain/1.png <- 1.png, with its true gt"
     told = tmp_path / "map.csv"
@@ -456,7 +463,7 @@ def test_partners_that_are_missing_are_listed_before_anything_is_written(tmp_pat
     assert said(done) == [], "what the map does not name is counted, not complained of"
     told.write_text("original,output\nrain/7.png,8.png\n")
     assert ggt(*argv, "--map", told).err == (
-        f"ggt100k adopt: {told}: line 2: output '8.png' is not there; name it as it is listed\n"
+        f"ggt100k adopt: {told}: line 2: there is no output '8.png'. Write the name as --dry-run shows it.\n"
     )
 
 
@@ -504,12 +511,15 @@ def test_a_map_names_all_that_is_imported(case: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("original,output,class\na.png,1.png,foggy\n", "{map}: line 2: class 'foggy' is none of mixed, rain, "),
-        ("original,output\na.png,1.png\na.png,2.png\n", "{map}: line 3: 'a.png' or '2.png' stands there twice"),
-        ("original,output\na.png,1.png\nb.png,1.png\n", "{map}: line 3: 'b.png' or '1.png' stands there twice"),
-        ("original,output\nz.png,1.png\n", "{map}: line 2: original 'z.png' is not there"),
-        ("original,output\n", "{map}: names no pair. Give it a line for each"),
-        ("", "{map}: names no pair. Give it a line for each"),
+        (
+            "original,output,class\na.png,1.png,foggy\n",
+            "{map}: line 2: the class 'foggy' is not known. Choose one of: mixed, rain, ",
+        ),
+        ("original,output\na.png,1.png\na.png,2.png\n", "{map}: line 3: 'a.png' or '2.png' is listed twice"),
+        ("original,output\na.png,1.png\nb.png,1.png\n", "{map}: line 3: 'b.png' or '1.png' is listed twice"),
+        ("original,output\nz.png,1.png\n", "{map}: line 2: there is no original 'z.png'"),
+        ("original,output\n", "{map}: no pair is listed. Add a line for each"),
+        ("", "{map}: no pair is listed. Add a line for each"),
     ],
 )
 def test_a_map_that_is_wrong_is_told_with_its_line(text: str, said: str, tmp_path: Path) -> None:
@@ -517,14 +527,35 @@ def test_a_map_that_is_wrong_is_told_with_its_line(text: str, said: str, tmp_pat
     told = tmp_path / "map.csv"
     told.write_text(text)
     with pytest.raises(ConfigError) as caught:
-        two_places(open_place(both), open_place(both), SETS["gpt4o-restore/lol"], named=told)
+        list_by_name(open_image_source(both), open_image_source(both), SETS["gpt4o-restore/lol"], map_path=told)
     assert str(caught.value).startswith(said.format(map=told))
+
+
+def test_a_run_returns_counts_and_is_failed_if_no_pair_is_imported(tmp_path: Path) -> None:
+    (lq, gt), _ = pairs_of()
+    sources = {
+        "originals": archive(tmp_path / "y.zip", {"1.png": lq, "2.png": lq}),
+        "outputs": archive(tmp_path / "x.zip", {"1.png": gt, "3.png": gt}),
+    }
+    config = AdoptConfig(set="mine", restorer="m", licence="CC0-1.0", degradation="rain", **sources)
+    events = Recorded()
+    plan = run_adopt(tmp_path / "w", dataclasses.replace(config, dry_run=True), events=events)
+    assert plan.plan[0] == "  1.png <- 1.png" and not (tmp_path / "w").exists()
+    assert len(events.warnings) == 2
+    summary = run_adopt(tmp_path / "w", config)
+    assert summary.counts == {"imported": 1, "already done": 0} and not summary.is_failed
+    assert (summary.count("unmatched", "no_output"), summary.count("unmatched", "no_original")) == (1, 1)
+    again = run_adopt(tmp_path / "w", config)
+    assert again.counts == {"imported": 0, "already done": 1} and not again.is_failed
+    wrong = dataclasses.replace(config, outputs=archive(tmp_path / "z.zip", {"7.png": gt}))
+    nothing = run_adopt(tmp_path / "v", wrong)
+    assert nothing.is_failed and nothing.count("unmatched") == 3
 
 
 @pytest.mark.parametrize("other", [("--pairs", "x"), ("--meta-info", "x.txt")])
 def test_a_map_and_another_list_are_not_given_both(other: tuple[str, str], tmp_path: Path) -> None:
     done = ggt("adopt", "mine", tmp_path / "w", "--map", "map.csv", *other, "--restorer", "m")
-    assert (done.code, "goes with --outputs and --originals alone" in done.err) == (2, True)
+    assert (done.code, "works with --outputs and --originals only" in done.err) == (2, True)
 
 
 # --- archives from outside --------------------------------------------------------------------------------------------
@@ -564,7 +595,7 @@ def hostile(path: Path) -> Path:
 
 
 def test_each_fault_of_a_zip_is_refused_by_itself(tmp_path: Path) -> None:
-    place = open_place(hostile(tmp_path / "x.zip"))
+    place = open_image_source(hostile(tmp_path / "x.zip"))
     assert place.names == ("damaged.png", "good.png", "liar.png")
     assert {name: fault.reason for name, fault in place.refused.items()} == {
         "../slip.png": "bad_name",
@@ -578,13 +609,13 @@ def test_each_fault_of_a_zip_is_refused_by_itself(tmp_path: Path) -> None:
         "method.png": "unreadable",
         "bomb.png": "bomb",
     }
-    assert str(place.refused["../slip.png"]) == "../slip.png: leads out of its place; rename it"
+    assert str(place.refused["../slip.png"]) == "../slip.png: the name leads out of its folder. Rename the file."
     assert str(place.refused["encrypted.png"]) == (
-        "encrypted.png: is encrypted; unpack it with its password, and name the folder"
+        "encrypted.png: the member is encrypted. Unpack the zip with its password, and name the folder."
     )
-    assert str(place.refused["bomb.png"]).startswith("bomb.png: would unpack to 4194304 bytes out of 4")
+    assert str(place.refused["bomb.png"]).startswith("bomb.png: the member unpacks from 4")
     assert place.read("good.png") == encoded(crop("life-1", 64))
-    for name, start in (("damaged.png", "damaged.png: cannot be unpacked"), ("liar.png", "liar.png: ")):
+    for name, start in (("damaged.png", "damaged.png: the file cannot be unpacked"), ("liar.png", "liar.png: ")):
         with pytest.raises(PairError) as caught:
             place.read(name)
         assert caught.value.reason == "damaged" and str(caught.value).startswith(start)
@@ -613,29 +644,31 @@ def test_zips_that_are_not_to_be_trusted_as_a_whole(tmp_path: Path, monkeypatch:
 
     def fault() -> str:
         with pytest.raises(ConfigError) as caught:
-            open_place(path)
+            open_image_source(path)
         return str(caught.value)
 
-    monkeypatch.setattr(zips, "MEMBERS", 3)
-    assert fault() == f"{path}: has 4 members, above 3; split it"
+    monkeypatch.setattr(zips, "MAX_MEMBERS", 3)
+    assert fault() == f"{path}: the zip has 4 members, above 3. Split it."
     monkeypatch.undo()
-    monkeypatch.setattr(zips, "WHOLE_BYTES", 100)
-    assert fault() == f"{path}: says that it unpacks to {4 * len(image)} bytes, above 100; split it"
+    monkeypatch.setattr(zips, "MAX_TOTAL_BYTES", 100)
+    assert fault() == f"{path}: the zip unpacks to {4 * len(image)} bytes, above 100. Split it."
     monkeypatch.undo()
-    monkeypatch.setattr(zips, "LIST_BYTES", 100)
-    assert fault() == f"{path}: its list of members has {4 * (46 + 5)} bytes, above 100; split it"
+    monkeypatch.setattr(zips, "MAX_LIST_BYTES", 100)
+    assert fault() == f"{path}: the list of members has {4 * (46 + 5)} bytes, above 100. Split it."
     monkeypatch.undo()
     path.write_bytes(path.read_bytes()[:-30])
-    assert fault() == (f"{path}: is no zip, or one that was cut off; fetch it again, or name the folder it unpacks to")
+    assert fault() == (
+        f"{path}: the file is not a zip, or its end is missing. Fetch it again, or name the folder it unpacks to."
+    )
     path.unlink()
-    assert fault() == f"{path}: there is no such file or folder; name the zip or the folder with the images"
+    assert fault() == f"{path}: there is no such file or folder. Name the zip or the folder with the images."
 
 
 def test_a_member_that_is_there_twice_is_not_chosen(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as made, pytest.warns(UserWarning, match="Duplicate name"):
         made.writestr("1.png", encoded(crop("life-1", 64)))
         made.writestr("1.png", encoded(crop("life-1", 32)))
-    place = open_place(tmp_path / "x.zip")
+    place = open_image_source(tmp_path / "x.zip")
     assert place.names == () and place.refused["1.png"].reason == "duplicate_name"
 
 
@@ -643,9 +676,9 @@ def test_a_link_that_leads_out_of_its_folder(tmp_path: Path) -> None:
     root = folder(tmp_path / "set", {"1.png": encoded(crop("life-1", 64))})
     (tmp_path / "secret.png").write_bytes(b"secret")
     (root / "2.png").symlink_to(tmp_path / "secret.png")
-    place = open_place(root)
+    place = open_image_source(root)
     assert place.names == ("1.png",)
-    assert str(place.refused["2.png"]) == "2.png: leads out of its folder; copy it there"
+    assert str(place.refused["2.png"]) == "2.png: the link leads out of its folder. Copy the file there."
 
 
 # --- other layouts ----------------------------------------------------------------------------------------------------
@@ -671,7 +704,9 @@ def test_two_folders(tmp_path: Path) -> None:
     folder(tmp_path / "b", {f"{n}.png": gt for n, (_, gt) in enumerate(some)})
     folder(tmp_path / "c", {"1_gt.png": some[1][1]})
     done = mine(tmp_path, "--originals", tmp_path / "a", "--outputs", tmp_path / "b", "--refs", tmp_path / "c")
-    assert said(done) == ["no_ground_truth: 0.png: no ground_truth has its name; it is taken in without"]
+    assert said(done) == [
+        "no_ground_truth: 0.png: no ground truth has this name. The pair is imported without its true ground truth."
+    ]
     assert taken(tmp_path) == [("0.png", "0.png", False), ("1.png", "1.png", True)]
 
 
@@ -682,15 +717,17 @@ def test_one_folder_with_suffixes(tmp_path: Path) -> None:
     folder(place, {"e_lq.jpg": encoded(crop("life-1", 64), "JPEG"), "e_gt.png": gt, "f_true.png": gt})
     done = mine(tmp_path, "--pairs", place, "--suffixes", "_lq,_gt,_true")
     assert said(done) == [
-        "no_role: d.png: ends in none of _lq, _gt, _true",
-        "no_ground_truth: b_lq.png: there is none that ends in _true; it is taken in without",
-        "no_output: c_lq.png: there is none that ends in _gt",
-        *("ambiguous: e: cannot be told which of e_lq.jpg, e_lq.png, e_gt.png belong together" for _ in range(3)),
-        "no_original: f_true.png: there is none that ends in _lq",
+        "no_role: d.png: the name ends in none of _lq, _gt, _true",
+        "no_ground_truth: b_lq.png: there is no image whose name ends in _true. The pair is "
+        "imported without its true ground truth.",
+        "no_output: c_lq.png: there is no image whose name ends in _gt",
+        *("ambiguous: e: it is not clear which of e_lq.jpg, e_lq.png, e_gt.png belong together" for _ in range(3)),
+        "no_original: f_true.png: there is no image whose name ends in _lq",
     ]
     assert taken(tmp_path) == [("a_lq.png", "a_gt.jpg", True), ("b_lq.png", "b_gt.png", False)]
     assert mine(tmp_path, "--pairs", place).err == (
-        f"ggt100k adopt: {place}: how its names tell lq from gt is not known; say it, e.g. --suffixes _lq,_gt\n"
+        f"ggt100k adopt: {place}: it is not clear which images are LQ and which are GT. "
+        "State it, for example: --suffixes _lq,_gt\n"
     )
 
 
@@ -705,7 +742,7 @@ def test_meta_info_of_basicsr(tmp_path: Path) -> None:
     done = mine(tmp_path, "--originals", originals, "--outputs", outputs, "--meta-info", listed)
     assert said(done) == [
         f"no_output: {listed}: 4.png is not in {outputs}",
-        f"duplicate_name: {listed}: 1.png stands there twice",
+        f"duplicate_name: {listed}: 1.png is listed twice",
         f"no_original: {listed}: 3.png is not in {originals}",
     ]
     assert taken(tmp_path) == [("1.png", "1.png", False), ("my 2.jpg", "my 2.png", False)]
@@ -719,42 +756,42 @@ def test_meta_info_never_guesses(tmp_path: Path) -> None:
     outputs = folder(tmp_path / "b", dict.fromkeys((*names, "5.png"), b""))
     listed = tmp_path / "meta_info.txt"
     listed.write_text("".join(f"{name} (256,256,3)\n" for name in names))
-    found = by_meta_info(listed, open_place(originals), open_place(outputs))
+    found = list_by_meta_info(listed, open_image_source(originals), open_image_source(outputs))
     assert [(pair.output, pair.name) for pair in found.pairs] == [("3.png", "3.png"), ("c/8.png", "8.png")]
-    two, seven = (f"{listed}: cannot be told which of {names} belong together" for names in
+    two, seven = (f"{listed}: it is not clear which of {names} belong together" for names in
                   ("2.bmp, 2.tif, 2.png", "7.png, a/7.png, b/7.png"))  # fmt: skip
-    assert {(each.name, each.reason, each.detail) for each in found.lone} == {
+    assert {(each.name, each.reason, each.detail) for each in found.unmatched} == {
         *((name, "ambiguous", two) for name in ("2.png", "2.bmp", "2.tif")),
         *((name, "ambiguous", seven) for name in ("a/7.png", "b/7.png", "7.png")),
-        ("5.png", "no_original", f"{listed}: 5.png is in {outputs}, and no line names it"),
-        *((n, "no_output", f"{listed}: {n} is in {originals}, and no line names it") for n in ("3.bmp", "9.png")),
+        ("5.png", "no_original", f"{listed}: 5.png is in {outputs}, but on no line"),
+        *((n, "no_output", f"{listed}: {n} is in {originals}, but on no line") for n in ("3.bmp", "9.png")),
     }
 
 
 def test_names_in_meta_info_may_have_brackets_and_u2028(tmp_path: Path) -> None:
     names = ("a (1).png", "a (2).png", "b (1,2,3) c.png", "line\u2028break.png", "d.png", "e.png", "f.png")
-    place = open_place(folder(tmp_path / "a", dict.fromkeys(names, b"")))
+    place = open_image_source(folder(tmp_path / "a", dict.fromkeys(names, b"")))
     where = dataclasses.replace(place, names=names)
     listed = tmp_path / "meta_info.txt"
     shapes = (" (9,9,3)", "", " (9,9,3)", " (9,9,3)", " (9, 9, 3) 1", " (9,9)\r", "")
     listed.write_bytes("\n".join(map("".join, zip(names, shapes, strict=True))).encode())
-    found = by_meta_info(listed, where, where)
+    found = list_by_meta_info(listed, where, where)
     assert [(pair.output, pair.name) for pair in found.pairs] == [(name, name) for name in names]
-    assert not [each for each in found.lone if each.reason != "bad_name"]
+    assert not [each for each in found.unmatched if each.reason != "bad_name"]
 
 
 def test_lines_of_metadata_end_at_line_feeds_and_name_two_files(tmp_path: Path) -> None:
-    place = open_place(folder(tmp_path / "a", dict.fromkeys(("1.png", "2.png", "3.png"), b"")))
+    place = open_image_source(folder(tmp_path / "a", dict.fromkeys(("1.png", "2.png", "3.png"), b"")))
     listed = tmp_path / "metadata.jsonl"
     rows = [
         {"lq_file_name": "1.png", "gt_file_name": "2.png", "text": "one\u2028two\u0085three"},
         {"lq_file_name": "3.png", "gt_file_name": "3.png"},
     ]
     listed.write_bytes("\r\n".join(json.dumps(row, ensure_ascii=False) for row in rows).encode())
-    found = by_metadata(place, listed, [])
+    found = list_by_metadata(place, listed, [])
     assert [(pair.name, pair.output) for pair in found.pairs] == [("1.png", "2.png")]
-    assert [(each.reason, each.detail) for each in found.lone] == [
-        ("one_file", f"{listed}: line 2: lq and gt are one file, 3.png; name its ground truth")
+    assert [(each.reason, each.detail) for each in found.unmatched] == [
+        ("one_file", f"{listed}: line 2: lq and gt name the same file, 3.png. Name its ground truth.")
     ]
 
 
@@ -777,9 +814,11 @@ def test_metadata_of_an_imagefolder(tmp_path: Path) -> None:
     assert said(done) == [
         f"no_output: {where}: line 2: gt: '../2.png' is not in {place}",
         f"no_original: {where}: line 3: lq: 'in/9.png' is not in {place}",
-        f"no_ground_truth: {where}: line 4: reference: 'true/3.png' is not in {place}; it is taken in without",
-        f"no_ground_truth: {where}: line 5: reference: none is named; it is taken in without",
-        f"no_role: {where}: stray.png is in {place}, and no line names it",
+        f"no_ground_truth: {where}: line 4: reference: 'true/3.png' is not in {place}. The pair is "
+        "imported without its true ground truth.",
+        f"no_ground_truth: {where}: line 5: reference: no file is named. The pair is imported without "
+        "its true ground truth.",
+        f"no_role: {where}: stray.png is in {place}, but on no line",
     ]
     assert done.out.startswith("adopt: 2 imported, 1 already done\n"), done.out  # in/3.png is in/2.png again
     assert [line for line in done.out.splitlines() if "passed over" in line] == [
@@ -793,10 +832,10 @@ def test_metadata_of_an_imagefolder(tmp_path: Path) -> None:
     ]
     (place / "metadata.jsonl").write_text(json.dumps({"a_file_name": "in/1.png", "b_file_name": "out/1.png"}))
     assert mine(tmp_path, "--pairs", place).err == (
-        f"ggt100k adopt: {where}: cannot tell its columns (a, b); name them: --columns LQ,GT\n"
+        f"ggt100k adopt: {where}: the roles of the columns (a, b) are not clear. Name them: --columns LQ,GT\n"
     )
     assert mine(tmp_path, "--pairs", place, "--columns", "a,c").err == (
-        f"ggt100k adopt: {where}: has no image column 'c'; there are: a, b\n"
+        f"ggt100k adopt: {where}: 'c' is not an image column. Image columns: a, b.\n"
     )
 
 
@@ -806,12 +845,12 @@ def test_a_list_that_is_damaged_is_told_with_its_line(tmp_path: Path) -> None:
     for line in ("[1]", "7", '"x"', "null", "{"):
         listed.write_text('{"lq_file_name": "1.png", "gt_file_name": "2.png"}\n' + line + "\n")
         with pytest.raises(ConfigError) as caught:
-            by_metadata(open_place(place), listed, [])
-        assert str(caught.value) == f"{listed}: line 2: is no JSON object; mend it"
+            list_by_metadata(open_image_source(place), listed, [])
+        assert str(caught.value) == f"{listed}: line 2: this is not a JSON object. Correct the line."
     told.write_text('original,output\n1.png,"2.png\n3.png,4.png\n')
     with pytest.raises(ConfigError) as caught:
-        two_places(open_place(place), open_place(place), SETS["gpt4o-restore/lol"], named=told)
-    assert str(caught.value) == f"{told}: line 2: is no CSV: unexpected end of data; mend its quotes"
+        list_by_name(open_image_source(place), open_image_source(place), SETS["gpt4o-restore/lol"], map_path=told)
+    assert str(caught.value) == f"{told}: line 2: this is not CSV: unexpected end of data. Check its quotes."
 
 
 def test_parquet_webdataset_and_a_folder_of_them(tmp_path: Path) -> None:
@@ -832,8 +871,8 @@ def test_parquet_webdataset_and_a_folder_of_them(tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "p" / "one.parquet")
     done = mine(tmp_path, "--pairs", tmp_path / "p" / "one.parquet")
     assert said(done) == [
-        "no_image: mine: one.parquet/2: input: its row names '/etc/hostname', and no file of this machine is opened "
-        "for it. Name the folder of the dataset, or put the bytes into the row."
+        "no_image: mine: one.parquet/2: input: the row names '/etc/hostname', but may not name files of "
+        "this machine. Name the folder of the dataset, or put the bytes into the row."
     ]
     assert taken(tmp_path) == [(f"one.parquet/{n}", f"one.parquet/{n}:edited_image", False) for n in range(2)]
     done = mine(tmp_path, "--pairs", tmp_path / "p")
@@ -848,11 +887,13 @@ def test_parquet_webdataset_and_a_folder_of_them(tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "three.parquet")
     done = mine(tmp_path / "three", "--pairs", tmp_path / "three.parquet", "--dry-run")
     assert done.out.splitlines()[:2] == [
-        "  three.parquet/0 <- three.parquet/0:edited_image, three.parquet/0: true: is empty",
+        "  three.parquet/0 <- three.parquet/0:edited_image, three.parquet/0: true: the cell is empty",
         "  three.parquet/1 <- three.parquet/1:edited_image, with its true gt",
     ]
     done = mine(tmp_path / "three", "--pairs", tmp_path / "three.parquet")
-    assert said(done) == ["three.parquet/0: true: is empty; it is taken in without its ground truth"]
+    assert said(done) == [
+        "three.parquet/0: true: the cell is empty. The pair is imported without its true ground truth."
+    ]
     assert [has for *_, has in taken(tmp_path / "three")] == [False, True]
     with tarfile.open(tmp_path / "two.tar", "w") as tar:
         for n, (lq, gt) in enumerate(some):
@@ -891,8 +932,8 @@ def test_datasets_of_the_hub(tmp_path: Path) -> None:
         done = run_python("\n".join(adopted), tmp_path / "run", **hub.env(tmp_path / "home"))
         asked = [request.path for request in hub.requests]
     assert [line for line in done.stderr.splitlines() if "no_image" in line] == [
-        "ggt100k adopt: no_image: rows: org/rows/1: gt: its row names 'hf://datasets/org/secret/x.png', which is not "
-        "in its own repository. Put the file there, or put the bytes into the row."
+        "ggt100k adopt: no_image: rows: org/rows/1: gt: the row names 'hf://datasets/org/secret/x.png', which is not "
+        "in the dataset's repository. Put the file there, or put the bytes into the row."
     ]
     assert done.stdout.splitlines() == [
         "adopt: 2 imported, 0 already done",
@@ -905,11 +946,13 @@ def test_datasets_of_the_hub(tmp_path: Path) -> None:
 def test_a_file_or_dataset_that_is_not_there(tmp_path: Path) -> None:
     place = tmp_path / "a" / "b" / "none.parquet"
     assert mine(tmp_path, "--pairs", place).err == (
-        f"ggt100k adopt: {place}: there is no such file or folder; name one, or a dataset of the Hub as ORG/NAME\n"
+        f"ggt100k adopt: {place}: there is no such file or folder. Name one, or a dataset on the Hub as ORG/NAME.\n"
     )
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 no parquet PAR1")
     done = mine(tmp_path, "--pairs", tmp_path / "bad.parquet")
-    assert done.code == 2 and done.err.startswith(f"ggt100k adopt: {tmp_path / 'bad.parquet'}: cannot be loaded: ")
+    assert done.code == 2 and done.err.startswith(
+        f"ggt100k adopt: {tmp_path / 'bad.parquet'}: the dataset cannot be loaded: "
+    )
 
 
 # --- what is taken in -------------------------------------------------------------------------------------------------
@@ -932,11 +975,14 @@ def test_sizes_formats_and_what_is_refused(tmp_path: Path) -> None:
         "--refs", folder(tmp_path / "c", refs),
     )  # fmt: skip
     errors = said(done)
-    assert "badref.png: its ground truth and it are 256 x 200 and 256 x 256; it is taken in without" in errors
-    assert any(line.startswith("output_not_an_image: mine: badout.png: is none of JPEG") for line in errors)
-    assert any(line.startswith("too_flat: mine: flat.png: shows next to nothing") for line in errors)
-    assert any(line.startswith("not_an_image: mine: page.png: is none of") for line in errors)
-    assert "too_small: mine: small.png: 80 x 40; the short side must have 64 pixels" in errors
+    assert (
+        "badref.png: the true ground truth is 256 x 200, and the photograph is 256 x 256. The pair is imported "
+        "without it." in errors
+    )
+    assert any(line.startswith("output_not_an_image: mine: badout.png: the format is none of JPEG") for line in errors)
+    assert any(line.startswith("too_flat: mine: flat.png: the image shows almost nothing") for line in errors)
+    assert any(line.startswith("not_an_image: mine: page.png: the format is none of") for line in errors)
+    assert any(line.startswith("too_small: mine: small.png: the image is 80 x 40") for line in errors)
     with Ledger(tmp_path / "w") as ledger:
         photos = {photo.file: photo for photo in ledger.all(Photo)}
         assert sorted(photos) == ["mine/badref.png", "mine/good.png", "mine/large.png"]
@@ -962,12 +1008,12 @@ def test_a_photograph_of_another_set_and_a_second_restorer(tmp_path: Path) -> No
     argv = ("adopt", "other", tmp_path / "w", "--restorer", "m", "--licence", "MIT", "--class", "haze")
     done = ggt(*argv, *both)
     assert said(done) == [
-        "duplicate: other/1.png: is mine/1.png of the class haze and the licence CC0-1.0 already; "
-        "take it into a workspace of its own"
+        "duplicate: other/1.png: mine/1.png is the same photograph, of the class haze and with the licence CC0-1.0. "
+        "Import the pair into a workspace of its own."
     ]
     near = archive(tmp_path / "z.zip", {"1.png": encoded(noisy(crop(_names()[0], 256), 3))})
     done = ggt(*argv, "--originals", near, "--outputs", outputs)
-    assert said(done)[0].startswith("near_duplicate: other/1.png: looks like mine/1.png")
+    assert said(done)[0].startswith("near_duplicate: other/1.png: mine/1.png looks the same")
 
 
 def test_killed_between_two_pairs_it_goes_on(tmp_path: Path) -> None:
@@ -984,10 +1030,10 @@ def test_killed_between_two_pairs_it_goes_on(tmp_path: Path) -> None:
 
 def test_what_licences_forbid() -> None:
     for free in ("CC0-1.0", "CC-BY-4.0", "CC-BY-NC-SA-4.0", "MIT", "public domain"):
-        assert forbids(free) == ""
-    assert forbids("CC-BY-NC-ND-4.0") == "CC-BY-NC-ND-4.0 forbids to pass on what is made of it"
-    assert forbids("") == "no licence was stated"
-    assert forbids("research only") == "research only is not known to let it be passed on"
+        assert local_only_reason(free) == ""
+    assert local_only_reason("CC-BY-NC-ND-4.0") == "CC-BY-NC-ND-4.0 forbids to pass on what is made of it"
+    assert local_only_reason("") == "no licence was stated"
+    assert local_only_reason("research only") == "research only is not known to let it be passed on"
 
 
 def test_a_set_that_may_not_be_passed_on_says_so(tmp_path: Path) -> None:
@@ -1005,7 +1051,7 @@ def test_a_set_that_may_not_be_passed_on_says_so(tmp_path: Path) -> None:
     ):
         workspace = tmp_path / str(len(licence))
         done = ggt("adopt", "gpt4o-restore/lol", workspace, *licence, *both)
-        assert done.err == f"ggt100k adopt: gpt4o-restore/lol: stays on this machine: {why}\n"
+        assert done.err == f"ggt100k adopt: gpt4o-restore/lol: nothing of it can be pushed: {why}\n"
         assert [each.local_only for each in adopted(workspace).values()] == [why]
 
 
@@ -1031,13 +1077,13 @@ def test_what_forbids_it_counts_on_a_second_run_too(options: tuple[str, ...], wh
         ledger.add(structure, Aligned(candidate=candidate.id, version="align-2", image=image, reason=""))
         verdict = {"candidate": candidate.id, "gate": "0" * 16, "stage": "", "reason": "", "evidence": ()}
         ledger.judge("0" * 16, GATE, [Verdict(decision="keep", **verdict)])  # type: ignore[arg-type]
-    # a licence that is not said again forbids nothing, and nothing is said
+    # a licence that is not said again local_only_reason nothing, and nothing is said
     again = ("adopt", "mine", workspace, "--restorer", "m", "--class", "haze", *both)
     assert ggt(*again).err == ""
     for _ in range(2):
         done = mine(tmp_path, *both, *options)
         assert done.out == "adopt: 0 imported, 1 already done\n"
-        assert done.err == f"ggt100k adopt: mine: stays on this machine: {why}\n"
+        assert done.err == f"ggt100k adopt: mine: nothing of it can be pushed: {why}\n"
     with Ledger(workspace) as ledger:
         found = list(ledger.all(Adopted))
         assert first in found and sorted(each.local_only for each in found) == ["", why]
@@ -1053,15 +1099,15 @@ def test_what_forbids_it_counts_on_a_second_run_too(options: tuple[str, ...], wh
 @pytest.mark.parametrize(
     ("argv", "text"),
     [
-        ((), "mine: what made its outputs is not known; name it: --restorer MODEL"),
+        ((), "mine: the model that made the outputs is not stated. Name it: --restorer MODEL"),
         (
             ("--restorer", "m", "--outputs", "x"),
-            "x: there is no such file or folder; name the zip or the folder with the images",
+            "x: there is no such file or folder. Name the zip or the folder with the images.",
         ),
-        (("--restorer", "m"), "--outputs: is missing; name the zip or the folder"),
+        (("--restorer", "m"), "--outputs: this option is missing. Name the zip or the folder."),
         (
             ("--restorer", "m", "--pairs", "x", "--outputs", "y"),
-            "--pairs x: stands in the place of --outputs and --originals; leave one out",
+            "--pairs x: this takes the place of --outputs and --originals. Leave one of them out.",
         ),
     ],
 )  # fmt: skip

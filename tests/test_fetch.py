@@ -158,18 +158,18 @@ def test_https_is_spoken_to_who_has_the_right_certificate(tmp_path: Path, monkey
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("file:///etc/passwd", "leads to what is no http or https URL; mend it in the list"),
-        ("ftp://h.org/a", "leads to what is no http or https URL; mend it in the list"),
-        ("/a.jpg", "leads to what is no http or https URL; mend it in the list"),
-        ("http://", "leads to what is no http or https URL; mend it in the list"),
-        ("http://h.org:0/", "leads to what is no http or https URL; mend it in the list"),
-        ("http://h.org:99999/", "is no URL; mend it in the list"),
-        ("http://[::1/", "is no URL; mend it in the list"),
-        ("https://u:pw@h.org/", "leads to a URL with a user or a password in it; name one without"),
-        ("https://u@h.org/", "leads to a URL with a user or a password in it; name one without"),
-        ("http://h.org/\x01", "leads to a URL with characters that no URL has; mend it in the list"),
-        ("http://h\u00e9.org/", "leads to a URL with characters that no URL has; mend it in the list"),
-        (f"http://{'h' * 70}.org/", "leads to a host whose name cannot be; mend it in the list"),
+        ("file:///etc/passwd", "this is not an http or https URL. Correct it in the list."),
+        ("ftp://h.org/a", "this is not an http or https URL. Correct it in the list."),
+        ("/a.jpg", "this is not an http or https URL. Correct it in the list."),
+        ("http://", "this is not an http or https URL. Correct it in the list."),
+        ("http://h.org:0/", "this is not an http or https URL. Correct it in the list."),
+        ("http://h.org:99999/", "this is not a URL. Correct it in the list."),
+        ("http://[::1/", "this is not a URL. Correct it in the list."),
+        ("https://u:pw@h.org/", "the URL has a user or a password in it. Name one without."),
+        ("https://u@h.org/", "the URL has a user or a password in it. Name one without."),
+        ("http://h.org/\x01", "the URL has characters that are not allowed. Correct it in the list."),
+        ("http://h\u00e9.org/", "the URL has characters that are not allowed. Correct it in the list."),
+        (f"http://{'h' * 70}.org/", "the name of the host is not valid. Correct it in the list."),
     ],
 )
 def test_urls_that_are_not_fetched(url: str, said: str) -> None:
@@ -181,10 +181,10 @@ def test_urls_that_are_not_fetched(url: str, said: str) -> None:
 
 def test_a_redirect_to_what_is_no_url() -> None:
     with server(to("http://[::1/")) as (url, _):
-        assert fails(url) == ("bad_url", "a: is redirected to what is no URL; leave it out")
+        assert fails(url) == ("bad_url", "a: the server redirects to something that is not a URL. Leave it out.")
 
 
-PRIVATE = "a: leads to an address that is not public; allow those of your own networks: --allow-private"
+PRIVATE = "a: the address of the host is not public. Allow those of your own networks: --allow-private"
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ def test_which_addresses_are_public(address: str, public: bool) -> None:
 
 def test_redirects_without_end() -> None:
     with server(*[to("/again")] * 10) as (url, requests):
-        assert fails(url) == ("bad_url", "a: is redirected more than 5 times; name its last address")
+        assert fails(url) == ("bad_url", "a: the server redirects more than 5 times. Name the last address.")
         assert len(requests) == 6
 
 
@@ -267,7 +267,7 @@ def test_redirects_without_end() -> None:
 )
 def test_more_bytes_than_allowed(answer: bytes) -> None:
     with server(answer) as (url, _):
-        said = "a: has more than 1000 bytes; raise --most-bytes or leave it out"
+        said = "a: the file has more than 1000 bytes. Raise --max-bytes, or leave it out."
         assert fails(url) == ("too_large", said)
 
 
@@ -287,7 +287,7 @@ def test_an_answer_without_end_takes_no_longer_than_allowed(answer: Answer) -> N
     with server(answer) as (url, _):
         began = time.monotonic()
         reason, said = fails(url, FetchConfig(private=True, seconds=0.5))
-        assert (reason, said) == ("unreachable", "a: took more than 0.5 s; try it again later")
+        assert (reason, said) == ("unreachable", "a: the download took more than 0.5 s. Try again later.")
         assert 0.4 < time.monotonic() - began < 3
 
 
@@ -295,7 +295,7 @@ def test_https_that_does_not_shake_hands_takes_no_longer_than_allowed() -> None:
     with server(drip(b"\x16\x03\x03\x40\x00", b"\x02")) as (url, _):
         began = time.monotonic()
         config = FetchConfig(private=True, seconds=0.5)
-        said = "a: took more than 0.5 s; try it again later"
+        said = "a: the download took more than 0.5 s. Try again later."
         assert fails(url.replace("http:", "https:"), config) == ("unreachable", said)
         assert time.monotonic() - began < 3
 
@@ -303,21 +303,21 @@ def test_https_that_does_not_shake_hands_takes_no_longer_than_allowed() -> None:
 @pytest.mark.parametrize(
     ("answer", "reason", "said"),
     [
-        (reply(status=404), "not_served", "the server answers 404; take it out of the list"),
-        (reply(status=403), "not_served", "the server answers 403; take it out of the list"),
-        (reply(status=204), "not_served", "the server answers 204; take it out of the list"),
-        (reply(status=302), "not_served", "the server answers 302; take it out of the list"),
-        (reply(status=500), "unreachable", "the server answers 500; try it again later"),
-        (reply(status=503), "unreachable", "the server answers 503; try it again later"),
-        (reply(status=429), "unreachable", "the server answers 429; try it again later"),
-        (reply(b"abc", length=9), "unreachable", "ended early; try it again later"),
+        (reply(status=404), "not_served", "the server answers 404. Remove it from the list."),
+        (reply(status=403), "not_served", "the server answers 403. Remove it from the list."),
+        (reply(status=204), "not_served", "the server answers 204. Remove it from the list."),
+        (reply(status=302), "not_served", "the server answers 302. Remove it from the list."),
+        (reply(status=500), "unreachable", "the server answers 500. Try again later."),
+        (reply(status=503), "unreachable", "the server answers 503. Try again later."),
+        (reply(status=429), "unreachable", "the server answers 429. Try again later."),
+        (reply(b"abc", length=9), "unreachable", "the file ended early. Try again later."),
         (
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nabc",
             "unreachable",
-            "ended early; try it again later",
+            "the file ended early. Try again later.",
         ),
-        (b"", "unreachable", "the server does not speak HTTP as it should; try it again later"),
-        (b"SSH-2.0\r\n", "unreachable", "the server does not speak HTTP as it should; try it again later"),
+        (b"", "unreachable", "the server does not speak HTTP as it should. Try again later."),
+        (b"SSH-2.0\r\n", "unreachable", "the server does not speak HTTP as it should. Try again later."),
     ],
 )
 def test_answers_that_bring_nothing(answer: bytes, reason: str, said: str) -> None:
@@ -328,7 +328,7 @@ def test_answers_that_bring_nothing(answer: bytes, reason: str, said: str) -> No
 def test_nobody_there() -> None:
     with server() as (url, _):
         pass
-    assert fails(url) == ("unreachable", "a: Connection refused; try it again later")
+    assert fails(url) == ("unreachable", "a: Connection refused. Try again later.")
 
 
 def test_a_name_that_nobody_knows() -> None:
@@ -345,8 +345,8 @@ def test_a_server_without_tls() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"size": 0}, "--most-bytes 0: is not above 0"),
-        ({"seconds": -1.0}, "--seconds -1.0: is not above 0 and at most 86400, a day"),
+        ({"size": 0}, "max_bytes: 0 is not above 0. Give a number of bytes."),
+        ({"seconds": -1.0}, "seconds: -1.0 is not above 0 and at most 86400, a day. Give a number of seconds."),
     ],
 )
 def test_limits_that_cannot_be(options: dict[str, float], said: str) -> None:

@@ -29,7 +29,7 @@ from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.files import tars, zips
 from ggt_tools.files.folders import find_images, read_file
 from ggt_tools.files.names import NameIndex, clean_name
-from ggt_tools.files.passing import PassedOver, merge
+from ggt_tools.files.passed_over import PassedOver, merge
 from ggt_tools.files.rows import RowFiles
 from ggt_tools.files.texts import decode_text
 from ggt_tools.policy.labels import read_labels
@@ -37,13 +37,17 @@ from ggt_tools.providers.fetch import FetchConfig
 from ggt_tools.providers.protocol import Setting
 from ggt_tools.restorers import restorer
 from ggt_tools.stages import evaluate
-from ggt_tools.stages.adopt.layouts import by_dataset, by_meta_info, by_metadata, by_suffix, two_places
+from ggt_tools.stages.adopt.datasets import list_by_dataset
+from ggt_tools.stages.adopt.image_source import open_image_source
+from ggt_tools.stages.adopt.layouts import list_by_name, list_by_suffix
+from ggt_tools.stages.adopt.lists import list_by_meta_info, list_by_metadata
 from ggt_tools.stages.adopt.matching import match
-from ggt_tools.stages.adopt.places import open_place
 from ggt_tools.stages.adopt.sets import SETS
 from ggt_tools.stages.evaluate import find_outputs
-from ggt_tools.stages.ingest import known
-from ggt_tools.stages.ingest.sources import Found, from_dataset, from_folder, from_list, from_tar
+from ggt_tools.stages.ingest import is_imported
+from ggt_tools.stages.ingest.archives import from_tar
+from ggt_tools.stages.ingest.lists import from_dataset, from_list
+from ggt_tools.stages.ingest.sources import SourceFile, from_folder
 from ggt_tools.toml import read_toml
 
 from .hub import Hub
@@ -68,7 +72,7 @@ def put(root: Path, *names: str, data: bytes = b"x") -> Path:
     return root
 
 
-def reasons(found: list[Found]) -> dict[str, str]:
+def reasons(found: list[SourceFile]) -> dict[str, str]:
     return {one.name: one.fault.reason if one.fault else "" for one in found}
 
 
@@ -97,20 +101,20 @@ def damaged(data: bytes, at: int, by: bytes = b"\xff") -> bytes:
 @pytest.mark.parametrize(
     ("data", "said", "last"),
     [
-        (TWO[:3072], "it ends without the blocks of zeros that end a tar", "b.png"),
-        (TWO[:1536], "it ends without the blocks of zeros that end a tar", "a.png"),
-        (TWO[:3072] + bytes(100), "it ends without the blocks of zeros that end a tar", "b.png"),
-        (TWO[:1700], "it ends without the blocks of zeros that end a tar", "a.png"),
+        (TWO[:3072], "the blocks of zeros are missing that end a tar", "b.png"),
+        (TWO[:1536], "the blocks of zeros are missing that end a tar", "a.png"),
+        (TWO[:3072] + bytes(100), "the blocks of zeros are missing that end a tar", "b.png"),
+        (TWO[:1700], "the blocks of zeros are missing that end a tar", "a.png"),
         (TWO[:1400], "unexpected end of data", ""),
         (TWO[:2100], "unexpected end of data", "a.png"),
         (damaged(TWO, 1600), "the header at byte 1536 is damaged: bad checksum", "a.png"),
         (damaged(THREE, 3072 + 148, b"0000000\0"), "the header at byte 3072 is damaged: bad checksum", "b.png"),
-        (damaged(TWO, 4096), "what follows its end at byte 3072 is no tar", "b.png"),
+        (damaged(TWO, 4096), "the bytes after its end at byte 3072 are not a tar", "b.png"),
         (damaged(TWO, 3), "the header at byte 0 is damaged: bad checksum", ""),
         *((pack(TWO)[:-6], None, "b.png") for pack in (gzip.compress,)),
         *((pack(TWO)[:-20], None, None) for pack in (lzma.compress, bz2.compress)),
         (damaged(gzip.compress(TWO), len(gzip.compress(TWO)) - 8), "CRC check failed", "b.png"),
-        (gzip.compress(TWO[:1536]), "it ends without the blocks of zeros that end a tar", "a.png"),
+        (gzip.compress(TWO[:1536]), "the blocks of zeros are missing that end a tar", "a.png"),
         (gzip.compress(TWO[:3000]) + gzip.compress(TWO[3000:])[:-30], None, None),
         (lzma.compress(TWO[:1536]) + damaged(lzma.compress(TWO[1536:]), 0), None, "a.png"),
         (bz2.compress(TWO[:1536]) + b"no bzip2", None, "a.png"),
@@ -125,9 +129,9 @@ def test_a_tar_without_its_proper_end_names_the_last_good_member(
     with pytest.raises(ConfigError) as fault:
         from_tar(path)
     text = str(fault.value)
-    assert text.startswith(f"{path}: cannot be read as a tar: {said or ''}")
+    assert text.startswith(f"{path}: the file cannot be read as a tar: {said or ''}")
     if last is not None:
-        where = f"the last good member is {last!r}" if last else "no member is whole"
+        where = f"the last complete member is {last!r}" if last else "no member is complete"
         assert text.endswith(f"; {where}. Fetch it again.")
 
 
@@ -140,7 +144,7 @@ def test_every_member_of_a_compressed_stream_is_read(tmp_path: Path, pack: str, 
     path = tmp_path / f"photos.tar.{pack}"
     path.write_bytes(b"".join(map(PACKS[pack], parts)))
     source = from_tar(path)
-    assert (source.count, [one.data[:1] for one in source.found]) == (3, [b"a", b"b", b"c"])
+    assert (source.count, [one.data[:1] for one in source.files]) == (3, [b"a", b"b", b"c"])
 
 
 @pytest.mark.parametrize(
@@ -155,7 +159,7 @@ def test_every_member_of_a_compressed_stream_is_read(tmp_path: Path, pack: str, 
 def test_tars_behind_one_another_are_all_read(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "photos.tar"
     path.write_bytes(data)
-    assert [one.name for one in from_tar(path).found] == ["a.png", "b.png", "c.png"]
+    assert [one.name for one in from_tar(path).files] == ["a.png", "b.png", "c.png"]
 
 
 @pytest.mark.parametrize("data", [TWO[: 3072 + 512], TWO[: 3072 + 1024], TWO, TWO + bytes(100_000), TWO + bytes(100)])
@@ -202,10 +206,16 @@ def test_a_stream_cut_anywhere_is_never_taken_for_a_whole_one(contents: list[byt
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda data: data[:-30], "is no zip, or one that was cut off"),
-        (lambda data: data + data, "{size} bytes of another zip stand before it, and its list does not name their"),
-        (lambda data: data[:-18] + b"\1\0" + data[-16:], "is the last of several parts. Join them: zip -s 0 x.zip"),
-        (lambda data: data[100:], "its first 100 bytes are missing. Fetch it again."),
+        (lambda data: data[:-30], "the file is not a zip, or its end is missing"),
+        (
+            lambda data: data + data,
+            "the zip begins with {size} bytes of another zip, whose members are not in the list",
+        ),
+        (
+            lambda data: data[:-18] + b"\1\0" + data[-16:],
+            "the zip is the last of several parts. Join them: zip -s 0 x.zip",
+        ),
+        (lambda data: data[100:], "the first 100 bytes of the zip are missing. Fetch it again."),
     ],
 )
 def test_zips_that_are_not_whole(tmp_path: Path, change: Callable[[bytes], bytes], said: str) -> None:
@@ -214,7 +224,7 @@ def test_zips_that_are_not_whole(tmp_path: Path, change: Callable[[bytes], bytes
     data = (tmp_path / "x.zip").read_bytes()
     (tmp_path / "x.zip").write_bytes(change(data))
     with pytest.raises(ConfigError) as fault:
-        open_place(tmp_path / "x.zip")
+        open_image_source(tmp_path / "x.zip")
     assert str(fault.value).startswith(f"{tmp_path / 'x.zip'}: {said.format(size=len(data))}")
 
 
@@ -222,7 +232,7 @@ def test_a_program_that_unpacks_itself_is_a_zip(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         archive.writestr("a.png", PNG)
     (tmp_path / "x.zip").write_bytes(b"#!/bin/sh\n" + (tmp_path / "x.zip").read_bytes())
-    assert open_place(tmp_path / "x.zip").read("a.png") == PNG
+    assert open_image_source(tmp_path / "x.zip").read("a.png") == PNG
 
 
 @pytest.mark.parametrize("verb", ["ingest", "adopt"])
@@ -235,10 +245,10 @@ def test_a_webdataset_that_ends_early_is_not_taken_for_a_whole_one(tmp_path: Pat
     (tmp_path / "d" / "train.tar").write_bytes((whole + damage) if not cut else data[: 1536 * 2 + cut])
     with pytest.raises(ConfigError) as fault:
         if verb == "ingest":
-            list(from_dataset(str(tmp_path / "d"), "lq.png").found)
+            list(from_dataset(str(tmp_path / "d"), "lq.png").files)
         else:
-            list(by_dataset(str(tmp_path / "d"), ["lq", "gt"]).pairs)
-    assert str(fault.value).startswith(f"{tmp_path / 'd' / 'train.tar'}: cannot be read as a tar: ")
+            list(list_by_dataset(str(tmp_path / "d"), ["lq", "gt"]).pairs)
+    assert str(fault.value).startswith(f"{tmp_path / 'd' / 'train.tar'}: the file cannot be read as a tar: ")
 
 
 def test_a_webdataset_gives_its_samples(tmp_path: Path) -> None:
@@ -246,8 +256,8 @@ def test_a_webdataset_gives_its_samples(tmp_path: Path) -> None:
     members = [(f"./{n}.{end}", PNG) for n in range(3) for end in ("lq.png", "gt.png")]
     (tmp_path / "d" / "train-0.tar").write_bytes(tar_of(*members[:4], (".hidden.png", b"")))
     (tmp_path / "d" / "train-1.tar").write_bytes(tar_of(*members[4:]))
-    assert [one.data for one in from_dataset(str(tmp_path / "d"), "lq.png").found] == [PNG] * 3
-    pairs = list(by_dataset(str(tmp_path / "d"), []).pairs)
+    assert [one.data for one in from_dataset(str(tmp_path / "d"), "lq.png").files] == [PNG] * 3
+    pairs = list(list_by_dataset(str(tmp_path / "d"), []).pairs)
     assert [(pair.name, pair.lq(), pair.gt()) for pair in pairs] == [(f"d/{n}", PNG, PNG) for n in range(3)]
 
 
@@ -264,7 +274,7 @@ def huge(path: Path, size: int = 4 << 30) -> Path:
 
 def _in_folder(root: Path) -> str:
     huge(root / "p" / "a.png")
-    (found,) = from_folder(root / "p").found
+    (found,) = from_folder(root / "p").files
     return reasons([found])["a.png"]
 
 
@@ -274,7 +284,7 @@ def _in_tar(root: Path) -> str:
     with (root / "x.tar").open("wb") as file:
         file.write(info.tobuf(tarfile.GNU_FORMAT))
         file.truncate(512 + (4 << 30) + 1024)
-    (found,) = from_tar(root / "x.tar").found
+    (found,) = from_tar(root / "x.tar").files
     return reasons([found])["a.png"]
 
 
@@ -285,12 +295,12 @@ def _in_zip(root: Path) -> str:
     at = data.rindex(b"PK\x01\x02")
     data[at + 20 : at + 28] = struct.pack("<II", 3 << 30, 3 << 30)
     (root / "x.zip").write_bytes(data)
-    return open_place(root / "x.zip").refused["a.png"].reason
+    return open_image_source(root / "x.zip").refused["a.png"].reason
 
 
 def _adopted(root: Path) -> str:
     huge(root / "p" / "a.png")
-    return _reason(lambda: open_place(root / "p").read("a.png"))
+    return _reason(lambda: open_image_source(root / "p").read("a.png"))
 
 
 def _restored(root: Path) -> str:
@@ -314,9 +324,9 @@ def _of_a_sample(root: Path) -> str:
     with (root / "x.tar").open("wb") as file:
         file.write(tar_of(("0.png", PNG))[: 512 + len(PNG) + -len(PNG) % 512] + info.tobuf(tarfile.GNU_FORMAT))
         file.truncate(file.tell() + (4 << 30) + 1024)
-    from ggt_tools.files.rows import _tar_rows
+    from ggt_tools.files.rows import read_tar_rows
 
-    *_, row = _tar_rows([str(root / "x.tar")], ["png"])
+    *_, row = read_tar_rows([str(root / "x.tar")], ["png"])
     return _reason(lambda: RowFiles().read(row["png"], "row 1"))
 
 
@@ -345,7 +355,7 @@ def test_a_file_is_read_up_to_its_limit(tmp_path: Path) -> None:
     assert read_file(tmp_path / "a", "a", max_bytes=5) == b"12345"
     with pytest.raises(PairError) as fault:
         read_file(tmp_path / "a", "a", max_bytes=4)
-    assert str(fault.value) == "a: has 5 bytes, above 4. Leave it out."
+    assert str(fault.value) == "a: the file has 5 bytes, above 4. Leave it out."
     assert _reason(lambda: read_file(tmp_path / "b", "b")) == "unreadable"
 
 
@@ -366,28 +376,28 @@ def test_lists_are_read_whatever_mark_they_begin_with(tmp_path: Path, reader: st
 
     if reader == "folder":
         write("p/credits.csv", TABLE)
-        (found,) = from_folder(put(tmp_path / "p", "a.png")).found
+        (found,) = from_folder(put(tmp_path / "p", "a.png")).files
         assert found.credit.licence == "CC0-1.0"
     elif reader == "tar":
         (tmp_path / "x.tar").write_bytes(tar_of(("a.png", b"x"), ("credits.csv", TABLE.encode(encoding))))
-        (found,) = from_tar(tmp_path / "x.tar").found
+        (found,) = from_tar(tmp_path / "x.tar").files
         assert found.credit.licence == "CC0-1.0"
     elif reader == "list":
         path = write("list.jsonl", '{"url": "http://localhost/a.png", "licence": "MIT"}\n\n')
-        source = from_list(path, FetchConfig(), lambda name, credit: False, licensed=True, dry=True)
-        assert [(one.name, one.credit.licence) for one in source.found] == [("http://localhost/a.png", "MIT")]
+        source = from_list(path, FetchConfig(), lambda name, credit: False, has_licence=True, dry_run=True)
+        assert [(one.name, one.credit.licence) for one in source.files] == [("http://localhost/a.png", "MIT")]
     elif reader == "labels":
         for name, text in (("l.csv", "candidate,decision\r\nx,keep\r\n"), ("l.jsonl", '{"key":"k","decision":"keep"}')):
             assert [each.candidate for each in read_labels(write(name, text), {"x": "k"}).labels] == ["x"]
     elif reader == "toml":
         assert read_toml(write("gate.toml", 'a = "b"\r\n')) == {"a": "b"}
     elif reader == "map":
-        place = open_place(put(tmp_path / "p", "a.png"))
+        place = open_image_source(put(tmp_path / "p", "a.png"))
         path = write("map.csv", "original,output\na.png,a.png\n")
-        assert two_places(place, place, SETS["gpt4o-restore/lol"], named=path).count == 1
+        assert list_by_name(place, place, SETS["gpt4o-restore/lol"], map_path=path).count == 1
     elif reader == "metadata":
         path = write("metadata.jsonl", '{"lq_file_name": "a.png", "gt_file_name": "b.png"}')
-        assert by_metadata(open_place(put(tmp_path / "p", "a.png", "b.png")), path, []).count == 1
+        assert list_by_metadata(open_image_source(put(tmp_path / "p", "a.png", "b.png")), path, []).count == 1
     else:
         write("p/manifest.jsonl", '{"key": "0123456789abcdef", "result": "a.png"}\n')
         maker = restorer(f"folder:{put(tmp_path / 'p', 'a.png')}", Setting())
@@ -427,7 +437,7 @@ def test_credits_count_for_the_folder_that_they_lie_in(
     if packed:
         members = [(f"./{path.relative_to(root).as_posix()}", path) for path in sorted(root.rglob("*"))]
         (tmp_path / "x.tar").write_bytes(tar_of(*((name, p.read_bytes()) for name, p in members if p.is_file())))
-    found = (from_tar(tmp_path / "x.tar") if packed else from_folder(root)).found
+    found = (from_tar(tmp_path / "x.tar") if packed else from_folder(root)).files
     assert {one.name: one.credit.licence for one in found if one.credit.licence} == licences
 
 
@@ -444,8 +454,8 @@ def test_credits_of_files_that_are_not_there_are_named(
         root = tmp_path / "x.tar"
         root.write_bytes(tar_of(*contents))
     source = from_tar(root) if packed else from_folder(root)
-    assert [one.credit.licence for one in source.found] == ["MIT"]
-    said = "6 of its files are not there: typo.pgn, 0.png, 1.png, 2.png, 3.png and 1 more"
+    assert [one.credit.licence for one in source.files] == ["MIT"]
+    said = "6 of the listed files do not exist: typo.pgn, 0.png, 1.png, 2.png, 3.png and 1 more"
     assert caplog.messages == [f"{root}/credits.csv: {said}"]
 
 
@@ -454,7 +464,7 @@ def test_two_lines_that_mean_one_photograph(tmp_path: Path) -> None:
     put(tmp_path, "credits.csv", data=b"file,licence\na.png,MIT\n./a.png,0BSD\n")
     with pytest.raises(ConfigError) as fault:
         from_folder(tmp_path)
-    said = "'a.png' and './a.png' are one file; leave one line of it"
+    said = "'a.png' and './a.png' are the same file. Remove one of the lines."
     assert str(fault.value) == f"{tmp_path}/credits.csv: {said}"
 
 
@@ -463,14 +473,16 @@ def test_members_and_rows_with_a_dot_in_front(tmp_path: Path, name: str) -> None
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         archive.writestr(name, PNG)
         archive.writestr(name.replace("a.png", "b.png"), PNG)
-    place = open_place(tmp_path / "x.zip")
+    place = open_image_source(tmp_path / "x.zip")
     assert place.names == ("a.png", "b.png") and place.read("a.png") == PNG
     (tmp_path / "map.csv").write_text(f"original,output\n{name},{name}\n")
-    assert [pair.lq() for pair in two_places(place, place, SETS["gpt4o-restore/lol"], named=tmp_path / "map.csv").pairs]
+    assert [
+        pair.lq() for pair in list_by_name(place, place, SETS["gpt4o-restore/lol"], map_path=tmp_path / "map.csv").pairs
+    ]
     (tmp_path / "meta.txt").write_text(f"{name} (64,64,3)\n")
-    assert [pair.name for pair in by_meta_info(tmp_path / "meta.txt", place, place).pairs] == ["a.png"]
+    assert [pair.name for pair in list_by_meta_info(tmp_path / "meta.txt", place, place).pairs] == ["a.png"]
     (tmp_path / "m.jsonl").write_text(json.dumps({"lq_file_name": name, "gt_file_name": "b.png"}))
-    assert [pair.gt() for pair in by_metadata(place, tmp_path / "m.jsonl", []).pairs] == [PNG]
+    assert [pair.gt() for pair in list_by_metadata(place, tmp_path / "m.jsonl", []).pairs] == [PNG]
     out = put(tmp_path / "out", "a.png")
     put(out, "manifest.csv", data=f"file,result\n{name},{name}\n".encode())
     maker = restorer(f"folder:{out}", Setting(names={"k": "a.png"}))
@@ -492,13 +504,13 @@ WORDS = ["café", "Müller", "Ångström", "Señor", "ガラス", "한국어"]
 def _in_credits(root: Path, here: str, there: str) -> bool:
     put(root, f"{here}.png")
     put(root, "credits.csv", data=f"file,licence\n{there}.png,MIT\n".encode())
-    return [one.credit.licence for one in from_folder(root).found] == ["MIT"]
+    return [one.credit.licence for one in from_folder(root).files] == ["MIT"]
 
 
 def _in_a_tar(root: Path, here: str, there: str) -> bool:
     table = f"file,licence\n{there}.png,MIT\n".encode()
     (root / "x.tar").write_bytes(tar_of((f"{here}/{here}.png", b"x"), (f"{here}/credits.csv", table)))
-    return [one.credit.licence for one in from_tar(root / "x.tar").found] == ["MIT"]
+    return [one.credit.licence for one in from_tar(root / "x.tar").files] == ["MIT"]
 
 
 def _matched(root: Path, here: str, there: str) -> bool:
@@ -508,34 +520,37 @@ def _matched(root: Path, here: str, there: str) -> bool:
 
 
 def _by_suffix(root: Path, here: str, there: str) -> bool:
-    place = open_place(put(root / "p", f"{here}_lq.png", f"{there}_gt.png"))
-    return [(pair.name, pair.output) for pair in by_suffix(place, ["_lq", "_gt"]).pairs] == [
+    place = open_image_source(put(root / "p", f"{here}_lq.png", f"{there}_gt.png"))
+    return [(pair.name, pair.output) for pair in list_by_suffix(place, ["_lq", "_gt"]).pairs] == [
         (f"{here}_lq.png", f"{there}_gt.png")
     ]
 
 
 def _by_suffix_of_letters(root: Path, here: str, there: str) -> bool:
-    place = open_place(put(root / "p", f"1_{here}.png", "1_gt.png"))
-    return by_suffix(place, [f"_{there}", "_gt"]).count == 1
+    place = open_image_source(put(root / "p", f"1_{here}.png", "1_gt.png"))
+    return list_by_suffix(place, [f"_{there}", "_gt"]).count == 1
 
 
 def _by_map(root: Path, here: str, there: str) -> bool:
-    place = open_place(put(root / "p", f"{here}.png"))
+    place = open_image_source(put(root / "p", f"{here}.png"))
     (root / "map.csv").write_text(f"original,output\n{there}.png,{there}.png\n", encoding="utf-8")
-    return two_places(place, place, SETS["gpt4o-restore/lol"], named=root / "map.csv").count == 1
+    return list_by_name(place, place, SETS["gpt4o-restore/lol"], map_path=root / "map.csv").count == 1
 
 
 def _by_meta_info(root: Path, here: str, there: str) -> bool:
-    originals, outputs = open_place(put(root / "a", f"{here}.png")), open_place(put(root / "b", f"x/{there}.png"))
+    originals, outputs = (
+        open_image_source(put(root / "a", f"{here}.png")),
+        open_image_source(put(root / "b", f"x/{there}.png")),
+    )
     (root / "meta.txt").write_text(f"x/{here}.png (9,9,3)\n", encoding="utf-8")
-    pairs = by_meta_info(root / "meta.txt", originals, outputs).pairs
+    pairs = list_by_meta_info(root / "meta.txt", originals, outputs).pairs
     return [(pair.name, pair.output, pair.gt()) for pair in pairs] == [(f"{here}.png", f"x/{there}.png", b"x")]
 
 
 def _by_metadata(root: Path, here: str, there: str) -> bool:
-    place = open_place(put(root / "p", f"{here}.png", f"{here}2.png"))
+    place = open_image_source(put(root / "p", f"{here}.png", f"{here}2.png"))
     (root / "m.jsonl").write_text(json.dumps({"lq_file_name": f"{there}.png", "gt_file_name": f"{there}2.png"}))
-    return [(pair.lq(), pair.gt()) for pair in by_metadata(place, root / "m.jsonl", []).pairs] == [(b"x", b"x")]
+    return [(pair.lq(), pair.gt()) for pair in list_by_metadata(place, root / "m.jsonl", []).pairs] == [(b"x", b"x")]
 
 
 def _results(root: Path, here: str, there: str) -> bool:
@@ -574,9 +589,9 @@ def test_one_name_in_two_unicode_forms_is_one_name(
 @pytest.mark.parametrize("word", WORDS)
 def test_a_photograph_that_is_in_already_is_known_in_both_forms(word: str) -> None:
     names = {hashlib.sha256(b"x").hexdigest(): f"{nfc(word)}.png"}
-    assert known(Found(name=f"{nfd(word)}.png", data=b"x"), names)
-    assert not known(Found(name=f"{nfd(word)}2.png", data=b"x"), names)
-    assert not known(Found(name=f"{nfd(word)}.png", data=b"y"), names)
+    assert is_imported(SourceFile(name=f"{nfd(word)}.png", data=b"x"), names)
+    assert not is_imported(SourceFile(name=f"{nfd(word)}2.png", data=b"x"), names)
+    assert not is_imported(SourceFile(name=f"{nfd(word)}.png", data=b"y"), names)
 
 
 def test_two_files_whose_names_differ_in_their_form_alone_stay_two(tmp_path: Path) -> None:
@@ -587,9 +602,9 @@ def test_two_files_whose_names_differ_in_their_form_alone_stay_two(tmp_path: Pat
     assert match(names, names).pairs == tuple((name, name) for name in sorted(names))
     assert match([names[0]], [f"a/{names[1]}", f"a/{names[0]}"]).pairs == ()
     four = [f"{form('é')}_{side}.png" for form in (nfc, nfd) for side in ("lq", "gt")]
-    pairs = by_suffix(open_place(put(tmp_path / "p", *four)), ["_lq", "_gt"]).pairs
+    pairs = list_by_suffix(open_image_source(put(tmp_path / "p", *four)), ["_lq", "_gt"]).pairs
     assert sorted((pair.name, pair.output) for pair in pairs) == sorted([(four[0], four[1]), (four[2], four[3])])
-    three = by_suffix(open_place(put(tmp_path / "q", four[0], four[1], four[3])), ["_lq", "_gt"])
+    three = list_by_suffix(open_image_source(put(tmp_path / "q", four[0], four[1], four[3])), ["_lq", "_gt"])
     assert [(pair.name, pair.output) for pair in three.pairs] == [(four[0], four[1])]
     maker = restorer(
         f"folder:{put(tmp_path / 'r', *names)}", Setting(names={"a": f"{nfc('é')}.jpg", "b": f"{nfd('é')}.jpg"})
@@ -619,7 +634,7 @@ def test_an_index_finds_names_of_windows_and_of_tables_typed_by_hand() -> None:
 def test_a_table_of_windows_credits_files_in_subfolders(tmp_path: Path) -> None:
     put(tmp_path, "a/b.png", "c.png")
     (tmp_path / "credits.csv").write_text("file,licence\na\\b.png,CC0-1.0\n c.png,CC0-1.0\n")
-    assert {each.name: each.credit.licence for each in from_folder(tmp_path).found} == {
+    assert {each.name: each.credit.licence for each in from_folder(tmp_path).files} == {
         "a/b.png": "CC0-1.0", "c.png": "CC0-1.0",
     }  # fmt: skip
 
@@ -647,10 +662,10 @@ def zip_of(path: Path, *names: bytes, flag: bool = False) -> Path:
     ],
 )
 def test_names_of_zips_without_the_utf8_flag(tmp_path: Path, stored: bytes, name: str) -> None:
-    place = open_place(zip_of(tmp_path / "x.zip", stored))
+    place = open_image_source(zip_of(tmp_path / "x.zip", stored))
     assert place.names == (name,) and place.read(name) == PNG
-    originals = open_place(put(tmp_path / "o", nfc(name)))
-    assert [pair.output for pair in two_places(place, originals, SETS["gpt4o-restore/lol"]).pairs] == [name]
+    originals = open_image_source(put(tmp_path / "o", nfc(name)))
+    assert [pair.output for pair in list_by_name(place, originals, SETS["gpt4o-restore/lol"]).pairs] == [name]
 
 
 @given(st.from_regex(r"[a-zé写ガ]{1,8}\.png", fullmatch=True))
@@ -683,31 +698,31 @@ PASSED = {
 
 def _folder_tree(root: Path) -> tuple[list[str], Counter[str]]:
     source = from_folder(put(root / "p", *TREE))
-    return [one.name for one in source.found], source.passed_over.lines()
+    return [one.name for one in source.files], source.passed_over.lines()
 
 
 def _tar_tree(root: Path) -> tuple[list[str], Counter[str]]:
     (root / "x.tar").write_bytes(tar_of(*((f"./{name}", b"x") for name in TREE)))
     source = from_tar(root / "x.tar")
-    return sorted(one.name for one in source.found), source.passed_over.lines()
+    return sorted(one.name for one in source.files), source.passed_over.lines()
 
 
 def _zip_tree(root: Path) -> tuple[list[str], Counter[str]]:
     with zipfile.ZipFile(root / "x.zip", "w") as archive:
         for name in TREE:
             archive.writestr(name, b"x")
-    place = open_place(root / "x.zip")
+    place = open_image_source(root / "x.zip")
     return list(place.names), place.passed_over.lines()
 
 
 def _place_tree(root: Path) -> tuple[list[str], Counter[str]]:
-    place = open_place(put(root / "p", *TREE))
+    place = open_image_source(put(root / "p", *TREE))
     return sorted(place.names), place.passed_over.lines()
 
 
 def _pairs_tree(root: Path) -> tuple[list[str], Counter[str]]:
-    originals, outputs = open_place(put(root / "p", *TREE)), open_place(put(root / "q", *TAKEN))
-    listing = two_places(outputs, originals, SETS["gpt4o-restore/lol"])
+    originals, outputs = open_image_source(put(root / "p", *TREE)), open_image_source(put(root / "q", *TAKEN))
+    listing = list_by_name(outputs, originals, SETS["gpt4o-restore/lol"])
     return sorted(pair.name for pair in listing.pairs), listing.passed_over.lines()
 
 
@@ -728,7 +743,7 @@ def test_links_and_what_is_no_file_are_named(tmp_path: Path) -> None:
     (root / "c.png").symlink_to(tmp_path / "real" / "b.png")
     os.mkfifo(root / "pipe.png")  # reading it would wait for ever
     source = from_folder(root)
-    assert [one.name for one in source.found] == ["a.png", "c.png"]
+    assert [one.name for one in source.files] == ["a.png", "c.png"]
     assert dict(source.passed_over.lines()) == {
         "linked_folder: linked, loop": 2,
         "broken_link: gone.png": 1,
@@ -764,21 +779,21 @@ def _cannot_be_read(root: Path, tmp_path: Path) -> None:
 import os
 from pathlib import Path
 from ggt_tools.stages.ingest.sources import from_folder
-from ggt_tools.stages.adopt.places import open_place
+from ggt_tools.stages.adopt.image_source import open_image_source
 if os.getuid() == 0:
     os.setgid(65534)
     os.setuid(65534)
 source = from_folder(Path({str(root)!r}))
-print([(one.name, one.fault.reason if one.fault else "") for one in source.found])
+print([(one.name, one.fault.reason if one.fault else "") for one in source.files])
 print(dict(source.passed_over.lines()))
-print(source.faults == open_place(Path({str(root)!r})).faults, *source.faults, sep="\\n")
+print(source.faults == open_image_source(Path({str(root)!r})).faults, *source.faults, sep="\\n")
 """
     try:
         done = run_python(program, tmp_path / "run")
     finally:
         for path in (root / "locked", root / "deep" / "locked", root / "half"):
             path.chmod(0o755)
-    said = "cannot be read: Permission denied. Give read permission, and run the command again."
+    said = "the folder cannot be read: Permission denied. Give read permission, and run the command again."
     assert done.stderr == ""
     assert done.stdout.splitlines() == [
         "[('a.png', ''), ('half/d.png', 'unreadable')]",
@@ -792,7 +807,7 @@ print(source.faults == open_place(Path({str(root)!r})).faults, *source.faults, s
 def test_a_place_with_nothing_to_take_says_what_it_holds(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as fault:
         from_folder(put(tmp_path / "p", "1.gif", "2.gif", "3.jp2", "@eaDir/4.jpg"))
-    assert str(fault.value).endswith("; passed over: .gif 2, .jp2 1, thumbnail_folder: @eaDir")
+    assert str(fault.value).endswith(". Passed over: .gif 2, .jp2 1, thumbnail_folder: @eaDir.")
 
 
 def test_evaluate_and_results_name_what_they_pass_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -868,19 +883,19 @@ LAYOUTS = [imagefolder, zipped, listed, two_zips, named_in_utf8]
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_folder_whose_images_are_files_is_a_dataset(tmp_path: Path, layout: Callable[[Path], None]) -> None:
     layout(tmp_path / "d")
-    found = list(from_dataset(str(tmp_path / "d"), "image").found)
+    found = list(from_dataset(str(tmp_path / "d"), "image").files)
     expected = [PNG] * 2 if layout is named_in_utf8 else [encoded(picture(n, 64, 64)) for n in range(2)]
     assert ([one.data for one in found], [one.fault for one in found]) == (expected, [None, None])
     assert [one.credit.licence for one in found] == (["MIT"] * 2 if layout is listed else [""] * 2)
 
 
 def test_a_repository_whose_images_are_files_is_a_dataset(tmp_path: Path) -> None:
-    program = ["from ggt_tools.stages.ingest.sources import from_dataset"]
+    program = ["from ggt_tools.stages.ingest.lists import from_dataset"]
     with Hub() as hub:
         for layout in LAYOUTS:
             layout(tmp_path / layout.__name__)
             hub.publish(f"org/{layout.__name__}", tmp_path / layout.__name__)
-            program.append(f"found = list(from_dataset('org/{layout.__name__}', 'image').found)")
+            program.append(f"found = list(from_dataset('org/{layout.__name__}', 'image').files)")
             program.append("print([(len(one.data), one.fault) for one in found])")
         put(
             tmp_path / "cut",
@@ -888,13 +903,13 @@ def test_a_repository_whose_images_are_files_is_a_dataset(tmp_path: Path) -> Non
             data=tar_of(("0.png", PNG), ("1.png", PNG))[: 512 + len(PNG) + -len(PNG) % 512],
         )
         hub.publish("org/cut", tmp_path / "cut")
-        program.append("list(from_dataset('org/cut', 'png').found)")
+        program.append("list(from_dataset('org/cut', 'png').files)")
         done = run_python("\n".join(program), tmp_path / "run", **hub.env(tmp_path / "home"))
     sizes = [len(encoded(picture(n, 64, 64))) for n in range(2)]
     plain = str([(size, None) for size in sizes])
     assert done.stdout.splitlines() == [*[plain] * 4, str([(len(PNG), None)] * 2)], done.stderr
-    assert "train.tar: cannot be read as a tar: " in done.stderr.splitlines()[-1]
-    assert done.stderr.endswith("; the last good member is '0.png'. Fetch it again.\n")
+    assert "train.tar: the file cannot be read as a tar: " in done.stderr.splitlines()[-1]
+    assert done.stderr.endswith("; the last complete member is '0.png'. Fetch it again.\n")
 
 
 @pytest.mark.parametrize(
@@ -935,5 +950,5 @@ def test_a_row_opens_only_files_of_its_own_dataset(tmp_path: Path, path: str | N
     assert fault.value.reason == reason and str(fault.value).startswith("row 1: ")
     hub = RowFiles(repo="org/own")
     for other in ("hf://datasets/org/own-2@main/a.png", "hf://datasets/org/own@main/../other/a.png", "x.zip"):
-        with pytest.raises(PairError, match="not in its own repository"):
+        with pytest.raises(PairError, match="not in the dataset's repository"):
             hub.read({"bytes": None, "path": other}, "row 1")

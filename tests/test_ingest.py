@@ -36,17 +36,19 @@ from PIL import Image, ImageCms, ImageOps
 import ggt100k
 from ggt_tools.cli import main
 from ggt_tools.errors import ConfigError, PairError
-from ggt_tools.imaging.perceptual_hash import Looks
+from ggt_tools.imaging import FORMATS, read_image
+from ggt_tools.imaging.perceptual_hash import HashIndex
 from ggt_tools.records import Candidate, Conversion, Photo, Prompt, Refusal, Seen
-from ggt_tools.stages.ingest import FORMATS, IngestConfig, by_folder, decode, fit, ingest, window
-from ggt_tools.stages.ingest.sources import Found, from_folder
+from ggt_tools.stages.ingest import PhotoOptions, classify_by_folder, ingest
+from ggt_tools.stages.ingest.crop import find_window, fit
+from ggt_tools.stages.ingest.sources import SourceFile, from_folder
 from ggt_tools.workspace.ledger import Ledger
 
 from .making import make_pair, picture
 from .photographs import photograph
 
 Pixels = npt.NDArray[np.uint8]
-SMALL = IngestConfig(licence="CC0-1.0", least=64, most=128)
+SMALL = PhotoOptions(licence="CC0-1.0", min_side=64, max_side=128)
 
 
 def png(image: Image.Image | Pixels, **options: Any) -> bytes:
@@ -56,19 +58,19 @@ def png(image: Image.Image | Pixels, **options: Any) -> bytes:
 
 
 def take(
-    folder: Path, config: IngestConfig = SMALL, looks: Looks | None = None
+    folder: Path, config: PhotoOptions = SMALL, looks: HashIndex | None = None
 ) -> list[tuple[Photo, Pixels] | Refusal]:
-    taken = ingest(from_folder(folder).found, config, looks or Looks())
+    taken = ingest(from_folder(folder).files, config, looks or HashIndex())
     return [one if isinstance(one, Refusal) else (one[0], one[2]) for one in taken]
 
 
-def take_one(folder: Path, config: IngestConfig = SMALL) -> tuple[Photo, Pixels]:
+def take_one(folder: Path, config: PhotoOptions = SMALL) -> tuple[Photo, Pixels]:
     (found,) = take(folder, config)
     assert not isinstance(found, Refusal), found
     return found
 
 
-def refuse_one(folder: Path, config: IngestConfig = SMALL) -> Refusal:
+def refuse_one(folder: Path, config: PhotoOptions = SMALL) -> Refusal:
     (found,) = take(folder, config)
     assert isinstance(found, Refusal)
     return found
@@ -81,7 +83,7 @@ def test_a_photograph_is_taken_as_it_is_and_its_key_is_the_digest_of_its_pixels(
     image = picture(1, 80, 100)
     (tmp_path / "haze").mkdir()
     (tmp_path / "haze" / "a.PNG").write_bytes(png(image))
-    found, pixels = take_one(tmp_path, IngestConfig(licence="CC0-1.0", source_name="tests", least=64))
+    found, pixels = take_one(tmp_path, PhotoOptions(licence="CC0-1.0", source_name="tests", min_side=64))
     assert np.array_equal(pixels, image)
     assert found == Photo(
         key=ggt100k.pair_key(image),
@@ -185,15 +187,15 @@ def _image(width: int, height: int, seed: int = 5) -> Image.Image:
     ],
 )
 def test_a_photograph_comes_to_size_by_the_rule(rule: str, size: tuple[int, int], wanted: tuple[int, int]) -> None:
-    pixels = fit(_image(*size), "a", IngestConfig(fit=rule))
+    pixels = fit(_image(*size), "a", rule)
     assert (pixels.shape[1], pixels.shape[0]) == wanted
 
 
 def test_what_has_its_size_is_not_resampled() -> None:
     image = _image(1024, 700)
     for rule in ("crop", "pad"):
-        assert np.array_equal(fit(image, "a", IngestConfig(fit=rule)), np.asarray(image))
-    crop = fit(_image(1300, 1200), "a", IngestConfig())
+        assert np.array_equal(fit(image, "a", rule), np.asarray(image))
+    crop = fit(_image(1300, 1200), "a")
     whole = picture(5, 1200, 1300)
     assert any(
         np.array_equal(crop, whole[t : t + 1024, x : x + 1024]) for t in range(0, 177, 16) for x in range(0, 277, 16)
@@ -203,26 +205,31 @@ def test_what_has_its_size_is_not_resampled() -> None:
 def test_a_resized_photograph_is_lanczos_of_the_whole() -> None:
     image = _image(512, 512)
     wanted = image.resize((1024, 1024), Image.Resampling.LANCZOS)
-    assert np.array_equal(fit(image, "a", IngestConfig(fit="resize")), np.asarray(wanted))
+    assert np.array_equal(fit(image, "a", "resize"), np.asarray(wanted))
 
 
 @pytest.mark.parametrize(
     ("size", "rule", "said"),
     [
-        ((600, 511), "resize", "a: 600 x 511; the short side must have 512 pixels"),
-        ((6000, 600), "pad", "a: padding would make it 1024 x 102, and 256 are needed; take another --fit"),
+        ((600, 511), "resize", "a: the image is 600 x 511, and its shorter side needs 512 pixels. Use a larger one."),
+        (
+            (6000, 600),
+            "pad",
+            "a: resized for padding the image is 1024 x 102, and its shorter side needs 256 pixels. "
+            "Choose another --fit.",
+        ),
     ],
 )
 def test_what_no_rule_makes_large_enough(size: tuple[int, int], rule: str, said: str) -> None:
     with pytest.raises(PairError) as fault:
-        fit(_image(*size), "a", IngestConfig(fit=rule))
+        fit(_image(*size), "a", rule)
     assert (fault.value.reason, str(fault.value)) == ("too_small", said)
 
 
 def test_what_is_too_long_to_be_enlarged() -> None:
     with pytest.raises(PairError) as fault:
-        fit(_image(600, 60), "a", IngestConfig(fit="resize", least=60, most_pixels=1_000_000))
-    said = "a: is 600 x 60, too long to be enlarged; crop it first"
+        fit(_image(600, 60), "a", "resize", min_side=60, max_pixels=1_000_000)
+    said = "a: the image is 600 x 60, too long to be enlarged. Crop it first."
     assert (fault.value.reason, str(fault.value)) == ("too_large", said)
 
 
@@ -230,10 +237,10 @@ def test_what_is_too_long_to_be_enlarged() -> None:
 @settings(max_examples=150, deadline=None)
 def test_the_window_has_the_most_detail_of_all_on_the_grid(width: int, height: int, most: int, seed: int) -> None:
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
-    left, top, right, bottom = window(pixels, most)
+    left, top, right, bottom = find_window(pixels, most)
     assert 0 <= left <= right <= width and 0 <= top <= bottom <= height
     assert (right - left, bottom - top) == (min(width, most), min(height, most))
-    assert window(pixels.copy(), most) == (left, top, right, bottom)
+    assert find_window(pixels.copy(), most) == (left, top, right, bottom)
     assert left % 16 == top % 16 == 0
     luma = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.int64)
     across, down = np.zeros_like(luma), np.zeros_like(luma)
@@ -246,9 +253,9 @@ def test_the_window_has_the_most_detail_of_all_on_the_grid(width: int, height: i
 
 def test_the_window_goes_to_the_texture_and_stays_in_the_middle_where_there_is_none() -> None:
     pixels = np.full((1024, 1600, 3), 90, np.uint8)
-    assert window(pixels, 1024) == (288, 0, 1312, 1024)
+    assert find_window(pixels, 1024) == (288, 0, 1312, 1024)
     pixels[400:700, 1200:1590] = picture(1, 300, 390)
-    assert window(pixels, 1024)[2] == 1600
+    assert find_window(pixels, 1024)[2] == 1600
 
 
 # --- what is not ----------------------------------------------------------------------------------------------------
@@ -256,17 +263,19 @@ def test_the_window_goes_to_the_texture_and_stays_in_the_middle_where_there_is_n
 
 def test_without_a_licence(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(png(picture(1, 80, 100)))
-    assert refuse_one(tmp_path, IngestConfig(least=64)) == Refusal(
+    assert refuse_one(tmp_path, PhotoOptions(min_side=64)) == Refusal(
         file="a.png",
         reason="no_licence",
-        detail="a.png: no licence is known; add it to credits.csv, or give --licence",
+        detail="a.png: no licence is stated. Add it to credits.csv, or pass --licence.",
     )
 
 
 def test_too_small(tmp_path: Path) -> None:
     Image.fromarray(picture(1, 511, 600)).save(tmp_path / "a.bmp")
-    assert refuse_one(tmp_path, IngestConfig(licence="CC0-1.0")) == Refusal(
-        file="a.bmp", reason="too_small", detail="a.bmp: 600 x 511; the short side must have 512 pixels"
+    assert refuse_one(tmp_path, PhotoOptions(licence="CC0-1.0")) == Refusal(
+        file="a.bmp",
+        reason="too_small",
+        detail="a.bmp: the image is 600 x 511, and its shorter side needs 512 pixels. Use a larger one.",
     )
 
 
@@ -285,20 +294,20 @@ def test_too_large(tmp_path: Path) -> None:
     found = refuse_one(tmp_path)
     assert found.reason == "too_large"
     assert found.detail.startswith("a.png: Image size (400000000 pixels) exceeds limit of ")
-    assert found.detail.endswith("; crop it first")
+    assert found.detail.endswith(". Crop the image first.")
 
 
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda image: png(Image.fromarray(np.dstack([image, image[..., 0] | 1]))), "transparent in places"),
-        (lambda image: png(Image.fromarray(image[..., :2], "LA")), "transparent in places"),
+        (lambda image: png(Image.fromarray(np.dstack([image, image[..., 0] | 1]))), "some pixels are transparent"),
+        (lambda image: png(Image.fromarray(image[..., :2], "LA")), "some pixels are transparent"),
         (
             lambda image: png((p := Image.fromarray(image).convert("P")), transparency=p.getpixel((0, 0))),
-            "transparent in places",
+            "some pixels are transparent",
         ),
-        (lambda image: png(Image.fromarray(image).convert("1")), "1"),
-        (lambda image: png(image, transparency=tuple(image[0, 0].tolist())), "transparent in places"),
+        (lambda image: png(Image.fromarray(image).convert("1")), "the pixels are 1"),
+        (lambda image: png(image, transparency=tuple(image[0, 0].tolist())), "some pixels are transparent"),
     ],
     ids=[
         "alpha",
@@ -313,7 +322,7 @@ def test_pixels_that_are_not_8_bit_rgb_or_grey(tmp_path: Path, make: Callable[[P
     assert refuse_one(tmp_path) == Refusal(
         file="a.png",
         reason="unsupported_mode",
-        detail=f"a.png: its pixels are {said}; save it as 8-bit RGB or grey",
+        detail=f"a.png: {said}. Save the image as 8-bit RGB or grey.",
     )
 
 
@@ -370,13 +379,13 @@ def test_cmyk_goes_through_its_profile(tmp_path: Path) -> None:
 
 def test_cmyk_without_a_profile(tmp_path: Path) -> None:
     Image.fromarray(picture(6, 80, 100)).convert("CMYK").save(tmp_path / "a.jpg")
-    said = "a.jpg: its pixels are CMYK without a profile that tells their colours; save it as 8-bit RGB or grey"
+    said = "a.jpg: the pixels are CMYK without a profile for their colours. Save the image as 8-bit RGB or grey."
     assert refuse_one(tmp_path) == Refusal(file="a.jpg", reason="unsupported_mode", detail=said)
 
 
 def test_heic_is_refused_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100))
-    said = "a.heic: is HEIC, whose decoders are under patents; convert it to PNG, e.g. by heif-convert"
+    said = "a.heic: the file is HEIC, whose decoders are under patents. Convert it to PNG, for example by heif-convert."
     assert refuse_one(tmp_path) == Refusal(file="a.heic", reason="unsupported_format", detail=said)
 
 
@@ -389,14 +398,14 @@ def test_avif_is_read_unless_its_colours_are_of_a_high_range(tmp_path: Path) -> 
     assert b"colrnclx" in data
     at = data.index(b"colrnclx") + 8
     (tmp_path / "a.avif").write_bytes(data[:at] + struct.pack(">HH", 9, 16) + data[at + 4 :])
-    said = "a.avif: its pixels are of a wide gamut or high dynamic range; save it as 8-bit RGB or grey"
+    said = "a.avif: the pixels are of a wide gamut or high dynamic range. Save the image as 8-bit RGB or grey."
     assert refuse_one(tmp_path) == Refusal(file="a.avif", reason="unsupported_mode", detail=said)
 
 
 def test_a_file_of_several_images(tmp_path: Path) -> None:
     first, *others = (Image.fromarray(picture(seed, 80, 100)) for seed in range(3))
     first.save(tmp_path / "a.webp", save_all=True, append_images=others, lossless=True)
-    said = "a.webp: holds 3 images; save one of them by itself"
+    said = "a.webp: the file holds 3 images. Save one of them as a file of its own."
     assert refuse_one(tmp_path) == Refusal(file="a.webp", reason="unsupported_format", detail=said)
 
 
@@ -410,8 +419,8 @@ def test_of_a_cameras_jpeg_with_a_second_image_the_first_is_taken(tmp_path: Path
 def test_more_pixels_than_are_decoded(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(_claim(3000, 1000))
     with pytest.raises(PairError) as fault:
-        decode((tmp_path / "a.png").read_bytes(), "a.png", 2_999_999)
-    said = "a.png: 3000 x 1000 pixels are more than 2999999; crop it first"
+        read_image((tmp_path / "a.png").read_bytes(), "a.png", 2_999_999)
+    said = "a.png: the image has 3000 x 1000 pixels, above 2999999. Crop it first."
     assert (fault.value.reason, str(fault.value)) == ("too_large", said)
 
 
@@ -421,11 +430,11 @@ def test_what_shows_nothing_and_what_is_drawn(tmp_path: Path) -> None:
     drawn[20:60, 10:30], drawn[40:60, 40:60], drawn[10:60, 70:90] = (200, 0, 0), (0, 90, 0), (0, 0, 90)
     (tmp_path / "b.png").write_bytes(png(drawn))
     assert take(tmp_path) == [
-        Refusal(file="a.png", reason="too_flat", detail="a.png: shows next to nothing; leave it out"),
+        Refusal(file="a.png", reason="too_flat", detail="a.png: the image shows almost nothing. Leave it out."),
         Refusal(
             file="b.png",
             reason="screenshot",
-            detail="b.png: is drawn, no photograph: a page, a chart, a window; leave it out",
+            detail="b.png: a computer drew this: a page, a chart or a window. Leave it out.",
         ),
     ]
 
@@ -438,16 +447,20 @@ def test_the_same_again_and_nearly_the_same(tmp_path: Path) -> None:
     Image.fromarray(photograph("wine-2")[:512, :512]).save(tmp_path / "d.png")
     a, b, c, d = take(tmp_path)
     assert not isinstance(a, Refusal) and not isinstance(d, Refusal)
-    said = "b.bmp: the same pixels as a.png; leave one out"
+    said = "b.bmp: a.png has the same pixels. Leave one of them out."
     assert b == Refusal(file="b.bmp", reason="duplicate", detail=said)
     assert isinstance(c, Refusal) and c.reason == "near_duplicate"
-    assert re.fullmatch(r"c.jpg: looks like a.png \(\d+ of 144 bits of their looks differ\); leave one out", c.detail)
+    assert re.fullmatch(
+        r"c\.jpg: a\.png looks the same \(\d+ of 144 bits of their perceptual hashes differ\)\. "
+        r"Leave one of them out\.",
+        c.detail,
+    )
 
 
 @pytest.mark.parametrize("data", [b"", b"not an image", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\n"])
 def test_what_is_no_image(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.jpg").write_bytes(data)
-    said = f"a.jpg: is none of {', '.join(FORMATS)}; fetch it again"
+    said = f"a.jpg: the format is none of {', '.join(FORMATS)}. Fetch the file again."
     assert refuse_one(tmp_path) == Refusal(file="a.jpg", reason="not_an_image", detail=said)
 
 
@@ -460,8 +473,8 @@ def test_an_image_that_ends_early(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(png(picture(6, 80, 100))[:-3000])
     found = refuse_one(tmp_path)
     assert found.reason == "not_an_image"
-    assert found.detail.startswith("a.png: cannot be decoded: ")
-    assert found.detail.endswith("; fetch it again")
+    assert found.detail.startswith("a.png: the file cannot be decoded: ")
+    assert found.detail.endswith(". Fetch it again.")
 
 
 def test_one_bad_file_does_not_stop_the_others(tmp_path: Path) -> None:
@@ -547,7 +560,7 @@ def test_a_credit_for_a_file_outside_brings_nothing_in(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(png(picture(1, 80, 100)))
     (folder / "a.png").write_bytes(png(picture(2, 80, 100)))
     (folder / "credits.csv").write_text("file,licence\n../x.png,CC0-1.0\n/etc/passwd,CC0-1.0\n../photos/a.png,MIT\n")
-    assert refuse_one(folder, IngestConfig(least=64)).file == "a.png"
+    assert refuse_one(folder, PhotoOptions(min_side=64)).file == "a.png"
     assert take_one(folder)[0].licence == "CC0-1.0"
 
 
@@ -563,7 +576,7 @@ def test_credits_win_over_options_and_over_the_folders_name(tmp_path: Path) -> N
         "rain/a.png,ignored, CC-BY-4.0 ,Zoë,https://example.org/1,dataset,a set,snow\n",
         encoding="utf-8",
     )
-    config = IngestConfig(licence="CC0-1.0", source="internet", source_name="an option", least=64)
+    config = PhotoOptions(licence="CC0-1.0", source="internet", source_name="an option", min_side=64)
     (a, _), (b, _) = (found for found in take(tmp_path, config) if not isinstance(found, Refusal))
     wanted = ("CC-BY-4.0", "Zoë", "https://example.org/1", "dataset", "a set", "snow")
     assert (a.licence, a.author, a.url, a.source, a.source_name, a.degradation) == wanted
@@ -584,21 +597,21 @@ def test_the_folders_name_is_the_class_only_where_it_is_one(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"source": "moon"}, "--source moon: is none of dataset, internet, captured"),
-        ({"fit": "squeeze"}, "--fit squeeze: is none of crop, resize, pad"),
-        ({"least": 0}, "the least side, 0, is not between 1 and the most, 1024"),
-        ({"least": 9, "most": 8}, "the least side, 9, is not between 1 and the most, 8"),
+        ({"source": "moon"}, "source: 'moon' is not known. Choose one of: dataset, internet, captured."),
+        ({"fit": "squeeze"}, "fit: 'squeeze' is not known. Choose one of: crop, resize, pad."),
+        ({"min_side": 0}, "min_side: 0 is not between 1 and max_side, 1024. Choose a smaller one."),
+        ({"min_side": 9, "max_side": 8}, "min_side: 9 is not between 1 and max_side, 8. Choose a smaller one."),
     ],
 )
 def test_options_that_cannot_be(options: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError) as fault:
-        IngestConfig(**options)
+        PhotoOptions(**options)
     assert str(fault.value) == said
 
 
 def test_the_samples_photographs_are_taken_as_they_are_with_their_credits() -> None:
     folder = ggt100k.sample_folder()
-    found = take(folder, IngestConfig())
+    found = take(folder, PhotoOptions())
     assert len(found) == 17
     for one in found:
         assert not isinstance(one, Refusal), one
@@ -622,18 +635,25 @@ def test_another_may_name_the_class_where_neither_credit_nor_folder_does(tmp_pat
     assert asked == [(80, 100, 3)]
     assert (found["b.png"].degradation, found["b.png"].degradations) == ("old_photo", ("old_photo", "noise"))
     assert found["snow/a.png"].degradation == "snow"
-    refused = [f for f in take(tmp_path, dataclasses.replace(SMALL, classify=by_folder)) if isinstance(f, Refusal)]
-    said = "b.png: its folder's name is no degradation, and no credit names one; give it one, or --classes measured"
+    refused = [
+        f for f in take(tmp_path, dataclasses.replace(SMALL, classify=classify_by_folder)) if isinstance(f, Refusal)
+    ]
+    said = (
+        "b.png: neither a credit nor the folder's name states the class. Name the folder after a degradation, or "
+        "classify the photographs: --classes measured."
+    )
     assert refused == [Refusal(file="b.png", reason="no_class", detail=said)]
 
 
 def test_a_fault_of_the_source_is_a_refusal_and_the_order_is_kept() -> None:
-    def found() -> Iterator[Found]:
+    def found() -> Iterator[SourceFile]:
         for seed in range(12):
             fault = PairError("unreachable", f"{seed}: gone") if seed % 5 == 2 else None
-            yield Found(name=str(seed), data=b"" if fault else png(picture(seed, 64 + 9 * (seed % 3), 64)), fault=fault)
+            yield SourceFile(
+                name=str(seed), data=b"" if fault else png(picture(seed, 64 + 9 * (seed % 3), 64)), fault=fault
+            )
 
-    taken = list(ingest(found(), SMALL, Looks()))
+    taken = list(ingest(found(), SMALL, HashIndex()))
     assert [one.file if isinstance(one, Refusal) else one[0].file for one in taken] == [str(n) for n in range(12)]
     assert [one.detail for one in taken if isinstance(one, Refusal)] == ["2: gone", "7: gone"]
 
@@ -699,7 +719,7 @@ def test_a_list_is_taken_and_what_came_is_not_fetched_again(tmp_path: Path) -> N
         asked.clear()
         assert command(table, w, "--dry-run") == (0, ["would look at 3 files"], [])
         code, out, _ = command(table, w, "--allow-private", "--licence", "MIT")
-        line = "ingest: 1 imported, 1 already done, 1 refused before"
+        line = "ingest: 1 imported, 1 already done, 1 rejected earlier"
         assert (code, out) == (0, [line, "  rejected      1  not_an_image", "  rejected      1  unreachable"])
         assert sorted(asked) == ["/busy.jpg", "/page.html", "/sunset-1.jpg"]
         assert sorted(refusal.reason for refusal in facts(w)[1]) == refused[1:]
@@ -738,9 +758,9 @@ def test_what_is_published_is_refused_and_hashed_once(tmp_path: Path) -> None:
     (photos / "same.jpg").write_bytes((sample / "wine-2.jpg").read_bytes())
     code, out, err = command(photos, w, "--licence", "CC-BY-4.0", "--published", sample / "packed")
     rejected = ["  rejected      1  duplicate", "  rejected      1  near_duplicate"]
-    assert (code, out) == (0, ["ingest: 0 imported, 0 already done", *rejected])
+    assert (code, out) == (1, ["ingest: 0 imported, 0 already done", *rejected])
     wanted = (
-        r"ggt100k ingest: near_duplicate: near.jpg: looks like [0-9a-f]{16} of the published (train|test) split \(.*"
+        r"ggt100k ingest: near_duplicate: near.jpg: [0-9a-f]{16} of the published (train|test) split looks the same.*"
     )
     assert re.fullmatch(wanted, err[0])
     rows = facts(w)[2]
@@ -822,7 +842,7 @@ def test_an_original_that_comes_in_a_later_run_replaces_its_thumbnail(tmp_path: 
     (photos / "a.jpg").write_bytes(sized(900))
     code, out, err = command(photos, w, "--licence", "MIT")
     assert (code, out) == (0, ["ingest: 1 imported, 1 already done", "  rejected      1  near_duplicate"])
-    said = "z-thumb.jpg: looks like a.jpg, which is larger; leave one out"
+    said = "z-thumb.jpg: a.jpg looks the same and is larger. Leave one of them out."
     assert err == [f"ggt100k ingest: near_duplicate: {said}"]
     assert kept_of(w) == ["a.jpg"]
 
@@ -845,8 +865,9 @@ def test_a_thumbnail_that_was_worked_on_stays_and_the_message_says_so(tmp_path: 
     _, out, err = command(photos, w, "--licence", "MIT")
     assert out == ["ingest: 0 imported, 1 already done", "  rejected      1  near_duplicate"]
     assert re.fullmatch(
-        r"ggt100k ingest: near_duplicate: b.jpg: looks like a-thumb.jpg \(\d+ of 144 bits of their looks differ; it is "
-        r"larger, but other stages know the first one already\); leave one out",
+        r"ggt100k ingest: near_duplicate: b\.jpg: a-thumb\.jpg looks the same \(\d+ of 144 bits of their perceptual "
+        r"hashes differ; this file is larger, but other stages have worked on the first one already\)\. "
+        r"Leave one of them out\.",
         err[0],
     )
     assert kept_of(w) == ["a-thumb.jpg"]
@@ -928,12 +949,12 @@ def test_an_ingest_that_is_killed_goes_on_and_takes_nothing_twice(tmp_path: Path
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["p", "w", "--dataset", "x"], "--dataset x: stands in the place of p; leave one of them out"),
-        (["p", "--dataset", "x", "w"], "--dataset x: stands in the place of p; leave one of them out"),
-        (["a.zip", "w"], "a.zip: is no folder, and ends in none of .tar, .tar.gz, .tgz, "),
-        (["a.tar", "w"], "a.tar: cannot be read as a tar: "),
-        (["no.csv", "w"], "no.csv: no such folder; name the one that holds the photographs"),
-        (["a.csv", "w", "--most-bytes", "0"], "--most-bytes 0: is not above 0"),
+        (["p", "w", "--dataset", "x"], "p: --dataset x takes the place of the photographs. Leave one of them out."),
+        (["p", "--dataset", "x", "w"], "p: --dataset x takes the place of the photographs. Leave one of them out."),
+        (["a.zip", "w"], "a.zip: the file is not a zip, or its end is missing. "),
+        (["a.tar", "w"], "a.tar: the file cannot be read as a tar: "),
+        (["no.csv", "w"], "no.csv: there is no such folder or file. Name the folder that holds the photographs."),
+        (["a.csv", "w", "--max-bytes", "0"], "max_bytes: 0 is not above 0. Give a number of bytes."),
     ],
 )
 def test_what_cannot_be_taken_from_makes_no_workspace(

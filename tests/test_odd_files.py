@@ -13,7 +13,7 @@ import pytest
 import ggt100k
 from ggt_tools.errors import PairError
 from ggt_tools.records import Candidate, Conversion, Photo, Refusal
-from ggt_tools.stages.adopt import AdoptConfig, Elsewhere, Taken, adopt, stored
+from ggt_tools.stages.adopt import ExternalPair, ImportedPair, PairOptions, adopt, store_images
 from ggt_tools.stages.evaluate import EvaluateConfig, evaluate
 from ggt_tools.workspace.ledger import Ledger
 
@@ -48,12 +48,12 @@ REFUSED: dict[str, tuple[Callable[[Pixels], bytes], str]] = {
     "PQ": (lambda image: with_chunk(saved(image, "PNG"), chunk(b"cICP", bytes([9, 16, 0, 1]))), "unsupported_mode"),
     "signed 16 bits": (lambda image: planes(image.astype(np.int16)), "unsupported_mode"),
 }
-CONFIG = AdoptConfig(name="a-set", restorer="a-model", licence="CC0-1.0", degradation="rain")
+CONFIG = PairOptions(name="a-set", restorer="a-model", licence="CC0-1.0", degradation="rain")
 LQ, GT = picture(1, 80, 100), picture(2, 80, 100)
 
 
-def adopted(lq: bytes, gt: bytes) -> Taken | Refusal:
-    pair = Elsewhere(name="a.x", output="out/a.x", lq=lambda: lq, gt=lambda: gt)
+def adopted(lq: bytes, gt: bytes) -> ImportedPair | Refusal:
+    pair = ExternalPair(name="a.x", output="out/a.x", lq=lambda: lq, gt=lambda: gt)
     (found,) = adopt([pair], CONFIG, frozenset(), lambda: "2026-01-01T00:00:00Z")
     assert found is not None
     return found
@@ -66,9 +66,9 @@ def test_adopt_takes_what_ingest_takes_and_notes_the_change(tmp_path: Path, name
     lq = make(LQ) if side == "photograph" else saved(LQ, "PNG")
     gt = make(GT) if side == "output" else saved(GT, "PNG")
     found = adopted(lq, gt)
-    assert isinstance(found, Taken)
+    assert isinstance(found, ImportedPair)
     with Ledger(tmp_path, create=True) as ledger:
-        ledger.add(*stored(found, ledger.put_image))
+        ledger.add(*store_images(found, ledger.put_image))
         (photo,), (candidate,) = ledger.all(Photo), ledger.all(Candidate)
         pixels = {"photograph": photo.image, "output": candidate.image}
         images = {place: ggt100k.decode_image(ledger.image(image)) for place, image in pixels.items() if change}
@@ -93,9 +93,9 @@ def test_adopt_refuses_what_ingest_refuses(name: str, side: str) -> None:
 
 def test_a_true_ground_truth_that_is_damaged_is_left_out_with_a_remark() -> None:
     whole = saved(LQ, "PNG")
-    pair = Elsewhere(name="a", output="b", lq=lambda: whole, gt=lambda: saved(GT, "PNG"), ref=lambda: cut_jpeg(GT))
+    pair = ExternalPair(name="a", output="b", lq=lambda: whole, gt=lambda: saved(GT, "PNG"), ref=lambda: cut_jpeg(GT))
     (found,) = adopt([pair], CONFIG, frozenset(), lambda: "2026-01-01T00:00:00Z")
-    assert isinstance(found, Taken)
+    assert isinstance(found, ImportedPair)
     assert found.ref == b"" and "pixels are missing" in found.remark
 
 

@@ -754,7 +754,7 @@ def test_what_looks_like_a_pair_of_the_other_split_is_refused(
         plan = plan_release([*pairs[:18], second], store, config, gate=GATE, test_keys=held, phashes=looks)
         (refused,) = plan.refused
         assert refused.reason == f"near_duplicate_in_{split}"
-        assert str(refused).startswith(f"key {key_of(second)}: looks like {key_of(shown)} in {split} (")
+        assert str(refused).startswith(f"key {key_of(second)}: {key_of(shown)} in {split} looks the same (")
         assert all(job.is_unchanged for job in plan.shards) and plan.counts["new"] == 0
 
 

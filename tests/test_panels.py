@@ -12,9 +12,9 @@ import numpy.typing as npt
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from ggt_tools.imaging.perceptual_hash import Looks
+from ggt_tools.imaging.perceptual_hash import HashIndex
 from ggt_tools.records import Refusal
-from ggt_tools.stages.ingest import IngestConfig, ingest
+from ggt_tools.stages.ingest import PhotoOptions, ingest
 from ggt_tools.stages.ingest.panels import find_panels, is_page_over_photograph
 from ggt_tools.stages.ingest.sources import from_folder
 
@@ -182,7 +182,7 @@ def test_ingest_refuses_a_page_over_a_photograph_however_it_comes_to_size(
     buffer = io.BytesIO()
     Image.fromarray(page(draw)).save(buffer, "JPEG" if save else "PNG", **save)
     (tmp_path / "a.png").write_bytes(buffer.getvalue())
-    (found,) = ingest(from_folder(tmp_path).found, IngestConfig(licence="CC0-1.0", fit=fit), Looks())
+    (found,) = ingest(from_folder(tmp_path).files, PhotoOptions(licence="CC0-1.0", fit=fit), HashIndex())
     assert isinstance(found, Refusal)
     assert found.reason == "screenshot"
-    assert found.detail == "a.png: is a page over a photograph, with panels or buttons on it; leave it out"
+    assert found.detail == "a.png: this is a page with panels or buttons over a photograph. Leave it out."

@@ -24,7 +24,7 @@ from ggt_tools.imaging.photo_classes import classify_photo, decide
 from ggt_tools.imaging.photo_classes.features import CHANNELS, SIZE, TILE_CHANNELS, backbone_missing, describe
 from ggt_tools.imaging.photo_classes.head import FitConfig, Head, Layers, fit_head, load_head, save_head
 from ggt_tools.records import Classed, Photo
-from ggt_tools.stages.ingest.naming import ClassNamer
+from ggt_tools.stages.ingest.classes import ClassNamer
 from ggt_tools.training.classes_run import TrainClassesConfig, run
 from ggt_tools.training.photo_classifier import (
     EXTRA,
@@ -72,7 +72,7 @@ def mean_of(name: str, value: str, count: int = 6) -> float:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "least"),
+    ("name", "value", "min_side"),
     [
         ("low_light", "darkness", 0.2),
         ("haze", "haze", 0.3),

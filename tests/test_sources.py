@@ -27,25 +27,17 @@ from PIL import Image
 import ggt100k
 from ggt_tools.errors import ConfigError
 from ggt_tools.providers.fetch import FetchConfig
+from ggt_tools.stages.ingest.archives import from_tar
 from ggt_tools.stages.ingest.credits import Credit, read_credits
-from ggt_tools.stages.ingest.sources import (
-    Found,
-    Source,
-    find_photos,
-    from_dataset,
-    from_folder,
-    from_list,
-    from_tar,
-    in_order,
-    url_name,
-)
+from ggt_tools.stages.ingest.lists import from_dataset, from_list, name_of_url
+from ggt_tools.stages.ingest.sources import Source, SourceFile, find_photos, from_folder, map_in_order
 
 from .making import picture
 
 IMAGE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 
 
-def reason(found: Found) -> str:
+def reason(found: SourceFile) -> str:
     return found.fault.reason if found.fault else ""
 
 
@@ -57,9 +49,9 @@ def test_a_name_that_is_no_text(tmp_path: Path) -> None:
         (tmp_path / os.fsdecode(b"a\xff.png")).write_bytes(b"x")
     except OSError:
         pytest.skip("wants a file system that takes any bytes for a name")
-    (found,) = from_folder(tmp_path).found
+    (found,) = from_folder(tmp_path).files
     assert (found.name, found.data, reason(found)) == ("a\\udcff.png", b"", "bad_name")
-    assert str(found.fault) == "a\\udcff.png: has bytes that are no text; rename it"
+    assert str(found.fault) == "a\\udcff.png: the name has bytes that are not UTF-8. Rename the file."
 
 
 def test_photographs_are_found_below_in_the_order_of_their_names(tmp_path: Path) -> None:
@@ -77,7 +69,7 @@ def test_a_folder_without_photographs(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as fault:
         find_photos(tmp_path)
     read = ".jpg, .jpeg, .jpe, .jfif, .mpo, .png, .webp, .tif, .tiff, .bmp, .avif, .heic, .heif"
-    assert str(fault.value) == f"{tmp_path}: no photograph in it; ingest reads {read}; passed over: .txt 1"
+    assert str(fault.value) == f"{tmp_path}: no photograph is in it. ingest reads {read}. Passed over: .txt 1."
 
 
 def test_a_folder_gives_its_files_with_their_folder_and_credit(tmp_path: Path) -> None:
@@ -87,9 +79,9 @@ def test_a_folder_gives_its_files_with_their_folder_and_credit(tmp_path: Path) -
     (tmp_path / "credits.csv").write_text("file,licence\nrain/a.png,MIT\n")
     source = from_folder(tmp_path)
     assert source.count == 2
-    assert list(source.found) == [
-        Found(name="b.jpg", folder=tmp_path.name, data=b"b"),
-        Found(name="rain/a.png", folder="rain", data=b"a", credit=Credit(licence="MIT")),
+    assert list(source.files) == [
+        SourceFile(name="b.jpg", folder=tmp_path.name, data=b"b"),
+        SourceFile(name="rain/a.png", folder="rain", data=b"a", credit=Credit(licence="MIT")),
     ]
 
 
@@ -97,10 +89,10 @@ def test_a_file_that_goes_away_meanwhile(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"a")
     source = from_folder(tmp_path)
     (tmp_path / "a.png").unlink()
-    (found,) = source.found
+    (found,) = source.files
     assert (reason(found), str(found.fault)) == (
         "unreadable",
-        "a.png: No such file or directory. Check the file, and run the command again.",
+        "a.png: the file cannot be read: No such file or directory. Check the file, and run the command again.",
     )
 
 
@@ -126,23 +118,23 @@ def test_without_credits(tmp_path: Path) -> None:
     [
         (
             "name,licence\na.png,CC0-1.0\n",
-            "no column 'name' is known; the first line names columns, with commas between, of file, title, licence, "
-            "author, url, source, source_name, degradation",
+            "the column 'name' is not known. The first line names columns, separated by commas, out of: file, title, "
+            "licence, author, url, source, source_name, degradation.",
         ),
-        ("file,licence\na.png,MIT\n\n,MIT\n", "line 4: the column 'file' is empty; name the file there"),
+        ("file,licence\na.png,MIT\n\n,MIT\n", "line 4: the column 'file' is empty. Add the name of the file."),
         (
             'file,author,source\na.png,"two\nlines",\nb.png,,moon\n',
-            "line 4: source 'moon' is none of dataset, internet, captured",
+            "line 4: the source 'moon' is not known. Choose one of: dataset, internet, captured.",
         ),
         (
             "file,degradation\na.png,rain\nb.png,drizzle\n",
-            f"line 3: degradation 'drizzle' is none of {', '.join(ggt100k.DEGRADATIONS)}",
+            f"line 3: the degradation 'drizzle' is not known. Choose one of: {', '.join(ggt100k.DEGRADATIONS)}.",
         ),
         (
             "file,licence\na.png,MIT,2026\n",
-            "line 2: has more fields than the first line; quote one with commas",
+            "line 2: there are more fields than in the first line. Quote fields with commas.",
         ),
-        ("file,licence\na.png,MIT\na.png,CC0-1.0\n", "line 3: 'a.png' stands there twice; leave one line of it"),
+        ("file,licence\na.png,MIT\na.png,CC0-1.0\n", "line 3: 'a.png' is listed twice. Remove one of the lines."),
     ],
 )
 def test_bad_credits_are_told_with_their_line(tmp_path: Path, text: str, said: str) -> None:
@@ -157,8 +149,8 @@ def test_credits_that_are_no_text_table(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "credits.csv").write_bytes(data)
     with pytest.raises(ConfigError) as fault:
         credits_of(tmp_path)
-    assert str(fault.value).startswith(f"{tmp_path / 'credits.csv'}: cannot be read: ")
-    assert str(fault.value).endswith("; save it as CSV in UTF-8")
+    assert str(fault.value).startswith(f"{tmp_path / 'credits.csv'}: the file cannot be read: ")
+    assert str(fault.value).endswith(". Save it as CSV in UTF-8.")
 
 
 # --- tars -----------------------------------------------------------------------------------------------------------
@@ -180,9 +172,9 @@ def test_a_tar_gives_its_images_with_their_credits(tmp_path: Path, name: str, mo
     members = [("./rain/a.png", b"a"), ("notes.txt", b"no"), ("credits.csv", table), ("b.JPG", b"b")]
     source = from_tar(make_tar(tmp_path / name, *members, mode=mode))
     assert source.count == 2
-    assert list(source.found) == [
-        Found(name="rain/a.png", folder="rain", data=b"a", credit=Credit(licence="MIT")),
-        Found(name="b.JPG", data=b"b"),
+    assert list(source.files) == [
+        SourceFile(name="rain/a.png", folder="rain", data=b"a", credit=Credit(licence="MIT")),
+        SourceFile(name="b.JPG", data=b"b"),
     ]
 
 
@@ -198,7 +190,7 @@ def test_hostile_members_are_refused_or_passed_by_and_nothing_is_written(tmp_pat
             info = tarfile.TarInfo(name)
             info.size = 30 if name == "big.png" else 2
             tar.addfile(info, io.BytesIO(bytes(info.size)))
-    found = list(from_tar(path, member_bytes=20).found)
+    found = list(from_tar(path, max_member_bytes=20).files)
     assert [(one.name, reason(one), len(one.data)) for one in found] == [
         ("/etc/x.png", "bad_name", 0),
         ("../x.png", "bad_name", 0),
@@ -210,9 +202,9 @@ def test_hostile_members_are_refused_or_passed_by_and_nothing_is_written(tmp_pat
         ("big.png", "too_large", 0),
     ]
     assert [str(one.fault) for one in (found[1], found[6], found[7])] == [
-        "../x.png: leads out of the tar, or is no name; rename it",
-        "ok.png: stands in the tar twice; rename one",
-        "big.png: has 30 bytes, above 20. Leave it out.",
+        "../x.png: the name leads out of the tar. Rename the file.",
+        "ok.png: the tar has two members of this name. Rename one.",
+        "big.png: the file has 30 bytes, above 20. Leave it out.",
     ]
     assert [each.name for each in tmp_path.rglob("*")] == ["in", "a.tar"]
 
@@ -221,8 +213,8 @@ def test_a_tar_that_unpacks_to_too_much(tmp_path: Path) -> None:
     path = make_tar(tmp_path / "a.tar.gz", ("a.png", bytes(3_000_000)), mode="w:gz")
     assert path.stat().st_size < 10_000
     with pytest.raises(ConfigError) as fault:
-        from_tar(path, tar_bytes=1_000_000)
-    assert str(fault.value) == f"{path}: unpacks to more than 1000000 bytes. Split it."
+        from_tar(path, max_tar_bytes=1_000_000)
+    assert str(fault.value) == f"{path}: the tar unpacks to more than 1000000 bytes. Split it."
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, lzma.compress])
@@ -232,10 +224,10 @@ def test_a_tar_that_ends_early_or_is_none(tmp_path: Path, pack: Any) -> None:
     for data in (pack(whole)[:20_000], b"no tar at all" * 100, b""):
         path.write_bytes(data)
         with pytest.raises(ConfigError) as fault:
-            list(from_tar(path).found)
+            list(from_tar(path).files)
         assert str(fault.value).startswith(f"{path}: ")
     path.write_bytes(pack(make_tar(tmp_path / "none.tar", ("a.txt", b"")).read_bytes()))
-    with pytest.raises(ConfigError, match=r"no photograph in it; ingest reads \.jpg, "):
+    with pytest.raises(ConfigError, match=r"no photograph is in it. ingest reads \.jpg, "):
         from_tar(path)
 
 
@@ -243,7 +235,7 @@ def test_the_credits_of_a_tar_are_checked_like_any(tmp_path: Path) -> None:
     path = make_tar(tmp_path / "a.tar", ("a.png", b"a"), ("credits.csv", b"file,degradation\na.png,fog\n"))
     with pytest.raises(ConfigError) as fault:
         from_tar(path)
-    said = f"line 2: degradation 'fog' is none of {', '.join(ggt100k.DEGRADATIONS)}"
+    said = f"line 2: the degradation 'fog' is not known. Choose one of: {', '.join(ggt100k.DEGRADATIONS)}."
     assert str(fault.value) == f"{path}: credits.csv: {said}"
 
 
@@ -279,7 +271,7 @@ def echo() -> Iterator[tuple[str, list[str]]]:
 
 
 def from_rows(path: Path, **options: Any) -> Source:
-    asked: dict[str, Any] = {"skip": lambda name, credit: False, "licensed": True}
+    asked: dict[str, Any] = {"is_known": lambda name, credit: False, "has_licence": True}
     return from_list(path, FetchConfig(private=True, seconds=10), **(asked | options))
 
 
@@ -307,7 +299,7 @@ def test_a_list_is_fetched_in_its_order_with_its_facts(tmp_path: Path, ending: s
             for n in range(30)
         ]
         source = from_rows(write_list(tmp_path / f"a.{ending}", rows))
-        found = list(source.found)
+        found = list(source.files)
     assert source.count == 30
     assert [one.data for one in found] == [f"/{n}.png?token=s3cret".encode() for n in range(30)]
     assert found[0].name.startswith(f"{url}/0.png#") and "s3cret" not in found[0].name and found[0].folder == ""
@@ -319,22 +311,22 @@ def test_what_is_known_or_has_no_licence_is_not_fetched(tmp_path: Path) -> None:
     with echo() as (url, asked):
         rows = [{"url": f"{url}/{n}", "licence": "MIT" if n < 4 else ""} for n in range(6)]
         path = write_list(tmp_path / "a.csv", rows)
-        source = from_rows(path, skip=lambda name, credit: name.endswith(("/1", "/2")), licensed=False)
-        found = list(source.found)
+        source = from_rows(path, is_known=lambda name, credit: name.endswith(("/1", "/2")), has_licence=False)
+        found = list(source.files)
         assert sorted(asked) == ["/0", "/3"]
         assert [reason(one) for one in found] == ["", "", "no_licence", "no_licence"]
-        said = f"{url}/4: no licence is known; add it to credits.csv, or give --licence"
+        said = f"{url}/4: no licence is stated. Add it to credits.csv, or pass --licence."
         assert str(found[2].fault) == said
-        assert [one.name for one in from_rows(path, dry=True).found] == [row["url"] for row in rows]
+        assert [one.name for one in from_rows(path, dry_run=True).files] == [row["url"] for row in rows]
         assert len(asked) == 2
 
 
 def test_what_a_server_does_not_have_is_a_refusal_and_the_others_come(tmp_path: Path) -> None:
     with echo() as (url, _):
         path = write_list(tmp_path / "a.csv", [{"url": f"{url}/{name}"} for name in ("a", "missing?k=s3cret", "b")])
-        found = list(from_rows(path).found)
+        found = list(from_rows(path).files)
     assert [reason(one) for one in found] == ["", "not_served", ""]
-    assert str(found[1].fault) == f"{found[1].name}: the server answers 404; take it out of the list"
+    assert str(found[1].fault) == f"{found[1].name}: the server answers 404. Remove it from the list."
     assert "s3cret" not in str(found[1].fault)
 
 
@@ -344,27 +336,35 @@ def test_what_a_server_does_not_have_is_a_refusal_and_the_others_come(tmp_path: 
         (
             "a.csv",
             "link\nx\n",
-            "no column 'link' is known; the first line names columns, with commas between, of url, ",
+            "the column 'link' is not known. The first line names columns, separated by commas, out of: url, ",
         ),
         (
             "a.csv",
             "file\nx\n",
-            "the column 'url' is missing; the first line names columns, with commas between, of url,",
+            "the column 'url' is missing. The first line names columns, separated by commas, out of: url,",
         ),
-        ("a.csv", "url,file\nhttp://x/1,\n,b\n", "line 3: the column 'url' is empty; name the file's URL there"),
-        ("a.csv", "url\nhttp://x/1\nhttp://x/1\n", "line 3: 'http://x/1' stands there twice; leave one line of it"),
-        ("a.csv", "url,source\nhttp://x/1,moon\n", "line 2: source 'moon' is none of dataset, internet, captured"),
+        ("a.csv", "url,file\nhttp://x/1,\n,b\n", "line 3: the column 'url' is empty. Add the file's URL."),
+        ("a.csv", "url\nhttp://x/1\nhttp://x/1\n", "line 3: 'http://x/1' is listed twice. Remove one of the lines."),
+        (
+            "a.csv",
+            "url,source\nhttp://x/1,moon\n",
+            "line 2: the source 'moon' is not known. Choose one of: dataset, internet, captured.",
+        ),
         (
             "a.jsonl",
             '{"url": "http://x/1"}\n\n{"file": "b"}\n',
-            "line 3: the column 'url' is missing; columns are of url,",
+            "line 3: the column 'url' is missing. Columns are: url,",
         ),
-        ("a.jsonl", '{"url": "http://x/1", "size": "2"}\n', "line 1: no column 'size' is known; columns are of url,"),
-        ("a.jsonl", '{"url": 7}\n', 'line 1: is no table of texts; write it as {"url": "https://..."}'),
-        ("a.jsonl", "[]\n", 'line 1: is no table of texts; write it as {"url": "https://..."}'),
-        ("a.jsonl", "{", "cannot be read: Expecting property name"),
+        (
+            "a.jsonl",
+            '{"url": "http://x/1", "size": "2"}\n',
+            "line 1: the column 'size' is not known. Columns are: url,",
+        ),
+        ("a.jsonl", '{"url": 7}\n', 'line 1: the row is not an object of texts. Write it as {"url": "https://..."}.'),
+        ("a.jsonl", "[]\n", 'line 1: the row is not an object of texts. Write it as {"url": "https://..."}.'),
+        ("a.jsonl", "{", "the list cannot be read: Expecting property name"),
         ("a.jsonl", '{"url": "http://x/1"}\n' + "\0" * (1 << 20), "line 2: has more than 1048576 characters."),
-        ("a.parquet", "no parquet", "cannot be read: "),
+        ("a.parquet", "no parquet", "the list cannot be read: "),
     ],
 )
 def test_bad_lists_are_told_with_their_line(tmp_path: Path, name: str, text: str, said: str) -> None:
@@ -384,7 +384,7 @@ def test_bad_lists_are_told_with_their_line(tmp_path: Path, name: str, text: str
     ],
 )
 def test_a_url_as_a_name_holds_no_secret(url: str, name: str) -> None:
-    assert url_name(url) == name
+    assert name_of_url(url) == name
 
 
 # --- datasets -------------------------------------------------------------------------------------------------------
@@ -409,7 +409,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_dataset_gives_its_images_as_they_are_stored(saved: Path) -> None:
-    found = list(from_dataset(str(saved), "photo").found)
+    found = list(from_dataset(str(saved), "photo").files)
     assert [one.name for one in found] == [f"{saved}/train/{n}" for n in range(3)]
     for seed, one in enumerate(found):
         assert one.data.startswith(b"\x89PNG"), "not decoded on the way"
@@ -424,9 +424,9 @@ def test_a_dataset_gives_its_images_as_they_are_stored(saved: Path) -> None:
 @pytest.mark.parametrize(
     ("column", "options", "said"),
     [
-        ("image", {}, "has no image column 'image'; images are in: photo"),
-        ("label", {}, "has no image column 'label'; images are in: photo"),
-        ("photo", {"split": "moon"}, "cannot be loaded: ValueError: "),
+        ("image", {}, "'image' is not an image column. Image columns are: photo."),
+        ("label", {}, "'label' is not an image column. Image columns are: photo."),
+        ("photo", {"split": "moon"}, "the dataset cannot be loaded: ValueError: "),
     ],
 )
 def test_a_dataset_that_has_no_such_thing(saved: Path, column: str, options: dict[str, str], said: str) -> None:
@@ -449,17 +449,17 @@ def test_a_row_of_a_dataset_opens_no_file_outside_its_folder(saved: Path, tmp_pa
         {"huggingface": json.dumps({"info": {"features": {"photo": {"_type": "Image"}}}})}
     )
     pq.write_table(pa.table([image], schema=schema), folder / "train.parquet")
-    found = list(from_dataset(str(folder), "photo").found)
+    found = list(from_dataset(str(folder), "photo").files)
     assert [bool(one.data) for one in found] == [True, True, False, False, False, False, False, False]
     assert found[0].data == (folder / "a.png").read_bytes()
     for one, path in zip(found[2:6], paths[2:6], strict=True):
         assert one.fault is not None and one.fault.reason == "unreadable"
         assert str(one.fault) == (
-            f"{one.name}: its row names {path!r}, which is not in {folder.resolve()}. Put the file there, or put the "
+            f"{one.name}: the row names {path!r}, which is not in {folder.resolve()}. Put the file there, or put the "
             "bytes into the row."
         )
     for one in found[6:]:
-        assert one.fault is not None and str(one.fault).endswith("its row has no image. Leave it out.")
+        assert one.fault is not None and str(one.fault).endswith("the row has no image. Leave it out.")
 
 
 @pytest.mark.parametrize(
@@ -472,17 +472,17 @@ def test_a_column_of_bytes_that_is_not_declared_as_images_holds_images(kind: pa.
     cells = [{"bytes": data, "path": None} if pa.types.is_struct(kind) else data, None]
     columns = {"photo": pa.array(cells, kind), "text": ["a", "b"], "number": [1, 2]}
     pq.write_table(pa.table(columns), tmp_path / "train.parquet")
-    first, second = from_dataset(str(tmp_path), "photo").found
+    first, second = from_dataset(str(tmp_path), "photo").files
     assert first.data == data
     assert second.fault is not None and second.fault.reason == "unreadable"
-    with pytest.raises(ConfigError, match="has no image column 'text'; images are in: photo"):
+    with pytest.raises(ConfigError, match=r"'text' is not an image column\. Image columns are: photo\."):
         from_dataset(str(tmp_path), "text")
 
 
 def test_a_dataset_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as fault:
         from_dataset(str(tmp_path / "nowhere"), "image")
-    assert str(fault.value).startswith(f"{tmp_path / 'nowhere'}: cannot be loaded: ")
+    assert str(fault.value).startswith(f"{tmp_path / 'nowhere'}: the dataset cannot be loaded: ")
 
 
 # --- order ----------------------------------------------------------------------------------------------------------
@@ -490,12 +490,12 @@ def test_a_dataset_that_is_not_there(tmp_path: Path) -> None:
 
 @given(st.lists(st.integers()), st.integers(1, 5))
 def test_what_is_done_at_once_comes_in_order(items: list[int], at_once: int) -> None:
-    assert list(in_order(lambda item: item * 2, items, at_once)) == [item * 2 for item in items]
+    assert list(map_in_order(lambda item: item * 2, items, at_once)) == [item * 2 for item in items]
 
 
 def test_no_more_is_begun_than_is_about_to_be_asked_for() -> None:
     begun: list[int] = []
-    results = in_order(begun.append, range(100), 3)
+    results = map_in_order(begun.append, range(100), 3)
     next(results)
     results.close()  # type: ignore[attr-defined]
     assert len(begun) <= 3
@@ -508,5 +508,5 @@ def test_a_header_that_unpacks_to_gigabytes_takes_no_memory(tmp_path: Path) -> N
     with tarfile.open(tmp_path / "a.tar.xz", "w:xz", format=tarfile.PAX_FORMAT) as tar:
         tar.addfile(member, io.BytesIO(b""))
     assert (tmp_path / "a.tar.xz").stat().st_size < 100_000
-    with pytest.raises(ConfigError, match="a header is extended by 64000018 bytes, above 1048576"):
+    with pytest.raises(ConfigError, match="the extension of a header has 64000018 bytes, above 1048576"):
         from_tar(tmp_path / "a.tar.xz")

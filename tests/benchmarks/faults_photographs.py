@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image as Pillow
 
 from ggt_format.schema import Image
-from ggt_tools.stages.ingest import window
+from ggt_tools.stages.ingest.crop import find_window
 
 PACKAGES = (
     "lomiri-wallpapers-16.04", "lomiri-wallpapers-20.04", "palapeli-data", "mate-backgrounds",
@@ -113,7 +113,7 @@ def clean(path: Path, side: int) -> Image:
     if scale < 1.0:
         image = image.resize((round(image.width * scale), round(image.height * scale)), Pillow.Resampling.LANCZOS)
     whole = min(side + 2 * MARGIN, min(image.size) // 16 * 16)
-    return np.ascontiguousarray(np.asarray(image.crop(window(np.asarray(image), whole))))
+    return np.ascontiguousarray(np.asarray(image.crop(find_window(np.asarray(image), whole))))
 
 
 def inner(image: Image) -> Image:

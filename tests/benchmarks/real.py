@@ -30,21 +30,20 @@ import numpy as np
 
 from ggt_tools.cli import main as ggt100k_main
 from ggt_tools.cli.show import now
+from ggt_tools.imaging import MAX_PIXELS, read_image
 from ggt_tools.policy.decision import PROBABILITIES
 from ggt_tools.policy.gate import Gate
 from ggt_tools.policy.rates import Rate
 from ggt_tools.policy.verdicts import DEFAULT_GATE, load_gate, verdict
 from ggt_tools.records import Adopted, Aligned, Candidate, Photo, Refusal, Verdict
-from ggt_tools.stages.adopt import AdoptConfig, Elsewhere, adopt, stored
-from ggt_tools.stages.ingest import decode
-from ggt_tools.stages.ingest.naming import ClassNamer
+from ggt_tools.stages.adopt import ExternalPair, PairOptions, adopt, store_images
+from ggt_tools.stages.ingest.classes import ClassNamer
 from ggt_tools.workspace.ledger import Ledger
 
 from .field import Options, table
 
 DECISIONS = ("keep", "unsure", "reject")
 KINDS = ("model", "truth", "photo", "synthetic")
-MAX_PIXELS = 89_478_485
 WORST_COUNT = 20
 FOLDER_VARIABLE, WORKSPACE_VARIABLE = "GGT100K_REAL", "GGT100K_REAL_WORKSPACE"
 
@@ -139,7 +138,7 @@ def measure(items: Iterable[Item], workspace: Path) -> list[Measured]:
                 if isinstance(found, Refusal):
                     raise ValueError(f"{item.key}: {found.reason}: {found.detail}")
                 if found is not None:
-                    ledger.add(*stored(found, ledger.put_image))
+                    ledger.add(*store_images(found, ledger.put_image))
     with redirect_stdout(sys.stderr):
         for verb in ("align", "score"):
             ggt100k_main([verb, str(workspace)])
@@ -167,15 +166,15 @@ def stored_measurements(workspace: Path, items: Mapping[str, Item]) -> list[Meas
     ]
 
 
-def _elsewhere(item: Item) -> Elsewhere:
+def _elsewhere(item: Item) -> ExternalPair:
     assert item.gt is not None
-    return Elsewhere(
+    return ExternalPair(
         name=item.lq.name, output=item.key, lq=partial(Path.read_bytes, item.lq), gt=partial(Path.read_bytes, item.gt)
     )
 
 
-def _config(item: Item) -> AdoptConfig:
-    return AdoptConfig(
+def _config(item: Item) -> PairOptions:
+    return PairOptions(
         name=f"real/{item.kind}",
         restorer="real",
         licence="unknown",
@@ -187,7 +186,9 @@ def _config(item: Item) -> AdoptConfig:
 def classify(items: Iterable[Item]) -> list[tuple[Item, str]]:
     """The class that ingest names for each photograph."""
     namer = ClassNamer()
-    return [(item, namer(np.asarray(decode(item.lq.read_bytes(), item.lq.name, MAX_PIXELS)))[0]) for item in items]
+    return [
+        (item, namer(np.asarray(read_image(item.lq.read_bytes(), item.lq.name, MAX_PIXELS).image))[0]) for item in items
+    ]
 
 
 # --- judging ----------------------------------------------------------------------------------------------------------

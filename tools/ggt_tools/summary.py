@@ -15,7 +15,8 @@ class Summary:
         counts: Items by outcome, for example ``{"aligned": 16, "already done": 0}``.
         reasons: For outcomes that have a reason: by outcome, how many items ended so for which reason code, for
             example ``{"rejected": {"misaligned": 2}}``.
-        plan: What a dry run would do, a sentence each. A dry run changes nothing and has no counts.
+        plan: What a dry run would do, a sentence each. A dry run changes nothing and has no counts; `reasons` may say
+            what it passes over.
         notes: Sentences that a user should read after the run.
         usd: What the calls of this run cost.
         paths: Files and folders that were written.
@@ -40,9 +41,8 @@ class Summary:
 
     def __str__(self) -> str:
         """The lines that a command prints."""
-        if self.plan:
-            return "\n".join(self.plan)
-        lines = [f"{self.stage}: " + ", ".join(f"{count} {outcome}" for outcome, count in self.counts.items())]
+        counts = ", ".join(f"{count} {outcome}" for outcome, count in self.counts.items())
+        lines = list(self.plan or [f"{self.stage}: {counts}"])
         for outcome, counted in self.reasons.items():
             lines += (f"  {outcome} {count:>6}  {reason}" for reason, count in sorted(counted.items()) if count)
         return "\n".join([*lines, *self.notes])

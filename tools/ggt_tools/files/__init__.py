@@ -1,16 +1,17 @@
-"""files: reads what lies in folders and archives that come from outside.
+"""Read the files of folders and archives that come from outside.
 
-names.py    compares names: `./` in front, the two Unicode forms of one letter
-passing.py  counts and names what is passed over
-folders.py  finds the image files below a folder, and reads a file within a size
-texts.py    decodes text files, with or without a byte order mark
-tars.py     reads tars to their end, plain or compressed
-zips.py     reads zips in place
+names.py        compare file names: `./` in front, the two Unicode forms of one letter
+passed_over.py  count and name what is passed over
+folders.py      find the image files below a folder, and read a file within a size
+texts.py        decode text files, with or without a byte order mark
+tars.py         read tars to their end, plain or compressed
+zips.py         read zips in place
+rows.py         read the rows of a dataset of images
 """
 
 from __future__ import annotations
 
-# The suffixes of the image files that are read. A file's content decides what it is.
+# The suffixes of the image files that are read. A file's content decides its format.
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),  # all of these are JPEG
     *(".png", ".webp", ".tif", ".tiff", ".bmp", ".avif", ".heic", ".heif"),

@@ -1,4 +1,4 @@
-"""folders: finds the image files below a folder, and reads a file within a size."""
+"""Find the image files below a folder, and read a file within a size."""
 
 from __future__ import annotations
 
@@ -10,17 +10,24 @@ from pathlib import Path
 
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.files import MAX_FILE_BYTES, SUFFIXES
-from ggt_tools.files.passing import APPLE_DOUBLE, PassedOver, folder_kind
+from ggt_tools.files.passed_over import APPLE_DOUBLE, NO_SUFFIX, PassedOver, folder_kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageFiles:
-    """The image files below a folder, in the order of their paths, and what else it holds."""
+    """The image files below a folder, and what else it holds.
+
+    Attributes:
+        paths: The image files, sorted by path.
+        besides: The files of the names that were asked for besides images, sorted by path.
+        passed_over: All other files and folders.
+        faults: A message for each folder that cannot be read.
+    """
 
     paths: tuple[Path, ...]
-    besides: tuple[Path, ...]  # files of the names that were asked for besides images
+    besides: tuple[Path, ...]
     passed_over: PassedOver
-    faults: tuple[str, ...]  # folders that cannot be read, and why
+    faults: tuple[str, ...]
 
 
 def find_images(
@@ -29,70 +36,74 @@ def find_images(
     """Find the image files below a folder, by their suffixes.
 
     Args:
-        root: the folder. Hidden and thumbnail folders in it, linked folders and `._` files are passed over.
-        suffixes: of image files, in lower case.
-        besides: names of other files that are wanted, such as a table of credits.
-        links: whether links to files are files. Where they are not, they are passed over.
+        root: The folder. Hidden and thumbnail folders in it, linked folders and `._` files are passed over.
+        suffixes: Suffixes of image files, in lower case.
+        besides: Names of other files to find, such as a table of credits.
+        links: Whether links to files count as files. Otherwise they are passed over.
 
     Raises:
-        ConfigError: the folder itself cannot be read.
+        ConfigError: The folder itself cannot be read.
     """
-    paths: list[Path] = []
-    wanted: list[Path] = []
-    passed, faults = PassedOver(), []
+    image_paths: list[Path] = []
+    other_paths: list[Path] = []
+    passed_over, faults = PassedOver(), []
 
-    def cannot(fault: OSError) -> None:
-        path = Path(fault.filename)
+    def note_unreadable(error: OSError) -> None:
+        path = Path(error.filename)
         if path == root:
-            raise ConfigError(f"{root}: cannot be read: {fault.strerror}. Give read permission.") from fault
-        name = path.relative_to(root).as_posix()
-        passed.add("unreadable_folder", name)
-        faults.append(f"{path}: cannot be read: {fault.strerror}. Give read permission, and run the command again.")
+            raise ConfigError(f"{root}: the folder cannot be read: {error.strerror}. Give read permission.") from error
+        passed_over.add("unreadable_folder", path.relative_to(root).as_posix())
+        faults.append(
+            f"{path}: the folder cannot be read: {error.strerror}. Give read permission, and run the command again."
+        )
 
-    for parent, folders, files in os.walk(root, onerror=cannot):
-        below = Path(parent)
+    for parent, folders, files in os.walk(root, onerror=note_unreadable):
+        folder = Path(parent)
         for name in list(folders):
-            path = below / name
+            path = folder / name
             kind = folder_kind(name) or ("linked_folder" if path.is_symlink() else "")
             if kind:
-                passed.add(kind, path.relative_to(root).as_posix())
+                passed_over.add(kind, path.relative_to(root).as_posix())
                 folders.remove(name)
         for name in files:
-            path = below / name
+            path = folder / name
             if name in besides:
-                wanted.append(path)
+                other_paths.append(path)
             elif kind := _file_kind(path, suffixes, links):
-                passed.add(kind, path.relative_to(root).as_posix() if kind.endswith("link") else "")
+                passed_over.add(kind, path.relative_to(root).as_posix() if kind.endswith("link") else "")
             else:
-                paths.append(path)
+                image_paths.append(path)
     return ImageFiles(
-        paths=tuple(sorted(paths)), besides=tuple(sorted(wanted)), passed_over=passed, faults=tuple(sorted(faults))
+        paths=tuple(sorted(image_paths)),
+        besides=tuple(sorted(other_paths)),
+        passed_over=passed_over,
+        faults=tuple(sorted(faults)),
     )
 
 
 def _file_kind(path: Path, suffixes: Collection[str], links: bool) -> str:
-    """Return why a file is passed over; "" where it is an image file."""
+    """Return the kind for which a file is passed over; "" where it is an image file."""
     if path.name.startswith(APPLE_DOUBLE):
         return "hidden_file"
     if path.suffix.lower() not in suffixes:
-        return path.suffix.lower() or "no suffix"
+        return path.suffix.lower() or NO_SUFFIX
     if not links and path.is_symlink():
         return "link"
     try:
         return "" if stat.S_ISREG(path.stat().st_mode) else "special_file"
     except PermissionError:
-        return ""  # reading it says why it cannot be read
+        return ""  # reading the file gives the reason
     except OSError:
         return "broken_link" if path.is_symlink() else ""
 
 
 def read_file(path: Path, name: str, *, max_bytes: int = MAX_FILE_BYTES) -> bytes:
-    """Read a whole file that has at most `max_bytes`; no more than that is ever in memory.
+    """Read a whole file; no more than `max_bytes` are ever in memory.
 
     Args:
-        path: the file.
-        name: stands for it in messages.
-        max_bytes: of the file.
+        path: The file.
+        name: The file's name, for messages.
+        max_bytes: Size that the file may have.
 
     Raises:
         PairError: `too_large`, before anything is read; `unreadable`.
@@ -103,12 +114,13 @@ def read_file(path: Path, name: str, *, max_bytes: int = MAX_FILE_BYTES) -> byte
             size = os.fstat(file.fileno()).st_size
             if size <= max_bytes:
                 data = file.read(size + 1)
-                if len(data) > size:  # it grows
+                if len(data) > size:  # the file is growing
                     data += file.read(max_bytes + 1 - len(data))
-    except OSError as fault:
+    except OSError as error:
         raise PairError(
-            "unreadable", f"{name}: {fault.strerror}. Check the file, and run the command again."
-        ) from fault
+            "unreadable",
+            f"{name}: the file cannot be read: {error.strerror}. Check the file, and run the command again.",
+        ) from error
     if (size := max(size, len(data))) > max_bytes:
-        raise PairError("too_large", f"{name}: has {size} bytes, above {max_bytes}. Leave it out.")
+        raise PairError("too_large", f"{name}: the file has {size} bytes, above {max_bytes}. Leave it out.")
     return data

@@ -1,7 +1,8 @@
-"""zips: reads the images of a zip in place. Nothing is unpacked, nothing written.
+"""Read the images of a zip in place. Nothing is unpacked to disk.
 
-A zip's list of members is text from outside, and so is every number in it. What lies outside the archive by its name,
-is a link, is encrypted, or says one size and has another, is refused by itself, with a reason; the others are read.
+The list of members in a zip is text from outside, and so is every number in it. A member is refused, with a reason, if
+its name leads out of the archive, if it is a link or encrypted, or if it has another size than the list states. The
+other members are read.
 """
 
 from __future__ import annotations
@@ -9,105 +10,124 @@ from __future__ import annotations
 import stat
 import zipfile
 import zlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import IO
 
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.files import MAX_FILE_BYTES, SUFFIXES
 from ggt_tools.files.names import clean_name
-from ggt_tools.files.passing import PassedOver
+from ggt_tools.files.passed_over import PassedOver
 
-LIST_BYTES = 64 << 20  # of a zip's list of members: some 500,000 names
-MEMBERS = 200_000
-WHOLE_BYTES = 1 << 38  # of all members together
-RATIO = 200  # that a member may be larger than it is stored; images hardly shrink, and deflate's most is 1032
-STEP = 1 << 20
-UTF8_FLAG = 0x800  # of a member whose name is UTF-8; without it zipfile takes names for code page 437
-# of others zipfile unpacks all that it has read at once, without a bound
+MAX_LIST_BYTES = 64 << 20  # of the list of members: about 500,000 names
+MAX_MEMBERS = 200_000
+MAX_TOTAL_BYTES = 1 << 38  # of all members together, unpacked
+MAX_RATIO = 200  # unpacked to stored size of a member; images hardly shrink, and the most of deflate is 1032
+MIN_RATIO_BYTES = 1 << 20  # unpacked size from which the ratio is checked
+UTF8_FLAG = 0x800  # of a member whose name is UTF-8; zipfile decodes others as code page 437
+# zipfile unpacks the other methods without a bound on memory.
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 class ImageZip:
     """The images of a zip.
 
+    Args:
+        file: The zip. It stays open for as long as the object is used.
+        label: Name of the zip in messages.
+        besides: Names, without folders, of other files that can be read too, such as a table of credits.
+
     Attributes:
-        names: of the images, with `/` between folders, sorted.
-        refused: by name, why others are not to be had.
-        passed_over: what else the zip holds.
+        names: Names of the images, with `/` between folders, sorted.
+        besides: Names of the other files that can be read, sorted.
+        refused: For each image or other file that cannot be read, the reason.
+        other_names: Names of the files that are passed over.
+        passed_over: Counts of these, and of hidden files and folders.
+
+    Raises:
+        ConfigError: The file is not a zip, or is not to be trusted as a whole.
     """
 
-    def __init__(self, file: IO[bytes], label: str) -> None:
-        """Read the list of members. `label` names the zip in messages.
-
-        Raises:
-            ConfigError: it is no zip, or is not to be trusted as a whole.
-        """
+    def __init__(self, file: IO[bytes], label: str, *, besides: Collection[str] = ()) -> None:
         self.refused: dict[str, PairError] = {}
         self.passed_over = PassedOver()
+        self.other_names: set[str] = set()
+        self._besides = frozenset(besides)
         self._members: dict[str, zipfile.ZipInfo] = {}
-        self._stored: dict[str, str] = {}  # names by what zipfile takes them for
-        self._archive = _archive(file, label)
-        infos = [info for info in self._archive.infolist() if not info.is_dir()]
-        if len(infos) > MEMBERS:
-            raise ConfigError(f"{label}: has {len(infos)} members, above {MEMBERS}; split it")
-        if (whole := sum(info.file_size for info in infos)) > WHOLE_BYTES:
-            raise ConfigError(f"{label}: says that it unpacks to {whole} bytes, above {WHOLE_BYTES}; split it")
-        for info in infos:
-            self._add(info)
-        for name in set(self._members) & set(self.refused):  # of two of a name neither is to be trusted
+        self._names_by_zipfile: dict[str, str] = {}  # zipfile may decode a name in another way
+        self._archive = _open(file, label)
+        members = [member for member in self._archive.infolist() if not member.is_dir()]
+        if len(members) > MAX_MEMBERS:
+            raise ConfigError(f"{label}: the zip has {len(members)} members, above {MAX_MEMBERS}. Split it.")
+        if (total := sum(member.file_size for member in members)) > MAX_TOTAL_BYTES:
+            raise ConfigError(f"{label}: the zip unpacks to {total} bytes, above {MAX_TOTAL_BYTES}. Split it.")
+        for member in members:
+            self._add(member)
+        for name in set(self._members) & set(self.refused):  # of two members of one name neither is to be trusted
             del self._members[name]
-        self.names = tuple(sorted(self._members))
+        self.names = tuple(sorted(name for name in self._members if not self._is_beside(name)))
+        self.besides = tuple(sorted(name for name in self._members if self._is_beside(name)))
 
-    def _add(self, info: zipfile.ZipInfo) -> None:
-        # zipfile cuts a name at its first NUL, and turns backslashes where they are the system's own
-        stored = stored_name(info)
-        name = clean_name(stored)
-        parts = name.partition("\0")[0].replace("\\", "/")
-        if self.passed_over.add_hidden(parts):
+    def _is_beside(self, name: str) -> bool:
+        return name.rpartition("/")[2] in self._besides
+
+    def _add(self, member: zipfile.ZipInfo) -> None:
+        # zipfile cuts a name at its first NUL, and replaces backslashes on a system that has them between folders
+        name = clean_name(decode_member_name(member))
+        path = name.partition("\0")[0].replace("\\", "/")
+        if self.passed_over.add_hidden(path):
             return
-        if not parts.lower().endswith(SUFFIXES):
-            self.passed_over.add_file(parts)
-        elif (fault := _member_fault(name, info)) is not None:
-            self.refused[shown(name)] = fault
+        if not path.lower().endswith(SUFFIXES) and not self._is_beside(path):
+            self.passed_over.add_file(path)
+            self.other_names.add(name)
+        elif (fault := _member_fault(name, member)) is not None:
+            self.refused[escape_name(name)] = fault
         elif name in self._members:
-            self.refused[name] = PairError("duplicate_name", f"{name}: stands in the zip twice; make it anew")
+            self.refused[name] = PairError(
+                "duplicate_name", f"{name}: the zip has two members of this name. Pack the zip again."
+            )
         else:
-            self._members[name] = info
-            self._stored[clean_name(info.filename)] = name
+            self._members[name] = member
+            self._names_by_zipfile[clean_name(member.filename)] = name
 
     def find(self, name: str) -> str | None:
-        """Return the name of the image that another reader of zips calls `name`, or None."""
+        """Return the name of the member that another reader of zips calls `name`; None where there is none."""
         clean = clean_name(name)
-        return clean if clean in self._members else self._stored.get(clean)
+        return clean if clean in self._members else self._names_by_zipfile.get(clean)
 
     def read(self, name: str) -> bytes:
-        """Return the bytes of an image. Raises PairError `damaged`.
+        """Return the bytes of a member.
 
-        zipfile unpacks no more of them than the list says that there are, and holds them to their CRC.
+        zipfile unpacks no more of them than the list states, and checks their CRC.
+
+        Raises:
+            PairError: `damaged`.
         """
-        info = self._members[name]
+        member = self._members[name]
         try:
-            with self._archive.open(info) as file:
-                data = file.read(info.file_size)
-                if file.read(1) or len(data) != info.file_size:
-                    said = f"{name}: has not the {info.file_size} bytes that it says; fetch the zip again"
-                    raise PairError("damaged", said)
+            with self._archive.open(member) as file:
+                data = file.read(member.file_size)
+                if file.read(1) or len(data) != member.file_size:
+                    raise PairError(
+                        "damaged", f"{name}: the file does not have the {member.file_size} bytes that the zip states. "
+                        "Fetch the zip again."
+                    )  # fmt: skip
         except (
             *(zipfile.BadZipFile, zlib.error, EOFError, OSError),
             *(RuntimeError, NotImplementedError, ValueError),
-        ) as fault:
-            raise PairError("damaged", f"{name}: cannot be unpacked: {fault}; fetch the zip again") from fault
+        ) as error:
+            raise PairError("damaged", f"{name}: the file cannot be unpacked: {error}. Fetch the zip again.") from error
         return data
 
 
-def stored_name(info: zipfile.ZipInfo) -> str:
-    """Return the name of a member as its maker wrote it.
+def decode_member_name(member: zipfile.ZipInfo) -> str:
+    """Return the name of a member as the program that packed it wrote it.
 
-    Many programs write UTF-8 without the flag that says so. Bytes that are valid UTF-8 are hardly ever anything else,
-    so they are taken for that; the others are of code page 437, as the format says.
+    Many programs write UTF-8 without the flag for it. Bytes that are valid UTF-8 are hardly ever anything else, so they
+    are decoded as that; all others as code page 437, as the format defines.
     """
-    name = info.orig_filename
-    if not info.flag_bits & UTF8_FLAG:
+    name = member.orig_filename
+    if not member.flag_bits & UTF8_FLAG:
         try:
             return name.encode("cp437").decode("utf-8")
         except UnicodeError:
@@ -115,82 +135,105 @@ def stored_name(info: zipfile.ZipInfo) -> str:
     return name
 
 
-def open_zip(path: Path) -> ImageZip:
-    """Open a zip of this machine. Raises ConfigError where it cannot be read, or is not to be trusted as a whole."""
+def open_zip(path: Path, *, besides: Collection[str] = ()) -> ImageZip:
+    """Open a zip on this machine.
+
+    Args:
+        path: The zip.
+        besides: As for `ImageZip`.
+
+    Raises:
+        ConfigError: The file cannot be read, is not a zip, or is not to be trusted as a whole.
+    """
     try:
-        file = path.open("rb")  # as long as the zip is in use
-    except OSError as fault:
-        raise ConfigError(f"{path}: cannot be read: {fault.strerror}. Check the file.") from fault
-    return ImageZip(file, str(path))
+        file = path.open("rb")  # it stays open for as long as the zip is used
+    except OSError as error:
+        raise ConfigError(f"{path}: the file cannot be read: {error.strerror}. Check the file.") from error
+    return ImageZip(file, str(path), besides=besides)
 
 
-def _archive(file: IO[bytes], label: str) -> zipfile.ZipFile:
+def _open(file: IO[bytes], label: str) -> zipfile.ZipFile:
     if not zipfile.is_zipfile(file):
-        said = "is no zip, or one that was cut off; fetch it again, or name the folder it unpacks to"
-        raise ConfigError(f"{label}: {said}")
+        raise ConfigError(
+            f"{label}: the file is not a zip, or its end is missing. Fetch it again, or name the folder it unpacks to."
+        )
     _check_list(file, label)
     try:
         archive = zipfile.ZipFile(file)
-    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError) as damage:
-        raise ConfigError(f"{label}: cannot be read as a zip: {damage}; fetch it again") from damage
+    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError) as error:
+        raise ConfigError(f"{label}: the zip cannot be read: {error}. Fetch it again.") from error
     file.seek(0)
-    first = min((info.header_offset for info in archive.infolist()), default=0)
-    if first < 0:
-        raise ConfigError(f"{label}: its first {-first} bytes are missing. Fetch it again.")
-    if first and file.read(4) == b"PK\x03\x04":  # a program that unpacks itself begins otherwise
-        said = f"{first} bytes of another zip stand before it, and its list does not name their members"
-        raise ConfigError(f"{label}: {said}. Split it, or fetch it again.")
+    start = min((member.header_offset for member in archive.infolist()), default=0)
+    if start < 0:
+        raise ConfigError(f"{label}: the first {-start} bytes of the zip are missing. Fetch it again.")
+    if start and file.read(4) == b"PK\x03\x04":  # a self-extracting program begins with other bytes
+        raise ConfigError(
+            f"{label}: the zip begins with {start} bytes of another zip, whose members are not in the list. Split it, "
+            "or fetch it again."
+        )
     return archive
 
 
 def _check_list(file: IO[bytes], label: str) -> None:
-    """Raise ConfigError where the zip is in parts, or its list too long: zipfile reads it whole, and takes its word."""
-    size = file.seek(0, 2)
-    file.seek(max(0, size - (1 << 16) - 22 - 20))
+    """Raise ConfigError if the zip is in parts, or its list of members too long: zipfile would read it whole."""
+    file_size = file.seek(0, 2)
+    file.seek(max(0, file_size - (1 << 16) - 22 - 20))
     tail = file.read()
-    at = tail.rfind(b"PK\x05\x06")
-    if int.from_bytes(tail[at + 4 : at + 6], "little") not in (0, 0xFFFF):
+    end = tail.rfind(b"PK\x05\x06")
+    if int.from_bytes(tail[end + 4 : end + 6], "little") not in (0, 0xFFFF):
         raise ConfigError(
-            f"{label}: is the last of several parts. Join them: zip -s 0 {Path(label).name} --out whole.zip"
+            f"{label}: the zip is the last of several parts. Join them: zip -s 0 {Path(label).name} --out whole.zip"
         )
-    length = int.from_bytes(tail[at + 12 : at + 16], "little")
-    if length == 0xFFFFFFFF and tail[at - 20 : at - 16] == b"PK\x06\x07":  # zip64 has the size elsewhere
-        file.seek(min(int.from_bytes(tail[at - 12 : at - 4], "little"), size))
-        length = int.from_bytes(file.read(56)[40:48], "little")
-    if length > LIST_BYTES:
-        raise ConfigError(f"{label}: its list of members has {length} bytes, above {LIST_BYTES}; split it")
+    list_bytes = int.from_bytes(tail[end + 12 : end + 16], "little")
+    if list_bytes == 0xFFFFFFFF and tail[end - 20 : end - 16] == b"PK\x06\x07":  # zip64 states the size elsewhere
+        file.seek(min(int.from_bytes(tail[end - 12 : end - 4], "little"), file_size))
+        list_bytes = int.from_bytes(file.read(56)[40:48], "little")
+    if list_bytes > MAX_LIST_BYTES:
+        raise ConfigError(f"{label}: the list of members has {list_bytes} bytes, above {MAX_LIST_BYTES}. Split it.")
 
 
-def _member_fault(name: str, info: zipfile.ZipInfo) -> PairError | None:
+def _member_fault(name: str, member: zipfile.ZipInfo) -> PairError | None:
+    """Return why a member is not read; None where it is."""
     if (fault := name_fault(name)) is not None:
         return fault
-    if stat.S_ISLNK(info.external_attr >> 16):
-        return PairError("link", f"{name}: is a link; put the file itself into the zip")
-    if info.flag_bits & 0x1:
-        return PairError("encrypted", f"{name}: is encrypted; unpack it with its password, and name the folder")
-    if info.compress_type not in METHODS:
-        return PairError("unreadable", f"{name}: is packed by method {info.compress_type}; pack it anew with deflate")
-    if info.file_size > MAX_FILE_BYTES:
-        return PairError("too_large", f"{name}: has {info.file_size} bytes, above {MAX_FILE_BYTES}; leave it out")
-    if info.file_size > STEP and info.file_size > RATIO * max(info.compress_size, 1):
-        said = f"{info.file_size} bytes out of {info.compress_size}, above {RATIO} times"
-        return PairError("bomb", f"{name}: would unpack to {said}; leave it out")
+    if stat.S_ISLNK(member.external_attr >> 16):
+        return PairError("link", f"{name}: the member is a link. Pack the file itself.")
+    if member.flag_bits & 0x1:
+        return PairError(
+            "encrypted", f"{name}: the member is encrypted. Unpack the zip with its password, and name the folder."
+        )
+    if member.compress_type not in METHODS:
+        return PairError(
+            "unreadable", f"{name}: the member is packed by method {member.compress_type}. Pack it again by deflate."
+        )
+    if member.file_size > MAX_FILE_BYTES:
+        return PairError(
+            "too_large", f"{name}: the file has {member.file_size} bytes, above {MAX_FILE_BYTES}. Leave it out."
+        )
+    if member.file_size > MIN_RATIO_BYTES and member.file_size > MAX_RATIO * max(member.compress_size, 1):
+        return PairError(
+            "bomb",
+            f"{name}: the member unpacks from {member.compress_size} to {member.file_size} bytes, above {MAX_RATIO} "
+            "times. Leave it out.",
+        )
     return None
 
 
 def name_fault(name: str) -> PairError | None:
-    """Return why a name is not to be used; None where it is."""
+    """Return why a file's name must not be used; None where it may be."""
     if name.startswith("/") or name[1:2] == ":" or ".." in name.replace("\\", "/").split("/"):
-        return PairError("bad_name", f"{shown(name)}: leads out of its place; rename it")
+        return PairError("bad_name", f"{escape_name(name)}: the name leads out of its folder. Rename the file.")
     try:
         name.encode()
     except UnicodeEncodeError:
-        return PairError("bad_name", f"{shown(name)}: has bytes that are no text; rename it")
+        return PairError("bad_name", f"{escape_name(name)}: the name has bytes that are not UTF-8. Rename the file.")
     if "\\" in name or not name.isprintable():
-        return PairError("bad_name", f"{shown(name)}: has characters that no name should have; rename it")
+        return PairError(
+            "bad_name", f"{escape_name(name)}: the name has backslashes or invisible characters. Rename the file."
+        )
     return None
 
 
-def shown(name: str) -> str:
+def escape_name(name: str) -> str:
     """Return a name as a message may show it."""
     return name if name.isprintable() and name.isascii() else ascii(name)[1:-1]

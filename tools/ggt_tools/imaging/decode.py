@@ -1,4 +1,4 @@
-"""Decode any image file from outside to upright 8-bit sRGB, or say why not."""
+"""Decode any image file from outside to upright 8-bit sRGB, or reject it with a reason."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from ggt_tools.imaging.metadata import Metadata
 from ggt_tools.imaging.png_metadata import has_all_rows
 from ggt_tools.imaging.tiff_metadata import DEEP_SAMPLES
 
-# Whatever the suffix: no other decoder is given a file from outside
+MAX_PIXELS = 89_478_485  # of a file; Pillow warns of more
+# A file from outside is passed to no other decoder, whatever its suffix.
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", *(("AVIF",) if "avif" in features.modules else ()))
 HEIC = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")  # brands of its ISO container
 MODES = ("RGB", "L", "RGBA", "LA", "P", "PA", "CMYK")
@@ -31,21 +32,25 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-MAX_SAMPLES = 16  # of a pixel of a 16-bit TIFF
+MAX_SAMPLES = 16  # in a pixel of a 16-bit TIFF
 EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker 0x([0-9a-f]{2})")  # a warning of libjpeg
-FEW_BYTES = 16  # that cameras leave behind coded data
-DEEP = "16_bit_to_8_bit"  # names of changes, which stand in the ledger
+FEW_BYTES = 16  # that cameras leave after the coded data
+# Names of changes, which the ledger stores:
+DEEP = "16_bit_to_8_bit"
 BROKEN = "broken_profile_as_srgb"
-UNFIT = "unfit_profile_as_srgb"
+UNFIT = "unfit_profile_as_srgb"  # the profile is for pixels of another kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decoded:
-    """An image, upright, 8-bit RGB in sRGB; and what was changed or assumed that a viewer of the file may not expect.
+    """A decoded image.
 
-    changes: DEEP, BROKEN, UNFIT (the profile is of pixels of another kind), or colour_from_SOURCE, where the file names
-    a colour other than sRGB without a profile. is_plain: any decoder gives these pixels, whatever it does not know of
-    profiles and orientation.
+    Attributes:
+        image: Upright, 8-bit RGB in sRGB.
+        changes: What was changed or assumed that a viewer of the file may not expect: DEEP, BROKEN, UNFIT, or
+            colour_from_SOURCE where the file names a colour other than sRGB without a profile.
+        is_plain: Whether every decoder returns these pixels, even one that ignores profiles and orientation.
+        format: Name of the file's format in Pillow; "" for 16-bit files.
     """
 
     image: Image.Image
@@ -55,74 +60,91 @@ class Decoded:
 
 
 def read_image(data: bytes, name: str, max_pixels: int, *, transparent: str = "unsupported_mode") -> Decoded:
-    """Decode a file. Nothing is guessed: what is not understood is refused.
+    """Decode an image file. Nothing is guessed: a file that cannot be decoded for certain is rejected.
 
-    Grey becomes RGB, a palette its colours, an alpha that hides nothing is dropped, 16 bits are rounded to 8 behind the
-    profile, CMYK goes through its profile. Metadata that is damaged or odd counts as absent.
+    Grey and palettes become RGB. An alpha channel without transparency is dropped. 16 bits are rounded to 8 after the
+    conversion of colour. CMYK is converted by its profile. Damaged or odd metadata counts as absent.
 
     Args:
-        transparent: the reason for alpha that hides something, where it has one of its own.
+        data: The bytes of the file.
+        name: The file's name, for messages.
+        max_pixels: Pixels that the image may have; one with more is rejected before it is decoded.
+        transparent: Reason code for an image with transparent pixels.
 
     Raises:
-        PairError: `unsupported_mode` (alpha that hides something, CMYK without a profile, high dynamic range, samples
-            of another kind), `unsupported_format` (HEIC, several images, but for the thumbnails that cameras write),
-            `too_large`, `damaged` (coded pixels are missing) or `not_an_image`.
+        PairError: `unsupported_mode` (transparent pixels, CMYK without a profile, high dynamic range, samples of
+            another kind), `unsupported_format` (HEIC, or several images, except for the thumbnails that cameras
+            write), `too_large`, `damaged` (coded pixels are missing) or `not_an_image`.
     """
     if data[4:8] == b"ftyp" and data[8:12] in HEIC and b"avif" not in data[8:64]:
-        said = "is HEIC, whose decoders are under patents; convert it to PNG, e.g. by heif-convert"
-        raise PairError("unsupported_format", f"{name}: {said}")
-    about = read_metadata(data)
+        raise PairError(
+            "unsupported_format",
+            f"{name}: the file is HEIC, whose decoders are under patents. Convert it to PNG, for example by "
+            "heif-convert.",
+        )
+    metadata = read_metadata(data)
     try:
-        if about.unsupported:
-            raise _unsupported(name, about.unsupported)
-        if about.depth == 16:
-            return _read_deep(about, name, max_pixels, transparent)
+        if metadata.unsupported:
+            raise _unsupported(name, metadata.unsupported)
+        if metadata.depth == 16:
+            return _read_deep(metadata, name, max_pixels, transparent)
         try:
-            return _read(about, name, max_pixels, transparent)
+            return _read(metadata, name, max_pixels, transparent)
         except UnidentifiedImageError:
-            if about.layout is None or about.depth != 8 or about.layout.photometric not in DEEP_SAMPLES:
+            if metadata.layout is None or metadata.depth != 8 or metadata.layout.photometric not in DEEP_SAMPLES:
                 raise
-            return _read_deep(about, name, max_pixels, transparent)  # a TIFF of a layout that Pillow does not know
-    except Image.DecompressionBombError as fault:
-        raise PairError("too_large", f"{name}: {fault}; crop it first") from fault
-    except UnidentifiedImageError as fault:
-        raise PairError("not_an_image", f"{name}: is none of {', '.join(FORMATS)}; fetch it again") from fault
+            return _read_deep(metadata, name, max_pixels, transparent)  # a TIFF of a layout that Pillow does not know
+    except Image.DecompressionBombError as error:
+        raise PairError("too_large", f"{name}: {error}. Crop the image first.") from error
+    except UnidentifiedImageError as error:
+        raise PairError(
+            "not_an_image", f"{name}: the format is none of {', '.join(FORMATS)}. Fetch the file again."
+        ) from error
     except (PairError, ConfigError):
         raise
-    except Exception as fault:  # a decoder raises anything over a stranger's bytes
-        raise PairError("not_an_image", f"{name}: cannot be decoded: {fault}; fetch it again") from fault
+    except Exception as error:  # decoders raise all kinds of exceptions for damaged bytes
+        raise PairError("not_an_image", f"{name}: the file cannot be decoded: {error}. Fetch it again.") from error
 
 
 def check_image(data: bytes, name: str, formats: tuple[str, ...]) -> None:
-    """Raise where a file is no whole image of one of these formats, by what its decoder raises or a PairError."""
-    about = read_metadata(data)
-    with Image.open(io.BytesIO(about.pixels), formats=formats) as image:
+    """Check that a file is a complete image of one of these formats.
+
+    Raises:
+        PairError: `damaged`: pixels are missing.
+        Exception: What the decoder raises where the file is not an image, or of another format.
+    """
+    metadata = read_metadata(data)
+    with Image.open(io.BytesIO(metadata.pixels), formats=formats) as image:
         image.load()
-        _check_whole(about, image, name)
+        _check_whole(metadata, image, name)
 
 
-def _unsupported(name: str, what: str) -> PairError:
-    return PairError("unsupported_mode", f"{name}: its pixels are {what}; save it as 8-bit RGB or grey")
+def _unsupported(name: str, kind: str) -> PairError:
+    return PairError("unsupported_mode", f"{name}: the pixels are {kind}. Save the image as 8-bit RGB or grey.")
 
 
-def _read(about: Metadata, name: str, max_pixels: int, transparent: str) -> Decoded:
-    file = Image.open(io.BytesIO(about.pixels), formats=FORMATS)
+def _transparent(name: str, reason: str) -> PairError:
+    return PairError(reason, f"{name}: some pixels are transparent. Save the image as 8-bit RGB or grey.")
+
+
+def _read(metadata: Metadata, name: str, max_pixels: int, transparent: str) -> Decoded:
+    file = Image.open(io.BytesIO(metadata.pixels), formats=FORMATS)
     _check_size(file.size, name, max_pixels)
-    _check_count(max(about.images, getattr(file, "n_frames", 1)), name)
+    _check_count(max(metadata.images, getattr(file, "n_frames", 1)), name)
     if any(";16" in str(tile) for tile in getattr(file, "tile", ())) and file.format != "BMP":
-        raise _unsupported(name, "16-bit")  # Pillow would cut 16 bits to 8 in silence
+        raise _unsupported(name, "16-bit")  # Pillow would truncate 16 bits to 8 without an error
     if file.mode not in MODES:
         raise _unsupported(name, "16-bit" if file.mode.startswith("I;16") else file.mode)
     file.load()
-    _check_whole(about, file, name)
-    profile = about.profile
-    orientation = about.orientation
+    _check_whole(metadata, file, name)
+    profile = metadata.profile
+    orientation = metadata.orientation
     if file.format == "AVIF":
         profile = file.info.get("icc_profile") or b""
-        orientation = file.getexif().get(0x0112, 1)  # of the container, which the decoder did not apply
-    image = _turned(_opaque(file, name, transparent), orientation)
+        orientation = file.getexif().get(0x0112, 1)  # of the container; the decoder did not apply it
+    image = _apply_orientation(_drop_alpha(file, name, transparent), orientation)
     is_plain = image.mode in ("RGB", "L") and file.mode == image.mode and not profile and orientation == 1
-    converted, change = _in_srgb(image, profile, about.colour, name)
+    converted, change = _convert_to_srgb(image, profile, metadata.colour, name)
     return Decoded(
         image=converted.convert("RGB"),
         changes=(change,) if change else (),
@@ -131,8 +153,10 @@ def _read(about: Metadata, name: str, max_pixels: int, transparent: str) -> Deco
     )
 
 
-def _in_srgb(image: Image.Image, profile: bytes, named: colour.Colour | None, name: str) -> tuple[Image.Image, str]:
-    """The image in sRGB, and what is worth noting of the way there."""
+def _convert_to_srgb(
+    image: Image.Image, profile: bytes, named: colour.Colour | None, name: str
+) -> tuple[Image.Image, str]:
+    """Return the image in sRGB, and the name of the change; "" where there is none to note."""
     change = ""
     if profile:
         source = colour.open_profile(profile)
@@ -142,8 +166,7 @@ def _in_srgb(image: Image.Image, profile: bytes, named: colour.Colour | None, na
                 return converted, ""
         change = BROKEN if source is None or colour.fits(source, image.mode) else UNFIT
     if image.mode == "CMYK":
-        said = "its pixels are CMYK without a profile that tells their colours; save it as 8-bit RGB or grey"
-        raise PairError("unsupported_mode", f"{name}: {said}")
+        raise _unsupported(name, "CMYK without a profile for their colours")
     if profile or named is None or named.is_srgb:
         return image, change
     if named.refused:
@@ -151,57 +174,60 @@ def _in_srgb(image: Image.Image, profile: bytes, named: colour.Colour | None, na
     source = colour.open_profile(colour.profile_of(named))
     converted = colour.to_srgb(image.convert("RGB"), source) if source is not None else None
     if converted is None:
-        raise _unsupported(name, f"of a colour that cannot be converted, by {named.source}")
+        raise _unsupported(name, f"of a colour that cannot be converted, as {named.source} states")
     return converted, f"colour_from_{named.source}"
 
 
 def _check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
     if size[0] * size[1] > max_pixels:
-        said = f"{size[0]} x {size[1]} pixels are more than {max_pixels}"
-        raise PairError("too_large", f"{name}: {said}; crop it first")
+        raise PairError(
+            "too_large", f"{name}: the image has {size[0]} x {size[1]} pixels, above {max_pixels}. Crop it first."
+        )
 
 
 def _check_count(images: int, name: str) -> None:
     if images > 1:
-        raise PairError("unsupported_format", f"{name}: holds {images} images; save one of them by itself")
+        raise PairError(
+            "unsupported_format", f"{name}: the file holds {images} images. Save one of them as a file of its own."
+        )
 
 
-def _check_whole(about: Metadata, file: Image.Image, name: str) -> None:
-    """Raise PairError where pixels are missing: decoders fill them with grey or black, and at most warn."""
-    fault = about.damage
-    if file.format == "PNG" and not has_all_rows(about.pixels):
+def _check_whole(metadata: Metadata, file: Image.Image, name: str) -> None:
+    """Raise PairError if pixels are missing: decoders fill them with grey or black, and at most warn."""
+    fault = metadata.damage
+    if file.format == "PNG" and not has_all_rows(metadata.pixels):
         fault = "its last rows"
-    for stream in about.jpegs:
+    for stream in metadata.jpegs:
         fault = fault or _jpeg_warning(stream, file.mode)
     if fault:
-        raise PairError("damaged", f"{name}: pixels are missing: {fault}; fetch it again")
+        raise PairError("damaged", f"{name}: pixels are missing: {fault}. Fetch the file again.")
 
 
 def _jpeg_warning(stream: bytes, mode: str) -> str:
-    """What libjpeg warns of as it decodes a JPEG; "" where it warns of nothing that counts."""
+    """Return the warning of libjpeg about a JPEG; "" if there is none that means missing pixels."""
     try:
         import simplejpeg  # type: ignore[import-untyped,unused-ignore]
     except ImportError as missing:
         raise ConfigError("simplejpeg is not installed. Install it: pip install 'ggt100k[generate]'") from missing
     try:
-        # at an eighth of the size all coded data is read, and next to nothing is computed of it
+        # at an eighth of the size all coded data is read, and hardly anything is computed
         simplejpeg.decode_jpeg(stream, {"L": "GRAY", "CMYK": "CMYK"}.get(mode, "RGB"), True, True, 1, 1, 8)
     except ValueError as warning:
-        said = str(warning)
-        if ("Corrupt JPEG data" in said or "Premature end" in said) and not _is_padding(said, stream):
-            return said
+        text = str(warning)
+        if ("Corrupt JPEG data" in text or "Premature end" in text) and not _is_padding(text, stream):
+            return text
     return ""
 
 
 def _is_padding(warning: str, stream: bytes) -> bool:
-    """Whether libjpeg warns of bytes behind the coded data of a scan that are padding, or a camera's few odd ones.
+    """Return whether the bytes after a scan that libjpeg warns of are padding, or the few that some cameras write.
 
-    A decoder that has lost its way through damaged data leaves bytes over too, also before a restart marker.
+    A decoder also leaves bytes over where the data is damaged, and then before a restart marker too.
     """
-    found = EXTRANEOUS.search(warning)
-    if found is None or int(found[2], 16) < 0xC0:
+    match = EXTRANEOUS.search(warning)
+    if match is None or int(match[2], 16) < 0xC0:
         return False
-    count, marker = int(found[1]), bytes([0xFF, int(found[2], 16)])
+    count, marker = int(match[1]), bytes([0xFF, int(match[2], 16)])
     if count <= FEW_BYTES:
         return True
     end = stream.find(marker)
@@ -212,18 +238,17 @@ def _is_padding(warning: str, stream: bytes) -> bool:
     return False
 
 
-def _opaque(file: Image.Image, name: str, transparent: str) -> Image.Image:
-    """The same without palette and alpha."""
+def _drop_alpha(file: Image.Image, name: str, transparent: str) -> Image.Image:
+    """Return the image without palette and alpha channel."""
     if file.mode in ("RGBA", "LA", "PA") or "transparency" in file.info:
-        whole = file.convert("RGBA")
-        if whole.getchannel("A").getextrema() != (255, 255):
-            said = "its pixels are transparent in places; save it as 8-bit RGB or grey"
-            raise PairError(transparent, f"{name}: {said}")
-        return whole.convert("RGB")
+        with_alpha = file.convert("RGBA")
+        if with_alpha.getchannel("A").getextrema() != (255, 255):
+            raise _transparent(name, transparent)
+        return with_alpha.convert("RGB")
     return file.convert("RGB") if file.mode == "P" else file
 
 
-def _turned(image: Image.Image, orientation: Any) -> Image.Image:
+def _apply_orientation(image: Image.Image, orientation: Any) -> Image.Image:
     turn = TURNS.get(orientation)
     return image if turn is None else image.transpose(turn)
 
@@ -233,67 +258,66 @@ def _turned(image: Image.Image, orientation: Any) -> Image.Image:
 Deep = npt.NDArray[np.uint16]
 
 
-def _read_deep(about: Metadata, name: str, max_pixels: int, transparent: str) -> Decoded:
-    """16-bit PNG and TIFF of any layout: grey and RGB, in chunks or planes, strips or tiles."""
-    _check_size(about.size, name, max_pixels)
-    _check_count(about.images, name)
-    if about.layout is not None and about.layout.samples > MAX_SAMPLES:
-        raise _unsupported(name, f"of {about.layout.samples} samples")
+def _read_deep(metadata: Metadata, name: str, max_pixels: int, transparent: str) -> Decoded:
+    """Decode a 16-bit PNG, or a TIFF of any layout: grey and RGB, interleaved or in planes, in strips or tiles."""
+    _check_size(metadata.size, name, max_pixels)
+    _check_count(metadata.images, name)
+    if metadata.layout is not None and metadata.layout.samples > MAX_SAMPLES:
+        raise _unsupported(name, f"of {metadata.layout.samples} samples")
     codecs = colour.imagecodecs()
     extra: tuple[int, ...] = (2,)
-    # libtiff turns nothing and libpng no values: the samples are as they stand in the file
-    read = (codecs.png_decode if about.layout is None else codecs.tiff_decode)(about.pixels)
-    samples = np.asarray(read)
-    width, height = about.size
-    if samples.dtype == np.uint8 and about.depth == 8:
+    # libtiff does not apply the orientation, and libpng changes no values: these are the samples of the file
+    decoder = codecs.png_decode if metadata.layout is None else codecs.tiff_decode
+    samples = np.asarray(decoder(metadata.pixels))
+    width, height = metadata.size
+    if samples.dtype == np.uint8 and metadata.depth == 8:
         samples = samples.astype(np.uint16) * 257
     if samples.dtype != np.uint16:
-        raise _unsupported(name, f"{about.depth}-bit")
-    if about.layout is None:
+        raise _unsupported(name, f"{metadata.depth}-bit")
+    if metadata.layout is None:
         base = 3 if samples.ndim == 3 and samples.shape[2] >= 3 else 1
         samples = samples.reshape(height, width, -1)
     else:
-        extra = about.layout.extra
-        base = about.layout.samples - len(extra)
-        if base == 1 and extra.count(0) > 1:  # colours that a program has called grey, or bands of a sensor
-            raise _unsupported(name, f"of {about.layout.samples} samples that the file does not explain")
-        if about.layout.is_planar and about.layout.samples > 1:
-            samples = samples.reshape(about.layout.samples, height, width).transpose(1, 2, 0)
-        samples = samples.reshape(height, width, about.layout.samples)
-        if about.layout.photometric == 0:  # white is zero
+        extra = metadata.layout.extra
+        base = metadata.layout.samples - len(extra)
+        if base == 1 and extra.count(0) > 1:  # colours that a program declared as grey, or bands of a sensor
+            raise _unsupported(name, f"of {metadata.layout.samples} samples whose meaning the file does not state")
+        if metadata.layout.is_planar and metadata.layout.samples > 1:
+            samples = samples.reshape(metadata.layout.samples, height, width).transpose(1, 2, 0)
+        samples = samples.reshape(height, width, metadata.layout.samples)
+        if metadata.layout.photometric == 0:  # white is stored as zero
             samples = np.concatenate([65535 - samples[..., :1], samples[..., 1:]], axis=2)
     for number, kind in enumerate(extra[: samples.shape[2] - base]):
         if kind and int(samples[..., base + number].min()) < 65535:
-            said = "its pixels are transparent in places; save it as 8-bit RGB or grey"
-            raise PairError(transparent, f"{name}: {said}")
-    image, changes = _shallow(np.ascontiguousarray(samples[..., :base]), about, name)
-    changes = (DEEP, *changes) if about.depth == 16 else changes
-    return Decoded(image=_turned(image, about.orientation), changes=changes, is_plain=False)
+            raise _transparent(name, transparent)
+    image, changes = _convert_deep(np.ascontiguousarray(samples[..., :base]), metadata, name)
+    changes = (DEEP, *changes) if metadata.depth == 16 else changes
+    return Decoded(image=_apply_orientation(image, metadata.orientation), changes=changes, is_plain=False)
 
 
-def _shallow(samples: Deep, about: Metadata, name: str) -> tuple[Image.Image, tuple[str, ...]]:
-    """16-bit samples as 8-bit sRGB, rounded once, behind the conversion of their colour."""
+def _convert_deep(samples: Deep, metadata: Metadata, name: str) -> tuple[Image.Image, tuple[str, ...]]:
+    """Return 16-bit samples as 8-bit sRGB, and the changes. They are rounded once, after the conversion of colour."""
     channels = samples.shape[2]
     pixels = samples if channels == 3 else samples[..., 0]
-    named, change = about.colour, ""
-    if about.profile:
-        source = colour.open_profile(about.profile)
+    named, change = metadata.colour, ""
+    if metadata.profile:
+        source = colour.open_profile(metadata.profile)
         change = BROKEN
         if source is not None and not colour.fits(source, "RGB" if channels == 3 else "L"):
             change = UNFIT
-        elif source is not None and (converted := colour.deep_to_srgb(pixels, about.profile)) is not None:
+        elif source is not None and (converted := colour.deep_to_srgb(pixels, metadata.profile)) is not None:
             return Image.fromarray(converted), ()
     elif named is not None and not named.is_srgb:
         if named.refused:
             raise _unsupported(name, named.refused)
-        wide = pixels if channels == 3 else np.repeat(samples, 3, axis=2)
-        converted = colour.deep_to_srgb(wide, colour.profile_of(named))
+        rgb = pixels if channels == 3 else np.repeat(samples, 3, axis=2)
+        converted = colour.deep_to_srgb(rgb, colour.profile_of(named))
         if converted is None:
-            raise _unsupported(name, f"of a colour that cannot be converted, by {named.source}")
+            raise _unsupported(name, f"of a colour that cannot be converted, as {named.source} states")
         return Image.fromarray(converted), (f"colour_from_{named.source}",)
-    return Image.fromarray(_rounded(pixels)).convert("RGB"), (change,) if change else ()
+    return Image.fromarray(_round_to_8_bit(pixels)).convert("RGB"), (change,) if change else ()
 
 
-def _rounded(samples: Deep) -> npt.NDArray[np.uint8]:
-    """The nearest of 256 levels: 65535 is 255, and 257 steps are one."""
+def _round_to_8_bit(samples: Deep) -> npt.NDArray[np.uint8]:
+    """Return the nearest of 256 levels: 257 levels of 16 bits become one, and 65535 becomes 255."""
     return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)

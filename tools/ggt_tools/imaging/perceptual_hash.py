@@ -1,4 +1,4 @@
-"""What a photograph looks like: a hash of that, whether one like it is known, and whether it is a photograph at all."""
+"""Perceptual hashes of photographs, the search for near duplicates, and tests of what is not a photograph at all."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 import ggt_format
+from ggt_format.schema import Image
 from ggt_tools.errors import ConfigError, PairError, ShardError
 from ggt_tools.imaging.degradations import opencv
 from ggt_tools.records import Photo, Seen
@@ -20,7 +21,6 @@ from ggt_tools.records import Photo, Seen
 if TYPE_CHECKING:
     from ggt_tools.workspace.ledger import Ledger
 
-Pixels = npt.NDArray[np.uint8]
 SIDE = 12  # coefficients a side: 144 bits
 WORDS = 3  # of 64 bits
 THUMBNAIL = 4 * SIDE  # cells a side of the thumbnail whose DCT is taken
@@ -32,7 +32,7 @@ DISTANCE = 24  # bits that two hashes of the same photograph may differ in
 BATCH = 64  # published images read at once
 
 
-def phash(pixels: Pixels) -> str:
+def phash(pixels: Image) -> str:
     """Return the perceptual hash of a photograph (uint8, height x width x 3) as 36 hexadecimal characters.
 
     This is Zauner's DCT hash ("Implementation and benchmarking of perceptual image hash functions", 2010) with more
@@ -64,7 +64,7 @@ def phash(pixels: Pixels) -> str:
 
 
 def _overlaps(length: int) -> npt.NDArray[np.float64]:
-    """By how much each pixel of a side lies in each of its THUMBNAIL cells, in parts of 1 / THUMBNAIL pixel."""
+    """Return how much of each pixel of a side is in each of its THUMBNAIL cells, in units of 1 / THUMBNAIL pixel."""
     cell_edges = np.arange(THUMBNAIL + 1) * length
     pixel_edges = np.arange(length + 1) * THUMBNAIL
     first = np.maximum(cell_edges[:-1, None], pixel_edges[None, :-1])
@@ -74,16 +74,19 @@ def _overlaps(length: int) -> npt.NDArray[np.float64]:
 
 @cache
 def _dct_basis() -> npt.NDArray[np.int64]:
-    """The SIDE lowest vectors of the orthonormal DCT-II of THUMBNAIL points, in units of 1 / DCT_UNITS."""
+    """Return the SIDE lowest vectors of the orthonormal DCT-II of THUMBNAIL points, in units of 1 / DCT_UNITS."""
     orders, points = np.arange(SIDE)[:, None], np.arange(THUMBNAIL)[None, :]
     waves = np.cos(np.pi * (2 * points + 1) * orders / (2 * THUMBNAIL)) * np.sqrt(2 / THUMBNAIL)
     waves[0] *= np.sqrt(0.5)
     return np.asarray(np.rint(waves * DCT_UNITS), np.int64)
 
 
-class Looks:
-    """The hashes of up to a million photographs. A query takes 0.6 ms among 100,000, 7 ms among 1,000,000 (one core;
-    numpy 1 has no bitwise_count, and takes six times as long)."""
+class HashIndex:
+    """The hashes of up to a million photographs.
+
+    A query takes 0.6 ms among 100,000 photographs and 7 ms among 1,000,000 on one core; numpy 1, which has no
+    bitwise_count, takes six times as long.
+    """
 
     def __init__(self) -> None:
         self._words = np.empty((WORDS, 1024), np.uint64)
@@ -92,10 +95,13 @@ class Looks:
         self._keys: dict[str, str] = {}
 
     def add(self, seen: Seen, name: str, *, pixels: int = 0, is_replaceable: bool = False) -> None:
-        """Keeps a photograph, to be called `name` where another is like it.
+        """Add a photograph.
 
-        pixels: of the whole image of its file; 0 where nobody knows. is_replaceable: whether a larger one may be taken
-        in its place.
+        Args:
+            seen: Its key and hash.
+            name: Its name in messages about photographs that resemble it.
+            pixels: Image of the whole image of its file; 0 where that is not known.
+            is_replaceable: Whether a larger near duplicate may replace it.
         """
         count = len(self._names)
         if count == self._words.shape[1]:
@@ -106,50 +112,62 @@ class Looks:
         self._keys.setdefault(seen.key, name)
 
     def remove(self, keys: Iterable[str]) -> None:
-        """Forgets photographs that were replaced."""
+        """Remove photographs that were replaced."""
         for key in keys:
-            place = next(at for at, (other, _, may) in enumerate(self._entries) if other == key and may)
+            index = next(
+                i for i, (other, _, is_replaceable) in enumerate(self._entries) if other == key and is_replaceable
+            )
             del self._keys[key]
             last = len(self._names) - 1
-            self._words[:, place] = self._words[:, last]
-            self._names[place], self._entries[place] = self._names[last], self._entries[last]
+            self._words[:, index] = self._words[:, last]
+            self._names[index], self._entries[index] = self._names[last], self._entries[last]
             self._names.pop()
             self._entries.pop()
 
     def check(self, seen: Seen, name: str, *, pixels: int = 0) -> tuple[str, ...]:
-        """Raises PairError `duplicate` where the same pixels are known, `near_duplicate` where the same look is.
+        """Check a new photograph against all others. Of near duplicates the larger one is kept.
 
-        Returns the keys of those that look the same, may be replaced, and have fewer than `pixels` pixels: of near
-        duplicates the larger is kept.
+        Args:
+            seen: Its key and hash.
+            name: Its name in messages.
+            pixels: Image of the whole image of its file; 0 where that is not known.
+
+        Returns:
+            The keys of near duplicates that have fewer pixels and may be replaced.
+
+        Raises:
+            PairError: `duplicate` if a photograph has the same pixels, `near_duplicate` if one looks the same.
         """
         if seen.key in self._keys:
-            raise PairError("duplicate", f"{name}: the same pixels as {self._keys[seen.key]}; leave one out")
+            raise PairError("duplicate", f"{name}: {self._keys[seen.key]} has the same pixels. Leave one of them out.")
         words = _words(seen.phash)
-        # the first word alone rules nearly all out
-        near = np.flatnonzero(_ones(self._words[0, : len(self._names)] ^ words[0]) <= DISTANCE)
-        distance = sum(_ones(self._words[at, near] ^ words[at]).astype(np.int64) for at in range(WORDS))
+        # the first word alone excludes nearly all photographs
+        near = np.flatnonzero(_count_ones(self._words[0, : len(self._names)] ^ words[0]) <= DISTANCE)
+        distance = sum(_count_ones(self._words[i, near] ^ words[i]).astype(np.int64) for i in range(WORDS))
         if not near.size or int(np.min(distance)) > DISTANCE:
             return ()
-        alike = [(int(distance[at]), int(near[at])) for at in np.flatnonzero(distance <= DISTANCE)]
-        stay = [each for each in alike if not self._entries[each[1]][2] or self._entries[each[1]][1] >= pixels]
-        if not stay:
-            return tuple(self._entries[at][0] for _, at in alike)
-        least, at = min(stay)
-        said = f"{least} of {SIDE * SIDE} bits of their looks differ"
-        if 0 < self._entries[at][1] < pixels:
-            said += "; it is larger, but other stages know the first one already"
-        raise PairError("near_duplicate", f"{name}: looks like {self._names[at]} ({said}); leave one out")
+        alike = [(int(distance[i]), int(near[i])) for i in np.flatnonzero(distance <= DISTANCE)]
+        kept = [(bits, i) for bits, i in alike if not self._entries[i][2] or self._entries[i][1] >= pixels]
+        if not kept:
+            return tuple(self._entries[i][0] for _, i in alike)
+        bits, index = min(kept)
+        detail = f"{bits} of {SIDE * SIDE} bits of their perceptual hashes differ"
+        if 0 < self._entries[index][1] < pixels:
+            detail += "; this file is larger, but other stages have worked on the first one already"
+        raise PairError(
+            "near_duplicate", f"{name}: {self._names[index]} looks the same ({detail}). Leave one of them out."
+        )
 
 
 def stored_hashes(ledger: Ledger) -> list[Seen]:
     """Return the perceptual hashes that a workspace stores: of its own photographs and of published pairs.
 
-    Those of its own photographs that are missing, because an older version took the photographs in, are computed from
-    the stored images and added to the ledger first. Those of published pairs that an older version computed are empty:
-    only the release they are in can give them again.
+    Hashes of its own photographs are missing where an older version imported them: they are computed from the stored
+    images and added to the ledger first. Hashes of published pairs that an older version computed are empty: only the
+    release that holds the pairs can give them again.
 
     Raises:
-        ShardError: a stored image is missing or damaged.
+        ShardError: A stored image is missing or damaged.
     """
     stored = list(ledger.all(Seen))
     own = {record.key for record in stored if not record.place}
@@ -162,55 +180,71 @@ def stored_hashes(ledger: Ledger) -> list[Seen]:
 
 
 def check_hashes(stored: Iterable[Seen], workspace: Path) -> None:
-    """Raise ConfigError where the perceptual hash of a published pair is of an older version, so that it is empty."""
+    """Check that no perceptual hash of a published pair is empty, as those of older versions are.
+
+    Raises:
+        ConfigError: One is.
+    """
     if outdated := sum(not record.phash for record in stored):
         raise ConfigError(
             f"{workspace}: the perceptual hashes of {outdated} published pairs were computed by an older version of "
-            "ggt100k. Give the release that holds them once more: ggt100k ingest --published RELEASE"
+            "ggt100k. Name the release that holds them again: ggt100k ingest --published RELEASE"
         )
 
 
-def published(place: str, known: Container[tuple[str, str]], *, priors: bool = False) -> Iterator[Seen]:
-    """The looks of each pair's LQ in a dataset folder of ours, a path or an fsspec URL, of every split; with `priors`
-    of the visual priors beside them too.
+def hash_published_pairs(release: str, known: Container[tuple[str, str]], *, priors: bool = False) -> Iterator[Seen]:
+    """Compute the hash of the LQ image of each pair of a release, in every split.
 
-    Pairs whose (key, split) is known are not read again; of the others only the bytes of their LQ are.
-    Raises ConfigError where there is no dataset, ShardError where its bytes are damaged.
+    Args:
+        release: Folder or fsspec URL of the release.
+        known: Pairs (key, split) that are left out. Of the others only the bytes of the LQ image are read.
+        priors: Whether to compute also the hashes of visual priors.
+
+    Raises:
+        ConfigError: There is no release.
+        ShardError: Its bytes are damaged.
     """
-    root = ggt_format.open_root(place)
-    system, base = fsspec.core.url_to_fs(root.url, **root.storage_options)
+    root = ggt_format.open_root(release)
+    file_system, base = fsspec.core.url_to_fs(root.url, **root.storage_options)
     with ThreadPoolExecutor(thread_name_prefix="published") as pool:
         for split in root.indices if priors else root.manifest["splits"]:
             table = ggt_format.index(root.url, split, columns=["key", "shard", "lq_offset", "lq_size"])
-            new = [at for at, key in enumerate(table["key"].to_pylist()) if (key, split) not in known]
+            new = [i for i, key in enumerate(table["key"].to_pylist()) if (key, split) not in known]
             for start in range(0, len(new), BATCH):
                 rows = table.take(new[start : start + BATCH]).to_pylist()
-                if odd := [row["shard"] for row in rows if row["shard"] not in root.manifest["shards"]]:
-                    raise ShardError(f"{place}: the index names {odd[0]!r}, the manifest does not; fetch it again")
-                data = system.cat_ranges(
+                if unlisted := [row["shard"] for row in rows if row["shard"] not in root.manifest["shards"]]:
+                    raise ShardError(
+                        f"{release}: {unlisted[0]}: the index names this shard, and the manifest does not. Fetch the "
+                        "release again."
+                    )
+                images = file_system.cat_ranges(
                     [f"{base}/{row['shard']}" for row in rows],
                     [row["lq_offset"] for row in rows],
                     [row["lq_offset"] + row["lq_size"] for row in rows],
                     on_error="return",
                 )
-                for row, one in zip(rows, data, strict=True):
-                    if isinstance(one, BaseException):
-                        said = f"{type(one).__name__}: {one}"
-                        raise ShardError(f"{place}: {row['shard']}: key {row['key']}: {said}; fetch it again") from one
-                wheres = [f"{place}: {row['shard']}: key {row['key']}: lq" for row in rows]
-                hashes = pool.map(lambda each: phash(ggt_format.decode_image(*each)), zip(data, wheres, strict=True))
-                for row, looks in zip(rows, hashes, strict=True):
-                    yield Seen(key=row["key"], phash=looks, place=split)
+                labels = [f"{release}: {row['shard']}: key {row['key']}" for row in rows]
+                for label, image in zip(labels, images, strict=True):
+                    if isinstance(image, BaseException):
+                        detail = f"{type(image).__name__}: {image}"
+                        raise ShardError(
+                            f"{label}: the image cannot be read: {detail}. Fetch the release again."
+                        ) from image
+                hashes = pool.map(
+                    lambda item: phash(ggt_format.decode_image(*item)),
+                    zip(images, (f"{label}: lq" for label in labels), strict=True),
+                )
+                for row, image_hash in zip(rows, hashes, strict=True):
+                    yield Seen(key=row["key"], phash=image_hash, place=split)
 
 
-def is_flat(pixels: Pixels) -> bool:
-    """Whether a photograph (uint8, height x width x 3) shows next to nothing.
+def is_flat(pixels: Image) -> bool:
+    """Return whether a photograph (uint8, height x width x 3) shows almost nothing.
 
-    Either its luma spans fewer than 12 levels, the outermost thousandth left out on both sides; or, at a quarter of its
-    size, where noise hardly counts, fewer than one pixel in a thousand differs by 3 levels from its surroundings
-    (a Gaussian of 4 pixels). A night with some lamps is not flat, nor is fog that leaves
-    a tenth of a tree's contrast; a wall is, and blue
-    sky, and a photograph with the lens cap on. The limits are ours.
+    It does if its luma spans fewer than 12 levels, without the outermost thousandth on both sides. It also does if, at
+    a quarter of its size, where noise hardly counts, fewer than one pixel in a thousand differs by 3 levels from its
+    surroundings (a Gaussian of 4 pixels). A wall, blue sky and a covered lens are flat. A night with some lamps is not,
+    nor is fog that leaves a tenth of a tree's contrast. The limits are our own.
     """
     cv2 = opencv()
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
@@ -220,44 +254,45 @@ def is_flat(pixels: Pixels) -> bool:
     return bool(high - low < 12 or np.quantile(detail, 0.999) < 3.0)
 
 
-def is_screenshot(pixels: Pixels) -> bool:
-    """Whether a picture (uint8, height x width x 3, at least 8 px a side) was drawn by a computer: a page, a chart.
+def is_screenshot(pixels: Image) -> bool:
+    """Return whether a computer drew a picture (uint8, height x width x 3, at least 8 px a side): a page or a chart.
 
-    Half of its pixels equal their right and lower neighbours; of the others more than 55 in a hundred have one of 16
-    colours; and it has hard steps (32 levels from a pixel to the next) in the way of drawings: either a fifth of them,
-    and they are no fewer than 8 in a thousand pixels, rise straight from or end in a run of three equal pixels, which
-    lens, noise and JPEG all prevent; or they are no fewer than 15 in a hundred pixels, as in text, even in a JPEG.
-    Black nights and blown skies are even, but have few steps, and soft ones; what is not even in them has many colours.
-    A chart in a JPEG passes. The limits are ours.
+    A drawing fulfils three conditions. Half of its pixels equal their right and lower neighbours. Of the others at
+    least 55 % have one of 16 colours. And it has hard steps, of 32 levels from one pixel to the next, as drawings have
+    them: either they are at least 0.8 % of the pixels, and a fifth of them begin or end in a run of three equal pixels,
+    which lens, noise and JPEG all prevent; or they are at least 15 % of the pixels, as in text, even in a JPEG. Black
+    nights and clipped skies have equal neighbours too, but few and soft steps, and many colours elsewhere. A chart in a
+    JPEG is not found. The limits are our own.
     """
     wide = pixels.astype(np.int16)
     across, down = np.abs(np.diff(wide, axis=1)).max(axis=2), np.abs(np.diff(wide, axis=0)).max(axis=2)
-    even = (across[:-1] == 0) & (down[:, :-1] == 0)
-    if np.mean(even) < 0.5:
+    is_even = (across[:-1] == 0) & (down[:, :-1] == 0)
+    if np.mean(is_even) < 0.5:
         return False
-    steps = clean = 0
+    step_count = clean_count = 0
     for change in (across, down.T):
-        step, same = change[:, 2:-2] >= 32, change == 0
-        steps += int(step.sum())
-        clean += int((step & (same[:, 1:-3] & same[:, :-4] | same[:, 3:-1] & same[:, 4:])).sum())
-    share = steps / across.size
-    if share < 0.008 or (share < 0.15 and clean < 0.2 * steps):
+        is_step, is_equal = change[:, 2:-2] >= 32, change == 0
+        step_count += int(is_step.sum())
+        after_run, before_run = is_equal[:, 1:-3] & is_equal[:, :-4], is_equal[:, 3:-1] & is_equal[:, 4:]
+        clean_count += int((is_step & (after_run | before_run)).sum())
+    share = step_count / across.size
+    if share < 0.008 or (share < 0.15 and clean_count < 0.2 * step_count):
         return False
-    rest = pixels[:-1, :-1][~even].astype(np.int32) @ (1 << 16, 1 << 8, 1)
-    often = np.sort(np.unique(rest, return_counts=True)[1])[-16:]
-    return bool(often.sum() >= 0.55 * rest.size)
+    colours = pixels[:-1, :-1][~is_even].astype(np.int32) @ (1 << 16, 1 << 8, 1)
+    most_frequent = np.sort(np.unique(colours, return_counts=True)[1])[-16:]
+    return bool(most_frequent.sum() >= 0.55 * colours.size)
 
 
 def _words(phash: str) -> npt.NDArray[np.uint64]:
-    """A hash as words; the last one is filled up with zeros."""
+    """Return a hash as words; the last one is filled up with zeros."""
     return np.frombuffer(bytes.fromhex(phash).ljust(WORDS * 8, b"\0"), np.uint64)
 
 
-def _ones(words: npt.NDArray[np.uint64]) -> Any:
-    """How many bits of each word are set."""
+def _count_ones(words: npt.NDArray[np.uint64]) -> Any:
+    """Return the number of set bits of each word."""
     if hasattr(np, "bitwise_count"):
         return np.bitwise_count(words)
-    return _ONES[np.ascontiguousarray(words).view(np.uint16)].reshape(-1, 4).sum(axis=1, dtype=np.uint8)
+    return _BIT_COUNTS[np.ascontiguousarray(words).view(np.uint16)].reshape(-1, 4).sum(axis=1, dtype=np.uint8)
 
 
-_ONES = np.array([number.bit_count() for number in range(1 << 16)], np.uint8)  # for numpy 1
+_BIT_COUNTS = np.array([number.bit_count() for number in range(1 << 16)], np.uint8)  # for numpy 1

@@ -1,9 +1,9 @@
-"""fetch: one file by http or https, from a public address, within a size and a time.
+"""Fetch one file by http or https, from a public address, within a size and a time.
 
-A URL of a list is a stranger's word: it may name this machine, or a neighbour that answers whoever asks from here. So
-each name is looked up once, its addresses are checked, and the connection goes to that very address, for each redirect
-anew: a name that leads somewhere else the second time gains nothing. A proxy would look names up itself: none is used.
-http.client does the rest, since a connection can be handed to it.
+A URL comes from outside: it may name this machine, or a server of the local network that trusts it. So each host name
+is looked up once, its addresses are checked, and the connection goes to the address that was checked; the same for each
+redirect. A name that is resolved to another address the second time gains nothing. A proxy would look up names itself,
+so none is used. http.client does the rest, since it takes a connection that is open already.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.providers.envelope import DEFLATED, compressions, inflate
 
 REDIRECTS = (301, 302, 303, 307, 308)
-PASSING = (408, 425, 429, 500, 502, 503, 504)  # statuses that a later run may not meet again
+TEMPORARY_STATUSES = (408, 425, 429, 500, 502, 503, 504)  # that a later run may not meet again
 CHUNK = 1 << 16
 _SAFE = "/?%:@!$&'()*+,;=~-._"  # what stands in a path or a query as it is
 LookUp = Callable[..., list[Any]]
@@ -35,56 +35,76 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchConfig:
-    """What one fetch may take."""
+    """The limits of a download.
 
-    size: int = 50_000_000  # bytes
-    seconds: float = 60.0  # for all of it, redirects as well (a slow look-up of a name may add to it)
+    Attributes:
+        size: Bytes that the file may have.
+        seconds: Time that it may take, with redirects; a slow look-up of a host name may add to it.
+        redirects: Number of redirects that are followed.
+        private: Whether addresses of this machine and of private networks are allowed too.
+    """
+
+    size: int = 50_000_000
+    seconds: float = 60.0
     redirects: int = 5
-    private: bool = False  # addresses of this machine and of private networks too
+    private: bool = False
 
     def __post_init__(self) -> None:
         if not self.size > 0:
-            raise ConfigError(f"--most-bytes {self.size}: is not above 0")
+            raise ConfigError(f"max_bytes: {self.size} is not above 0. Give a number of bytes.")
         if not 0 < self.seconds <= 86400:
-            raise ConfigError(f"--seconds {self.seconds}: is not above 0 and at most 86400, a day")
+            raise ConfigError(
+                f"seconds: {self.seconds} is not above 0 and at most 86400, a day. Give a number of seconds."
+            )
 
 
-OPENING = ("token", "key", "secret", "sig", "pass", "auth", "cred", "x-amz", "x-goog")  # parts of a query's names
+SECRET_PARTS = ("token", "key", "secret", "sig", "pass", "auth", "cred", "x-amz", "x-goog")  # of the names in a query
 
 
 def without_secrets(url: str) -> str:
-    """The URL as it may be shown: without the parts of its query that let somebody in."""
+    """Return the URL without the parts of its query that may be secrets."""
     try:
         parts = urlsplit(url)
         query = parse_qsl(parts.query, keep_blank_values=True)
     except ValueError:
         return url.partition("?")[0]
-    kept = [(name, value) for name, value in query if not any(part in name.lower() for part in OPENING)]
+    kept = [(name, value) for name, value in query if not any(part in name.lower() for part in SECRET_PARTS)]
     return url if kept == query else parts._replace(query=urlencode(kept)).geturl()
 
 
 def fetch(url: str, name: str, config: FetchConfig, *, look_up: LookUp = socket.getaddrinfo) -> bytes:
-    """The bytes at a URL. `name` stands for it in messages: a URL's query may hold a secret.
+    """Return the bytes at a URL.
 
-    Raises PairError: `bad_url` (no http or https, user or password in it, an address that is not public, too many
-    redirects), `too_large`, `not_served` (404 and the like), `unreachable` (what may pass: try it again later).
+    Args:
+        url: The URL.
+        name: Its name in messages: the query of a URL may hold a secret.
+        config: The limits.
+        look_up: Looks up a host name, as `socket.getaddrinfo` does.
+
+    Raises:
+        PairError: `bad_url` (not http or https, user or password in it, an address that is not public, too many
+            redirects), `too_large`, `not_served` (404 and others), `unreachable` (a later run may succeed).
     """
     end = time.monotonic() + config.seconds
     for _ in range(config.redirects + 1):
         parts = _parts(url, name)
         try:
-            status, told, data = _get(parts, name, config, end, look_up)
+            status, location, data = _get(parts, name, config, end, look_up)
         except (OSError, http.client.HTTPException, ValueError) as fault:
-            late = time.monotonic() >= end
-            said = f"took more than {config.seconds:g} s" if late else _told(fault)
-            raise PairError("unreachable", f"{name}: {said}; try it again later") from fault
+            is_late = time.monotonic() >= end
+            problem = f"the download took more than {config.seconds:g} s" if is_late else _describe(fault)
+            raise PairError("unreachable", f"{name}: {problem}. Try again later.") from fault
         if status not in REDIRECTS:
             return data
         try:
-            url = urljoin(url, told)
+            url = urljoin(url, location)
         except ValueError as fault:
-            raise PairError("bad_url", f"{name}: is redirected to what is no URL; leave it out") from fault
-    raise PairError("bad_url", f"{name}: is redirected more than {config.redirects} times; name its last address")
+            raise PairError(
+                "bad_url", f"{name}: the server redirects to something that is not a URL. Leave it out."
+            ) from fault
+    raise PairError(
+        "bad_url", f"{name}: the server redirects more than {config.redirects} times. Name the last address."
+    )
 
 
 def _parts(url: str, name: str) -> SplitResult:
@@ -92,18 +112,18 @@ def _parts(url: str, name: str) -> SplitResult:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as fault:
-        raise PairError("bad_url", f"{name}: is no URL; mend it in the list") from fault
+        raise PairError("bad_url", f"{name}: this is not a URL. Correct it in the list.") from fault
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
-        raise PairError("bad_url", f"{name}: leads to what is no http or https URL; mend it in the list")
+        raise PairError("bad_url", f"{name}: this is not an http or https URL. Correct it in the list.")
     if parts.username is not None or parts.password is not None:
-        raise PairError("bad_url", f"{name}: leads to a URL with a user or a password in it; name one without")
+        raise PairError("bad_url", f"{name}: the URL has a user or a password in it. Name one without.")
     if not parts.netloc.isascii() or any(c < " " or c == "\x7f" for c in url):
-        raise PairError("bad_url", f"{name}: leads to a URL with characters that no URL has; mend it in the list")
+        raise PairError("bad_url", f"{name}: the URL has characters that are not allowed. Correct it in the list.")
     return parts._replace(path=quote(parts.path, safe=_SAFE), query=quote(parts.query, safe=_SAFE))
 
 
 def _get(parts: SplitResult, name: str, config: FetchConfig, end: float, look_up: LookUp) -> tuple[int, str, bytes]:
-    """One request: the status, where a redirect leads, and the body of what is no redirect."""
+    """Send one request. Return the status, the location of a redirect, and else the body."""
     host, port = str(parts.hostname), parts.port or {"http": 80, "https": 443}[parts.scheme]
     connection = http.client.HTTPConnection(host, port)
     sock = _connect(host, port, name, config, end, look_up)
@@ -125,9 +145,9 @@ def _get(parts: SplitResult, name: str, config: FetchConfig, end: float, look_up
         if response.status in REDIRECTS and location:
             return response.status, location.encode("latin-1").decode(errors="replace"), b""  # as it came
         if response.status != 200:
-            reason = "unreachable" if response.status in PASSING else "not_served"
-            mend = "try it again later" if response.status in PASSING else "take it out of the list"
-            raise PairError(reason, f"{name}: the server answers {response.status}; {mend}")
+            reason = "unreachable" if response.status in TEMPORARY_STATUSES else "not_served"
+            hint = "Try again later." if response.status in TEMPORARY_STATUSES else "Remove it from the list."
+            raise PairError(reason, f"{name}: the server answers {response.status}. {hint}")
         data = _body(response, name, config, end)
         return 200, "", _unpacked(data, response.headers.get("Content-Encoding", ""), name, config)
     finally:
@@ -136,7 +156,9 @@ def _get(parts: SplitResult, name: str, config: FetchConfig, end: float, look_up
 
 
 def _body(response: http.client.HTTPResponse, name: str, config: FetchConfig, end: float) -> bytes:
-    large = PairError("too_large", f"{name}: has more than {config.size} bytes; raise --most-bytes or leave it out")
+    large = PairError(
+        "too_large", f"{name}: the file has more than {config.size} bytes. Raise --max-bytes, or leave it out."
+    )
     whole = response.length  # None without Content-Length
     if whole is not None and whole > config.size:
         raise large
@@ -155,33 +177,33 @@ def _body(response: http.client.HTTPResponse, name: str, config: FetchConfig, en
 
 
 def _unpacked(data: bytes, content_encoding: str, name: str, config: FetchConfig) -> bytes:
-    """The bytes without the compression that a server put on them unasked."""
+    """Return the bytes without the compression that a server applied although it was not requested."""
     encodings = compressions(content_encoding)
     if not encodings:
         return data
     if len(encodings) > 1 or not DEFLATED.issuperset(encodings):
-        said = f"is compressed by {', '.join(encodings)}, which was not asked for"
-        raise PairError("not_served", f"{name}: {said}; take it out of the list")
+        problem = f"the server compresses the file by {', '.join(encodings)}, which was not requested"
+        raise PairError("not_served", f"{name}: {problem}. Remove it from the list.")
     found = bytearray()
     for piece in inflate([data]):
         found += piece
         if len(found) > config.size:
             raise PairError(
-                "too_large", f"{name}: has more than {config.size} bytes; raise --most-bytes or leave it out"
+                "too_large", f"{name}: the file has more than {config.size} bytes. Raise --max-bytes, or leave it out."
             )
     return bytes(found)
 
 
 def _connect(host: str, port: int, name: str, config: FetchConfig, end: float, look_up: LookUp) -> socket.socket:
-    """A connection to an address of the host that may be connected to."""
+    """Connect to an allowed address of the host."""
     try:
         found = look_up(host, port, type=socket.SOCK_STREAM)
     except UnicodeError as error:
-        raise PairError("bad_url", f"{name}: leads to a host whose name cannot be; mend it in the list") from error
+        raise PairError("bad_url", f"{name}: the name of the host is not valid. Correct it in the list.") from error
     allowed = [each for each in found if config.private or _is_public(str(each[4][0]))]
     if not allowed:
-        said = "leads to an address that is not public"
-        raise PairError("bad_url", f"{name}: {said}; allow those of your own networks: --allow-private")
+        problem = "the address of the host is not public"
+        raise PairError("bad_url", f"{name}: {problem}. Allow those of your own networks: --allow-private")
     fault: OSError = TimeoutError()
     for family, kind, protocol, _, address in allowed:
         sock = socket.socket(family, kind, protocol)
@@ -196,7 +218,7 @@ def _connect(host: str, port: int, name: str, config: FetchConfig, end: float, l
 
 
 def _is_public(text: str) -> bool:
-    """Whether an address is one of the public Internet's, seen through IPv6's ways of writing an IPv4 one."""
+    """Return whether an address is public, also one of IPv4 that is written as one of IPv6."""
     address = ipaddress.ip_address(text.partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address):
         within = address.ipv4_mapped or address.sixtofour
@@ -211,7 +233,7 @@ def _is_public(text: str) -> bool:
 
 @functools.cache
 def _tls() -> ssl.SSLContext:
-    """Trusts what the system trusts, and certifi's list where that is installed: some systems come without one."""
+    """Return a context that trusts the system's certificates, and those of certifi where that is installed."""
     context = ssl.create_default_context()
     try:
         import certifi
@@ -222,19 +244,19 @@ def _tls() -> ssl.SSLContext:
 
 
 def _shut(sock: socket.socket) -> None:
-    """Ends whatever waits on a connection. The plain socket's: TLS would want to say goodbye."""
+    """Shut a connection down, so that nothing waits on it. TLS would exchange messages first, so it is bypassed."""
     with contextlib.suppress(OSError):  # it has ended by itself
         socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
-def _told(fault: Exception) -> str:
-    """What went wrong, without what the other side may have put into it."""
+def _describe(fault: Exception) -> str:
+    """Return what went wrong, without text that the server may have put into the exception."""
     if isinstance(fault, http.client.IncompleteRead):
-        return "ended early"
+        return "the file ended early"
     if isinstance(fault, ssl.SSLCertVerificationError):
         return f"certificate verify failed: {fault.verify_message}"
     if isinstance(fault, (http.client.HTTPException, ValueError)):
         return "the server does not speak HTTP as it should"
     if isinstance(fault, TimeoutError):
-        return "did not answer in time"
+        return "the server did not answer in time"
     return str(getattr(fault, "strerror", None) or type(fault).__name__)

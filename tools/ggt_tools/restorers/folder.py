@@ -29,7 +29,7 @@ import ggt_format
 from ggt_format.schema import Image as Pixels
 from ggt_tools.errors import ConfigError
 from ggt_tools.files.folders import ImageFiles, find_images, read_file
-from ggt_tools.files.names import NameIndex, compared, shorten
+from ggt_tools.files.names import NameIndex, normalize_name, shorten
 from ggt_tools.files.texts import decode_text, read_bytes
 from ggt_tools.imaging.containers import read_metadata
 from ggt_tools.imaging.tiff_tags import read_camera_tags
@@ -201,7 +201,10 @@ def _named(root: Path, files: Sequence[Path], names: Mapping[str, str]) -> Itera
         stems[path.stem].append(path)
     by_form: dict[str, list[Path]] = defaultdict(list)
     for path in files:
-        for name in {compared(path.relative_to(root).with_suffix("").as_posix()), f"*/{compared(path.stem)}"}:
+        for name in {
+            normalize_name(path.relative_to(root).with_suffix("").as_posix()),
+            f"*/{normalize_name(path.stem)}",
+        }:
             by_form[name].append(path)
 
     def exact(name: str) -> str:
@@ -209,9 +212,9 @@ def _named(root: Path, files: Sequence[Path], names: Mapping[str, str]) -> Itera
 
     ways: tuple[tuple[Callable[[str, str], list[Path]], bool], ...] = (
         (lambda key, name: stems.get(key) or whole.get(exact(name), []), False),
-        (lambda key, name: by_form.get(compared(exact(name)), []), True),
+        (lambda key, name: by_form.get(normalize_name(exact(name)), []), True),
         (lambda key, name: stems.get(PurePosixPath(name).stem, []), False),
-        (lambda key, name: by_form.get(f"*/{compared(PurePosixPath(name).stem)}", []), True),
+        (lambda key, name: by_form.get(f"*/{normalize_name(PurePosixPath(name).stem)}", []), True),
     )
     claims: dict[str, list[Path]] = {}
     for way, is_left in ways:

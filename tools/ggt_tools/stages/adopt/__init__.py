@@ -1,14 +1,17 @@
-"""adopt: pairs that were made elsewhere, into the ledger, and from there through the same gates as our own.
+"""adopt: import pairs that were made elsewhere; they pass the same gate as our own.
 
-    places.py     folders, and zips that are read in place
-    matching.py   which output belongs to which original
-    layouts.py    the ways in which pairs lie elsewhere: two folders, suffixes, meta_info, metadata.jsonl, datasets
-    sets.py       the nine sets of GPT-4o-Restore, and what licences allow
-    drift.py      how far a set's outputs went from their photographs: proportion, shift, objects, viewpoint
-    fidelity.py   how near a restored image is to the true one, where the set has it
+    image_source.py  the images of a folder or a zip
+    matching.py      which output belongs to which original, by their names
+    layouts.py       pairs in folders and zips, matched by name, by a CSV, or by suffix
+    lists.py         pairs that a list names: BasicSR's meta info, metadata.jsonl
+    datasets.py      pairs in the rows of a dataset: parquet, WebDataset, the Hub
+    sets.py          the nine sets of GPT-4o-Restore, and what licences allow
+    drift.py         how far the outputs of a set are from their photographs
+    run.py           the stage: `run(workspace, AdoptConfig(...))`
 
-An output becomes a candidate as if a restorer had made it: align, score, verdict and pack know no difference. The true
-ground truth stays beside it in the workspace as a third image: a shard has three members a pair, and room for no other.
+An output becomes a candidate as if a restorer had made it, so that align, score, verdict and pack treat it alike. The
+true ground truth of a set is stored beside it in the workspace as a third image, and is not packed: a shard has three
+members for each pair.
 """
 
 from __future__ import annotations
@@ -22,37 +25,56 @@ import numpy as np
 from PIL import Image as Pillow
 
 from ggt_format.png import encode_png
-from ggt_format.schema import DEGRADATIONS, SOURCES, pair_key
+from ggt_format.schema import DEGRADATIONS, SOURCES, Image, pair_key
 from ggt_tools.errors import ConfigError, PairError
-from ggt_tools.imaging import Decoded, read_image
+from ggt_tools.imaging import MAX_PIXELS, Decoded, read_image
 from ggt_tools.imaging.perceptual_hash import is_flat, phash
 from ggt_tools.records import Adopted, Candidate, Conversion, Photo, Refusal, Seen, work_id
-from ggt_tools.stages.ingest import Pixels
 from ggt_tools.stages.restore import FORMATS, NO_PROMPT
 
-MOST_PIXELS = 89_478_485  # of an image, before it is decoded
-ADOPTED = "adopted:"  # before the set's name, as who made a candidate
+ADOPTED = "adopted:"  # before the name of a set, as `Candidate.maker` has it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Elsewhere:
-    """A pair as it lies elsewhere. Each file by its name and by how its bytes are read, which may raise PairError."""
+class ExternalPair:
+    """A pair that was made elsewhere. Its files are read only when the pair is imported.
 
-    name: str  # of the low-quality image
+    Attributes:
+        name: Name of the LQ image.
+        output: Name of the restored image.
+        lq: Returns the file of the LQ image, or raises PairError.
+        gt: Returns the file of the restored image, or raises PairError.
+        ref: Returns the file of the true ground truth, or raises PairError; None where there is none.
+        lacks: Why there is no true ground truth, where nothing has reported that yet.
+        degradation: Class of the pair; "" for that of the set.
+    """
+
+    name: str
     output: str
     lq: Callable[[], bytes]
     gt: Callable[[], bytes]
     ref: Callable[[], bytes] | None = None
-    lacks: str = ""  # why it has no true ground truth, where nothing has said so yet
-    degradation: str = ""  # its class, where it has one of its own; else the set's
+    lacks: str = ""
+    degradation: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AdoptConfig:
-    """`local_only`: "" or why nothing of the set may leave this machine. `degradation`: the class of all of it.
+class PairOptions:
+    """What is stated of a set, and the sizes of its images.
 
-    most: pixels of the longer side; what is larger is brought down to it by Lanczos, and nothing is cut or enlarged:
-    an output shows the whole of its original.
+    Attributes:
+        name: Name of the set.
+        restorer: Name of the model that made the outputs.
+        licence: Licence of the set.
+        degradation: Class of the pairs that have none of their own.
+        local_only: Why nothing of the set may be pushed; "" where it may.
+        source: Kind of source, one of `ggt_format.SOURCES`.
+        source_name: Name of the source; "" for the name of the set.
+        author: Author of the photographs.
+        url: Address of the set.
+        min_side: Pixels that the shorter side of a photograph must have.
+        max_side: Pixels that the longer side may have. A larger image is reduced to it (Lanczos); nothing is cut or
+            enlarged, since an output shows the whole of its original.
     """
 
     name: str
@@ -64,154 +86,225 @@ class AdoptConfig:
     source_name: str = ""
     author: str = ""
     url: str = ""
-    least: int = 64  # pixels of the shorter side
-    most: int = 1024
+    min_side: int = 64
+    max_side: int = 1024
 
     def __post_init__(self) -> None:
         if not self.name or not self.name.isprintable() or "\\" in self.name or ".." in self.name.split("/"):
-            raise ConfigError(f"{self.name!r} is no name for a set; take letters, digits and hyphens")
+            raise ConfigError(f"{self.name!r}: the set cannot have this name. Use letters, digits and hyphens.")
         if not self.restorer:
-            raise ConfigError(f"{self.name}: what made its outputs is not known; name it: --restorer MODEL")
+            raise ConfigError(f"{self.name}: the model that made the outputs is not stated. Name it: --restorer MODEL")
         if self.degradation not in DEGRADATIONS:
-            known = ", ".join(DEGRADATIONS)
-            raise ConfigError(f"{self.name}: its class, {self.degradation!r}, is none of {known}; name it: --class")
+            raise ConfigError(
+                f"{self.name}: the class {self.degradation!r} is not known. Choose one by --class: "
+                f"{', '.join(DEGRADATIONS)}."
+            )
         if self.source not in SOURCES:
-            raise ConfigError(f"--source {self.source}: is none of {', '.join(SOURCES)}")
+            raise ConfigError(f"source: {self.source!r} is not known. Choose one of: {', '.join(SOURCES)}.")
         if not self.licence:
-            raise ConfigError(f"{self.name}: has no licence; name it: --licence")
+            raise ConfigError(f"{self.name}: the licence is not stated. Name it: --licence LICENCE")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Taken:
-    """A pair that is taken in; its images have no names in the records until they are stored."""
+class ImportedPair:
+    """A pair that is imported. The records name no images until `store_images` has stored them.
+
+    Attributes:
+        photo: Facts of the photograph.
+        seen: Its perceptual hash.
+        candidate: The output.
+        adopted: Where both come from.
+        lq: File of the LQ image.
+        gt: File of the restored image.
+        ref: File of the true ground truth; b"" where there is none.
+        conversions: What was changed of the photograph, and of the output if it was changed.
+        remark: A message for the user; "" for none.
+    """
 
     photo: Photo
     seen: Seen
     candidate: Candidate
     adopted: Adopted
-    lq: bytes  # files, to be stored
+    lq: bytes
     gt: bytes
-    ref: bytes  # b"" where there is none
-    conversions: tuple[Conversion, ...] = ()  # of the photograph, and of the output where it was changed
-    remark: str = ""  # what is worth saying of it all the same
+    ref: bytes
+    conversions: tuple[Conversion, ...] = ()
+    remark: str = ""
 
 
 def adopt(
-    pairs: Iterable[Elsewhere], config: AdoptConfig, done: Container[str], clock: Callable[[], str]
-) -> Iterator[Taken | Refusal | None]:
-    """Each pair as facts and files, why it is refused, or None where its candidate is among the ids that are `done`.
+    pairs: Iterable[ExternalPair], options: PairOptions, done: Container[str], clock: Callable[[], str]
+) -> Iterator[ImportedPair | Refusal | None]:
+    """Turn each external pair into facts and files, or say why it is rejected.
 
-    Reasons: those of a place (places.py), of ingest's decoding, and `too_flat`, `too_small`, `output_*`.
+    Args:
+        pairs: The pairs.
+        options: What is stated of their set.
+        done: Ids of the candidates that are imported already.
+        clock: Returns the time for `Candidate.created`.
+
+    Yields:
+        The pair; a Refusal with a reason code: one of a folder or zip, one of `imaging.read_image` (with `output_` in
+        front for the output), `too_flat` or `too_small`; or None where the pair is imported already.
     """
     for pair in pairs:
-        file = f"{config.name}/{pair.name}"
+        file = f"{options.name}/{pair.name}"
         try:
             lq, gt = pair.lq(), pair.gt()
-            digest = hashlib.sha256(lq).hexdigest()
-            work = work_id(digest, "adopt", config.name, config.restorer, hashlib.sha256(gt).hexdigest())
-            yield None if work in done else _take(pair, config, file, lq, gt, work, clock())
-        except PairError as fault:
-            yield Refusal(file=file, reason=fault.reason, detail=f"{config.name}: {fault}")
+            lq_digest, gt_digest = (hashlib.sha256(data).hexdigest() for data in (lq, gt))
+            work = work_id(lq_digest, "adopt", options.name, options.restorer, gt_digest)
+            yield None if work in done else _import(pair, options, file, lq, gt, work, clock())
+        except PairError as error:
+            yield Refusal(file=file, reason=error.reason, detail=f"{options.name}: {error}")
 
 
-def _take(pair: Elsewhere, config: AdoptConfig, file: str, lq: bytes, gt: bytes, work: str, created: str) -> Taken:
-    original = read_image(lq, pair.name, MOST_PIXELS)
-    pixels = shrunk(original.image, config.most)
-    if min(pixels.shape[:2]) < config.least:
-        size = f"{pixels.shape[1]} x {pixels.shape[0]}"
-        raise PairError("too_small", f"{pair.name}: {size}; the short side must have {config.least} pixels")
-    if is_flat(pixels):
-        raise PairError("too_flat", f"{pair.name}: shows next to nothing; leave it out")
-    try:
-        decoded = read_image(gt, pair.output, MOST_PIXELS)
-    except PairError as fault:
-        raise PairError(f"output_{fault.reason}", str(fault)) from fault
-    output = decoded.image
-    if not decoded.is_plain or decoded.format not in FORMATS:
-        gt = encode_png(np.asarray(output))
-    ref, remark = _reference(pair, pixels, config)
+def _import(
+    pair: ExternalPair, options: PairOptions, file: str, lq: bytes, gt: bytes, work: str, created: str
+) -> ImportedPair:
+    original = read_image(lq, pair.name, MAX_PIXELS)
+    pixels = shrink(original.image, options.max_side)
     height, width = pixels.shape[:2]
+    if min(height, width) < options.min_side:
+        raise PairError(
+            "too_small",
+            f"{pair.name}: the image is {width} x {height}, and its shorter side needs {options.min_side} pixels. "
+            "Leave it out.",
+        )
+    if is_flat(pixels):
+        raise PairError("too_flat", f"{pair.name}: the image shows almost nothing. Leave it out.")
+    try:
+        decoded = read_image(gt, pair.output, MAX_PIXELS)
+    except PairError as error:
+        raise PairError(f"output_{error.reason}", str(error)) from error
+    if not decoded.is_plain or decoded.format not in FORMATS:
+        gt = encode_png(np.asarray(decoded.image))
+    ref, remark = _read_reference(pair, pixels, options)
     key = pair_key(pixels)
-    degradation = pair.degradation or config.degradation
-    photo = Photo(
-        key=key, image="", width=width, height=height, degradation=degradation,
-        degradations=(degradation,), source=config.source, source_name=config.source_name or config.name,
-        licence=config.licence, author=config.author, url=config.url, file=file,
-        original=hashlib.sha256(lq).hexdigest(),
-    )  # fmt: skip
-    candidate = Candidate(
-        id=work, key=key, restorer=config.restorer, strategy=NO_PROMPT, prompt="", round=0, seed=0, created=created,
-        image="", reason="", maker=ADOPTED + config.name,
-    )  # fmt: skip
-    adopted = Adopted(
-        candidate=work, key=key, set=config.name, output=pair.output, width=output.width, height=output.height,
-        reference="", local_only=config.local_only,
-    )  # fmt: skip
-    seen = Seen(key=key, phash=phash(pixels), place="")
-    return Taken(
-        photo=photo, seen=seen, candidate=candidate, adopted=adopted, lq=encode_png(pixels), gt=gt,
-        ref=encode_png(ref) if ref is not None else b"", remark=remark,
+    degradation = pair.degradation or options.degradation
+    return ImportedPair(
+        photo=Photo(
+            key=key,
+            image="",
+            width=width,
+            height=height,
+            degradation=degradation,
+            degradations=(degradation,),
+            source=options.source,
+            source_name=options.source_name or options.name,
+            licence=options.licence,
+            author=options.author,
+            url=options.url,
+            file=file,
+            original=hashlib.sha256(lq).hexdigest(),
+        ),
+        seen=Seen(key=key, phash=phash(pixels), place=""),
+        candidate=Candidate(
+            id=work,
+            key=key,
+            restorer=options.restorer,
+            strategy=NO_PROMPT,
+            prompt="",
+            round=0,
+            seed=0,
+            created=created,
+            image="",
+            reason="",
+            maker=ADOPTED + options.name,
+        ),
+        adopted=Adopted(
+            candidate=work,
+            key=key,
+            set=options.name,
+            output=pair.output,
+            width=decoded.image.width,
+            height=decoded.image.height,
+            reference="",
+            local_only=options.local_only,
+        ),
+        lq=encode_png(pixels),
+        gt=gt,
+        ref=encode_png(ref) if ref is not None else b"",
         conversions=tuple(_conversions(key, work, original, decoded, (width, height))),
-    )  # fmt: skip
+        remark=remark,
+    )
 
 
 def _conversions(key: str, candidate: str, lq: Decoded, gt: Decoded, size: tuple[int, int]) -> Iterator[Conversion]:
+    """Yield what was changed of the photograph, and of the output if it was changed."""
     width, height = lq.image.size
-    yield Conversion(
-        key=key, candidate="", width=width, height=height, frame=(*size, 0, 0, *size), changes=lq.changes
-    )  # fmt: skip
+    frame = (*size, 0, 0, *size)
+    yield Conversion(key=key, candidate="", width=width, height=height, frame=frame, changes=lq.changes)
     if gt.changes:
         width, height = gt.image.size
         yield Conversion(key=key, candidate=candidate, width=width, height=height, frame=(), changes=gt.changes)
 
 
-def _reference(pair: Elsewhere, lq: Pixels, config: AdoptConfig) -> tuple[Pixels | None, str]:
-    """The true ground truth in the photograph's size, or why there is none; without it the pair is still one."""
+def _read_reference(pair: ExternalPair, lq: Image, options: PairOptions) -> tuple[Image | None, str]:
+    """Return the true ground truth in the photograph's size, or a message why there is none."""
     if pair.ref is None:
-        return None, f"{pair.lacks}; it is taken in without its ground truth" if pair.lacks else ""
+        return None, f"{pair.lacks}. The pair is imported without its true ground truth." if pair.lacks else ""
     try:
-        pixels = shrunk(read_image(pair.ref(), f"{pair.name}: its ground truth", MOST_PIXELS).image, config.most)
-    except PairError as fault:
-        return None, f"{fault}; it is taken in without"
+        pixels = shrink(
+            read_image(pair.ref(), f"{pair.name}: the true ground truth", MAX_PIXELS).image, options.max_side
+        )
+    except PairError as error:
+        return None, f"{error} The pair is imported without it."
     if pixels.shape != lq.shape:
-        sizes = " and ".join(f"{one.shape[1]} x {one.shape[0]}" for one in (pixels, lq))
-        return None, f"{pair.name}: its ground truth and it are {sizes}; it is taken in without"
+        ref_size, lq_size = (f"{image.shape[1]} x {image.shape[0]}" for image in (pixels, lq))
+        return None, (
+            f"{pair.name}: the true ground truth is {ref_size}, and the photograph is {lq_size}. The pair is imported "
+            "without it."
+        )
     return pixels, ""
 
 
-def shrunk(image: Pillow.Image, most: int) -> Pixels:
-    """The pixels of an image whose longer side has at most so many: uint8 RGB."""
-    scale = most / max(image.size)
+def shrink(image: Pillow.Image, max_side: int) -> Image:
+    """Return the pixels of an RGB image, reduced so that its longer side has at most `max_side` pixels."""
+    scale = max_side / max(image.size)
     if scale < 1:
         width, height = (max(1, round(side * scale)) for side in image.size)
         image = image.resize((width, height), Pillow.Resampling.LANCZOS)
     return np.asarray(image)
 
 
-def stored(taken: Taken, put: Callable[[bytes], str]) -> tuple[Photo | Seen | Candidate | Adopted | Conversion, ...]:
-    """The facts of a pair, with the names that `put` gave its images."""
+def store_images(
+    pair: ImportedPair, put_image: Callable[[bytes], str]
+) -> tuple[Photo | Seen | Candidate | Adopted | Conversion, ...]:
+    """Store the images of a pair, and return its facts with their names.
+
+    Args:
+        pair: The pair.
+        put_image: Stores an image file, and returns its name: `Ledger.put_image`.
+    """
     return (
-        dataclasses.replace(taken.photo, image=put(taken.lq)),
-        taken.seen,
-        dataclasses.replace(taken.candidate, image=put(taken.gt)),
-        dataclasses.replace(taken.adopted, reference=put(taken.ref) if taken.ref else ""),
-        *taken.conversions,
+        dataclasses.replace(pair.photo, image=put_image(pair.lq)),
+        pair.seen,
+        dataclasses.replace(pair.candidate, image=put_image(pair.gt)),
+        dataclasses.replace(pair.adopted, reference=put_image(pair.ref) if pair.ref else ""),
+        *pair.conversions,
     )
 
 
-def tightened(adopted: Iterable[Adopted], config: AdoptConfig) -> list[Adopted]:
-    """What is to be recorded where a set that is there already may not be passed on, as is known only now.
+def restrict_to_local(adopted: Iterable[Adopted], options: PairOptions) -> list[Adopted]:
+    """Return the facts to store if a set that is imported already turns out to be local only.
 
-    A fact is never edited: each photograph gets a further one, of no candidate, and the strictest of its facts counts.
+    A fact is never edited: each photograph gets another one, of no candidate, and the strictest of its facts counts.
+
+    Args:
+        adopted: All facts of the ledger.
+        options: What is stated of the set now.
     """
+    if not options.local_only:
+        return []
     facts = list(adopted)
-    stays = {each.key for each in facts if each.local_only}
-    loose = {each.key: each for each in facts if each.set == config.name and each.key not in stays}
+    restricted_keys = {fact.key for fact in facts if fact.local_only}
+    unrestricted = {fact.key: fact for fact in facts if fact.set == options.name and fact.key not in restricted_keys}
     return [
         dataclasses.replace(
-            each, candidate=work_id(each.candidate, "stays", config.local_only), reference="",
-            local_only=config.local_only,
+            fact,
+            candidate=work_id(fact.candidate, "stays", options.local_only),
+            reference="",
+            local_only=options.local_only,
         )
-        for each in loose.values()
-        if config.local_only
-    ]  # fmt: skip
+        for fact in unrestricted.values()
+    ]

@@ -1,10 +1,10 @@
-"""sets: the nine that GPT-4o was asked to restore, by name (GPT-4o-Restore: Yang, Yang, Zhang, Pan, arXiv 2505.05621).
+"""The nine sets that GPT-4o was asked to restore (GPT-4o-Restore: Yang, Yang, Zhang, Pan, arXiv 2505.05621).
 
     ggt100k adopt gpt4o-restore/rain800 workspace --outputs X.zip --originals Y.zip
 
-What an image of an original set is for stands in its folder or at the end of its name: `hazy/01_outdoor_hazy.jpg`,
-`GT/01_outdoor_GT.jpg`. Licences are those of the sets' makers and are not known here: `--licence` names the one that
-was read with the download, and without it the set stays on this machine.
+In an original set the role of an image is stated by its folder or at the end of its name: `hazy/01_outdoor_hazy.jpg`,
+`GT/01_outdoor_GT.jpg`. The licences of the sets are those of their authors, and are not known here: `--licence` states
+the one that came with the download. Without it nothing of the set can be pushed.
 """
 
 from __future__ import annotations
@@ -14,70 +14,88 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-UNSTATED = "LicenseRef-unstated"  # of what came without a licence
+UNSTATED = "LicenseRef-unstated"  # of a set whose licence is not stated
 FAMILY = "gpt4o-restore"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SetConfig:
-    """What is known of a set before it is opened. `ref`: words, in folders or at the end of names, of its true ground
-    truth; `other`: of what is neither photograph nor ground truth."""
+class KnownSet:
+    """What is known of a set before it is opened.
 
-    name: str  # as the command names it
-    title: str  # the original set's own name
+    Attributes:
+        name: Name of the set on the command line.
+        title: The original set's own name.
+        degradation: Class of its pairs.
+        restorer: Model that made the outputs; "" where it has to be stated.
+        ref: Words in folders, or at the end of names, of the true ground truths.
+        other: Words of images that are neither photographs nor ground truths.
+        is_released: Whether the outputs were public when this was written.
+    """
+
+    name: str
+    title: str
     degradation: str
     restorer: str
     ref: tuple[str, ...] = ("gt", "groundtruth", "ground truth", "clean", "target", "ref", "reference")
     other: tuple[str, ...] = ("mask", "masks")
-    released: bool = True  # whether its outputs were out when this was written
+    is_released: bool = True
 
 
-def _set(
-    name: str, title: str, degradation: str, *ref: str, other: tuple[str, ...] = (), released: bool = True
-) -> SetConfig:
-    known = SetConfig(name="", title="", degradation="", restorer="")
-    return SetConfig(
-        name=f"{FAMILY}/{name}", title=title, degradation=degradation, restorer="gpt-4o",
-        ref=(*known.ref, *ref), other=(*known.other, *other), released=released,
-    )  # fmt: skip
+def _gpt4o_set(
+    name: str, title: str, degradation: str, *ref: str, other: tuple[str, ...] = (), is_released: bool = True
+) -> KnownSet:
+    default = KnownSet(name="", title="", degradation="", restorer="")
+    return KnownSet(
+        name=f"{FAMILY}/{name}",
+        title=title,
+        degradation=degradation,
+        restorer="gpt-4o",
+        ref=(*default.ref, *ref),
+        other=(*default.other, *other),
+        is_released=is_released,
+    )
 
 
-SETS: dict[str, SetConfig] = {
-    each.name: each
-    for each in (
-        _set("o-haze", "O-HAZE", "haze"),
-        _set("rain800", "Rain800", "rain", "norain"),
-        _set("lol", "LOL", "low_light", "high", "normal"),
-        _set("raindrop", "RainDrop", "raindrop"),
-        _set("uieb", "UIEB", "underwater"),
-        _set("nature20", "Nature20", "reflection", "transmission layer", "transmission"),
-        # of ISTD's folders A holds the shadow, B its mask, C the same without it
-        _set("istd", "ISTD", "shadow", "test c", "train c", "shadow free", other=("test b", "train b"), released=False),
-        _set("gopro", "GoPro", "motion_blur", "sharp", other=("blur gamma",), released=False),
-        # of DPDD's folders L and R hold the views of the sensor's halves
-        _set("dpdd", "DPDD", "defocus_blur", other=("test l", "test r", "train l", "train r"), released=False),
+SETS: dict[str, KnownSet] = {
+    known_set.name: known_set
+    for known_set in (
+        _gpt4o_set("o-haze", "O-HAZE", "haze"),
+        _gpt4o_set("rain800", "Rain800", "rain", "norain"),
+        _gpt4o_set("lol", "LOL", "low_light", "high", "normal"),
+        _gpt4o_set("raindrop", "RainDrop", "raindrop"),
+        _gpt4o_set("uieb", "UIEB", "underwater"),
+        _gpt4o_set("nature20", "Nature20", "reflection", "transmission layer", "transmission"),
+        # In ISTD the folders A hold the images with shadow, B the masks, C the images without shadow.
+        _gpt4o_set(
+            *("istd", "ISTD", "shadow", "test c", "train c", "shadow free"),
+            other=("test b", "train b"),
+            is_released=False,
+        ),
+        _gpt4o_set("gopro", "GoPro", "motion_blur", "sharp", other=("blur gamma",), is_released=False),
+        # In DPDD the folders L and R hold the views of the two halves of the sensor.
+        _gpt4o_set("dpdd", "DPDD", "defocus_blur", other=("test l", "test r", "train l", "train r"), is_released=False),
     )
 }
 
 
-def by_role(names: Iterable[str], about: SetConfig) -> tuple[list[str], list[str]]:
-    """The low-quality images and the true ground truths among an original set's files; the rest is left out."""
+def split_by_role(names: Iterable[str], known_set: KnownSet) -> tuple[list[str], list[str]]:
+    """Find the LQ images and the true ground truths among the files of an original set; other images are left out."""
     lqs: list[str] = []
     refs: list[str] = []
     for name in names:
         path = PurePosixPath(name)
         words = [re.sub(r"[ _-]+", " ", part.lower()) for part in path.parts[:-1]]
-        words = [word for word in (*words, *(re.sub(r" \d+$", "", word) for word in words))]
-        last = re.sub(r"[ _.-]+", " ", path.stem.lower()).split()[-1:]
-        if any(word in about.other for word in (*words, *last)):
+        words += [re.sub(r" \d+$", "", word) for word in words]
+        words += re.sub(r"[ _.-]+", " ", path.stem.lower()).split()[-1:]
+        if any(word in known_set.other for word in words):
             continue
-        (refs if any(word in about.ref for word in (*words, *last)) else lqs).append(name)
+        (refs if any(word in known_set.ref for word in words) else lqs).append(name)
     return lqs, refs
 
 
 # --- licences -------------------------------------------------------------------------------------------------------
 
-# SPDX identifiers that let what is made of a work be passed on; anything else is taken to forbid it
+# SPDX identifiers of licences that allow to publish what is made of a work. Any other licence counts as forbidding it.
 _FREE = re.compile(
     r"CC0-1\.0|CC-BY(-NC)?(-SA)?-\d\.\d|CC-PDDC|PDDL-1\.0|ODC-By-1\.0|ODbL-1\.0|MIT|Apache-2\.0|BSD-[23]-Clause"
     r"|Unlicense|0BSD|ISC|Zlib|[AL]?GPL-\d\.\d(-only|-or-later)|MPL-2\.0|public[ -]domain",
@@ -85,19 +103,22 @@ _FREE = re.compile(
 )
 
 
-# what a licence of any wording says that forbids it: CC BY-ND 4.0, .../licenses/by-nc-nd/4.0/, NoDerivatives
+# How licences of any wording forbid it: CC BY-ND 4.0, .../licenses/by-nc-nd/4.0/, NoDerivatives.
 _DENIES = re.compile(r"(?<![a-z])nd(?![a-z])|no[ -]?deriv|all rights reserved", re.IGNORECASE)
 
 
 def denies(licence: str) -> str:
-    """Why a licence forbids to pass on what is made of a work, as far as its words say so; else ""."""
+    """Return why a licence forbids to publish what is made of a work, as far as its wording shows; else "".
+
+    Ledgers and manifests store this text.
+    """
     if licence in ("", UNSTATED):
         return "no licence was stated"
     return f"{licence} forbids to pass on what is made of it" if _DENIES.search(licence) else ""
 
 
-def forbids(licence: str) -> str:
-    """Why what came from elsewhere must stay on this machine; "" where its licence lets it be passed on, changed."""
+def local_only_reason(licence: str) -> str:
+    """Return why nothing of a set may be pushed; "" where its licence allows to publish what is made of it."""
     if _FREE.fullmatch(licence):
         return ""
     return denies(licence) or f"{licence} is not known to let it be passed on"

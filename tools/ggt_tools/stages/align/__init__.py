@@ -21,7 +21,7 @@ import numpy as np
 
 from ggt_format.schema import Image
 from ggt_tools.errors import PairError
-from ggt_tools.imaging import read_image
+from ggt_tools.imaging import MAX_PIXELS, read_image
 from ggt_tools.imaging.degradations import Plane, opencv
 from ggt_tools.records import Candidate
 from ggt_tools.stages.align.blocks import SMALLEST, Matrix, local_contrast, moved, places, scaling
@@ -30,7 +30,6 @@ from ggt_tools.stages.align.confidence import CONFIDENT as CONFIDENT
 from ggt_tools.stages.align.confidence import STILL as STILL
 from ggt_tools.stages.align.confidence import Belief, believe, clear_offset
 from ggt_tools.stages.align.fit import Fit, fit
-from ggt_tools.stages.ingest import MOST_PIXELS
 
 VERSION = "align-4"  # raise it whenever a pixel may change
 RATIO = 0.02  # by which the sides' ratio of a reply may differ from what was sent: models round to multiples
@@ -91,7 +90,7 @@ def align(reply: bytes, lq: Image, candidate: Candidate, *, colour: bool = False
         reasons, since a reply is read as ingest reads a photograph, upright and in sRGB.
     """
     try:
-        decoded = read_image(reply, "the reply", MOST_PIXELS, transparent="transparent")
+        decoded = read_image(reply, "the reply", MAX_PIXELS, transparent="transparent")
     except PairError as fault:
         said = str(fault).partition(";")[0]  # whose mend is for who has the file
         return InFrame(image=None, reason=fault.reason, detail=f"{said}; {_advice(candidate)}")

@@ -28,9 +28,9 @@ import ggt_format
 from ggt_format.schema import Image
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.files.folders import find_images, read_file
+from ggt_tools.imaging import MAX_PIXELS, read_image
 from ggt_tools.imaging.contact_sheet import contact_sheet
 from ggt_tools.metrics import iqa
-from ggt_tools.stages.ingest import decode
 
 METRICS = ("psnr", "ssim", "lpips", "dists", "niqe", "piqe", "musiq")  # those that papers usually report
 # Every position where a key may begin: a word before or after it may end or begin with hexadecimal letters (`pred`,
@@ -38,7 +38,6 @@ METRICS = ("psnr", "ssim", "lpips", "dists", "niqe", "piqe", "musiq")  # those t
 KEY = re.compile(r"(?<![0-9])(?=([0-9a-f]{16})(?![0-9]))")
 NAMING_RULE = "with no digit right before or after it"
 ALL = "all"  # the row over all degradations: the mean of all outputs
-MAX_PIXELS = 89_478_485
 Fault = tuple[str, str]  # stable reason (no_output, wrong_size, not_an_image, two_outputs), message
 
 
@@ -270,7 +269,7 @@ def _models(config: EvaluateConfig) -> iqa.Models:
 
 
 def _read_output(path: Path, shape: tuple[int, ...]) -> Image:
-    pixels: Image = np.asarray(decode(read_file(path, str(path)), str(path), MAX_PIXELS))
+    pixels: Image = np.asarray(read_image(read_file(path, str(path)), str(path), MAX_PIXELS).image)
     if pixels.shape != shape:
         sizes = [f"{width} x {height}" for height, width, *_ in (pixels.shape, shape)]
         raise PairError(

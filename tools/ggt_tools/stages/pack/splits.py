@@ -9,7 +9,7 @@ from pathlib import Path
 from ggt_format.images import decode_image
 from ggt_format.roots import Root
 from ggt_tools.errors import ConfigError, PairError
-from ggt_tools.imaging.perceptual_hash import Looks, phash, published
+from ggt_tools.imaging.perceptual_hash import HashIndex, hash_published_pairs, phash
 from ggt_tools.records import Pair, Photo, Seen
 from ggt_tools.stages.pack.writing import Images
 from ggt_tools.workspace.ledger import write_whole
@@ -42,7 +42,9 @@ class PerceptualHashes:
                 self._seen[key] = Seen(key=key, phash=bits, place="")
         missing = set(base_keys) - self._seen.keys()
         if self._base is not None and missing:
-            self._seen.update({seen.key: seen for seen in published(self._base.url, _Except(missing), priors=True)})
+            self._seen.update(
+                {seen.key: seen for seen in hash_published_pairs(self._base.url, _Except(missing), priors=True)}
+            )
 
     def __getitem__(self, key: str) -> Seen:
         return self._seen[key]
@@ -159,7 +161,7 @@ def refuse_similar(
         if not (new[split] and names):
             continue
         hashes.load((*new["train"], *new["test"]), names)
-        others = Looks()
+        others = HashIndex()
         for key, name in sorted(names.items()):
             others.add(hashes[key], name)
         for pair in new[split]:

@@ -26,8 +26,8 @@ from ggt_format.png import encode_png
 from ggt_format.schema import PRIOR, fact_columns
 from ggt_format.shard import ShardWriter, check_pair, note, split_of
 from ggt_tools.errors import ShardError
+from ggt_tools.imaging import MAX_PIXELS, read_image
 from ggt_tools.records import Pair, work_id
-from ggt_tools.stages.ingest import MOST_PIXELS, decode
 from ggt_tools.workspace.ledger import sync_folder, write_whole
 
 
@@ -347,7 +347,7 @@ def _encode_pair(job: ShardJob, pair: Pair) -> tuple[dict[str, Any], bytes, byte
 def _scale_reply(reply: bytes, pair: Pair, shard: str) -> bytes:
     """Return a reply in its photograph's size, without the padding of the call. It was never aligned."""
     photo = pair.photo
-    image = decode(reply, f"{shard}: key {photo.key}: the reply", MOST_PIXELS)
+    image = read_image(reply, f"{shard}: key {photo.key}: the reply", MAX_PIXELS).image
     wide, high, left, top, width, height = pair.candidate.frame or (1, 1, 0, 0, 1, 1)
     x, y = image.width / wide, image.height / high
     box = (left * x, top * y, (left + width) * x, (top + height) * y)

@@ -1,4 +1,4 @@
-"""passing: counts and names what a folder or an archive holds and what nobody takes."""
+"""Count and name what a folder or an archive holds and no stage reads."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from pathlib import PurePosixPath
 from ggt_tools.files.names import printable, shorten
 
 NO_SUFFIX = "no suffix"
-APPLE_DOUBLE = "._"  # how the files begin in which macOS keeps what other file systems cannot: `._a.png` is no image
-# folders that hold small copies of the photographs beside them, in lower case
+APPLE_DOUBLE = "._"  # prefix of the files in which macOS stores resource forks: `._a.png` is not an image
+# Folders that hold small copies of the photographs beside them, in lower case.
 THUMBNAIL_FOLDERS = frozenset(
     ("@eadir", ".thumbnails", "thumbnails", ".thumbs", "thumbs", ".thumb", ".@__thumb", ".xvpics")
 )
-# folders that a system writes for itself, in lower case
+# Folders that a system writes for itself, in lower case.
 SYSTEM_FOLDERS = frozenset(
     ("__macosx", "#recycle", "@recycle", "@tmp", "$recycle.bin", "lost+found", "system volume information")
 )
 
 
 def folder_kind(name: str) -> str:
-    """Return why a folder of this name is passed over; "" where it is not."""
+    """Return the kind for which a folder of this name is passed over; "" where it is read."""
     if name.lower() in THUMBNAIL_FOLDERS:
         return "thumbnail_folder"
     if name in (".", ".."):
@@ -32,29 +32,34 @@ def folder_kind(name: str) -> str:
 
 @dataclass(slots=True)
 class PassedOver:
-    """Counts by kind, and the names of folders and links.
+    """Files and folders that are passed over.
 
     A kind is the suffix of a file in lower case (`.gif`, NO_SUFFIX), or one of `hidden_file`, `hidden_folder`,
-    `thumbnail_folder`, `linked_folder`, `unreadable_folder`, `broken_link`, `link`, `special_file`, `other_role`.
+    `thumbnail_folder`, `linked_folder`, `unreadable_folder`, `broken_link`, `link`, `special_file`, `other_role` and
+    `not_in_map`.
+
+    Attributes:
+        counts: Number of files or folders by kind.
+        names: Names of folders and links by kind, in order (a dict without values).
     """
 
     counts: Counter[str] = field(default_factory=Counter)
     names: dict[str, dict[str, None]] = field(default_factory=lambda: defaultdict(dict))
 
     def add(self, kind: str, name: str = "") -> None:
-        """Count one of a kind; with a name it is shown by that."""
+        """Count a file or folder. One that has a name is counted once, and listed by it."""
         if not name:
             self.counts[kind] += 1
-        elif name not in self.names[kind]:  # an archive lists each file of a folder
+        elif name not in self.names[kind]:  # an archive lists a folder once for each file in it
             self.counts[kind] += 1
             self.names[kind][name] = None
 
     def add_file(self, name: str) -> None:
-        """Count a file that is no image, by its suffix."""
+        """Count a file that is not an image, by its suffix."""
         self.add(PurePosixPath(name).suffix.lower() or NO_SUFFIX)
 
     def add_hidden(self, name: str) -> bool:
-        """Count a file of an archive that is hidden, or lies in a folder that is passed over. Return whether it is."""
+        """Count a file of an archive if it is hidden, or in a folder that is passed over. Return whether it is."""
         *folders, file = name.split("/")
         for depth, folder in enumerate(folders, 1):
             if kind := folder_kind(folder):
@@ -66,31 +71,31 @@ class PassedOver:
         return False
 
     def without(self, kind: str) -> PassedOver:
-        """Return the same with one less of a kind that has no names."""
-        less = merge([self])
-        less.counts = less.counts - Counter({kind: 1})
-        return less
+        """Return a copy with one less of a kind that has no names."""
+        copy = merge([self])
+        copy.counts = copy.counts - Counter({kind: 1})
+        return copy
 
     def lines(self) -> Counter[str]:
-        """Return the counts by what is shown of them: `.gif`, or `linked_folder: a, b and 2 more`."""
-        return Counter({self._shown(kind): count for kind, count in self.counts.items()})
+        """Return the counts by what a summary shows: `.gif`, or `linked_folder: a, b and 2 more`."""
+        return Counter({self._describe(kind): count for kind, count in self.counts.items()})
 
-    def _shown(self, kind: str) -> str:
+    def _describe(self, kind: str) -> str:
         names = sorted(self.names.get(kind, ()))
         return printable(kind) + (f": {shorten(names)}" if names else "")
 
     def __str__(self) -> str:
-        """All of it in one line: `.gif 18, .jp2 6`; "" where nothing was passed over."""
+        """Return all of it in one line: `.gif 18, .jp2 6`; "" where nothing was passed over."""
         return ", ".join(
             f"{text} {count}" if ": " not in text else text for text, count in sorted(self.lines().items())
         )
 
 
-def merge(several: Iterable[PassedOver]) -> PassedOver:
+def merge(parts: Iterable[PassedOver]) -> PassedOver:
     """Return the sum of several."""
     total = PassedOver()
-    for one in several:
-        total.counts.update(one.counts)
-        for kind, names in one.names.items():
+    for part in parts:
+        total.counts.update(part.counts)
+        for kind, names in part.names.items():
             total.names[kind] |= names
     return total

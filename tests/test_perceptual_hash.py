@@ -23,12 +23,12 @@ import ggt100k
 from ggt_tools.errors import ConfigError, PairError, ShardError
 from ggt_tools.imaging.perceptual_hash import (
     DISTANCE,
-    Looks,
+    HashIndex,
     check_hashes,
+    hash_published_pairs,
     is_flat,
     is_screenshot,
     phash,
-    published,
     stored_hashes,
 )
 from ggt_tools.records import Photo, Seen
@@ -164,22 +164,22 @@ def seen(key: str, bits: int) -> Seen:
 
 
 def test_the_same_pixels_and_the_same_look_are_refused() -> None:
-    looks = Looks()
+    looks = HashIndex()
     bits = int("5a" * 18, 16)
     looks.add(seen("a", bits), "a.jpg")
     looks.add(seen("b", ~bits & (1 << 144) - 1), "b.jpg")
     looks.check(seen("c", bits ^ (1 << 25) - 1), "c.jpg")
     for one, reason, said in (
-        (seen("a", 0), "duplicate", "c.jpg: the same pixels as a.jpg; leave one out"),
+        (seen("a", 0), "duplicate", "c.jpg: a.jpg has the same pixels. Leave one of them out."),
         (
             seen("c", bits ^ 7 << 90),
             "near_duplicate",
-            "c.jpg: looks like a.jpg (3 of 144 bits of their looks differ); leave one out",
+            "c.jpg: a.jpg looks the same (3 of 144 bits of their perceptual hashes differ). Leave one of them out.",
         ),
         (
             seen("c", bits ^ (1 << 24) - 1),
             "near_duplicate",
-            "c.jpg: looks like a.jpg (24 of 144 bits of their looks differ); leave one out",
+            "c.jpg: a.jpg looks the same (24 of 144 bits of their perceptual hashes differ). Leave one of them out.",
         ),
     ):
         with pytest.raises(PairError) as fault:
@@ -190,7 +190,7 @@ def test_the_same_pixels_and_the_same_look_are_refused() -> None:
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, (1 << 144) - 1)), min_size=1, max_size=60), st.data())
 @settings(deadline=None)
 def test_the_nearest_is_found_as_by_looking_at_each(rows: list[tuple[int, int]], data: st.DataObject) -> None:
-    looks = Looks()
+    looks = HashIndex()
     for at, (_, bits) in enumerate(rows):
         looks.add(seen(f"key {at}", bits), str(at))
     flips = data.draw(st.sets(st.integers(0, 143), max_size=40))
@@ -199,12 +199,14 @@ def test_the_nearest_is_found_as_by_looking_at_each(rows: list[tuple[int, int]],
     if least > DISTANCE:
         looks.check(seen("new", asked), "new")
         return
-    with pytest.raises(PairError, match=rf"^new: looks like \d+ \({least} of 144 bits of their looks differ\); "):
+    with pytest.raises(
+        PairError, match=rf"^new: \d+ looks the same \({least} of 144 bits of their perceptual hashes differ\)\."
+    ):
         looks.check(seen("new", asked), "new")
 
 
 def test_many_are_kept_and_asked_in_little_time() -> None:
-    looks = Looks()
+    looks = HashIndex()
     random = np.random.default_rng(0)
     many = [int.from_bytes(row.tobytes(), "big") for row in random.integers(0, 256, (20_000, 18), dtype=np.uint8)]
     for at, bits in enumerate(many):
@@ -222,7 +224,7 @@ def test_many_are_kept_and_asked_in_little_time() -> None:
 @pytest.mark.parametrize("codec", ["png", "jpeg"])
 def test_the_looks_of_what_is_published_are_those_of_its_lq(tmp_path: Path, codec: str) -> None:
     root = make_dataset(tmp_path / "out", 8, codec=codec)
-    found = list(published(str(root), frozenset()))
+    found = list(hash_published_pairs(str(root), frozenset()))
     wanted = {}
     for split in ("train", "test"):
         for pair in ggt100k.PairDataset(root, split):
@@ -233,26 +235,26 @@ def test_the_looks_of_what_is_published_are_those_of_its_lq(tmp_path: Path, code
 
 def test_what_is_known_is_not_read_again(tmp_path: Path) -> None:
     root = make_dataset(tmp_path / "out", 8)
-    found = list(published(str(root), frozenset()))
+    found = list(hash_published_pairs(str(root), frozenset()))
     known = {(one.key, one.place) for one in found[:5]}
-    assert list(published(str(root), known)) == found[5:]
+    assert list(hash_published_pairs(str(root), known)) == found[5:]
     for shard in root.glob("data/*/*.tar"):
         shard.unlink()
-    assert list(published(str(root), {(one.key, one.place) for one in found})) == []
-    with pytest.raises(ShardError, match=r"FileNotFoundError: .*; fetch it again$"):
-        list(published(str(root), frozenset()))
+    assert list(hash_published_pairs(str(root), {(one.key, one.place) for one in found})) == []
+    with pytest.raises(ShardError, match=r"FileNotFoundError: .*\. Fetch the release again\.$"):
+        list(hash_published_pairs(str(root), frozenset()))
 
 
 def test_a_published_image_that_is_damaged(tmp_path: Path) -> None:
     root = make_dataset(tmp_path / "out", 3)
     change_shard(root, lambda data: data.replace(b"IDAT", b"IDAU"))
     with pytest.raises(ShardError):
-        list(published(str(root), frozenset()))
+        list(hash_published_pairs(str(root), frozenset()))
 
 
 def test_where_nothing_is_published(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"so no dataset is in it"):
-        list(published(str(tmp_path), frozenset()))
+        list(hash_published_pairs(str(tmp_path), frozenset()))
 
 
 # --- what shows nothing ---------------------------------------------------------------------------------------------
