@@ -618,7 +618,7 @@ def test_validate_tells_its_findings_and_writes_them_down(chain: Chain, tmp_path
         ("unknown_file", "data/rain/stray.txt"),
         ("json_differs", shard),
     ]
-    assert all(list(row) == ["shard", "key", "offset", "reason", "detail", "mend"] for row in rows)
+    assert all(list(row) == ["shard", "key", "offset", "reason", "detail", "fix"] for row in rows)
     lines = done.out.splitlines()
     assert lines[0] == "unknown_file: data/rain/stray.txt: the manifest does not name it; delete it or pack again"
     assert lines[1].startswith(f"json_differs: {shard}: key {rows[1]['key']}: byte {rows[1]['offset']}: ")
