@@ -26,7 +26,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
-    from ggt_tools.stages.push.run import PushConfig, PushPlan, describe_plan
+    from ggt_tools.stages.push import PushConfig, PushPlan
+    from ggt_tools.stages.push.run import describe_plan
     from ggt_tools.stages.push.run import run as run_push
 
     def show(plan: PushPlan) -> None:
