@@ -484,7 +484,7 @@ def test_bytes_that_change_on_the_way_are_not_published(published: Hub, second: 
     with pytest.raises(ShardError) as fault:
         push(steps, config(), api(published))
     assert str(fault.value) == (
-        f"{shard}: has changed since it was validated, so nothing was published; validate it again"
+        f"{shard}: has changed since it was validated, so nothing was published. Validate the release again."
     )
     assert len(published.repo(NAME).history) == 2
 
