@@ -418,8 +418,10 @@ def test_a_part_judged_by_another_gate_is_not_packed(copy: Callable[[str], Path]
     well("verdict", workspace, "--gate", gate, "--limit", "1")
     assert len(facts(workspace)["Verdict"]) == 3
     done = ggt("pack", workspace, tmp_path / "out")
-    message = "the candidates were judged by more than one gate. Run verdict again, without --limit."
-    said = f"ggt100k pack: {workspace}: {message}\n"
+    said = (
+        f"ggt100k pack: {workspace}: the candidates were judged by more than one gate. "
+        "Run verdict again, without --limit.\n"
+    )
     assert (done.code, done.err) == (2, said)
 
 
@@ -560,14 +562,14 @@ def test_nothing_to_pack(copy: Callable[[str], Path], tmp_path: Path) -> None:
     w, gate, out = copy("score"), tmp_path / "gate.toml", tmp_path / "out"
     gate.write_text(GATE.replace("min = -1.0", "min = 2.0"), encoding="utf-8")
     assert well("verdict", w, "--gate", gate) == "verdict: 0 kept\n  rejected      3  another_scene\n"
-    said = f"{out}: the gate keeps no pair, so there is nothing to pack; see why: ggt100k verdict WORKSPACE"
+    said = f"{out}: the gate keeps no pair, so there is nothing to pack. See why: ggt100k verdict WORKSPACE"
     assert fails("pack", w, out) == said
     assert not out.exists()
 
 
 def test_pack_into_a_folder_of_other_things(chain: Chain, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
-    said = f"{tmp_path}: is no dataset folder and not empty; name another one"
+    said = f"{tmp_path}: holds other files than a release. Name another folder."
     assert fails("pack", chain.workspace, tmp_path) == said
     assert files(tmp_path) == {"mine.txt": b"mine"}
 
@@ -575,8 +577,8 @@ def test_pack_into_a_folder_of_other_things(chain: Chain, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("option", "value", "said"),
     [
-        ("--version", "1.0", "--version 1.0: a version is three numbers, e.g. 1.1.0"),
-        ("--test", "1.5", "--test 1.5: is neither a number of pairs nor a share below 1"),
+        ("--version", "1.0", "--version 1.0: is not a version. Give three numbers, for example 1.1.0."),
+        ("--test", "1.5", "--test 1.5: is neither a number of pairs nor a share. Give 500, or 0.1."),
     ],
 )
 def test_options_of_pack_that_cannot_be(chain: Chain, tmp_path: Path, option: str, value: str, said: str) -> None:
@@ -619,9 +621,10 @@ def test_validate_tells_its_findings_and_writes_them_down(chain: Chain, tmp_path
         ("unknown_file", "data/rain/stray.txt"),
         ("json_differs", shard),
     ]
-    assert all(list(row) == ["shard", "key", "offset", "reason", "detail", "mend"] for row in rows)
+    assert all(list(row) == ["shard", "key", "offset", "reason", "detail", "fix"] for row in rows)
     lines = done.out.splitlines()
-    assert lines[0] == "unknown_file: data/rain/stray.txt: the manifest does not name it; delete it or pack again"
+    said = "the manifest does not name it. Delete it, or pack the release again."
+    assert lines[0] == f"unknown_file: data/rain/stray.txt: {said}"
     assert lines[1].startswith(f"json_differs: {shard}: key {rows[1]['key']}: byte {rows[1]['offset']}: ")
     assert lines[2:] == [
         "validate: 2 pairs, 2 findings",

@@ -246,7 +246,7 @@ def test_the_next_version(workspace: Path, tmp_path: Path, capsys: pytest.Captur
     assert "0 pairs added, 0 withdrawn, 0 changed" in changelog_entry(diff(roots[0], roots[2]), "2026-01-02")
     assert diff(roots[0], roots[2]).added == () == diff(roots[0], roots[2]).withdrawn
     assert findings(first, against=workspace) == [
-        f"data/rain/prior-00000.tar: key {gone}: is withdrawn: asked; pack again",
+        f"data/rain/prior-00000.tar: key {gone}: is withdrawn: asked. Pack the release again.",
     ]
 
 
@@ -273,7 +273,7 @@ def test_another_output_of_equal_facts_is_written_anew(workspace: Path, tmp_path
     near = np.abs(new[keys_of["moved"]].astype(int) - picture(56)).mean()
     assert near == 0 if codec == "png" else near < 12
     told = changelog_entry(diff(ggt100k.open_root(str(first)), ggt100k.open_root(str(out))), "2026-01-02")
-    assert told.endswith("beside the pairs, which are none: 0 added, 0 withdrawn, 2 changed; 5 in all.\n")
+    assert told.endswith("which are no pairs: 0 added, 0 withdrawn, 2 changed; 5 in all.\n")
 
 
 def test_the_limit_is_of_priors_too(workspace: Path, tmp_path: Path) -> None:

@@ -234,14 +234,15 @@ def refused(hub: Hub, root: Path, **more: Any) -> str:
 
 def test_bytes_that_validate_has_not_passed_are_refused(hub: Hub, first: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(first, tmp_path / "ggt-100k", ignore=shutil.ignore_patterns(".*"))).resolve()
-    assert refused(hub, root) == f"{root}: has not passed validate; run: ggt100k validate {root}"
+    assert refused(hub, root) == f"{root}: has not passed validate. Run: ggt100k validate {root}"
     validated(root)
     plan_push(root, config(), api(hub))
     shard = sorted((root / "data").rglob("*.tar"))[0]
     shard.write_bytes(shard.read_bytes())
     plan_push(root, config(), api(hub))  # the same bytes
     shard.write_bytes(shard.read_bytes() + bytes(512))
-    said = f"{shard.relative_to(root).as_posix()} has changed since it passed validate; run: ggt100k validate {root}"
+    said = f"{shard.relative_to(root).as_posix()} has changed since the release passed validate. "
+    said += f"Run: ggt100k validate {root}"
     assert refused(hub, root) == f"{root}: {said}"
 
 
@@ -483,7 +484,7 @@ def test_bytes_that_change_on_the_way_are_not_published(published: Hub, second: 
     with pytest.raises(ShardError) as fault:
         push(steps, config(), api(published))
     assert str(fault.value) == (
-        f"{shard}: has changed since it was validated, so nothing was published; validate it again"
+        f"{shard}: has changed since it was validated, so nothing was published. Validate the release again."
     )
     assert len(published.repo(NAME).history) == 2
 

@@ -119,16 +119,16 @@ def test_work_ids_see_where_a_part_ends_and_of_what_kind_it_is() -> None:
     ("finding", "said"),
     [
         (
-            Finding(shard="a.tar", key="k", offset=512, reason="r", detail="wrong", mend="pack it again"),
-            "a.tar: key k: byte 512: wrong; pack it again",
+            Finding(shard="a.tar", key="k", offset=512, reason="r", detail="wrong", fix="Pack it again."),
+            "a.tar: key k: byte 512: wrong. Pack it again.",
         ),
         (
-            Finding(shard="a.tar", key="", offset=-1, reason="r", detail="wrong", mend="pack it again"),
-            "a.tar: wrong; pack it again",
+            Finding(shard="a.tar", key="", offset=-1, reason="r", detail="wrong", fix="Pack it again."),
+            "a.tar: wrong. Pack it again.",
         ),
         (
-            Finding(shard="a.tar", key="", offset=0, reason="r", detail="wrong", mend="pack it again"),
-            "a.tar: byte 0: wrong; pack it again",
+            Finding(shard="a.tar", key="", offset=0, reason="r", detail="wrong", fix="Pack it again."),
+            "a.tar: byte 0: wrong. Pack it again.",
         ),
     ],
 )

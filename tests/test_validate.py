@@ -37,10 +37,10 @@ from ggt_tools.records import Adopted, Aligned, Held, Verdict, Withdrawal
 from ggt_tools.stages.pack import PackConfig, pack
 from ggt_tools.stages.validate import passed, validate
 from ggt_tools.stages.validate.evidence import evidence_faults, read_gate
-from ggt_tools.stages.validate.likeness import LEAST, cells, sketches, unlike
+from ggt_tools.stages.validate.likeness import MIN_LIKENESS, cells, find_mismatches, sketches
 from ggt_tools.stages.validate.passing import NOTE
 from ggt_tools.stages.validate.run import lock_tasks
-from ggt_tools.stages.validate.shards import Job, check_shard
+from ggt_tools.stages.validate.shards import ShardCheck, check_shard
 from ggt_tools.workspace.ledger import Ledger
 from ggt_tools.workspace.store import Store as Tasks
 
@@ -119,9 +119,9 @@ def renamed(which: int, name: str) -> Any:
 
 
 def shown(name: str, *lines: tuple[str, str, str, str]) -> list[tuple[str, str]]:
-    """(reason, key, detail, mend) as findings of a shard."""
+    """(reason, key, detail, fix) as findings of a shard."""
     return [
-        (reason, f"{name}:{' key ' + key + ':' if key else ''} {detail}; {mend}") for reason, key, detail, mend in lines
+        (reason, f"{name}:{' key ' + key + ':' if key else ''} {detail}. {fix}") for reason, key, detail, fix in lines
     ]
 
 
@@ -136,10 +136,10 @@ def test_lq_and_gt_in_another_order(root: Path) -> None:
     json_end, lq, gt = member_ends("png")
     right, found = (", ".join(f"{key}.{m}" for m in order) for order in ((json_end, lq, gt), (json_end, gt, lq)))
     assert only(root, "broken_pair") == [
-        f"{NAME}: key {key}: its members are {found}, not {right}, side by side; pack it again"
+        f"{NAME}: key {key}: its members are {found}, not {right}. Pack the release again."
     ]
     assert only(root, "not_in_shard") == [
-        f"{NAME}: key {key}: the index names it, and the shard has no whole pair of it; pack it again"
+        f"{NAME}: key {key}: the index names it, but the shard holds no complete pair of it. Pack the release again."
     ]
 
 
@@ -148,8 +148,8 @@ def test_members_of_a_pair_apart(root: Path) -> None:
     change_shard(root, retar(apart))
     right = f"{one}.json, {one}.lq.png, {one}.gt.png"
     assert only(root, "broken_pair") == [
-        f"{NAME}: key {one}: its members are {one}.json, {one}.lq.png, not {right}, side by side; pack it again",
-        f"{NAME}: key {one}: its members are {one}.gt.png, not {right}, side by side; pack it again",
+        f"{NAME}: key {one}: its members are {one}.json, {one}.lq.png, not {right}. Pack the release again.",
+        f"{NAME}: key {one}: its members are {one}.gt.png, not {right}. Pack the release again.",
     ]
 
 
@@ -161,10 +161,15 @@ def test_a_missing_member(root: Path) -> None:
         (
             "broken_pair",
             key,
-            f"its members are {key}.json, {key}.lq.png, not {key}.json, {key}.lq.png, {key}.gt.png, side by side",
-            "pack it again",
+            f"its members are {key}.json, {key}.lq.png, not {key}.json, {key}.lq.png, {key}.gt.png",
+            "Pack the release again.",
         ),
-        ("not_in_shard", key, "the index names it, and the shard has no whole pair of it", "pack it again"),
+        (
+            "not_in_shard",
+            key,
+            "the index names it, but the shard holds no complete pair of it",
+            "Pack the release again.",
+        ),
     )
 
 
@@ -186,8 +191,8 @@ def test_a_header_that_tells_of_its_maker(root: Path, values: dict[str, Any]) ->
     assert findings(root) == [
         (
             "bad_header",
-            f"{NAME}: byte 0: the header of '{name}' is not plain ustar with mode 644, no time, owner or group; "
-            "pack it again",
+            f"{NAME}: byte 0: the header of '{name}' is not plain ustar with mode 644, no time, owner or group. "
+            "Pack the release again.",
         )
     ]
 
@@ -203,7 +208,7 @@ def test_only_plain_files(root: Path, kind: bytes) -> None:
     change_shard(root, retar(lambda found: info_of(found, type=kind, linkname="/etc/passwd")))
     name = f"{keys(root)[0]}.json"
     assert only(root, "not_a_file") == [
-        f"{NAME}: byte 0: {name!r} is no plain file but of type {kind!r}; pack it again"
+        f"{NAME}: byte 0: {name!r} is not a plain file but of type {kind!r}. Pack the release again."
     ]
 
 
@@ -212,7 +217,9 @@ def test_a_pair_twice(root: Path) -> None:
     size = len((root / NAME).read_bytes())
     change_shard(root, retar(lambda found: [*found, *found[-3:]]))
     [text] = only(root, "duplicate_key")
-    assert text.startswith(f"{NAME}: key {key}: byte ") and text.endswith(": stands in the shard twice; pack it again")
+    assert text.startswith(f"{NAME}: key {key}: byte ") and text.endswith(
+        ": is in the shard twice. Pack the release again."
+    )
     assert int(text.split("byte ")[1].split(":")[0]) < size
 
 
@@ -227,7 +234,7 @@ def test_a_pair_that_the_index_does_not_name(root: Path, tmp_path: Path) -> None
 def test_a_tar_cut_within_a_member(root: Path) -> None:
     change_shard(root, lambda data: data[: len(data) // 2])
     [text] = only(root, "truncated")
-    assert text.endswith("; fetch the shard again") and "ends within" in text
+    assert text.endswith(". Download the shard again.") and "ends within" in text
 
 
 def test_a_tar_without_its_end(root: Path) -> None:
@@ -242,7 +249,7 @@ def test_a_tar_without_its_end(root: Path) -> None:
     assert findings(root) == [
         (
             "truncated",
-            f"{NAME}: byte {at}: ends without the blocks of zeros that end a tar; fetch the shard again",
+            f"{NAME}: byte {at}: ends without the blocks of zeros that end a tar. Download the shard again.",
         )
     ]
 
@@ -252,7 +259,7 @@ def test_bytes_after_the_end(root: Path, more: bytes) -> None:
     change_shard(root, lambda data: data + more)
     [(reason, text)] = findings(root)
     assert reason == "trailing_bytes"
-    assert text.endswith(": goes on after the end of its tar; pack it again")
+    assert text.endswith(": has bytes after the end of its tar. Pack the release again.")
 
 
 def test_bytes_in_the_padding(root: Path) -> None:
@@ -268,14 +275,15 @@ def test_bytes_in_the_padding(root: Path) -> None:
     assert findings(root) == [
         (
             "bad_padding",
-            f"{NAME}: byte {place}: bytes stand after '{keys(root)[0]}.json', where zeros belong; pack it again",
+            f"{NAME}: byte {place}: there are bytes after '{keys(root)[0]}.json' where zeros should be. "
+            "Pack the release again.",
         )
     ]
 
 
 def test_a_header_with_a_wrong_checksum(root: Path) -> None:
     change_shard(root, lambda data: b"y" + data[1:])
-    said = f"{NAME}: byte 0: no tar header: bad checksum; fetch the shard again"
+    said = f"{NAME}: byte 0: there is no tar header: bad checksum. Download the shard again."
     assert findings(root)[0] == ("bad_header", said)
 
 
@@ -309,7 +317,10 @@ def test_json_that_is_not_the_indexs(root: Path) -> None:
     change_shard(root, put(0, lambda text: text.replace(b"CC0-1.0", b"CC0-2.0")))
     key = keys(root)[0]
     assert findings(root) == [
-        ("json_differs", f"{NAME}: key {key}: byte 512: its JSON is not what the index says; pack it again")
+        (
+            "json_differs",
+            f"{NAME}: key {key}: byte 512: its JSON has other facts than the index. Pack the release again.",
+        )
     ]
 
 
@@ -327,7 +338,7 @@ def test_a_damaged_band(root: Path) -> None:
     [(reason, text)] = findings(root)
     assert reason == "damaged_image"
     assert text.startswith(f"{NAME}: key {keys(root)[0]}: byte ")
-    assert text.endswith(".gt.png: band 0, byte 84: the checksum is wrong; fetch the shard again")
+    assert text.endswith(".gt.png: band 0, byte 84: the checksum is wrong. Download the shard again.")
 
 
 def test_an_image_that_is_not_banded(root: Path) -> None:
@@ -339,7 +350,9 @@ def test_an_image_that_is_not_banded(root: Path) -> None:
         return buffer.getvalue()
 
     change_shard(root, put(1, plain))
-    assert any(text.endswith(".lq.png: is no banded PNG; pack it again") for text in only(root, "damaged_image"))
+    assert any(
+        text.endswith(".lq.png: is no banded PNG. Pack the release again.") for text in only(root, "damaged_image")
+    )
 
 
 def test_an_image_with_alpha(root: Path) -> None:
@@ -351,18 +364,20 @@ def test_an_image_with_alpha(root: Path) -> None:
         return buffer.getvalue()
 
     change_shard(root, put(1, alpha))
-    assert any(text.endswith(".lq.png: is no banded PNG; pack it again") for text in only(root, "damaged_image"))
+    assert any(
+        text.endswith(".lq.png: is no banded PNG. Pack the release again.") for text in only(root, "damaged_image")
+    )
 
 
 def test_other_bands_than_the_index_names(root: Path) -> None:
     change_shard(root, put(2, lambda png: encode_png(ggt100k.decode_image(png), 32)))
     [text] = only(root, "wrong_bands")
-    assert text.endswith(": gt is not in bands of 64 rows; pack it again")
+    assert text.endswith(": gt is not in bands of 64 rows. Pack the release again.")
 
 
 def test_lq_that_is_another_photograph(root: Path) -> None:
     change_shard(root, put(1, lambda png: encode_png(picture(77))))
-    assert any("is not the digest of its lq's pixels; ingest it again" in text for text in only(root, "wrong_key"))
+    assert any("is not the digest of its lq's pixels. Ingest it again." in text for text in only(root, "wrong_key"))
 
 
 def test_lq_and_gt_swapped(root: Path) -> None:
@@ -371,7 +386,7 @@ def test_lq_and_gt_swapped(root: Path) -> None:
         return [found[0], (lq, other), (gt, one), *found[3:]]
 
     change_shard(root, retar(swap))
-    assert any(text.endswith(": lq and gt are swapped; pack it again") for text in only(root, "swapped"))
+    assert any(text.endswith(": lq and gt are swapped. Pack the release again.") for text in only(root, "swapped"))
 
 
 def test_lq_and_gt_the_same(root: Path) -> None:
@@ -379,12 +394,12 @@ def test_lq_and_gt_the_same(root: Path) -> None:
         return [*found[:2], (found[2][0], found[1][1]), *found[3:]]
 
     change_shard(root, retar(same))
-    assert any("lq and gt are the same image; judge it again" in text for text in only(root, "identical"))
+    assert any("lq and gt are the same image. Judge the pair again." in text for text in only(root, "identical"))
 
 
 def test_lq_and_gt_of_other_sizes(root: Path) -> None:
     change_shard(root, put(2, lambda png: encode_png(picture(1, 71, 90))))
-    assert any("lq and gt are 90 x 70 and 90 x 71; align the candidate" in text for text in only(root, "size_differs"))
+    assert any("lq and gt are 90 x 70 and 90 x 71. Align the candidate." in text for text in only(root, "size_differs"))
 
 
 # --- index and manifest ---------------------------------------------------------------------------------------------
@@ -426,35 +441,43 @@ def first(**values: Any) -> Callable[[list[dict[str, Any]]], None]:
 @pytest.mark.parametrize(
     ("change", "reason", "said"),
     [
-        (first(lq_offset=4), "wrong_offset", "the index looks for {key}.lq.png elsewhere"),
-        (first(gt_size=4), "wrong_offset", "the index looks for {key}.gt.png elsewhere"),
-        (first(lq_bands=[1, 2]), "wrong_bands", "the index looks for the bands of {key}.lq.png elsewhere"),
-        (first(author="another"), "json_differs", "its JSON is not what the index says"),
-        (first(shard="../x.tar"), "unknown_shard", "lies in '../x.tar', which the manifest does not name"),
-        (first(degradation="snow"), "wrong_shard", "snow, train, lies in data/rain/train-00000.tar"),
-        (lambda rows: [*rows, rows[2]], "duplicate_key", "stands in the index of train too"),
+        (first(lq_offset=4), "wrong_offset", "the index has another offset or size of {key}.lq.png"),
+        (first(gt_size=4), "wrong_offset", "the index has another offset or size of {key}.gt.png"),
+        (first(lq_bands=[1, 2]), "wrong_bands", "the index has other bands of {key}.lq.png"),
+        (first(author="another"), "json_differs", "its JSON has other facts than the index"),
+        (first(shard="../x.tar"), "unknown_shard", "its shard '../x.tar' is not in the manifest"),
+        (first(degradation="snow"), "wrong_shard", "is snow of train, but its shard is data/rain/train-00000.tar"),
+        (lambda rows: [*rows, rows[2]], "duplicate_key", "is in the index of train too"),
         (lambda rows: rows[::-1], "not_sorted", "its rows are not in the order of degradation and key"),
         (lambda rows: rows[:2], "wrong_count", "has 2 pairs {{'rain': 2}}, the manifest says 3"),
         (lambda rows: rows[:2], "wrong_count", "the index names 2 pairs in it, the manifest 3"),
-        (first(author=None), "null", 'has nulls (author); what is not known is "" or NaN'),
-        (first(scores={"gmsd": None, "structure": 0.5}), "null", 'has nulls (scores); what is not known is "" or NaN'),
+        (first(author=None), "null", 'has nulls (author), where unknown values are "" or NaN'),
+        (
+            first(scores={"gmsd": None, "structure": 0.5}),
+            "null",
+            'has nulls (scores), where unknown values are "" or NaN',
+        ),
     ],
 )
 def test_an_index_that_says_otherwise(root: Path, change: Any, reason: str, said: str) -> None:
     said = said.format(key=keys(root)[0])
     change_index(root, change)
-    assert any(said in text and text.endswith("; pack it again") for text in only(root, reason)), findings(root)
+    assert any(said in text and text.endswith(". Pack the release again.") for text in only(root, reason)), findings(
+        root
+    )
 
 
 def test_an_index_with_other_columns(root: Path) -> None:
     write_index(root, pq.read_table(root / "index/train.parquet").drop_columns(["author"]))
-    assert "index/train.parquet: its columns are not those of the format; pack it again" in only(root, "wrong_schema")
+    assert "index/train.parquet: its columns are not those of the format. Pack the release again." in only(
+        root, "wrong_schema"
+    )
 
 
 def test_an_index_that_cannot_be_read(root: Path) -> None:
     path = root / "index/train.parquet"
     path.write_bytes(b"no parquet")
-    assert "index/train.parquet: its bytes are not those that the manifest names; fetch it again" in only(
+    assert "index/train.parquet: its bytes are not those that the manifest names. Download it again." in only(
         root, "wrong_hash"
     )
     assert len(only(root, "not_parquet")) == 1
@@ -471,7 +494,7 @@ def test_a_pair_in_both_splits(tmp_path: Path) -> None:
     mine["shards"][NAME] = its["shards"][NAME]
     (root / ggt100k.MANIFEST).write_text(json.dumps(mine))
     assert only(root, "both_splits") == [
-        f"index/test.parquet: key {key}: stands in the index of train too; pack it again"
+        f"index/test.parquet: key {key}: is in the index of train too. Pack the release again."
     ]
 
 
@@ -479,7 +502,7 @@ def test_a_row_group_of_two_degradations(tmp_path: Path) -> None:
     root = make_dataset(tmp_path / "two", count=4, test=0.0)
     write_index(root, pq.read_table(root / "index/train.parquet"))
     assert findings(root) == [
-        ("mixed_row_group", "index/train.parquet: row group 0 holds 2 degradations; pack it again")
+        ("mixed_row_group", "index/train.parquet: row group 0 holds 2 degradations. Pack the release again.")
     ]
 
 
@@ -489,8 +512,8 @@ def test_links_and_strangers_in_the_folder(root: Path, tmp_path: Path) -> None:
     (root / NAME).symlink_to(tmp_path / "outside.tar")
     (root / "index/val.parquet").write_bytes(b"")
     assert findings(root) == [
-        ("link", f"{NAME}: is a link, which may lead anywhere; put the file there"),
-        ("unknown_file", "index/val.parquet: the manifest does not name it; delete it or pack again"),
+        ("link", f"{NAME}: is a link, which may lead anywhere. Put the file itself there."),
+        ("unknown_file", "index/val.parquet: the manifest does not name it. Delete it, or pack the release again."),
     ]
 
 
@@ -498,19 +521,19 @@ def test_links_and_strangers_in_the_folder(root: Path, tmp_path: Path) -> None:
 def test_a_folder_that_is_a_link(root: Path, tmp_path: Path, top: str) -> None:
     (root / top).rename(tmp_path / "elsewhere")
     (root / top).symlink_to(tmp_path / "elsewhere")
-    assert findings(root) == [("link", f"{top}: is a link, which may lead anywhere; put the file there")]
+    assert findings(root) == [("link", f"{top}: is a link, which may lead anywhere. Put the file itself there.")]
 
 
 def test_a_shard_that_is_a_folder(root: Path) -> None:
     (root / NAME).unlink()
     (root / NAME).mkdir()
-    assert findings(root) == [("unreadable", f"{NAME}: cannot be read: Is a directory; fetch the shard again")]
+    assert findings(root) == [("unreadable", f"{NAME}: cannot be read: Is a directory. Download the shard again.")]
 
 
 def test_a_readme_that_would_mislead_plain_datasets(root: Path) -> None:
     text = (root / "README.md").read_text()
     (root / "README.md").write_text(text.replace("data/rain/train-*.tar", "data/snow/train-*.tar"))
-    found = [("readme_differs", "README.md: does not begin with the YAML of this dataset; pack again")]
+    found = [("readme_differs", "README.md: does not begin with the YAML of this dataset. Pack the release again.")]
     assert findings(root) == found
     (root / "README.md").unlink()
     assert findings(root) == found
@@ -528,7 +551,7 @@ def test_a_manifest_with_a_gap_is_no_manifest(root: Path) -> None:
             inner = inner[name]
         del inner[last]
         (root / ggt100k.MANIFEST).write_text(json.dumps(manifest))
-        said = f"index/manifest.json: cannot be read (KeyError('{last}')); fetch it again"
+        said = f"index/manifest.json: cannot be read (KeyError('{last}')). Download it again."
         assert findings(root) == [("bad_manifest", said)]
     (root / ggt100k.MANIFEST).write_text("[" * 100_000)
     assert "cannot be read (RecursionError(" in only(root, "bad_manifest")[0]
@@ -548,12 +571,12 @@ def test_the_verb_prints_and_writes_what_is_wrong_with_a_manifest(
     change_manifest(root, lambda manifest: manifest.update(facts))
     assert main(["validate", str(root), "--findings", str(tmp_path / "found.jsonl")]) == 1
     out = capsys.readouterr().out
-    assert out.startswith(f"bad_manifest: index/manifest.json: cannot be read ({said}); fetch it again\n")
+    assert out.startswith(f"bad_manifest: index/manifest.json: cannot be read ({said}). Download it again.\n")
     assert "0 pairs, 1 findings" in out
     (line,) = (tmp_path / "found.jsonl").read_text().splitlines()
     assert json.loads(line) == {
         "shard": "index/manifest.json", "key": "", "offset": -1, "reason": "bad_manifest",
-        "detail": f"cannot be read ({said})", "mend": "fetch it again",
+        "detail": f"cannot be read ({said})", "fix": "Download it again.",
     }  # fmt: skip
 
 
@@ -566,7 +589,7 @@ def test_another_version_of_the_format_is_no_finding(root: Path) -> None:
 def test_a_name_twice_in_the_manifest(root: Path) -> None:
     path = root / ggt100k.MANIFEST
     path.write_text(path.read_text().replace('"codec": "png",', '"codec": "jpeg", "codec": "png",'))
-    said = "index/manifest.json: names 'codec' twice in one object; pack again"
+    said = "index/manifest.json: names 'codec' twice in one object. Pack the release again."
     assert findings(root) == [("bad_manifest", said)]
     path.write_text(path.read_text().replace('"codec": "jpeg", ', "").replace('"pairs": 3', '"pairs": 4, "pairs": 3'))
     assert findings(root) == [("bad_manifest", said.replace("codec", "pairs"))]
@@ -594,15 +617,15 @@ STAGE = {"stage": "ingest", "entered": 7, "left": 4, "reasons": [["duplicate", 2
 )
 def test_a_funnel_of_other_rows_than_packs(root: Path, row: Any) -> None:
     change_manifest(root, lambda manifest: manifest.update(funnel=[STAGE, row]))
-    said = "row 1 of its funnel is no stage with what entered it, what left it, and reasons that add up"
-    assert findings(root) == [("bad_funnel", f"index/manifest.json: {said}; pack again")]
+    said = "row 1 of its funnel is not a stage whose counts add up"
+    assert findings(root) == [("bad_funnel", f"index/manifest.json: {said}. Pack the release again.")]
     change_manifest(root, lambda manifest: manifest.update(funnel=[STAGE, STAGE | {"reasons": [], "entered": 4}]))
     assert findings(root) == []
 
 
 def test_an_emptied_licence(root: Path) -> None:
     (root / "LICENSE").write_bytes(b"")
-    assert findings(root) == [("empty_licence", "LICENSE: is empty; make it again: ggt100k card")]
+    assert findings(root) == [("empty_licence", "LICENSE: is empty. Write it again: ggt100k card")]
     (root / "LICENSE").write_text("CC0-1.0")
     assert findings(root) == []
 
@@ -610,14 +633,14 @@ def test_an_emptied_licence(root: Path) -> None:
 def test_a_missing_shard(root: Path) -> None:
     (root / NAME).unlink()
     assert findings(root) == [
-        ("missing_file", f"{NAME}: the manifest names it and it is not there; fetch the shard again")
+        ("missing_file", f"{NAME}: the manifest names it, but it is missing. Download the shard again.")
     ]
 
 
 def test_a_missing_index(root: Path) -> None:
     (root / "index/train.parquet").unlink()
     assert only(root, "missing_file") == [
-        "index/train.parquet: the manifest names it and it is not there; fetch it again"
+        "index/train.parquet: the manifest names it, but it is missing. Download it again."
     ]
 
 
@@ -626,7 +649,7 @@ def test_a_file_that_nobody_names(root: Path) -> None:
     assert findings(root) == [
         (
             "unknown_file",
-            "data/rain/train-00009.tar: the manifest does not name it; delete it or pack again",
+            "data/rain/train-00009.tar: the manifest does not name it. Delete it, or pack the release again.",
         )
     ]
 
@@ -638,7 +661,7 @@ def test_bytes_that_are_not_the_manifests(root: Path) -> None:
     reasons = [reason for reason, _ in findings(root)]
     assert reasons == ["wrong_bytes", "wrong_hash", "trailing_bytes"]
     assert findings(root)[0][1] == (
-        f"{NAME}: has {len(data) + 10240} bytes, the manifest says {len(data)}; fetch the shard again"
+        f"{NAME}: has {len(data) + 10240} bytes, the manifest says {len(data)}. Download the shard again."
     )
 
 
@@ -648,7 +671,7 @@ def test_a_shards_name_in_the_manifest_is_checked_before_it_is_a_path(root: Path
 
     change_manifest(root, hostile)
     assert only(root, "bad_name") == [
-        "../../etc/passwd: is no shard's name, which is data/DEGRADATION/SPLIT-00000.tar; pack it again"
+        "../../etc/passwd: is not the name of a shard, data/DEGRADATION/SPLIT-00000.tar. Pack the release again."
     ]
 
 
@@ -669,8 +692,8 @@ def test_any_flipped_bit_is_found(root: Path) -> None:
         zip(random.integers(0, len(good), size=200).tolist(), random.integers(8, size=200).tolist(), strict=True)
     )
     place = ggt100k.open_root(str(root))
-    job = Job(
-        root=str(root), options={}, name=NAME, about=place.manifest["shards"][NAME], codec="png", gate=GATE,
+    job = ShardCheck(
+        root=str(root), options={}, name=NAME, facts=place.manifest["shards"][NAME], codec="png", gate=GATE,
         rows=pq.read_table(root / "index/train.parquet"), quick=False, images={},
     )  # fmt: skip
     assert check_shard(job, lambda done: None) == []
@@ -679,8 +702,8 @@ def test_any_flipped_bit_is_found(root: Path) -> None:
         bad[at] ^= 1 << bit
         path.write_bytes(bad)
         assert "wrong_hash" in {finding.reason for finding in check_shard(job, lambda done: None)}
-        about = dict(job.about) | {"sha256": hashlib.sha256(bad).hexdigest()}
-        assert check_shard(dataclasses.replace(job, about=about), lambda done: None) != [], (at, bit)
+        about = dict(job.facts) | {"sha256": hashlib.sha256(bad).hexdigest()}
+        assert check_shard(dataclasses.replace(job, facts=about), lambda done: None) != [], (at, bit)
         if number < 10:
             assert findings(root) != [], (at, bit)
     path.write_bytes(good)
@@ -717,7 +740,11 @@ def change_pair(root: Path, **facts: Any) -> str:
 @pytest.mark.parametrize(
     ("facts", "reason", "said"),
     [
-        ({"evidence": []}, "no_evidence", "has no evidence of structure, which the gate asks for; judge it again"),
+        (
+            {"evidence": []},
+            "no_evidence",
+            "has no evidence of structure, which the gate asks for. Judge the pair again.",
+        ),
         (
             {"evidence": ["structure unmeasured"]},
             "no_evidence",
@@ -726,23 +753,23 @@ def change_pair(root: Path, **facts: Any) -> str:
         (
             {"evidence": ["structure 0.250 >= 0.300"], "scores": {"gmsd": 0.25, "structure": 0.25}},
             "fails_gate",
-            "its evidence is 'structure 0.250 >= 0.300'; the gate wants structure >= 0.300; judge it again",
+            "its evidence is 'structure 0.250 >= 0.300'; the gate wants structure >= 0.300. Judge the pair again.",
         ),
         (
             {"evidence": ["structure 0.500 >= 0.100"], "scores": {"gmsd": 0.25, "structure": 0.5}},
             "fails_gate",
-            "its evidence is 'structure 0.500 >= 0.100'; the gate wants structure >= 0.300; judge it again",
+            "its evidence is 'structure 0.500 >= 0.100'; the gate wants structure >= 0.300. Judge the pair again.",
         ),
         (
             {"evidence": ["structure 0.900 >= 0.300"]},
             "evidence_differs",
             "its evidence says structure 0.900, its score 0.50",
         ),
-        ({"licence": ""}, "bad_facts", "it has no licence; ingest it again with --licence"),
+        ({"licence": ""}, "bad_facts", "it has no licence. Ingest it again with --licence."),
         (
             {"source": "dataset", "source_name": "", "url": ""},
             "bad_facts",
-            "its source, dataset, has neither a name nor a URL; ingest it again with its credits",
+            "its source, dataset, has neither a name nor a URL. Ingest it again with its credits.",
         ),
     ],
 )
@@ -881,7 +908,7 @@ def test_a_gate_that_is_none(root: Path) -> None:
 def test_a_manifest_that_does_not_agree_with_itself(root: Path) -> None:
     change_manifest(root, lambda manifest: manifest["splits"]["train"]["degradations"].update(snow=1))
     assert only(root, "wrong_count")[0] == (
-        "index/manifest.json: train: 3 pairs, by shard 3, by degradation 4; pack it again"
+        "index/manifest.json: train: 3 pairs, by shard 3, by degradation 4. Pack the release again."
     )
 
 
@@ -899,7 +926,7 @@ def test_gts_of_two_pairs_exchanged(root: Path) -> None:
     texts = only(root, "another_pair")
     assert len(texts) == 2
     assert texts[0].startswith(f"{NAME}: key {one}: its gt does not show what its lq shows (likeness ")
-    assert f", and what the lq of {other} shows (" in texts[0] and texts[0].endswith("; judge it again")
+    assert f", but what the lq of {other} shows (" in texts[0] and texts[0].endswith(". Judge the pair again.")
 
 
 def test_what_the_sample_shows_is_alike_and_nothing_else_is() -> None:
@@ -910,7 +937,7 @@ def test_what_the_sample_shows_is_alike_and_nothing_else_is() -> None:
         worse = sketches([cells(change(picture, strength)) for picture in pictures])
         alike = shown @ worse.T
         own, others = np.diag(alike), alike[~np.eye(len(pictures), dtype=bool)]
-        assert own.min() > LEAST + 0.1 and others.max() < LEAST - 0.03, (change, own.min(), others.max())
+        assert own.min() > MIN_LIKENESS + 0.1 and others.max() < MIN_LIKENESS - 0.03, (change, own.min(), others.max())
     even = np.full((64, 64, 3), 7, np.uint8)
     assert not sketches([cells(even), cells(even[:9, :5])]).any()
 
@@ -919,14 +946,14 @@ def test_what_the_sample_shows_is_alike_and_nothing_else_is() -> None:
 def test_a_gt_that_shows_nothing(tmp_path: Path, value: int) -> None:
     root = make_dataset(tmp_path / "even", count=3, degradations=["rain"], test=0.0)
     swap_everywhere(root, lambda lq, gt: (lq, encode_png(np.full((70, 90, 3), value, np.uint8))))
-    said = f"{NAME}: key {keys(root)[0]}: its gt does not show what its lq shows (likeness 0.00); judge it again"
+    said = f"{NAME}: key {keys(root)[0]}: its gt does not show what its lq shows (likeness 0.00). Judge the pair again."
     assert findings(root) == [("another_pair", said)]
 
 
 def test_where_neither_shows_anything_there_is_nothing_to_compare() -> None:
     even, shown = cells(np.full((64, 64, 3), 7, np.uint8)), cells(picture(1))
-    assert unlike(NAME, ["a", "b"], [even, shown], [even, shown]) == []
-    assert [finding.key for finding in unlike(NAME, ["a", "b"], [even, shown], [shown, even])] == ["a", "b"]
+    assert find_mismatches(NAME, ["a", "b"], [even, shown], [even, shown]) == []
+    assert [finding.key for finding in find_mismatches(NAME, ["a", "b"], [even, shown], [shown, even])] == ["a", "b"]
 
 
 @pytest.fixture
@@ -941,7 +968,7 @@ def test_jpegs_that_are_swapped_in_shard_and_index_alike(light: Path) -> None:
     found = findings(light)
     assert [reason for reason, _ in found] == ["swapped"]
     assert found[0][1].startswith(f"{NAME}: key {key}: byte ") and found[0][1].endswith(
-        ": lq and gt are swapped; pack it again"
+        ": lq and gt are swapped. Pack the release again."
     )
 
 
@@ -952,10 +979,13 @@ def test_a_jpeg_of_another_pair_or_of_nobody(light: Path) -> None:
     stranger = data[row["gt_offset"] :][: row["gt_size"]]
     swap_everywhere(light, lambda lq, gt: (lq, stranger))
     [text] = only(light, "another_pair")
-    assert f"a JPEG says of itself 'ggt-100k {other} gt', not 'ggt-100k {keys(light)[0]} gt'; pack it again" in text
+    assert (
+        f"a JPEG says of itself 'ggt-100k {other} gt', not 'ggt-100k {keys(light)[0]} gt'. Pack the release again."
+        in text
+    )
     swap_everywhere(light, lambda lq, gt: (lq, encode_jpeg(picture(5))))
     [text] = only(light, "unmarked")
-    assert f"a JPEG says of itself '', not 'ggt-100k {keys(light)[0]} gt'; pack it again" in text
+    assert f"a JPEG says of itself '', not 'ggt-100k {keys(light)[0]} gt'. Pack the release again." in text
 
 
 def swap_everywhere(root: Path, change: Callable[[bytes, bytes], tuple[bytes, bytes]]) -> None:
@@ -1048,7 +1078,7 @@ def test_more_processes_find_the_same_and_count_the_pairs(tmp_path: Path) -> Non
 
 
 def test_exactly_these_bytes_have_passed(root: Path) -> None:
-    again = f"; run: ggt100k validate {root}"
+    again = f". Run: ggt100k validate {root}"
     assert passed(root) == f"{root}: has not passed validate{again}"
     assert findings(root) == []
     assert passed(root) == ""
@@ -1057,18 +1087,18 @@ def test_exactly_these_bytes_have_passed(root: Path) -> None:
         path = root / name
         data, when = path.read_bytes(), path.stat().st_mtime_ns
         path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-        assert passed(root) == f"{root}: {name} has changed since it passed validate{again}"
+        assert passed(root) == f"{root}: {name} has changed since the release passed validate{again}"
         path.write_bytes(data)
         os.utime(path, ns=(when, when))
         assert passed(root) == ""
     (root / "README.md").write_text("what card makes of it")
     assert passed(root) == ""
     (root / "data/rain/more.tar").write_bytes(b"")
-    assert passed(root) == f"{root}: data/rain/more.tar has changed since it passed validate{again}"
+    assert passed(root) == f"{root}: data/rain/more.tar has changed since the release passed validate{again}"
     (root / "data/rain/more.tar").unlink()
     assert passed(root) == ""
     change_manifest(root, lambda manifest: manifest.update(dataset_version="1.0.1"))
-    assert passed(root) == f"{root}: index/manifest.json has changed since it passed validate{again}"
+    assert passed(root) == f"{root}: index/manifest.json has changed since the release passed validate{again}"
 
 
 def another_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -1107,7 +1137,7 @@ def test_a_pass_goes_along_with_the_folder(
     data = shard.read_bytes()
     for bad in (data[:-1] + bytes([data[-1] ^ 1]), data + bytes(512), b""):
         shard.write_bytes(bad)
-        assert passed(there).startswith(f"{there}: {NAME} has changed since it passed validate")
+        assert passed(there).startswith(f"{there}: {NAME} has changed since the release passed validate")
     shard.write_bytes(data)
     assert passed(there) == ""
     (there / "index" / "more.parquet").write_bytes(b"")
@@ -1173,7 +1203,7 @@ def test_a_time_that_is_set_back_deceives_nobody_and_a_link_disturbs_nobody(root
         file.seek(len(data) // 2)
         file.write(bytes([data[len(data) // 2] ^ 1]))
     os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
-    assert passed(root).startswith(f"{root}: {NAME} has changed since it passed validate")
+    assert passed(root).startswith(f"{root}: {NAME} has changed since the release passed validate")
     assert "wrong_hash" in {finding.reason for finding in validate(str(root), cluster=cluster)}
 
 
@@ -1182,7 +1212,7 @@ def test_what_passed_older_rules_has_to_pass_again(root: Path, monkeypatch: pyte
     with monkeypatch.context() as older:
         older.setattr("ggt_tools.stages.validate.passing.RULES", 2)
         assert findings(root) == [] and passed(root) == ""
-    assert passed(root) == f"{root}: has passed older rules; run: ggt100k validate {root}"
+    assert passed(root) == f"{root}: has passed older rules of validate. Run: ggt100k validate {root}"
 
 
 def test_what_has_a_finding_or_changes_meanwhile_has_not_passed(root: Path) -> None:
@@ -1234,7 +1264,7 @@ def test_against_its_ledger_a_release_agrees(workspace: Path, tmp_path: Path, ca
     out = packed(workspace, tmp_path / "out")
     assert main(["validate", str(out), "--against", str(workspace / "ledger.sqlite")]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "validate: 6 pairs, 0 findings"
-    with pytest.raises(ConfigError, match=r"--against wants a workspace, and no ledger\.sqlite is there"):
+    with pytest.raises(ConfigError, match=r": holds no ledger\.sqlite\. Name the folder of a workspace\."):
         against(out, tmp_path)
 
 
@@ -1258,12 +1288,21 @@ def test_against_its_ledger_what_is_otherwise_is_found(workspace: Path, tmp_path
     at = NAME
     assert sorted(against(out, workspace)) == sorted(
         [
-            ("withdrawn", f"{at}: key {pairs[0].photo.key}: is withdrawn: the author asks; pack again"),
-            ("not_approved", f"{at}: key {pairs[1].photo.key}: the gate does not keep it; pack again"),
-            ("ledger_differs", f"{at}: key {pairs[2].photo.key}: the ledger has another evidence; pack again"),
-            ("both_splits", f"{at}: key {pairs[3].photo.key}: the ledger holds it for the test split; pack again"),
+            ("withdrawn", f"{at}: key {pairs[0].photo.key}: is withdrawn: the author asks. Pack the release again."),
+            ("not_approved", f"{at}: key {pairs[1].photo.key}: the gate does not keep it. Pack the release again."),
+            (
+                "ledger_differs",
+                f"{at}: key {pairs[2].photo.key}: the ledger has other values of evidence. Pack the release again.",
+            ),
+            (
+                "both_splits",
+                f"{at}: key {pairs[3].photo.key}: the ledger has it in the test split. Pack the release again.",
+            ),
             # its scores went with the pixels that they were measured on
-            ("ledger_differs", f"{at}: key {pairs[4].photo.key}: the ledger has another scores; pack again"),
+            (
+                "ledger_differs",
+                f"{at}: key {pairs[4].photo.key}: the ledger has other values of scores. Pack the release again.",
+            ),
             *[
                 (reason, text)
                 for reason, text in against(out, workspace)
@@ -1284,7 +1323,10 @@ def test_a_set_that_may_not_be_passed_on_is_named_in_the_manifest(workspace: Pat
         pair = next(ledger.pairs())
         adopted = dict(output="1.png", width=90, height=70, reference="", local_only="CC-BY-NC-ND-4.0")
         ledger.add(Adopted(candidate=pair.candidate.id, key=pair.photo.key, set="x/rain", **adopted))  # type: ignore[arg-type]
-    said = "must stay on this machine (CC-BY-NC-ND-4.0 of set x/rain), and the manifest does not say so; pack again"
+    said = (
+        "must stay on this machine (CC-BY-NC-ND-4.0 of set x/rain), and the manifest does not say so. "
+        "Pack the release again."
+    )
     ((reason, told),) = against(tmp_path / "free", workspace)  # packed before that was known
     assert reason == "must_stay" and told.endswith(f": key {pair.photo.key}: {said}")
     out = packed(workspace, tmp_path / "out")

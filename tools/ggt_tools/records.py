@@ -342,19 +342,28 @@ class Stage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """A fault that validate found."""
+    """Something that validate found to be wrong.
 
-    shard: str  # or the file
-    key: str  # "" where it concerns no one pair
-    offset: int  # in the shard; -1 where it has no one place
-    reason: str  # stable
+    Attributes:
+        shard: The shard, or another file of the release.
+        key: Key of the pair; "" where it concerns no single pair.
+        offset: Byte of the shard; -1 where it is at no single offset.
+        reason: Stable reason code.
+        detail: What is wrong, without a full stop.
+        fix: What to do, a sentence.
+    """
+
+    shard: str
+    key: str
+    offset: int
+    reason: str
     detail: str
-    mend: str
+    fix: str
 
     def __str__(self) -> str:
-        at = f" key {self.key}:" if self.key else ""
-        where = f" byte {self.offset}:" if self.offset >= 0 else ""
-        return f"{self.shard}:{at}{where} {self.detail}; {self.mend}"
+        key = f" key {self.key}:" if self.key else ""
+        offset = f" byte {self.offset}:" if self.offset >= 0 else ""
+        return f"{self.shard}:{key}{offset} {self.detail}. {self.fix}"
 
 
 Record = TypeVar("Record", bound="DataclassRecord")

@@ -1,12 +1,14 @@
-"""validate: holds a dataset folder, or the URL of one, against the format, byte by byte. It repairs nothing.
+"""validate: check a release, a folder or URL, against the format, byte by byte. Nothing is repaired.
 
-tars.py      a shard's bytes, member by member, with no reader's leniency
-shards.py    a shard against the manifest and the index, in one pass, in a process of its own
-index.py     the index, the manifest, the README, and files that nobody names
-evidence.py  what speaks for a pair, against the gate that the release names
+tars.py      the bytes of a shard, member by member, more strictly than any reader
+shards.py    a shard compared with the manifest and the index, in one pass, in a process of its own
+index.py     the index, the manifest, the README, and files that nothing names
+evidence.py  the evidence of a pair, compared with the gate that the release names
 likeness.py  whether lq and gt show the same, at low resolution
-against.py   all of it against the workspace's ledger
-passing.py   which bytes have passed
+against.py   the release compared with the ledger of a workspace
+passing.py   notes of which releases have passed
+run.py       the command
+worker.py    the part that executors run
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from ggt_tools.processes import in_processes, worth
 from ggt_tools.records import Finding
 from ggt_tools.stages.validate.against import check_against
 from ggt_tools.stages.validate.evidence import read_gate
-from ggt_tools.stages.validate.findings import fault
+from ggt_tools.stages.validate.findings import DOWNLOAD_FILE, finding
 from ggt_tools.stages.validate.index import (
     check_counts,
     check_files,
@@ -34,8 +36,8 @@ from ggt_tools.stages.validate.index import (
     check_manifest,
     check_readme,
 )
-from ggt_tools.stages.validate.passing import forget_pass, note_pass, passed, state, state_at
-from ggt_tools.stages.validate.shards import Job, check_shard
+from ggt_tools.stages.validate.passing import file_states, forget_pass, note_pass, passed, remote_state
+from ggt_tools.stages.validate.shards import ShardCheck, check_shard
 
 if TYPE_CHECKING:
     from ggt_tools.executors import Cluster
@@ -50,39 +52,47 @@ def validate(
     against: Path | None = None,
     processes: int = 0,
     cluster: Cluster | None = None,
-    progress: Callable[[int], object] = lambda done: None,
+    progress: Callable[[int], object] = lambda count: None,
 ) -> Iterator[Finding]:
-    """Every fault of the dataset folder `root`, or the fsspec URL of one. ConfigError where it is no dataset folder,
-    or one of another format's version; a manifest that cannot be read is a finding, and nothing else can be looked at.
+    """Yield everything that is wrong with a release.
 
-    `quick` reads no pixels and no whole shard: sizes, names, JSON, index and evidence, but no checksum. `against` is a
-    workspace to hold it against. `processes`: 0 takes as many as the cores and the size make worth it. `cluster`: whose
-    nodes look at the shards, in the place of processes here; the findings are the same. `progress` is told how many
-    pairs were read. A folder without a finding is noted as passed, unless `quick`; the first finding takes back the
-    note of an earlier pass.
+    A folder without a finding is noted as passed, unless `quick`. The first finding removes the note of an earlier
+    pass.
+
+    Args:
+        root: Folder or fsspec URL of the release.
+        quick: Read no pixels and no whole shard: check sizes, names, JSON, index and evidence, but no checksum.
+        against: Workspace whose ledger the release is compared with; None for none.
+        processes: Number of processes; 0 for as many as the cores and the size of the release are worth.
+        cluster: Cluster that reads the shards; None for processes on this machine. The findings are the same.
+        progress: Called with the number of pairs that were read since the last call.
+
+    Raises:
+        ConfigError: There is no release, or it has another version of the format. A manifest that cannot be read is a
+            finding, and then nothing else is checked.
     """
     try:
-        place = open_root(root)
-    except ConfigError as wrong:
-        if f": {MANIFEST} cannot be read (" not in str(wrong):
+        release = open_root(root)
+    except ConfigError as fault:
+        if f": {MANIFEST} cannot be read (" not in str(fault):
             raise
         forget_pass(Path(root))
-        yield fault(MANIFEST, "bad_manifest", f"cannot be read ({wrong.__cause__!r})", "fetch it again")
+        yield finding(MANIFEST, "bad_manifest", f"cannot be read ({fault.__cause__!r})", DOWNLOAD_FILE)
         return
-    local = "://" not in place.url
-    before: dict[str, Any] = state(Path(place.url).resolve()) if local else {}
-    clean = True
-    for finding in _findings(place, before, quick, against, processes, cluster, progress):
-        if clean and local:
-            forget_pass(Path(place.url))
-        clean = False
-        yield finding
-    if clean and local and not quick and open_root(root).identity == place.identity:
-        note_pass(Path(place.url), before)
+    is_local = "://" not in release.url
+    before: dict[str, Any] = file_states(Path(release.url).resolve()) if is_local else {}
+    is_clean = True
+    for each in _findings(release, before, quick, against, processes, cluster, progress):
+        if is_clean and is_local:
+            forget_pass(Path(release.url))
+        is_clean = False
+        yield each
+    if is_clean and is_local and not quick and open_root(root).identity == release.identity:
+        note_pass(Path(release.url), before)
 
 
 def _findings(
-    place: Root,
+    root: Root,
     before: Mapping[str, Any],
     quick: bool,
     against: Path | None,
@@ -90,65 +100,81 @@ def _findings(
     cluster: Cluster | None,
     progress: Callable[[int], object],
 ) -> Iterator[Finding]:
-    manifest = place.manifest
-    yield from check_files(place)
-    yield from check_readme(place)
-    yield from check_licence(place)
-    yield from check_manifest(place)
-    yield from check_counts(place)
-    gate = manifest["gate"]
+    for check in (check_files, check_readme, check_licence, check_manifest, check_counts):
+        yield from check(root)
+    gate = root.manifest["gate"]
     try:
         read_gate(gate)
-    except ConfigError as wrong:
-        yield fault(MANIFEST, "bad_gate", f"its gate cannot be read: {wrong}", "pack again")
+    except ConfigError as fault:
+        yield finding(MANIFEST, "bad_gate", f"its gate cannot be read: {fault}")
         gate = ""
     rows: dict[str, pa.Table] = {}
-    split_of: dict[str, str] = {}
-    for split, about in place.indices.items():
-        yield from check_index(place, split, about, rows, split_of)
+    split_by_key: dict[str, str] = {}
+    for split, about in root.indices.items():
+        yield from check_index(root, split, about, rows, split_by_key)
     images: dict[str, tuple[str, str]] = {}
     if against is not None:
-        yield from check_against(against, rows, place.metrics, images, str(manifest.get("local_only", "")))
-    none = index_schema(place.metrics).empty_table()
-    jobs = []
-    for name in sorted(manifest["shards"]):
-        mine = rows.get(name, none)
-        of_mine = {key: images[key] for key in mine["key"].to_pylist() if key in images} if images else {}
-        jobs.append(
-            Job(
-                root=place.url, options=place.storage_options, name=name, about=manifest["shards"][name], rows=mine,
-                codec=manifest["codec"], gate=gate, quick=quick, images=of_mine,
-            )
-        )  # fmt: skip
+        yield from check_against(against, rows, root.metrics, images, str(root.manifest.get("local_only", "")))
+    checks = list(_shard_checks(root, rows, images, gate, quick=quick))
     if cluster is not None:
-        local = "://" not in place.url
-        states = [str(before.get(job.name)) if local else state_at(place, job.name) for job in jobs]
-        jobs = [dataclasses.replace(job, state=each) for job, each in zip(jobs, states, strict=True)]
-        yield from _elsewhere(cluster, place, jobs, progress)
+        is_local = "://" not in root.url
+        states = [str(before.get(check.name)) if is_local else remote_state(root, check.name) for check in checks]
+        checks = [dataclasses.replace(check, state=state) for check, state in zip(checks, states, strict=True)]
+        yield from _check_on_cluster(cluster, root, checks, progress)
         return
-    # memory:// is this process's own; and to look at heads alone is no work for many
-    alone = quick or place.url.startswith("memory://")
-    size = sum(about["bytes"] for about in manifest["shards"].values())
-    for found in in_processes(check_shard, jobs, 1 if alone else worth(processes, size), progress):
-        yield from found
+    # memory:// exists in this process alone, and quick checks are no work for several
+    is_single = quick or root.url.startswith("memory://")
+    size = sum(facts["bytes"] for facts in root.manifest["shards"].values())
+    for findings in in_processes(check_shard, checks, 1 if is_single else worth(processes, size), progress):
+        yield from findings
 
 
-def _elsewhere(
-    cluster: Cluster, place: Root, jobs: Sequence[Job], progress: Callable[[int], object]
+def _shard_checks(
+    root: Root, rows: Mapping[str, pa.Table], images: Mapping[str, tuple[str, str]], gate: str, *, quick: bool
+) -> Iterator[ShardCheck]:
+    """Yield what is to be checked of each shard, by name."""
+    no_rows = index_schema(root.metrics).empty_table()
+    for name, facts in sorted(root.manifest["shards"].items()):
+        shard_rows = rows.get(name, no_rows)
+        keys = shard_rows["key"].to_pylist() if images else ()
+        yield ShardCheck(
+            root=root.url,
+            options=root.storage_options,
+            name=name,
+            facts=facts,
+            rows=shard_rows,
+            codec=root.manifest["codec"],
+            gate=gate,
+            quick=quick,
+            images={key: images[key] for key in keys if key in images},
+        )
+
+
+def _check_on_cluster(
+    cluster: Cluster, root: Root, checks: Sequence[ShardCheck], progress: Callable[[int], object]
 ) -> Iterator[Finding]:
-    """What the cluster finds in the shards, in their order; behind it ConfigError where one was not looked at."""
+    """Yield what a cluster finds in the shards, in their order.
+
+    Raises:
+        ConfigError: A shard could not be checked; it is raised after all findings.
+    """
     from ggt_tools.executors import forget, gather
     from ggt_tools.stages.validate.worker import Validating
     from ggt_tools.workspace.arrow import Fault
 
-    stage = Validating(root=place.url, identity=place.identity, options=tuple(place.storage_options.items()))
+    stage = Validating(root=root.url, identity=root.identity, options=tuple(root.storage_options.items()))
     lost = []
-    for found in gather(stage, jobs, cluster.store, cluster.engine, progress=lambda job: progress(job.about["pairs"])):
-        if isinstance(found, Fault):
-            lost.append(found)
+    results = gather(
+        stage, checks, cluster.store, cluster.engine, progress=lambda check: progress(check.facts["pairs"])
+    )
+    for result in results:
+        if isinstance(result, Fault):
+            lost.append(result)
         else:
-            yield found
+            yield result
     if lost:
         others = f", and {len(lost) - 1} more" if len(lost) > 1 else ""
-        raise ConfigError(f"{lost[0].subject}{others}: {lost[0].detail}; validate again: what is done stays")
-    forget(stage, jobs, cluster.store)
+        raise ConfigError(
+            f"{lost[0].subject}{others}: {lost[0].detail}. Validate again: the results of the other shards are kept."
+        )
+    forget(stage, checks, cluster.store)

@@ -1,4 +1,4 @@
-"""What a pair's evidence says, held against the gate that the release names."""
+"""Compare the evidence of a pair with its scores and with the gate of the release."""
 
 from __future__ import annotations
 

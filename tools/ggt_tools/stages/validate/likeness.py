@@ -1,4 +1,4 @@
-"""Whether a gt shows what its lq shows, at low resolution, and whose it is where it does not."""
+"""Compare what a gt shows with what its lq shows, at low resolution, and find the lq that it belongs to instead."""
 
 from __future__ import annotations
 
@@ -8,41 +8,55 @@ import numpy as np
 import numpy.typing as npt
 
 from ggt_tools.records import Finding
-from ggt_tools.stages.validate.findings import fault
+from ggt_tools.stages.validate.findings import JUDGE, finding
 
-SIDE = 32  # cells a side
-CELL = 8  # samples a side of a cell
-AROUND = 5  # cells a side that a cell is held against
-LEAST = 0.2
-CLEARLY = 0.5  # below it another pair's photograph may be the nearer one
+SIDE = 32  # cells along each side of a photograph
+CELL = 8  # samples along each side of a cell
+NEIGHBOURS = 5  # cells along each side of the square that a cell is compared with
+MIN_LIKENESS = 0.2
+CLEAR_LIKENESS = 0.5  # below it, the gt may belong to another pair
 
-# Measured on the sample's pairs and on its photographs at night, in thick haze, out of focus, with noise of 50 levels,
-# at a tenth of their light with noise of 10: alike 0.33..1.00; 210 couples of different photographs: -0.13..0.09.
+# Measured on the sample's pairs, and on its photographs at night, in thick haze, out of focus, with noise of 50 levels,
+# and at a tenth of their light with noise of 10: likeness 0.33 to 1.00. Of 210 pairs of different photographs: -0.13 to
+# 0.09.
 
 
 def cells(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """The means of green of a photograph (uint8, height x width x 3) over SIDE x SIDE cells: float32, 0..255."""
+    """Return the means of the green channel over SIDE x SIDE cells.
+
+    Args:
+        pixels: A photograph: uint8, height x width x 3.
+
+    Returns:
+        float32, SIDE x SIDE, 0 to 255.
+    """
     height, width = pixels.shape[:2]
     if min(height, width) < SIDE * CELL:
         rows, columns = (np.linspace(0, length - 1, SIDE * CELL).astype(int) for length in (height, width))
-        step = pixels[rows][:, columns, 1]
+        samples = pixels[rows][:, columns, 1]
     else:
-        step = _strided(pixels)
-    # rows first: numpy adds whole rows at once, and one axis after the other is five times as fast as both
-    columns_of = step.reshape(SIDE, CELL, -1).sum(axis=1, dtype=np.uint16)
-    return np.asarray(columns_of.reshape(SIDE, SIDE, CELL).sum(axis=2, dtype=np.float32) / CELL**2, np.float32)
+        samples = _strided(pixels)
+    # rows first: numpy adds whole rows, and one axis after the other is five times as fast as both
+    row_sums = samples.reshape(SIDE, CELL, -1).sum(axis=1, dtype=np.uint16)
+    return np.asarray(row_sums.reshape(SIDE, SIDE, CELL).sum(axis=2, dtype=np.float32) / CELL**2, np.float32)
 
 
-def sketches(of: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
-    """What photographs show, of any light, by their cells(): float32, count x SIDE * SIDE, each of length 1 or 0.
+def sketches(all_cells: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
+    """Return vectors of what photographs show, whatever the light.
 
-    Each cell less the mean around it and over the deviation there: what haze, night and colour change falls out of it,
-    and noise and blur are too small for it.
+    Each cell less the mean of its neighbours, over their standard deviation: this cancels what haze, night and colour
+    change, and noise and blur are smaller than a cell.
+
+    Args:
+        all_cells: What `cells` returned, of each photograph.
+
+    Returns:
+        float32, count x SIDE * SIDE; each vector has the length 1, or 0 for an even surface.
     """
-    means = np.stack(of)
-    around = AROUND // 2
-    wide = np.pad(means, ((0, 0), (around, around), (around, around)), mode="edge").astype(np.float64)
-    mean, square = _boxes(wide), _boxes(wide * wide)
+    means = np.stack(all_cells)
+    margin = NEIGHBOURS // 2
+    padded = np.pad(means, ((0, 0), (margin, margin), (margin, margin)), mode="edge").astype(np.float64)
+    mean, square = _box_means(padded), _box_means(padded * padded)
     spread = np.sqrt(np.maximum(square - mean * mean, 0.0))
     local = ((means - mean) / (spread + 1.0)).reshape(len(means), -1)
     local -= local.mean(axis=1, keepdims=True)
@@ -50,38 +64,49 @@ def sketches(of: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
     return np.where(length > 1e-3, local / np.maximum(length, 1e-3), 0.0).astype(np.float32)
 
 
-def _boxes(wide: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Means of the AROUND x AROUND cells around each cell of each photograph."""
-    sums = np.pad(wide, ((0, 0), (1, 0), (1, 0))).cumsum(axis=1).cumsum(axis=2)
-    n = AROUND
+def _box_means(padded: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the means of the NEIGHBOURS x NEIGHBOURS cells around each cell of each photograph."""
+    sums = np.pad(padded, ((0, 0), (1, 0), (1, 0))).cumsum(axis=1).cumsum(axis=2)
+    n = NEIGHBOURS
     inner = sums[:, n:, n:] - sums[:, :-n, n:] - sums[:, n:, :-n] + sums[:, :-n, :-n]
     return np.asarray(inner / n**2, np.float64)
 
 
 def _strided(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """SIDE * CELL samples a side, at equal steps."""
-    down, right = (length // (SIDE * CELL) for length in pixels.shape[:2])
-    # one copy: what is far apart in memory is met once
-    return np.ascontiguousarray(pixels[::down, ::right, 1][: SIDE * CELL, : SIDE * CELL])
+    """Return SIDE * CELL samples along each side, at equal steps."""
+    row_step, column_step = (length // (SIDE * CELL) for length in pixels.shape[:2])
+    # a copy: the samples are far apart in memory, and so are read once
+    return np.ascontiguousarray(pixels[::row_step, ::column_step, 1][: SIDE * CELL, : SIDE * CELL])
 
 
-def unlike(
-    shard: str, keys: list[str], of_lq: Sequence[npt.NDArray[np.float32]], of_gt: Sequence[npt.NDArray[np.float32]]
+def find_mismatches(
+    shard: str,
+    keys: list[str],
+    lq_cells: Sequence[npt.NDArray[np.float32]],
+    gt_cells: Sequence[npt.NDArray[np.float32]],
 ) -> list[Finding]:
-    """The pairs of a shard whose gt shows something else than their lq; by the cells() of both."""
+    """Return a finding for each pair of a shard whose gt does not show what its lq shows.
+
+    Args:
+        shard: Name of the shard.
+        keys: Keys of its pairs.
+        lq_cells: What `cells` returned, of each lq.
+        gt_cells: The same of each gt.
+    """
     if not keys:
         return []
-    lq, gt = sketches(of_lq), sketches(of_gt)
-    alike = gt @ lq.T
-    found = []
-    for at, key in enumerate(keys):
-        own = float(alike[at, at])
-        if not (gt[at].any() or lq[at].any()):  # two even surfaces show nothing to compare; one alone is no likeness
+    lq, gt = sketches(lq_cells), sketches(gt_cells)
+    likeness = gt @ lq.T
+    findings = []
+    for number, key in enumerate(keys):
+        own = float(likeness[number, number])
+        if not (gt[number].any() or lq[number].any()):  # two even surfaces show nothing; a single one is a mismatch
             continue
-        other = int(alike[at].argmax())
-        nearer = other != at and alike[at, other] > own + LEAST
-        if own < LEAST or (own < CLEARLY and nearer):
-            whose = f", and what the lq of {keys[other]} shows ({alike[at, other]:.2f})" if nearer else ""
-            said = f"its gt does not show what its lq shows (likeness {own:.2f}){whose}"
-            found.append(fault(shard, "another_pair", said, "judge it again", key=key))
-    return found
+        other = int(likeness[number].argmax())
+        is_other_nearer = other != number and likeness[number, other] > own + MIN_LIKENESS
+        if own < MIN_LIKENESS or (own < CLEAR_LIKENESS and is_other_nearer):
+            other_likeness = f"{likeness[number, other]:.2f}"
+            owner = f", but what the lq of {keys[other]} shows ({other_likeness})" if is_other_nearer else ""
+            detail = f"its gt does not show what its lq shows (likeness {own:.2f}){owner}"
+            findings.append(finding(shard, "another_pair", detail, JUDGE, key=key))
+    return findings

@@ -1,11 +1,11 @@
-"""One shard, held against the format, the manifest and the index, in one pass over its bytes."""
+"""Compare a shard with the format, the manifest and the index, in one pass over its bytes."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
@@ -24,170 +24,208 @@ from ggt_tools.errors import GGTError, PairError
 from ggt_tools.policy.gate import Gate
 from ggt_tools.records import Finding, work_id
 from ggt_tools.stages.validate.evidence import evidence_faults, prior_faults, read_gate
-from ggt_tools.stages.validate.findings import FETCH, fault
-from ggt_tools.stages.validate.likeness import cells, unlike
+from ggt_tools.stages.validate.findings import DOWNLOAD_SHARD, JUDGE, PACK, finding, split_message
+from ggt_tools.stages.validate.likeness import cells, find_mismatches
 from ggt_tools.stages.validate.passing import RULES
-from ggt_tools.stages.validate.tars import Member, Reader, pairs, walk, whole
+from ggt_tools.stages.validate.tars import ALL_BYTES, Member, Reader, all_bytes, group_pairs, walk
 
 Cells = npt.NDArray[np.float32]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """What a process needs to know of a shard."""
+class ShardCheck:
+    """What a process needs to know to check a shard.
 
-    root: str  # a folder or an fsspec URL
+    Attributes:
+        root: Folder or fsspec URL of the release.
+        options: Its storage options.
+        name: Name of the shard.
+        facts: The manifest's facts of it.
+        rows: Its rows of the index.
+        codec: Format of the images.
+        gate: Text of the gate; "" where it cannot be read.
+        quick: Whether to leave out checksums and pixels.
+        images: By key, the SHA-256 that the ledger has of the files of lq and gt.
+        state: Changes when the file changes, where findings are kept for another run.
+    """
+
+    root: str
     options: Mapping[str, Any]
     name: str
-    about: Mapping[str, Any]  # the manifest's
-    rows: pa.Table  # the index's rows of it
+    facts: Mapping[str, Any]
+    rows: pa.Table
     codec: str
-    gate: str  # its text, "" where it cannot be read
+    gate: str
     quick: bool
-    images: Mapping[str, tuple[str, str]]  # by key the SHA-256 that the ledger has of the files of lq and gt
-    state: str = ""  # what tells whether the file has changed, where what is found is kept
+    images: Mapping[str, tuple[str, str]]
+    state: str = ""
 
     @property
     def id(self) -> str:
-        """Of these bytes, by these rules."""
+        """The hash of the bytes and of the rules that they are checked by."""
         rows, images = json.dumps(self.rows.to_pylist()), json.dumps(sorted(self.images.items()))
-        about = json.dumps(self.about, sort_keys=True)
+        facts = json.dumps(self.facts, sort_keys=True)
         return work_id(
-            "validate", __version__, RULES, self.root, self.name, self.state, about, rows, self.codec, self.gate,
+            "validate", __version__, RULES, self.root, self.name, self.state, facts, rows, self.codec, self.gate,
             int(self.quick), images,
         )  # fmt: skip
 
     @property
     def subject(self) -> str:
+        """The shard as messages name it."""
         return f"shard {self.name}"
 
     @property
     def of_priors(self) -> bool:
+        """Whether it holds visual priors."""
         return split_of(self.name) == PRIOR
 
 
 def open_file(root: str, options: Mapping[str, Any], name: str) -> IO[bytes]:
-    """A file of a dataset folder, to be read from its start."""
+    """Open a file of a release, to be read from its start."""
     if "://" not in root:
         return (Path(root) / name).open("rb")
-    system, at = fsspec.core.url_to_fs(f"{root}/{name}", **options)
-    file: IO[bytes] = system.open(at, "rb", block_size=1 << 22, cache_type="readahead")
+    system, path = fsspec.core.url_to_fs(f"{root}/{name}", **options)
+    file: IO[bytes] = system.open(path, "rb", block_size=1 << 22, cache_type="readahead")
     return file
 
 
-def check_shard(job: Job, tell: Callable[[int], object]) -> list[Finding]:
-    """All that is wrong with a shard. `tell` is told of each pair."""
-    name, about = job.name, job.about
+def check_shard(check: ShardCheck, progress: Callable[[int], object]) -> list[Finding]:
+    """Return everything that is wrong with a shard.
+
+    Args:
+        check: The shard.
+        progress: Called with the number of pairs that were read since the last call.
+    """
+    name, facts = check.name, check.facts
     if not SHARD.fullmatch(name):
-        return [fault(name, "bad_name", "is no shard's name, which is data/DEGRADATION/SPLIT-00000.tar")]
-    found: list[Finding] = []
+        return [finding(name, "bad_name", "is not the name of a shard, data/DEGRADATION/SPLIT-00000.tar")]
+    findings: list[Finding] = []
     try:
-        with open_file(job.root, job.options, name) as file:
-            reader = Reader(file, job.quick)
-            _check_pairs(job, reader, found, tell)
-            reader.rest()
+        with open_file(check.root, check.options, name) as file:
+            reader = Reader(file, check.quick)
+            _check_pairs(check, reader, findings, progress)
+            reader.read_rest()
     except FileNotFoundError:
-        return [fault(name, "missing_file", "the manifest names it and it is not there", FETCH)]
-    except OSError as refused:
-        return [fault(name, "unreadable", f"cannot be read: {refused.strerror or refused}", FETCH)]
-    except Exception as refused:  # each client of fsspec has exceptions of its own
-        if "://" not in job.root:
+        return [finding(name, "missing_file", "the manifest names it, but it is missing", DOWNLOAD_SHARD)]
+    except OSError as fault:
+        return [finding(name, "unreadable", f"cannot be read: {fault.strerror or fault}", DOWNLOAD_SHARD)]
+    except Exception as fault:  # each client of fsspec has exceptions of its own
+        if "://" not in check.root:
             raise
-        return [fault(name, "unreadable", f"cannot be read: {type(refused).__name__}: {refused}", FETCH)]
-    wrong = []
-    if reader.at != about["bytes"]:
-        wrong.append(fault(name, "wrong_bytes", f"has {reader.at} bytes, the manifest says {about['bytes']}", FETCH))
-    if not job.quick and reader.sha256() != about["sha256"]:
-        wrong.append(fault(name, "wrong_hash", "its SHA-256 is not the one that the manifest names", FETCH))
-    if about["pairs"] != job.rows.num_rows:
-        said = f"the index names {job.rows.num_rows} pairs in it, the manifest {about['pairs']}"
-        found.append(fault(name, "wrong_count", said))
-    return wrong + found
+        return [finding(name, "unreadable", f"cannot be read: {type(fault).__name__}: {fault}", DOWNLOAD_SHARD)]
+    whole = []
+    if reader.offset != facts["bytes"]:
+        detail = f"has {reader.offset} bytes, the manifest says {facts['bytes']}"
+        whole.append(finding(name, "wrong_bytes", detail, DOWNLOAD_SHARD))
+    if not check.quick and reader.sha256() != facts["sha256"]:
+        detail = "its SHA-256 is not the one that the manifest names"
+        whole.append(finding(name, "wrong_hash", detail, DOWNLOAD_SHARD))
+    if facts["pairs"] != check.rows.num_rows:
+        detail = f"the index names {check.rows.num_rows} pairs in it, the manifest {facts['pairs']}"
+        findings.append(finding(name, "wrong_count", detail))
+    return whole + findings
 
 
-def _head(name: str) -> int:
-    """Of an image only the bytes that say where its bands lie."""
-    return 1 << 62 if name.endswith(".json") else HEAD
+def _head_bytes(name: str) -> int:
+    """Return that only the beginning of an image is to be read, which says where its bands are."""
+    return ALL_BYTES if name.endswith(".json") else HEAD
 
 
-def _check_pairs(job: Job, reader: Reader, found: list[Finding], tell: Callable[[int], object]) -> None:
-    by_key = {row["key"]: row for row in job.rows.to_pylist()}
-    columns = job.rows.column_names[: job.rows.column_names.index("shard")]  # the facts stand before it
+def _check_pairs(check: ShardCheck, reader: Reader, findings: list[Finding], progress: Callable[[int], object]) -> None:
+    rows = {row["key"]: row for row in check.rows.to_pylist()}
+    fact_names = check.rows.column_names[: check.rows.column_names.index("shard")]  # the facts come before it
     seen: set[str] = set()
-    shown: list[tuple[str, Cells, Cells]] = []
-    walked = walk(reader, job.name, _head if job.quick else whole)
-    for key, group in pairs(walked, members(job.codec), found):
-        tell(1)
+    compared: list[tuple[str, Cells, Cells]] = []
+    items = walk(reader, check.name, _head_bytes if check.quick else all_bytes)
+    for key, group in group_pairs(items, members(check.codec), findings):
+        progress(1)
         if isinstance(group, str):
-            found.append(fault(job.name, "broken_pair", group, key=key))
+            findings.append(finding(check.name, "broken_pair", group, key=key))
         elif key in seen:
-            found.append(fault(job.name, "duplicate_key", "stands in the shard twice", key=key, offset=group[0].start))
-        elif key not in by_key:
+            detail = "is in the shard twice"
+            findings.append(finding(check.name, "duplicate_key", detail, key=key, offset=group[0].start))
+        elif key not in rows:
             seen.add(key)
-            found.append(
-                fault(job.name, "not_in_index", "no row of the index names it", key=key, offset=group[0].start)
-            )
+            detail = "no row of the index names it"
+            findings.append(finding(check.name, "not_in_index", detail, key=key, offset=group[0].start))
         else:
             seen.add(key)
-            images = _check_pair(job, by_key[key], columns, group, found)
+            images = _check_pair(check, rows[key], fact_names, group, findings)
             if images is not None:
-                shown.append((key, *images))
-    keys = [key for key, _, _ in shown]
-    if not job.of_priors:  # they show the scene as it was seen from elsewhere
-        found += unlike(job.name, keys, [lq for _, lq, _ in shown], [gt for _, _, gt in shown])
-    for key in sorted(by_key.keys() - seen):
-        said = "the index names it, and the shard has no whole pair of it"
-        found.append(fault(job.name, "not_in_shard", said, key=key))
+                compared.append((key, *images))
+    if not check.of_priors:  # priors show the scene as it is seen from elsewhere
+        keys, lq_cells, gt_cells = zip(*compared, strict=True) if compared else ((), (), ())
+        findings += find_mismatches(check.name, list(keys), lq_cells, gt_cells)
+    for key in sorted(rows.keys() - seen):
+        detail = "the index names it, but the shard holds no complete pair of it"
+        findings.append(finding(check.name, "not_in_shard", detail, key=key))
 
 
 def _check_pair(
-    job: Job, row: Mapping[str, Any], columns: Sequence[str], group: Sequence[Member], found: list[Finding]
+    check: ShardCheck,
+    row: Mapping[str, Any],
+    fact_names: Sequence[str],
+    group: Sequence[Member],
+    findings: list[Finding],
 ) -> tuple[Cells, Cells] | None:
-    """Adds what is wrong with a pair. Gives the cells of its images where they are sound."""
+    """Add what is wrong with a pair. Returns the cells of its images where they are sound."""
     key = row["key"]
 
-    def add(reason: str, detail: str, mend: str = "pack it again", offset: int = -1) -> None:
-        found.append(fault(job.name, reason, detail, mend, key=key, offset=offset))
+    def add(reason: str, detail: str, fix: str = PACK, offset: int = -1) -> None:
+        findings.append(finding(check.name, reason, detail, fix, key=key, offset=offset))
 
     for field, member in zip(("json", "lq", "gt"), group, strict=True):
         if (row[f"{field}_offset"], row[f"{field}_size"]) != (member.offset, member.size):
-            add("wrong_offset", f"the index looks for {member.name} elsewhere", offset=member.offset)
-    facts = {column: row[column] for column in columns}
+            add("wrong_offset", f"the index has another offset or size of {member.name}", offset=member.offset)
+    facts = {name: row[name] for name in fact_names}
     if group[0].data != encode_json(facts):
-        try:
-            json.loads(group[0].data)
-            detail = "its JSON is not what the index says"
-        except (ValueError, RecursionError) as unread:
-            detail = f"its JSON cannot be read: {unread}"
-        add("json_differs", detail, offset=group[0].offset)
-    if job.gate:
-        faults = prior_faults if job.of_priors else evidence_faults
-        for reason, detail in faults(row, _gate(job.gate)):
-            add(reason, detail, "judge it again", offset=group[0].offset)
+        add("json_differs", _describe_json(group[0].data), offset=group[0].offset)
+    if check.gate:
+        evidence = prior_faults if check.of_priors else evidence_faults
+        for reason, detail in evidence(row, _gate(check.gate)):
+            add(reason, detail, JUDGE, offset=group[0].offset)
     lq, gt = group[1:]
-    for member, digest, role in zip(
-        (lq, gt), job.images.get(key, ())[: 1 if job.of_priors else 2], ("lq", "gt"), strict=False
-    ):
-        if job.codec == "png" and not job.quick and hashlib.sha256(member.data).hexdigest() != digest:
+    names = check.images.get(key, ())[: 1 if check.of_priors else 2]
+    for member, digest, role in zip((lq, gt), names, ("lq", "gt"), strict=False):
+        if check.codec == "png" and not check.quick and hashlib.sha256(member.data).hexdigest() != digest:
             add("other_image", f"its {role} is not the file that the ledger names", offset=member.offset)
     try:
-        if job.quick:
-            if said := fact_fault(facts):
-                raise PairError("bad_facts", said)
+        if check.quick:
+            if problem := fact_fault(facts):
+                raise PairError("bad_facts", problem)
         else:
-            pixels = check_pair(facts, lq.data, gt.data, job.name, job.codec)
-        for field, member in (("lq", lq), ("gt", gt)):
-            bands = read_bands(member.data[:HEAD], f"{job.name}: {member.name}")
-            if bands is None or list(bands.offsets) != row[f"{field}_bands"] or bands.rows != row["band_rows"]:
-                add("wrong_bands", f"the index looks for the bands of {member.name} elsewhere")
-            elif (bands.width, bands.height) != (row["width"], row["height"]):
-                add("wrong_size", f"{member.name} is {bands.width} x {bands.height}, and its facts say otherwise")
-    except GGTError as wrong:
-        reason = wrong.reason if isinstance(wrong, PairError) else "damaged_image"
-        detail, _, mend = str(wrong).removeprefix(f"{job.name}: ").removeprefix(f"key {key}: ").rpartition("; ")
-        add(reason, detail, mend, offset=lq.offset)
+            pixels = check_pair(facts, lq.data, gt.data, check.name, check.codec)
+        for reason, detail in _band_faults(check, row, lq, gt):
+            add(reason, detail)
+    except GGTError as fault:
+        reason = fault.reason if isinstance(fault, PairError) else "damaged_image"
+        message = str(fault).removeprefix(f"{check.name}: ").removeprefix(f"key {key}: ")
+        add(reason, *split_message(message), offset=lq.offset)
         return None
-    return None if job.quick else (cells(pixels[0]), cells(pixels[1]))
+    return None if check.quick else (cells(pixels[0]), cells(pixels[1]))
+
+
+def _describe_json(data: bytes) -> str:
+    try:
+        json.loads(data)
+    except (ValueError, RecursionError) as fault:
+        return f"its JSON cannot be read: {fault}"
+    return "its JSON has other facts than the index"
+
+
+def _band_faults(check: ShardCheck, row: Mapping[str, Any], lq: Member, gt: Member) -> Iterator[tuple[str, str]]:
+    """Yield reason and detail where the bands or the size of an image are not as its row says.
+
+    Raises:
+        GGTError: The image is damaged.
+    """
+    for field, member in (("lq", lq), ("gt", gt)):
+        bands = read_bands(member.data[:HEAD], f"{check.name}: {member.name}")
+        if bands is None or list(bands.offsets) != row[f"{field}_bands"] or bands.rows != row["band_rows"]:
+            yield "wrong_bands", f"the index has other bands of {member.name}"
+        elif (bands.width, bands.height) != (row["width"], row["height"]):
+            yield "wrong_size", f"{member.name} has {bands.width} x {bands.height} pixels, and its facts say otherwise"
 
 
 @cache

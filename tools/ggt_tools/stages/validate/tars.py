@@ -1,4 +1,4 @@
-"""A shard as a tar: its members one after another, by its raw headers, with no reader's leniency, in one pass."""
+"""Read a shard as a tar in one pass: its members in order, by its raw headers, more strictly than any reader."""
 
 from __future__ import annotations
 
@@ -11,69 +11,92 @@ from typing import IO
 
 from ggt_format.shard import member_header
 from ggt_tools.records import Finding
-from ggt_tools.stages.validate.findings import FETCH, fault
+from ggt_tools.stages.validate.findings import DOWNLOAD_SHARD, finding
 
 BLOCK = tarfile.BLOCKSIZE
-STEP = 1 << 20  # bytes read at once
+READ_BYTES = 1 << 20  # that are read at a time
+MAX_READ_BYTES = 1 << 26  # at a time: a header may claim more than the memory holds
+ALL_BYTES = 1 << 62
 
 
 class Reader:
-    """A file read from its start to its end, and its SHA-256; `quick` skips what nobody asks for, and has no hash."""
+    """Reads a file from its start to its end, and computes its SHA-256.
+
+    Args:
+        file: The file.
+        quick: Skip what is not needed; there is no SHA-256 then.
+    """
 
     def __init__(self, file: IO[bytes], quick: bool = False) -> None:
-        self._file, self._digest, self.at = file, hashlib.sha256(), 0
+        self._file, self._digest, self.offset = file, hashlib.sha256(), 0
         self._seeks = quick and file.seekable()
 
     def read(self, size: int) -> bytes:
-        """The next `size` bytes, fewer where the file ends."""
+        """Return the next `size` bytes, fewer where the file ends."""
         parts = []
-        while size and (part := self._file.read(min(size, 1 << 26))):  # a header may claim more than the memory holds
+        while size and (part := self._file.read(min(size, MAX_READ_BYTES))):
             self._digest.update(part)
-            self.at += len(part)
+            self.offset += len(part)
             size -= len(part)
             parts.append(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def skip(self, size: int) -> None:
+        """Skip the next `size` bytes."""
         if self._seeks:
             self._file.seek(size, 1)
-            self.at += size
+            self.offset += size
         else:
             self.read(size)
 
-    def rest(self) -> tuple[int, bool]:
-        """Reads to the end. How many bytes there were, and whether they are all zero."""
-        size, zero = 0, True
-        while part := self.read(STEP):
+    def read_rest(self) -> tuple[int, bool]:
+        """Read to the end. Returns the number of bytes, and whether all are zero."""
+        size, is_zero = 0, True
+        while part := self.read(READ_BYTES):
             size += len(part)
-            zero = zero and part.count(0) == len(part)
-        return size, zero
+            is_zero = is_zero and part.count(0) == len(part)
+        return size, is_zero
 
     def sha256(self) -> str:
+        """Return the SHA-256 of what was read."""
         return self._digest.hexdigest()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Member:
-    """One member of a tar: where its header and its bytes begin."""
+    """A member of a tar.
+
+    Attributes:
+        name: Its name.
+        start: Offset of its header.
+        offset: Offset of its bytes.
+        size: Number of its bytes.
+        data: Its bytes, or the first of them, where not all were asked for.
+    """
 
     name: str
     start: int
     offset: int
     size: int
-    data: bytes  # its first bytes, where not all were asked for
+    data: bytes
 
 
-def whole(name: str) -> int:
-    """Of a member of any name all its bytes are wanted."""
+def all_bytes(name: str) -> int:
+    """Return that all bytes of a member are to be read, whatever its name."""
     del name
-    return 1 << 62
+    return ALL_BYTES
 
 
-def walk(reader: Reader, shard: str, wanted: Callable[[str], int] = whole) -> Iterator[Member | Finding]:
-    """The members of a tar and what is wrong with its structure. `wanted` says how many bytes of a member to give."""
+def walk(reader: Reader, shard: str, byte_count: Callable[[str], int] = all_bytes) -> Iterator[Member | Finding]:
+    """Yield the members of a tar, and what is wrong with its structure.
+
+    Args:
+        reader: Reads the tar.
+        shard: Its name, for the findings.
+        byte_count: Returns how many bytes of a member to read, given its name.
+    """
     while True:
-        at = reader.at
+        start = reader.offset
         header = reader.read(BLOCK)
         if len(header) < BLOCK or header.count(0) == BLOCK:
             break
@@ -82,48 +105,54 @@ def walk(reader: Reader, shard: str, wanted: Callable[[str], int] = whole) -> It
             if info.size < 0:
                 raise ValueError("a negative size")
         except (tarfile.HeaderError, ValueError, OverflowError) as wrong:
-            yield fault(shard, "bad_header", f"no tar header: {wrong}", FETCH, offset=at)
+            yield finding(shard, "bad_header", f"there is no tar header: {wrong}", DOWNLOAD_SHARD, offset=start)
             return
-        data = reader.read(min(info.size, wanted(info.name)))
+        data = reader.read(min(info.size, byte_count(info.name)))
         reader.skip(info.size - len(data))
         padding = reader.read(-info.size % BLOCK)
-        if reader.at < at + BLOCK + info.size or len(padding) < -info.size % BLOCK:
-            yield fault(shard, "truncated", f"ends within {info.name!r}", FETCH, offset=at)
+        if reader.offset < start + BLOCK + info.size or len(padding) < -info.size % BLOCK:
+            yield finding(shard, "truncated", f"ends within {info.name!r}", DOWNLOAD_SHARD, offset=start)
             return
         if not info.isreg() or info.type != tarfile.REGTYPE:
-            yield fault(shard, "not_a_file", f"{info.name!r} is no plain file but of type {info.type!r}", offset=at)
+            detail = f"{info.name!r} is not a plain file but of type {info.type!r}"
+            yield finding(shard, "not_a_file", detail, offset=start)
         elif header != member_header(info.name, info.size):
-            said = f"the header of {info.name!r} is not plain ustar with mode 644, no time, owner or group"
-            yield fault(shard, "bad_header", said, offset=at)
+            detail = f"the header of {info.name!r} is not plain ustar with mode 644, no time, owner or group"
+            yield finding(shard, "bad_header", detail, offset=start)
         if padding.count(0) < len(padding):
-            said = f"bytes stand after {info.name!r}, where zeros belong"
-            yield fault(shard, "bad_padding", said, offset=at + BLOCK + info.size)
+            detail = f"there are bytes after {info.name!r} where zeros should be"
+            yield finding(shard, "bad_padding", detail, offset=start + BLOCK + info.size)
         if info.isreg():
-            yield Member(info.name, at, at + BLOCK, info.size, data)
-    size, zero = reader.rest()
-    end = at + 2 * BLOCK
+            yield Member(info.name, start, start + BLOCK, info.size, data)
+    size, is_zero = reader.read_rest()
+    end = start + 2 * BLOCK
     end += -end % tarfile.RECORDSIZE
-    if at + len(header) + size < end:
-        yield fault(shard, "truncated", "ends without the blocks of zeros that end a tar", FETCH, offset=at)
-    elif at + len(header) + size > end or not zero:
-        yield fault(shard, "trailing_bytes", "goes on after the end of its tar", offset=at)
+    if start + len(header) + size < end:
+        yield finding(
+            shard, "truncated", "ends without the blocks of zeros that end a tar", DOWNLOAD_SHARD, offset=start
+        )
+    elif start + len(header) + size > end or not is_zero:
+        yield finding(shard, "trailing_bytes", "has bytes after the end of its tar", offset=start)
 
 
-def pairs(
-    found: Iterator[Member | Finding], ends: tuple[str, ...], findings: list[Finding]
+def group_pairs(
+    items: Iterator[Member | Finding], suffixes: tuple[str, ...], findings: list[Finding]
 ) -> Iterator[tuple[str, str | list[Member]]]:
-    """Members as they stand, by pair: a key with its three members in order, or with what is wrong.
+    """Yield each key with its three members in order, or with a text on what is wrong.
 
-    What `found` holds besides members goes to `findings`.
+    Args:
+        items: What `walk` yields.
+        suffixes: Suffixes of the three members.
+        findings: The findings in `items` are added to this list.
     """
     waiting: deque[Member] = deque()
 
     def fill() -> bool:
-        for each in found:
-            if isinstance(each, Member):
-                waiting.append(each)
+        for item in items:
+            if isinstance(item, Member):
+                waiting.append(item)
                 return True
-            findings.append(each)
+            findings.append(item)
         return False
 
     while True:
@@ -132,11 +161,11 @@ def pairs(
         if not waiting:
             return
         key = waiting[0].name.partition(".")[0]
-        right = [f"{key}.{end}" for end in ends]
-        if [member.name for member in list(waiting)[:3]] == right:
+        expected = [f"{key}.{suffix}" for suffix in suffixes]
+        if [member.name for member in list(waiting)[:3]] == expected:
             yield key, [waiting.popleft() for _ in range(3)]
             continue
         names = []
         while (waiting or fill()) and waiting[0].name.partition(".")[0] == key:
             names.append(waiting.popleft().name)
-        yield key, f"its members are {', '.join(names)}, not {', '.join(right)}, side by side"
+        yield key, f"its members are {', '.join(names)}, not {', '.join(expected)}"

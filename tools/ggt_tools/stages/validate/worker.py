@@ -1,4 +1,4 @@
-"""What an executor runs for `validate`: a worker checks shards."""
+"""The part of `validate` that executors run: a worker checks shards."""
 
 from __future__ import annotations
 
@@ -13,31 +13,42 @@ from ggt_tools.records import Finding
 from ggt_tools.workspace.store import Store
 
 if TYPE_CHECKING:
-    from ggt_tools.stages.validate.shards import Job as ShardCheck
+    from ggt_tools.stages.validate.shards import ShardCheck
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Validating:
-    """validate: what is wrong with a shard."""
+    """Finds what is wrong with shards.
 
-    root: str  # a folder or an fsspec URL
-    identity: str  # of its manifest
-    options: tuple[tuple[str, Any], ...]  # of fsspec
+    Attributes:
+        root: Folder or fsspec URL of the release.
+        identity: Identity of its manifest.
+        options: Its storage options.
+    """
+
+    root: str
+    identity: str
+    options: tuple[tuple[str, Any], ...]
     name: str = "validate"
     gpu: bool = False
 
     def ready(self, store: Store) -> Perform:
+        """Return the function that checks shards.
+
+        Raises:
+            ConfigError: This machine does not see the release.
+        """
         from ggt_tools.stages.validate.shards import check_shard
 
         try:
-            found = ggt_format.open_root(self.root, storage_options=dict(self.options)).identity
+            identity = ggt_format.open_root(self.root, storage_options=dict(self.options)).identity
         except ConfigError as fault:
             raise unseen(self.root) from fault
-        if found != self.identity:
+        if identity != self.identity:
             raise unseen(self.root)
 
         def perform(works: Sequence[ShardCheck]) -> Iterator[Finding]:
-            for job in works:
-                yield from check_shard(job, int)
+            for check in works:
+                yield from check_shard(check, int)
 
         return perform
