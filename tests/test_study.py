@@ -24,6 +24,8 @@ from ggt100k import pair_key
 from ggt_format.png import encode_png
 from ggt_tools.cli import main
 from ggt_tools.errors import ConfigError
+from ggt_tools.events import Recorded
+from ggt_tools.providers.service import ServiceConfig
 from ggt_tools.records import Aligned, Candidate, Choice, Entry, Photo, Study
 from ggt_tools.review.comparisons import ComparisonDesk, compared_groups
 from ggt_tools.review.submissions import SubmittedChoice
@@ -33,7 +35,7 @@ from ggt_tools.stages.study.plan import load_plan, parse_plan
 from ggt_tools.stages.study.ranking import ObservedChoice, RankedEntrant, fit_strengths, rank
 from ggt_tools.stages.study.recommendation import recommend
 from ggt_tools.stages.study.result import ALL, Interval, StudyRow
-from ggt_tools.stages.study.run import read_facts
+from ggt_tools.stages.study.run import StudyConfig, read_facts, run
 from ggt_tools.workspace.ledger import Ledger
 
 from .browsing import DONE, SHOWN, browser, served
@@ -180,9 +182,11 @@ def row(
 
 def ranked(*entrants: tuple[str, float, float], choices: int = 100) -> list[RankedEntrant]:
     return [
-        RankedEntrant(name=name, strength=p, low=p, high=p, preferred=p, preferred_low=p, preferred_high=p, choices=choices,
-               not_best=behind)
-        for name, p, behind in entrants
+        RankedEntrant(
+            name=name, strength=p, low=p, high=p, preferred=p, preferred_low=p, preferred_high=p, choices=choices,
+            not_best=not_best,
+        )
+        for name, p, not_best in entrants
     ]  # fmt: skip
 
 
@@ -473,6 +477,31 @@ def test_a_model_that_cannot_be_asked_is_said_and_the_others_go_on(
         pass
     assert main(["study", str(tmp_path / "empty")]) == 2
     assert "has no study. Begin one: ggt100k study" in capsys.readouterr().err
+
+
+def test_run_returns_the_steps_the_failures_and_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY")
+    small_workspace(tmp_path / "w", 2)
+    file, out, events = tmp_path / "p.toml", tmp_path / "p.html", Recorded()
+    models = '[[model]]\nwith = "openai"\n[[model]]\nwith = "classical"\n'
+    file.write_text(f'name = "p"\nscreen = ""\nmetrics = ["structure"]\n{models}', encoding="utf-8")
+    report = run(tmp_path / "w", StudyConfig(plan=file, out=out), events=events)
+    assert [step.stage for step in report.steps] == ["restore", "align", "score"]
+    assert report.summary.counts == {"entrants": 1, "photographs": 2, "choices": 0} and report.summary.is_failed
+    assert report.summary.paths == (str(out), str(tmp_path / "p.csv")) and out.is_file()
+    assert report.failures == tuple(events.warnings) and report.failures[0].startswith("openai: OPENAI_API_KEY")
+    assert report.result is not None and report.result.recommended == "classical"
+    again = run(tmp_path / "w", StudyConfig())
+    assert again.steps == () and again.result == report.result and not again.summary.is_failed
+
+
+@pytest.mark.parametrize(
+    ("service", "said"),
+    [(ServiceConfig(base_url="http://x"), "--base-url: "), (ServiceConfig(options={"a": "b"}), "--option: ")],
+)
+def test_a_server_or_an_option_for_all_models_is_refused(service: ServiceConfig, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        StudyConfig(service=service)
 
 
 @pytest.mark.parametrize("dry", [["--dry-run"], []])
