@@ -38,9 +38,10 @@ from ggt_tools.policy.verdicts import by_rules, verdict
 from ggt_tools.policy.votes import Votes, count_votes, decisions_in_force, read_decisions
 from ggt_tools.records import Aligned, Candidate, Decision, Opinion, Photo, Score, Verdict
 from ggt_tools.review import Review, ReviewConfig
+from ggt_tools.review.decisions import COLUMNS, export_decisions, summarize
 from ggt_tools.review.desk import Desk, DeskConfig
 from ggt_tools.review.gallery import Filter, list_cards, list_keys, read_filter
-from ggt_tools.review.queue import AUDIT, GALLERY, UNSURE, list_items
+from ggt_tools.review.queue import AUDIT, GALLERY, UNSURE, KnownAnswers, list_items
 from ggt_tools.review.submissions import InvalidSubmission, SubmittedDecision
 from ggt_tools.stages.screen import VERSION as SCREEN
 from ggt_tools.workspace.ledger import Ledger
@@ -361,6 +362,29 @@ def test_the_desk_sees_what_others_write_to_the_ledger(ledger: Ledger) -> None:
 def test_the_reasons_are_the_gates(ledger: Ledger) -> None:
     gate = parse_gate(Path("small.toml"), TEXT)
     assert desk(ledger).reasons == gate.reasons and "halos" in gate.reasons
+
+
+@given(share=st.floats(0.001, 0.5), reviewer=st.text(max_size=5), block=st.integers(0, 50))
+def test_one_known_answer_is_due_in_each_block(share: float, reviewer: str, block: int) -> None:
+    known = KnownAnswers(share)
+    numbers = range(block * known.block_size, (block + 1) * known.block_size)
+    assert [due for number in numbers if (due := known.block_due(reviewer, number)) is not None] == [block]
+    assert KnownAnswers(0.0).block_due(reviewer, block) is None and KnownAnswers(0.0).views([], reviewer, 9) == []
+
+
+def test_exported_decisions_are_those_in_force_on_the_present_images(ledger: Ledger, tmp_path: Path) -> None:
+    one = desk(ledger, audit=0.0)
+    first, second, third = one.hand_out("Anna", PAGE, 3)
+    one.store("Anna", [made(first.id), made(second.id, "unsure"), made(third.id, "reject", "halos")])
+    ledger.add(replace(next(a for a in ledger.all(Aligned) if a.candidate == first.item.candidate), image="9" * 64))
+    out = tmp_path / "labels.csv"
+    summary = export_decisions(ledger.workspace, out)
+    assert summary.counts == {"decisions exported": 1} and summary.paths == (str(out),)
+    row = f"{third.item.candidate},{third.item.key},reject,halos,Anna,2.0,2026-01-01T00:00:00Z"
+    assert out.read_text(encoding="utf-8").splitlines() == [",".join(COLUMNS), row]
+    assert summarize(ledger.workspace).reviewers[0].decisions == 3
+    with pytest.raises(ConfigError, match="there is no such folder"):
+        export_decisions(ledger.workspace, tmp_path / "no" / "labels.csv")
 
 
 # --- agreement --------------------------------------------------------------------------------------------------------
