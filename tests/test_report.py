@@ -22,7 +22,7 @@ from ggt_format.png import encode_png
 from ggt_tools.cli import main
 from ggt_tools.cli import report as verb
 from ggt_tools.errors import ConfigError, ShardError
-from ggt_tools.policy.bounds import bounds
+from ggt_tools.policy.bounds import read_bounds
 from ggt_tools.policy.gate import parse_gate
 from ggt_tools.policy.verdicts import verdict
 from ggt_tools.records import Aligned, Photo, Score, Stage
@@ -174,7 +174,7 @@ def asked(rows: list[dict[str, float]]) -> tuple[Any, list[Any]]:
     listed = [candidate(f"{number:03}", f"k{number}") for number in range(len(rows))]
     scores = {c.id: row for c, row in zip(listed, rows, strict=True)}
     judged = list(verdict(listed, scores, {c.key: "mixed" for c in listed}, GATE))
-    return bounds(GATE, [("mixed",)] * len(rows), rows), judged
+    return read_bounds(GATE, [("mixed",)] * len(rows), rows), judged
 
 
 def test_the_worst_kept_and_the_best_rejected_are_next_to_a_bound() -> None:
