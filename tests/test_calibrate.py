@@ -106,7 +106,7 @@ def test_a_margin_of_0_and_above_is_what_the_verdict_keeps(
     assert [bool(margin >= 0) for margin in found.margins(found.limits)] == kept
 
 
-def test_what_may_be_unmeasured_keeps_nobody_out_where_it_is() -> None:
+def test_an_optional_metric_that_was_not_measured_rejects_nothing() -> None:
     unseen = {**GOOD, "vlm_fidelity": math.nan}
     for gate, margin in ((SMALL, False), (OPTIONAL, True)):
         found = read_bounds(gate, [("mixed",)], [unseen])
@@ -115,7 +115,7 @@ def test_what_may_be_unmeasured_keeps_nobody_out_where_it_is() -> None:
         assert (judged.decision == "keep") == margin
 
 
-def test_a_bound_knows_its_place_in_the_file() -> None:
+def test_a_bound_has_its_path_in_the_file() -> None:
     found = {bound.path: (bound.limit, bound.outermost) for bound in read_bounds(SMALL, [], []).bounds}
     assert found["must", "halo", "unsure_above"] == (3.0, 5.0)
     assert found["must", "shift", "max"] == (1.0, math.inf)
@@ -144,7 +144,7 @@ def test_wilsons_interval(count: int, of: int, low: float, high: float) -> None:
     assert Rate(count=count, of=of).interval == pytest.approx((low, high), abs=5e-5)
 
 
-def test_a_rate_in_words() -> None:
+def test_a_rate_as_text() -> None:
     assert str(Rate(count=1, of=50)) == "2.0 % (95 %: 0.4-10.5 %)"
     assert str(Rate(count=0, of=0)) == "unknown (95 %: 0.0-100.0 %)"
 
@@ -255,7 +255,7 @@ def labelled(count: int, seed: int = 1) -> LabelledCandidates:
     return of_people(rows, kept, [f"key-{number // 2}" for number in range(count)])
 
 
-def test_with_labels_enough_a_strict_bound_is_loosened_to_where_people_draw_the_line() -> None:
+def test_many_labels_loosen_a_strict_bound_to_where_people_reject() -> None:
     found = calibrate(labelled(800), target=0.02)
     assert found.is_target_shown and found.is_target_held and found.needed_count == 150 and found.label_count == 800
     assert list(places(found)) == ["must.halo.max"] and 6.3 < places(found)["must.halo.max"] < 7.2
@@ -263,7 +263,7 @@ def test_with_labels_enough_a_strict_bound_is_loosened_to_where_people_draw_the_
     assert found.present.kept.share < 0.8 < 0.9 < found.fitted.kept.share
 
 
-def test_what_is_promised_holds_on_candidates_never_seen() -> None:
+def test_the_interval_holds_on_new_candidates() -> None:
     found = calibrate(labelled(800), target=0.02)
     fresh = labelled(4000, seed=2)
     margins = fresh.bounds_of(fresh.gate).margins(found.signed_limits)
@@ -279,7 +279,7 @@ def test_few_labels_loosen_a_strict_gate_and_state_a_wide_interval() -> None:
     assert high - low > 0.03
 
 
-def test_labels_that_no_bound_tells_apart_are_said_so() -> None:
+def test_labels_that_no_bound_separates() -> None:
     drawn = random.Random(3)
     rows = [at(1.0, 0.9) for _ in range(300)]
     kept = np.array([drawn.random() < 0.5 for _ in rows])
@@ -454,7 +454,7 @@ def test_labels_of_candidates_that_cannot_be_judged_are_skipped_and_counted(tmp_
     assert str(caught.value) == f"{path}: none of the 1 labelled candidates can be judged. Label others."
 
 
-def test_labels_that_are_not_there_or_no_text(tmp_path: Path) -> None:
+def test_labels_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none\.csv: the labels cannot be read: .*No such file"):
         read_labels(tmp_path / "none.csv", KNOWN)
     (tmp_path / "x").write_bytes(b"\xff\xfe\x00")
@@ -568,7 +568,7 @@ def test_the_verb_writes_a_gate_and_a_plot_and_says_how_sure_it_is(
         assert image.format == "PNG"
 
 
-def test_nothing_is_written_over(asked: Callable[..., int], tmp_path: Path) -> None:
+def test_no_file_is_overwritten(asked: Callable[..., int], tmp_path: Path) -> None:
     for name in ("fitted.toml", "fitted.png"):
         (tmp_path / name).write_text("mine", encoding="utf-8")
         with pytest.raises(ConfigError) as caught:
@@ -590,7 +590,7 @@ def test_a_dry_run_and_a_limit(asked: Callable[..., int], tmp_path: Path, capsys
     assert capsys.readouterr().out.startswith("calibrate: 100 labels, 100 keep, 0 reject")
 
 
-def test_too_few_labels_are_said_so(
+def test_too_few_labels_are_reported(
     asked: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked(false_accept="0.001")
@@ -599,7 +599,7 @@ def test_too_few_labels_are_said_so(
     assert " of them, and 3000 are needed (3 / 0.001); the interval above is what they show\n" in said
 
 
-def test_a_label_of_what_align_lost_is_skipped_and_counted(
+def test_a_label_of_a_candidate_without_an_aligned_image_is_skipped(
     asked: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "labels.csv").write_text("candidate,decision\nastray,reject\n0001,keep\n", encoding="utf-8")
