@@ -21,7 +21,7 @@ from PIL import Image
 
 from ggt_tools.cli import calibrate as verb
 from ggt_tools.errors import ConfigError
-from ggt_tools.policy.bounds import Bounds, bounds
+from ggt_tools.policy.bounds import Bounds, read_bounds
 from ggt_tools.policy.calibration import Calibration, LabelledCandidates, Outcome, calibrate, outcome
 from ggt_tools.policy.calibration_plot import plot, precision_recall, reliability, roc
 from ggt_tools.policy.fitted_gate import fitted_gate_text
@@ -57,7 +57,7 @@ Scores = dict[str, float]
 
 
 def table(rows: list[Scores], text: str = TWO, wrong: str = "mixed") -> Bounds:
-    return bounds(parse_gate(Path("two.toml"), text), [(wrong,)] * len(rows), rows)
+    return read_bounds(parse_gate(Path("two.toml"), text), [(wrong,)] * len(rows), rows)
 
 
 def at(halo: float, tile_worst: float = 0.9, **more: float) -> Scores:
@@ -65,7 +65,7 @@ def at(halo: float, tile_worst: float = 0.9, **more: float) -> Scores:
 
 
 def places(found: Calibration) -> dict[str, float]:
-    return {".".join(move.bound.place): move.limit for move in found.changes}
+    return {".".join(move.bound.path): move.limit for move in found.changes}
 
 
 # --- the gate as arrays -----------------------------------------------------------------------------------------------
@@ -102,33 +102,33 @@ def test_a_margin_of_0_and_above_is_what_the_verdict_keeps(
     scores = {c.id: row[0] for c, row in zip(listed, rows, strict=True)}
     seen = {c.key: row[1] for c, row in zip(listed, rows, strict=True)}
     kept = [judged.decision == "keep" for judged in verdict(listed, scores, seen, gate)]
-    found = bounds(gate, [row[1] for row in rows], [row[0] for row in rows])
+    found = read_bounds(gate, [row[1] for row in rows], [row[0] for row in rows])
     assert [bool(margin >= 0) for margin in found.margins(found.limits)] == kept
 
 
-def test_what_may_be_unmeasured_keeps_nobody_out_where_it_is() -> None:
+def test_an_optional_metric_that_was_not_measured_rejects_nothing() -> None:
     unseen = {**GOOD, "vlm_fidelity": math.nan}
     for gate, margin in ((SMALL, False), (OPTIONAL, True)):
-        found = bounds(gate, [("mixed",)], [unseen])
+        found = read_bounds(gate, [("mixed",)], [unseen])
         assert (found.margins(found.limits) >= 0).tolist() == [margin]
         (judged,) = verdict([candidate("c", "k")], {"c": unseen}, {"k": ("mixed",)}, gate)
         assert (judged.decision == "keep") == margin
 
 
-def test_a_bound_knows_its_place_in_the_file() -> None:
-    found = {bound.place: (bound.limit, bound.outermost) for bound in bounds(SMALL, [], []).bounds}
+def test_a_bound_has_its_path_in_the_file() -> None:
+    found = {bound.path: (bound.limit, bound.outermost) for bound in read_bounds(SMALL, [], []).bounds}
     assert found["must", "halo", "unsure_above"] == (3.0, 5.0)
     assert found["must", "shift", "max"] == (1.0, math.inf)
     assert found["must", "tile_worst", "unsure_below"] == (0.7, 0.6)
     assert found["gain", "haze", "any", "contrast_gain", "min"] == (0.25, -math.inf)
     assert ("must", "halo", "max") not in found, "a kept value lies within the inner bound"
     taken_out = parse_gate(Path("x"), TEXT.replace("unsure_above = 3.0", "unsure_above = inf"))
-    assert ("must", "halo", "max") in {bound.place for bound in bounds(taken_out, [], []).bounds}
-    shared = {bound.place: bound.limit for bound in bounds(OPTIONAL, [], []).bounds}
+    assert ("must", "halo", "max") in {bound.path for bound in read_bounds(taken_out, [], []).bounds}
+    shared = {bound.path: bound.limit for bound in read_bounds(OPTIONAL, [], []).bounds}
     assert shared["degradation", "snow, mixed", "shift", "max"] == 2.0, "one bound of one table for both classes"
     assert shared["must", "shift", "max"] == 1.0
     assert not {("degradation", name, "shift", "max") for name in ("snow", "mixed")} & set(shared)
-    two = {bound.place for bound in table([]).bounds}
+    two = {bound.path for bound in table([]).bounds}
     assert {("must", "tile_worst", "min"), ("degradation", "haze", "tile_worst", "min")} <= two
 
 
@@ -144,7 +144,7 @@ def test_wilsons_interval(count: int, of: int, low: float, high: float) -> None:
     assert Rate(count=count, of=of).interval == pytest.approx((low, high), abs=5e-5)
 
 
-def test_a_rate_in_words() -> None:
+def test_a_rate_as_text() -> None:
     assert str(Rate(count=1, of=50)) == "2.0 % (95 %: 0.4-10.5 %)"
     assert str(Rate(count=0, of=0)) == "unknown (95 %: 0.0-100.0 %)"
 
@@ -173,7 +173,7 @@ def test_a_bound_is_tightened_to_between_the_last_good_and_the_first_bad() -> No
     found = table(rows)
     limits = fit(found, np.array([True, True, True, False, False]), 0.0, loosen=False)
     moved = [number for number, after in enumerate(limits) if after != found.limits[number]]
-    assert [(found.bounds[n].place, limits[n]) for n in moved] == [
+    assert [(found.bounds[n].path, limits[n]) for n in moved] == [
         (("must", "halo", "max"), pytest.approx(3.5, abs=0.5))
     ]
     assert 3.0 <= limits[moved[0]] < 4.0
@@ -195,7 +195,7 @@ def test_of_two_bounds_the_one_that_costs_less_is_tightened() -> None:
     found = table(rows)
     limits = dict(
         zip(
-            [b.place[1] for b in found.bounds],
+            [b.path[1] for b in found.bounds],
             fit(found, np.array([True] * 20 + [False] * 4), 0.0, loosen=True),
             strict=True,
         )
@@ -222,14 +222,14 @@ def test_a_band_for_review_is_not_left_by_loosening() -> None:
     rows = [at(6.0), at(7.0), at(9.0), at(10.0)]
     found = table(rows, text)
     limits = fit(found, np.ones(4, bool), 0.0, loosen=True)
-    assert found.bounds[0].place == ("must", "halo", "unsure_above") and 7.0 <= limits[0] <= 8.0
+    assert found.bounds[0].path == ("must", "halo", "unsure_above") and 7.0 <= limits[0] <= 8.0
 
 
 def test_one_of_a_gains_rules_may_carry_it_alone() -> None:
     rows = [at(1.0, noise_gain=0.1, haze_gain=0.0), at(1.0, noise_gain=0.0, haze_gain=0.2)] * 3
     found = table(rows)
     limits = fit(found, np.ones(6, bool), 0.0, loosen=True)
-    by_place = dict(zip((bound.place for bound in found.bounds), limits, strict=True))
+    by_place = dict(zip((bound.path for bound in found.bounds), limits, strict=True))
     assert -by_place["gain", "other", "any", "noise_gain", "min"] == pytest.approx(0.1, rel=0.02)
     assert by_place["gain", "other", "any", "haze_gain", "min"] == -0.05  # no one depends on it
 
@@ -255,7 +255,7 @@ def labelled(count: int, seed: int = 1) -> LabelledCandidates:
     return of_people(rows, kept, [f"key-{number // 2}" for number in range(count)])
 
 
-def test_with_labels_enough_a_strict_bound_is_loosened_to_where_people_draw_the_line() -> None:
+def test_many_labels_loosen_a_strict_bound_to_where_people_reject() -> None:
     found = calibrate(labelled(800), target=0.02)
     assert found.is_target_shown and found.is_target_held and found.needed_count == 150 and found.label_count == 800
     assert list(places(found)) == ["must.halo.max"] and 6.3 < places(found)["must.halo.max"] < 7.2
@@ -263,7 +263,7 @@ def test_with_labels_enough_a_strict_bound_is_loosened_to_where_people_draw_the_
     assert found.present.kept.share < 0.8 < 0.9 < found.fitted.kept.share
 
 
-def test_what_is_promised_holds_on_candidates_never_seen() -> None:
+def test_the_interval_holds_on_new_candidates() -> None:
     found = calibrate(labelled(800), target=0.02)
     fresh = labelled(4000, seed=2)
     margins = fresh.bounds_of(fresh.gate).margins(found.signed_limits)
@@ -279,7 +279,7 @@ def test_few_labels_loosen_a_strict_gate_and_state_a_wide_interval() -> None:
     assert high - low > 0.03
 
 
-def test_labels_that_no_bound_tells_apart_are_said_so() -> None:
+def test_labels_that_no_bound_separates() -> None:
     drawn = random.Random(3)
     rows = [at(1.0, 0.9) for _ in range(300)]
     kept = np.array([drawn.random() < 0.5 for _ in rows])
@@ -454,7 +454,7 @@ def test_labels_of_candidates_that_cannot_be_judged_are_skipped_and_counted(tmp_
     assert str(caught.value) == f"{path}: none of the 1 labelled candidates can be judged. Label others."
 
 
-def test_labels_that_are_not_there_or_no_text(tmp_path: Path) -> None:
+def test_labels_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none\.csv: the labels cannot be read: .*No such file"):
         read_labels(tmp_path / "none.csv", KNOWN)
     (tmp_path / "x").write_bytes(b"\xff\xfe\x00")
@@ -568,7 +568,7 @@ def test_the_verb_writes_a_gate_and_a_plot_and_says_how_sure_it_is(
         assert image.format == "PNG"
 
 
-def test_nothing_is_written_over(asked: Callable[..., int], tmp_path: Path) -> None:
+def test_no_file_is_overwritten(asked: Callable[..., int], tmp_path: Path) -> None:
     for name in ("fitted.toml", "fitted.png"):
         (tmp_path / name).write_text("mine", encoding="utf-8")
         with pytest.raises(ConfigError) as caught:
@@ -590,7 +590,7 @@ def test_a_dry_run_and_a_limit(asked: Callable[..., int], tmp_path: Path, capsys
     assert capsys.readouterr().out.startswith("calibrate: 100 labels, 100 keep, 0 reject")
 
 
-def test_too_few_labels_are_said_so(
+def test_too_few_labels_are_reported(
     asked: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked(false_accept="0.001")
@@ -599,7 +599,7 @@ def test_too_few_labels_are_said_so(
     assert " of them, and 3000 are needed (3 / 0.001); the interval above is what they show\n" in said
 
 
-def test_a_label_of_what_align_lost_is_skipped_and_counted(
+def test_a_label_of_a_candidate_without_an_aligned_image_is_skipped(
     asked: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "labels.csv").write_text("candidate,decision\nastray,reject\n0001,keep\n", encoding="utf-8")

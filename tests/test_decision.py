@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ggt_format.schema import DEGRADATIONS
 from ggt_tools.errors import ConfigError
-from ggt_tools.policy.bounds import bounds
+from ggt_tools.policy.bounds import read_bounds
 from ggt_tools.policy.calibration import LabelledCandidates, calibrate
 from ggt_tools.policy.fitted_gate import fitted_gate_text
 from ggt_tools.policy.gate import Gate, parse_gate
@@ -233,7 +233,7 @@ def test_many_are_judged_as_each_alone(rows: list[dict[str, float]]) -> None:
     for each, row in zip(together, rows, strict=True):
         (alone,) = verdict([candidate("c")], {"c": row}, {"k": wrong[f"k{each.candidate}"]}, GATE)
         assert (each.decision, each.reason, each.evidence) == (alone.decision, alone.reason, alone.evidence)
-    found = bounds(GATE, [(wrong[each.key],) for each in listed], rows)
+    found = read_bounds(GATE, [(wrong[each.key],) for each in listed], rows)
     assert [bool(m >= 0) for m in found.margins(found.limits)] == [each.decision == "keep" for each in together]
 
 

@@ -22,7 +22,7 @@ from ggt_format.png import encode_png
 from ggt_tools.cli import main
 from ggt_tools.cli import report as verb
 from ggt_tools.errors import ConfigError, ShardError
-from ggt_tools.policy.bounds import bounds
+from ggt_tools.policy.bounds import read_bounds
 from ggt_tools.policy.gate import parse_gate
 from ggt_tools.policy.verdicts import verdict
 from ggt_tools.records import Aligned, Photo, Score, Stage
@@ -125,7 +125,7 @@ def test_the_page_has_the_numbers() -> None:
     assert len(titles) == 2 * len(GATE.metrics) == sum(tag == "svg" for tag, _ in page.tags)
 
 
-def test_what_comes_from_outside_is_text_and_nothing_else() -> None:
+def test_texts_from_outside_are_escaped() -> None:
     html = report(facts(61, file=NASTY), created="2026-01-02T03:04:05Z")
     page = Page(html)
     tags = {tag for tag, _ in page.tags}
@@ -141,11 +141,11 @@ def test_what_comes_from_outside_is_text_and_nothing_else() -> None:
     assert "prefers-color-scheme: dark" in html
 
 
-def test_a_name_that_is_no_unicode_can_be_written() -> None:
+def test_a_file_name_that_is_not_unicode_can_be_written() -> None:
     assert report(facts(3, file="caf\udce9.jpg"), created="x").encode().count("caf\ufffd.jpg".encode()) >= 1
 
 
-def test_an_image_that_is_gone_is_said_so_in_its_place() -> None:
+def test_a_missing_image_is_named_in_its_place() -> None:
     page = Page(report(facts(20, images=False), created="x"))
     assert not [tag for tag, _ in page.tags if tag == "img"]
     assert any(re.fullmatch(r"lq: [0-9a-f]{8}: <b>gone</b>", text) for text in page.words)
@@ -162,7 +162,7 @@ def test_the_size_is_bounded_however_many_candidates_there_are() -> None:
         assert small.size == (168, 224)
 
 
-def test_nothing_judged_by_rules_makes_a_page_too() -> None:
+def test_a_page_without_candidates() -> None:
     page = Page(report(facts(0), created="x"))
     assert page.text.count("None.") == 3 and "No two metrics have a rank correlation of at least 0.8." in page.text
 
@@ -174,7 +174,7 @@ def asked(rows: list[dict[str, float]]) -> tuple[Any, list[Any]]:
     listed = [candidate(f"{number:03}", f"k{number}") for number in range(len(rows))]
     scores = {c.id: row for c, row in zip(listed, rows, strict=True)}
     judged = list(verdict(listed, scores, {c.key: "mixed" for c in listed}, GATE))
-    return bounds(GATE, [("mixed",)] * len(rows), rows), judged
+    return read_bounds(GATE, [("mixed",)] * len(rows), rows), judged
 
 
 def test_the_worst_kept_and_the_best_rejected_are_next_to_a_bound() -> None:
@@ -199,7 +199,7 @@ def test_one_rule_rejects_what_all_others_find_good() -> None:
     assert rejected_by_one_rule(found, judged, 5)[0].notes[0].startswith("halo 9.000 > 3.000, -")
 
 
-def test_metrics_that_agree_and_where_they_do_not() -> None:
+def test_correlated_metrics_and_their_exceptions() -> None:
     drawn = np.random.default_rng(1)
     a = np.arange(200.0)
     b, opposite, other = np.exp(a / 50), -a, drawn.permutation(a)

@@ -38,9 +38,10 @@ from ggt_tools.policy.verdicts import by_rules, verdict
 from ggt_tools.policy.votes import Votes, count_votes, decisions_in_force, read_decisions
 from ggt_tools.records import Aligned, Candidate, Decision, Opinion, Photo, Score, Verdict
 from ggt_tools.review import Review, ReviewConfig
+from ggt_tools.review.decisions import COLUMNS, export_decisions, summarize
 from ggt_tools.review.desk import Desk, DeskConfig
 from ggt_tools.review.gallery import Filter, list_cards, list_keys, read_filter
-from ggt_tools.review.queue import AUDIT, GALLERY, UNSURE, list_items
+from ggt_tools.review.queue import AUDIT, GALLERY, UNSURE, KnownAnswers, list_items
 from ggt_tools.review.submissions import InvalidSubmission, SubmittedDecision
 from ggt_tools.stages.screen import VERSION as SCREEN
 from ggt_tools.workspace.ledger import Ledger
@@ -151,7 +152,7 @@ def test_unsure_first_then_a_sample_of_the_kept_and_the_rejected(ledger: Ledger)
     assert len(desk(ledger, audit=0.0).hand_out("Ben", "b" * 32, 1000)) == 20
 
 
-def test_not_the_best_is_no_rejection_to_audit_and_the_gates_own_word_counts(ledger: Ledger) -> None:
+def test_a_candidate_that_is_not_the_best_is_not_audited_and_the_rules_decide_the_queue(ledger: Ledger) -> None:
     verdicts = {one.candidate: one for one in ledger.all(Verdict)}
     kept = [name for name, one in verdicts.items() if one.decision == "keep"]
     best = {name: replace(verdicts[name], decision="reject", reason="not_the_best") for name in kept}
@@ -188,7 +189,7 @@ def test_no_pair_is_handed_out_twice_at_a_time(ledger: Ledger) -> None:
     assert len(one.hand_out("Dan", "e" * 32, 20)) == 12
 
 
-def test_each_pair_gets_so_many_reviewers_and_one_more_where_two_disagree(ledger: Ledger) -> None:
+def test_each_pair_gets_as_many_votes_as_asked_and_one_more_at_a_tie(ledger: Ledger) -> None:
     one = desk(ledger, reviewers=2, audit=0.0)
     first = {look.item.candidate: look for look in one.hand_out("Anna", PAGE, 100)}
     assert one.store("Anna", [made(look.id) for look in first.values()]) == [True] * 20
@@ -207,7 +208,7 @@ def test_each_pair_gets_so_many_reviewers_and_one_more_where_two_disagree(ledger
 
 
 @pytest.mark.parametrize("what", ["decide", "later", "own other page"])
-def test_nobody_else_ends_what_a_page_has_at_hand(ledger: Ledger, what: str) -> None:
+def test_only_the_page_itself_ends_its_lease(ledger: Ledger, what: str) -> None:
     one = desk(ledger, reviewers=2, audit=0.0)
     held = one.hand_out("Anna", PAGE, 1)[0]
     reviewer = "Anna" if what == "own other page" else "Ben"
@@ -224,7 +225,7 @@ def test_nobody_else_ends_what_a_page_has_at_hand(ledger: Ledger, what: str) -> 
     assert held.item.candidate in {look.item.candidate for look in one.hand_out("Dan", "d" * 32, 100)}
 
 
-def test_what_is_at_hand_stays_at_hand_over_a_restart(ledger: Ledger) -> None:
+def test_leases_of_pairs_survive_a_restart(ledger: Ledger) -> None:
     clock = Clock()
     anna = [look.id for look in desk(ledger, clock, known=0.5).hand_out("Anna", "a" * 32, 4)]
     restarted = desk(ledger, clock, known=0.5)
@@ -242,7 +243,7 @@ def test_what_is_at_hand_stays_at_hand_over_a_restart(ledger: Ledger) -> None:
     assert taken.candidate not in {look.item.candidate for look in late.hand_out("Ben", "b" * 32, 1)}
 
 
-def test_later_comes_after_all_others(ledger: Ledger) -> None:
+def test_a_postponed_pair_comes_after_all_others(ledger: Ledger) -> None:
     one = desk(ledger, audit=0.0)
     shown = one.hand_out("Anna", PAGE, 3)
     one.postpone("Anna", shown[0].id, PAGE)
@@ -250,7 +251,7 @@ def test_later_comes_after_all_others(ledger: Ledger) -> None:
     assert len(rest) == 20 and rest[-1] == shown[0].item.candidate
 
 
-def test_what_is_planted_is_one_in_so_many_and_told_apart_by_its_record(ledger: Ledger) -> None:
+def test_pairs_with_a_known_answer_are_a_fixed_share_and_no_votes(ledger: Ledger) -> None:
     one = desk(ledger, known=0.25, audit=0.0)
     seen: list[Any] = []
     while looks := one.hand_out("Anna", PAGE, 4):
@@ -266,7 +267,7 @@ def test_what_is_planted_is_one_in_so_many_and_told_apart_by_its_record(ledger: 
     assert (reviewer.known_answers, reviewer.decisions) == (Rate(count=7, of=7), 20)
 
 
-def test_planted_pairs_show_what_they_say(tmp_path: Path) -> None:
+def test_pairs_with_a_known_answer_show_an_unchanged_copy_or_another_photograph(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path / "w", 12, decisions=("unsure", "keep"))
     with Ledger(workspace) as ledger:
         one = desk(ledger, known=0.5, audit=0.0)
@@ -309,7 +310,7 @@ def test_undoing_adds_a_fact_and_deletes_none(ledger: Ledger) -> None:
     assert len(restarted.hand_out("Ben", "b" * 32, 100)) == 18, "Anna has the two at hand again"
 
 
-def test_a_decision_is_one_fact_however_often_it_comes(ledger: Ledger) -> None:
+def test_a_decision_that_is_sent_twice_is_stored_once(ledger: Ledger) -> None:
     one = desk(ledger, audit=0.0)
     look = one.hand_out("Anna", PAGE, 1)[0]
     first = made(look.id)
@@ -336,7 +337,7 @@ def test_a_decision_is_one_fact_however_often_it_comes(ledger: Ledger) -> None:
         ({"view": "0" * 16}, "This pair is not shown to this reviewer. It may have been aligned again."),
     ],
 )
-def test_what_cannot_be_taken_in(ledger: Ledger, changes: dict[str, Any], said: str) -> None:
+def test_a_wrong_decision_is_refused(ledger: Ledger, changes: dict[str, Any], said: str) -> None:
     one = desk(ledger)
     look = one.hand_out("Anna", PAGE, 1)[0]
     with pytest.raises(InvalidSubmission) as caught:
@@ -347,7 +348,7 @@ def test_what_cannot_be_taken_in(ledger: Ledger, changes: dict[str, Any], said: 
     assert read_decisions(ledger) == []
 
 
-def test_the_desk_sees_what_others_write_to_the_ledger(ledger: Ledger) -> None:
+def test_the_desk_reads_what_other_processes_write(ledger: Ledger) -> None:
     clock = Clock()
     one = desk(ledger, clock, audit=0.0)
     assert len(one.hand_out("Anna", PAGE, 100)) == 20
@@ -358,9 +359,32 @@ def test_the_desk_sees_what_others_write_to_the_ledger(ledger: Ledger) -> None:
     assert "new" in {look.item.candidate for look in one.hand_out("Ben", "b" * 32, 100)}
 
 
-def test_the_reasons_are_the_gates(ledger: Ledger) -> None:
+def test_the_reasons_are_those_of_the_gate(ledger: Ledger) -> None:
     gate = parse_gate(Path("small.toml"), TEXT)
     assert desk(ledger).reasons == gate.reasons and "halos" in gate.reasons
+
+
+@given(share=st.floats(0.001, 0.5), reviewer=st.text(max_size=5), block=st.integers(0, 50))
+def test_one_known_answer_is_due_in_each_block(share: float, reviewer: str, block: int) -> None:
+    known = KnownAnswers(share)
+    numbers = range(block * known.block_size, (block + 1) * known.block_size)
+    assert [due for number in numbers if (due := known.block_due(reviewer, number)) is not None] == [block]
+    assert KnownAnswers(0.0).block_due(reviewer, block) is None and KnownAnswers(0.0).views([], reviewer, 9) == []
+
+
+def test_exported_decisions_are_those_in_force_on_the_present_images(ledger: Ledger, tmp_path: Path) -> None:
+    one = desk(ledger, audit=0.0)
+    first, second, third = one.hand_out("Anna", PAGE, 3)
+    one.store("Anna", [made(first.id), made(second.id, "unsure"), made(third.id, "reject", "halos")])
+    ledger.add(replace(next(a for a in ledger.all(Aligned) if a.candidate == first.item.candidate), image="9" * 64))
+    out = tmp_path / "labels.csv"
+    summary = export_decisions(ledger.workspace, out)
+    assert summary.counts == {"decisions exported": 1} and summary.paths == (str(out),)
+    row = f"{third.item.candidate},{third.item.key},reject,halos,Anna,2.0,2026-01-01T00:00:00Z"
+    assert out.read_text(encoding="utf-8").splitlines() == [",".join(COLUMNS), row]
+    assert summarize(ledger.workspace).reviewers[0].decisions == 3
+    with pytest.raises(ConfigError, match="there is no such folder"):
+        export_decisions(ledger.workspace, tmp_path / "no" / "labels.csv")
 
 
 # --- agreement --------------------------------------------------------------------------------------------------------
@@ -428,7 +452,7 @@ def test_the_summary_says_who_disagrees_and_how_often_the_gate_is_wrong() -> Non
     ]  # fmt: skip
 
 
-def test_a_known_answer_counts_as_it_was_given_first(ledger: Ledger) -> None:
+def test_of_a_known_answer_the_first_decision_counts(ledger: Ledger) -> None:
     one = desk(ledger, audit=0.0, known=0.5)
     look = next(look for look in one.hand_out("Anna", PAGE, 8) if look.known_answer)
     one.store("Anna", [made(look.id, "keep")])
@@ -440,7 +464,9 @@ def test_a_known_answer_counts_as_it_was_given_first(ledger: Ledger) -> None:
     assert (found.known_answers, found.decisions, found.undone) == (Rate(count=0, of=1), 0, 1)
 
 
-def test_who_has_nothing_that_stands_has_no_figures(ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_reviewer_without_decisions_in_force_has_no_figures(
+    ledger: Ledger, capsys: pytest.CaptureFixture[str]
+) -> None:
     one = desk(ledger, audit=0.0)
     one.store("Anna", [made(one.hand_out("Anna", PAGE, 1)[0].id)])
     one.undo("Anna", next(IDS), PAGE)
@@ -466,7 +492,7 @@ def test_who_has_nothing_that_stands_has_no_figures(ledger: Ledger, capsys: pyte
         (1.0, 0, 1, '[people]\nreject_over = ["unsure"]', ("keep", "", "")),
     ],
 )
-def test_people_decide_as_far_as_the_gate_lets_them(
+def test_votes_count_as_far_as_the_gate_allows(
     halo: float, keep: int, reject: int, table: str, expected: tuple[str, str, str]
 ) -> None:
     gate = parse_gate(Path("small.toml"), f"{TEXT}\n{table}")
@@ -488,12 +514,12 @@ def test_people_decide_as_far_as_the_gate_lets_them(
         ("vote = 1", "[people]: 'vote' is not known; near: votes"),
     ],
 )
-def test_a_gate_that_says_nonsense_of_people(table: str, said: str) -> None:
+def test_wrong_values_in_the_gates_people_table(table: str, said: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(said)):
         parse_gate(Path("g.toml"), f"{TEXT}\n[people]\n{table}")
 
 
-def test_the_verb_verdict_hears_people_and_calibrate_reads_what_is_exported(
+def test_verdict_applies_votes_and_calibrate_reads_the_export(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     workspace = make_workspace(tmp_path / "w", 6, images=False)
@@ -523,7 +549,7 @@ def test_the_verb_verdict_hears_people_and_calibrate_reads_what_is_exported(
 # --- gallery ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_gallery_finds_by_everything(ledger: Ledger) -> None:
+def test_the_gallery_filters_and_sorts(ledger: Ledger) -> None:
     cards, total = list_cards(ledger, Filter())
     assert (len(cards), total) == (48, 60)
     assert list_cards(ledger, Filter(page=2))[0][0].candidate == "c00048"
@@ -570,7 +596,7 @@ def test_a_filter_that_cannot_be_read_shows_and_exports_nothing(site: Site, quer
     assert (status, said in text.decode()) == (400, True)
 
 
-def test_a_range_may_have_one_end_and_a_page_any_number(site: Site, ledger: Ledger) -> None:
+def test_a_range_can_be_open_and_a_page_any_number(site: Site, ledger: Ledger) -> None:
     def shown(query: str) -> str:
         status, _, page = site.ask("GET", f"/gallery?{query}", headers=site.cookie())
         assert status == 200
@@ -600,7 +626,7 @@ def site(sixty: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site
         yield found
 
 
-def test_the_first_address_opens_the_page_and_nothing_else_does(site: Site) -> None:
+def test_only_the_token_of_the_first_url_gives_access(site: Site) -> None:
     status, headers, body = site.ask("GET", site.url.removeprefix(site.origin))
     assert status == 200 and b'content="0;url=/"' in body
     door = headers["set-cookie"]
@@ -616,7 +642,7 @@ def test_the_first_address_opens_the_page_and_nothing_else_does(site: Site) -> N
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1", "127.0.0.1:1", "127.0.0.1:{port}.evil.example", ""])
-def test_another_name_that_leads_here_is_refused(site: Site, host: str) -> None:
+def test_a_foreign_host_name_is_refused(site: Site, host: str) -> None:
     sent = site.cookie() | {"Host": host.format(port=site.port)}
     for method, body in (("GET", None), ("POST", {})):
         assert site.ask(method, "/api/sitting" if body else "/gallery", body, sent)[0] in (400, 421)
@@ -633,7 +659,7 @@ def test_a_request_from_another_page_is_refused(site: Site, origin: str) -> None
     assert site.ask("GET", "/gallery", headers=site.cookie() | {"Sec-Fetch-Site": "same-origin"})[0] == 200
 
 
-def test_every_answer_has_a_policy_that_lets_no_script_of_a_text_run(site: Site) -> None:
+def test_every_answer_has_a_strict_content_security_policy(site: Site) -> None:
     for path, sent in (
         ("/", site.cookie()),
         ("/gallery", site.cookie()),
@@ -669,7 +695,7 @@ def test_nothing_but_the_workspaces_images_is_served(site: Site, path: str) -> N
     assert status == 404 and b"root:" not in body and b"SQLite" not in body and b"import" not in body
 
 
-def test_a_look_is_served_to_whom_it_was_shown(site: Site) -> None:
+def test_an_image_is_served_only_to_the_reviewer_it_was_shown_to(site: Site) -> None:
     anna, ben = site.cookie("Anna"), site.cookie("Ben")
     answer = json.loads(site.ask("POST", "/api/sitting", {"page": PAGE, "want": 1}, anna)[2])
     address = answer["looks"][0]["images"][1]
@@ -692,7 +718,7 @@ def test_a_look_is_served_to_whom_it_was_shown(site: Site) -> None:
         (b'{"page": "aaaaaaaaaaaaaaaa", "decisions": 7}', "A list of at most 1000 items is expected."),
     ],
 )
-def test_what_no_page_of_ours_sends_is_refused_in_a_sentence(site: Site, body: bytes, said: str) -> None:
+def test_a_foreign_request_is_refused_with_a_sentence(site: Site, body: bytes, said: str) -> None:
     status, _, answer = site.ask("POST", "/api/sitting", body, site.cookie())
     assert (status, json.loads(answer)) == (400, {"error": said})
     assert site.ask("POST", "/api/sitting", b"x" * 300_000, site.cookie())[0] == 413
@@ -716,7 +742,7 @@ def test_a_decision_that_is_refused_does_not_hold_up_the_others(site: Site) -> N
     ]  # fmt: skip
 
 
-def test_what_is_not_taken_in_is_not_called_saved(site: Site) -> None:
+def test_a_decision_that_is_not_stored_is_not_called_saved(site: Site) -> None:
     def send(who: str, *sent: dict[str, Any]) -> dict[str, Any]:
         status, _, body = site.ask(
             "POST", "/api/sitting", {"page": "d" * 32, "want": 1, "decisions": sent}, site.cookie(who)
@@ -739,7 +765,7 @@ def test_what_is_not_taken_in_is_not_called_saved(site: Site) -> None:
         assert (answer["saved"], answer["refused"]) == ([], [{"id": first["id"], "error": fault}])
 
 
-def test_texts_from_outside_are_texts(site: Site) -> None:
+def test_texts_from_outside_are_escaped(site: Site) -> None:
     body = site.ask("GET", "/gallery?degradation=" + "%22%3E%3Cscript%3E", headers=site.cookie())[2].decode()
     assert "<script>" not in body and "model<b>" not in body
     body = site.ask("GET", "/gallery", headers=site.cookie())[2].decode()
@@ -749,7 +775,7 @@ def test_texts_from_outside_are_texts(site: Site) -> None:
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in body and "<script>" not in body
 
 
-def test_the_gallery_tells_nothing_of_what_waits_to_be_judged_blind(tmp_path: Path) -> None:
+def test_the_gallery_hides_verdicts_of_pairs_that_wait(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path / "w", 4, decisions=("unsure", "keep"), images=False)
 
     def cards(site: Site, who: str) -> list[str]:
@@ -798,13 +824,13 @@ def test_a_second_review_beside_the_first_is_refused(site: Site, sixty: Path) ->
         ({"port": -1}, "--port -1: is not a port. Give 0 to 65535; 0 takes any free one."),
     ],
 )
-def test_options_that_cannot_be(config: dict[str, Any], said: str) -> None:
+def test_wrong_options(config: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         ReviewConfig(**config)
     assert str(caught.value) == said
 
 
-def test_a_class_that_is_none_is_named_with_those_that_are(sixty: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_class_or_port_is_refused(sixty: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["review", str(sixty), "--degradation", "fog"])
     said = capsys.readouterr().err
@@ -814,7 +840,7 @@ def test_a_class_that_is_none_is_named_with_those_that_are(sixty: Path, capsys: 
 
 
 @pytest.mark.parametrize("token", ["short", "with spaces in it, and more", "a" * 20 + "&b"])
-def test_a_token_of_ones_own_has_to_be_a_token(sixty: Path, monkeypatch: pytest.MonkeyPatch, token: str) -> None:
+def test_a_token_that_cannot_be_used_is_refused(sixty: Path, monkeypatch: pytest.MonkeyPatch, token: str) -> None:
     monkeypatch.setenv("GGT100K_REVIEW_TOKEN", token)
     with pytest.raises(ConfigError, match="GGT100K_REVIEW_TOKEN: cannot be used in a URL"):
         Review(sixty, ReviewConfig(port=0))
@@ -932,7 +958,7 @@ class Process:
         self._process.stdout.close()  # type: ignore[union-attr]
 
 
-def test_a_whole_sitting_by_keyboard_with_a_restart_in_the_middle(tmp_path: Path, chromium: Any) -> None:
+def test_a_whole_review_by_keyboard_with_a_restart_in_the_middle(tmp_path: Path, chromium: Any) -> None:
     workspace = make_workspace(tmp_path / "w", 30, decisions=("unsure", "unsure", "keep", "reject"), file=NASTY)
     token, options = "t" * 24, ("--audit", "50%", "--known", "20%", "--reviewers", "2", "--port")
     process = Process(workspace, *options, "0", token=token)
@@ -1121,7 +1147,7 @@ def test_a_single_pair_is_judged_undone_and_judged_again(tmp_path: Path, chromiu
         ]  # fmt: skip
 
 
-def test_a_second_page_is_told_what_stands(tmp_path: Path, chromium: Any) -> None:
+def test_a_second_page_shows_the_decision_that_counts(tmp_path: Path, chromium: Any) -> None:
     workspace = make_workspace(tmp_path / "w", 1)
     with served(workspace) as site:
         first = site.enter(chromium, "Anna")
@@ -1140,7 +1166,7 @@ def test_a_second_page_is_told_what_stands(tmp_path: Path, chromium: Any) -> Non
     assert [d.decision for d in facts(workspace)] == ["keep"]
 
 
-def test_pages_of_one_person_keep_what_they_decide_while_nobody_is_there(tmp_path: Path, chromium: Any) -> None:
+def test_pages_keep_decisions_while_the_server_is_away(tmp_path: Path, chromium: Any) -> None:
     here, there = (make_workspace(tmp_path / name, 16, decisions=("unsure", "keep")) for name in ("here", "there"))
     token, options = "t" * 24, ("--audit", "0", "--known", "0", "--port")
     process = Process(here, *options, "0", token=token)
@@ -1190,9 +1216,7 @@ def test_pages_of_one_person_keep_what_they_decide_while_nobody_is_there(tmp_pat
         process.kill()
 
 
-def test_what_cannot_be_fetched_is_fetched_again_and_no_other_pair_is_shown_meanwhile(
-    tmp_path: Path, chromium: Any
-) -> None:
+def test_an_image_that_cannot_be_fetched_is_fetched_again(tmp_path: Path, chromium: Any) -> None:
     workspace = make_workspace(tmp_path / "w", 8)
     with served(workspace) as site:
         page = site.enter(chromium, "Anna")
@@ -1237,7 +1261,7 @@ NAMELESS = """() => [...document.querySelectorAll("button, input, select, img, c
     || one.getAttribute("alt") || one.getAttribute("aria-labelledby"))).map((one) => one.outerHTML)"""
 
 
-def test_every_control_has_a_name_and_nothing_spills(tmp_path: Path, chromium: Any) -> None:
+def test_every_control_has_a_name_and_no_page_is_too_wide(tmp_path: Path, chromium: Any) -> None:
     workspace = make_workspace(tmp_path / "w", 3, file="x" * 300 + NASTY)
     with served(workspace) as site:
         for width, height, scheme in ((1280, 800, "light"), (2560, 1440, "dark"), (820, 1180, "light")):

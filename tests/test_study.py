@@ -24,6 +24,8 @@ from ggt100k import pair_key
 from ggt_format.png import encode_png
 from ggt_tools.cli import main
 from ggt_tools.errors import ConfigError
+from ggt_tools.events import Recorded
+from ggt_tools.providers.service import ServiceConfig
 from ggt_tools.records import Aligned, Candidate, Choice, Entry, Photo, Study
 from ggt_tools.review.comparisons import ComparisonDesk, compared_groups
 from ggt_tools.review.submissions import SubmittedChoice
@@ -33,7 +35,7 @@ from ggt_tools.stages.study.plan import load_plan, parse_plan
 from ggt_tools.stages.study.ranking import ObservedChoice, RankedEntrant, fit_strengths, rank
 from ggt_tools.stages.study.recommendation import recommend
 from ggt_tools.stages.study.result import ALL, Interval, StudyRow
-from ggt_tools.stages.study.run import read_facts
+from ggt_tools.stages.study.run import StudyConfig, read_facts, run
 from ggt_tools.workspace.ledger import Ledger
 
 from .browsing import DONE, SHOWN, browser, served
@@ -88,14 +90,14 @@ def test_a_plan_has_defaults() -> None:
         (("[criteria]", "[criteria"), "plan.toml: not TOML: "),
     ],
 )
-def test_what_is_wrong_with_a_plan_is_said(change: tuple[str, str], said: str) -> None:
+def test_a_wrong_plan_names_the_entry(change: tuple[str, str], said: str) -> None:
     assert change[0] in PLAN
     with pytest.raises(ConfigError) as caught:
         plan(PLAN.replace(*change))
     assert said in str(caught.value)
 
 
-def test_a_plan_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_plan(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no\.toml: the plan cannot be read: "):
         load_plan(tmp_path / "no.toml")
 
@@ -119,7 +121,7 @@ def test_two_strengths_are_the_log_of_their_odds() -> None:
     assert np.exp(luce) / np.exp(luce).sum() == pytest.approx([0.5, 0.3, 0.2], abs=0.001)
 
 
-def test_who_always_wins_stays_finite_and_a_tie_is_half_a_win_each() -> None:
+def test_an_entrant_that_always_wins_has_a_finite_strength_and_a_tie_counts_half() -> None:
     first, second = rank(chosen(("a", "b", 20)), ["a", "b"], draws=20)
     assert (first.name, second.name) == ("a", "b") and 0.9 < first.preferred < 1.0
     even = rank([ObservedChoice(key=f"k{at}", shown=("a", "b"), best="") for at in range(20)], ["a", "b"], draws=20)
@@ -153,7 +155,7 @@ def test_known_strengths_are_found_and_the_intervals_hold_them(shown: int) -> No
 # --- which comparisons ------------------------------------------------------------------------------------------------
 
 
-def test_every_two_meet() -> None:
+def test_every_two_candidates_meet_in_a_group() -> None:
     names = [f"c{at}" for at in range(9)]
     assert len(compared_groups("k", names, 2)) == 36 and compared_groups("k", ["c1"], 2) == []
     threes = compared_groups("k", names, 3)
@@ -180,13 +182,15 @@ def row(
 
 def ranked(*entrants: tuple[str, float, float], choices: int = 100) -> list[RankedEntrant]:
     return [
-        RankedEntrant(name=name, strength=p, low=p, high=p, preferred=p, preferred_low=p, preferred_high=p, choices=choices,
-               not_best=behind)
-        for name, p, behind in entrants
+        RankedEntrant(
+            name=name, strength=p, low=p, high=p, preferred=p, preferred_low=p, preferred_high=p, choices=choices,
+            not_best=not_best,
+        )
+        for name, p, not_best in entrants
     ]  # fmt: skip
 
 
-def test_of_those_that_people_do_not_put_behind_the_most_faithful_is_taken() -> None:
+def test_the_most_faithful_entrant_that_is_not_clearly_behind_is_recommended() -> None:
     rows = [row("pretty", fidelity=0.3, preferred=0.7), row("true", fidelity=0.6, preferred=0.68),
             row("truest", fidelity=0.9, preferred=0.2)]  # fmt: skip
     people = ranked(("pretty", 0.7, 0.4), ("true", 0.68, 0.6), ("truest", 0.2, 1.0))
@@ -200,7 +204,7 @@ def test_of_those_that_people_do_not_put_behind_the_most_faithful_is_taken() -> 
     assert cautions == ["truest is clearly ahead in content fidelity."]
 
 
-def test_what_speaks_against_it_is_said() -> None:
+def test_cautions_name_what_is_against_the_recommendation() -> None:
     rows = [
         row("a", fidelity=0.6, preferred=0.8, usd=0.25), row("b", fidelity=0.5, preferred=0.4),
         row("c", fidelity=0.9, preferred=0.9, photographs=12),
@@ -450,7 +454,7 @@ def test_the_nine_model_plan_runs_end_to_end_on_loopback(tmp_path: Path, capsys:
     assert done.out.count("1 of 1") == 18 and "study: take " in done.out
 
 
-def test_a_model_that_cannot_be_asked_is_said_and_the_others_go_on(
+def test_a_model_without_a_key_is_a_failure_and_the_others_are_made(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY")
@@ -475,8 +479,33 @@ def test_a_model_that_cannot_be_asked_is_said_and_the_others_go_on(
     assert "has no study. Begin one: ggt100k study" in capsys.readouterr().err
 
 
+def test_run_returns_the_steps_the_failures_and_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY")
+    small_workspace(tmp_path / "w", 2)
+    file, out, events = tmp_path / "p.toml", tmp_path / "p.html", Recorded()
+    models = '[[model]]\nwith = "openai"\n[[model]]\nwith = "classical"\n'
+    file.write_text(f'name = "p"\nscreen = ""\nmetrics = ["structure"]\n{models}', encoding="utf-8")
+    report = run(tmp_path / "w", StudyConfig(plan=file, out=out), events=events)
+    assert [step.stage for step in report.steps] == ["restore", "align", "score"]
+    assert report.summary.counts == {"entrants": 1, "photographs": 2, "choices": 0} and report.summary.is_failed
+    assert report.summary.paths == (str(out), str(tmp_path / "p.csv")) and out.is_file()
+    assert report.failures == tuple(events.warnings) and report.failures[0].startswith("openai: OPENAI_API_KEY")
+    assert report.result is not None and report.result.recommended == "classical"
+    again = run(tmp_path / "w", StudyConfig())
+    assert again.steps == () and again.result == report.result and not again.summary.is_failed
+
+
+@pytest.mark.parametrize(
+    ("service", "said"),
+    [(ServiceConfig(base_url="http://x"), "--base-url: "), (ServiceConfig(options={"a": "b"}), "--option: ")],
+)
+def test_a_server_or_an_option_for_all_models_is_refused(service: ServiceConfig, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        StudyConfig(service=service)
+
+
 @pytest.mark.parametrize("dry", [["--dry-run"], []])
-def test_a_plan_that_cannot_be_made_is_told_before_anything_is_asked_for(
+def test_a_plan_that_cannot_be_made_is_refused_first(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], dry: list[str]
 ) -> None:
     path = tmp_path / "p.toml"
@@ -499,7 +528,9 @@ def test_a_plan_that_cannot_be_made_is_told_before_anything_is_asked_for(
     assert f"{path}: screen: there is no vision-language model 'gemni'. Known: gemini" in capsys.readouterr().err
 
 
-def test_no_prompt_is_paid_for_whom_nobody_can_ask(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_prompt_is_written_for_a_model_with_wrong_options(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     workspace, path = tmp_path / "w", tmp_path / "p.toml"
     small_workspace(workspace, 1)
     path.write_text(
@@ -535,7 +566,7 @@ def nine_candidates(tmp_path: Path) -> Iterator[Ledger]:
         yield ledger
 
 
-def test_comparisons_are_handed_out_once_at_a_time_and_taken_in_once(nine_candidates: Ledger) -> None:
+def test_a_comparison_is_handed_out_once_at_a_time_and_stored_once(nine_candidates: Ledger) -> None:
     desk = ComparisonDesk(nine_candidates, clock=lambda: "2026-01-01T00:00:00Z", monotonic=lambda: 0.0)
     anna = desk.hand_out("Anna", "a", 2)
     ben = desk.hand_out("Ben", "b", 10)
@@ -559,7 +590,7 @@ def test_comparisons_are_handed_out_once_at_a_time_and_taken_in_once(nine_candid
     assert restarted.undo("Nobody", "7" * 32, "a") is None
 
 
-def test_comparisons_at_hand_stay_at_hand_over_a_restart(nine_candidates: Ledger) -> None:
+def test_leases_of_comparisons_survive_a_restart(nine_candidates: Ledger) -> None:
     def desk() -> ComparisonDesk:
         return ComparisonDesk(nine_candidates, clock=lambda: "2026-01-01T00:00:00Z", monotonic=lambda: 0.0)
 
@@ -570,7 +601,9 @@ def test_comparisons_at_hand_stay_at_hand_over_a_restart(nine_candidates: Ledger
     assert [look.id for look in restarted.hand_out("Anna", "a", 2)] == anna
 
 
-def test_a_plan_that_was_changed_asks_nothing_anew(nine_candidates: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_changed_plan_does_not_ask_again_what_was_answered(
+    nine_candidates: Ledger, capsys: pytest.CaptureFixture[str]
+) -> None:
     ledger = nine_candidates
     desk = ComparisonDesk(ledger, clock=lambda: "2026-01-01T00:00:00Z", monotonic=lambda: 0.0)
     for at, look in enumerate(desk.hand_out("Anna", "a", 3)):
@@ -606,7 +639,7 @@ def test_a_plan_that_was_changed_asks_nothing_anew(nine_candidates: Ledger, caps
          "[[model]]: two entrants are named 'a, vlm'. Rename one model."),
     ],
 )  # fmt: skip
-def test_entrants_that_cannot_be_told_apart_are_refused_before_anything_is_made(
+def test_equal_entrants_are_refused_before_anything_is_made(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], models: str, said: str
 ) -> None:
     small_workspace(tmp_path / "w", 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +25,8 @@ from ggt_tools.policy.verdicts import DEFAULT_GATE, asked_gains, verdict
 from ggt_tools.policy.what_if import NOT_JUDGED, Example, what_if
 from ggt_tools.records import Aligned, Candidate, Score, Verdict
 from ggt_tools.restorers import restorer
+from ggt_tools.stages.verdict import compare
+from ggt_tools.stages.verdict.run import VerdictConfig, run
 from ggt_tools.workspace.ledger import Ledger
 from tests.photographs import (
     Photograph,
@@ -555,6 +558,29 @@ def test_what_if_on_what_was_never_judged(workspace: Path, capsys: pytest.Captur
     assert lines[2].split() == ["now", "0", "0", "0", "4"] and lines[3].split() == ["then", "1", "2", "1", "0"]
     assert "     1  not judged -> reject halos" in lines
     assert verdicts(workspace) == {}
+
+
+def test_run_counts_by_reason_and_a_dry_run_stores_nothing(workspace: Path) -> None:
+    config = VerdictConfig(gate=workspace.parent / "gate.toml", dry_run=True)
+    for limit in (None, 10):
+        summary = run(workspace, dataclasses.replace(config, limit=limit))
+        assert (summary.count("kept"), summary.count("rejected"), summary.count("unsure", "halos")) == (1, 2, 1)
+        assert summary.reasons["rejected"] == {"halos": 1, "not_the_best": 1} and verdicts(workspace) == {}
+    assert run(workspace, dataclasses.replace(config, dry_run=False)).count("kept") == 1
+    assert len(verdicts(workspace)) == 4
+
+
+def test_a_comparison_of_two_gates_holds_counts_changes_and_keys(workspace: Path) -> None:
+    gate, other = workspace.parent / "gate.toml", workspace.parent / "other.toml"
+    other.write_text(TEXT.replace("max = 5.0, unsure_above = 3.0", "max = 9.5"), encoding="utf-8")
+    comparison = compare.run(workspace, compare.CompareConfig(what_if=other, gate=gate))
+    assert comparison.candidates == 4 and verdicts(workspace) == {}
+    assert comparison.before == {"keep": 1, "reject": 2, "unsure": 1} and comparison.after == {"keep": 3, "reject": 1}
+    assert [(change.before, change.after, change.count) for change in comparison.changes] == [
+        ("reject halos", "keep", 1), ("unsure halos", "keep", 1),
+    ]  # fmt: skip
+    assert comparison.keys.keys() == {"c", "d"}, "of the examples alone"
+    assert compare.run(workspace, compare.CompareConfig(what_if=other, limit=1)).before == {NOT_JUDGED: 1}
 
 
 def test_whatever_a_limit_cuts_off_no_two_of_one_photograph_are_kept(workspace: Path) -> None:

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ggt_tools.policy.bounds import Bools, Bound, Bounds, Floats, bounds, decided
+from ggt_tools.policy.bounds import Bools, Bound, Bounds, Floats, decision_probabilities, read_bounds
 from ggt_tools.policy.fitting import fit
 from ggt_tools.policy.gate import Gate
 from ggt_tools.policy.rates import Rate
@@ -89,7 +89,7 @@ class LabelledCandidates:
 
     def bounds_of(self, gate: Gate) -> Bounds:
         """Return the bounds of a gate with the values of these candidates."""
-        return bounds(gate, self.degradations, self.scores)
+        return read_bounds(gate, self.degradations, self.scores)
 
     def refit_gate(self) -> Gate:
         """Return the gate with the decision of each class fitted to these candidates, if it has a decision."""
@@ -214,7 +214,7 @@ def _fit(labelled: LabelledCandidates, aim: float) -> tuple[Gate, Floats]:
 def _judge(labelled: LabelledCandidates, gate: Gate, limits: Floats) -> HeldOut:
     good = np.ones(len(labelled.is_kept))
     classes = np.array([degradations[0] for degradations in labelled.degradations], object)
-    for probability in decided(gate, classes, labelled.scores).values():
+    for probability in decision_probabilities(gate, classes, labelled.scores).values():
         good *= 1.0 - probability
     return HeldOut(
         is_accepted=labelled.bounds_of(gate).margins(limits) >= 0,

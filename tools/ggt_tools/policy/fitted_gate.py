@@ -37,10 +37,10 @@ def fitted_gate_text(gate: Gate, calibration: Calibration, day: str) -> str:
         _describe_class(table, calibration, day)
     for change in calibration.changes:
         table = document
-        for name in change.bound.place[:-1]:
+        for name in change.bound.path[:-1]:
             table = table[name]
-        table[change.bound.place[-1]] = change.limit
-        if change.bound.place[0] != "decision":
+        table[change.bound.path[-1]] = change.limit
+        if change.bound.path[0] != "decision":
             _describe_bound(table, change, calibration, day)
     text = tomlkit.dumps(document)
     parse_gate(Path("the fitted gate"), text)

@@ -51,8 +51,8 @@ def _tighten(bounds: Bounds, is_kept: Bools, limits: Floats, aim: float) -> bool
     false_count, accepted_count = int((accepted & ~is_kept).sum()), int(accepted.sum())
     best_worth, best_bound, best_limit = 0.0, -1, 0.0
     for number, decides in _deciding(bounds, limits):
-        inside = decides & (bounds.signed[:, number] <= limits[number])
-        values, bad, good = _cumulative_counts(-bounds.signed[inside, number], is_kept[inside])
+        inside = decides & (bounds.signed_values[:, number] <= limits[number])
+        values, bad, good = _cumulative_counts(-bounds.signed_values[inside, number], is_kept[inside])
         worth = bad / (good + 1)
         met = np.flatnonzero(false_count - bad <= aim * (accepted_count - bad - good))
         worth[int(met[0]) + 1 if met.size else len(worth) :] = 0.0  # tighten no further than is needed
@@ -77,8 +77,12 @@ def _loosen(bounds: Bounds, is_kept: Bools, limits: Floats, aim: float) -> bool:
     best_worth, best_bound, best_limit = 0.0, -1, 0.0
     for number, decides in _deciding(bounds, limits):
         outermost = bounds.bounds[number].sign * bounds.bounds[number].outermost
-        outside = decides & (bounds.signed[:, number] > limits[number]) & (bounds.signed[:, number] <= outermost)
-        values, bad, good = _cumulative_counts(bounds.signed[outside, number], is_kept[outside])
+        outside = (
+            decides
+            & (bounds.signed_values[:, number] > limits[number])
+            & (bounds.signed_values[:, number] <= outermost)
+        )
+        values, bad, good = _cumulative_counts(bounds.signed_values[outside, number], is_kept[outside])
         keeps_aim = false_count + bad <= aim * (accepted_count + bad + good)
         worth = np.where(keeps_aim, good / (bad + 1), 0.0)
         if worth.size and worth.max() > best_worth:
@@ -94,9 +98,9 @@ def _loosen(bounds: Bounds, is_kept: Bools, limits: Floats, aim: float) -> bool:
 
 def _deciding(bounds: Bounds, limits: Floats) -> Iterator[tuple[int, Bools]]:
     """Yield each bound, and the candidates that it alone decides on because everything else accepts them."""
-    distances = bounds.apart(limits)
+    distances = bounds.distances(limits)
     holds = distances >= 0
-    group_holds = bounds.by_group(distances) >= 0
+    group_holds = bounds.group_distances(distances) >= 0
     broken_count = (~group_holds).sum(axis=1)
     for number, group in enumerate(bounds.groups):
         others_hold = group.applies & (broken_count - ~group_holds[:, number] == 0)
@@ -106,7 +110,7 @@ def _deciding(bounds: Bounds, limits: Floats) -> Iterator[tuple[int, Bools]]:
             is_alone = others_hold & ~np.any(other_rules, axis=0) if other_rules else others_hold
             for column in columns:
                 rest_holds = holds[:, [other for other in columns if other != column]].all(axis=1)
-                yield column, is_alone & rest_holds & np.isfinite(bounds.signed[:, column])
+                yield column, is_alone & rest_holds & np.isfinite(bounds.signed_values[:, column])
 
 
 def _cumulative_counts(values: Floats, is_kept: Bools) -> tuple[Floats, Floats, Floats]:

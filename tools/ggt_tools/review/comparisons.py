@@ -181,14 +181,14 @@ class ComparisonDesk:
         is_new = []
         by_view: dict[str, Choice] = {}
         by_id: dict[str, Choice] = {}
-        for one in submitted:
-            stored = self._stored.get(one.id) or by_id.get(one.id)
-            if stored and (_view_id_of(stored), place_of_best(stored)) != (one.view, one.best):
+        for submission in submitted:
+            stored = self._stored.get(submission.id) or by_id.get(submission.id)
+            if stored and (_view_id_of(stored), place_of_best(stored)) != (submission.view, submission.best):
                 raise InvalidSubmission("Another choice has this id.")
-            fact = None if stored or one.view in by_view else self._choice(reviewer, one)
+            fact = None if stored or submission.view in by_view else self._choice(reviewer, submission)
             is_new.append(fact is not None)
             if fact is not None:
-                by_view[one.view] = by_id[fact.id] = fact
+                by_view[submission.view] = by_id[fact.id] = fact
         self._ledger.add(*by_view.values())
         for fact in by_view.values():
             self._stored[fact.id] = fact

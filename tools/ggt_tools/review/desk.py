@@ -195,14 +195,15 @@ class Desk:
         is_new = []
         by_view: dict[str, Decision] = {}
         by_id: dict[str, Decision] = {}
-        for one in submitted:
-            stored = self._stored.get(one.id) or by_id.get(one.id)
-            if stored and (view_id_of(stored), stored.decision, stored.reason) != (one.view, one.decision, one.reason):
+        for submission in submitted:
+            stored = self._stored.get(submission.id) or by_id.get(submission.id)
+            content = submission.view, submission.decision, submission.reason
+            if stored and (view_id_of(stored), stored.decision, stored.reason) != content:
                 raise InvalidSubmission("Another decision has this id.")
-            fact = None if stored or one.view in by_view else self._decision(reviewer, one)
+            fact = None if stored or submission.view in by_view else self._decision(reviewer, submission)
             is_new.append(fact is not None)
             if fact is not None:
-                by_view[one.view] = by_id[fact.id] = fact
+                by_view[submission.view] = by_id[fact.id] = fact
         self.ledger.add(*by_view.values())
         self.stored_count += len(by_view)
         for fact in by_view.values():

@@ -1,15 +1,15 @@
-// A sitting: pairs (or a study's comparisons) are fetched ahead, shown, decided by a key, and sent.
-// What is decided is kept in the browser until the server says that it is in the ledger.
+// The page on which a reviewer judges pairs, or a study's comparisons. They are fetched ahead, shown, decided by a key,
+// and sent. A decision is kept in the browser until the server answers that it is in the ledger.
 
 import { Viewer } from "./viewer.js";
 
 const AHEAD = 4;
-const AGAIN = 2000; // milliseconds, to the next try of what could not be fetched
+const RETRY_MS = 2000; // milliseconds until an image that could not be fetched is fetched again
 const root = document.getElementById("sitting");
 const { kind, reviewer, candidate, workspace } = root.dataset;
 const showEvidence = root.dataset.evidence === "yes";
 const page = hex();
-// a key a decision: two pages of one person's do not write over each other's, nor do two workspaces on one port
+// one key for each decision, so that neither two pages of a reviewer nor two workspaces on one port overwrite another's
 const storage = `ggt100k ${workspace} ${kind === "study" ? "study" : "judge"} ${reviewer} `;
 const find = (id) => document.getElementById(id);
 const reasons = find("reasons");
@@ -17,23 +17,23 @@ const help = find("help");
 const panel = find("evidence");
 const slider = find("wipe");
 
-const viewer = new Viewer(find("canvas"), told);
-let queue = []; // looks that wait, the next one first
-let current = null; // the look that is shown
-let last = null; // the look that was decided last
-let looking = false; // back at `last`, with its evidence
-let decided = new Map(); // by look: what was decided here
-let pending = kept(); // not in the ledger yet
+const viewer = new Viewer(find("canvas"), updateControls);
+let queue = []; // views that wait, the next one first
+let current = null; // the view that is shown
+let last = null; // the view that was decided last
+let looking = false; // whether `last` is shown again, with its evidence
+let decided = new Map(); // what was decided on this page, by view
+let pending = readUnsent(); // decisions that are not in the ledger yet
 let later = [];
-let left = { judged: 0, waiting: 0 };
-let begun = null; // since when the current look is seen
-let seen = 0; // milliseconds before that
-let total = 0; // seconds of this sitting, and its decisions
+let counts = { judged: 0, waiting: 0 };
+let begun = null; // since when the current view is visible
+let seen = 0; // milliseconds for which it was visible before
+let total = 0; // seconds and number of the decisions on this page
 let count = 0;
 let talking = null;
 let again = false;
 let wait = 0;
-let faults = 0; // exchanges that failed
+let failures = 0; // number of exchanges that failed
 let blinking = null;
 let lastReason = "";
 
@@ -51,18 +51,18 @@ async function post(path, body) {
   });
   if (response.ok) return response.json();
   const text = await response.text();
-  const fault = new Error(response.headers.get("content-type")?.includes("json") ? JSON.parse(text).error : text);
-  fault.status = response.status;
-  throw fault;
+  const error = new Error(response.headers.get("content-type")?.includes("json") ? JSON.parse(text).error : text);
+  error.status = response.status;
+  throw error;
 }
 
-// What pages before this one could not send, in the order in which it was decided.
-function kept() {
-  const found = Object.keys(localStorage).filter((name) => name.startsWith(storage));
-  return found.map((name) => JSON.parse(localStorage.getItem(name))).sort((a, b) => a.at - b.at);
+// Return the decisions that earlier pages could not send, in their order.
+function readUnsent() {
+  const names = Object.keys(localStorage).filter((name) => name.startsWith(storage));
+  return names.map((name) => JSON.parse(localStorage.getItem(name))).sort((a, b) => a.at - b.at);
 }
 
-// One exchange at a time: sends what is pending, takes what is next. Resolves when all was sent.
+// Send the pending decisions and fetch the next views, one exchange at a time. Resolves when everything was sent.
 function exchange() {
   if (talking) {
     again = true;
@@ -78,25 +78,25 @@ function exchange() {
         const answer = await post("/api/sitting", { candidate, want: AHEAD, decisions, later: passed, have: have() });
         wait = 0;
         for (const one of answer.refused) warn(`A decision was not stored: ${one.error}`);
-        for (const one of answer.replaced) stands(one);
+        for (const replaced of answer.replaced) showReplaced(replaced);
         const done = new Set([...answer.saved, ...[...answer.replaced, ...answer.refused].map((one) => one.id)]);
         pending = pending.filter((one) => !done.has(one.id));
         for (const id of done) localStorage.removeItem(storage + id);
-        left = answer.progress;
+        counts = answer.progress;
         const handed = new Set(answer.looks.map((look) => look.id));
-        queue = queue.filter((look) => handed.has(look.id)); // the others went to somebody else meanwhile
+        queue = queue.filter((look) => handed.has(look.id)); // the others were handed out to somebody else
         for (const look of answer.looks) take(look);
         if (!answer.refused.length && !answer.replaced.length) warn(unseen());
-      } catch (fault) {
-        faults += 1;
+      } catch (error) {
+        failures += 1;
         later = [...passed, ...later];
         const kept = pending.length ? ` ${pending.length} decisions are kept in this browser.` : "";
-        if (fault.status) {
-          warn(`${fault.message}${kept}`);
+        if (error.status) {
+          warn(`${error.message}${kept}`);
           break;
         }
         wait = Math.min(10, wait * 2 || 0.5);
-        warn(`The server does not answer; trying again.${kept}`);
+        warn(`The server does not answer. Trying again.${kept}`);
         await new Promise((resolve) => setTimeout(resolve, wait * 1000));
         again = true;
       }
@@ -109,24 +109,24 @@ function exchange() {
   return talking;
 }
 
-// The looks at hand, which the server forgets when it ends.
+// Return the ids of the views on this page, because the server forgets them when it stops.
 function have() {
   return [current, ...queue].filter((look) => look && !decided.has(look.id)).map((look) => look.id);
 }
 
-// Whether all was sent, at once.
+// Send everything once, and return whether that succeeded.
 async function sent() {
-  const before = faults;
+  const before = failures;
   await exchange();
-  return faults === before && !pending.length;
+  return failures === before && !pending.length;
 }
 
-// Its look was decided before, on another page of the same person's: that stands.
-function stands(one) {
-  const word = one.decision ?? chosen(one.best + 1);
-  decided.set(one.look, word);
-  if (last?.id === one.look) said(last);
-  warn(`You judged this pair before, and that decision counts: ${word} ${one.reason ?? ""}`.trimEnd().replaceAll("_", " ") + ".");
+// The view was decided before on another page of this reviewer, and that decision counts.
+function showReplaced(replaced) {
+  const word = replaced.decision ?? chosen(replaced.best + 1);
+  decided.set(replaced.look, word);
+  if (last?.id === replaced.look) showDecision(last);
+  warn(`You judged this pair before, and that decision counts: ${word} ${replaced.reason ?? ""}`.trimEnd().replaceAll("_", " ") + ".");
 }
 
 function take(look) {
@@ -137,17 +137,17 @@ function take(look) {
 }
 
 function load(look) {
-  look.fault = null;
+  look.error = null;
   look.ready = Promise.all(look.images.map(picture)).then(
     (images) => (look.bitmaps = images),
-    (fault) => (look.fault = fault.message),
+    (error) => (look.error = error.message),
   );
 }
 
 async function picture(address) {
   const response = await fetch(address);
   if (!response.ok) throw new Error(await response.text());
-  // as it is stored: no colours are converted on the way
+  // no colour conversion, so that the pixels are those of the file
   return createImageBitmap(await response.blob(), { colorSpaceConversion: "none", premultiplyAlpha: "none" });
 }
 
@@ -170,29 +170,29 @@ async function next() {
 }
 
 async function show(look, asked) {
-  const failed = Boolean(look.fault);
+  const failed = Boolean(look.error);
   if (!look.bitmaps) {
-    viewer.clear(); // the pair before is judged
+    viewer.clear(); // do not show the pair that was judged before
     root.dataset.state = "loading";
     find("about").textContent = "Loading.";
     find("key").textContent = look.key;
     find("canvas").setAttribute("aria-label", "Loading");
-    if (!look.ready || failed) load(look); // what failed while it was fetched ahead is fetched again
+    if (!look.ready || failed) load(look); // fetch again what failed while it was fetched ahead
     progress();
     await look.ready;
   }
   if (current !== look || looking) return;
-  if (look.fault) {
+  if (look.error) {
     warn(unseen());
-    setTimeout(() => current === look && !looking && !look.bitmaps && show(look, asked), AGAIN);
+    setTimeout(() => current === look && !looking && !look.bitmaps && show(look, asked), RETRY_MS);
     return;
   }
   if (failed) warn("");
   seen = 0;
   begun = document.hidden ? null : performance.now();
   viewer.show(look.bitmaps);
-  viewer.paint(); // now, not at the next frame
-  told();
+  viewer.paint(); // at once, not at the next frame
+  updateControls();
   root.dataset.look = look.id;
   root.dataset.state = "shown";
   root.dataset.latency = (performance.now() - asked).toFixed(1);
@@ -202,15 +202,15 @@ async function show(look, asked) {
   if (look.decided) {
     decided.set(look.id, look.decided);
     last = look;
-    said(look);
+    showDecision(look);
   }
   progress();
 }
 
-// Why the current pair cannot be seen; "" where it can.
+// Return why the current pair cannot be shown; "" if it can.
 function unseen() {
   const later = kind === "judge" ? "; N postpones it" : "";
-  return current?.fault ? `${current.key}: ${current.fault.trim()} Trying again${later}.` : "";
+  return current?.error ? `${current.key}: ${current.error.trim()} Trying again${later}.` : "";
 }
 
 function described(look) {
@@ -222,7 +222,7 @@ function finished() {
   return kind === "study" ? "All comparisons are made. Thank you." : "All pairs are judged. Thank you.";
 }
 
-function said(look) {
+function showDecision(look) {
   const words = { keep: "Kept", reject: "Rejected", unsure: "Unsure", undone: "Undone" };
   const what = decided.get(look.id) ?? "";
   say(`${words[what] ?? what}. Z undoes it${kind === "study" ? "" : ", E shows its evidence"}.`);
@@ -240,7 +240,7 @@ function warn(text) {
 function progress() {
   const rate = count >= 10 && total ? ` · ${Math.round((3600 * count) / total)} an hour` : "";
   const unsaved = pending.length ? ` · ${pending.length} being saved` : "";
-  find("progress").textContent = `${left.judged} judged · ${left.waiting} waiting${rate}${unsaved}`;
+  find("progress").textContent = `${counts.judged} judged · ${counts.waiting} waiting${rate}${unsaved}`;
   root.dataset.pending = String(pending.length);
   for (const button of document.querySelectorAll("[data-decides]")) button.disabled = !decidable();
 }
@@ -267,11 +267,11 @@ function decide(made, word) {
   last?.bitmaps && last !== current && closeBitmaps(last);
   last = current;
   if (candidate) {
-    said(current);
+    showDecision(current);
     progress();
   } else {
     next();
-    if (current) said(last);
+    if (current) showDecision(last);
   }
   exchange();
 }
@@ -303,19 +303,19 @@ function postpone() {
 }
 
 async function undo() {
-  if (!last && !left.judged) return;
+  if (!last && !counts.judged) return;
   if (!(await sent())) {
-    say("Nothing was undone."); // later it would undo something else
+    say("Nothing was undone."); // a later request would undo another decision
     return;
   }
   let answer;
   try {
     answer = await post("/api/undo", { id: hex() });
-  } catch (fault) {
-    warn(fault.status ? fault.message : "The server does not answer; nothing was undone.");
+  } catch (error) {
+    warn(error.status ? error.message : "The server does not answer. Nothing was undone.");
     return;
   }
-  left = answer.progress;
+  counts = answer.progress;
   if (!answer.look) {
     say("There is nothing to undo.");
     progress();
@@ -328,7 +328,7 @@ async function undo() {
   looking = false;
   panel.hidden = true;
   if (candidate && look.id !== current?.id) {
-    say("Your last decision was on another pair; it is undone, and waits for you again.");
+    say("Your last decision was on another pair. It is undone, and the pair waits for you again.");
     progress();
     return;
   }
@@ -336,7 +336,7 @@ async function undo() {
   queue = queue.filter((one) => one.id !== look.id);
   current = look;
   await show(look, performance.now());
-  say("Undone. Judge it again.");
+  say("Undone. Judge this pair again.");
 }
 
 // --- evidence ---
@@ -360,12 +360,12 @@ async function evidence() {
     const response = await fetch(`/api/evidence/${look.id}`);
     found = await response.json();
     if (!response.ok) throw new Error(found.error);
-  } catch (fault) {
-    say(fault.message);
+  } catch (error) {
+    say(error.message);
     return;
   }
   if (look !== current) {
-    seen = seconds() * 1000; // the pair that waits is not being looked at
+    seen = seconds() * 1000; // the pair that waits is not visible meanwhile
     begun = null;
     looking = true;
     root.dataset.look = look.id;
@@ -411,8 +411,8 @@ function view(mode) {
   else viewer.set({ mode, side: kind === "study" ? viewer.labels.map((_, at) => at).slice(1) : [0, 1] });
 }
 
-function told() {
-  slider.disabled = viewer.mode !== "wipe"; // and not seen, but it keeps its place
+function updateControls() {
+  slider.disabled = viewer.mode !== "wipe"; // invisible, but it keeps its place
   slider.value = String(Math.round(viewer.wipe * 100));
   const all = viewer.mode === "side" && kind === "study" && viewer.side.length === viewer.labels.length;
   for (const button of document.querySelectorAll("[data-view]"))
@@ -488,8 +488,8 @@ document.addEventListener("keydown", (event) => {
     if (key === "?" || key === "h") help.close();
     return;
   }
-  if (event.target instanceof HTMLInputElement && key.startsWith("arrow")) return; // the slider's own
-  if (event.target instanceof HTMLButtonElement && (key === " " || key === "enter")) return; // a button's own
+  if (event.target instanceof HTMLInputElement && key.startsWith("arrow")) return; // the slider handles it
+  if (event.target instanceof HTMLButtonElement && (key === " " || key === "enter")) return; // the button handles it
   if (key in holds) {
     event.preventDefault();
     if (!event.repeat) hold(holds[key]);
@@ -539,7 +539,7 @@ window.addEventListener("pagehide", () => {
   navigator.sendBeacon("/api/release", new Blob([JSON.stringify({ page })], { type: "application/json" }));
 });
 window.addEventListener("beforeunload", (event) => pending.length && event.preventDefault());
-// a word now and then, so that what waits here does not go to others
+// renew the leases, so that the views of this page are not handed out to others
 setInterval(() => !document.hidden && exchange(), 30_000);
 
 if (kind === "study") {

@@ -1,27 +1,26 @@
-// Two or more pictures of one size on a canvas, zoomed and panned together.
-// A picture's pixel is a whole number of the screen's pixels, or, where it does not fit so, the whole picture is shrunk:
-// at 1:1 and above nothing is resampled.
+// Two or more images of one size on a canvas, zoomed and panned together. An image pixel is a whole number of screen
+// pixels, so nothing is resampled at 1:1 and above. An image that is larger than its pane is shrunk to fit.
 
-const STEPS = [1, 2, 3, 4, 6, 8]; // the screen's pixels to one of the picture's
+const STEPS = [1, 2, 3, 4, 6, 8]; // screen pixels for each image pixel
 const GAP = 2;
-const GRIP = 24; // within so many pixels of the wipe's edge a drag moves it
+const GRIP = 24; // a drag that begins within so many pixels of the wipe's edge moves it
 
 export class Viewer {
   constructor(canvas, changed) {
     this.canvas = canvas;
     this.context = canvas.getContext("2d", { alpha: false });
-    this.changed = changed; // after zoom, wipe or view changed
+    this.changed = changed; // called after zoom, wipe or view has changed
     this.images = []; // ImageBitmap
     this.labels = [];
-    this.side = [0, 1]; // which stand side by side
-    this.two = [0, 1]; // which are wiped, blinked and subtracted
+    this.side = [0, 1]; // numbers of the images that are shown side by side
+    this.two = [0, 1]; // numbers of the images that are wiped, blinked and subtracted
     this.mode = "wipe"; // wipe | side | difference
     this.zoom = "fit"; // or one of STEPS
-    this.center = [0.5, 0.5]; // of what is shown, in shares of the picture
-    this.wipe = 0.5; // share of the pane that shows the first
+    this.center = [0.5, 0.5]; // of the visible part, as shares of the image
+    this.wipe = 0.5; // share of the pane that shows the first image
     this.gain = 4; // of the difference
-    this.only = null; // one picture in every pane, while a key is held
-    this.boxes = []; // over all pictures, so that one sees what was there: {kind, severity, x0, y0, x1, y1}
+    this.only = null; // number of the image that every pane shows while a key is held
+    this.boxes = []; // drawn over all images: {kind, severity, x0, y0, x1, y1}
     this.pointers = new Map();
     this.drag = null;
     new ResizeObserver(() => this.resize()).observe(canvas);

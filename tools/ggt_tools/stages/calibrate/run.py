@@ -10,7 +10,7 @@ import numpy as np
 
 from ggt_tools.clock import utc_now
 from ggt_tools.errors import ConfigError
-from ggt_tools.policy.bounds import Bools, bounds
+from ggt_tools.policy.bounds import Bools, read_bounds
 from ggt_tools.policy.calibration import Calibration, LabelledCandidates, calibrate
 from ggt_tools.policy.calibration_plot import plot
 from ggt_tools.policy.fitted_gate import fitted_gate_text
@@ -160,7 +160,7 @@ def _labelled(
 def _coverage_notes(gate: Gate, facts: _Facts, labelled: set[str]) -> Iterator[str]:
     """Say how many of the workspace's candidates are labelled, among those that the gate keeps and among the others."""
     degradations = [facts.degradations[key] for key in facts.keys.values()]
-    all_bounds = bounds(gate, degradations, [facts.scores.get(name, {}) for name in facts.keys])
+    all_bounds = read_bounds(gate, degradations, [facts.scores.get(name, {}) for name in facts.keys])
     is_kept: Bools = all_bounds.margins(all_bounds.limits) >= 0
     is_labelled = np.array([name in labelled for name in facts.keys], bool)
     for group, mask in (("that the gate keeps", is_kept), ("that it does not keep", ~is_kept)):
@@ -187,6 +187,6 @@ def _notes(gate: Gate, calibration: Calibration) -> Iterator[str]:
         changes = (f"{a.name} {b.intercept:.2f} -> {a.intercept:.2f}" for b, a in zip(before, after, strict=True))
         yield f"  decision of {name}: {', '.join(changes)}"
     for change in calibration.changes:
-        yield f"  {'.'.join(change.bound.place)} {change.bound.limit:g} -> {change.limit:g}"
+        yield f"  {'.'.join(change.bound.path)} {change.bound.limit:g} -> {change.limit:g}"
     if not calibration.changes and not calibration.refitted_classes:
         yield "  no bound changes, so nothing is written"

@@ -16,7 +16,7 @@ import numpy as np
 
 from ggt_tools.errors import ShardError
 from ggt_tools.pages import environment
-from ggt_tools.policy.bounds import Floats, bounds, decided
+from ggt_tools.policy.bounds import Floats, decision_probabilities, read_bounds
 from ggt_tools.policy.decision import PROBABILITIES
 from ggt_tools.policy.gate import Gate
 from ggt_tools.records import Candidate, Photo, Stage, Verdict
@@ -85,7 +85,7 @@ def report(facts: ReportFacts, *, created: str) -> str:
     verdicts = [facts.verdicts[candidate.id] for candidate in candidates]
     scores = [facts.scores.get(candidate.id, {}) for candidate in candidates]
     values = _values(facts.gate, photos, scores)
-    gate_bounds = bounds(facts.gate, [photo.degradations for photo in photos], scores)
+    gate_bounds = read_bounds(facts.gate, [photo.degradations for photo in photos], scores)
 
     def cards(highlights: Sequence[Highlight]) -> list[dict[str, Any]]:
         return [_card(facts, candidates[h.index], photos[h.index], verdicts[h.index], h.notes) for h in highlights]
@@ -133,7 +133,7 @@ def _values(gate: Gate, photos: Sequence[Photo], scores: Sequence[Mapping[str, f
         name: np.array([own.get(name, math.nan) for own in scores], np.float64) for name in names
     }
     classes = np.array([photo.degradations[0] for photo in photos], dtype=object)
-    return values | decided(gate, classes, scores)
+    return values | decision_probabilities(gate, classes, scores)
 
 
 def _adopted_set(drift: Drift) -> tuple[tuple[str, ...], tuple[str, ...]]:

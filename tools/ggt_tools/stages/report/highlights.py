@@ -54,8 +54,8 @@ class CorrelatedMetrics:
 def worst_kept(bounds: Bounds, verdicts: Sequence[Verdict], max_count: int) -> list[Highlight]:
     """Return the kept candidates that are nearest to a bound, the nearest first."""
     is_kept = np.array([verdict.decision == "keep" for verdict in verdicts], bool)
-    distances = bounds.apart(bounds.limits, bounds.spreads)
-    margins = bounds.by_group(distances).min(axis=1, initial=math.inf)
+    distances = bounds.distances(bounds.limits, bounds.spreads)
+    margins = bounds.group_distances(distances).min(axis=1, initial=math.inf)
     order = [int(i) for i in np.argsort(margins, kind="stable") if is_kept[i]]
     return [Highlight(index=i, notes=_nearest_bounds(bounds, distances, i)) for i in order[:max_count]]
 
@@ -63,16 +63,16 @@ def worst_kept(bounds: Bounds, verdicts: Sequence[Verdict], max_count: int) -> l
 def best_rejected(bounds: Bounds, verdicts: Sequence[Verdict], max_count: int) -> list[Highlight]:
     """Return the candidates that a rule rejects and that are nearest to being kept, the nearest first."""
     is_rejected = np.array([v.decision == "reject" and v.stage in ("score", "screen") for v in verdicts], bool)
-    distances = bounds.apart(bounds.limits, bounds.spreads)
-    margins = bounds.by_group(distances).min(axis=1, initial=math.inf)
+    distances = bounds.distances(bounds.limits, bounds.spreads)
+    margins = bounds.group_distances(distances).min(axis=1, initial=math.inf)
     order = [int(i) for i in np.argsort(-margins, kind="stable") if is_rejected[i] and np.isfinite(margins[i])]
     return [Highlight(index=i, notes=_nearest_bounds(bounds, distances, i)) for i in order[:max_count]]
 
 
 def rejected_by_one_rule(bounds: Bounds, verdicts: Sequence[Verdict], max_count: int) -> list[Highlight]:
     """Return the candidates that one rule rejects and all others find clearly good, the clearest first."""
-    distances = bounds.apart(bounds.limits, bounds.spreads)
-    by_group = np.sort(bounds.by_group(distances), axis=1)
+    distances = bounds.distances(bounds.limits, bounds.spreads)
+    by_group = np.sort(bounds.group_distances(distances), axis=1)
     if by_group.shape[1] < 2:
         return []
     is_chosen = (by_group[:, 0] < 0) & np.isfinite(by_group[:, 0]) & (by_group[:, 1] >= CLEAR_SPREADS)
@@ -150,8 +150,8 @@ def _nearest_bounds(bounds: Bounds, distances: Floats, index: int, max_count: in
     notes = []
     for distance, column in sorted(deciding)[:max_count]:
         bound = bounds.bounds[column]
-        value = bound.sign * float(bounds.signed[index, column])
+        value = bound.sign * float(bounds.signed_values[index, column])
         signs = (">=", "<") if bound.sign < 0 else ("<=", ">")
-        name = bound.metric if bound.place[0] != "gain" else f"{bound.metric} ({bound.place[1]})"
+        name = bound.metric if bound.path[0] != "gain" else f"{bound.metric} ({bound.path[1]})"
         notes.append(f"{name} {value:.3f} {signs[distance < 0]} {bound.limit:.3f}, {distance:+.2f} spreads")
     return tuple(notes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from ggt_tools.clock import utc_now
@@ -16,8 +17,6 @@ from ggt_tools.restorers import restorer as load_restorer
 from ggt_tools.restorers.protocol import Restorer
 from ggt_tools.stages.align.run import AlignConfig
 from ggt_tools.stages.align.run import run as run_align
-from ggt_tools.stages.ingest.run import IngestConfig
-from ggt_tools.stages.ingest.run import run as run_ingest
 from ggt_tools.stages.prompt.run import PromptConfig
 from ggt_tools.stages.prompt.run import run as run_prompt
 from ggt_tools.stages.restore import plan_restore
@@ -94,7 +93,7 @@ class Maker:
             prompt = PromptConfig(
                 strategy=strategy, vlm=plan.writer, service=self._service_of(plan.writer), limit=self._limit
             )
-            self._step(f"prompt, strategy {strategy}", lambda: run_prompt(workspace, prompt, events=events))  # noqa: B023
+            self._step(f"prompt, strategy {strategy}", partial(run_prompt, workspace, prompt, events=events))
         for own in entrants:
             for strategy, name in own.names.items():
                 restore = RestoreConfig(
@@ -103,21 +102,24 @@ class Maker:
                     service=self._service_of(own.model.restorer, own.model),
                     limit=self._limit,
                 )
-                self._step(f"restore, {name}", lambda: run_restore(workspace, restore, events=events))  # noqa: B023
-        self._step("align", lambda: run_align(workspace, AlignConfig(), events=events))
-        self._step("score", lambda: run_score(workspace, ScoreConfig(metrics=plan.metrics), events=events))
+                self._step(f"restore, {name}", partial(run_restore, workspace, restore, events=events))
+        self._step("align", partial(run_align, workspace, AlignConfig(), events=events))
+        self._step("score", partial(run_score, workspace, ScoreConfig(metrics=plan.metrics), events=events))
         if plan.screen:
             screen = ScreenConfig(
                 vlm=plan.screen, include_rejected=True, service=self._service_of(plan.screen), limit=self._limit
             )
-            self._step("screen", lambda: run_screen(workspace, screen, events=events))
+            self._step("screen", partial(run_screen, workspace, screen, events=events))
         with Ledger(workspace) as ledger:
             ledger.add(*_entries(ledger, plan, entrants))
 
     def _ingest(self) -> None:
+        from ggt_tools.stages.ingest.run import IngestConfig
+        from ggt_tools.stages.ingest.run import run as run_ingest
+
         is_new = not (self._workspace / "ledger.sqlite").exists()
         config = IngestConfig(photos=self._plan.folder)
-        self._step("ingest", lambda: run_ingest(self._workspace, config, events=self._events))
+        self._step("ingest", partial(run_ingest, self._workspace, config, events=self._events))
         if is_new and not (self._workspace / "ledger.sqlite").exists():
             raise ConfigError(f"{self._plan.path}: photographs: {self.failures[-1]}")
 

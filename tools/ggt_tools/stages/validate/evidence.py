@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ggt_format.schema import MANIFEST
-from ggt_tools.policy.bounds import decided
+from ggt_tools.policy.bounds import decision_probabilities
 from ggt_tools.policy.decision import SHOWN
 from ggt_tools.policy.gate import Gate, Rule, parse_gate
 from ggt_tools.policy.verdicts import PEOPLE, asked_gains
@@ -78,7 +78,7 @@ def evidence_faults(row: Mapping[str, Any], gate: Gate) -> Iterator[tuple[str, s
 def _probabilities(row: Mapping[str, Any], gate: Gate) -> dict[str, float]:
     """What the gate's decision makes of the row's scores; nothing where the gate has none."""
     classes = np.array([row["degradation"]], object)
-    return {name: float(values[0]) for name, values in decided(gate, classes, [row["scores"]]).items()}
+    return {name: float(values[0]) for name, values in decision_probabilities(gate, classes, [row["scores"]]).items()}
 
 
 def _contributions(row: Mapping[str, Any], gate: Gate) -> Iterator[tuple[str, str]]:
