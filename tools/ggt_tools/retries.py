@@ -21,7 +21,7 @@ def retry(
     attempts: int,
     first_wait: float = 2.0,
     max_wait: float = math.inf,
-    warn: Callable[[str], object] = lambda message: None,
+    warn: Callable[[str], None] = lambda message: None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> T:
     """Return what a request returns; send it again where it raises a TransientError.
