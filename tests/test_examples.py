@@ -66,6 +66,22 @@ def test_all_examples_are_run_here() -> None:
         assert f'"{path.stem}"' in here, path.name
 
 
+def test_the_pipeline_by_the_python_api_ends_with_training_pairs(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name in ("friends", "wine-1"):  # three photographs are enough
+        for path in ggt100k.sample_folder().glob(f"{name}*"):
+            (photos / path.name).write_bytes(path.read_bytes())
+    taken = sorted(path.name for path in photos.iterdir())
+    out = run_here(tmp_path, "pipeline", photos, tmp_path / "made", "--licence", "CC0-1.0", "--test", "0")
+    lines = out.splitlines()
+    assert f"ingest: {len(taken)} imported, 0 already done" in lines
+    assert any(re.fullmatch(r"validate: .*0 findings.*", line) for line in lines), out
+    assert re.search(r"^[123] training pairs; the first: [0-9a-f]{16}, lq \(256, 256, 3\)", out, re.MULTILINE), out
+    again = run_here(tmp_path, "pipeline", photos, tmp_path / "made", "--licence", "CC0-1.0", "--test", "0")
+    assert f"ingest: 0 imported, {len(taken)} already done" in again.splitlines()
+
+
 def test_plain_pytorch(tmp_path: Path) -> None:
     out = ended(start(tmp_path, "plain_pytorch", "--steps", 20, "--crop", 64, "--workers", 1))
     assert re.search(r"^step 20: loss 0\.\d{4}$", out, re.MULTILINE), out

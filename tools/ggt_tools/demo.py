@@ -1,8 +1,8 @@
-"""demo: the whole way once, from the sample's photographs to a training batch."""
+"""demo: the whole pipeline once, from the sample's photographs to a training batch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,47 +11,79 @@ import numpy as np
 import numpy.typing as npt
 
 import ggt100k  # its import registers load_dataset("ggt-100k")
+from ggt_tools.api import Workspace, card, validate
+from ggt_tools.errors import ConfigError
+from ggt_tools.events import SILENT, Events
 from ggt_tools.imaging.contact_sheet import contact_sheet
+from ggt_tools.summary import Summary
 
-TEST = "0.25"  # of a few dozen pairs: with the default the test split would be empty
+TEST_SHARE = 0.25  # of a few dozen pairs: with the default, the test split would be empty
 
 
-def demo(folder: Path, run: Callable[..., None]) -> Iterator[str]:
-    """Runs the verbs one after another by `run`, loads what came out, and yields what there is to say of it.
+def demo(folder: Path, *, events: Events = SILENT) -> Iterator[str]:
+    """Run every stage on the sample's photographs, load the release, and yield what a user reads.
 
-    Leaves in `folder`: workspace, the dataset folder ggt-100k, contact_sheet.png.
+    Leaves in `folder`: workspace, the release ggt-100k, contact_sheet.png.
+
+    Args:
+        folder: Folder to write to; it is created if need be. Run again, it continues.
+        events: Told of progress, and of each photograph that is rejected.
+
+    Raises:
+        ConfigError: A stage failed.
     """
-    workspace, out = str(folder / "workspace"), str(folder / "ggt-100k")
-    run("ingest", str(ggt100k.sample_folder()), workspace)
-    run("restore", workspace, "--with", "classical")
-    run("align", workspace)
-    run("score", workspace)
-    run("verdict", workspace)
-    run("pack", workspace, out, "--test", TEST)
-    run("validate", out)
-    run("card", out)
-    run("status", workspace)
+    photos, release = ggt100k.sample_folder(), folder / "ggt-100k"
+    workspace = Workspace.create(folder / "workspace", events=events)
+    path = workspace.path
+    yield from _shown(f"ingest {photos} {path}", workspace.ingest(photos))
+    yield from _shown(f"restore {path} --with classical", workspace.restore("classical"))
+    yield from _shown(f"align {path}", workspace.align())
+    yield from _shown(f"score {path}", workspace.score())
+    yield from _shown(f"verdict {path}", workspace.verdict())
+    yield from _shown(f"pack {path} {release} --test {TEST_SHARE}", workspace.pack(release, test=TEST_SHARE))
+    validation = validate(release, events=events)
+    yield from _shown(f"validate {release}", validation.summary, text=str(validation))
+    yield from _shown(f"card {release}", card(release))
+    yield f"\n$ ggt100k status {path}\n{workspace.status()}"
 
-    yield f'\n>>> load_dataset("ggt-100k", data_dir="{out}")'
-    pairs = datasets.load_dataset("ggt-100k", data_dir=out)
+    yield f'\n>>> load_dataset("ggt-100k", data_dir="{release}")'
+    pairs = datasets.load_dataset("ggt-100k", data_dir=str(release))
     for split, rows in pairs.items():
         yield f"{split}: {len(rows)} pairs, columns {', '.join(rows.column_names)}"
     lq, gt = batch(pairs["train"], size=256, count=8, seed=0)
     yield f"one batch: lq {lq.shape} {lq.dtype}, gt {gt.shape} {gt.dtype}, the same windows of both"
     sheet = folder / "contact_sheet.png"
     contact_sheet([row for rows in pairs.values() for row in rows]).save(sheet)
-    yield f"look at {sheet}, and at the release's card, {out}/README.md"
+    yield f"look at {sheet}, and at the release's card, {release}/README.md"
+
+
+def _shown(command: str, summary: Summary, *, text: str = "") -> Iterator[str]:
+    """Yield a command and what it prints. Raise ConfigError where it failed."""
+    yield f"\n$ ggt100k {command}\n{text or summary}"
+    if summary.is_failed:
+        raise ConfigError(f"demo: ggt100k {summary.stage} failed. Read its messages above.")
 
 
 def batch(pairs: Any, *, size: int, count: int, seed: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """`count` windows of `size` pixels out of random pairs, the same of lq and gt: uint8, count x size x size x 3."""
+    """Return random windows of random pairs, the same windows of both images.
+
+    Args:
+        pairs: Rows with PIL images in `lq` and `gt`.
+        size: Side of a window in pixels.
+        count: Number of windows.
+        seed: Seed of the choice.
+
+    Returns:
+        The windows of lq and of gt: uint8, (count, size, size, 3).
+    """
     random = np.random.default_rng(seed)
-    crops: tuple[list[npt.NDArray[np.uint8]], list[npt.NDArray[np.uint8]]] = ([], [])
-    for at in random.integers(len(pairs), size=count):
-        pair = pairs[int(at)]
+    lq_crops: list[npt.NDArray[np.uint8]] = []
+    gt_crops: list[npt.NDArray[np.uint8]] = []
+    for number in random.integers(len(pairs), size=count):
+        pair = pairs[int(number)]
         width, height = pair["lq"].size
         left, top = random.integers(width - size + 1), random.integers(height - size + 1)
-        box = (int(left), int(top), int(left) + size, int(top) + size)
-        for name, into in zip(("lq", "gt"), crops, strict=True):
-            into.append(np.asarray(pair[name].crop(box)))
-    return np.stack(crops[0]), np.stack(crops[1])
+        window = (int(left), int(top), int(left) + size, int(top) + size)
+        lq_crops.append(np.asarray(pair["lq"].crop(window)))
+        gt_crops.append(np.asarray(pair["gt"].crop(window)))
+    return np.stack(lq_crops), np.stack(gt_crops)

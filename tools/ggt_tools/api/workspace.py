@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ggt_tools.api.importing import Importing
 from ggt_tools.api.judging import Judging
 from ggt_tools.api.making import Making
 from ggt_tools.summary import Summary
 
 
-class Workspace(Making, Judging):
+class Workspace(Importing, Making, Judging):
     """A folder with the photographs, candidates, facts and verdicts of one dataset in the making.
 
     Args:

@@ -5,24 +5,18 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ggt_tools.errors import ConfigError
+from ggt_tools.cli.show import Terminal, printable_lines
 
 EXAMPLE = "ggt100k demo demo"
 
 
-def arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("folder", type=Path, help="Folder to write the workspace, the release and the contact sheet to.")
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, help="Folder for the workspace, the release and the contact sheet.")
 
 
 def run(options: argparse.Namespace) -> int:
-    from ggt_tools.cli import main
     from ggt_tools.demo import demo
 
-    def verb(*argv: str) -> None:
-        print(f"\n$ ggt100k {' '.join(argv)}", flush=True)
-        if main(argv) != 0:
-            raise ConfigError(f"the demo stops here: ggt100k {argv[0]} did not end well")
-
-    for line in demo(options.folder, verb):
-        print(line, flush=True)
+    for text in demo(options.folder, events=Terminal("demo")):
+        print(printable_lines(text), flush=True)
     return 0

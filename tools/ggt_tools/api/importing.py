@@ -1,0 +1,178 @@
+"""The stages that import photographs and pairs: ingest and adopt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ggt_tools.api.facts import Facts
+from ggt_tools.providers.service import ServiceConfig
+from ggt_tools.summary import Summary
+
+SERVICE = ServiceConfig()
+
+
+class Importing(Facts):
+    """Methods that import photographs and pairs."""
+
+    def ingest(
+        self,
+        photos: str | Path | None = None,
+        *,
+        dataset: str = "",
+        column: str = "image",
+        dataset_config: str | None = None,
+        split: str = "train",
+        revision: str | None = None,
+        licence: str = "",
+        source: str = "",
+        source_name: str = "",
+        classes: str = "classifier",
+        vlm: str = "gemini",
+        service: ServiceConfig = SERVICE,
+        fit: str = "crop",
+        published: Sequence[str] = (),
+        max_bytes: int = 50_000_000,
+        fetch_timeout: float = 60.0,
+        allow_private: bool = False,
+        limit: int | None = None,
+        dry_run: bool = False,
+    ) -> Summary:
+        """Import photographs.
+
+        Args:
+            photos: Folder, tar or zip of photographs, with a credits.csv in it if there is one; or a list of URLs
+                (.csv, .jsonl, .parquet with a column url). None with `dataset`.
+            dataset: Name of a dataset on the Hub, in the place of `photos`.
+            column: Column of the dataset that holds the images.
+            dataset_config: Configuration of the dataset; None for its only one.
+            split: Split of the dataset.
+            revision: Branch, tag or commit of the dataset; None for the main branch.
+            licence: Licence as an SPDX identifier, where credits or list state none; without any, a photograph is
+                rejected.
+            source: Kind of source: dataset, internet or captured; "" for internet with a list, dataset with a dataset,
+                and captured otherwise.
+            source_name: Name of the source, for example of the collection.
+            classes: How the class is found where nothing states it: "classifier", "measured", "folder" or "vlm".
+            vlm: Vision-language model for "vlm", as PROVIDER or PROVIDER:MODEL.
+            service: How that model is called, and what that may cost.
+            fit: How a photograph becomes at most 1024 x 1024: "crop", "resize" or "pad".
+            published: Folders or URLs of releases; photographs that resemble one in them are rejected.
+            max_bytes: Largest size of a file that is fetched.
+            fetch_timeout: Seconds after which the download of a file is given up.
+            allow_private: Whether files are also fetched from private addresses.
+            limit: Import at most this many photographs.
+            dry_run: Only tell what would be done, in `Summary.plan`.
+
+        Raises:
+            ConfigError: The source cannot be read as a whole, or an option does not fit it.
+        """
+        from ggt_tools.stages.ingest.run import IngestConfig, run
+
+        config = IngestConfig(
+            photos=None if photos is None else Path(photos),
+            dataset=dataset,
+            column=column,
+            dataset_config=dataset_config,
+            split=split,
+            revision=revision,
+            licence=licence,
+            source=source,
+            source_name=source_name,
+            classes=classes,
+            vlm=vlm,
+            service=service,
+            fit=fit,
+            published=tuple(published),
+            max_bytes=max_bytes,
+            fetch_timeout=fetch_timeout,
+            allow_private=allow_private,
+            limit=limit,
+            dry_run=dry_run,
+        )
+        return run(self.path, config, events=self.events)
+
+    def adopt(
+        self,
+        set: str,
+        *,
+        outputs: str | Path | None = None,
+        originals: str | Path | None = None,
+        refs: str | Path | None = None,
+        map: str | Path | None = None,
+        meta_info: str | Path | None = None,
+        pairs: str = "",
+        suffixes: Sequence[str] = (),
+        columns: Sequence[str] = (),
+        dataset_config: str | None = None,
+        split: str = "train",
+        revision: str | None = None,
+        restorer: str = "",
+        licence: str = "",
+        local_only: str = "",
+        degradation: str = "",
+        author: str = "",
+        url: str = "",
+        source_name: str = "",
+        limit: int | None = None,
+        dry_run: bool = False,
+    ) -> Summary:
+        """Import pairs that were made elsewhere: `outputs` and `originals`, or `pairs`.
+
+        Args:
+            set: Known set, such as gpt4o-restore/rain800, or a name of your own.
+            outputs: Zip or folder of the restored images.
+            originals: Zip or folder of the degraded photographs; it may hold the true ground truths too.
+            refs: Zip or folder of the true ground truths, if they are separate.
+            map: CSV with the columns original and output, and optionally class: only its pairs are imported.
+            meta_info: Meta info text of BasicSR that lists the files of both sides.
+            pairs: Both sides together: a folder or zip with `suffixes`, one with metadata.jsonl, a parquet file, a
+                tar, or the name of a dataset on the Hub.
+            suffixes: Ends of the file names of LQ image, ground truth and, optionally, true ground truth.
+            columns: Columns of the same; empty to find them by their usual names.
+            dataset_config: Configuration of a dataset on the Hub; None for its only one.
+            split: Split of a dataset on the Hub.
+            revision: Branch, tag or commit of a dataset on the Hub; None for the main branch.
+            restorer: Model that made the outputs; "" for that of a known set.
+            licence: Licence of the set as an SPDX identifier; "" where it is not stated: then nothing can be pushed.
+            local_only: Why nothing of the set may be pushed; "" where its licence decides.
+            degradation: Class of the pairs that have none of their own; "" for that of a known set, or else mixed.
+            author: Author of the photographs.
+            url: Address of the set.
+            source_name: Name of the source; "" for the title of the set.
+            limit: Import at most this many pairs.
+            dry_run: Only tell what would be done, in `Summary.plan`.
+
+        Raises:
+            ConfigError: The set cannot be read as a whole, or an option does not fit it.
+        """
+        from ggt_tools.stages.adopt.run import AdoptConfig, run
+
+        config = AdoptConfig(
+            set=set,
+            outputs=_path(outputs),
+            originals=_path(originals),
+            refs=_path(refs),
+            map=_path(map),
+            meta_info=_path(meta_info),
+            pairs=pairs,
+            suffixes=tuple(suffixes),
+            columns=tuple(columns),
+            dataset_config=dataset_config,
+            split=split,
+            revision=revision,
+            restorer=restorer,
+            licence=licence,
+            local_only=local_only,
+            degradation=degradation,
+            author=author,
+            url=url,
+            source_name=source_name,
+            limit=limit,
+            dry_run=dry_run,
+        )
+        return run(self.path, config, events=self.events)
+
+
+def _path(path: str | Path | None) -> Path | None:
+    return None if path is None else Path(path)
