@@ -92,6 +92,24 @@ REASONS = (
     ),
     Reason(
         "ingest",
+        "link",
+        "The archive member is a link.",
+        "Pack the file itself.",
+    ),
+    Reason(
+        "ingest",
+        "encrypted",
+        "The archive is encrypted.",
+        "Decrypt it.",
+    ),
+    Reason(
+        "ingest",
+        "bomb",
+        "The member expands to far more than its size suggests.",
+        "Leave it out.",
+    ),
+    Reason(
+        "ingest",
         "duplicate",
         "The same pixels are already imported.",
         "Leave it out.",
