@@ -72,7 +72,7 @@ def mean_of(name: str, value: str, count: int = 6) -> float:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "min_side"),
+    ("name", "value", "least"),
     [
         ("low_light", "darkness", 0.2),
         ("haze", "haze", 0.3),
