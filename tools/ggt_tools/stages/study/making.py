@@ -17,6 +17,8 @@ from ggt_tools.restorers import restorer as load_restorer
 from ggt_tools.restorers.protocol import Restorer
 from ggt_tools.stages.align.run import AlignConfig
 from ggt_tools.stages.align.run import run as run_align
+from ggt_tools.stages.ingest.run import IngestConfig
+from ggt_tools.stages.ingest.run import run as run_ingest
 from ggt_tools.stages.prompt.run import PromptConfig
 from ggt_tools.stages.prompt.run import run as run_prompt
 from ggt_tools.stages.restore import plan_restore
@@ -114,14 +116,11 @@ class Maker:
             ledger.add(*_entries(ledger, plan, entrants))
 
     def _ingest(self) -> None:
-        from ggt_tools.stages.ingest.run import IngestConfig
-        from ggt_tools.stages.ingest.run import run as run_ingest
-
-        is_new = not (self._workspace / "ledger.sqlite").exists()
         config = IngestConfig(photos=self._plan.folder)
         self._step("ingest", partial(run_ingest, self._workspace, config, events=self._events))
-        if is_new and not (self._workspace / "ledger.sqlite").exists():
-            raise ConfigError(f"{self._plan.path}: photographs: {self.failures[-1]}")
+        if not (self._workspace / "ledger.sqlite").exists():
+            why = self.failures[-1] if self.failures else "nothing was imported."
+            raise ConfigError(f"{self._plan.path}: photographs: {why}")
 
     def _step(self, label: str, run: Callable[[], Summary]) -> None:
         """Run a stage, and note what it did or why it failed."""
