@@ -29,7 +29,7 @@ from pathlib import Path
 import numpy as np
 
 from ggt_tools.cli import main as ggt100k_main
-from ggt_tools.cli.show import now
+from ggt_tools.clock import utc_now
 from ggt_tools.imaging import MAX_PIXELS, read_image
 from ggt_tools.policy.decision import PROBABILITIES
 from ggt_tools.policy.gate import Gate
@@ -134,7 +134,7 @@ def measure(items: Iterable[Item], workspace: Path) -> list[Measured]:
     with Ledger(workspace, create=True) as ledger:
         done = {candidate.id for candidate in ledger.all(Candidate)}
         for item in pairs.values():
-            for found in adopt([_elsewhere(item)], _config(item), done, now):
+            for found in adopt([_elsewhere(item)], _config(item), done, utc_now):
                 if isinstance(found, Refusal):
                     raise ValueError(f"{item.key}: {found.reason}: {found.detail}")
                 if found is not None:
