@@ -4,10 +4,16 @@ PYTEST_ARGS ?=
 SIDE_BY_SIDE ?= --numprocesses auto --maxprocesses 4 --dist loadfile
 BIN := .venv/bin
 
-.PHONY: demo sample test test-core bench docs lint clean
+.PHONY: demo sample check test test-core bench docs lint clean
 
 demo: .venv/demo.stamp
 	$(BIN)/ggt100k demo demo
+
+check: .venv-core/test.stamp  # for every change, in about 3 minutes: lint, types and the quick tests, without torch
+	.venv-core/bin/ruff check
+	.venv-core/bin/ruff format --check
+	.venv-core/bin/mypy
+	.venv-core/bin/python -m pytest $(SIDE_BY_SIDE) -m "not slow" $(PYTEST_ARGS)
 
 test: .venv/test.stamp lint
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(PYTEST_ARGS)
