@@ -17,6 +17,7 @@ from huggingface_hub.hf_api import RepoFile
 
 from ggt_format.schema import MANIFEST, VERSION
 from ggt_tools.errors import ConfigError, GGTError, ShardError, TransientError
+from ggt_tools.retries import retry
 
 T = TypeVar("T")
 
@@ -163,7 +164,8 @@ class Repository:
         """Make the one commit, and return its id and the number of its pull request, 0 for none.
 
         The client does not repeat this call, since it cannot know whether a commit without an answer was made. So the
-        commit is looked for before it is tried again.
+        commit is looked for before it is tried again. That is why this is a loop of its own: where the look-up fails,
+        the call must not be repeated.
 
         Args:
             operations: What the commit adds and deletes.
@@ -270,14 +272,7 @@ class Repository:
 
     def _repeat(self, call: Callable[[], T]) -> T:
         """Make a call, again where it fails temporarily."""
-        for attempts_left in reversed(range(self._attempts)):
-            try:
-                return self._call(call)
-            except TransientError:
-                if not attempts_left:
-                    raise
-                self._wait(attempts_left)
-        raise AssertionError("attempts is 1 or more")
+        return retry(lambda: self._call(call), attempts=self._attempts, first_wait=self._pause)
 
     def _wait(self, attempts_left: int) -> None:
         time.sleep(self._pause * 2.0 ** (self._attempts - 1 - attempts_left))
