@@ -36,23 +36,19 @@ from ggt_tools.providers.vlm import VLM, Look, vlm
 from ggt_tools.records import IN_FLIGHT, Aligned, Call, Candidate, Opinion, Score, Verdict, from_row, to_row
 from ggt_tools.stages.screen import (
     CAP,
-    CAPPED,
     CONTROL,
     KINDS,
-    METRICS,
     MODES,
     ORDERS,
     SEVERITIES,
     VERSION,
     Work,
-    consensus,
     judge,
     plan_screen,
     question,
     screen,
-    sees_control,
-    standing,
 )
+from ggt_tools.stages.screen.scores import CAPPED, METRICS, consensus, opinions_in_force, sees_control
 from ggt_tools.workspace.ledger import Ledger
 from tests.making import Store, make_pair, picture
 from tests.models import KEY, Asked, Models, Reply, cut, failed, refusal, script, slow, too_many
@@ -491,7 +487,7 @@ def test_consensus_does_not_hang_on_the_order_of_opinions_and_one_more_never_rai
 
 def test_opinions_on_another_image_or_of_another_question_do_not_stand() -> None:
     here, there, old = opinion(), opinion(image="before"), opinion(version="screen-0")
-    assert standing([here, there, old, opinion(candidate=CONTROL)], {"c": "gt"}) == {"c": [here]}
+    assert opinions_in_force([here, there, old, opinion(candidate=CONTROL)], {"c": "gt"}) == {"c": [here]}
 
 
 @pytest.mark.parametrize(

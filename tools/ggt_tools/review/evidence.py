@@ -9,7 +9,7 @@ from typing import Any
 from ggt_tools.policy.votes import UNCHANGED
 from ggt_tools.records import Candidate, Opinion, Photo, Verdict, from_row
 from ggt_tools.review.queue import PairView
-from ggt_tools.stages.screen import standing as opinions_in_force
+from ggt_tools.stages.screen.scores import opinions_in_force
 from ggt_tools.workspace.ledger import Ledger
 
 Evidence = dict[str, Any]

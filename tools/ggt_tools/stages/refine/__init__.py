@@ -22,7 +22,8 @@ from ggt_tools.records import IN_FLIGHT, Candidate, Opinion, Photo, Prompt, Verd
 from ggt_tools.restorers.protocol import Restorer
 from ggt_tools.stages.prompt import FIXED, TEXTS
 from ggt_tools.stages.restore import NO_PROMPT, Work, candidate_id
-from ggt_tools.stages.screen import KINDS, MODES, SEVERITIES, fidelity_of
+from ggt_tools.stages.screen import KINDS, MODES, SEVERITIES
+from ggt_tools.stages.screen.scores import fidelity_of
 
 REFINED = "+refine"  # behind the strategy of the prompt that was refined
 UNDER, OVER, BOTH = MODES[1:]

@@ -19,7 +19,7 @@ from ggt_tools.stages.refine import RefineConfig as RefineConfig
 from ggt_tools.stages.restore import Work, with_present_id
 from ggt_tools.stages.restore.making import make_candidates, summarize
 from ggt_tools.stages.restore.recovery import recover_candidates
-from ggt_tools.stages.screen import standing
+from ggt_tools.stages.screen.scores import opinions_in_force
 from ggt_tools.summary import Summary
 from ggt_tools.workspace.ledger import Ledger
 
@@ -96,7 +96,7 @@ def _plan(ledger: Ledger, config: RefineConfig) -> _Plan:
             photos,
             candidates,
             verdicts,
-            standing(ledger.all(Opinion), images),
+            opinions_in_force(ledger.all(Opinion), images),
             restorers,
             config,
             prompts={prompt.key: prompt for prompt in prompts if config.prompt in (None, prompt.strategy)},

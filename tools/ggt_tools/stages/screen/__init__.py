@@ -2,10 +2,10 @@
 
     for ended in screen(plan_screen([(candidate.id, photo.image, aligned.image)], model), model, config, ...): ...
 
-The model gets the two images and their roles, in both orders, and never the prompt (similar to HarnessIR).
-Each answer is stored as an Opinion, and consensus() computes scores of the opinions for the gate. A model may be wrong,
-or follow a text in the picture. Therefore its scores can only add reasons for rejection, and a model is used only after
-it has found what is wrong with a control pair.
+The model gets the two images and their roles, in both orders, and never the prompt (similar to HarnessIR). Each answer
+is stored as an Opinion, and scores.consensus() computes scores of the opinions for the gate. A model may be wrong, or
+follow a text in the picture. Therefore its scores can only add reasons for rejection, and a model is used only after it
+has found what is wrong with a control pair.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,7 +24,7 @@ from ggt_format.schema import Image
 from ggt_tools.providers.calls import CallConfig, Calls
 from ggt_tools.providers.prices import Price
 from ggt_tools.providers.vlm import VLM, ask, plain
-from ggt_tools.records import Call, Opinion, Score, work_id
+from ggt_tools.records import Call, Opinion, work_id
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 VERSION = "screen-1"  # of the question, its schema, and how the answer is used: raise it when one changes
 ORDERS = ("lq_first", "gt_first")
 MODES = ("none", "under-doing", "over-reach", "both")
-METRICS = ("vlm_defects", "vlm_disagreement", "vlm_fidelity", "vlm_quality", "vlm_votes")
 KINDS = {
     "object_added": "a thing, person, animal, lamp, star or window that the photograph does not have",
     "object_removed": "one that it has, and that is gone; falling rain or snow, a lens drop, a scratch is none",
@@ -53,12 +51,8 @@ KINDS = {
     "other": "what else is wrong",
 }
 SEVERITIES = {"slight": 1 / 3, "clear": 2 / 3, "severe": 1.0}
-# near (HarnessIR): added or removed objects, altered text, changed identity. Ours: faces, which are identities too.
-CAPPED = frozenset({"object_added", "object_removed", "text_altered", "identity", "face_altered"})
-CAP = 30.0  # near: fidelity at most, where one of them is seen, however slight
-FAR = 50.0  # ours: points of fidelity between two opinions that are as far apart as can be
+CAP = 30.0  # near (HarnessIR): fidelity at most, where a kind of scores.CAPPED is seen, however slight
 CONTROL = "control"  # the candidate's id in the control pair: a photograph and itself upside down
-CONTROL_FIDELITY = 50.0  # ours: a model that gives the control pair more than this does not look at it
 MAX_DEFECTS, MAX_WORDS = 16, 300
 
 QUESTION = """You decide whether a restoration may stand as the ground truth of a photograph. Image A, the first, is \
@@ -230,81 +224,6 @@ def question(order: str) -> str:
     roles = ("photograph", "restoration") if order == ORDERS[0] else ("restoration", "photograph")
     kinds = "\n".join(f"- {kind}: {meaning}" for kind, meaning in KINDS.items())
     return QUESTION.format(a=roles[0], b=roles[1], kinds=kinds, most=MAX_DEFECTS, cap=int(CAP), words=MAX_WORDS)
-
-
-def standing(opinions: Iterable[Opinion], images: Mapping[str, str]) -> dict[str, list[Opinion]]:
-    """Return the opinions that hold, by candidate: those on its present image, by this version of the question.
-
-    Args:
-        opinions: All opinions.
-        images: The image of each candidate as it is aligned now.
-    """
-    by_candidate: dict[str, list[Opinion]] = defaultdict(list)
-    for opinion in opinions:
-        if opinion.version == VERSION and images.get(opinion.candidate) == opinion.image:
-            by_candidate[opinion.candidate].append(opinion)
-    return by_candidate
-
-
-def consensus(candidate: str, opinions: Sequence[Opinion], *, votes: int = 1) -> tuple[Score, ...]:
-    """Compute the scores of a candidate from the opinions on it.
-
-    vlm_fidelity      the lowest fidelity, 0 to 100; an opinion with a defect of CAPPED counts at most CAP
-    vlm_quality       the mean quality, 0 to 100
-    vlm_defects       the severity that more than half of the opinions reach: 1/3 slight, 2/3 clear, 1 severe
-    vlm_disagreement  0 to 1, the largest of: the spread of fidelity over FAR, the spread of the worst severity, twice
-                      the share against the majority in `redo` and in `mode`, the share of unusable opinions
-    vlm_votes         the number of usable opinions
-
-    All but the last are NaN, which no gate keeps, until there are `votes` opinions of each order and at least one of
-    each order is usable. An unusable opinion never counts in favour of a candidate.
-    """
-    values = dict.fromkeys(METRICS, math.nan)
-    usable = [opinion for opinion in opinions if not opinion.fault]
-    asked_count, usable_count = (Counter(opinion.order for opinion in group) for group in (opinions, usable))
-    if all(asked_count[order] >= votes and usable_count[order] for order in ORDERS):
-        fidelity = [fidelity_of(opinion) for opinion in usable]
-        worst = sorted(_worst(opinion) for opinion in usable)
-        values["vlm_fidelity"] = min(fidelity)
-        values["vlm_quality"] = sum(opinion.quality for opinion in usable) / len(usable)
-        values["vlm_defects"] = worst[(len(worst) - 1) // 2]
-        values["vlm_disagreement"] = max(
-            min((max(fidelity) - min(fidelity)) / FAR, 1.0),
-            worst[-1] - worst[0],
-            _disagreement([opinion.redo for opinion in usable]),
-            _disagreement([opinion.mode for opinion in usable]),
-            1 - len(usable) / len(opinions),
-        )
-    values["vlm_votes"] = float(len(usable))
-    return tuple(
-        Score(candidate=candidate, metric=metric, metric_version=VERSION, value=value)
-        for metric, value in values.items()
-    )
-
-
-def sees_control(opinions: Iterable[Opinion], model: VLM) -> bool:
-    """Return whether the model gave low fidelity to a photograph and itself upside down, in both orders."""
-    is_low: dict[str, dict[str, bool]] = defaultdict(dict)
-    for opinion in opinions:
-        if (opinion.candidate, opinion.model, opinion.version) == (CONTROL, model.model, VERSION):
-            low = not opinion.fault and fidelity_of(opinion) <= CONTROL_FIDELITY
-            is_low[opinion.image][opinion.order] = low and is_low[opinion.image].get(opinion.order, True)
-    return any(len(orders) == len(ORDERS) and all(orders.values()) for orders in is_low.values())
-
-
-def fidelity_of(opinion: Opinion) -> float:
-    """Return the fidelity of an opinion, at most CAP where it names a defect of CAPPED."""
-    is_capped = any(defect["kind"] in CAPPED for defect in map(json.loads, opinion.defects))
-    return min(opinion.fidelity, CAP) if is_capped else opinion.fidelity
-
-
-def _worst(opinion: Opinion) -> float:
-    return max((SEVERITIES[defect["severity"]] for defect in map(json.loads, opinion.defects)), default=0.0)
-
-
-def _disagreement(answers: Sequence[object]) -> float:
-    """Return twice the share of the answers against the majority, at most 1."""
-    return min(2 * (1 - Counter(answers).most_common(1)[0][1] / len(answers)), 1.0)
 
 
 def _opinion(work: Work, model: VLM, **fields: Any) -> Opinion:

@@ -19,16 +19,8 @@ from ggt_tools.providers.recording import lock_calls, write_off_calls
 from ggt_tools.providers.service import ServiceConfig
 from ggt_tools.providers.vlm import VLM, vlm
 from ggt_tools.records import Aligned, Call, Candidate, Opinion, Photo, Verdict
-from ggt_tools.stages.screen import (
-    CONTROL,
-    VERSION,
-    Work,
-    consensus,
-    plan_screen,
-    screen,
-    sees_control,
-    standing,
-)
+from ggt_tools.stages.screen import CONTROL, VERSION, Work, plan_screen, screen
+from ggt_tools.stages.screen.scores import consensus, opinions_in_force, sees_control
 from ggt_tools.stages.screen.worker import Screening
 from ggt_tools.summary import Summary
 from ggt_tools.workspace.ledger import Ledger
@@ -168,7 +160,7 @@ def _update_scores(ledger: Ledger, plan: _Plan, votes: int) -> None:
     A candidate that has another image since, or is to get more votes, must not keep the scores of earlier opinions,
     whether or not this run is killed.
     """
-    present = standing(plan.opinions, plan.images)
+    present = opinions_in_force(plan.opinions, plan.images)
     stale = {opinion.candidate for opinion in plan.opinions if opinion.candidate in plan.images} - set(present)
     scored = {row[0] for row in ledger.query("SELECT candidate FROM score WHERE metric = 'vlm_votes'")}
     for candidate in sorted(stale | (set(present) - scored) | (plan.candidates & set(present))):
@@ -212,7 +204,7 @@ def _ask(
         The new opinions, and what the calls cost in USD.
     """
     by_candidate: dict[str, dict[str, Opinion]] = defaultdict(dict)
-    for candidate, held in standing(known_opinions, images).items():
+    for candidate, held in opinions_in_force(known_opinions, images).items():
         by_candidate[candidate] = {opinion.id: opinion for opinion in held}
     opinions: list[Opinion] = []
     usd = 0.0
@@ -280,7 +272,7 @@ def _ask_on_executor(
                 _warn_of_fault(fact, events)
             elif not isinstance(fact, Call):
                 events.warning(f"{fact.subject}: {fact.reason}: {fact.detail}")
-    present = standing([*plan.opinions, *opinions], plan.images)
+    present = opinions_in_force([*plan.opinions, *opinions], plan.images)
     for candidate in dict.fromkeys(opinion.candidate for opinion in opinions if opinion.candidate in plan.images):
         ledger.add(*consensus(candidate, present.get(candidate, ()), votes=config.votes))
     return opinions
