@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ggt_tools.errors import ConfigError, PairError, TransientError
-from ggt_tools.providers.calls import GIVE_UP, CallConfig, Calls, Ended, Pace, Purse
+from ggt_tools.providers.calls import GIVE_UP, Budget, CallConfig, Calls, Ended, RateLimiter
 from ggt_tools.providers.prices import Price, price
 from ggt_tools.records import IN_FLIGHT, Call
 
@@ -136,13 +136,13 @@ def test_a_call_is_noted_before_it_is_sent() -> None:
     assert (ended.call.tokens_in, ended.call.tokens_out) == (1000, 2000)
 
 
-def test_the_backoff_doubles_up_to_its_patience_and_then_it_ends() -> None:
+def test_the_backoff_doubles_up_to_its_maximum_and_then_it_ends() -> None:
     clock = Time()
 
     def ask(work: Work) -> Answer:
         raise TransientError("busy", reason="server_error")
 
-    run = calls(ask, clock=clock, attempts=6, backoff=1.0, patience=4.0)
+    run = calls(ask, clock=clock, attempts=6, backoff=1.0, max_backoff=4.0)
     found = all_of(run.perform(works(1)))
     assert [ended.final for ended in found] == [False] * 5 + [True]
     assert clock.seconds == pytest.approx(1 + 2 + 4 + 4 + 4)
@@ -202,13 +202,13 @@ def test_tokens_a_minute_are_kept() -> None:
     assert clock.seconds == pytest.approx(60.0, abs=0.1), "six a minute, the first at once"
 
 
-def test_a_pace_holds_no_more_than_a_second_brings() -> None:
+def test_a_rate_limiter_holds_no_more_than_a_second_brings() -> None:
     clock = Time()
-    pace = Pace(CallConfig(requests_per_minute=120), 0, clock.now)
+    limiter = RateLimiter(CallConfig(requests_per_minute=120), 0, clock.now)
     clock.seconds = 3600.0
     free = 0
-    while pace.delay() == 0:
-        pace.take()
+    while limiter.delay() == 0:
+        limiter.take()
         free += 1
     assert free == 2, "an hour's silence is no leave for 7200 at once"
 
@@ -239,7 +239,7 @@ def test_the_budget_is_not_exceeded_by_what_is_in_flight() -> None:
 
 @given(st.lists(st.sampled_from(["ok", "busy", "timeout", "bad"]), max_size=60), st.floats(0.1, 5))
 @settings(max_examples=50, deadline=None)
-def test_whatever_happens_the_purse_holds(script: list[str], budget: float) -> None:
+def test_whatever_happens_the_budget_holds(script: list[str], budget: float) -> None:
     steps = iter(script)
     lock = threading.Lock()
 
@@ -267,11 +267,11 @@ def test_whatever_happens_the_purse_holds(script: list[str], budget: float) -> N
 
 
 def test_a_call_that_cost_more_than_the_list_says_raises_what_the_next_may_cost() -> None:
-    purse = Purse(10.0, 0.0, Price(model="fake", call=1.0, input=1e6, output=0.0))
-    purse.pay(purse.reserve(), 4, 0)
-    assert purse.spent == 4.0
-    assert purse.reserve() == 4.0
-    assert not purse.holds_one()
+    budget = Budget(10.0, 0.0, Price(model="fake", call=1.0, input=1e6, output=0.0))
+    budget.pay(budget.reserve(), 4, 0)
+    assert budget.spent == 4.0
+    assert budget.reserve() == 4.0
+    assert not budget.holds_one()
 
 
 def test_a_budget_wants_a_price() -> None:
@@ -298,7 +298,7 @@ def test_where_nothing_works_it_gives_up() -> None:
     assert sum(ended.final for ended in found) == GIVE_UP
     assert asked < 4 * GIVE_UP
     assert str(fault.value) == (
-        "fake: 20 in a row failed 2 times each, the last so: no answer; run it again when the provider is well"
+        "fake: 20 in a row failed 2 times each, the last with: no answer; run it again when the provider is well"
     )
     assert fault.value.reason == "timeout"
 

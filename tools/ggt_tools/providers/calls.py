@@ -1,7 +1,7 @@
-"""Calls to the outside that cost money or time: many in flight, within a rate and a budget, again where that may help.
+"""Calls to hosted models: many in flight, within rate limits and a budget, and retried where that may help.
 
-Every request is noted before it is sent and once more when it has ended, so that a run that is killed knows what may
-have been paid. No thread sleeps on one call's behalf: a call that must wait stands aside, and others go.
+Every request is recorded before it is sent and once more when it has ended, so that after a kill it is known what may
+have been paid. No thread sleeps for a single call: a call that must wait is put aside, and others are sent.
 """
 
 from __future__ import annotations
@@ -21,22 +21,32 @@ from ggt_tools.providers.prices import Price
 from ggt_tools.records import IN_FLIGHT, Call
 
 OK = "ok"
-STOPPED = "stopped"  # the outcome of a call that failed for what concerns all of them: a wrong key, say
-WAITING = 2  # works, for each call in flight, that may stand aside before no new one is begun
-GIVE_UP = 20  # works, one after another, that fail for what should pass: then something larger is wrong
+STOPPED = "stopped"  # the outcome of a call that failed for a reason that concerns all calls: a wrong key, say
+MAX_WAITING = 2  # works that wait for a retry, for each call in flight, before no new work is begun
+GIVE_UP = 20  # works in a row that failed temporarily in all attempts: then the provider has a larger problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallConfig:
-    """How many, how fast, how often, for how much."""
+    """Limits of the calls to one model.
+
+    Attributes:
+        in_flight: Simultaneous calls.
+        requests_per_minute: Most requests in a minute.
+        tokens_per_minute: Most tokens in a minute.
+        attempts: Attempts at one work that fails temporarily.
+        backoff: Seconds before the second attempt at most; before each further one twice as many.
+        max_backoff: Seconds of a backoff at most; a provider may ask for a longer wait.
+        budget: USD that all calls of the ledger may cost together.
+    """
 
     in_flight: int = 1
     requests_per_minute: float = math.inf
     tokens_per_minute: float = math.inf
-    attempts: int = 6  # of one work, where what failed should pass
-    backoff: float = 2.0  # seconds before the second attempt, at most; before the third twice that, and so on
-    patience: float = 120.0  # seconds of backoff at most; a provider may ask for more
-    budget: float = math.inf  # USD, for all calls that the ledger knows
+    attempts: int = 6
+    backoff: float = 2.0
+    max_backoff: float = 120.0
+    budget: float = math.inf
 
     def __post_init__(self) -> None:
         for name in ("in_flight", "attempts"):
@@ -48,14 +58,14 @@ class CallConfig:
 
 
 class Work(Protocol):
-    """What a call is for."""
+    """What a call is made for."""
 
     @property
     def id(self) -> str: ...
 
 
 class Answer(Protocol):
-    """What came: a refusal is an answer too. No tokens: it did not say."""
+    """The answer to a call; a refusal is an answer, too. Both token counts are 0 where the provider states none."""
 
     @property
     def tokens_in(self) -> int: ...
@@ -69,20 +79,41 @@ A = TypeVar("A", bound=Answer)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended(Generic[W, A]):
-    """A call that has ended."""
+    """A call that has ended.
+
+    Attributes:
+        work: What the call was made for.
+        answer: The answer; None where the call failed, for the reason `call.outcome`.
+        call: The call with its outcome.
+        final: Whether the work is finished, with success or without. Else it is retried, in this run or the next.
+    """
 
     work: W
-    answer: A | None  # None: it failed, for `call.outcome`
+    answer: A | None
     call: Call
-    final: bool  # the work is done with it, well or not; else it is tried again, in this run or the next
+    final: bool
 
 
 class Calls(Generic[W, A]):
-    """One run of calls to one model: `for ended in Calls(...).perform(works)`.
+    """One run of calls to one model: ``for ended in Calls(...).perform(works)``.
 
-    `ask` runs in a thread, and what it raises decides: TransientError is tried again, PairError ends the work with its
-    reason. ConfigError, Ctrl-C and anything unforeseen stop the run once what is in flight has ended. `note` gets the
-    calls that are about to be sent. `spent`: USD up to now. `price` None: it costs nothing, and no call is noted.
+    Args:
+        ask: Sends one request and returns the answer. It runs in threads. What it raises decides: after a
+            TransientError the work is retried, a PairError ends the work with its reason. ConfigError, Ctrl-C and any
+            other error stop the run once the calls in flight have ended.
+        config: Limits of the calls.
+        stage: Name of the stage that asks.
+        model: Name of the model.
+        price: What a call costs; None where it costs nothing, and then no call is recorded.
+        spent: USD that all calls have cost before.
+        note: Records calls that are about to be sent.
+        clock: Returns the current time, UTC, ISO 8601.
+        now: Returns monotonic seconds.
+        sleep: Sleeps for so many seconds.
+        dice: Returns a random number from 0 to 1, for the backoff.
+
+    Raises:
+        ConfigError: There is a budget, and the price is not known.
     """
 
     def __init__(
@@ -106,39 +137,41 @@ class Calls(Generic[W, A]):
             )
         self._ask, self._config, self._stage, self._model, self._price = ask, config, stage, model, price
         self._note, self._clock, self._now, self._sleep, self._dice = note, clock, now, sleep, dice
-        self._pace = Pace(config, price.tokens if price else 0, now)
-        self._purse = Purse(config.budget, spent, price)
-        self._fresh: Iterator[W] = iter(())
-        self._waiting: list[tuple[float, int, W, int]] = []  # when, a number that settles ties, work, attempts so far
+        self._limiter = RateLimiter(config, price.tokens if price else 0, now)
+        self._budget = Budget(config.budget, spent, price)
+        self._works: Iterator[W] = iter(())
+        self._waiting: list[tuple[float, int, W, int]] = []  # time of the retry, number for ties, work, attempts so far
         self._ties = 0
-        self._hand: tuple[W, int] | None = None  # drawn, and not sent yet
-        self._flying: dict[Future[A], tuple[W, int, Call, float]] = {}
+        self._next: tuple[W, int] | None = None  # taken from the works, and not sent yet
+        self._in_flight: dict[Future[A], tuple[W, int, Call, float]] = {}
         self._failures = 0
         self._stop: BaseException | None = None
 
     @property
     def spent(self) -> float:
-        """USD, with what is in flight at the most that it may cost."""
-        return self._purse.spent + self._purse.reserved
+        """USD spent, where each call in flight counts with the most that it may cost."""
+        return self._budget.spent + self._budget.reserved
 
     def perform(self, works: Iterable[W]) -> Iterator[list[Ended[W, A]]]:
-        """Asks for each work, and yields what has ended since the last time, in no order.
+        """Ask for each work, and yield the calls that have ended since the last time, in no order.
 
-        Raises ConfigError where the budget does not hold one call more, and TransientError where nothing works.
+        Raises:
+            ConfigError: The budget does not hold one more call.
+            TransientError: Many works in a row failed temporarily.
         """
-        self._fresh = iter(works)
+        self._works = iter(works)
         with ThreadPoolExecutor(self._config.in_flight, thread_name_prefix=self._stage) as pool:
             while True:
                 try:
                     pause = self._send(pool)
                     done = self._wait(pause)
-                except KeyboardInterrupt as fault:  # what is in flight is paid for: it is handed over first
+                except KeyboardInterrupt as fault:  # calls in flight are paid for: they are yielded first
                     if self._stop is not None:
                         raise
                     self._stop, pause, done = fault, math.inf, set()
                 if done:
                     yield [self._end(future) for future in done]
-                elif self._flying:
+                elif self._in_flight:
                     continue
                 elif self._stop is not None:
                     raise self._stop
@@ -148,48 +181,49 @@ class Calls(Generic[W, A]):
                     self._sleep(min(pause, 1.0))
 
     def _wait(self, pause: float) -> set[Future[A]]:
-        if not self._flying:
+        if not self._in_flight:
             return set()
-        return wait(self._flying, None if math.isinf(pause) else pause, return_when=FIRST_COMPLETED).done
+        return wait(self._in_flight, None if math.isinf(pause) else pause, return_when=FIRST_COMPLETED).done
 
     def _send(self, pool: ThreadPoolExecutor) -> float:
-        """Sends what may go now; the seconds until more may, and infinity where that hangs on what is in flight."""
+        """Send the calls that may be sent now; return the seconds until more may, infinity to wait for an answer."""
         sending: list[tuple[W, int, Call]] = []
         pause = math.inf
-        while self._stop is None and len(self._flying) + len(sending) < self._config.in_flight:
-            self._hand = self._hand or self._draw()
-            if self._hand is None:
+        while self._stop is None and len(self._in_flight) + len(sending) < self._config.in_flight:
+            self._next = self._next or self._take()
+            if self._next is None:
                 if self._waiting:
                     pause = max(self._waiting[0][0] - self._now(), 0.001)
                 break
-            if not self._purse.holds_one():
-                if not self._flying and not sending:
-                    self._stop = ConfigError(self._purse.empty(self._model))
+            if not self._budget.holds_one():
+                if not self._in_flight and not sending:
+                    self._stop = ConfigError(self._budget.exhausted_message(self._model))
                 break
-            if (delay := self._pace.delay()) > 0:
+            if (delay := self._limiter.delay()) > 0:
                 pause = delay
                 break
-            self._pace.take()
-            work, attempts = self._hand
-            self._hand = None
-            sending.append((work, attempts + 1, self._call(work, self._purse.reserve())))
+            self._limiter.take()
+            work, attempts = self._next
+            self._next = None
+            sending.append((work, attempts + 1, self._call(work, self._budget.reserve())))
         if sending and self._price:
             self._note([call for _, _, call in sending])
         for work, attempts, call in sending:
-            self._flying[pool.submit(self._ask, work)] = (work, attempts, call, self._now())
+            self._in_flight[pool.submit(self._ask, work)] = (work, attempts, call, self._now())
         return pause
 
-    def _draw(self) -> tuple[W, int] | None:
-        """The next work and how often it was tried; None where there is none now."""
+    def _take(self) -> tuple[W, int] | None:
+        """Return the next work and the number of its attempts so far; None where there is none now."""
         if self._waiting and self._waiting[0][0] <= self._now():
             _, _, work, attempts = heapq.heappop(self._waiting)
             return work, attempts
-        if len(self._waiting) >= WAITING * self._config.in_flight:
+        if len(self._waiting) >= MAX_WAITING * self._config.in_flight:
             return None
-        new = next(self._fresh, None)
+        new = next(self._works, None)
         return None if new is None else (new, 0)
 
-    def _call(self, work: W, most: float) -> Call:
+    def _call(self, work: W, max_usd: float) -> Call:
+        """Return a call in flight, at the most that it may cost."""
         return Call(
             id=uuid.uuid4().hex,
             work=work.id,
@@ -199,117 +233,135 @@ class Calls(Generic[W, A]):
             seconds=math.nan,
             outcome=IN_FLIGHT,
             detail="",
-            usd=most,
+            usd=max_usd,
             tokens_in=0,
             tokens_out=0,
         )
 
     def _end(self, future: Future[A]) -> Ended[W, A]:
-        work, attempts, call, began = self._flying.pop(future)
-        call = replace(call, seconds=round(self._now() - began, 3))
+        """Return what came of a call, and put its work aside where it is retried."""
+        work, attempts, call, started = self._in_flight.pop(future)
+        call = replace(call, seconds=round(self._now() - started, 3))
         fault = future.exception()
         if fault is None:
             answer = future.result()
             self._failures = 0
-            usd = self._purse.pay(call.usd, answer.tokens_in, answer.tokens_out)
+            usd = self._budget.pay(call.usd, answer.tokens_in, answer.tokens_out)
             call = replace(call, outcome=OK, usd=usd, tokens_in=answer.tokens_in, tokens_out=answer.tokens_out)
             return Ended(work=work, answer=answer, call=call, final=True)
-        final, reason, paid = False, STOPPED, False
+        is_final, reason, is_paid = False, STOPPED, False
         if isinstance(fault, TransientError):
-            final, reason, paid = self._again(work, attempts, fault), fault.reason, fault.paid
+            is_final, reason, is_paid = self._retry_later(work, attempts, fault), fault.reason, fault.paid
         elif isinstance(fault, PairError):
-            final, reason, paid = True, fault.reason, fault.paid
+            is_final, reason, is_paid = True, fault.reason, fault.paid
             self._failures = 0
         else:
-            # an error of the way there is no answer and costs nothing; any other came after the answer
-            self._stop, paid = self._stop or fault, not isinstance(fault, ConfigError)
+            # a ConfigError came before any answer, and costs nothing; any other error came after the answer
+            self._stop, is_paid = self._stop or fault, not isinstance(fault, ConfigError)
         detail = str(fault) if isinstance(fault, GGTError) else type(fault).__name__
-        usd = self._purse.pay(call.usd, 0, 0) if paid else self._purse.give_back(call.usd)
-        return Ended(work=work, answer=None, call=replace(call, outcome=reason, detail=detail, usd=usd), final=final)
+        usd = self._budget.pay(call.usd, 0, 0) if is_paid else self._budget.release(call.usd)
+        return Ended(work=work, answer=None, call=replace(call, outcome=reason, detail=detail, usd=usd), final=is_final)
 
-    def _again(self, work: W, attempts: int, fault: TransientError) -> bool:
-        """Puts a failed work among those that wait; True where it has been tried often enough."""
-        self._pace.hold(fault.retry_after)
+    def _retry_later(self, work: W, attempts: int, fault: TransientError) -> bool:
+        """Put a failed work aside for a retry; return True where it had all its attempts."""
+        self._limiter.block(fault.retry_after)
         if attempts < self._config.attempts:
-            backoff = self._dice() * min(self._config.backoff * 2 ** (attempts - 1), self._config.patience)
+            backoff = self._dice() * min(self._config.backoff * 2 ** (attempts - 1), self._config.max_backoff)
             self._ties += 1
             heapq.heappush(self._waiting, (self._now() + max(fault.retry_after, backoff), self._ties, work, attempts))
             return False
         self._failures += 1
         if self._failures >= GIVE_UP and self._stop is None:
-            said = f"{self._model}: {GIVE_UP} in a row failed {attempts} times each, the last so: {fault}"
-            self._stop = TransientError(f"{said}; run it again when the provider is well", reason=fault.reason)
+            message = f"{self._model}: {GIVE_UP} in a row failed {attempts} times each, the last with: {fault}"
+            self._stop = TransientError(f"{message}; run it again when the provider is well", reason=fault.reason)
         return True
 
 
-class Pace:
-    """Requests and tokens a minute, as two buckets that fill steadily and hold what a second brings, or one request.
+class RateLimiter:
+    """Limits requests and tokens a minute by two buckets that fill steadily and hold what one second or one call adds.
 
-    A limiter from a library makes a thread sleep; the loop above has to know for how long, and does other things.
+    Limiters of libraries make a thread sleep; the loop of `Calls` has to know for how long, and does other work then.
+
+    Args:
+        config: The limits.
+        tokens: Tokens that a call is expected to use.
+        now: Returns monotonic seconds.
     """
 
     def __init__(self, config: CallConfig, tokens: int, now: Callable[[], float]) -> None:
-        self._now, self._last, self._held = now, now(), 0.0
+        self._now, self._last, self._blocked_until = now, now(), 0.0
         self._rates = [config.requests_per_minute / 60, config.tokens_per_minute / 60]
         self._costs = [1.0, float(max(tokens, 1))]
-        self._most = [max(rate, cost) for rate, cost in zip(self._rates, self._costs, strict=True)]
-        self._level = list(self._costs)
+        self._capacities = [max(rate, cost) for rate, cost in zip(self._rates, self._costs, strict=True)]
+        self._levels = list(self._costs)
 
     def delay(self) -> float:
-        """Seconds until the next call may go."""
+        """Return the seconds until the next call may be sent."""
         now = self._now()
-        for at, rate in enumerate(self._rates):
+        for bucket, rate in enumerate(self._rates):
             if math.isfinite(rate):
-                self._level[at] = min(self._most[at], self._level[at] + (now - self._last) * rate)
+                filled = self._levels[bucket] + (now - self._last) * rate
+                self._levels[bucket] = min(self._capacities[bucket], filled)
         self._last = now
-        short = [
+        delays = [
             (cost - level) / rate
-            for cost, level, rate in zip(self._costs, self._level, self._rates, strict=True)
+            for cost, level, rate in zip(self._costs, self._levels, self._rates, strict=True)
             if math.isfinite(rate)
         ]
-        delay = max([0.0, self._held - now, *short])
+        delay = max([0.0, self._blocked_until - now, *delays])
         return delay if delay > 1e-9 else 0.0
 
     def take(self) -> None:
-        for at, rate in enumerate(self._rates):
+        """Count one call that is sent."""
+        for bucket, rate in enumerate(self._rates):
             if math.isfinite(rate):
-                self._level[at] -= self._costs[at]
+                self._levels[bucket] -= self._costs[bucket]
 
-    def hold(self, seconds: float) -> None:
-        """No call for so long: the provider has said so."""
+    def block(self, seconds: float) -> None:
+        """Let no call be sent for so many seconds, because the provider asks for it."""
         if seconds > 0:
-            self._held = max(self._held, self._now() + seconds)
+            self._blocked_until = max(self._blocked_until, self._now() + seconds)
 
 
-class Purse:
-    """What has been spent, what calls in flight may cost, and whether one more may go."""
+class Budget:
+    """What has been spent, what calls in flight may cost, and whether one more call fits.
 
-    def __init__(self, budget: float, spent: float, price: Price | None) -> None:
-        self.spent, self.reserved, self._budget, self._price = spent, 0.0, budget, price
-        # a call that cost more than the price list said raises it; no price, no reserve
-        self._most = price.call if price and not math.isnan(price.call) else 0.0
+    Attributes:
+        spent: USD that ended calls have cost.
+        reserved: USD that calls in flight may cost at most.
+    """
+
+    def __init__(self, limit: float, spent: float, price: Price | None) -> None:
+        self.spent, self.reserved, self._limit, self._price = spent, 0.0, limit, price
+        # the highest cost of a call: a call that costs more than the list price raises it; 0 without a price
+        self._max_cost = price.call if price and not math.isnan(price.call) else 0.0
 
     def holds_one(self) -> bool:
-        return math.isinf(self._budget) or self.spent + self.reserved + self._most <= self._budget + 1e-9
+        """Return whether one more call fits."""
+        return math.isinf(self._limit) or self.spent + self.reserved + self._max_cost <= self._limit + 1e-9
 
-    def empty(self, model: str) -> str:
+    def exhausted_message(self, model: str) -> str:
+        """Return what to tell a user where no call fits."""
         return (
-            f"the budget of {self._budget:.2f} usd: {self.spent:.2f} are spent, and one more call to {model} may cost "
-            f"{self._most:.4f}; raise --budget and run it again, it goes on"
+            f"the budget of {self._limit:.2f} usd: {self.spent:.2f} are spent, and one more call to {model} may cost "
+            f"{self._max_cost:.4f}; raise --budget and run it again, it goes on"
         )
 
     def reserve(self) -> float:
-        self.reserved += self._most
-        return self._most
+        """Reserve the cost of a call, and return it."""
+        self.reserved += self._max_cost
+        return self._max_cost
 
-    def give_back(self, reserved: float) -> float:
+    def release(self, reserved: float) -> float:
+        """Give back what was reserved for a call that cost nothing, and return its cost, 0."""
         self.reserved -= reserved
         return 0.0
 
     def pay(self, reserved: float, tokens_in: int, tokens_out: int) -> float:
-        self.give_back(reserved)
+        """Replace what was reserved for a call by its cost, and return the cost; NaN where no price is known."""
+        self.release(reserved)
         usd = self._price.usd(tokens_in, tokens_out) if self._price else 0.0
         if not math.isnan(usd):
             self.spent += usd
-            self._most = max(self._most, usd)
+            self._max_cost = max(self._max_cost, usd)
         return usd
