@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ggt_tools.cli.shared import add_executor, add_service, build
-from ggt_tools.cli.show import Terminal, count, finish, per_minute, seed
+from ggt_tools.cli.show import Terminal, count, finish, seconds, seed
 
 EXAMPLE = "ggt100k restore workspace --with gemini --prompt vlm --budget 20usd"
 
@@ -39,7 +39,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     candidates.add_argument(
         "--poll",
         dest="poll_seconds",
-        type=per_minute,
+        type=seconds,
         default=60.0,
         metavar="SECONDS",
         help="Seconds between two checks of batch jobs (default: 60).",

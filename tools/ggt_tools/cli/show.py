@@ -78,3 +78,11 @@ def per_minute(text: str) -> float:
     if not 0 < number < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} a minute is not above 0")
     return number
+
+
+def seconds(text: str) -> float:
+    """Read a number of seconds, above 0."""
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} seconds is not above 0")
+    return number
