@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ggt_tools.errors import ConfigError, PairError, TransientError
-from ggt_tools.providers.calls import GIVE_UP, Budget, CallConfig, Calls, Ended, RateLimiter
+from ggt_tools.providers.calls import GIVE_UP, CallConfig, Calls, Ended
+from ggt_tools.providers.limits import Budget, RateLimiter
 from ggt_tools.providers.prices import Price, price
 from ggt_tools.records import IN_FLIGHT, Call
 
@@ -204,7 +205,7 @@ def test_tokens_a_minute_are_kept() -> None:
 
 def test_a_rate_limiter_holds_no_more_than_a_second_brings() -> None:
     clock = Time()
-    limiter = RateLimiter(CallConfig(requests_per_minute=120), 0, clock.now)
+    limiter = RateLimiter(120, math.inf, 0, now=clock.now)
     clock.seconds = 3600.0
     free = 0
     while limiter.delay() == 0:
