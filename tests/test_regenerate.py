@@ -527,7 +527,7 @@ def test_classes_by_a_model_are_paid_for_and_a_refusal_leaves_the_measured_one(t
         argv = ("ingest", tmp_path / "photos", tmp_path / "w", "--licence", "CC0-1.0", "--classes", "vlm")
         done = ggt(*argv, "--base-url", models.url)
     assert done.out == "ingest: 3 imported, 0 already done\n"
-    assert "refuses" in done.err and "the measured class stands" in done.err
+    assert "refuses" in done.err and "The class is measured instead" in done.err
     photos = facts(tmp_path / "w", Photo)
     assert sorted(photo.degradation for photo in photos).count("rain") == 2
     assert [photo.degradations for photo in photos if photo.degradation == "rain"] == [("rain", "noise")] * 2
