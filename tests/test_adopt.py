@@ -905,7 +905,7 @@ def test_parquet_webdataset_and_a_folder_of_them(tmp_path: Path) -> None:
     assert (done.code, done.err) == (0, "")
     assert taken(tmp_path / "tar") == [(f"two.tar/pair{n}", f"two.tar/pair{n}:gt.png", False) for n in range(2)]
     assert mine(tmp_path, "--pairs", tmp_path / "two.tar", "--columns", "lq,hq").err == (
-        f"ggt100k adopt: {tmp_path / 'two.tar'}: has no image column 'hq'; there are: lq, gt\n"
+        f"ggt100k adopt: {tmp_path / 'two.tar'}: 'hq' is not an image column. Image columns: lq, gt.\n"
     )
 
 
@@ -1244,5 +1244,5 @@ def test_a_licence_is_the_photographs_whoever_restores_it(tmp_path: Path) -> Non
         verdict = {"candidate": "own", "gate": "0" * 16, "stage": "", "reason": "", "evidence": ()}
         ledger.judge("0" * 16, GATE, [Verdict(decision="keep", **verdict)])  # type: ignore[arg-type]
     out = well("pack", workspace, tmp_path / "out")
-    assert "it must stay on this machine: CC-BY-ND-4.0 forbids to pass on what is made of it" in out
+    assert "must stay on this machine: CC-BY-ND-4.0 forbids to pass on what is made of it" in out
     assert json.loads((tmp_path / "out" / ggt100k.MANIFEST).read_text())["local_only"].startswith("CC-BY-ND-4.0")
