@@ -33,13 +33,14 @@ from ggt_tools.executors import Cluster
 from ggt_tools.executors.local import Local
 from ggt_tools.policy.verdicts import verdict
 from ggt_tools.policy.votes import Votes
-from ggt_tools.records import Adopted, Aligned, Held, Verdict, Withdrawal
+from ggt_tools.records import Adopted, Aligned, Finding, Held, Verdict, Withdrawal, to_row
 from ggt_tools.stages.pack import PackConfig, pack
 from ggt_tools.stages.validate import passed, validate
 from ggt_tools.stages.validate.evidence import evidence_faults, read_gate
+from ggt_tools.stages.validate.findings import DOWNLOAD_SHARD, PACK, split_message
 from ggt_tools.stages.validate.likeness import MIN_LIKENESS, cells, find_mismatches, sketches
 from ggt_tools.stages.validate.passing import NOTE
-from ggt_tools.stages.validate.run import lock_tasks
+from ggt_tools.stages.validate.run import ValidateConfig, lock_tasks, run
 from ggt_tools.stages.validate.shards import ShardCheck, check_shard
 from ggt_tools.workspace.ledger import Ledger
 from ggt_tools.workspace.store import Store as Tasks
@@ -1405,3 +1406,34 @@ def test_the_verb_packs_a_next_version_of_what_the_ledger_says(workspace: Path, 
     assert against(out, workspace) == []
     with Ledger(workspace) as ledger:
         assert list(ledger.all(Held)) == [held]
+
+
+# --- the stage ------------------------------------------------------------------------------------------------------
+
+
+def test_the_stage_tells_each_finding_once_and_returns_them(root: Path, tmp_path: Path) -> None:
+    (root / "data" / "stray.txt").write_text("x")
+    told: list[Finding] = []
+    config = ValidateConfig(quick=True, findings=tmp_path / "findings.jsonl")
+    validation = run(root, config, on_finding=told.append)
+    assert tuple(told) == validation.findings and not validation.is_valid
+    assert validation.summary.count("found", "unknown_file") == 1
+    assert validation.summary.is_failed and validation.summary.counts["findings"] == 1
+    (line,) = (tmp_path / "findings.jsonl").read_text().splitlines()
+    assert json.loads(line) == to_row(told[0])
+    (root / "data" / "stray.txt").unlink()
+    validation = run(root, ValidateConfig())
+    assert validation.is_valid and not validation.summary.is_failed and passed(root) == ""
+
+
+@pytest.mark.parametrize(
+    ("message", "parts"),
+    [
+        ("band 0: the checksum is wrong; fetch the shard again", ("band 0: the checksum is wrong", DOWNLOAD_SHARD)),
+        ("it is 7; it must be 8; align the candidate", ("it is 7; it must be 8", "Align the candidate.")),
+        ("it is 7. Align the candidate.", ("it is 7", "Align the candidate.")),
+        ("it is 7.", ("it is 7", PACK)),
+    ],
+)
+def test_the_message_of_an_error_is_divided_into_detail_and_fix(message: str, parts: tuple[str, str]) -> None:
+    assert split_message(message) == parts
