@@ -6,7 +6,7 @@
     facts.py     the facts of a pair, and how they differ from an earlier release's
     splits.py    the test split, drawn once, and that no similar pair is in train
     writing.py   a shard: written, or kept byte for byte from the previous release
-    place.py     the folder of the release: it is built beside it and moved in when it is complete
+    folder.py    the folder of the release: it is built beside it and moved in when it is complete
     run.py       the command
     worker.py    the part that executors run
 
@@ -35,7 +35,7 @@ from ggt_tools.records import Pair, Stage
 from ggt_tools.stages.adopt.sets import denies
 from ggt_tools.stages.card import short_readme
 from ggt_tools.stages.pack.facts import changed_facts, pair_facts
-from ggt_tools.stages.pack.place import begin, check_folder, lock_folder, move_in, part_of
+from ggt_tools.stages.pack.folder import begin, check_folder, lock_folder, move_in, part_of
 from ggt_tools.stages.pack.plan import PackConfig, ReleasePlan, plan_release
 from ggt_tools.stages.pack.writing import Images, ShardJob, WrittenShard, file_facts, read_note, write_shard
 from ggt_tools.workspace.ledger import write_whole
