@@ -36,6 +36,7 @@ from ggt_tools.errors import ConfigError, ShardError
 from ggt_tools.records import Pair, Stage
 from ggt_tools.stages.card import card, front_matter, plain_features, short_readme
 from ggt_tools.stages.card.figures import FAINT, FILLS, INK
+from ggt_tools.stages.card.run import CardConfig, run
 from ggt_tools.stages.card.text import MAX_LENGTH, fenced, markdown, plain, quoted
 from ggt_tools.stages.pack import PackConfig, pack
 
@@ -630,3 +631,13 @@ def test_what_is_no_folder_of_ours_is_said(tmp_path: Path, capsys: pytest.Captur
     assert list(tmp_path.iterdir()) == []
     assert main(["card", "hf://datasets/org/ggt-100k"]) == 2
     assert "a card is written into a folder. Download the release first." in capsys.readouterr().err
+
+
+def test_the_stage_names_the_files_that_it_changed(release: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(release, tmp_path / "out"))
+    (root / "LICENSE").write_text("another")
+    summary = run(root, CardConfig())
+    assert summary.paths == (str(root / "LICENSE"),) and summary.counts["changed"] == 1
+    assert (root / "LICENSE").read_bytes() == (release / "LICENSE").read_bytes()
+    with pytest.raises(ConfigError):
+        CardConfig(repo="ggt-100k")

@@ -23,6 +23,7 @@ from ggt_tools.imaging.contact_sheet import COLUMNS, TILE, WIDTH
 from ggt_tools.records import Pair
 from ggt_tools.stages.diff import Diff, diff, draw_sheet
 from ggt_tools.stages.diff.changelog import changelog_entry, insert_entry
+from ggt_tools.stages.diff.run import DiffConfig, run
 from ggt_tools.stages.pack import PackConfig, pack
 
 from .hub import Hub, settings
@@ -276,3 +277,11 @@ def test_a_place_that_is_not_there_is_told(
     gone = tmp_path / "none" / "CHANGELOG.md"
     assert main(["diff", versions.before.url, versions.after.url, "--changelog", str(gone)]) == 2
     assert capsys.readouterr().err == f"ggt100k diff: {gone}: its folder does not exist. Create the folder first.\n"
+
+
+def test_the_stage_returns_the_difference_and_its_entry(versions: Versions, tmp_path: Path) -> None:
+    log = tmp_path / "CHANGELOG.md"
+    result = run(versions.before.url, versions.after.url, DiffConfig(changelog=log))
+    assert result.difference == versions.found and result.entry in log.read_text()
+    assert result.summary.counts == {"added": 3, "withdrawn": 1, "changed": 2, "pairs": 12}
+    assert (result.summary.paths, result.summary.is_failed) == ((str(log),), False)

@@ -20,8 +20,10 @@ from PIL import Image
 
 import ggt100k
 from ggt_tools.errors import ConfigError, ShardError
+from ggt_tools.events import Recorded
 from ggt_tools.stages.export import FORMATS, ExportConfig, _credits, export, parse_where
 from ggt_tools.stages.export.formats import Row, Source
+from ggt_tools.stages.export.run import run
 from ggt_tools.stages.pack import PackConfig, pack
 
 from .making import GATE, Store, change_shard, make_dataset, make_pair
@@ -400,3 +402,19 @@ def held(to: str, out: Path, whole: dict[str, bytes], root: Path) -> None:
         names = list(whole)
     found = files(out)
     assert set(found) == set(whole) and all(found[name] == whole[name] for name in names)
+
+
+# --- the stage --------------------------------------------------------------------------------------------------------
+
+
+def test_the_stage_plans_warns_and_counts(tmp_path: Path) -> None:
+    root = make_dataset(tmp_path / "ggt-100k", count=4)
+    path = root / ggt100k.MANIFEST
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"local_only": "no licence was stated"}))
+    counts = {"train": len(items(root))}
+    planned = run(root, tmp_path / "x", ExportConfig(to="pairs", dry_run=True))
+    assert planned.counts == {} and len(planned.plan) == 1 and not (tmp_path / "x").exists()
+    events = Recorded()
+    summary = run(str(root), tmp_path / "x", ExportConfig(to="pairs"), events=events)
+    assert (summary.counts, summary.paths) == (counts, (str(tmp_path / "x"),))
+    assert len(events.warnings) == 1 and events.warnings[0].endswith(": no licence was stated")

@@ -25,7 +25,7 @@ from PIL import Image
 
 import ggt100k
 from ggt_tools.errors import ConfigError, ShardError
-from ggt_tools.stages.push import reader_files
+from ggt_tools.stages.push.files import reader_files
 
 from .hub import Hub
 from .making import change_shard, make_dataset, run_python

@@ -38,7 +38,8 @@ from ggt_tools.executors.local import Local
 from ggt_tools.imaging.perceptual_hash import phash
 from ggt_tools.records import Aligned, Held, Pair, Score, Seen, Stage, Verdict
 from ggt_tools.stages.pack import PackConfig, lock_folder, pack, pair_facts, plan_release, write_release
-from ggt_tools.stages.pack.plan import cut_shards
+from ggt_tools.stages.pack.cutting import cut_shards
+from ggt_tools.stages.pack.run import run
 from ggt_tools.stages.pack.splits import draw_test
 from ggt_tools.stages.validate import validate
 from ggt_tools.stages.validate.passing import NOTE
@@ -978,3 +979,16 @@ def test_json_and_facts_say_the_same(author: str, value: float) -> None:
     back = json.loads(encode_json(facts))
     assert back["author"] == author
     assert back["scores"]["structure"] == value or math.isnan(value)
+
+
+def test_the_stage_packs_a_workspace_without_a_command_line(tmp_path: Path) -> None:
+    workspace, out = make_workspace(tmp_path / "w", 10), tmp_path / "out"
+    planned = run(workspace, out, PackConfig(dry_run=True))
+    assert len(planned.plan) == 1 and planned.counts == {} and not out.exists()
+    summary = run(workspace, out, PackConfig())
+    assert {name: summary.counts[name] for name in ("train", "test")} == {"train": 9, "test": 1}
+    assert (summary.notes, summary.paths, summary.is_failed) == ((), (str(out),), False)
+    assert list(validate(str(out), against=workspace)) == []
+    with Ledger(workspace) as ledger:
+        (held,) = ledger.all(Held)
+    assert split_by_key(out)[held.key] == "test"

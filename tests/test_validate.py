@@ -33,13 +33,14 @@ from ggt_tools.executors import Cluster
 from ggt_tools.executors.local import Local
 from ggt_tools.policy.verdicts import verdict
 from ggt_tools.policy.votes import Votes
-from ggt_tools.records import Adopted, Aligned, Held, Verdict, Withdrawal
+from ggt_tools.records import Adopted, Aligned, Finding, Held, Verdict, Withdrawal, to_row
 from ggt_tools.stages.pack import PackConfig, pack
-from ggt_tools.stages.validate import passed, validate
+from ggt_tools.stages.validate import validate, why_not_passed
 from ggt_tools.stages.validate.evidence import evidence_faults, read_gate
+from ggt_tools.stages.validate.findings import DOWNLOAD_SHARD, PACK, split_message
 from ggt_tools.stages.validate.likeness import MIN_LIKENESS, cells, find_mismatches, sketches
 from ggt_tools.stages.validate.passing import NOTE
-from ggt_tools.stages.validate.run import lock_tasks
+from ggt_tools.stages.validate.run import ValidateConfig, lock_tasks, run
 from ggt_tools.stages.validate.shards import ShardCheck, check_shard
 from ggt_tools.workspace.ledger import Ledger
 from ggt_tools.workspace.store import Store as Tasks
@@ -1045,7 +1046,7 @@ def test_in_memory_the_same_is_found(root: Path) -> None:
 
 def test_quick_sees_all_but_checksums_and_pixels(root: Path) -> None:
     assert list(validate(str(root), quick=True)) == []
-    assert passed(root) != "", "a quick look passes nothing"
+    assert why_not_passed(root) != "", "a quick look passes nothing"
     good = (root / NAME).read_bytes()
     change_shard(root, put(2, lambda png: png[:5000] + bytes([png[5000] ^ 1]) + png[5001:]))
     assert list(validate(str(root), quick=True)) == []
@@ -1079,26 +1080,26 @@ def test_more_processes_find_the_same_and_count_the_pairs(tmp_path: Path) -> Non
 
 def test_exactly_these_bytes_have_passed(root: Path) -> None:
     again = f". Run: ggt100k validate {root}"
-    assert passed(root) == f"{root}: has not passed validate{again}"
+    assert why_not_passed(root) == f"{root}: has not passed validate{again}"
     assert findings(root) == []
-    assert passed(root) == ""
-    assert passed(Path(f"{root}/../{root.name}")) == ""
+    assert why_not_passed(root) == ""
+    assert why_not_passed(Path(f"{root}/../{root.name}")) == ""
     for name in (NAME, "index/train.parquet"):
         path = root / name
         data, when = path.read_bytes(), path.stat().st_mtime_ns
         path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-        assert passed(root) == f"{root}: {name} has changed since the release passed validate{again}"
+        assert why_not_passed(root) == f"{root}: {name} has changed since the release passed validate{again}"
         path.write_bytes(data)
         os.utime(path, ns=(when, when))
-        assert passed(root) == ""
+        assert why_not_passed(root) == ""
     (root / "README.md").write_text("what card makes of it")
-    assert passed(root) == ""
+    assert why_not_passed(root) == ""
     (root / "data/rain/more.tar").write_bytes(b"")
-    assert passed(root) == f"{root}: data/rain/more.tar has changed since the release passed validate{again}"
+    assert why_not_passed(root) == f"{root}: data/rain/more.tar has changed since the release passed validate{again}"
     (root / "data/rain/more.tar").unlink()
-    assert passed(root) == ""
+    assert why_not_passed(root) == ""
     change_manifest(root, lambda manifest: manifest.update(dataset_version="1.0.1"))
-    assert passed(root) == f"{root}: index/manifest.json has changed since the release passed validate{again}"
+    assert why_not_passed(root) == f"{root}: index/manifest.json has changed since the release passed validate{again}"
 
 
 def another_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -1132,19 +1133,19 @@ def test_a_pass_goes_along_with_the_folder(
     place.mkdir()
     there = travel(root, place)
     another_home(monkeypatch, tmp_path)
-    assert passed(there) == ""
+    assert why_not_passed(there) == ""
     shard = there / NAME
     data = shard.read_bytes()
     for bad in (data[:-1] + bytes([data[-1] ^ 1]), data + bytes(512), b""):
         shard.write_bytes(bad)
-        assert passed(there).startswith(f"{there}: {NAME} has changed since the release passed validate")
+        assert why_not_passed(there).startswith(f"{there}: {NAME} has changed since the release passed validate")
     shard.write_bytes(data)
-    assert passed(there) == ""
+    assert why_not_passed(there) == ""
     (there / "index" / "more.parquet").write_bytes(b"")
-    assert "index/more.parquet has changed" in passed(there)
+    assert "index/more.parquet has changed" in why_not_passed(there)
     (there / "index" / "more.parquet").unlink()
     (there / NOTE).unlink()
-    assert "has not passed" in passed(there)
+    assert "has not passed" in why_not_passed(there)
 
 
 @pytest.mark.parametrize("note", [b"", b"{", b"[]", b'{"rules": 3}', b'{"rules": 3, "state": 7}', b"\xff"])
@@ -1152,7 +1153,7 @@ def test_a_damaged_note_is_no_pass(note: bytes, root: Path, tmp_path: Path, monk
     assert findings(root) == []
     another_home(monkeypatch, tmp_path)
     (root / NOTE).write_bytes(note)
-    assert "has not passed" in passed(root)
+    assert "has not passed" in why_not_passed(root)
 
 
 def test_a_note_of_another_release_vouches_for_none(
@@ -1161,29 +1162,29 @@ def test_a_note_of_another_release_vouches_for_none(
     assert findings(root) == []
     another_home(monkeypatch, tmp_path)
     change_manifest(root, lambda manifest: manifest.update(dataset_version="1.0.1"))
-    assert "index/manifest.json has changed" in passed(root)
+    assert "index/manifest.json has changed" in why_not_passed(root)
     (root / NOTE).write_text('{"rules": 3, "state": {}}')
-    assert "has changed" in passed(root)
+    assert "has changed" in why_not_passed(root)
 
 
 def test_a_finding_takes_an_earlier_pass_back(root: Path) -> None:
     for quick in (False, True):
-        assert findings(root) == [] and passed(root) == ""
+        assert findings(root) == [] and why_not_passed(root) == ""
         (root / "LICENSE").write_text("  ")
-        assert passed(root) == "", "what lies beside the release is not among the bytes that are told apart"
+        assert why_not_passed(root) == "", "what lies beside the release is not among the bytes that are told apart"
         next(validate(str(root), quick=quick))  # and whoever asked for the findings stops at the first
-        assert "has not passed" in passed(root)
+        assert "has not passed" in why_not_passed(root)
         (root / "LICENSE").unlink()
-    assert findings(root) == [] and passed(root) == ""
+    assert findings(root) == [] and why_not_passed(root) == ""
     manifest = (root / ggt100k.MANIFEST).read_bytes()
     (root / ggt100k.MANIFEST).write_bytes(b"?")
     assert [finding.reason for finding in validate(str(root))] == ["bad_manifest"]
     (root / ggt100k.MANIFEST).write_bytes(manifest)
-    assert "has not passed" in passed(root)
+    assert "has not passed" in why_not_passed(root)
 
 
 def test_a_time_that_is_set_back_deceives_nobody_and_a_link_disturbs_nobody(root: Path, tmp_path: Path) -> None:
-    assert findings(root) == [] and passed(root) == ""
+    assert findings(root) == [] and why_not_passed(root) == ""
     cluster = Cluster(Local(()), Tasks(str(tmp_path / "tasks")))
     told: list[int] = []
 
@@ -1198,12 +1199,12 @@ def test_a_time_that_is_set_back_deceives_nobody_and_a_link_disturbs_nobody(root
     path = root / NAME
     data, about = path.read_bytes(), path.stat()
     (tmp_path / "link").hardlink_to(path)
-    assert path.stat().st_ctime_ns != about.st_ctime_ns and passed(root) == ""
+    assert path.stat().st_ctime_ns != about.st_ctime_ns and why_not_passed(root) == ""
     with path.open("r+b") as file:
         file.seek(len(data) // 2)
         file.write(bytes([data[len(data) // 2] ^ 1]))
     os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
-    assert passed(root).startswith(f"{root}: {NAME} has changed since the release passed validate")
+    assert why_not_passed(root).startswith(f"{root}: {NAME} has changed since the release passed validate")
     assert "wrong_hash" in {finding.reason for finding in validate(str(root), cluster=cluster)}
 
 
@@ -1211,17 +1212,17 @@ def test_what_passed_older_rules_has_to_pass_again(root: Path, monkeypatch: pyte
     """Rules were added since those of number 2."""
     with monkeypatch.context() as older:
         older.setattr("ggt_tools.stages.validate.passing.RULES", 2)
-        assert findings(root) == [] and passed(root) == ""
-    assert passed(root) == f"{root}: has passed older rules of validate. Run: ggt100k validate {root}"
+        assert findings(root) == [] and why_not_passed(root) == ""
+    assert why_not_passed(root) == f"{root}: has passed older rules of validate. Run: ggt100k validate {root}"
 
 
 def test_what_has_a_finding_or_changes_meanwhile_has_not_passed(root: Path) -> None:
     good = (root / NAME).read_bytes()
     (root / NAME).write_bytes(good + bytes(10240))
-    assert findings(root) != [] and "has not passed" in passed(root)
+    assert findings(root) != [] and "has not passed" in why_not_passed(root)
     (root / NAME).write_bytes(good)
     changing = validate(str(root), progress=lambda done: (root / NAME).touch())
-    assert list(changing) == [] and "has not passed" in passed(root)
+    assert list(changing) == [] and "has not passed" in why_not_passed(root)
 
 
 @pytest.mark.parametrize("named", [False, True])
@@ -1377,7 +1378,7 @@ def test_a_licence_that_forbids_it_keeps_a_release_here_whoever_took_it_in(
     path.write_text(json.dumps(manifest))
     found = [] if free else [("must_stay", pairs[2].photo.key)]
     assert [(finding.reason, finding.key) for finding in validate(str(out))] == found
-    assert ("has not passed" in passed(out)) != free
+    assert ("has not passed" in why_not_passed(out)) != free
 
 
 def test_the_verb_packs_a_next_version_of_what_the_ledger_says(workspace: Path, tmp_path: Path, capsys: Any) -> None:
@@ -1405,3 +1406,34 @@ def test_the_verb_packs_a_next_version_of_what_the_ledger_says(workspace: Path, 
     assert against(out, workspace) == []
     with Ledger(workspace) as ledger:
         assert list(ledger.all(Held)) == [held]
+
+
+# --- the stage ------------------------------------------------------------------------------------------------------
+
+
+def test_the_stage_tells_each_finding_once_and_returns_them(root: Path, tmp_path: Path) -> None:
+    (root / "data" / "stray.txt").write_text("x")
+    told: list[Finding] = []
+    config = ValidateConfig(quick=True, findings=tmp_path / "findings.jsonl")
+    validation = run(root, config, on_finding=told.append)
+    assert tuple(told) == validation.findings and not validation.is_valid
+    assert validation.summary.count("found", "unknown_file") == 1
+    assert validation.summary.is_failed and validation.summary.counts["findings"] == 1
+    (line,) = (tmp_path / "findings.jsonl").read_text().splitlines()
+    assert json.loads(line) == to_row(told[0])
+    (root / "data" / "stray.txt").unlink()
+    validation = run(root, ValidateConfig())
+    assert validation.is_valid and not validation.summary.is_failed and why_not_passed(root) == ""
+
+
+@pytest.mark.parametrize(
+    ("message", "parts"),
+    [
+        ("band 0: the checksum is wrong; fetch the shard again", ("band 0: the checksum is wrong", DOWNLOAD_SHARD)),
+        ("it is 7; it must be 8; align the candidate", ("it is 7; it must be 8", "Align the candidate.")),
+        ("it is 7. Align the candidate.", ("it is 7", "Align the candidate.")),
+        ("it is 7.", ("it is 7", PACK)),
+    ],
+)
+def test_the_message_of_an_error_is_divided_into_detail_and_fix(message: str, parts: tuple[str, str]) -> None:
+    assert split_message(message) == parts

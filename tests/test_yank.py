@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from ggt_tools.cli import main
+from ggt_tools.errors import ConfigError
 from ggt_tools.records import Photo, Withdrawal
+from ggt_tools.stages.yank.run import YankConfig, run
 from ggt_tools.workspace.ledger import Ledger
 
 from .making import Store, make_pairs
@@ -74,3 +76,13 @@ def test_a_dry_run_withdraws_nothing(workspace: Path, capsys: pytest.CaptureFixt
     assert yank(workspace, *keys(workspace), "--reason", "a face", "--dry-run", "--limit", "2") == 0
     assert capsys.readouterr().out == "would withdraw 2 pairs, 0 already done\n"
     assert withdrawn(workspace) == []
+
+
+def test_the_stage_runs_without_a_command_line(workspace: Path) -> None:
+    a, b, c = keys(workspace)
+    config = YankConfig(keys=(a, b, c, a), reason="a face", by="Zoë", limit=2)
+    assert run(workspace, config).counts == {"withdrawn": 2, "already done": 0}
+    assert run(workspace, config).counts == {"withdrawn": 1, "already done": 2}
+    assert withdrawn(workspace) == [(key, "a face", "Zoë") for key in (a, b, c)]
+    with pytest.raises(ConfigError):
+        YankConfig(keys=(a,), reason=" ")

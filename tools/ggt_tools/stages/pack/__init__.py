@@ -2,9 +2,11 @@
 
     priors.py    which outputs are packed beside the pairs, as visual priors
     plan.py      what the release holds, and which shards are written anew
+    cutting.py   which pairs are in which new shard
+    facts.py     the facts of a pair, and how they differ from an earlier release's
     splits.py    the test split, drawn once, and that no similar pair is in train
     writing.py   a shard: written, or kept byte for byte from the previous release
-    place.py     the folder of the release: it is built beside it and moved in when it is complete
+    folder.py    the folder of the release: it is built beside it and moved in when it is complete
     run.py       the command
     worker.py    the part that executors run
 
@@ -32,18 +34,10 @@ from ggt_tools.processes import in_processes, worth
 from ggt_tools.records import Pair, Stage
 from ggt_tools.stages.adopt.sets import denies
 from ggt_tools.stages.card import short_readme
-from ggt_tools.stages.pack.place import begin, check_folder, lock_folder, move_in, part_of
+from ggt_tools.stages.pack.facts import changed_facts, pair_facts
+from ggt_tools.stages.pack.folder import begin, check_folder, lock_folder, move_in, part_of
 from ggt_tools.stages.pack.plan import PackConfig, ReleasePlan, plan_release
-from ggt_tools.stages.pack.writing import (
-    Images,
-    ShardJob,
-    WrittenShard,
-    changed_facts,
-    file_facts,
-    pair_facts,
-    read_note,
-    write_shard,
-)
+from ggt_tools.stages.pack.writing import Images, ShardJob, WrittenShard, file_facts, read_note, write_shard
 from ggt_tools.workspace.ledger import write_whole
 
 if TYPE_CHECKING:

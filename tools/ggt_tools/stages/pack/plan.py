@@ -14,17 +14,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ggt_format.png import BAND_ROWS
 from ggt_format.roots import Root, open_root
-from ggt_format.schema import CODECS, DEGRADATIONS, FORMAT_VERSION, METRIC, PRIOR, SPLITS
+from ggt_format.schema import CODECS, FORMAT_VERSION, METRIC, PRIOR, SPLITS
 from ggt_format.shard import split_of
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.records import Pair
-from ggt_tools.stages.pack.splits import PerceptualHashes, draw_from_new, refuse_similar
-from ggt_tools.stages.pack.writing import BaseShard, Images, ShardJob, changed_facts, is_made_of_reply, pair_facts
+from ggt_tools.stages.pack.cutting import new_shards
+from ggt_tools.stages.pack.facts import changed_facts, pair_facts
+from ggt_tools.stages.pack.splits import PerceptualHashes, allow_priors, draw_from_new, refuse_similar
+from ggt_tools.stages.pack.writing import BaseShard, Images, ShardJob
 
 SHARD_BYTES = 500_000_000
-PNG_PER_JPEG = 3  # a JPEG takes about a third of the bytes of the PNG, and only the latter are known beforehand
 Rows = Mapping[str, Mapping[str, Any]]  # of an index, by key
 
 
@@ -198,7 +198,7 @@ def plan_release(
     kept_keys["test"] = sorted({*kept_keys["test"], *(test & hashes.known.keys())})
     refused = refuse_similar(new, kept_keys, hashes)
     new = {split: [pair for pair in members if pair.photo.key not in refused] for split, members in new.items()}
-    allowed, refused_priors = _priors_beside(priors, test, new["test"], kept_keys["test"], hashes)
+    allowed, refused_priors = allow_priors(priors, test, new["test"], kept_keys["test"], hashes)
     prior_rows = base_rows.get(PRIOR, {})
     kept_priors = {key: row for key, row in prior_rows.items() if key in allowed}
     of_priors = _Comparison.make(allowed, kept_priors, len(prior_rows), metrics)
@@ -206,7 +206,7 @@ def plan_release(
     jobs = [
         *_base_jobs(of_pairs, base, images, metrics, config),
         *_base_jobs(of_priors, base, images, metrics, config),
-        *_new_jobs(new, base, images, metrics, config),
+        *new_shards(new, base, images, metrics, config.codec, config.shard_bytes),
     ]
     counts = of_pairs.counts(sum(len(new[split]) for split in SPLITS))
     prior_counts = of_priors.counts(len(new[PRIOR]))
@@ -291,33 +291,6 @@ def _test_split(rows: Rows, test_keys: frozenset[str], config: PackConfig) -> fr
     return test_keys | in_test
 
 
-def _priors_beside(
-    priors: Sequence[Pair],
-    test: Collection[str],
-    new_test: Sequence[Pair],
-    kept_test: Collection[str],
-    hashes: PerceptualHashes,
-) -> tuple[dict[str, Pair], list[PairError]]:
-    """Return the priors that may be beside the test split, by key, and why the others may not.
-
-    Args:
-        priors: All priors.
-        test: Every key that was ever drawn.
-        new_test: Pairs that come into the test split.
-        kept_test: Keys that stay in it.
-        hashes: Perceptual hashes.
-    """
-    in_test = [
-        PairError("prior_in_test", f"key {pair.photo.key}: is in the test split, so none of its outputs is packed")
-        for pair in priors
-        if pair.photo.key in test
-    ]
-    others = [pair for pair in priors if pair.photo.key not in test]
-    similar = refuse_similar({"train": others, "test": new_test}, {"train": (), "test": kept_test}, hashes)
-    allowed = {pair.photo.key: pair for pair in others if pair.photo.key not in similar}
-    return allowed, [*in_test, *similar.values()]
-
-
 def _base_jobs(
     comparison: _Comparison, base: Root | None, images: Images, metrics: Sequence[str], config: PackConfig
 ) -> Iterator[ShardJob]:
@@ -341,64 +314,6 @@ def _base_jobs(
             metrics=metrics,
             codec=config.codec,
         )
-
-
-def _new_jobs(
-    new: Mapping[str, Sequence[Pair]], base: Root | None, images: Images, metrics: Sequence[str], config: PackConfig
-) -> Iterator[ShardJob]:
-    """Yield the shards of the pairs that come into new ones, by split."""
-    taken_names = base.manifest["shards"] if base else {}
-    max_bytes = config.shard_bytes * (1 if config.codec == "png" else PNG_PER_JPEG)
-    for split, members in new.items():
-        for name, pairs in cut_shards(members, split, max_bytes, images, taken_names):
-            yield ShardJob(
-                part=Path(),
-                name=name,
-                pairs={pair.photo.key: pair for pair in pairs},
-                rows=(),
-                approved={},
-                base=None,
-                images=images,
-                metrics=metrics,
-                codec=config.codec,
-            )
-
-
-def cut_shards(
-    pairs: Sequence[Pair], split: str, max_bytes: int, images: Images, taken_names: Collection[str] = ()
-) -> Iterator[tuple[str, list[Pair]]]:
-    """Yield the name and the pairs of each shard: by key, one degradation a shard, up to `max_bytes` bytes of images.
-
-    The numbers of the shards follow those in `taken_names`.
-    """
-    for degradation in DEGRADATIONS:
-        members = sorted((p for p in pairs if p.photo.degradation == degradation), key=lambda pair: pair.photo.key)
-        prefix = f"data/{degradation}/{split}-"
-        numbers = (int(name[len(prefix) : -4]) for name in taken_names if name.startswith(prefix))
-        number = 1 + max(numbers, default=-1)
-        shard: list[Pair] = []
-        shard_bytes = 0
-        for pair in members:
-            pair_bytes = images.image_size(pair.photo.image) + _max_gt_bytes(pair, split, images)
-            if shard and shard_bytes + pair_bytes > max_bytes:
-                yield f"{prefix}{number:05d}.tar", shard
-                number, shard, shard_bytes = number + 1, [], 0
-            shard.append(pair)
-            shard_bytes += pair_bytes
-        if shard:
-            yield f"{prefix}{number:05d}.tar", shard
-
-
-def _max_gt_bytes(pair: Pair, split: str, images: Images) -> int:
-    """Return the largest number of bytes that a pair's gt may take.
-
-    Where it is made of a reply while the shard is written, that is the size of its pixels: how well they compress is
-    not known before.
-    """
-    if not is_made_of_reply(pair, split):
-        return images.image_size(pair.image)
-    pixel_bytes = pair.photo.height * (3 * pair.photo.width + 1)
-    return pixel_bytes + pixel_bytes // 1000 + 100 * (pair.photo.height // BAND_ROWS + 10)
 
 
 def _digest(config: PackConfig, gate: str, base: Root | None, jobs: Sequence[ShardJob]) -> str:

@@ -170,3 +170,30 @@ def refuse_similar(
             except PairError as fault:
                 refused[pair.photo.key] = PairError(f"{fault.reason}_in_{other}", str(fault))
     return refused
+
+
+def allow_priors(
+    priors: Sequence[Pair],
+    test: Collection[str],
+    new_test: Sequence[Pair],
+    kept_test: Collection[str],
+    hashes: PerceptualHashes,
+) -> tuple[dict[str, Pair], list[PairError]]:
+    """Return the priors that may be beside the test split, by key, and why the others may not.
+
+    Args:
+        priors: All priors.
+        test: Every key that was ever drawn.
+        new_test: Pairs that come into the test split.
+        kept_test: Keys that stay in it.
+        hashes: Perceptual hashes.
+    """
+    in_test = [
+        PairError("prior_in_test", f"key {pair.photo.key}: is in the test split, so none of its outputs is packed")
+        for pair in priors
+        if pair.photo.key in test
+    ]
+    others = [pair for pair in priors if pair.photo.key not in test]
+    similar = refuse_similar({"train": others, "test": new_test}, {"train": (), "test": kept_test}, hashes)
+    allowed = {pair.photo.key: pair for pair in others if pair.photo.key not in similar}
+    return allowed, [*in_test, *similar.values()]

@@ -35,7 +35,7 @@ class Packing:
         Raises:
             ConfigError: This machine does not see the folder.
         """
-        from ggt_tools.stages.pack.place import read_plan
+        from ggt_tools.stages.pack.folder import read_plan
         from ggt_tools.stages.pack.writing import write_shard
 
         if read_plan(Path(self.part)) != self.plan:

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import math
 import mmap
 import os
 import shutil
@@ -17,7 +16,6 @@ from typing import Any, Protocol
 
 import fsspec
 import numpy as np
-import pyarrow as pa
 from PIL import Image
 
 from ggt_format.images import decode_image
@@ -28,6 +26,7 @@ from ggt_format.shard import ShardWriter, check_pair, note, split_of
 from ggt_tools.errors import ShardError
 from ggt_tools.imaging import MAX_PIXELS, read_image
 from ggt_tools.records import Pair, work_id
+from ggt_tools.stages.pack.facts import is_made_of_reply, pair_facts
 from ggt_tools.workspace.ledger import sync_folder, write_whole
 
 
@@ -138,52 +137,6 @@ class WrittenShard:
     rows: Sequence[Mapping[str, Any]]
     facts: Mapping[str, Any]
     is_kept: bool
-
-
-def pair_facts(pair: Pair, metrics: Sequence[str]) -> dict[str, Any]:
-    """Return the facts of a pair, as its JSON member and its row of the index hold them."""
-    photo, candidate = pair.photo, pair.candidate
-    measured = {score.metric: score.value for score in pair.scores}
-    return {
-        "key": photo.key,
-        "degradation": photo.degradation,
-        "degradations": list(photo.degradations),
-        "source": photo.source,
-        "source_name": photo.source_name,
-        "licence": photo.licence,
-        "author": photo.author,
-        "url": photo.url,
-        "restorer": candidate.restorer,
-        "strategy": candidate.strategy,
-        "prompt": candidate.prompt,
-        "round": candidate.round,
-        "created": candidate.created,
-        "width": photo.width,
-        "height": photo.height,
-        "scores": {name: _single(measured.get(name, math.nan)) for name in metrics},
-        "evidence": list(pair.verdict.evidence),
-    }
-
-
-def _single(value: float) -> float:
-    """Return a value rounded to float32, so that JSON and index have the same."""
-    return float(pa.scalar(value, pa.float32()).as_py())
-
-
-def changed_facts(facts: Mapping[str, Any], row: Mapping[str, Any]) -> list[str]:
-    """Return the names of the facts that a row of the index has otherwise. NaN equals NaN."""
-    return [name for name, value in facts.items() if not _is_same(value, row[name])]
-
-
-def _is_same(a: Any, b: Any) -> bool:
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(_is_same(value, b[name]) for name, value in a.items())
-    return bool(a == b or (isinstance(a, float) and math.isnan(a) and math.isnan(b)))
-
-
-def is_made_of_reply(pair: Pair, split: str) -> bool:
-    """Return whether a pair's gt is made while it is packed: a prior's reply, scaled to its photograph's size."""
-    return split == PRIOR and pair.image == pair.candidate.image
 
 
 def read_note(job: ShardJob) -> WrittenShard | None:

@@ -11,7 +11,7 @@ from ggt_format.schema import MANIFEST
 from ggt_tools.errors import ConfigError
 from ggt_tools.stages.card import FIGURES, card_texts, short_readme
 from ggt_tools.stages.push.hub import LocalFile, list_names
-from ggt_tools.stages.validate import passed
+from ggt_tools.stages.validate import why_not_passed
 
 TOP_FILES = ("README.md", "LICENSE", "NOTICE", "CHANGELOG.md", "croissant.json")  # pushed where the folder has them
 
@@ -32,7 +32,7 @@ def release_files(root: Root, repo: str) -> dict[str, LocalFile]:
             f"{folder}: must stay on this machine: {manifest['local_only']}. Pack a release without these pairs to "
             "publish it."
         )
-    if problem := passed(folder):
+    if problem := why_not_passed(folder):
         raise ConfigError(problem)
     others = [name for name in (*TOP_FILES, MANIFEST, *FIGURES) if (folder / name).is_file()]
     _check_links(folder, [*root.files, *others, "figures"])

@@ -36,13 +36,13 @@ from ggt_tools.stages.validate.index import (
     check_manifest,
     check_readme,
 )
-from ggt_tools.stages.validate.passing import file_states, forget_pass, note_pass, passed, remote_state
+from ggt_tools.stages.validate.passing import file_states, forget_pass, note_pass, remote_state, why_not_passed
 from ggt_tools.stages.validate.shards import ShardCheck, check_shard
 
 if TYPE_CHECKING:
     from ggt_tools.executors import Cluster
 
-__all__ = ["passed", "validate"]
+__all__ = ["validate", "why_not_passed"]
 
 
 def validate(

@@ -28,7 +28,7 @@ RULES = 3
 NOTE = ".validated.json"  # in the folder of a release; push does not publish it
 
 
-def passed(root: Path) -> str:
+def why_not_passed(root: Path) -> str:
     """Return "" where a release has passed the rules of this version and has not changed; else why not.
 
     It has not changed if its manifest has the same SHA-256, and each file the same size, times of change and inode as
