@@ -33,7 +33,7 @@ from ggt_tools.executors import Cluster
 from ggt_tools.executors.local import Local
 from ggt_tools.policy.verdicts import verdict
 from ggt_tools.policy.votes import Votes
-from ggt_tools.records import Adopted, Aligned, Held, Verdict, Withdrawal
+from ggt_tools.records import Adopted, Aligned, HeldOutPair, Verdict, Withdrawal
 from ggt_tools.stages.pack import PackConfig, pack
 from ggt_tools.stages.validate import passed, validate
 from ggt_tools.stages.validate.evidence import evidence_faults, read_gate
@@ -1282,11 +1282,11 @@ def test_against_its_ledger_a_release_agrees(workspace: Path, tmp_path: Path, ca
 def test_against_its_ledger_what_is_otherwise_is_found(workspace: Path, tmp_path: Path) -> None:
     out = packed(workspace, tmp_path / "out")
     with Ledger(workspace) as ledger:
-        (test,) = ledger.all(Held)
+        (test,) = ledger.all(HeldOutPair)
         pairs = [pair for pair in ledger.pairs() if pair.photo.key != test.key]
         for_all = dict(gate="0" * 16, stage="score", reason="another_scene", evidence=())
         now = "2026-01-01T00:00:00Z"
-        ledger.add(Withdrawal(key=pairs[0].photo.key, reason="the author asks", by="Ann", created=now))
+        ledger.add(Withdrawal(key=pairs[0].photo.key, reason="the author asks", withdrawn_by="Ann", created=now))
         rejected = Verdict(candidate=pairs[1].candidate.id, decision="reject", **for_all)  # type: ignore[arg-type]
         judged = Verdict(
             candidate=pairs[2].candidate.id,
@@ -1297,7 +1297,7 @@ def test_against_its_ledger_what_is_otherwise_is_found(workspace: Path, tmp_path
             evidence=evidence("other"),
         )
         ledger.judge("0" * 16, GATE, [rejected, judged])
-        ledger.add(Held(key=pairs[3].photo.key, version="1.0.0"))
+        ledger.add(HeldOutPair(key=pairs[3].photo.key, version="1.0.0"))
         moved = ledger.put_image(encode_png(picture(5)))
         aligned = Aligned(candidate=pairs[4].candidate.id, version="2", image=moved, reason="")
         ledger.add(aligned)
@@ -1354,7 +1354,7 @@ def test_a_set_that_may_not_be_passed_on_is_named_in_the_manifest(workspace: Pat
         json.loads((packed(workspace, tmp_path / "2", *version) / ggt100k.MANIFEST).read_text())["local_only"] == said
     )
     with Ledger(workspace) as ledger:
-        ledger.add(Withdrawal(key=pair.photo.key, reason="asked", by="Ann", created="2026-01-01T00:00:00Z"))
+        ledger.add(Withdrawal(key=pair.photo.key, reason="asked", withdrawn_by="Ann", created="2026-01-01T00:00:00Z"))
     last = packed(workspace, tmp_path / "3", *version)
     assert "local_only" not in json.loads((last / ggt100k.MANIFEST).read_text()), "its last such pair is gone"
     assert against(last, workspace) == []
@@ -1399,9 +1399,9 @@ def test_a_licence_that_forbids_it_keeps_a_release_here_whoever_took_it_in(
 def test_the_verb_packs_a_next_version_of_what_the_ledger_says(workspace: Path, tmp_path: Path, capsys: Any) -> None:
     out = packed(workspace, tmp_path / "out", "--shard-bytes", "60000")
     with Ledger(workspace) as ledger:
-        (held,) = ledger.all(Held)
+        (held,) = ledger.all(HeldOutPair)
         key = next(pair.photo.key for pair in ledger.pairs() if pair.photo.key != held.key)
-        ledger.add(Withdrawal(key=key, reason="the author asks", by="Ann", created="2026-01-01T00:00:00Z"))
+        ledger.add(Withdrawal(key=key, reason="the author asks", withdrawn_by="Ann", created="2026-01-01T00:00:00Z"))
         more = make_pair(ledger.images, 9)
         aligned = Aligned(candidate=more.candidate.id, version="1", image=more.image, reason="")
         ledger.add(more.photo, more.candidate, aligned, *more.scores)
@@ -1420,4 +1420,4 @@ def test_the_verb_packs_a_next_version_of_what_the_ledger_says(workspace: Path, 
     ]
     assert against(out, workspace) == []
     with Ledger(workspace) as ledger:
-        assert list(ledger.all(Held)) == [held]
+        assert list(ledger.all(HeldOutPair)) == [held]
