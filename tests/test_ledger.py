@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import multiprocessing
 import os
@@ -23,14 +24,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ggt_tools.errors import ConfigError, ShardError
+from ggt_tools.evidence import BetterCandidate, Contribution, Evidence, OtherEvidence, ReviewVotes
 from ggt_tools.records import (
     ALIGN_SCORES,
     IN_FLIGHT,
+    TABLES,
     Aligned,
     Call,
     Candidate,
     Conversion,
+    Decision,
+    HeldOutPair,
+    Job,
+    Opinion,
+    PackedPair,
+    PerceptualHash,
     Photo,
+    PhotoClass,
     Refusal,
     Score,
     Stage,
@@ -39,7 +49,7 @@ from ggt_tools.records import (
 )
 from ggt_tools.workspace.ledger import Ledger
 
-from .making import FORKED, make_workspace
+from .making import FORKED, evidence, lines_of, make_workspace
 
 
 def photo(key: str, **other: Any) -> Photo:
@@ -82,7 +92,14 @@ def score(name: str, value: float, metric: str = "structure", version: str = "1"
 
 
 def verdict(name: str, decision: str = "keep", stage: str = "", reason: str = "") -> Verdict:
-    return Verdict(candidate=name, gate="g", decision=decision, stage=stage, reason=reason, evidence=("a", "b"))
+    return Verdict(
+        candidate=name,
+        gate="g",
+        decision=decision,
+        stage=stage,
+        reason=reason,
+        evidence=evidence("a 0.500 >= 0.250", "b unmeasured"),
+    )
 
 
 # --- opening --------------------------------------------------------------------------------------------------------
@@ -125,13 +142,13 @@ def test_a_newer_schema_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
         ledger.add(photo("a"))
     file = tmp_path / "ledger.sqlite"
     db = sqlite3.connect(file)
-    db.execute("PRAGMA user_version=8")
+    db.execute("PRAGMA user_version=9")
     db.close()
     before = file.read_bytes()
     for create in (False, True):
         with pytest.raises(ConfigError) as fault:
             Ledger(tmp_path, create=create)
-        assert str(fault.value) == f"{file}: schema version 8, this ggt100k reads 7; install the one that wrote it"
+        assert str(fault.value) == f"{file}: schema version 9, this ggt100k reads 8; install the one that wrote it"
     assert file.read_bytes() == before
 
 
@@ -167,6 +184,9 @@ INSERT INTO verdict VALUES ('c', 'g', 'reject', 'score', 'halos', '["halo 9.000 
 )  # as version 3 wrote it
 
 
+SEVENTH = Path(__file__).with_name("ledger_version_7.sql").read_text(encoding="utf-8")
+
+
 def write(workspace: Path, sql: str) -> None:
     """A ledger as an older version left it."""
     db = sqlite3.connect(workspace / "ledger.sqlite")
@@ -185,12 +205,15 @@ def test_a_ledger_of_the_third_version_keeps_every_score_and_its_order_and_is_co
             ]  # fmt: skip
             newest = ledger.scores()["c"]["structure"]
             assert newest == 0.30000000000000004, "the one that was added last, whatever its version is called"
-            assert ledger.classes() == [("rain", 1, 1, 0, 1, 0)]
+            assert ledger.class_counts() == [("rain", 1, 1, 0, 1, 0)]
             assert [(stage.entered, stage.left) for stage in ledger.funnel()] == [(1, 1), (1, 1), (0, 0), (1, 0)]
-            assert [(s.candidates, s.made, s.rejected, s.usd) for s in ledger.standing()] == [(1, 1, 1, 0.0)]
-            tables = {row["name"] for row in ledger.query("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            assert [(s.candidates, s.made, s.rejected, s.usd) for s in ledger.restorer_counts()] == [(1, 1, 1, 0.0)]
+            tables = {
+                row["name"]
+                for row in ledger._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+            }
             assert not tables & {"score", "score_3", "verdict", "verdict_3"}
-            assert [(v.candidate, v.reason, v.evidence) for v in ledger.all(Verdict)] == [
+            assert [(v.candidate, v.reason, lines_of(v)) for v in ledger.all(Verdict)] == [
                 ("c", "halos", ("halo 9.000 > 5.000",))
             ]
 
@@ -237,15 +260,82 @@ def test_scores_of_other_pixels_go_when_a_candidate_is_aligned_anew(tmp_path: Pa
 
 @pytest.mark.parametrize("version", [5, 6])
 def test_a_ledger_without_conversions_gets_their_table(tmp_path: Path, version: int) -> None:
-    with Ledger(tmp_path, create=True) as ledger:
-        ledger.add(photo("a"))
-    write(tmp_path, f"DROP TABLE conversion; PRAGMA user_version={version};")
+    write(tmp_path, SEVENTH + f"DROP TABLE conversion; PRAGMA user_version={version};")
     made = Conversion(key="a", candidate="", width=9, height=8, frame=(9, 8, 1, 2, 3, 4), changes=("x", "y"))
     with Ledger(tmp_path) as ledger:
-        assert (ledger.frames(), list(ledger.all(Photo))) == ({}, [photo("a")])
+        assert (ledger.frames(), [one.key for one in ledger.all(Photo)]) == ({}, ["a", "b"])
         ledger.add(made)
         assert list(ledger.all(Conversion)) == [made]
         assert ledger.frames() == {"a": (9, 8, 1, 2, 3, 4)}
+
+
+def test_a_ledger_of_the_seventh_version_keeps_its_verdicts_with_typed_evidence(tmp_path: Path) -> None:
+    write(tmp_path, SEVENTH)
+    with Ledger(tmp_path) as ledger:
+        first, second, third = ledger.all(Verdict)
+        counts = [stage.left for stage in ledger.funnel()]
+    assert first.evidence == (
+        Evidence("structure", 0.512, 0.3, "holds", "min"),
+        Evidence("halo", 2.25, 3.0, "holds", "max"),
+        Evidence.unmeasured("ssim"),
+        Evidence("unfaithful", 0.25, 0.2, "unsure", "max"),
+        Contribution("unfaithful", "halo", 2.25, 0.531),
+        ReviewVotes(2, 1, "unsure"),
+    )
+    assert second.evidence == (Evidence("structure", math.inf, 0.3, "holds", "min"), BetterCandidate("c1"))
+    assert third.evidence == (Evidence("halo", 9.0, 5.0, "breaks", "max"), OtherEvidence("of an unknown kind"))
+    assert [(v.gate, v.decision, v.stage, v.reason) for v in (first, second, third)] == [
+        ("g", "keep", "", ""), ("g", "reject", "verdict", "not_the_best"), ("g", "reject", "score", "halos"),
+    ]  # fmt: skip
+    with Ledger(tmp_path) as ledger:
+        assert list(ledger.all(Verdict)) == [first, second, third], "opening it again changes nothing"
+        assert ledger.find(Verdict, candidate="c2") == [second]
+        ledger.judge("g", "the gate", [first, second, third])
+        assert [stage.left for stage in ledger.funnel()] == counts == [2, 3, 3, 1]
+        (shown,) = ledger._db.execute("SELECT evidence FROM verdict WHERE candidate = 'c3'").fetchone()
+        assert json.loads(shown) == [["rule", "halo", "max", 5.0, "breaks", 9.0], ["other", "of an unknown kind"]]
+        tables = {row[0] for row in ledger._db.execute("SELECT name FROM sqlite_master")}
+    assert not tables & {"tally", "verdicts_7", "outcome_7"}
+
+
+def test_the_columns_that_version_8_renamed_keep_their_values(tmp_path: Path) -> None:
+    write(tmp_path, SEVENTH)
+    with Ledger(tmp_path) as ledger:
+        assert [(one.key, one.split) for one in ledger.all(PerceptualHash)] == [("a", ""), ("x", "test")]
+        assert [(one.key, one.degradations) for one in ledger.all(PhotoClass)] == [("a", ("rain",))]
+        assert [one.restorer_name for one in ledger.all(Candidate)] == ["classical", "gemini:m", "classical"]
+        assert [(one.restorer_name, one.works) for one in ledger.all(Job)] == [("gemini:m", ("c2",))]
+        assert [one.instruction for one in ledger.all(Opinion)] == ["keep the sign"]
+        assert [(one.id, one.gate_decision, one.known_answer) for one in ledger.in_order(Decision)] == [
+            ("d2", "keep", ""), ("d1", "keep", "unchanged"),
+        ]  # fmt: skip
+        assert [one.key for one in ledger.all(HeldOutPair)] == ["b"]
+        ledger.add(Withdrawal(key="a", reason="a face", withdrawn_by="Ann", created="2026-01-01T00:00:00Z"))
+        assert ledger.withdrawn() == {"a": "a face"}
+        stored = {table.name: _columns_of(ledger, table.name) for table in TABLES.values() if not table.is_view}
+    with Ledger(tmp_path / "new", create=True) as ledger:
+        assert {name: _columns_of(ledger, name) for name in stored} == stored, "as a new ledger has them"
+
+
+def _columns_of(ledger: Ledger, table: str) -> set[str]:
+    return {row["name"] for row in ledger._db.execute(f"PRAGMA table_info({table})")}
+
+
+def test_a_ledger_of_the_seventh_version_takes_in_packed_txt_once(tmp_path: Path) -> None:
+    write(tmp_path, SEVENTH)
+    (tmp_path / "packed.txt").write_text("a\nx\na\n")
+    for _ in range(2):
+        with Ledger(tmp_path) as ledger:
+            assert list(ledger.all(PackedPair)) == [PackedPair(key="a"), PackedPair(key="x")]
+        assert not (tmp_path / "packed.txt").exists()
+
+
+def test_packed_txt_stays_where_the_migration_fails(tmp_path: Path) -> None:
+    write(tmp_path, SEVENTH + "UPDATE verdicts SET \"values\" = 'no list';")
+    (tmp_path / "packed.txt").write_text("a\n")
+    with pytest.raises(ValueError):
+        Ledger(tmp_path)
+    assert (tmp_path / "packed.txt").read_text() == "a\n"
 
 
 def test_a_migration_that_is_cut_off_leaves_the_ledger_as_it_was(tmp_path: Path) -> None:
@@ -291,13 +381,13 @@ def test_scores_are_there_to_the_last_bit_however_they_came_in(batches: list[lis
         )
         ledger.add(photo("k"), *(candidate(name, "k") for name in "cd"))
         (share,) = ledger.shares(10)
-        docket = ledger.docket(*share)
+        docket = ledger.candidate_batch(*share)
         for place, each in enumerate(docket.candidates):
             known = {metric: repr(float(values[place])) for metric, values in docket.measured.items()}
             wanted = {metric: repr(value) for metric, value in newest.get(each, {}).items()}
             assert known == dict.fromkeys(known, "nan") | wanted
         # by SQL: what is no number is NULL, and SQLite may round the last bit of a number otherwise
-        rows = ledger.query("SELECT * FROM score ORDER BY candidate, rowid")
+        rows = ledger._db.execute("SELECT * FROM score ORDER BY candidate, rowid").fetchall()
         assert [tuple(row)[:3] for row in rows] == sorted(there, key=lambda name: name[0])
         assert [math.nan if row["value"] is None else row["value"] for row in rows] == pytest.approx(
             [there[tuple(row)[:3]] for row in rows], rel=1e-12, nan_ok=True
@@ -308,10 +398,10 @@ def test_a_ledger_of_the_first_version_is_brought_to_this_one_and_keeps_its_fact
     write(tmp_path, FIRST)
     for _ in range(2):
         with Ledger(tmp_path) as ledger:
-            assert list(ledger.all(Candidate)) == [candidate("c", "a", image="abc", maker="", frame=())]
+            assert list(ledger.all(Candidate)) == [candidate("c", "a", image="abc", restorer_name="", frame=())]
             assert (list(ledger.all(Call)), ledger.withdrawn()) == ([], {})
     with Ledger(tmp_path) as ledger:
-        framed = candidate("d", "a", maker="gemini:m", frame=(4, 4, 0, 1, 4, 2))
+        framed = candidate("d", "a", restorer_name="gemini:m", frame=(4, 4, 0, 1, 4, 2))
         ledger.add(framed)
         assert list(ledger.all(Candidate))[1] == framed
 
@@ -355,7 +445,7 @@ def test_a_fact_that_is_added_twice_stays_the_first(tmp_path: Path) -> None:
 
 def test_what_is_withdrawn_stays_so_with_the_first_reason_and_a_second_is_kept_too(tmp_path: Path) -> None:
     def withdrawal(key: str, reason: str, by: str) -> Withdrawal:
-        return Withdrawal(key=key, reason=reason, by=by, created="2026-01-01T00:00:00Z")
+        return Withdrawal(key=key, reason=reason, withdrawn_by=by, created="2026-01-01T00:00:00Z")
 
     with Ledger(tmp_path, create=True) as ledger:
         assert ledger.withdrawn() == {}
@@ -363,7 +453,7 @@ def test_what_is_withdrawn_stays_so_with_the_first_reason_and_a_second_is_kept_t
         ledger.add(withdrawal("b", "a number plate", "Ann"), withdrawal("b", "the author asks", "Ann"))
     with Ledger(tmp_path) as ledger:
         assert ledger.withdrawn() == {"a": "a face", "b": "the author asks"}
-        assert [(w.key, w.reason, w.by) for w in ledger.all(Withdrawal)] == [
+        assert [(w.key, w.reason, w.withdrawn_by) for w in ledger.all(Withdrawal)] == [
             ("a", "a face", "Ann"),
             ("b", "a number plate", "Ann"),
             ("b", "the author asks", "Zoë"),
@@ -505,7 +595,7 @@ def test_a_call_is_noted_and_noted_again_when_it_has_ended_and_what_is_under_way
         ledger.add(call("1", "c", "ok", 0.2))
         assert ledger.spent() == pytest.approx(0.2)
         assert [c.outcome for c in ledger.all(Call)] == ["ok", IN_FLIGHT]
-        assert ledger.outcomes() == [("restore", "m", IN_FLIGHT, 1, 0.0), ("restore", "m", "ok", 1, 0.2)]
+        assert ledger.call_counts() == [("restore", "m", IN_FLIGHT, 1, 0.0), ("restore", "m", "ok", 1, 0.2)]
 
 
 def test_what_came_gets_its_name_when_it_is_settled_and_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -564,15 +654,15 @@ def test_how_far_each_class_is_with_each_restorer(tmp_path: Path) -> None:
         ledger.judge("g", "", [verdict("1"), verdict("2", "reject"), verdict("3", "unsure")])
         rows = [
             (s.degradation, s.restorer, s.strategy, s.photos, s.candidates, s.made, s.in_flight, s.failed, s.usd)
-            for s in ledger.standing()
+            for s in ledger.restorer_counts()
         ]
         assert rows == [
             ("haze", "m", "fixed", 1, 2, 0, 1, 1, 0.0),
             ("rain", "classical-1", "none", 2, 2, 2, 0, 0, 0.0),
             ("rain", "m", "fixed", 2, 1, 1, 0, 0, 0.5),
         ]
-        assert [(s.kept, s.rejected, s.unsure) for s in ledger.standing()] == [(0, 0, 0), (1, 0, 1), (0, 1, 0)]
-        assert ledger.classes() == [("haze", 1, 0, 0, 0, 0), ("rain", 2, 2, 1, 0, 1)]
+        assert [(s.kept, s.rejected, s.unsure) for s in ledger.restorer_counts()] == [(0, 0, 0), (1, 0, 1), (0, 1, 0)]
+        assert ledger.class_counts() == [("haze", 1, 0, 0, 0, 0), ("rain", 2, 2, 1, 0, 1)]
 
 
 # --- images ---------------------------------------------------------------------------------------------------------

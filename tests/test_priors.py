@@ -21,7 +21,7 @@ import ggt100k
 from ggt_format.png import encode_png
 from ggt_tools.cli import main
 from ggt_tools.errors import ShardError
-from ggt_tools.records import Adopted, Aligned, Candidate, Decision, Held, Pair, Score, Verdict, Withdrawal
+from ggt_tools.records import Adopted, Aligned, Candidate, Decision, HeldOutPair, Pair, Score, Verdict, Withdrawal
 from ggt_tools.stages.card import card, short_readme
 from ggt_tools.stages.diff import diff
 from ggt_tools.stages.diff.changelog import changelog_entry
@@ -32,7 +32,7 @@ from ggt_tools.stages.validate import validate
 from ggt_tools.stages.validate.evidence import evidence_faults, prior_faults, read_gate
 from ggt_tools.workspace.ledger import Ledger
 
-from .making import GATE, Store, make_pairs, picture
+from .making import GATE, Store, evidence, lines_of, make_pairs, picture
 
 FRAMED = GATE.replace("[gain", 'shift = { max = 1.0, reason = "shifted", why = "It lies pixel on pixel." }\n[gain', 1)
 ID = "0" * 16
@@ -44,9 +44,9 @@ def png(pixels: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def judged(ledger: Ledger, candidate: Candidate, stage: str, reason: str, *evidence: str) -> None:
+def judged(ledger: Ledger, candidate: Candidate, stage: str, reason: str, *lines: str) -> None:
     verdict = Verdict(
-        candidate=candidate.id, gate=ID, decision="reject", stage=stage, reason=reason, evidence=evidence
+        candidate=candidate.id, gate=ID, decision="reject", stage=stage, reason=reason, evidence=evidence(*lines)
     )  # fmt: skip
     ledger.judge(ID, FRAMED, [verdict])
 
@@ -59,13 +59,13 @@ def astray(ledger: Ledger, pair: Pair, name: str, reply: bytes, reason: str = "m
     judged(ledger, candidate, "align", reason)
 
 
-def framed(ledger: Ledger, pair: Pair, name: str, reason: str = "shifted", *evidence: str, **scores: float) -> None:
+def framed(ledger: Ledger, pair: Pair, name: str, reason: str = "shifted", *lines: str, **scores: float) -> None:
     """One more output, in the frame, which the gate rejects."""
     image = ledger.put_image(encode_png(picture(hash(name) % 1000)))
     candidate = dataclasses.replace(pair.candidate, id=name, image=image)
     of = (Score(candidate=name, metric=metric, metric_version="1", value=value) for metric, value in scores.items())
     ledger.add(candidate, Aligned(candidate=name, version="1", image=image, reason=""), *of)
-    judged(ledger, candidate, "score", reason, *evidence)
+    judged(ledger, candidate, "score", reason, *lines)
 
 
 @pytest.fixture
@@ -81,9 +81,9 @@ def workspace(tmp_path: Path) -> Path:
             aligned = Aligned(candidate=pair.candidate.id, version="1", image=pair.image, reason="")
             ledger.add(pair.candidate, aligned, *pair.scores, score)
         said = "shift 0.250 <= 1.000"
-        verdicts = [dataclasses.replace(p.verdict, evidence=(*p.verdict.evidence, said)) for p in kept]
+        verdicts = [dataclasses.replace(p.verdict, evidence=(*p.verdict.evidence, *evidence(said))) for p in kept]
         ledger.judge(ID, FRAMED, verdicts)
-        ledger.add(Held(key=kept[9].photo.key, version="1.0.0"))
+        ledger.add(HeldOutPair(key=kept[9].photo.key, version="1.0.0"))
         wide = picture(99, 60, 140)
         for at, pair in enumerate((*kept[:3], kept[9])):  # of three in train, and of the one in test
             astray(ledger, pair, f"away-{at}", png(wide))
@@ -91,7 +91,9 @@ def workspace(tmp_path: Path) -> Path:
         astray(ledger, alone[0], "alone", png(picture(98, 140, 180)), frame=(90, 90, 0, 10, 90, 70))
         astray(ledger, alone[1], "stretched", png(wide), reason="aspect_changed")
         astray(ledger, alone[2], "withdrawn", png(wide))
-        ledger.add(Withdrawal(key=alone[2].photo.key, reason="asked", by="Ann", created="2026-01-01T00:00:00Z"))
+        ledger.add(
+            Withdrawal(key=alone[2].photo.key, reason="asked", withdrawn_by="Ann", created="2026-01-01T00:00:00Z")
+        )
         high, low = "shift 3.000 > 1.000", "structure 0.100 < 0.300"
         framed(ledger, alone[3], "moved", "shifted", "structure 0.500 >= 0.300", high, structure=0.5, shift=3.0)
         framed(ledger, alone[4], "both", "another_scene", low, high, structure=0.1, shift=3.0)
@@ -130,19 +132,20 @@ def by_id(workspace: Path) -> dict[str, Pair]:
 def test_which_outputs_are_priors_and_why(workspace: Path) -> None:
     found = by_id(workspace)
     assert set(found) == {"away-0", "away-1", "away-2", "away-3", "alone", "moved"}
-    assert found["alone"].verdict.evidence == ("prior: misaligned",)
-    assert found["moved"].verdict.evidence == ("prior: shifted", "structure 0.500 >= 0.300", "shift 3.000 > 1.000")
+    assert lines_of(found["alone"].verdict) == ("prior: misaligned",)
+    assert lines_of(found["moved"].verdict) == ("prior: shifted", "structure 0.500 >= 0.300", "shift 3.000 > 1.000")
     assert [pair.photo.key for pair in found.values()] == sorted(pair.photo.key for pair in found.values())
 
 
 def test_what_a_person_rejects_is_none_after_align_was_run_anew_either(workspace: Path) -> None:
     facts = {
         "candidate": "moved", "reviewer": "Ann", "decision": "reject", "reason": "shifted", "seconds": 2.0,
-        "queue": "gallery", "said": "reject", "planted": "", "undoes": "", "created": "2026-01-01T00:00:00Z",
+        "queue": "gallery", "gate_decision": "reject", "known_answer": "", "undoes": "",
+        "created": "2026-01-01T00:00:00Z",
     }  # fmt: skip
     with Ledger(workspace) as ledger:
         [image] = [each.image for each in ledger.all(Aligned) if each.candidate == "moved"]
-        ledger.add(Decision(id="0", image=image, **facts | {"planted": "another_photograph"}))
+        ledger.add(Decision(id="0", image=image, **facts | {"known_answer": "another_photograph"}))
         ledger.add(Decision(id="1", image=image, **facts | {"candidate": "alone", "decision": "keep", "reason": ""}))
     assert {"moved", "alone"} <= set(by_id(workspace)), "of a planted one it was another image that was judged"
     with Ledger(workspace) as ledger:
@@ -153,7 +156,7 @@ def test_what_a_person_rejects_is_none_after_align_was_run_anew_either(workspace
     assert "moved" not in by_id(workspace), "the rules' own verdict speaks of no person"
     with Ledger(workspace) as ledger:
         ledger.add(Decision(id="3", image=image, **facts | {"decision": "undone", "reason": "", "undoes": "2"}))
-    assert by_id(workspace)["moved"].verdict.evidence == ("prior: misaligned",)
+    assert lines_of(by_id(workspace)["moved"].verdict) == ("prior: misaligned",)
 
 
 def test_train_and_test_are_the_same_bytes_with_priors_and_without(
@@ -219,7 +222,7 @@ def test_the_next_version(workspace: Path, tmp_path: Path, capsys: pytest.Captur
     assert files(again, "README", "manifest") == files(first, "README", "manifest")
     with Ledger(workspace) as ledger:
         gone, other = (by_id(workspace)[name].photo.key for name in ("alone", "away-1"))
-        ledger.add(Withdrawal(key=gone, reason="asked", by="Ann", created="2026-01-01T00:00:00Z"))
+        ledger.add(Withdrawal(key=gone, reason="asked", withdrawn_by="Ann", created="2026-01-01T00:00:00Z"))
     less = pack(workspace, tmp_path / "3", "--priors", "--base", str(first), "--version", "1.1.0")
     assert set(keys(less, "prior")) == {*keys(first, "prior")} - {gone} and other in keys(less, "prior")
     assert files(less, "README", "manifest", "prior") == files(first, "README", "manifest", "prior")
@@ -256,7 +259,7 @@ def test_another_output_of_equal_facts_is_written_anew(workspace: Path, tmp_path
     with Ledger(workspace) as ledger:
         pairs, beside = list(ledger.pairs()), list(priors(ledger))
         reply, aligned = ledger.put_image(png(picture(55, 60, 140))), ledger.put_image(encode_png(picture(56)))
-        images, held = ledger.images, {each.key for each in ledger.all(Held)}
+        images, held = ledger.images, {each.key for each in ledger.all(HeldOutPair)}
     changed = {"alone": (reply, reply), "moved": (aligned, "0" * 64)}
     others = [
         dataclasses.replace(pair, image=image, candidate=dataclasses.replace(pair.candidate, image=of))
@@ -324,7 +327,7 @@ def test_one_that_becomes_a_pair_is_no_prior_any_more(workspace: Path, tmp_path:
 
 def test_none_looks_like_a_photograph_of_the_test_split(workspace: Path, tmp_path: Path) -> None:
     with Ledger(workspace) as ledger:
-        (held,) = ledger.all(Held)
+        (held,) = ledger.all(HeldOutPair)
         test = next(pair for pair in ledger.pairs() if pair.photo.key == held.key)
         pixels = ggt100k.decode_image(ledger.image(test.photo.image)).copy()
         pixels[0, 0] ^= 1
@@ -388,13 +391,13 @@ def test_what_a_prior_has_to_say(release: Path, workspace: Path) -> None:
     row = next(row for row in pq.read_table(release / "index/prior.parquet").to_pylist() if row["key"] == of["moved"])
     gate = read_gate(FRAMED)
     assert list(prior_faults(row, gate)) == []
-    for evidence, reason in (
+    for lines, reason in (
         ([], "no_evidence"),
         (row["evidence"][1:], "no_evidence"),
         (["prior: shifted", row["evidence"][2]], "no_evidence"),  # of structure, which the gate asks for
         (["prior: shifted", "structure 0.100 < 0.300"], "evidence_differs"),
     ):
-        assert {found for found, _ in prior_faults(row | {"evidence": evidence}, gate)} == {reason}, evidence
+        assert {found for found, _ in prior_faults(row | {"evidence": lines}, gate)} == {reason}, lines
     away = row | {"evidence": ["prior: misaligned"]}
     assert list(prior_faults(away, gate)) == []
     # in train or test neither would pass

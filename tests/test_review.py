@@ -47,7 +47,7 @@ from ggt_tools.stages.screen import VERSION as SCREEN
 from ggt_tools.workspace.ledger import Ledger
 
 from .browsing import DONE, SHOWN, Site, browser, served
-from .making import Store, make_pair, picture
+from .making import Store, evidence, lines_of, make_pair, picture
 from .test_verdict import GOOD, TEXT, candidate
 
 NASTY = '<script>alert("1")</script><img src=x onerror=alert(2)>"\'{{7*7}}'
@@ -79,13 +79,13 @@ def make_workspace(
                 *(Score(candidate=name, metric=m, metric_version="1", value=v + number) for m, v in GOOD.items()),
                 Opinion(
                     id=f"o{number}", candidate=name, image=gt, model="vlm", version=SCREEN, order="lq_first",
-                    vote=0, fidelity=80.0, quality=70.0, mode="none", redo=0, words=NASTY,
+                    vote=0, fidelity=80.0, quality=70.0, mode="none", redo=0, instruction=NASTY,
                     defects=(json.dumps(defect),), fault="", created="2026-01-01T00:00:00Z",
                 ),
             ]  # fmt: skip
             verdicts.append(
                 Verdict(candidate=name, gate=gate.id, decision=decision, stage="score" if reason else "",
-                        reason=reason, evidence=("halo 1.000 <= 3.000",))
+                        reason=reason, evidence=evidence("halo 1.000 <= 3.000"))
             )  # fmt: skip
         ledger.add(*facts)
         ledger.judge(gate.id, gate.text, verdicts)
@@ -158,7 +158,7 @@ def test_a_candidate_that_is_not_the_best_is_not_audited_and_the_rules_decide_th
     best = {name: replace(verdicts[name], decision="reject", reason="not_the_best") for name in kept}
     overruled = replace(
         verdicts[kept[0]], decision="reject", stage="review", reason="halos",
-        evidence=("people: 0 keep, 1 reject; the rules say keep",),
+        evidence=evidence("people: 0 keep, 1 reject; the rules say keep"),
     )  # fmt: skip
     assert by_rules(overruled) == "keep" and by_rules(verdicts[kept[0]]) == "keep"
     listed = list_items(
@@ -423,8 +423,8 @@ def test_wilsons_interval() -> None:
 def decision(candidate: str, reviewer: str, what: str, **changes: Any) -> Decision:
     values: dict[str, Any] = {
         "id": next(IDS), "candidate": candidate, "image": "i", "reviewer": reviewer, "decision": what,
-        "reason": "halos" if what == "reject" else "", "seconds": 4.0, "queue": "audit", "said": "keep", "planted": "",
-        "undoes": "", "created": "2026-01-01T00:00:00Z",
+        "reason": "halos" if what == "reject" else "", "seconds": 4.0, "queue": "audit", "gate_decision": "keep",
+        "known_answer": "", "undoes": "", "created": "2026-01-01T00:00:00Z",
     }  # fmt: skip
     return Decision(**(values | changes))
 
@@ -433,9 +433,10 @@ def test_the_summary_says_who_disagrees_and_how_often_the_gate_is_wrong() -> Non
     said = [
         decision("c1", "Anna", "keep"), decision("c1", "Ben", "reject"),
         decision("c2", "Anna", "reject"), decision("c2", "Ben", "reject"), decision("c2", "Cleo", "keep"),
-        decision("c3", "Anna", "keep", said="reject"), decision("c3", "Ben", "keep", said="reject"),
+        decision("c3", "Anna", "keep", gate_decision="reject"), decision("c3", "Ben", "keep", gate_decision="reject"),
         decision("c4", "Ben", "keep", image="before it was aligned anew"),
-        decision("c5", "Anna", "reject", planted="unchanged"), decision("c6", "Anna", "keep", planted="unchanged"),
+        decision("c5", "Anna", "reject", known_answer="unchanged"),
+        decision("c6", "Anna", "keep", known_answer="unchanged"),
     ]  # fmt: skip
     found = summarize_reviews(said, dict.fromkeys(["c1", "c2", "c3", "c4"], "i"))
     assert [(d.candidate, [name for name, *_ in d.decisions]) for d in found.disputes] == [
@@ -501,15 +502,15 @@ def test_votes_count_as_far_as_the_gate_allows(
     judged = next(verdict([one], {"c": {**GOOD, "halo": halo}}, {"k": "mixed"}, gate, people={"c": said}))
     assert (judged.decision, judged.stage, judged.reason) == expected
     rules = {4.0: "unsure", 1.0: "keep", 9.0: "reject"}[halo]
-    assert judged.evidence[-1] == f"people: {keep} keep, {reject} reject; the rules say {rules}"
+    assert lines_of(judged)[-1] == f"people: {keep} keep, {reject} reject; the rules say {rules}"
     assert by_rules(judged) == rules
 
 
 @pytest.mark.parametrize(
     ("table", "said"),
     [
-        ("votes = 0", "[people] votes: a whole number from 1 on is wanted, not 0"),
-        ('keep_over = "unsure"', "[people] keep_over: a list is wanted, not 'unsure'"),
+        ("votes = 0", "[people] votes: 0 is not a whole number of 1 or more."),
+        ('keep_over = "unsure"', "[people] keep_over: 'unsure' is not a list. Write a list of decisions."),
         ('reject_over = ["unsur"]', "[people] reject_over: 'unsur' is not known; near: unsure"),
         ("vote = 1", "[people]: 'vote' is not known; near: votes"),
     ],
@@ -1012,15 +1013,15 @@ def test_a_whole_review_by_keyboard_with_a_restart_in_the_middle(tmp_path: Path,
         saved(ben)
         assert ben.wrong == []
         said = decisions_in_force(facts(workspace))
-        real = [d for d in said if not d.planted]
+        real = [d for d in said if not d.known_answer]
         queues = Counter((d.reviewer, d.queue) for d in real)
         assert queues == {(name, queue): 16 if queue == UNSURE else 8 for name in ("Anna", "Ben")
                           for queue in (UNSURE, AUDIT)}  # fmt: skip
-        assert sum(bool(d.planted) for d in said if d.reviewer == "Ben") >= 4
+        assert sum(bool(d.known_answer) for d in said if d.reviewer == "Ben") >= 4
         ben.goto(f"{process.site.origin}/people")
         text = ben.inner_text("main")
         assert "Cohen's kappa" in text and "Anna: reject" in text and "Ben: keep" in text
-        known = sum(bool(d.planted) for d in said if d.reviewer == "Ben")
+        known = sum(bool(d.known_answer) for d in said if d.reviewer == "Ben")
         assert f"0 of {known} (" in text, "Ben kept what was planted"
     finally:
         process.kill()

@@ -20,11 +20,13 @@ from fsspec.implementations.local import LocalFileSystem
 
 from ggt_tools.cli import _parser
 from ggt_tools.errors import ConfigError, ShardError
+from ggt_tools.evidence import from_struct
 from ggt_tools.policy.verdicts import DEFAULT_GATE, load_gate, verdict
-from ggt_tools.records import ALIGN_SCORES, IN_FLIGHT, Aligned, Candidate, Opinion, Photo, Score, Verdict, to_row
+from ggt_tools.records import ALIGN_SCORES, IN_FLIGHT, TABLES, Aligned, Candidate, Opinion, Photo, Score, Verdict
 from ggt_tools.stages.verdict import run as verdict_run
+from ggt_tools.workspace.codec import to_row
 from ggt_tools.workspace.export import export_ledger
-from ggt_tools.workspace.ledger import KEYS, Ledger
+from ggt_tools.workspace.ledger import Ledger
 from ggt_tools.workspace.store import Store
 
 from .benchmarks import ledgers, plans, scaling
@@ -243,11 +245,11 @@ def _filled(folder: Path, photographs: int = 8) -> Path:
     return folder
 
 
-def test_a_docket_holds_what_the_whole_ledger_says(tmp_path: Path) -> None:
+def test_a_candidate_batch_holds_what_the_whole_ledger_says(tmp_path: Path) -> None:
     with Ledger(_filled(tmp_path / "w")) as ledger:
         shares = ledger.shares(3)
         assert [first for first, _ in shares] == [f"{number:016x}" for number in (0, 3, 6)]
-        parts = [ledger.docket(*share) for share in shares]
+        parts = [ledger.candidate_batch(*share) for share in shares]
         whole = ledger.scores()
         candidates = [each for each in ledger.all(Candidate) if each.reason != IN_FLIGHT]
         found = {name: key for part in parts for name, key in zip(part.candidates, part.keys, strict=False)}
@@ -268,7 +270,7 @@ def test_a_docket_holds_what_the_whole_ledger_says(tmp_path: Path) -> None:
         assert {name: why for part in parts for name, why in part.lost.items() if name != "waiting"} == empty | {
             each.candidate: ("align", each.reason) for each in ledger.all(Aligned) if not each.image
         }
-        assert {k: s for part in parts for k, s in part.seen.items()} == {
+        assert {k: s for part in parts for k, s in part.degradations.items()} == {
             p.key: p.degradations for p in ledger.all(Photo)
         }
 
@@ -281,15 +283,17 @@ def test_the_verdict_by_parts_and_processes_is_that_of_the_whole(
         candidates = [each for each in ledger.all(Candidate) if each.reason != IN_FLIGHT]
         seen = {each.key: each.degradations for each in ledger.all(Photo)}
         astray = {each.candidate: each.reason for each in ledger.all(Aligned) if not each.image}
-        expected = sorted(verdict(candidates, ledger.scores(), seen, gate, astray=astray), key=lambda v: v.candidate)
+        expected = sorted(
+            verdict(candidates, ledger.scores(), seen, gate, not_aligned=astray), key=lambda v: v.candidate
+        )
     monkeypatch.setattr(verdict_run, "PHOTOS_PER_PART", 2)
     said = well("verdict", folder)
     assert not list(folder.glob("ledger.sqlite-*")), "every process has closed it"
     with Ledger(folder) as ledger:
         assert list(ledger.all(Verdict)) == expected
-        told = ledger.query("SELECT * FROM tally ORDER BY what")
+        told = ledger._db.execute("SELECT * FROM funnel_count ORDER BY state").fetchall()
         ledger.recount()
-        assert ledger.query("SELECT * FROM tally ORDER BY what") == told
+        assert ledger._db.execute("SELECT * FROM funnel_count ORDER BY state").fetchall() == told
     rejected = sum(each.decision == "reject" for each in expected)
     assert sum(int(count) for count in re.findall(r"^  rejected +(\d+)", said, re.M)) == rejected > 0
 
@@ -298,15 +302,20 @@ def test_the_export_is_the_ledger_to_every_reader(tmp_path: Path) -> None:
     folder, out = _filled(tmp_path / "w"), tmp_path / "out"
     well("verdict", folder)
     said = well("export-ledger", folder, out)
-    assert sorted(path.stem for path in out.iterdir()) == sorted(kind.__name__.lower() for kind in KEYS)
+    assert sorted(path.stem for path in out.iterdir()) == sorted(table.name for table in TABLES.values())
     with Ledger(folder) as ledger:
         for kind in (Photo, Candidate, Aligned, Score, Verdict, Opinion):
             found = pq.read_table(out / f"{kind.__name__.lower()}.parquet").to_pylist()
             there = [{name: getattr(each, name) for name in each.__dataclass_fields__} for each in ledger.all(kind)]
             lists = [{name: list(v) if isinstance(v, tuple) else v for name, v in each.items()} for each in there]
+            if kind is Verdict:
+                for row in found:
+                    row["evidence"] = [from_struct(item) for item in row["evidence"]]
             assert sorted(map(str, found)) == sorted(map(str, lists)), kind
             assert re.search(rf"^{kind.__name__.lower()} +{len(there)}$", said, re.M)
         assert pq.read_table(out / "score.parquet")["value"].null_count == 0, "NaN, never null"
+    evidence = pq.read_schema(out / "verdict.parquet").field("evidence").type.value_type
+    assert {"type", "metric", "value", "bound", "outcome"} <= {field.name for field in evidence}
 
 
 def test_duckdb_and_polars_read_the_export(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ class GateComparison:
         for change in self.changes:
             lines.append(f"{change.count:>6}  {change.before} -> {change.after}")
             for example in change.examples:
-                before, after = ", ".join(example.before), ", ".join(example.after)
+                before, after = (", ".join(map(str, items)) for items in (example.before, example.after))
                 evidence = f"{before}; then {after}" if before else after
                 lines.append(printable(f"          {self.keys[example.candidate]} {example.candidate}: {evidence}"))
         return "\n".join(lines)
@@ -93,7 +93,7 @@ def run(workspace: Path, config: CompareConfig) -> GateComparison:
         after = sorted(judged, key=attrgetter("candidate"))[: config.limit]
         changes = what_if(before, after)
         examples = {example.candidate for change in changes for example in change.examples}
-        keys = {name: key for name, key in ledger.query("SELECT id, key FROM candidate") if name in examples}
+        keys = {name: key for name, key in ledger.candidate_keys().items() if name in examples}
     return GateComparison(
         gate=config.what_if,
         candidates=len(after),

@@ -9,15 +9,17 @@ from functools import cache, partial
 from multiprocessing.util import Finalize
 from pathlib import Path
 
+from ggt_format.cores import core_count
 from ggt_tools.events import SILENT, Events, Progress
 from ggt_tools.policy.gate import Gate
 from ggt_tools.policy.verdicts import DEFAULT_GATE, Judge, load_gate
 from ggt_tools.policy.votes import Votes, count_votes, decisions_in_force, read_decisions
-from ggt_tools.processes import cores, in_processes, uncollected
+from ggt_tools.processes import garbage_collection_paused, in_processes
 from ggt_tools.records import Verdict
 from ggt_tools.summary import Summary
-from ggt_tools.workspace.funnel import Tally
-from ggt_tools.workspace.ledger import Docket, Ledger
+from ggt_tools.workspace.batches import CandidateBatch
+from ggt_tools.workspace.funnel import StateCounts
+from ggt_tools.workspace.ledger import Ledger
 from ggt_tools.workspace.verdict_table import Verdicts, to_verdict
 
 PHOTOS_PER_PART = 10_000  # photographs that are judged at a time
@@ -69,15 +71,13 @@ def run(workspace: Path, config: VerdictConfig, *, events: Events = SILENT) -> S
 
 def votes_in_force(ledger: Ledger) -> dict[str, Votes]:
     """Return what reviewers decided of each candidate as it is aligned now, by candidate."""
-    sql = "SELECT candidate, image FROM aligned WHERE candidate IN (SELECT candidate FROM decision)"
-    images = {candidate: image for candidate, image in ledger.query(sql)}
-    return count_votes(decisions_in_force(read_decisions(ledger)), images)
+    return count_votes(decisions_in_force(read_decisions(ledger)), ledger.reviewed_images())
 
 
 def judge_one_by_one(ledger: Ledger, judge: Judge) -> Iterator[Verdict]:
     """Yield the verdict of each candidate, part by part, and store nothing."""
     for key_range in ledger.shares(PHOTOS_PER_PART):
-        yield from map(to_verdict, _verdicts(ledger.docket(*key_range), judge).rows())
+        yield from map(to_verdict, _verdicts(ledger.candidate_batch(*key_range), judge).rows())
 
 
 def _judge_all(ledger: Ledger, gate: Gate, judge: Judge, *, dry_run: bool, events: Events) -> Counter[tuple[str, str]]:
@@ -88,7 +88,7 @@ def _judge_all(ledger: Ledger, gate: Gate, judge: Judge, *, dry_run: bool, event
     """
     counts = Counter[tuple[str, str]]()
     key_ranges = ledger.shares(PHOTOS_PER_PART)
-    with uncollected(), events.progress("verdict", len(key_ranges)) as progress:
+    with garbage_collection_paused(), events.progress("verdict", len(key_ranges)) as progress:
         parts = _judge_parts(ledger, judge, key_ranges, counts, progress)
         if dry_run:
             deque(parts, maxlen=0)
@@ -99,9 +99,9 @@ def _judge_all(ledger: Ledger, gate: Gate, judge: Judge, *, dry_run: bool, event
 
 def _judge_parts(
     ledger: Ledger, judge: Judge, key_ranges: Sequence[KeyRange], counts: Counter[tuple[str, str]], progress: Progress
-) -> Iterator[tuple[Verdicts, Tally]]:
+) -> Iterator[tuple[Verdicts, StateCounts]]:
     """Yield the verdicts of each part and how they change the counts of `status`; add to `counts` meanwhile."""
-    process_count = min(cores(), len(key_ranges) // 2)
+    process_count = min(core_count(), len(key_ranges) // 2)
     if process_count > 1:
         work = partial(_judge_in_process, ledger.workspace, judge)
         parts = in_processes(work, key_ranges, process_count, lambda done: None)
@@ -114,7 +114,9 @@ def _judge_parts(
         progress.advance()
 
 
-def _judge_in_process(workspace: Path, judge: Judge, key_range: KeyRange, report: object) -> tuple[Verdicts, Tally]:
+def _judge_in_process(
+    workspace: Path, judge: Judge, key_range: KeyRange, report: object
+) -> tuple[Verdicts, StateCounts]:
     return _judge_part(_open_ledger(workspace), judge, key_range)
 
 
@@ -129,17 +131,17 @@ def _open_ledger(workspace: Path) -> Ledger:
     return ledger
 
 
-def _judge_part(ledger: Ledger, judge: Judge, key_range: KeyRange) -> tuple[Verdicts, Tally]:
-    with uncollected():
-        docket = ledger.docket(*key_range)
-        verdicts = _verdicts(docket, judge)
-        return verdicts, docket.tally(verdicts)
+def _judge_part(ledger: Ledger, judge: Judge, key_range: KeyRange) -> tuple[Verdicts, StateCounts]:
+    with garbage_collection_paused():
+        batch = ledger.candidate_batch(*key_range)
+        verdicts = _verdicts(batch, judge)
+        return verdicts, batch.count_changes(verdicts)
 
 
-def _verdicts(docket: Docket, judge: Judge) -> Verdicts:
-    candidate_count = len(docket.candidates)
+def _verdicts(batch: CandidateBatch, judge: Judge) -> Verdicts:
+    candidate_count = len(batch.candidates)
     return judge.verdicts(
-        docket.candidates, docket.photos[:candidate_count], docket.measured, list(docket.seen.values()), docket.lost
+        batch.candidates, batch.photos[:candidate_count], batch.measured, list(batch.degradations.values()), batch.lost
     )
 
 
