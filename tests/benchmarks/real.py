@@ -72,6 +72,7 @@ class Measured:
     wrong: tuple[str, ...]  # the class, and what else is seen in the photograph
     scores: Mapping[str, float]
     astray: str = ""  # why align has no image of it
+    aligned: str = ""  # name of the image that was scored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +151,7 @@ def stored_measurements(workspace: Path, items: Mapping[str, Item]) -> list[Meas
     with Ledger(workspace) as ledger:
         names = {adopted.candidate: adopted.output for adopted in ledger.all(Adopted) if adopted.candidate}
         astray = {aligned.candidate: aligned.reason for aligned in ledger.all(Aligned) if not aligned.image}
+        images = {aligned.candidate: aligned.image for aligned in ledger.all(Aligned) if aligned.image}
         photos = {photo.key: photo for photo in ledger.all(Photo)}
         scores = ledger.scores()
         candidates = {names[each.id]: each for each in ledger.all(Candidate) if each.id in names}
@@ -161,6 +163,7 @@ def stored_measurements(workspace: Path, items: Mapping[str, Item]) -> list[Meas
             wrong=photos[candidates[key].key].degradations,
             scores=scores.get(candidates[key].id, {}),
             astray=astray.get(candidates[key].id, ""),
+            aligned=images.get(candidates[key].id, ""),
         )
         for key, item in items.items()
     ]
