@@ -219,8 +219,10 @@ def test_rates_are_counted_by_class_for_real_and_synthetic_rows() -> None:
         judged("e", "keep", "keep", degradation="rain"),
     ]
     found = deciding.rates(said, "mixed")
-    assert found["false_accepts"].startswith("synthetic 1 of 2, 50.0 %") and "real 0 of 0" in found["false_accepts"]
-    assert "real 1 of 1, 100.0 %" in found["false_rejects"]
+    assert found["false_accepts"].startswith("kept: synthetic 1 of 2, 50.0 %")
+    assert "; real 0 of 0. not rejected: synthetic 1 of 2" in found["false_accepts"]
+    assert "not kept: synthetic 0 of 0; real 1 of 1, 100.0 %" in found["false_rejects"]
+    assert "rejected: synthetic 0 of 0; real 1 of 1, 100.0 %" in found["false_rejects"]
 
 
 def is_fault(each: Item) -> bool:

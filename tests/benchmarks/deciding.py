@@ -102,6 +102,7 @@ SPECS: dict[str, tuple[Spec, ...]] = {
             other_reasons=("colours_changed", "over_smoothed", "artefacts"), name="fidelity_any",
             reason="object_changed",
         ),
+        Spec(metric="fidelity_artefact", reason="artefacts"),
         Spec(metric="sharpness_gain", reason="over_smoothed", bad=-1, if_measured=True),
         Spec(metric="tile_worst", reason="object_changed", bad=-1),
         Spec(metric="shift", reason="shifted", if_measured=True),
@@ -444,20 +445,28 @@ def _data(rows: Sequence[Measured], degradation: str) -> str:
 
 
 def rates(said: Sequence[Judged], degradation: str) -> dict[str, str]:
-    """What both thresholds stand for in a class, on rows that were held out."""
+    """What both thresholds stand for in a class, on rows that were held out: each lets bad pass and stops good."""
     mine = [each for each in said if each.measured.wrong[0] == degradation]
+    outcomes = {
+        ("false_accepts", "reject"): {"kept": ("keep",), "not rejected": ("keep", "unsure")},
+        ("false_rejects", "keep"): {"not kept": ("unsure", "reject"), "rejected": ("reject",)},
+    }
     texts = {}
-    for key, judgement, decision in (("false_accepts", "reject", "keep"), ("false_rejects", "keep", "reject")):
+    for (key, judgement), wrong in outcomes.items():
         parts = []
-        for kind, which in (("synthetic", True), ("real", False)):
-            some = [
-                each for each in mine
-                if (each.measured.item.kind == "synthetic") == which and each.measured.item.judgement == judgement
-                and (not which or decision == "reject" or strength(each.measured) >= STRONG)
-            ]  # fmt: skip
-            rate = Rate(count=sum(each.verdict.decision == decision for each in some), of=len(some))
-            parts.append(f"{kind} {rate.count} of {rate.of}" + (f", {rate}" if some else ""))
-        texts[key] = "; ".join(parts)
+        for words, decisions in wrong.items():
+            counts = []
+            for kind, is_synthetic in (("synthetic", True), ("real", False)):
+                some = [
+                    each for each in mine
+                    if (each.measured.item.kind == "synthetic") == is_synthetic
+                    and each.measured.item.judgement == judgement
+                    and (not is_synthetic or judgement == "keep" or strength(each.measured) >= STRONG)
+                ]  # fmt: skip
+                rate = Rate(count=sum(each.verdict.decision in decisions for each in some), of=len(some))
+                counts.append(f"{kind} {rate.count} of {rate.of}" + (f", {rate}" if some else ""))
+            parts.append(f"{words}: {'; '.join(counts)}")
+        texts[key] = ". ".join(parts)
     return texts
 
 
