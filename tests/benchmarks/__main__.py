@@ -35,10 +35,13 @@ def main() -> None:
     parser.add_argument(
         "--photographs", metavar="FOLDER", help="clean ones, for faults and deciding: they say how to fill it"
     )
+    parser.add_argument("--count", type=int, help="photographs that deciding takes (default: all)")
     parser.add_argument("--out", metavar="FILE", help="gate file that deciding writes")
     asked = parser.parse_args()
     if asked.photographs:
         os.environ[deciding.PHOTOGRAPHS_VARIABLE] = asked.photographs
+    if asked.count:
+        os.environ[deciding.COUNT_VARIABLE] = str(asked.count)
     if asked.out:
         os.environ[deciding.OUT_VARIABLE] = asked.out
     for name in ("real", "deciding"):

@@ -129,7 +129,7 @@ def default_workspace(folder: Path) -> Path:
 # --- measuring --------------------------------------------------------------------------------------------------------
 
 
-def measure(items: Iterable[Item], workspace: Path) -> list[Measured]:
+def measure(items: Iterable[Item], workspace: Path, metrics: str = "core,text") -> list[Measured]:
     """Adopt, align and score each pair, as the commands do; what stands in the workspace already is not done again."""
     pairs = {item.key: item for item in items if item.gt is not None}
     with Ledger(workspace, create=True) as ledger:
@@ -141,8 +141,8 @@ def measure(items: Iterable[Item], workspace: Path) -> list[Measured]:
                 if found is not None:
                     ledger.add(*store_images(found, ledger.put_image))
     with redirect_stdout(sys.stderr):
-        for verb in ("align", "score"):
-            ggt100k_main([verb, str(workspace)])
+        ggt100k_main(["align", str(workspace)])
+        ggt100k_main(["score", str(workspace), "--metrics", metrics])
     return [found for found in stored_measurements(workspace, pairs) if found.item.key in pairs]
 
 

@@ -2,8 +2,8 @@
 
     write_pairs(photographs, FOLDER, cases=4)     # FOLDER/real.csv and the images
 
-The columns are those of real.py: `repository` is the photograph's name, so that photographs can be left out as
-repositories are; `edit` is the group of the fault, or "good"; `note` is the kind of the fault and its strength.
+The columns are those of real.py: `repository` is the photograph's number and name, so that photographs can be left out
+as repositories are; `edit` is the group of the fault, or "good"; `note` is the kind of the fault and its strength.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ def _write(folder: Path, cases: int, job: tuple[int, Path, Path], tell: Callable
                     Pillow.fromarray(image[MARGIN:-MARGIN, MARGIN:-MARGIN]).save(folder / name, compress_level=1)
             rows.append(
                 Row(
-                    kind="synthetic", key=f"{stem}{place:02}", repository=path.stem, degradation=degradation, edit=edit,
-                    judgement=judgement, note=note, lq=lq_name, gt=gt_name,
+                    kind="synthetic", key=f"{stem}{place:02}", repository=f"{number:02} {path.stem}",
+                    degradation=degradation, edit=edit, judgement=judgement, note=note, lq=lq_name, gt=gt_name,
                 )
             )  # fmt: skip
     return rows
@@ -125,6 +125,11 @@ def _candidates(
             continue  # nothing is smooth, or nothing has a colour: there is no fault
         yield group, "reject", f"{kind} {strength:g}", lq, done.image
     yield CLASSICAL, "", "the classical restorer", lq, Classical().restore(lq, "", seed=0).image
+
+
+def number_of(key: str) -> int:
+    """The place of a pair's photograph in the list, of its key."""
+    return int(key[:3])
 
 
 def clean(path: Path, side: int) -> Image:
