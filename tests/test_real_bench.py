@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,6 +15,7 @@ from PIL import Image
 from ggt_format.schema import DEGRADATIONS
 from ggt_tools.policy.gate import parse_gate
 from ggt_tools.records import Verdict
+from ggt_tools.workspace.ledger import Ledger
 from tests.benchmarks import chains, deciding, real, synthetic
 from tests.benchmarks.real import Item, Judged, Measured
 from tests.photographs import blurred, crop, psnr
@@ -218,8 +220,14 @@ def test_rates_are_counted_by_class_for_real_and_synthetic_rows() -> None:
         judged("e", "keep", "keep", degradation="rain"),
     ]
     found = deciding.rates(said, "mixed")
-    assert found["false_accepts"].startswith("synthetic 1 of 2, 50.0 %") and "real 0 of 0" in found["false_accepts"]
-    assert "real 1 of 1, 100.0 %" in found["false_rejects"]
+    assert found["false_accepts"].startswith("kept: synthetic 1 of 2, 50.0 %")
+    assert "; real 0 of 0. not rejected: synthetic 1 of 2" in found["false_accepts"]
+    assert "not kept: synthetic 0 of 0; real 1 of 1, 100.0 %" in found["false_rejects"]
+    assert "rejected: synthetic 0 of 0; real 1 of 1, 100.0 %" in found["false_rejects"]
+
+
+def is_fault(each: Item) -> bool:
+    return each.judgement == "reject"
 
 
 # --- synthetic pairs --------------------------------------------------------------------------------------------------
@@ -236,12 +244,66 @@ def test_a_photograph_becomes_rows_with_files(tmp_path: Path) -> None:
     for each in items:
         assert each.gt is not None and Image.open(each.lq).size == Image.open(each.gt).size
     assert {each.judgement for each in items} == {"keep", "reject", ""}
-    per_photograph = synthetic.GOOD_COUNT + synthetic.FAULT_COUNT + 1
-    assert len(items) == 2 * per_photograph
+    per_photograph = synthetic.GOOD_COUNT + synthetic.FAULT_COUNT + 1  # less faults that nobody would see
+    assert 2 * (per_photograph - 2) <= len(items) <= 2 * per_photograph
+    assert all(float(each.note.rpartition(" ")[2]) in synthetic.STRENGTHS for each in items if is_fault(each))
     before = {path.name: path.read_bytes() for path in (out / "gt").iterdir()}
     again = tmp_path / "again"
     synthetic.write_pairs(photographs, again, cases=1, workers=1)
     assert {path.name: path.read_bytes() for path in (again / "gt").iterdir()} == before
+
+
+@pytest.mark.parametrize("off", [0.0, 2.0])
+def test_geometry_that_align_undid_is_no_fault(off: float, tmp_path: Path) -> None:
+    truth = crop("friends-1", 256, 150, 150)
+    Image.fromarray(truth).save(tmp_path / "truth.png")
+    moved = cv2.warpAffine(truth, np.array([[1, 0, off], [0, 1, 0]]), (256, 256), borderMode=cv2.BORDER_REFLECT)
+    with Ledger(tmp_path / "w", create=True) as ledger:
+        name = ledger.put_image(cv2.imencode(".png", moved[..., ::-1])[1].tobytes())
+    facts = {"kind": "synthetic", "repository": "photograph", "edit": "content"}
+    listed = [
+        Measured(
+            item=Item(
+                key=key, judgement=judgement, lq=Path("lq"), gt=tmp_path / "truth.png", degradation="mixed", note=note,
+                **facts,
+            ),
+            candidate=candidate(key), wrong=("mixed",), scores={}, aligned=name,
+        )
+        for key, judgement, note in (
+            ("a", "keep", deciding.TRUTH), ("b", "reject", "sheared 0.5"), ("c", "reject", "removed 0.5"),
+        )
+    ]  # fmt: skip
+    found = {row.item.key: (row.item.judgement, row.item.edit) for row in deciding.undone(listed, tmp_path / "w")}
+    assert found["b"] == (("keep", deciding.UNDONE) if off == 0.0 else ("reject", "content"))
+    assert found["c"] == ("reject", "content")
+
+
+def test_a_distance_is_that_of_nearly_all_places() -> None:
+    truth = crop("friends-1", 256, 150, 150)
+    moved = cv2.warpAffine(truth, np.array([[1, 0, 3.0], [0, 1, 4.0]]), (256, 256), borderMode=cv2.BORDER_REFLECT)
+    assert deciding.distance(moved, truth) == pytest.approx(5.0, abs=0.3)
+    assert deciding.distance(truth, truth) < 0.1
+
+
+def test_deciding_says_what_it_needs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in (deciding.PHOTOGRAPHS_VARIABLE, deciding.SYNTHETIC_VARIABLE, real.FOLDER_VARIABLE):
+        monkeypatch.delenv(name, raising=False)
+    assert deciding.bench(real.Options(pairs=6)).startswith("deciding: give a folder with real.csv and one with clean")
+    monkeypatch.setenv(deciding.SYNTHETIC_VARIABLE, str(tmp_path / "made"))
+    with pytest.raises(ValueError, match=r"photographs: Bridge_by_Sander_Klootwijk, .* missing\. To fill it: apt-get"):
+        deciding.synthetic_pairs(tmp_path / "photographs")
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "real.csv").touch()  # it is written last
+    assert deciding.synthetic_pairs(tmp_path / "photographs") == tmp_path / "made"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_shaken_photograph_lies_where_the_sharp_one_does(seed: int) -> None:
+    light = np.zeros((101, 101, 3), np.float32)
+    light[50, 50] = 255.0
+    blurred_light = chains.CHAINS["motion_blur"](light, light, 1.0, np.random.default_rng(seed))[..., 0]
+    for places in np.mgrid[:101, :101]:
+        assert (blurred_light * places).sum() / blurred_light.sum() == pytest.approx(50.0, abs=0.1)
 
 
 @pytest.mark.parametrize("degradation", DEGRADATIONS)

@@ -120,5 +120,5 @@ def test_score_says_what_of_a_set_is_missing(tmp_path: Path, monkeypatch: pytest
     done = ggt("score", workspace, "--metrics", "regions")
     assert (done.code, done.out) == (0, "score: 4 scores, 2 candidates, 0 already done\n")
     assert done.err == (
-        "ggt100k score: face_changed: is not measured: scikit-image is not installed: pip install 'ggt100k[quality]'\n"
+        "ggt100k score: face_changed: not measured: scikit-image is not installed: pip install 'ggt100k[quality]'\n"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -15,10 +16,12 @@ from ggt_format.schema import Image
 from ggt_tools.errors import ConfigError
 from ggt_tools.metrics import text
 from ggt_tools.metrics.scorer import SETS, Scorer, score
-from ggt_tools.metrics.text import Quad, Reading, TextChanges, compare_text, edit_distance
+from ggt_tools.metrics.text import Quad, Reading, TextChanges, compare_text, edit_distance, look_for_text
 from ggt_tools.training import synthetic_degradations as degrading
 from tests.benchmarks.faults_kinds import lettered
+from tests.making import make_workspace
 from tests.photographs import Photograph, crop
+from tests.test_cli import ggt
 
 needs_rapidocr = pytest.mark.skipif(bool(text.missing()), reason=text.missing())
 LINE: Quad = np.array([[20, 20], [120, 20], [120, 44], [20, 44]], np.float32)
@@ -63,6 +66,11 @@ PLAIN = np.full((64, 160, 3), 90, np.uint8)
         (("EXIT 24", 0.99), ("", 0.0), False, "lost"),
         (("EXIT 24", 0.99), ("E", 0.3), True, ""),  # OCR missed what still stands there
         (("", 0.0), ("E", 0.99), False, ""),  # one letter is noise
+        (("", 0.0), ("2ed Edito", 0.65), False, "unsure"),  # half read, where lq shows nothing like it
+        (("", 0.0), ("2ed Edito", 0.55), False, ""),
+        (("", 0.0), ("2ed", 0.65), False, ""),
+        (("2nd Edit", 0.65), ("2ed Edito", 0.65), False, ""),  # lq has as much
+        (("", 0.0), ("2ed Edito", 0.65), True, ""),  # something like it stands in lq
     ],
 )
 def test_what_became_of_a_line(lq: Reading, gt: Reading, same_pixels: bool, outcome: str) -> None:
@@ -78,6 +86,40 @@ def test_a_line_found_in_both_pictures_is_read_once() -> None:
     assert changes == TextChanges(kept=1)
     black = np.zeros((64, 160, 3), np.uint8)
     assert compare_text(black, black, FakeReader(("", 0.0), ("", 0.0))) == TextChanges()
+
+
+class CountingReader(FakeReader):
+    """Finds text only in pictures of a long edge of `least` px or more, and notes the sizes that it saw."""
+
+    def __init__(self, least: int) -> None:
+        super().__init__(("EXIT 24", 1.0), ("EXIT 24", 1.0))
+        self.least, self.sizes = least, []
+
+    def find(self, image: Image) -> list[Quad]:
+        self.sizes.append(max(image.shape[:2]))
+        return (
+            [np.array([[0, 0], [99, 0], [99, 23], [0, 23]], np.float32)] if max(image.shape[:2]) >= self.least else []
+        )
+
+    def read(self, lines: Sequence[Image]) -> list[Reading]:
+        return [("EXIT 24", 1.0)] * len(lines)
+
+
+@pytest.mark.parametrize(
+    ("side", "least", "sizes"),
+    [
+        (1024, 9000, [640, 640]),  # a glance finds nothing: no more is done
+        (1024, 0, [640, 1600, 1600]),
+        (300, 0, [300, 600, 600]),  # twice as large at most
+        (2000, 0, [640, 1600, 1600]),
+    ],
+)
+def test_a_glance_comes_first(side: int, least: int, sizes: list[int]) -> None:
+    picture = np.full((side // 2, side, 3), 90, np.uint8)
+    reader = CountingReader(least)
+    changes = look_for_text(picture, picture, reader)
+    assert reader.sizes == sizes
+    assert changes == TextChanges(kept=int(least == 0))
 
 
 def test_what_becomes_readable_in_a_low_line_is_unsure() -> None:
@@ -121,7 +163,7 @@ def test_rapidocr_sees_a_sign_that_was_added_or_removed() -> None:
     with Scorer(["text_added", "text_lost"]) as scorer:
         added = [one.value for one in scorer.score([("c", plain, lettering)])]
         lost = [one.value for one in scorer.score([("c", lettering, plain)])]
-        assert scorer.versions["text_lost"].startswith("text-1 rapidocr ")
+        assert scorer.versions["text_lost"].startswith("text-2 rapidocr ")
     assert (added, lost) == ([1, 0], [0, 1])
 
 
@@ -132,4 +174,14 @@ def test_without_rapidocr_text_is_not_measured(monkeypatch: pytest.MonkeyPatch) 
         Scorer(["text_added"])
     assert str(caught.value) == (
         "metric 'text_added' cannot be measured: rapidocr is not installed: pip install 'ggt100k[text]'"
+    )
+
+
+def test_score_says_in_one_line_that_text_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text, "missing", lambda: "rapidocr is not installed: pip install 'ggt100k[text]'")
+    done = ggt("score", make_workspace(tmp_path / "w", 1))
+    assert done.code == 0
+    assert done.err == (
+        "ggt100k score: text_added, text_lost, text_altered, text_unsure: not measured: rapidocr is not installed: "
+        "pip install 'ggt100k[text]'\n"
     )

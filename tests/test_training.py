@@ -15,8 +15,9 @@ from ggt_tools.cli import train_fidelity as verb
 from ggt_tools.errors import ConfigError
 from ggt_tools.metrics import fidelity
 from ggt_tools.metrics.cells import COUNT
-from ggt_tools.training import TrainConfig, chains, faults, restored, samples
+from ggt_tools.training import TrainConfig, chains, faults, joined, restored, samples
 from ggt_tools.training import synthetic_faults as planting
+from ggt_tools.training.video import compress_frame, step_size
 from tests.photographs import crop, psnr
 
 if TYPE_CHECKING:
@@ -277,3 +278,34 @@ def test_a_model_is_trained_and_exported(
 
         before = np.load(io.BytesIO(first["01_00001.npz"]))
         assert all(np.array_equal(before[name], again[name]) for name in before.files), "equal samples for equal seeds"
+
+
+@pytest.mark.parametrize(("qp", "least", "most"), [(18, 40.0, 60.0), (30, 30.0, 40.0), (42, 22.0, 32.0)])
+def test_a_frame_of_a_video_loses_more_with_its_qp(qp: int, least: float, most: float) -> None:
+    gt = crop("friends-1", SIDE, 150, 150)
+    assert least < psnr(gt, compress_frame(gt, qp=qp)) < most
+
+
+def test_the_step_doubles_every_six_qp() -> None:
+    assert [step_size(qp) for qp in (0, 6, 30)] == [0.625, 1.25, 20.0]
+
+
+def test_a_frame_keeps_odd_sizes_and_flat_pictures() -> None:
+    flat = np.full((37, 51, 3), 128, np.uint8)
+    assert np.abs(compress_frame(flat, qp=30).astype(int) - 128).max() <= 2
+
+
+def test_deblocking_smooths_borders_of_blocks() -> None:
+    y, x = np.mgrid[0:64, 0:64]
+    ramp = np.repeat(np.uint8(x + y)[..., None], 3, axis=2)
+    out = compress_frame(ramp, qp=40).astype(int)[..., 0]
+    steps = np.abs(np.diff(out, axis=1)).mean(axis=0)
+    assert steps[7::8].mean() < 2 * np.delete(steps, np.s_[7::8]).mean() + 1
+
+
+def test_samples_of_files_are_joined_once(tmp_path: Path) -> None:
+    for number, names in enumerate((["", "a"], ["longer"] * 2)):
+        np.savez(tmp_path / f"{number}.npz", weight=np.full(2, number), fault=np.array(names))
+    whole = joined([tmp_path / "0.npz", tmp_path / "1.npz"], 3)
+    assert whole["weight"].tolist() == [0, 0, 1]
+    assert whole["fault"].tolist() == ["", "a", "longer"]

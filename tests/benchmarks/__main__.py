@@ -1,6 +1,7 @@
 """Run every bench: `python -m tests.benchmarks`, or the named ones: `python -m tests.benchmarks png loaders`.
 
-`real` takes a folder of real pairs: `python -m tests.benchmarks real FOLDER`.
+`real` and `deciding` take a folder of real pairs: `python -m tests.benchmarks real FOLDER`,
+`python -m tests.benchmarks deciding FOLDER --photographs CLEAN --out gate.toml`.
 """
 
 from __future__ import annotations
@@ -31,15 +32,24 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=24, help="of 1024 x 1024 pixels that the loaders read")
     parser.add_argument("--rounds", type=int, default=3, help="of the loaders that count")
     parser.add_argument("--quick", action="store_true", help="6 pairs and a round: shows that it works, not how fast")
-    parser.add_argument("--photographs", metavar="FOLDER", help="of the bench of faults, which says how to fill it")
+    parser.add_argument(
+        "--photographs", metavar="FOLDER", help="clean ones, for faults and deciding: they say how to fill it"
+    )
+    parser.add_argument("--count", type=int, help="photographs that deciding takes (default: all)")
+    parser.add_argument("--out", metavar="FILE", help="gate file that deciding writes")
     asked = parser.parse_args()
     if asked.photographs:
-        os.environ["GGT100K_PHOTOGRAPHS"] = asked.photographs
-    if "real" in asked.names:
-        at = asked.names.index("real") + 1
-        if at == len(asked.names) or asked.names[at] in BENCHES:
-            parser.error("real takes a folder: real FOLDER")
-        os.environ[real.FOLDER_VARIABLE] = asked.names.pop(at)
+        os.environ[deciding.PHOTOGRAPHS_VARIABLE] = asked.photographs
+    if asked.count:
+        os.environ[deciding.COUNT_VARIABLE] = str(asked.count)
+    if asked.out:
+        os.environ[deciding.OUT_VARIABLE] = asked.out
+    for name in ("real", "deciding"):
+        if name in asked.names:
+            at = asked.names.index(name) + 1
+            if at == len(asked.names) or asked.names[at] in BENCHES:
+                parser.error(f"{name} takes a folder: {name} FOLDER")
+            os.environ[real.FOLDER_VARIABLE] = asked.names.pop(at)
     unknown = set(asked.names) - set(BENCHES)
     if unknown:
         parser.error(f"no bench {', '.join(sorted(unknown))}; there are: {', '.join(BENCHES)}")

@@ -173,7 +173,18 @@ def _motion_blur(light: Light, other: Image, strength: float, random: Random) ->
         angle += random.normal(0, 0.15)
         place = np.clip(place + 0.5 * np.array([np.cos(angle), np.sin(angle)]), 0, size - 1)
         kernel[int(place[1]), int(place[0])] += random.uniform(0.5, 1.5)
-    return filtered(light, kernel / kernel.sum())
+    return filtered(light, centred(kernel / kernel.sum()))
+
+
+def centred(kernel: Light) -> Light:
+    """The kernel with its centre of mass in its middle, so that the blurred picture lies where the sharp one does."""
+    middle = (kernel.shape[0] - 1) / 2
+    down, right = (middle - float((kernel * places).sum()) for places in np.mgrid[: len(kernel), : len(kernel)])
+    reach = int(np.ceil(max(abs(down), abs(right)))) + 1
+    wide = np.pad(kernel, reach)
+    matrix = np.array([[1, 0, right], [0, 1, down]], np.float32)
+    moved = cv2.warpAffine(wide, matrix, wide.shape[::-1], flags=cv2.INTER_LINEAR)
+    return np.asarray(moved / moved.sum(), np.float32)
 
 
 def _defocus_blur(light: Light, other: Image, strength: float, random: Random) -> Light:

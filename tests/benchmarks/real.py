@@ -73,6 +73,7 @@ class Measured:
     wrong: tuple[str, ...]  # the class, and what else is seen in the photograph
     scores: Mapping[str, float]
     astray: str = ""  # why align has no image of it
+    aligned: str = ""  # name of the image that was scored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +130,7 @@ def default_workspace(folder: Path) -> Path:
 # --- measuring --------------------------------------------------------------------------------------------------------
 
 
-def measure(items: Iterable[Item], workspace: Path) -> list[Measured]:
+def measure(items: Iterable[Item], workspace: Path, metrics: str = "core,text") -> list[Measured]:
     """Adopt, align and score each pair, as the commands do; what stands in the workspace already is not done again."""
     pairs = {item.key: item for item in items if item.gt is not None}
     with Ledger(workspace, create=True) as ledger:
@@ -141,8 +142,8 @@ def measure(items: Iterable[Item], workspace: Path) -> list[Measured]:
                 if found is not None:
                     ledger.add(*store_images(found, ledger.put_image))
     with redirect_stdout(sys.stderr):
-        for verb in ("align", "score"):
-            ggt100k_main([verb, str(workspace)])
+        ggt100k_main(["align", str(workspace)])
+        ggt100k_main(["score", str(workspace), "--metrics", metrics])
     return [found for found in stored_measurements(workspace, pairs) if found.item.key in pairs]
 
 
@@ -151,6 +152,7 @@ def stored_measurements(workspace: Path, items: Mapping[str, Item]) -> list[Meas
     with Ledger(workspace) as ledger:
         names = {adopted.candidate: adopted.output for adopted in ledger.all(Adopted) if adopted.candidate}
         astray = {aligned.candidate: aligned.reason for aligned in ledger.all(Aligned) if not aligned.image}
+        images = {aligned.candidate: aligned.image for aligned in ledger.all(Aligned) if aligned.image}
         photos = {photo.key: photo for photo in ledger.all(Photo)}
         scores = ledger.scores()
         candidates = {names[each.id]: each for each in ledger.all(Candidate) if each.id in names}
@@ -162,6 +164,7 @@ def stored_measurements(workspace: Path, items: Mapping[str, Item]) -> list[Meas
             wrong=photos[candidates[key].key].degradations,
             scores=scores.get(candidates[key].id, {}),
             astray=astray.get(candidates[key].id, ""),
+            aligned=images.get(candidates[key].id, ""),
         )
         for key, item in items.items()
     ]

@@ -2,8 +2,8 @@
 
     write_pairs(photographs, FOLDER, cases=4)     # FOLDER/real.csv and the images
 
-The columns are those of real.py: `repository` is the photograph's name, so that photographs can be left out as
-repositories are; `edit` is the group of the fault, or "good"; `note` is the kind of the fault and its strength.
+The columns are those of real.py: `repository` is the photograph's number and name, so that photographs can be left out
+as repositories are; `edit` is the group of the fault, or "good"; `note` is the kind of the fault and its strength.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from .faults_kinds import TEXT, lettered
 SIDES = (320, 448, 576, 704)  # px of the longer side, drawn
 MARGIN = 24  # px that are cut off on each side after a fault was planted
 GOOD_COUNT, FAULT_COUNT = 4, 6  # candidates of one degraded photograph
+LEAST_SEEN = 1 / 2000  # share of the picture in which a fault changes more than is overlooked
 STRENGTHS = (0.25, 0.5, 0.75, 1.0)
 GOOD, CLASSICAL = "good", "classical"
 
@@ -73,14 +74,17 @@ def _write(folder: Path, cases: int, job: tuple[int, Path, Path], tell: Callable
         random = np.random.default_rng([11, number, case])
         stem = f"{number:03}{case}"
         for place, (edit, judgement, note, lq, gt) in enumerate(_candidates(path, other, degradation, random)):
-            lq_name, gt_name = f"lq/{stem}.png" if note != TEXT else f"lq/{stem}t.png", f"gt/{stem}{place:02}.png"
+            lq_name, gt_name = (
+                f"lq/{stem}t.png" if note.startswith(TEXT) else f"lq/{stem}.png",
+                f"gt/{stem}{place:02}.png",
+            )
             for name, image in ((lq_name, lq), (gt_name, gt)):
                 if not (folder / name).exists():
                     Pillow.fromarray(image[MARGIN:-MARGIN, MARGIN:-MARGIN]).save(folder / name, compress_level=1)
             rows.append(
                 Row(
-                    kind="synthetic", key=f"{stem}{place:02}", repository=path.stem, degradation=degradation, edit=edit,
-                    judgement=judgement, note=note, lq=lq_name, gt=gt_name,
+                    kind="synthetic", key=f"{stem}{place:02}", repository=f"{number:02} {path.stem}",
+                    degradation=degradation, edit=edit, judgement=judgement, note=note, lq=lq_name, gt=gt_name,
                 )
             )  # fmt: skip
     return rows
@@ -112,13 +116,20 @@ def _candidates(
         if kind == TEXT:
             right, wrong = lettered(gt, strength, random)
             degraded = degrade(right, scene.other, degradation, heavy, np.random.default_rng(chain))
-            yield "content", "reject", TEXT, degraded, wrong
+            yield "content", "reject", f"{TEXT} {strength:g}", degraded, wrong
             continue
         base = restored(scene, random)[1] if random.random() < 0.6 else gt
         group, fault = EVERY_FAULT[kind]
-        image = planted(fault, Scene(gt=base, lq=lq, other=scene.other), strength, random).image
-        yield group, "reject", f"{kind} {strength:g}", lq, image
+        done = planted(fault, Scene(gt=base, lq=lq, other=scene.other), strength, random)
+        if done.seen.mean() < LEAST_SEEN:
+            continue  # nothing is smooth, or nothing has a colour: there is no fault
+        yield group, "reject", f"{kind} {strength:g}", lq, done.image
     yield CLASSICAL, "", "the classical restorer", lq, Classical().restore(lq, "", seed=0).image
+
+
+def number_of(key: str) -> int:
+    """The place of a pair's photograph in the list, of its key."""
+    return int(key[:3])
 
 
 def clean(path: Path, side: int) -> Image:

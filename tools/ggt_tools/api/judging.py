@@ -23,7 +23,7 @@ class Judging(Facts):
 
     def score(
         self,
-        metrics: Sequence[str] = ("core",),
+        metrics: Sequence[str] = ("core", "text"),
         *,
         device: str = "auto",
         weights: str | Path | None = None,

@@ -17,9 +17,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--metrics",
         type=names,
-        default=("core",),
+        default=("core", "text"),
         help="Sets (core, regions, text, faces, weight-free, offline, default) or names of metrics, separated by "
-        "commas (default: core).",
+        "commas (default: core,text).",
     )
     parser.add_argument("--list", action="store_true", help="List the metrics and what is missing here, and stop.")
     models = parser.add_argument_group("metrics with models")

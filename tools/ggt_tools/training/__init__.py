@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from ggt_tools.errors import ConfigError
 from ggt_tools.imaging.degradations import opencv
@@ -125,13 +124,20 @@ def _job(paths: tuple[Path, ...], kept: Path, seed: int, number: int, tell: Call
 
 
 def joined(files: Sequence[Path], most: int) -> network.Arrays:
-    """The arrays of some files, up to `most` samples."""
-    parts: dict[str, list[npt.NDArray[np.generic]]] = {}
+    """The arrays of some files, up to `most` samples. Memory holds them once."""
+    whole: network.Arrays = {}
+    done = 0
     for path in files:
         with np.load(path) as arrays:
+            count = min(len(arrays["weight"]), most - done)
             for name in arrays.files:
-                parts.setdefault(name, []).append(arrays[name])
-    return {name: np.concatenate(values)[:most] for name, values in parts.items()}
+                values = arrays[name][:count]
+                if name not in whole:  # names of faults and kinds differ in length from file to file
+                    dtype = np.dtype("U40") if values.dtype.kind == "U" else values.dtype
+                    whole[name] = np.empty((most, *values.shape[1:]), dtype)
+                whole[name][done : done + count] = values
+            done += count
+    return {name: values[:done] for name, values in whole.items()}
 
 
 __all__ = ["TrainConfig", "train_fidelity"]

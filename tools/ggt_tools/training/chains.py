@@ -20,6 +20,7 @@ from ggt_format.schema import Image
 from ggt_tools.imaging.degradations import opencv
 from ggt_tools.training import synthetic_degradations as degrading
 from ggt_tools.training.synthetic_degradations import Light, Step, between, clouds, filtered, jpeg, soft, to_bytes
+from ggt_tools.training.video import compress_frame
 
 Random = np.random.Generator
 
@@ -120,7 +121,9 @@ def grainy(light: Light, strength: float, random: Random) -> Light:
 
 
 def compressed(light: Light, strength: float, random: Random) -> Light:
-    """JPEG of quality 90 down to 18."""
+    """JPEG of quality 90 down to 18, or a frame of a video of QP 24 to 40."""
+    if random.random() < 0.2:
+        return compress_frame(to_bytes(light), qp=round(between(24, 40, strength))).astype(np.float32)
     return jpeg(to_bytes(light), round(between(90, 18, strength**0.8))).astype(np.float32)
 
 

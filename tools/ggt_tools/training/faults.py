@@ -2,7 +2,7 @@
 
 FAULTS holds those of planting.py and more: objects pasted, copied and taken away, regions drawn anew, text written,
 changed and lost, smooth areas painted, other views, other styles, slow changes of light, other seasons, colours put
-into a grey print, ringing, seams, tones lifted and nothing restored.
+into a grey print, ringing, seams, bands, texture taken for noise, tones lifted and nothing restored.
 """
 
 from __future__ import annotations
@@ -417,6 +417,24 @@ def painterly(scene: Scene, strength: float, random: Random) -> Image:
     return planting.flattened(scene.gt, between(8, 30, strength), round(between(3, 9, strength)))
 
 
+def denoised(scene: Scene, strength: float, random: Random) -> Image:
+    """Fine texture taken for noise: non-local means, at times of colour alone."""
+    light, colour = between(6, 22, strength), between(6, 30, strength)
+    if random.random() < 0.25:
+        light = 1.0
+    return np.asarray(opencv().fastNlMeansDenoisingColored(scene.gt, None, light, colour, 5, 11))
+
+
+def banded(scene: Scene, strength: float, random: Random) -> Image:
+    """What is smooth falls into steps of 6 to 20 levels."""
+    light = scene.gt.astype(np.float32)
+    step = between(6, 20, strength)
+    steps = np.rint((soft(light, 2.0) + random.uniform(0, step)) / step) * step
+    rough = soft(np.abs(light - soft(light, 2.0)).mean(axis=2), 4.0)
+    where = np.clip(2.0 - rough / np.quantile(rough, random.uniform(0.3, 0.7)), 0, 1)[..., None]
+    return to_bytes(light + (steps - light) * where)
+
+
 def streaked(scene: Scene, strength: float, random: Random) -> Image:
     """Smeared in one direction."""
     cv2 = opencv()
@@ -510,7 +528,7 @@ FAULTS: dict[str, tuple[str, float, Fault]] = {  # class, share within it, funct
     "turned over": ("content", 0.7, turned_over),
     "stretched": ("content", 1.0, stretched),
     "reframed": ("content", 0.8, reframed),
-    "rewritten": ("content", 1.2, rewritten),
+    "rewritten": ("content", 1.5, rewritten),
     "written": ("content", 1.0, written),
     "annotated": ("content", 0.4, annotated),
     "repainted": ("content", 0.8, repainted),
@@ -519,34 +537,36 @@ FAULTS: dict[str, tuple[str, float, Fault]] = {  # class, share within it, funct
     "wrong photo": ("content", 0.5, planting.wrong_photo),
     "another view": ("content", 0.5, another_view),
     "cast": ("colour", 1.0, planting.cast),
-    "drained": ("colour", 1.0, planting.drained),
+    "drained": ("colour", 1.5, planting.drained),
     "toned apart": ("colour", 0.7, planting.toned_apart),
-    "light trend": ("colour", 1.0, light_trend),
+    "light trend": ("colour", 1.3, light_trend),
     "rebalanced": ("colour", 1.0, rebalanced),
     "another hour": ("colour", 1.0, another_hour),
     "another season": ("colour", 1.0, another_season),
-    "recoloured": ("colour", 1.2, recoloured),
+    "recoloured": ("colour", 1.4, recoloured),
     "colourised": ("colour", 0.6, colourised),
     "true colours": ("colour", 0.6, true_colours),
     "rematerialised": ("colour", 1.0, rematerialised),
-    "crushed": ("colour", 0.5, crushed),
+    "crushed": ("colour", 0.8, crushed),
     "smoothed": ("detail", 1.0, planting.smoothed),
     "painterly": ("detail", 0.7, painterly),
+    "denoised": ("detail", 0.7, denoised),
     "streaked": ("detail", 0.3, streaked),
     "texture": ("artefact", 1.0, planting.texture),
-    "double exposure": ("artefact", 0.7, planting.double),
-    "halos": ("artefact", 0.8, planting.halos),
+    "double exposure": ("artefact", 1.2, planting.double),
+    "halos": ("artefact", 1.0, planting.halos),
     "compressed": ("artefact", 0.7, planting.compressed),
-    "ringing": ("artefact", 0.8, ringing),
+    "ringing": ("artefact", 1.0, ringing),
+    "banded": ("artefact", 0.4, banded),
     "gridded": ("artefact", 0.6, gridded),
     "overdrawn": ("artefact", 1.0, overdrawn),
     "tiled": ("artefact", 0.5, tiled),
-    "half restored": ("unrestored", 1.0, planting.half_restored),
+    "half restored": ("unrestored", 1.3, planting.half_restored),
     "unchanged": ("unrestored", 0.7, planting.unchanged),
     "only toned": ("unrestored", 1.0, only_toned),
     "little done": ("unrestored", 1.0, little_done),
 }
-SHARES = {"content": 0.42, "colour": 0.20, "detail": 0.10, "artefact": 0.14, "unrestored": 0.14}
+SHARES = {"content": 0.36, "colour": 0.22, "detail": 0.13, "artefact": 0.17, "unrestored": 0.12}
 
 
 def random_fault(random: Random) -> str:

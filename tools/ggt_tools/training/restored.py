@@ -3,7 +3,8 @@
     candidate = faithful(scene, random)
 
 Generative models draw fine texture anew where the photograph has lost it, put everything up to 3 px elsewhere, choose
-tones, contrast and saturation by taste, sharpen, denoise, leave a trace of the degradation, and answer as JPEG or WebP.
+tones, contrast and saturation by taste, sharpen, denoise, leave a trace of the degradation, and answer as JPEG, as WebP
+or as a frame of a video.
 """
 
 from __future__ import annotations
@@ -12,10 +13,14 @@ import numpy as np
 
 from ggt_format.schema import Image
 from ggt_tools.imaging.degradations import Plane, opencv
+from ggt_tools.restorers import realesrgan
 from ggt_tools.training.synthetic_degradations import between, clouds, jpeg, soft, to_bytes
 from ggt_tools.training.synthetic_faults import Scene
+from ggt_tools.training.video import compress_frame
 
 Random = np.random.Generator
+REALESRGAN_SHARE = 0.02  # of the good candidates whose lq has lost fine detail; each takes a core nine seconds
+LOST = 0.25  # mean of lost_detail from which Real-ESRGAN is asked
 
 
 def faithful(scene: Scene, random: Random, *, gentle: bool = False, free: bool = False) -> Image:
@@ -29,7 +34,9 @@ def faithful(scene: Scene, random: Random, *, gentle: bool = False, free: bool =
     """
     image = scene.gt
     chance = 0.5 if gentle else 1.0
-    if random.random() < 0.45 * chance:
+    if not gentle and random.random() < REALESRGAN_SHARE and lost_detail(image, scene.lq, 2.0).mean() > LOST:
+        image = redetailed(image, scene.lq)
+    elif random.random() < 0.45 * chance:
         image = retextured(image, scene.lq, random.uniform(0.3, 1.0), random)
     if random.random() < 0.25 * chance:
         image = partial(image, scene.lq, random)
@@ -86,6 +93,20 @@ def retextured(gt: Image, lq: Image, strength: float, random: Random) -> Image:
     share = strength * lost_detail(gt, lq, sigma)[..., None]
     mixed = fine * np.sqrt(1.0 - share * share) + anew * share
     return to_bytes(light - fine + mixed)
+
+
+def redetailed(gt: Image, lq: Image) -> Image:
+    """Fine detail as Real-ESRGAN draws it, from a quarter of the size, where lq has lost it.
+
+    Raises:
+        ConfigError: Real-ESRGAN is not installed.
+    """
+    cv2 = opencv()
+    small = cv2.resize(gt, (gt.shape[1] // 4, gt.shape[0] // 4), interpolation=cv2.INTER_AREA)
+    large = cv2.resize(realesrgan.enlarge_photograph(small), gt.shape[1::-1], interpolation=cv2.INTER_AREA)
+    share = soft(lost_detail(gt, lq, 2.0), 2.0)[..., None]
+    light = gt.astype(np.float32)
+    return to_bytes(light + share * (large.astype(np.float32) - light))
 
 
 def partial(gt: Image, lq: Image, random: Random) -> Image:
@@ -178,7 +199,7 @@ def cleaned(image: Image, strength: float, random: Random) -> Image:
 
 
 def answered(image: Image, random: Random) -> Image:
-    """As a service returns it: JPEG or WebP, or a slightly different size and back."""
+    """As a service returns it: JPEG, WebP or a frame of a video, or a slightly different size and back."""
     cv2 = opencv()
     which = random.random()
     if which < 0.25:
@@ -188,8 +209,10 @@ def answered(image: Image, random: Random) -> Image:
         )
         back = cv2.INTER_AREA if scale > 1 else cv2.INTER_CUBIC
         image = np.asarray(cv2.resize(other, image.shape[1::-1], interpolation=back))
-    if which < 0.6:
+    if which < 0.55:
         return jpeg(image, int(random.integers(78, 98)))
+    if which < 0.7:
+        return compress_frame(image, qp=int(random.integers(18, 31)))
     data = cv2.imencode(
         ".webp", np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_WEBP_QUALITY, int(random.integers(70, 97))]
     )[1]

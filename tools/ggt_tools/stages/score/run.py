@@ -31,6 +31,7 @@ class ScoreConfig:
 
     Attributes:
         metrics: Names of metrics, or of sets of them: core, regions, text, faces, weight-free, offline, default.
+            A set leaves out what cannot be measured here.
         device: Device of metrics with models, as torch names it; "auto" for cuda where there is one.
         weights: Folder with downloaded weights; None for torch's cache.
         batch: Number of pairs in a batch on a GPU.
@@ -38,7 +39,7 @@ class ScoreConfig:
         dry_run: Only tell what would be done.
     """
 
-    metrics: tuple[str, ...] = ("core",)
+    metrics: tuple[str, ...] = ("core", "text")
     device: str = "auto"
     weights: Path | None = None
     batch: int = 8
@@ -62,8 +63,9 @@ def run(workspace: Path, config: ScoreConfig, *, executor: ExecutorConfig = LOCA
     """
     models = IqaConfig(device=config.device, weights=config.weights, batch=config.batch)
     with Ledger(workspace) as ledger, Scorer(config.metrics, models) as scorer:
-        for name, why in scorer.left_out.items():
-            events.warning(f"{name}: is not measured: {why}")
+        for why in dict.fromkeys(scorer.left_out.values()):
+            names = [name for name, reason in scorer.left_out.items() if reason == why]
+            events.warning(f"{', '.join(names)}: not measured: {why}")
         if not config.dry_run:
             settle(ledger, "score", executor.name, events.warning)
         works, candidate_count = _plan(ledger, scorer)
