@@ -30,8 +30,9 @@ LAYERS = (
     ("metrics",),
     ("imaging",),
     ("workspace",),
+    ("reasons",),
     ("pages", "tables", "toml", "summary"),
-    ("files", "processes", "reasons", "events", "clock", "retries"),
+    ("files", "processes", "events", "clock", "retries"),
     ("records",),
     ("errors",),
 )
