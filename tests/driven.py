@@ -1,4 +1,4 @@
-"""Stages for the tests of engines: small works whose facts are known, and workers that die when they are told to."""
+"""Stages for the tests of executors: small works whose facts are known, and workers that die on purpose."""
 
 from __future__ import annotations
 
@@ -35,16 +35,25 @@ class Number:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Squaring:
-    """`seconds` a work. `deadly`: numbers that kill their process. `once`: a folder where the first who comes to one
-    of `deadly` leaves a note, so that only it is killed. `odd`: numbers that cannot be squared."""
+    """Square numbers.
+
+    Attributes:
+        seconds: Time that each work takes.
+        deadly: Numbers that kill their process.
+        once: A folder in which the first process to meet a deadly number leaves a note, so that only it is killed.
+        odd: Numbers that cannot be squared.
+        broken: Message of the ConfigError that ends the run, if any.
+        marks: A folder in which each process that loads the model leaves its number.
+        meet: Number of processes that wait for each other.
+    """
 
     seconds: float = 0.0
     deadly: tuple[int, ...] = ()
     once: str = ""
     odd: tuple[int, ...] = ()
     broken: str = ""
-    marks: str = ""  # a folder in which each process that loads the model leaves its number
-    meet: int = 0  # so many of them wait for each other
+    marks: str = ""
+    meet: int = 0
     name: str = "squaring"
     gpu: bool = False
 

@@ -11,7 +11,7 @@ import struct
 import tarfile
 import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -30,12 +30,12 @@ from ggt_tools.events import Recorded
 from ggt_tools.files import zips
 from ggt_tools.metrics.reference import psnr, ssim
 from ggt_tools.records import Adopted, Aligned, Candidate, Photo, Refusal, Score, Verdict
-from ggt_tools.stages.adopt import matching
 from ggt_tools.stages.adopt.drift import drift, shift
 from ggt_tools.stages.adopt.image_source import ImageSource, open_image_source
 from ggt_tools.stages.adopt.layouts import list_by_name
 from ggt_tools.stages.adopt.lists import list_by_meta_info, list_by_metadata
-from ggt_tools.stages.adopt.matching import match
+from ggt_tools.stages.adopt.matching import STEPS, Step, match, useful_steps
+from ggt_tools.stages.adopt.names import ImageName
 from ggt_tools.stages.adopt.run import AdoptConfig
 from ggt_tools.stages.adopt.run import run as run_adopt
 from ggt_tools.stages.adopt.sets import SETS, local_only_reason, split_by_role
@@ -270,7 +270,7 @@ def test_folders_that_differ_are_never_overlooked() -> None:
     st.randoms(use_true_random=False),
 )
 @settings(max_examples=100, deadline=None)
-def test_matching_loses_and_doubles_nothing(outputs: list[str], originals: list[str], drawn: object) -> None:
+def test_match_reports_each_name_once_in_any_order(outputs: list[str], originals: list[str], drawn: object) -> None:
     found = match(outputs, originals)
     left, right = [pair[0] for pair in found.pairs], [pair[1] for pair in found.pairs]
     assert sorted([*left, *(each.name for each in found.outputs)]) == sorted(set(outputs))
@@ -279,9 +279,7 @@ def test_matching_loses_and_doubles_nothing(outputs: list[str], originals: list[
     for some in others:
         drawn.shuffle(some)  # type: ignore[attr-defined]
     assert match(*others) == found  # the order in which names come decides nothing
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(matching, "_useful_steps", lambda names: matching._STEPS)
-        assert match(outputs, originals) == found  # nor do the steps that are left out
+    assert match(outputs, originals, choose_steps=lambda names: STEPS) == found  # nor do the steps that are left out
 
 
 def test_a_long_list_of_what_belongs_together_is_read_in_linear_time(tmp_path: Path) -> None:
@@ -299,22 +297,20 @@ def test_a_long_list_of_what_belongs_together_is_read_in_linear_time(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("outputs", "originals", "steps"),
+    ("output", "original", "step_count"),
     [("1.png", "1.jpg", 2), ("01.png", "1.jpg", 3), ("1_output.png", "1.jpg", 3), ("a/1.png", "gt/a/1.png", 4)],
 )
-def test_no_more_steps_are_taken_than_can_tell(outputs: str, originals: str, steps: int) -> None:
-    """Of 100,000 names each takes seconds."""
-    taken = []
+def test_steps_that_find_nothing_new_are_left_out(output: str, original: str, step_count: int) -> None:
+    """Each step takes seconds for 100,000 names."""
+    step_counts = []
 
-    def telling(names: list[matching._Name]) -> list[matching._Step]:
-        taken.append(len(asked(names)))
-        return asked(names)
+    def choose_steps(names: Sequence[ImageName]) -> list[Step]:
+        steps = useful_steps(names)
+        step_counts.append(len(steps))
+        return steps
 
-    asked = matching._useful_steps
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(matching, "_useful_steps", telling)
-        assert match([outputs], [originals]).pairs == ((outputs, originals),)
-    assert taken == [steps]
+    assert match([output], [original], choose_steps=choose_steps).pairs == ((output, original),)
+    assert step_counts == [step_count]
 
 
 # published as train, test_a and test_b, in each of which the numbers begin anew

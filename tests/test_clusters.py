@@ -1,4 +1,4 @@
-"""Engines of clusters, on real ones that are started here: Ray of two nodes, one of which is killed; Slurm."""
+"""Executors of clusters, on real clusters that are started here: Ray with two nodes, one of which is killed; Slurm."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ import pytest
 
 from ggt_tools.cli import main
 from ggt_tools.errors import ConfigError
-from ggt_tools.executors import Cluster, Engine, engine, gather, run, settle
-from ggt_tools.executors.task import file, task
+from ggt_tools.executors import Cluster, Executor, gather, make_executor, merge_earlier_results, run
+from ggt_tools.executors.task import make_task, result_file
 from ggt_tools.records import Score
 from ggt_tools.stages.pack import PackConfig, lock_folder, pack, plan_release, write_release
 from ggt_tools.workspace.ledger import Ledger
@@ -27,10 +27,10 @@ from .driven import Deadly, Squaring, square
 from .making import GATE, make_dataset, make_pairs, make_workspace
 from .making import Store as Images
 from .slurm import lacking, slurm
-from .test_engine import do, marks, numbers, squares
+from .test_executors import do, marks, numbers, squares
 
 ROOT = Path(__file__).parent.parent
-UNSEEN = r"^memory://driver: is not seen by .*, where a worker runs; put it where every node sees it"
+NOT_SHARED = r"^memory://driver: the worker on .* does not see it"
 
 
 def installed(module: str) -> None:
@@ -75,20 +75,20 @@ def two_nodes() -> Iterator[Any]:
         cluster.shutdown()
 
 
-def test_ray_tells_of_a_stage_that_cannot_work_and_of_works_that_cannot_be_done(two_nodes: Any, ledger: Ledger) -> None:
+def test_ray_reports_a_stage_that_cannot_work_and_works_that_fail(two_nodes: Any, ledger: Ledger) -> None:
     with pytest.raises(ConfigError, match=r"^no weights; fetch them$"):
-        do(Squaring(broken="no weights; fetch them"), numbers(4), ledger, engine("ray"))
-    faults = do(Squaring(odd=(5,), deadly=(2,)), numbers(8), ledger, engine("ray"), chunk=4)
+        do(Squaring(broken="no weights; fetch them"), numbers(4), ledger, make_executor("ray"))
+    faults = do(Squaring(odd=(5,), deadly=(2,)), numbers(8), ledger, make_executor("ray"), chunk=4)
     assert [(fault.subject, fault.reason) for fault in faults] == [("number 5", "odd"), ("number 2", "worker_died")]
     assert "WorkerCrashedError" in faults[1].detail
     assert squares(ledger) == [square(value) for value in range(8) if value not in (2, 5)]
 
 
-def test_ray_finds_the_same_with_a_node_killed_in_the_middle(two_nodes: Any, ledger: Ledger, tmp_path: Path) -> None:
+def test_ray_yields_the_same_facts_if_a_node_is_killed(two_nodes: Any, ledger: Ledger, tmp_path: Path) -> None:
     cluster, second = two_nodes
     (tmp_path / "marks").mkdir()
-    driver = engine("ray")
-    assert driver.workers == 2
+    executor = make_executor("ray")
+    assert executor.workers == 2
     moment = random.uniform(0.0, 2.0)
     killer = threading.Timer(moment, lambda: cluster.remove_node(second, allow_graceful=False))
     begun = False
@@ -100,7 +100,7 @@ def test_ray_finds_the_same_with_a_node_killed_in_the_middle(two_nodes: Any, led
         begun = True
 
     stage = Squaring(seconds=0.1, odd=(5,), marks=str(tmp_path / "marks"))
-    told = list(run(stage, numbers(80), ledger, driver, chunk=4, progress=begin))
+    told = list(run(stage, numbers(80), ledger, executor, chunk=4, progress=begin))
     killer.join()
     assert [fault.subject for fault in told if not isinstance(fault, Score)] == ["number 5"], moment
     assert squares(ledger) == [square(value) for value in range(80) if value != 5], moment
@@ -108,7 +108,7 @@ def test_ray_finds_the_same_with_a_node_killed_in_the_middle(two_nodes: Any, led
 
 
 def test_ray_packs_the_same_release_with_a_worker_killed_in_the_middle(two_nodes: Any, tmp_path: Path) -> None:
-    packs_the_same(engine("ray", workers=2), tmp_path)
+    packs_the_same(make_executor("ray", workers=2), tmp_path)
 
 
 def test_ray_validates_as_this_machine_does_with_a_node_killed_in_the_middle(
@@ -123,14 +123,12 @@ def test_ray_validates_as_this_machine_does_with_a_node_killed_in_the_middle(
     assert not list((tmp_path / "shared").rglob("*.parquet")), "what was taken in is gone"
 
 
-def test_what_ray_says_of_its_nodes_is_not_printed_on_stdout(
-    two_nodes: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_messages_of_ray_about_nodes_are_printed_on_stderr(two_nodes: Any, capsys: pytest.CaptureFixture[str]) -> None:
     from ray._private import worker
 
     from ggt_tools.executors.ray import _print_node_errors_on_stderr
 
-    engine("ray")
+    make_executor("ray")
     shown = worker.print_to_stdstream
     _print_node_errors_on_stderr()
     assert worker.print_to_stdstream is shown, "wrapped once only"
@@ -139,9 +137,9 @@ def test_what_ray_says_of_its_nodes_is_not_printed_on_stdout(
     assert out == "" and "a node\nhas died" in err
 
 
-def test_ray_tells_of_a_place_that_its_nodes_do_not_see(two_nodes: Any, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=UNSEEN):
-        list(gather(Squaring(), numbers(2), Store("memory://driver"), engine("ray")))
+def test_ray_reports_a_folder_that_its_nodes_do_not_see(two_nodes: Any, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=NOT_SHARED):
+        list(gather(Squaring(), numbers(2), Store("memory://driver"), make_executor("ray")))
     root = make_dataset(tmp_path / "out", count=2)
     (tmp_path / "file").touch()
     argv = ["validate", str(root), "--engine", "ray", "--tasks", str(tmp_path / "file")]
@@ -149,19 +147,22 @@ def test_ray_tells_of_a_place_that_its_nodes_do_not_see(two_nodes: Any, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
-        ({"gpus_per_task": "1"}, "--engine ray: the cluster has [0-9]+ CPUs and 0 GPUs, a task wants 1 and 1"),
-        ({"cpus_per_task": "x"}, "--cluster cpus_per_task=x: is no number"),
-        ({"nodes": "1"}, "--cluster nodes: --engine ray knows address, cpus_per_task, gpus_per_task, memory_gb"),
+        ({"gpus_per_task": "1"}, "--engine ray: the cluster has [0-9]+ CPUs and 0 GPUs, but a task needs 1 and 1"),
+        ({"cpus_per_task": "x"}, "--cluster cpus_per_task=x: is not a number"),
+        (
+            {"nodes": "1"},
+            "--cluster nodes: --engine ray has no such option. Known: address, cpus_per_task, gpus_per_task, memory_gb",
+        ),
     ],
 )
-def test_options_of_ray_that_cannot_be(two_nodes: Any, options: dict[str, str], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
-        engine("ray", options=options)
+def test_a_wrong_option_of_ray_is_an_error(two_nodes: Any, options: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make_executor("ray", options=options)
 
 
-def packs_the_same(driver: Engine, tmp_path: Path) -> None:
+def packs_the_same(executor: Executor, tmp_path: Path) -> None:
     """A release by the cluster, byte for byte, where one of its workers dies over a pair; then from a workspace."""
     pairs = make_pairs(images := Images(), 8)
     config = PackConfig(test=0, shard_bytes=60_000)
@@ -171,7 +172,7 @@ def packs_the_same(driver: Engine, tmp_path: Path) -> None:
     done: list[int] = []
     with lock_folder(tmp_path / "there") as place:
         plan = plan_release(pairs, afar, config, gate=GATE)
-        cluster = Cluster(driver, Store(str(tmp_path / "shared")))
+        cluster = Cluster(executor, Store(str(tmp_path / "shared")))
         write_release(plan, place, config, gate=GATE, cluster=cluster, progress=done.append)
     assert (tmp_path / "died").exists() and sum(done) == 8
     assert tree(tmp_path / "there") == tree(tmp_path / "here")
@@ -213,13 +214,13 @@ def partition() -> Iterator[str]:
         yield partition
 
 
-def test_slurm_does_every_work_once_and_what_kills_its_job_is_reported(
+def test_slurm_does_each_work_once_and_reports_the_one_that_kills_its_job(
     partition: str, ledger: Ledger, tmp_path: Path
 ) -> None:
     (tmp_path / "marks").mkdir()
     options = {"partition": partition, "mem_per_cpu_gb": "1", "time": "5"}
     stage = Squaring(odd=(5,), deadly=(3,), marks=str(tmp_path / "marks"))
-    (odd, died) = do(stage, numbers(8), ledger, engine("slurm", workers=2, options=options))
+    (odd, died) = do(stage, numbers(8), ledger, make_executor("slurm", workers=2, options=options))
     assert (odd.subject, died.subject, died.reason) == ("number 5", "number 3", "worker_died")
     assert len(marks(tmp_path / "marks")) == 3, "a model for each job of four tasks, and for the one alone"
     log = Path(died.detail.rpartition("see ")[2])
@@ -227,32 +228,37 @@ def test_slurm_does_every_work_once_and_what_kills_its_job_is_reported(
     assert squares(ledger) == [square(value) for value in range(8) if value not in (3, 5)]
 
 
-def test_slurm_jobs_go_on_without_us_and_the_next_run_takes_in_what_they_found(partition: str, ledger: Ledger) -> None:
+def test_slurm_jobs_outlive_the_run_and_the_next_one_merges_their_results(partition: str, ledger: Ledger) -> None:
     options = {"partition": partition, "mem_per_cpu_gb": "1", "time": "5"}
-    driver = engine("slurm", workers=1, options=options)
-    tasks = [task(Squaring(seconds=0.5), [work]) for work in numbers(4)]
-    ends = driver.perform(Squaring(seconds=0.5), tasks, ledger.store)
+    executor = make_executor("slurm", workers=1, options=options)
+    tasks = [make_task(Squaring(seconds=0.5), [work]) for work in numbers(4)]
+    ends = executor.perform(Squaring(seconds=0.5), tasks, ledger.store)
     first, why = next(ends)
     ends.close()  # type: ignore[attr-defined]
-    assert why == "" and ledger.store.has(file("squaring", first))
+    assert why == "" and ledger.store.has(result_file("squaring", first))
     said: list[str] = []
-    settle(ledger, "squaring", "slurm", said.append)
+    merge_earlier_results(ledger, "squaring", "slurm", said.append)
     assert squares(ledger) == [square(value) for value in range(4)]
-    assert len(said) == 1 and said[0].startswith("jobs of an earlier run, ggt100k-squaring-")
+    assert len(said) == 1 and said[0].startswith("waiting for the jobs of an earlier run, ggt100k-squaring-")
 
 
-def test_slurm_tells_of_a_stage_that_cannot_work(partition: str, ledger: Ledger) -> None:
+def test_slurm_reports_a_stage_that_cannot_work(partition: str, ledger: Ledger) -> None:
     options = {"partition": partition, "mem_per_cpu_gb": "1", "time": "5"}
     with pytest.raises(ConfigError, match=r"^no weights; fetch them$"):
-        do(Squaring(broken="no weights; fetch them"), numbers(4), ledger, engine("slurm", workers=1, options=options))
-    with pytest.raises(ConfigError, match="sbatch did not take the jobs"):
-        do(Squaring(), numbers(4), ledger, engine("slurm", options=options | {"partition": "nowhere"}))
+        do(
+            Squaring(broken="no weights; fetch them"),
+            numbers(4),
+            ledger,
+            make_executor("slurm", workers=1, options=options),
+        )
+    with pytest.raises(ConfigError, match="sbatch did not accept the jobs"):
+        do(Squaring(), numbers(4), ledger, make_executor("slurm", options=options | {"partition": "nowhere"}))
     assert subprocess.run(["squeue", "--noheader"], capture_output=True, check=True).stdout.count(b"ggt100k-squ") <= 1
 
 
 def test_slurm_packs_the_same_release_with_a_worker_killed_in_the_middle(partition: str, tmp_path: Path) -> None:
     options = {"partition": partition, "mem_per_cpu_gb": "1", "time": "5"}
-    packs_the_same(engine("slurm", workers=2, options=options), tmp_path)
+    packs_the_same(make_executor("slurm", workers=2, options=options), tmp_path)
 
 
 def test_slurm_packs_and_validates_a_workspace_as_this_machine_does(
@@ -280,7 +286,9 @@ def test_slurm_packs_and_validates_a_workspace_as_this_machine_does(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "there", "w"]
 
 
-def test_slurm_tells_of_a_place_that_its_nodes_do_not_see(partition: str, tmp_path: Path) -> None:
+def test_slurm_reports_a_folder_that_its_nodes_do_not_see(partition: str, tmp_path: Path) -> None:
     options = {"partition": partition, "mem_per_cpu_gb": "1", "time": "5", "logs": str(tmp_path)}
-    with pytest.raises(ConfigError, match=UNSEEN):
-        list(gather(Squaring(), numbers(2), Store("memory://driver"), engine("slurm", workers=1, options=options)))
+    with pytest.raises(ConfigError, match=NOT_SHARED):
+        list(
+            gather(Squaring(), numbers(2), Store("memory://driver"), make_executor("slurm", workers=1, options=options))
+        )

@@ -105,7 +105,7 @@ def test_options_of_engines_that_cannot_be(restored: Path) -> None:
     done = ggt("score", restored, *METRICS, "--cluster", "partition")
     assert done.code == 2 and done.err.endswith("--cluster: partition: = is missing. Write --cluster NAME=VALUE.\n")
     done = ggt("score", restored, *METRICS, "--cluster", "partition=gpu")
-    assert done.err == "ggt100k score: --cluster partition: the local engine has no such option\n"
+    assert (done.code, "--cluster partition: --engine local" in done.err) == (2, True)
     assert "invalid choice: 'spark'" in ggt("score", restored, "--engine", "spark").err
 
 

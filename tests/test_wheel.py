@@ -33,7 +33,7 @@ def test_what_is_in_it(wheel: Path) -> None:
         "ggt_tools",
         "ggt100k_sample",
     }
-    ours = ("policy/gate.toml", "stages/card/prose/card.md", "py.typed")
+    ours = ("policy/gate.toml", "reasons.toml", "stages/card/prose/card.md", "py.typed")
     for name in ("ggt100k_sample/NOTICE", *(f"ggt_tools/{name}" for name in ours)):
         assert name in names
     assert "ggt100k_sample/packed/index/manifest.json" in names

@@ -99,7 +99,7 @@ def measure_index(quick: bool, count: int = 10_000_000) -> Figures:
 def measure_overhead(quick: bool, count: int = 400, rounds: int = 3) -> Figures:
     """A scorer of 50 ms: one process against two, here and on Ray, taking turns."""
     from ..driven import Number, Squaring
-    from ..test_engine import Ledger, engine, run
+    from ..test_executors import Ledger, make_executor, run
 
     count, rounds = (40, 1) if quick else (count, rounds)
     works = [Number(value) for value in range(count)]
@@ -109,9 +109,9 @@ def measure_overhead(quick: bool, count: int = 400, rounds: int = 3) -> Figures:
             for name in ("local", "ray"):
                 for workers in (1, 2):
                     with _folder() as home, Ledger(home / "w", create=True) as ledger:
-                        driver = engine(name, workers=workers)
+                        executor = make_executor(name, workers=workers)
                         began = time.perf_counter()
-                        told = list(run(Squaring(seconds=0.05), works, ledger, driver))
+                        told = list(run(Squaring(seconds=0.05), works, ledger, executor))
                         taken = time.perf_counter() - began
                         assert len(told) == count == ledger._db.execute("SELECT count(*) FROM score").fetchall()[0][0]
                     if round:  # the first one is not counted
@@ -211,18 +211,18 @@ def _with_a_node_killed(moment: float | None, work: Callable[[], object]) -> flo
 
 
 def measure_datatrove(quick: bool) -> Figures:
-    """Tasks that do nothing: our engine of Ray against datatrove's executor of Ray, on the same cluster."""
+    """Tasks that do nothing: our executor of Ray against datatrove's executor of Ray, on the same cluster."""
     from datatrove.executor.ray import RayPipelineExecutor
 
     from ..driven import Number, Squaring
-    from ..test_engine import Ledger, engine, run
+    from ..test_executors import Ledger, make_executor, run
 
     count = 4 if quick else 12
     with _ray() as _, _folder() as home, Ledger(home / "w", create=True) as ledger:
         seconds = {}
-        list(run(Squaring(), [Number(0)], ledger, engine("ray")))  # processes are warm, for both
+        list(run(Squaring(), [Number(0)], ledger, make_executor("ray")))  # processes are warm, for both
         began = time.perf_counter()
-        list(run(Squaring(), [Number(1 + n) for n in range(count)], ledger, engine("ray", workers=2), chunk=1))
+        list(run(Squaring(), [Number(1 + n) for n in range(count)], ledger, make_executor("ray", workers=2), chunk=1))
         seconds["ours"] = (time.perf_counter() - began) / count
         theirs = RayPipelineExecutor(
             pipeline=[nothing], tasks=count, workers=2, logging_dir=str(home / "logs"), mem_per_cpu_gb=0.1

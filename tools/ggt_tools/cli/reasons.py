@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ggt_tools.reasons import REASONS, explain
+from ggt_tools.reasons import explain, load_reasons
 
 EXAMPLE = "ggt100k reasons near_duplicate"
 
@@ -16,6 +16,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    for reason in explain(options.code) if options.code else REASONS:
+    for reason in explain(options.code) if options.code else load_reasons():
         print(f"{reason.code} ({reason.stage})\n  {reason.meaning}\n  {reason.hint}")
     return 0

@@ -1,193 +1,89 @@
-"""Engines: the same stage on this machine, on a Slurm cluster or on a Ray cluster, by one way.
+"""Executors run the tasks of a stage: on this machine, on a Slurm cluster or on a Ray cluster.
 
-    for fault in run(stage, works, ledger, engine("ray", options)): ...
+    for fact in run(stage, works, ledger, make_executor("ray", options=options)): ...
 
-Works are cut into tasks; a worker anywhere makes facts of a task's works and leaves them as one parquet file beside the
-images (task.py); here, where the ledger is, the files are merged into it in batches and removed. What the ledger or a
-file holds is never done again: another run, engine or number of workers repeats at most what was in flight. Works that
-are of no ledger, a release's shards, are gathered instead of merged.
+The works of a stage are cut into tasks. A worker makes the facts of a task's works, and writes them as one Parquet file
+beside the images (task.py). This process has the ledger: it merges the files into it in batches, and removes them.
+
+A work whose facts are in the ledger or in a file is never done again. So another run may use another executor or number
+of workers, and repeats at most the tasks that were in flight. Works whose results belong to no ledger, such as checks
+of a release's shards, are collected by gather() instead.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from importlib.util import find_spec
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import pyarrow as pa
 
-from ggt_format.cores import core_count
 from ggt_tools.errors import ConfigError, ShardError
-from ggt_tools.events import Events
-from ggt_tools.executors.local import Local
-from ggt_tools.executors.task import SEEN, Stage, Task, file, folder, task
+from ggt_tools.executors.config import LOCAL as LOCAL
+from ggt_tools.executors.config import Cluster as Cluster
+from ggt_tools.executors.config import Executor as Executor
+from ggt_tools.executors.config import ExecutorConfig as ExecutorConfig
+from ggt_tools.executors.config import make_executor as make_executor
+from ggt_tools.executors.config import open_cluster as open_cluster
+from ggt_tools.executors.config import open_executor as open_executor
+from ggt_tools.executors.config import wait_for_jobs
+from ggt_tools.executors.task import Stage, Task, make_task, result_file, result_folder
 from ggt_tools.workspace.arrow import Fault, from_parquet
 from ggt_tools.workspace.ledger import Ledger
 from ggt_tools.workspace.store import Store
 
-ENGINES = ("local", "slurm", "ray")
-BATCH = 50_000  # facts that are merged in one transaction
-EVERY = 2.0  # seconds after which fewer are
-ROUNDS = 4  # tasks a worker gets, at least: the last ones end near each other
-WORTH = 16  # works that a further process has to find, for the seconds that its start takes
-GIVE_UP = 8  # tasks that die, one after another, before the run ends
+MERGE_SIZE = 50_000  # facts that are merged in one transaction
+MERGE_SECONDS = 2.0  # after which fewer facts are merged
+TASKS_PER_WORKER = 4  # at least, so that the workers finish at nearly the same time
+MAX_DEATHS = 8  # tasks in a row whose worker dies before the run stops
 
 
-class Engine(Protocol):
-    """What drives tasks."""
+def merge_earlier_results(ledger: Ledger, stage: str, executor_name: str, notify: Callable[[str], object]) -> None:
+    """Merge the results that an earlier run left behind, before the works of this run are planned.
 
-    @property
-    def workers(self) -> int:
-        """That work side by side; 0: all is done in this process."""
-
-    def perform(self, stage: Stage, tasks: Iterable[Task], store: Store) -> Iterator[tuple[Task, str]]:
-        """Each task once, as it ends, with "" or why it was lost with the process or machine that it ran on."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cluster:
-    """What drives works that are of no ledger, and where their tasks leave what they found: every node sees it."""
-
-    engine: Engine
-    store: Store
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExecutorConfig:
-    """Where a stage runs.
-
-    Attributes:
-        name: "local" for this machine, "slurm" or "ray" for a cluster.
-        workers: Number of worker processes; None for one a GPU or core.
-        options: Settings of the cluster by name, for example ``{"partition": "gpu"}``.
+    Args:
+        ledger: Ledger of the workspace.
+        stage: Name of the stage.
+        executor_name: Name of the executor. With Slurm, jobs that are still in its queue are waited for.
+        notify: Called with a message before waiting for jobs.
     """
-
-    name: str = "local"
-    workers: int | None = None
-    options: Mapping[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.name not in ENGINES:
-            raise ConfigError(f"executor: none is named {self.name!r}. Known: {', '.join(ENGINES)}.")
-        if self.workers is not None and self.workers < 1:
-            raise ConfigError(f"workers: {self.workers} is not 1 or more. Give a number of processes.")
-
-    @property
-    def is_given(self) -> bool:
-        """Whether a user asked for processes or a cluster."""
-        return self.workers is not None or self.name != "local"
-
-
-LOCAL = ExecutorConfig()
-
-
-def start(config: ExecutorConfig, stage: Stage, works: Sequence[Any]) -> Engine:
-    """Return the executor that the config asks for, with as many workers as so many works are worth."""
-    from ggt_tools.executors.local import CONTEXT
-
-    if hasattr(CONTEXT, "set_forkserver_preload"):
-        CONTEXT.set_forkserver_preload([type(stage).__module__])
-    gpus = _gpu_count() if stage.gpu and config.name == "local" else 0
-    return engine(config.name, workers=config.workers, options=config.options, works=len(works), gpus=gpus)
-
-
-def open_cluster(config: ExecutorConfig, stage: str, folder: str, events: Events) -> Cluster | None:
-    """Return the cluster that the config asks for, and the folder that its tasks share; None for this machine.
-
-    Jobs of an earlier run are waited for.
-
-    Raises:
-        ConfigError: The folder cannot be written.
-    """
-    if config.name == "local" and not config.options:
-        return None
-    chosen = engine(config.name, workers=config.workers, options=config.options)
-    store = Store(folder).absolute
-    try:
-        store.write(SEEN, b"")
-    except Exception as fault:  # each client of fsspec has exceptions of its own
-        why = f"{store.root}: cannot be written: {str(fault) or type(fault).__name__}"
-        raise ConfigError(f"{why}; it has to be a folder or URL that every node can write") from fault
-    wait(store, stage, config.name, events.warning)
-    return Cluster(chosen, store)
-
-
-def _gpu_count() -> int:
-    if find_spec("torch") is None:
-        return 0
-    import torch
-
-    return int(torch.cuda.device_count())
-
-
-def engine(
-    name: str, *, workers: int | None = None, options: Mapping[str, str] | None = None, works: int = 0, gpus: int = 0
-) -> Engine:
-    """The engine of that name. `workers` None: as many as the machine, the cluster and so many works ask for.
-
-    `gpus`: of this machine, that a stage may use.
-    """
-    if name not in ENGINES:
-        raise ConfigError(f"no engine is named {name!r}; known: {', '.join(ENGINES)}")
-    try:
-        if name == "slurm":
-            from ggt_tools.executors.slurm import Slurm
-
-            return Slurm(workers, options or {})
-        if name == "ray":
-            from ggt_tools.executors.ray import Ray
-
-            return Ray(workers, options or {})
-    except ImportError as fault:
-        raise ConfigError(f"--engine {name}: {fault.name} is not installed: pip install 'ggt100k[{name}]'") from fault
-    if options:
-        raise ConfigError(f"--cluster {next(iter(options))}: the local engine has no such option")
-    if workers is None:
-        workers = min(gpus or core_count(), works // WORTH)
-        workers = 0 if workers == 1 and not gpus else workers
-    return Local(tuple(str(place % gpus) if gpus else "" for place in range(workers)))
-
-
-def settle(ledger: Ledger, stage: str, engine: str, tell: Callable[[str], object]) -> None:
-    """Merges what an earlier run found and nobody took in, before works are planned.
-
-    Jobs of it that are still in Slurm's queue are waited for, and `tell` is told so.
-    """
-    wait(ledger.store, stage, engine, tell)
-    _merge(ledger, ledger.store.names(folder(stage)))
-
-
-def wait(store: Store, stage: str, engine: str, tell: Callable[[str], object]) -> None:
-    """Until no job of an earlier run works on a stage any more: those in Slurm's queue go on without who asked."""
-    if engine == "slurm":
-        from ggt_tools.executors import slurm
-
-        slurm.wait(stage, store, tell)
+    wait_for_jobs(ledger.store, stage, executor_name, notify)
+    _merge(ledger, ledger.store.names(result_folder(stage)))
 
 
 def run(
     stage: Stage,
     works: Sequence[Any],
     ledger: Ledger,
-    engine: Engine,
+    executor: Executor,
     *,
     chunk: int = 64,
     progress: Callable[[int], object] = lambda done: None,
 ) -> Iterator[Fault | Any]:
-    """Does the works, adds their facts to the ledger, and yields each fact and each Fault once it is there.
+    """Do the works, add their facts to the ledger, and yield each fact and each Fault after it was added.
 
-    `chunk`: works a task at most. A work whose process dies is tried once more, alone; if that dies too it is a Fault
-    `worker_died`. Raises what the stage raises where it cannot work at all, and ConfigError where nothing lives.
+    Args:
+        stage: What is done to each work.
+        works: The works.
+        ledger: Ledger that the facts are added to.
+        executor: Where the tasks run.
+        chunk: Largest number of works in a task.
+        progress: Called with the number of works that were done since the last call.
+
+    Yields:
+        The facts, in the order in which tasks end. If the process of a task dies, each of its works is tried once more
+        in a task of its own; one that dies again yields a Fault with the reason `worker_died`.
+
+    Raises:
+        ConfigError: The stage cannot work on a worker at all, or too many workers die in a row.
     """
-    size = max(1, min(chunk, len(works) // (ROUNDS * max(engine.workers, 1))))
-    tasks = [task(stage, works[at : at + size]) for at in range(0, len(works), size)]
+    size = max(1, min(chunk, len(works) // (TASKS_PER_WORKER * max(executor.workers, 1))))
+    tasks = [make_task(stage, works[start : start + size]) for start in range(0, len(works), size)]
     lost: list[Task] = []
-    yield from _round(stage, tasks, ledger, engine, progress, lambda task, why: lost.append(task))
-    alone = [task(stage, [work]) for each in lost for work in each.works]
+    yield from _run_once(stage, tasks, ledger, executor, progress, lambda task, why: lost.append(task))
+    single = [make_task(stage, [work]) for task in lost for work in task.works]
     faults: list[Fault] = []
-    yield from _round(stage, alone, ledger, engine, progress, lambda task, why: faults.append(_died(task, why)))
+    yield from _run_once(stage, single, ledger, executor, progress, lambda task, why: faults.append(_died(task, why)))
     yield from faults
     progress(len(faults))
 
@@ -196,37 +92,50 @@ def gather(
     stage: Stage,
     works: Sequence[Any],
     store: Store,
-    engine: Engine,
+    executor: Executor,
     *,
     progress: Callable[[Any], object] = lambda work: None,
 ) -> Iterator[Fault | Any]:
-    """Does works that are of no ledger, a task each, then yields what was found in the order of the works.
+    """Do works whose results belong to no ledger, one in each task.
 
-    `progress` is told of each work that is done. What tasks left in `store` stays there until forget(): a run that dies
-    goes on from it. A work whose process dies is tried once more; if that dies too it is a Fault `worker_died`. Raises
-    as run() does.
+    What the tasks wrote stays in the store until remove_results() is called: if the run dies, the next one continues
+    from it.
+
+    Args:
+        stage: What is done to each work.
+        works: The works.
+        store: Where the tasks write their results.
+        executor: Where the tasks run.
+        progress: Called with each work that is done.
+
+    Yields:
+        The results, in the order of the works. A work whose process dies twice yields a Fault with the reason
+        `worker_died`.
+
+    Raises:
+        ConfigError: As run() does.
     """
-    tasks = [task(stage, [work]) for work in works]
-    todo, lost = tasks, dict[str, str]()
+    tasks = [make_task(stage, [work]) for work in works]
+    remaining, reasons = tasks, dict[str, str]()
     for _ in range(2):
-        lost = {}
-        for ended, why in _perform(stage, todo, store, engine):
+        reasons = {}
+        for task, why in _perform(stage, remaining, store, executor):
             if why:
-                lost[ended.id] = why
+                reasons[task.id] = why
             else:
-                progress(ended.works[0])
-        todo = [each for each in tasks if each.id in lost]
-    for each in tasks:
-        if each.id in lost:
-            yield _died(each, lost[each.id])
+                progress(task.works[0])
+        remaining = [task for task in tasks if task.id in reasons]
+    for task in tasks:
+        if task.id in reasons:
+            yield _died(task, reasons[task.id])
         else:
-            yield from from_parquet(store.read(file(stage.name, each)))
+            yield from from_parquet(store.read(result_file(stage.name, task)))
 
 
-def forget(stage: Stage, works: Sequence[Any], store: Store) -> None:
-    """Removes what gather() left, once all of it is taken in."""
+def remove_results(stage: Stage, works: Sequence[Any], store: Store) -> None:
+    """Remove the files that gather() left in the store."""
     for work in works:
-        store.remove(file(stage.name, task(stage, [work])))
+        store.remove(result_file(stage.name, make_task(stage, [work])))
 
 
 def _died(task: Task, why: str) -> Fault:
@@ -234,63 +143,71 @@ def _died(task: Task, why: str) -> Fault:
     return Fault(work=work.id, subject=work.subject, reason="worker_died", detail=f"twice: {why}")
 
 
-def _round(
+def _run_once(
     stage: Stage,
     tasks: Sequence[Task],
     ledger: Ledger,
-    engine: Engine,
+    executor: Executor,
     progress: Callable[[int], object],
-    died: Callable[[Task, str], object],
+    report_death: Callable[[Task, str], object],
 ) -> Iterator[Any]:
-    """Each task once: what came is merged in batches and yielded; who died is told of."""
+    """Run each task once: merge the results in batches, yield them, and report each task whose worker died."""
     files: list[str] = []
-    merged = time.monotonic()
-    works = 0
-    for ended, why in _perform(stage, tasks, ledger.store, engine):
+    merge_time = time.monotonic()
+    work_count = 0
+    for task, why in _perform(stage, tasks, ledger.store, executor):
         if why:
-            died(ended, why)
+            report_death(task, why)
             continue
-        files.append(file(stage.name, ended))
-        works += len(ended.works)
-        if time.monotonic() - merged >= EVERY:
+        files.append(result_file(stage.name, task))
+        work_count += len(task.works)
+        if time.monotonic() - merge_time >= MERGE_SECONDS:
             yield from _merge(ledger, files)
-            progress(works)
-            files, merged, works = [], time.monotonic(), 0
+            progress(work_count)
+            files, merge_time, work_count = [], time.monotonic(), 0
     yield from _merge(ledger, files)
-    progress(works)
+    progress(work_count)
 
 
-def _perform(stage: Stage, tasks: Sequence[Task], store: Store, engine: Engine) -> Iterator[tuple[Task, str]]:
-    """Each task once, with "" or why it was lost; first what is done already. ConfigError where nothing lives."""
-    there = set(store.names(folder(stage.name)))
-    yield from ((each, "") for each in tasks if file(stage.name, each) in there)
+def _perform(stage: Stage, tasks: Sequence[Task], store: Store, executor: Executor) -> Iterator[tuple[Task, str]]:
+    """Yield each task once, with "" or why it was lost; tasks that an earlier run finished come first.
+
+    Raises:
+        ConfigError: MAX_DEATHS tasks in a row were lost.
+    """
+    finished = set(store.names(result_folder(stage.name)))
+    yield from ((task, "") for task in tasks if result_file(stage.name, task) in finished)
+    open_tasks = [task for task in tasks if result_file(stage.name, task) not in finished]
     deaths = 0
-    for ended, why in engine.perform(stage, [each for each in tasks if file(stage.name, each) not in there], store):
+    for task, why in executor.perform(stage, open_tasks, store):
         deaths = deaths + 1 if why else 0
-        if deaths == GIVE_UP:
+        if deaths == MAX_DEATHS:
             raise ConfigError(
-                f"{stage.name}: {GIVE_UP} tasks, one after another: {why}; is there memory enough? try fewer --workers"
+                f"{stage.name}: {MAX_DEATHS} tasks in a row were lost: {why}. If memory is short, use fewer --workers."
             )
-        yield ended, why
+        yield task, why
 
 
 def _merge(ledger: Ledger, files: Sequence[str]) -> list[Any]:
-    """Adds what the files hold to the ledger, a batch a transaction, then removes them. What is there twice is one."""
-    every: list[Any] = []
+    """Add the facts of the files to the ledger, remove the files, and return the facts.
+
+    Each transaction adds a batch of facts. A fact that two files have is stored once.
+    """
+    facts: list[Any] = []
     batch: list[Any] = []
-    read: list[str] = []
+    batch_files: list[str] = []
     for name in files:
         try:
-            facts = from_parquet(ledger.store.read(name))
+            file_facts = from_parquet(ledger.store.read(name))
         except pa.ArrowException as fault:
-            said = f"cannot be read: {str(fault).rstrip('.')}; remove it: its works are done again"
-            raise ShardError(f"{ledger.store.root}/{name}: {said}") from fault
-        every += facts
-        batch += [fact for fact in facts if not isinstance(fact, Fault)]
-        read.append(name)
-        if len(batch) >= BATCH or name == files[-1]:
+            why = f"cannot be read: {str(fault).rstrip('.')}. Remove it; its works are done again."
+            raise ShardError(f"{ledger.store.root}/{name}: {why}") from fault
+        facts += file_facts
+        batch += [fact for fact in file_facts if not isinstance(fact, Fault)]
+        batch_files.append(name)
+        if len(batch) >= MERGE_SIZE or name == files[-1]:
             ledger.add(*batch)
-            for done in read:
-                ledger.store.remove(done)
-            batch, read = [], []
-    return every
+            for merged_file in batch_files:
+                ledger.store.remove(merged_file)
+            batch, batch_files = [], []
+    return facts

@@ -1,4 +1,4 @@
-"""What --cluster NAME=VALUE says of an engine."""
+"""Read the options of a cluster, which the command line takes as --cluster NAME=VALUE."""
 
 from __future__ import annotations
 
@@ -11,24 +11,40 @@ class Options(dict[str, str]):
     """Values by name."""
 
     def number(self, name: str) -> float:
+        """Return an option as a finite number of 0 or more.
+
+        Raises:
+            ConfigError: It is not one.
+        """
         try:
-            found = float(self[name])
+            number = float(self[name])
         except ValueError as fault:
-            raise ConfigError(f"--cluster {name}={self[name]}: is no number") from fault
-        if not 0 <= found < float("inf"):
-            raise ConfigError(f"--cluster {name}={self[name]}: is not 0 or more")
-        return found
+            raise ConfigError(f"--cluster {name}={self[name]}: is not a number. Give a number of 0 or more.") from fault
+        if not 0 <= number < float("inf"):
+            raise ConfigError(f"--cluster {name}={self[name]}: is out of range. Give a number of 0 or more.")
+        return number
 
-    def whole(self, name: str) -> int:
-        found = self.number(name)
-        if found != int(found):
-            raise ConfigError(f"--cluster {name}={self[name]}: is no whole number")
-        return int(found)
+    def integer(self, name: str) -> int:
+        """Return an option as an integer of 0 or more.
+
+        Raises:
+            ConfigError: It is not one.
+        """
+        number = self.number(name)
+        if number != int(number):
+            raise ConfigError(f"--cluster {name}={self[name]}: is not an integer. Give an integer of 0 or more.")
+        return int(number)
 
 
-def chosen(engine: str, given: Mapping[str, str], **known: str) -> Options:
-    """The options with their defaults, `known`; ConfigError lists them where another one is given."""
+def parse_options(executor_name: str, given: Mapping[str, str], **defaults: str) -> Options:
+    """Return the given options, and the defaults of the others.
+
+    Raises:
+        ConfigError: An option is not known; the message lists those that are.
+    """
     for name in given:
-        if name not in known:
-            raise ConfigError(f"--cluster {name}: --engine {engine} knows {', '.join(sorted(known))}")
-    return Options(known | dict(given))
+        if name not in defaults:
+            raise ConfigError(
+                f"--cluster {name}: --engine {executor_name} has no such option. Known: {', '.join(sorted(defaults))}."
+            )
+    return Options(defaults | dict(given))

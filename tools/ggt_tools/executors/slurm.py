@@ -1,7 +1,7 @@
-"""The engine of a Slurm cluster that is there: one job array by datatrove, whose jobs each do a share of the tasks.
+"""The executor of a running Slurm cluster: datatrove submits one job array, and each job does a share of the tasks.
 
-The store has to be one that every node sees under the same name: a shared folder, or a URL. The jobs go on where who
-asked for them dies: the next run waits for them, takes in what they found, and plans the rest.
+Every node must see the store under the same name: a shared folder, or a URL. The jobs continue if the process that
+submitted them dies: the next run waits for them, merges their results, and plans the rest.
 """
 
 from __future__ import annotations
@@ -22,117 +22,136 @@ from datatrove.executor.slurm import SlurmPipelineExecutor
 from loguru import logger
 
 from ggt_tools.errors import ConfigError, GGTError
-from ggt_tools.executors.options import chosen
-from ggt_tools.executors.task import Stage, Task, file, folder, perform, unseen
+from ggt_tools.executors.options import parse_options
+from ggt_tools.executors.task import Stage, Task, not_shared_error, perform, result_file, result_folder
 from ggt_tools.records import work_id
 from ggt_tools.workspace.store import Store
 
-SHARE = 16  # tasks of a job, at most: its model is loaded once for them, and where it dies so many wait for another
-UNSEEN = "unseen"  # among the logs: the node whose worker did not find its task
-LOOK = 1.0  # seconds between two looks at what came, and at the queue
+# The most tasks of a job. A job loads its model once for all its tasks, but if it dies they wait for another job.
+MAX_TASKS_PER_JOB = 16
+NOT_SHARED = "unseen"  # a file among the logs that names the node whose worker did not find its task
+POLL_SECONDS = 1.0  # between two looks at the results and the queue
 
 
 class Slurm:
-    """Options: partition (needed), time, cpus_per_task, gpus_per_task, mem_per_cpu_gb, qos, account, constraint,
-    logs (a folder that every node sees; default: beside the images, where those lie in a folder)."""
+    """The executor."""
 
     def __init__(self, workers: int | None, options: Mapping[str, str]) -> None:
-        self._said = chosen(
+        """Check the options.
+
+        Args:
+            workers: Number of jobs that run at the same time (default: 8).
+            options: partition (required), time (default: 24:00:00), cpus_per_task (default: 1), gpus_per_task
+                (default: 0), mem_per_cpu_gb (default: 2), qos, account, constraint, logs (a folder that every node
+                sees; default: a folder of the store, if that is a folder).
+
+        Raises:
+            ConfigError: The partition is missing, or an option is wrong.
+        """
+        self._options = parse_options(
             "slurm", options, partition="", time="24:00:00", cpus_per_task="1", gpus_per_task="0", mem_per_cpu_gb="2",
             qos="", account="", constraint="", logs="",
         )  # fmt: skip
-        if not self._said["partition"]:
-            raise ConfigError("--engine slurm: wants to know where: --cluster partition=NAME (sinfo lists them)")
+        if not self._options["partition"]:
+            raise ConfigError(
+                "--engine slurm: the partition is missing. Name it: --cluster partition=NAME (sinfo lists them)"
+            )
         for name in ("cpus_per_task", "gpus_per_task", "mem_per_cpu_gb"):
-            self._said.whole(name)
+            self._options.integer(name)
         self.workers = workers or 8
 
     def perform(self, stage: Stage, tasks: Iterable[Task], store: Store) -> Iterator[tuple[Task, str]]:
-        """Each task as its file comes, with "", or when its job has ended without one, with what to read."""
+        """Yield each task with "" when its file exists, or with the log to read when its job ended without a file."""
         waiting, store = list(tasks), store.absolute
         while waiting:
-            share = min(math.ceil(len(waiting) / self.workers), SHARE)
-            jobs = [waiting[at : at + share] for at in range(0, len(waiting), share)]
-            there: set[str] = set()
-            logs = self._launch(stage, waiting, share, store)
-            for came in self._come(stage, waiting, store):
-                there.add(came.id)
-                yield came, ""
-            if (note := logs / UNSEEN).exists():
-                raise unseen(store.root, by=note.read_text())
-            if not there and not any(logs.glob("slurm_logs/**/*.out")):
+            job_size = min(math.ceil(len(waiting) / self.workers), MAX_TASKS_PER_JOB)
+            jobs = [waiting[start : start + job_size] for start in range(0, len(waiting), job_size)]
+            finished: set[str] = set()
+            logs = self._submit(stage, waiting, job_size, store)
+            for task in self._finished_tasks(stage, waiting, store):
+                finished.add(task.id)
+                yield task, ""
+            if (note := logs / NOT_SHARED).exists():
+                raise not_shared_error(store.root, host=note.read_text())
+            if not finished and not any(logs.glob("slurm_logs/**/*.out")):
                 raise ConfigError(
-                    f"{logs}: no job has left a log there; were they cancelled? else put it where every node sees it "
-                    "under this name: --cluster logs=FOLDER"
+                    f"{logs}: no job wrote a log there. Unless the jobs were cancelled, name a folder that every node "
+                    "sees under this name: --cluster logs=FOLDER"
                 )
             waiting = []
-            for job in jobs:  # its tasks run one after the other: the first without a file ended it
-                missing = [each for each in job if each.id not in there]
+            for job in jobs:  # its tasks run one after another: the first one without a file is the one that ended it
+                missing = [task for task in job if task.id not in finished]
                 waiting += missing[1:]
-                yield from ((each, f"its job ended with it; see {logs}") for each in missing[:1])
+                yield from ((task, f"its job ended with it; see {logs}") for task in missing[:1])
 
-    def _come(self, stage: Stage, tasks: Sequence[Task], store: Store) -> Iterator[Task]:
-        """Each task as its file comes, until all are there, or no job is left that could bring one."""
-        name = _name(stage.name, store)
-        missing = {file(stage.name, task): task for task in tasks}
-        over = False
+    def _finished_tasks(self, stage: Stage, tasks: Sequence[Task], store: Store) -> Iterator[Task]:
+        """Yield each task when its file exists, until all do or no job is left.
+
+        Raises:
+            ConfigError: A task found that the stage cannot work at all. The other jobs are cancelled.
+        """
+        name = _job_name(stage.name, store)
+        missing = {result_file(stage.name, task): task for task in tasks}
+        is_over = False
         while True:
-            came = [found for found in store.names(folder(stage.name)) if found in missing]
-            yield from (missing.pop(found) for found in came)
-            for found in store.names(_faults(stage.name)):
-                fault = store.read(found).decode()
-                store.remove(found)
-                _ask("scancel", f"--name={name}", f"--user={getpass.getuser()}")
-                raise ConfigError(fault)
-            if over or not missing:
+            new_files = [file for file in store.names(result_folder(stage.name)) if file in missing]
+            yield from (missing.pop(file) for file in new_files)
+            for file in store.names(_error_folder(stage.name)):
+                message = store.read(file).decode()
+                store.remove(file)
+                _call("scancel", f"--name={name}", f"--user={getpass.getuser()}")
+                raise ConfigError(message)
+            if is_over or not missing:
                 return
-            over = not _queued(name)
-            if not over:
-                time.sleep(LOOK)
+            is_over = not _is_queued(name)  # then the files are looked at once more
+            if not is_over:
+                time.sleep(POLL_SECONDS)
 
-    def _launch(self, stage: Stage, tasks: Sequence[Task], share: int, store: Store) -> Path:
-        """Submits the array; the folder of its logs."""
-        home = self._said["logs"] or (store.root if "://" not in store.root else "")
-        if not home:
+    def _submit(self, stage: Stage, tasks: Sequence[Task], job_size: int, store: Store) -> Path:
+        """Submit the job array, and return the folder of its logs."""
+        log_home = self._options["logs"] or (store.root if "://" not in store.root else "")
+        if not log_home:
             raise ConfigError(
-                f"{store.root}: Slurm writes its logs in a folder: --cluster logs=FOLDER that every node sees"
+                f"{store.root}: Slurm needs a folder for its logs. Name one that every node sees: --cluster logs=FOLDER"
             )
         plan = f"tasks/slurm/{work_id(stage.name, time.time_ns())}"
-        logs = Path(home).resolve() / plan
-        for number, each in enumerate(tasks):
-            store.write(f"{plan}/{number}.task", pickle.dumps((stage, each)))
+        logs = Path(log_home).resolve() / plan
+        for number, task in enumerate(tasks):
+            store.write(f"{plan}/{number}.task", pickle.dumps((stage, task)))
         logger.disable("datatrove")
         executor = _Executor(
             pipeline=[Step(plan, store, logs)],
             tasks=len(tasks),
-            tasks_per_job=share,
+            tasks_per_job=job_size,
             workers=self.workers,
-            time=self._said["time"],
-            partition=self._said["partition"],
-            cpus_per_task=self._said.whole("cpus_per_task"),
-            gpus_per_task=self._said.whole("gpus_per_task"),
-            mem_per_cpu_gb=self._said.whole("mem_per_cpu_gb"),
-            qos=self._said["qos"],
-            job_name=_name(stage.name, store),
+            time=self._options["time"],
+            partition=self._options["partition"],
+            cpus_per_task=self._options.integer("cpus_per_task"),
+            gpus_per_task=self._options.integer("gpus_per_task"),
+            mem_per_cpu_gb=self._options.integer("mem_per_cpu_gb"),
+            qos=self._options["qos"],
+            job_name=_job_name(stage.name, store),
             env_command=f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH",
-            sbatch_args={each: self._said[each] for each in ("account", "constraint") if self._said[each]},
+            sbatch_args={name: self._options[name] for name in ("account", "constraint") if self._options[name]},
             logging_dir=str(logs),
             with_srun=False,
         )
         try:
             executor.run()
         except (subprocess.CalledProcessError, FileNotFoundError) as fault:
-            raise ConfigError("--engine slurm: sbatch did not take the jobs; what it says stands above") from fault
+            raise ConfigError(
+                "--engine slurm: sbatch did not accept the jobs. Correct what its message above names."
+            ) from fault
         return logs
 
 
 class _Executor(SlurmPipelineExecutor):  # type: ignore[misc]
     def launch_merge_stats(self) -> None:
-        """datatrove's is one more job, which adds statistics up that nobody reads."""
+        """Do nothing: datatrove's method submits one more job, which adds up statistics that nobody reads."""
 
 
 class Step:
-    """What datatrove runs in a job: the task of its rank."""
+    """The step of datatrove's pipeline: it does the task whose number is the rank."""
 
     def __init__(self, plan: str, store: Store, logs: Path) -> None:
         self.plan, self.store, self.logs = plan, store, logs
@@ -141,43 +160,47 @@ class Step:
         try:
             stage, task = pickle.loads(self.store.read(f"{self.plan}/{rank}.task"))
         except FileNotFoundError as fault:
-            (self.logs / UNSEEN).write_text(socket.gethostname())
-            raise unseen(self.store.root) from fault
+            (self.logs / NOT_SHARED).write_text(socket.gethostname())
+            raise not_shared_error(self.store.root) from fault
         try:
             perform(stage, task, self.store)
-        except GGTError as fault:  # of the stage as a whole: what concerns one work is a Fault among its facts
-            self.store.write(f"{_faults(stage.name)}/{task.id}", str(fault).encode())
+        except GGTError as fault:  # it ends the run; the failure of a single work is a Fault among the facts
+            self.store.write(f"{_error_folder(stage.name)}/{task.id}", str(fault).encode())
             raise
         return iter(())
 
 
-def wait(stage: str, store: Store, tell: Callable[[str], object]) -> None:
-    """Until no job of an earlier run works on this stage of this workspace any more."""
-    name = _name(stage, store.absolute)
-    if _queued(name):
-        tell(f"jobs of an earlier run, {name} in squeue, are at work; waiting for their end")
-    while _queued(name):
-        time.sleep(LOOK)
+def wait_for_jobs(stage: str, store: Store, notify: Callable[[str], object]) -> None:
+    """Wait until no job of an earlier run works on this stage of this workspace."""
+    name = _job_name(stage, store.absolute)
+    if _is_queued(name):
+        notify(f"waiting for the jobs of an earlier run, {name} in squeue")
+    while _is_queued(name):
+        time.sleep(POLL_SECONDS)
 
 
-def _queued(name: str) -> bool:
-    return bool(_ask("squeue", "--noheader", f"--name={name}", f"--user={getpass.getuser()}", "--format=%i").strip())
+def _is_queued(name: str) -> bool:
+    return bool(_call("squeue", "--noheader", f"--name={name}", f"--user={getpass.getuser()}", "--format=%i").strip())
 
 
-def _ask(*argv: str) -> str:
+def _call(*argv: str) -> str:
+    """Run a command of Slurm, and return what it prints."""
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
     except FileNotFoundError as fault:
-        raise ConfigError(f"--engine slurm: {argv[0]} is not here; run it where jobs are submitted from") from fault
+        raise ConfigError(
+            f"--engine slurm: {argv[0]} is not installed here. Run this on a machine that can submit jobs."
+        ) from fault
     if done.returncode:
-        raise ConfigError(f"--engine slurm: {argv[0]}: {done.stderr.strip() or done.returncode}")
+        raise ConfigError(f"--engine slurm: {argv[0]} failed: {done.stderr.strip() or done.returncode}")
     return done.stdout
 
 
-def _name(stage: str, store: Store) -> str:
-    """Of the jobs, by which a later run finds them."""
+def _job_name(stage: str, store: Store) -> str:
+    """Return the name of the jobs, by which a later run finds them."""
     return f"ggt100k-{stage}-{work_id(store.root)[:8]}"
 
 
-def _faults(stage: str) -> str:
-    return f"{folder(stage)}/faults"
+def _error_folder(stage: str) -> str:
+    """Return the folder in which a task leaves an error that ends the run."""
+    return f"{result_folder(stage)}/faults"

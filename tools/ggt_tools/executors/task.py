@@ -1,4 +1,7 @@
-"""What a worker does, wherever it runs: a task's works in, a parquet file of their facts out, whole or not there."""
+"""What a worker does, wherever it runs: it does the works of a task, and writes their facts as one Parquet file.
+
+The file appears completely or not at all.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,12 @@ from ggt_tools.records import DataclassRecord, work_id
 from ggt_tools.workspace.arrow import to_parquet
 from ggt_tools.workspace.store import Store
 
-SEEN = "tasks/seen"  # a driver's file: a worker that does not find it works on another machine's
+# A file that the submitting process writes. A worker that does not find it sees a store of another machine.
+SHARED_MARKER = "tasks/seen"
 
 
 class Work(Protocol):
-    """What one unit of work is of. Picklable, and small: images are named, not held."""
+    """One unit of work. It can be pickled and is small: images are named, not contained."""
 
     @property
     def id(self) -> str:
@@ -25,78 +29,89 @@ class Work(Protocol):
 
     @property
     def subject(self) -> str:
-        """What it is of, for who reads of a fault."""
+        """What it is about, such as a candidate or a photograph, for the reader of a message."""
 
 
 Perform = Callable[[Sequence[Any]], Iterable[DataclassRecord]]
 
 
 class Stage(Hashable, Protocol):
-    """What is done to works: frozen and picklable, equal where it does the same."""
+    """What is done to works. It is frozen and can be pickled; two that are equal do the same."""
 
     @property
     def name(self) -> str:
-        """Of the verb."""
+        """The name of the command."""
 
     @property
     def gpu(self) -> bool:
-        """Its model runs on a GPU, so that a process should have one to itself."""
+        """Whether its model runs on a GPU, so that each process should have one to itself."""
 
     def ready(self, store: Store) -> Perform:
-        """Loads its model, once a process. What it returns makes facts of works, and a Fault of one that fails.
+        """Load the model, once in each process.
 
-        Raises ConfigError where this machine lacks something: that ends the run.
+        Returns:
+            A function that makes the facts of works, and a Fault for each work that fails.
+
+        Raises:
+            ConfigError: This machine lacks something; the run ends.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """So many works that are done in one go, by one process."""
+    """Works that one process does in one go."""
 
     id: str
     works: tuple[Any, ...]
 
 
-def task(stage: Stage, works: Sequence[Work]) -> Task:
+def make_task(stage: Stage, works: Sequence[Work]) -> Task:
+    """Return the task of these works; its id depends on the stage's name and the works alone."""
     return Task(work_id(stage.name, *(work.id for work in works)), tuple(works))
 
 
-def folder(stage: str) -> str:
-    """Where the tasks of a stage leave what they found, in the store."""
+def result_folder(stage: str) -> str:
+    """Return the folder of the store in which the tasks of a stage write their results."""
     return f"tasks/{stage}"
 
 
-def file(stage: str, task: Task) -> str:
-    return f"{folder(stage)}/{task.id}.parquet"
+def result_file(stage: str, task: Task) -> str:
+    """Return the file of the store in which a task writes its results."""
+    return f"{result_folder(stage)}/{task.id}.parquet"
 
 
-_ready: dict[Hashable, Perform] = {}  # of this process: its model
+_loaded: dict[Hashable, Perform] = {}  # at most one entry: the stage whose model this process has loaded
 
 
 def perform(stage: Stage, task: Task, store: Store) -> None:
-    """Does a task that is not done yet. A kill leaves nothing of it, or all."""
-    place = file(stage.name, task)
-    if store.has(place):
+    """Do a task, unless its result file exists. A process that is killed leaves a complete file or none."""
+    file = result_file(stage.name, task)
+    if store.has(file):
         return
-    if (stage, store) not in _ready:
-        _ready.clear()  # one model a process
-        _ready[stage, store] = stage.ready(store)
-    store.write(place, to_parquet(_ready[stage, store](task.works)))
+    if (stage, store) not in _loaded:
+        _loaded.clear()  # one model in each process
+        _loaded[stage, store] = stage.ready(store)
+    store.write(file, to_parquet(_loaded[stage, store](task.works)))
 
 
-def unseen(place: str, *, by: str = "") -> ConfigError:
-    """What a driver and a worker have to have in common, and have not."""
+def not_shared_error(location: str, *, host: str = "") -> ConfigError:
+    """Return the error for a folder or URL that a worker does not see as the submitting process does.
+
+    Args:
+        location: The folder or URL.
+        host: Name of the worker's machine (default: this one).
+    """
     return ConfigError(
-        f"{place}: is not seen by {by or socket.gethostname()}, where a worker runs; put it where every node sees it "
-        "under this name: a shared folder, or a URL"
+        f"{location}: the worker on {host or socket.gethostname()} does not see it. Use a folder or URL that every "
+        "node sees under this name."
     )
 
 
 @contextmanager
-def held(stage: Stage, store: Store, work: Perform) -> Iterator[None]:
-    """What is ready in this process already need not be loaded once more, where all is done here."""
-    _ready[stage, store] = work
+def preloaded(stage: Stage, store: Store, function: Perform) -> Iterator[None]:
+    """Let tasks that run in this process use a function whose model is loaded already."""
+    _loaded[stage, store] = function
     try:
         yield
     finally:
-        _ready.clear()
+        _loaded.clear()

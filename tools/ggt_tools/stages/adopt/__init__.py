@@ -1,6 +1,7 @@
 """adopt: import pairs that were made elsewhere; they pass the same gate as our own.
 
     image_source.py  the images of a folder or a zip
+    names.py         the parts of a name by which images are matched
     matching.py      which output belongs to which original, by their names
     layouts.py       pairs in folders and zips, matched by name, by a CSV, or by suffix
     lists.py         pairs that a list names: BasicSR's meta info, metadata.jsonl

@@ -229,14 +229,14 @@ def _write_on_cluster(cluster: Cluster, jobs: Sequence[ShardJob], plan: str, pro
     Raises:
         ShardError: A shard could not be written; all others are.
     """
-    from ggt_tools.executors import forget, gather
+    from ggt_tools.executors import gather, remove_results
     from ggt_tools.stages.pack.worker import Packing
 
     stage = Packing(part=str(jobs[0].part), plan=plan)
-    forget(stage, jobs, cluster.store)  # results of another plan in the same folder
+    remove_results(stage, jobs, cluster.store)  # results of another plan in the same folder
     # also the shards that are done: a node checks their bytes
-    lost = list(gather(stage, jobs, cluster.store, cluster.engine, progress=lambda job: progress(job.count)))
-    forget(stage, jobs, cluster.store)
+    lost = list(gather(stage, jobs, cluster.store, cluster.executor, progress=lambda job: progress(job.count)))
+    remove_results(stage, jobs, cluster.store)
     if lost:
         others = f", and {len(lost) - 1} more" if len(lost) > 1 else ""
         raise ShardError(f"{lost[0].subject}{others}: {lost[0].detail}. Pack again: finished shards are kept.")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ggt_tools.executors.task import Perform, unseen
+from ggt_tools.executors.task import Perform, not_shared_error
 from ggt_tools.workspace.arrow import Fault
 from ggt_tools.workspace.store import Store
 
@@ -39,7 +39,7 @@ class Packing:
         from ggt_tools.stages.pack.writing import write_shard
 
         if read_plan(Path(self.part)) != self.plan:
-            raise unseen(self.part)
+            raise not_shared_error(self.part)
 
         def perform(works: Sequence[ShardJob]) -> Iterator[Fault]:
             for job in works:

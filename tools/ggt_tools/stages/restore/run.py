@@ -9,7 +9,7 @@ from pathlib import Path
 from ggt_tools.clock import utc_now
 from ggt_tools.errors import ConfigError
 from ggt_tools.events import SILENT, Events
-from ggt_tools.executors import LOCAL, ExecutorConfig, settle, start
+from ggt_tools.executors import LOCAL, ExecutorConfig, merge_earlier_results, open_executor
 from ggt_tools.executors import run as run_tasks
 from ggt_tools.providers.recording import LOST, lock_calls, works_in_open_jobs
 from ggt_tools.providers.service import ServiceConfig
@@ -93,7 +93,7 @@ def run(
     """
     with Ledger(workspace) as ledger, lock_calls(ledger, dry_run=config.dry_run):
         if not config.dry_run:
-            settle(ledger, "restore", executor.name, events.warning)
+            merge_earlier_results(ledger, "restore", executor.name, events.warning)
         photos = list(ledger.all(Photo))
         setting = config.service.setting({photo.key: photo.file for photo in photos}, ledger.frames())
         restorers = [(name, load_restorer(name, setting)) for name in config.restorers]
@@ -197,8 +197,10 @@ def _make_on_executor(
     )
     counts = CandidateCounts()
     with events.progress(f"restore {restorer.model}", len(works)) as progress:
-        engine = start(executor, stage, framed_works)
-        for fact in run_tasks(stage, framed_works, ledger, engine, chunk=WORKS_PER_TASK, progress=progress.advance):
+        task_executor = open_executor(executor, stage, framed_works)
+        for fact in run_tasks(
+            stage, framed_works, ledger, task_executor, chunk=WORKS_PER_TASK, progress=progress.advance
+        ):
             if isinstance(fact, Candidate):
                 counts.add_candidate(fact)
             else:

@@ -10,9 +10,9 @@ from pathlib import Path
 from ggt_format.images import decode_image
 from ggt_tools.errors import ConfigError
 from ggt_tools.events import SILENT, Events
-from ggt_tools.executors import LOCAL, ExecutorConfig, settle, start
+from ggt_tools.executors import LOCAL, ExecutorConfig, merge_earlier_results, open_executor
 from ggt_tools.executors import run as run_tasks
-from ggt_tools.executors.task import held
+from ggt_tools.executors.task import preloaded
 from ggt_tools.metrics import reference
 from ggt_tools.metrics.iqa import IqaConfig
 from ggt_tools.metrics.scorer import Scorer
@@ -67,21 +67,21 @@ def run(workspace: Path, config: ScoreConfig, *, executor: ExecutorConfig = LOCA
             names = [name for name, reason in scorer.left_out.items() if reason == why]
             events.warning(f"{', '.join(names)}: not measured: {why}")
         if not config.dry_run:
-            settle(ledger, "score", executor.name, events.warning)
+            merge_earlier_results(ledger, "score", executor.name, events.warning)
         works, candidate_count = _plan(ledger, scorer)
         planned = works[: config.limit]
         if config.dry_run:
             score_count = sum(len(work.metrics) for work in planned)
             return Summary(stage="score", plan=(f"would measure {score_count} scores of {len(planned)} candidates",))
         stage = Scoring(versions=tuple(scorer.versions.items()), config=replace(models, processes=1))
-        engine = start(executor, stage, planned)
-        chunk = PAIRS_PER_TASK if engine.workers else PAIRS_PER_STEP
+        task_executor = open_executor(executor, stage, planned)
+        chunk = PAIRS_PER_TASK if task_executor.workers else PAIRS_PER_STEP
         score_count, failed = 0, Counter[str]()
         with (
             events.progress("score", len(planned)) as progress,
-            held(stage, ledger.store, stage.performing(scorer, ledger.store)),
+            preloaded(stage, ledger.store, stage.performing(scorer, ledger.store)),
         ):
-            for fact in run_tasks(stage, planned, ledger, engine, chunk=chunk, progress=progress.advance):
+            for fact in run_tasks(stage, planned, ledger, task_executor, chunk=chunk, progress=progress.advance):
                 if isinstance(fact, Score):
                     score_count += 1
                 else:

@@ -13,7 +13,7 @@ from ggt_format.schema import Image
 from ggt_tools.clock import utc_now
 from ggt_tools.errors import TEMPORARY_REASONS, ConfigError
 from ggt_tools.events import SILENT, Events
-from ggt_tools.executors import LOCAL, ExecutorConfig, settle, start
+from ggt_tools.executors import LOCAL, ExecutorConfig, merge_earlier_results, open_executor
 from ggt_tools.executors import run as run_tasks
 from ggt_tools.providers.recording import lock_calls, write_off_calls
 from ggt_tools.providers.service import ServiceConfig
@@ -92,7 +92,7 @@ def run(workspace: Path, config: ScreenConfig, *, executor: ExecutorConfig = LOC
         model = vlm(config.vlm, config.service.setting())
         _check_executor(config, executor)
         if not config.dry_run:
-            settle(ledger, "screen", executor.name, events.warning)
+            merge_earlier_results(ledger, "screen", executor.name, events.warning)
         plan = _plan(ledger, model, config)
         if config.dry_run:
             cost = config.service.expected_cost(model.model, len(plan.works), is_remote=True)
@@ -265,8 +265,8 @@ def _ask_on_executor(
     )
     opinions: list[Opinion] = []
     with events.progress(f"screen {model.model}", len(plan.works)) as progress:
-        engine = start(executor, stage, plan.works)
-        for fact in run_tasks(stage, plan.works, ledger, engine, progress=progress.advance):
+        task_executor = open_executor(executor, stage, plan.works)
+        for fact in run_tasks(stage, plan.works, ledger, task_executor, progress=progress.advance):
             if isinstance(fact, Opinion):
                 opinions.append(fact)
                 _warn_of_fault(fact, events)

@@ -158,14 +158,14 @@ def _check_on_cluster(
     Raises:
         ConfigError: A shard could not be checked; it is raised after all findings.
     """
-    from ggt_tools.executors import forget, gather
+    from ggt_tools.executors import gather, remove_results
     from ggt_tools.stages.validate.worker import Validating
     from ggt_tools.workspace.arrow import Fault
 
     stage = Validating(root=root.url, identity=root.identity, options=tuple(root.storage_options.items()))
     lost = []
     results = gather(
-        stage, checks, cluster.store, cluster.engine, progress=lambda check: progress(check.facts["pairs"])
+        stage, checks, cluster.store, cluster.executor, progress=lambda check: progress(check.facts["pairs"])
     )
     for result in results:
         if isinstance(result, Fault):
@@ -177,4 +177,4 @@ def _check_on_cluster(
         raise ConfigError(
             f"{lost[0].subject}{others}: {lost[0].detail}. Validate again: the results of the other shards are kept."
         )
-    forget(stage, checks, cluster.store)
+    remove_results(stage, checks, cluster.store)

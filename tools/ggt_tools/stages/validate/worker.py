@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import ggt_format
 from ggt_tools.errors import ConfigError
-from ggt_tools.executors.task import Perform, unseen
+from ggt_tools.executors.task import Perform, not_shared_error
 from ggt_tools.records import Finding
 from ggt_tools.workspace.store import Store
 
@@ -43,9 +43,9 @@ class Validating:
         try:
             identity = ggt_format.open_root(self.root, storage_options=dict(self.options)).identity
         except ConfigError as fault:
-            raise unseen(self.root) from fault
+            raise not_shared_error(self.root) from fault
         if identity != self.identity:
-            raise unseen(self.root)
+            raise not_shared_error(self.root)
 
         def perform(works: Sequence[ShardCheck]) -> Iterator[Finding]:
             for check in works:
