@@ -49,7 +49,8 @@ def _coded(plane: Plane, qp: int) -> Plane:
     steps = np.full((BLOCK, BLOCK), step_size(qp), np.float32)
     steps[0, 0] /= PREDICTED  # blocks are predicted from their neighbours, so that their means are nearly right
     levels = np.sign(frequencies) * np.floor(np.abs(frequencies) / steps + DEADZONE)
-    out: Plane = (basis.T @ (levels * steps) @ basis).swapaxes(1, 2).reshape(rows * BLOCK, columns * BLOCK)
+    decoded = np.asarray(basis.T @ (levels * steps) @ basis, np.float32)
+    out = decoded.swapaxes(1, 2).reshape(rows * BLOCK, columns * BLOCK)
     out = _deblocked(_deblocked(out, qp).T, qp).T
     return np.ascontiguousarray(out[:height, :width], np.float32)
 
