@@ -28,8 +28,9 @@ import ggt100k
 from ggt_format.png import encode_png
 from ggt_tools.cli import main
 from ggt_tools.policy.verdicts import DEFAULT_GATE
-from ggt_tools.records import Aligned, Candidate, Photo, Refusal, Score, Verdict, to_row
+from ggt_tools.records import Aligned, Candidate, Photo, Refusal, Score, Verdict
 from ggt_tools.stages.align import VERSION
+from ggt_tools.workspace.codec import to_row
 from ggt_tools.workspace.ledger import Ledger
 
 from .making import change_shard, picture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -103,6 +104,36 @@ def test_no_package_imports_another_in_a_circle() -> None:
         for name in leaves:
             del below[name]
     assert below == {}, "what is left imports itself by way of others"
+
+
+SQL = re.compile(
+    r"\b(?:SELECT .+ FROM|INSERT (?:OR \w+ )?INTO|DELETE FROM|UPDATE \w+ SET|(?:CREATE|ALTER|DROP) TABLE)\b|^PRAGMA ",
+    re.S,
+)
+
+
+def strings(path: Path) -> Iterator[tuple[int, str]]:
+    """The line and the text of each string in a file, also of the parts of f-strings."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.lineno, node.value
+
+
+def test_no_sql_stands_outside_the_workspace_package() -> None:
+    found = [
+        f"{module}:{line}"
+        for module, path in sorted(modules().items())
+        for line, text in strings(path)
+        if SQL.search(text) and not module.startswith("workspace")
+    ]
+    assert found == [], "make it a function of workspace/queries.py with a name and a type"
+    ledger = [text for _, text in strings(ROOT / "workspace" / "queries.py") if SQL.search(text)]
+    assert len(ledger) > 5, "the search finds what there is"
+
+
+def test_modules_of_the_workspace_package_are_short() -> None:
+    lengths = {path.name: len(path.read_text("utf-8").splitlines()) for path in (ROOT / "workspace").glob("*.py")}
+    assert {name: length for name, length in lengths.items() if length > 350} == {}
 
 
 def test_the_format_imports_nothing_of_the_tools() -> None:

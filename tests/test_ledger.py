@@ -125,13 +125,13 @@ def test_a_newer_schema_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
         ledger.add(photo("a"))
     file = tmp_path / "ledger.sqlite"
     db = sqlite3.connect(file)
-    db.execute("PRAGMA user_version=8")
+    db.execute("PRAGMA user_version=9")
     db.close()
     before = file.read_bytes()
     for create in (False, True):
         with pytest.raises(ConfigError) as fault:
             Ledger(tmp_path, create=create)
-        assert str(fault.value) == f"{file}: schema version 8, this ggt100k reads 7; install the one that wrote it"
+        assert str(fault.value) == f"{file}: schema version 9, this ggt100k reads 8; install the one that wrote it"
     assert file.read_bytes() == before
 
 
@@ -167,6 +167,9 @@ INSERT INTO verdict VALUES ('c', 'g', 'reject', 'score', 'halos', '["halo 9.000 
 )  # as version 3 wrote it
 
 
+SEVENTH = Path(__file__).with_name("ledger_version_7.sql").read_text(encoding="utf-8")
+
+
 def write(workspace: Path, sql: str) -> None:
     """A ledger as an older version left it."""
     db = sqlite3.connect(workspace / "ledger.sqlite")
@@ -185,10 +188,13 @@ def test_a_ledger_of_the_third_version_keeps_every_score_and_its_order_and_is_co
             ]  # fmt: skip
             newest = ledger.scores()["c"]["structure"]
             assert newest == 0.30000000000000004, "the one that was added last, whatever its version is called"
-            assert ledger.classes() == [("rain", 1, 1, 0, 1, 0)]
+            assert ledger.class_counts() == [("rain", 1, 1, 0, 1, 0)]
             assert [(stage.entered, stage.left) for stage in ledger.funnel()] == [(1, 1), (1, 1), (0, 0), (1, 0)]
-            assert [(s.candidates, s.made, s.rejected, s.usd) for s in ledger.standing()] == [(1, 1, 1, 0.0)]
-            tables = {row["name"] for row in ledger.query("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            assert [(s.candidates, s.made, s.rejected, s.usd) for s in ledger.restorer_counts()] == [(1, 1, 1, 0.0)]
+            tables = {
+                row["name"]
+                for row in ledger._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+            }
             assert not tables & {"score", "score_3", "verdict", "verdict_3"}
             assert [(v.candidate, v.reason, v.evidence) for v in ledger.all(Verdict)] == [
                 ("c", "halos", ("halo 9.000 > 5.000",))
@@ -237,12 +243,10 @@ def test_scores_of_other_pixels_go_when_a_candidate_is_aligned_anew(tmp_path: Pa
 
 @pytest.mark.parametrize("version", [5, 6])
 def test_a_ledger_without_conversions_gets_their_table(tmp_path: Path, version: int) -> None:
-    with Ledger(tmp_path, create=True) as ledger:
-        ledger.add(photo("a"))
-    write(tmp_path, f"DROP TABLE conversion; PRAGMA user_version={version};")
+    write(tmp_path, SEVENTH + f"DROP TABLE conversion; PRAGMA user_version={version};")
     made = Conversion(key="a", candidate="", width=9, height=8, frame=(9, 8, 1, 2, 3, 4), changes=("x", "y"))
     with Ledger(tmp_path) as ledger:
-        assert (ledger.frames(), list(ledger.all(Photo))) == ({}, [photo("a")])
+        assert (ledger.frames(), [one.key for one in ledger.all(Photo)]) == ({}, ["a", "b"])
         ledger.add(made)
         assert list(ledger.all(Conversion)) == [made]
         assert ledger.frames() == {"a": (9, 8, 1, 2, 3, 4)}
@@ -291,13 +295,13 @@ def test_scores_are_there_to_the_last_bit_however_they_came_in(batches: list[lis
         )
         ledger.add(photo("k"), *(candidate(name, "k") for name in "cd"))
         (share,) = ledger.shares(10)
-        docket = ledger.docket(*share)
+        docket = ledger.candidate_batch(*share)
         for place, each in enumerate(docket.candidates):
             known = {metric: repr(float(values[place])) for metric, values in docket.measured.items()}
             wanted = {metric: repr(value) for metric, value in newest.get(each, {}).items()}
             assert known == dict.fromkeys(known, "nan") | wanted
         # by SQL: what is no number is NULL, and SQLite may round the last bit of a number otherwise
-        rows = ledger.query("SELECT * FROM score ORDER BY candidate, rowid")
+        rows = ledger._db.execute("SELECT * FROM score ORDER BY candidate, rowid").fetchall()
         assert [tuple(row)[:3] for row in rows] == sorted(there, key=lambda name: name[0])
         assert [math.nan if row["value"] is None else row["value"] for row in rows] == pytest.approx(
             [there[tuple(row)[:3]] for row in rows], rel=1e-12, nan_ok=True
@@ -505,7 +509,7 @@ def test_a_call_is_noted_and_noted_again_when_it_has_ended_and_what_is_under_way
         ledger.add(call("1", "c", "ok", 0.2))
         assert ledger.spent() == pytest.approx(0.2)
         assert [c.outcome for c in ledger.all(Call)] == ["ok", IN_FLIGHT]
-        assert ledger.outcomes() == [("restore", "m", IN_FLIGHT, 1, 0.0), ("restore", "m", "ok", 1, 0.2)]
+        assert ledger.call_counts() == [("restore", "m", IN_FLIGHT, 1, 0.0), ("restore", "m", "ok", 1, 0.2)]
 
 
 def test_what_came_gets_its_name_when_it_is_settled_and_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -564,15 +568,15 @@ def test_how_far_each_class_is_with_each_restorer(tmp_path: Path) -> None:
         ledger.judge("g", "", [verdict("1"), verdict("2", "reject"), verdict("3", "unsure")])
         rows = [
             (s.degradation, s.restorer, s.strategy, s.photos, s.candidates, s.made, s.in_flight, s.failed, s.usd)
-            for s in ledger.standing()
+            for s in ledger.restorer_counts()
         ]
         assert rows == [
             ("haze", "m", "fixed", 1, 2, 0, 1, 1, 0.0),
             ("rain", "classical-1", "none", 2, 2, 2, 0, 0, 0.0),
             ("rain", "m", "fixed", 2, 1, 1, 0, 0, 0.5),
         ]
-        assert [(s.kept, s.rejected, s.unsure) for s in ledger.standing()] == [(0, 0, 0), (1, 0, 1), (0, 1, 0)]
-        assert ledger.classes() == [("haze", 1, 0, 0, 0, 0), ("rain", 2, 2, 1, 0, 1)]
+        assert [(s.kept, s.rejected, s.unsure) for s in ledger.restorer_counts()] == [(0, 0, 0), (1, 0, 1), (0, 1, 0)]
+        assert ledger.class_counts() == [("haze", 1, 0, 0, 0, 0), ("rain", 2, 2, 1, 0, 1)]
 
 
 # --- images ---------------------------------------------------------------------------------------------------------

@@ -314,8 +314,8 @@ def test_what_is_said_of_an_error_of_sqlite(error: str, said: str, tmp_path: Pat
 
 def test_a_full_disk_is_said_by_the_file_s_name(workspace: Path) -> None:
     with Ledger(workspace) as ledger:
-        pages = ledger.query("PRAGMA page_count")[0][0]
-        ledger.query(f"PRAGMA max_page_count={pages}")
+        pages = ledger._db.execute("PRAGMA page_count").fetchall()[0][0]
+        ledger._db.execute(f"PRAGMA max_page_count={pages}").fetchall()
         photo = next(ledger.all(Photo))
         with pytest.raises(ConfigError, match=r"ledger\.sqlite: database or disk is full\. Make room"):
             for number in range(500):

@@ -26,10 +26,9 @@ from ggt_tools.records import (
     Seen,
     Stage,
     Verdict,
-    from_row,
-    to_row,
     work_id,
 )
+from ggt_tools.workspace.codec import from_row, to_row
 
 TEXT = st.text(max_size=8)
 INT64 = st.integers(-(2**63), 2**63 - 1)

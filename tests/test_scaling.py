@@ -21,10 +21,11 @@ from fsspec.implementations.local import LocalFileSystem
 from ggt_tools.cli import _parser
 from ggt_tools.errors import ConfigError, ShardError
 from ggt_tools.policy.verdicts import DEFAULT_GATE, load_gate, verdict
-from ggt_tools.records import ALIGN_SCORES, IN_FLIGHT, Aligned, Candidate, Opinion, Photo, Score, Verdict, to_row
+from ggt_tools.records import ALIGN_SCORES, IN_FLIGHT, TABLES, Aligned, Candidate, Opinion, Photo, Score, Verdict
 from ggt_tools.stages.verdict import run as verdict_run
+from ggt_tools.workspace.codec import to_row
 from ggt_tools.workspace.export import export_ledger
-from ggt_tools.workspace.ledger import KEYS, Ledger
+from ggt_tools.workspace.ledger import Ledger
 from ggt_tools.workspace.store import Store
 
 from .benchmarks import ledgers, plans, scaling
@@ -247,7 +248,7 @@ def test_a_docket_holds_what_the_whole_ledger_says(tmp_path: Path) -> None:
     with Ledger(_filled(tmp_path / "w")) as ledger:
         shares = ledger.shares(3)
         assert [first for first, _ in shares] == [f"{number:016x}" for number in (0, 3, 6)]
-        parts = [ledger.docket(*share) for share in shares]
+        parts = [ledger.candidate_batch(*share) for share in shares]
         whole = ledger.scores()
         candidates = [each for each in ledger.all(Candidate) if each.reason != IN_FLIGHT]
         found = {name: key for part in parts for name, key in zip(part.candidates, part.keys, strict=False)}
@@ -287,9 +288,9 @@ def test_the_verdict_by_parts_and_processes_is_that_of_the_whole(
     assert not list(folder.glob("ledger.sqlite-*")), "every process has closed it"
     with Ledger(folder) as ledger:
         assert list(ledger.all(Verdict)) == expected
-        told = ledger.query("SELECT * FROM tally ORDER BY what")
+        told = ledger._db.execute("SELECT * FROM funnel_count ORDER BY state").fetchall()
         ledger.recount()
-        assert ledger.query("SELECT * FROM tally ORDER BY what") == told
+        assert ledger._db.execute("SELECT * FROM funnel_count ORDER BY state").fetchall() == told
     rejected = sum(each.decision == "reject" for each in expected)
     assert sum(int(count) for count in re.findall(r"^  rejected +(\d+)", said, re.M)) == rejected > 0
 
@@ -298,7 +299,7 @@ def test_the_export_is_the_ledger_to_every_reader(tmp_path: Path) -> None:
     folder, out = _filled(tmp_path / "w"), tmp_path / "out"
     well("verdict", folder)
     said = well("export-ledger", folder, out)
-    assert sorted(path.stem for path in out.iterdir()) == sorted(kind.__name__.lower() for kind in KEYS)
+    assert sorted(path.stem for path in out.iterdir()) == sorted(table.name for table in TABLES.values())
     with Ledger(folder) as ledger:
         for kind in (Photo, Candidate, Aligned, Score, Verdict, Opinion):
             found = pq.read_table(out / f"{kind.__name__.lower()}.parquet").to_pylist()

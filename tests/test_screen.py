@@ -33,7 +33,7 @@ from ggt_tools.policy.verdicts import verdict
 from ggt_tools.providers.calls import CallConfig
 from ggt_tools.providers.protocol import Setting
 from ggt_tools.providers.vlm import VLM, Look, vlm
-from ggt_tools.records import IN_FLIGHT, Aligned, Call, Candidate, Opinion, Score, Verdict, from_row, to_row
+from ggt_tools.records import IN_FLIGHT, Aligned, Call, Candidate, Opinion, Score, Verdict
 from ggt_tools.stages.screen import (
     CAP,
     CONTROL,
@@ -49,6 +49,7 @@ from ggt_tools.stages.screen import (
     screen,
 )
 from ggt_tools.stages.screen.scores import CAPPED, METRICS, consensus, opinions_in_force, sees_control
+from ggt_tools.workspace.codec import from_row, to_row
 from ggt_tools.workspace.ledger import Ledger
 from tests.making import Store, make_pair, picture
 from tests.models import KEY, Asked, Models, Reply, cut, failed, refusal, script, slow, too_many

@@ -104,9 +104,9 @@ def shown(ledger: Ledger) -> list[Any]:
         [
             (s.degradation, s.restorer, s.photos, s.candidates, s.made, s.in_flight, s.failed, s.kept, s.rejected,
              s.unsure, s.usd)
-            for s in ledger.standing()
+            for s in ledger.restorer_counts()
         ],
-        ledger.classes(),
+        ledger.class_counts(),
     ]  # fmt: skip
 
 
@@ -118,9 +118,9 @@ def test_whatever_comes_in_status_tells_what_the_facts_say(batches: list[list[An
             ledger.add(*(each for each in batch if not isinstance(each, Verdict)))
             ledger.judge("g", "", [each for each in batch if isinstance(each, Verdict)])
         assert shown(ledger) == told(ledger)
-        counts = ledger.query("SELECT * FROM tally ORDER BY 1")
+        counts = ledger._db.execute("SELECT * FROM funnel_count ORDER BY 1").fetchall()
         ledger.recount()
-        assert ledger.query("SELECT * FROM tally ORDER BY 1") == counts
+        assert ledger._db.execute("SELECT * FROM funnel_count ORDER BY 1").fetchall() == counts
 
 
 def test_a_call_that_turns_out_to_be_of_other_work_takes_its_cost_along(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_a_call_that_turns_out_to_be_of_other_work_takes_its_cost_along(tmp_path
         ledger.add(photo("a"), photo("b", degradation="haze"), candidate("1", "a"), candidate("2", "b"))
         ledger.add(call("x", "1", "ok", 0.1))
         ledger.add(call("x", "2", "ok", 0.2))
-        assert [(s.degradation, s.usd) for s in ledger.standing()] == [("haze", 0.2), ("rain", 0.0)]
+        assert [(s.degradation, s.usd) for s in ledger.restorer_counts()] == [("haze", 0.2), ("rain", 0.0)]
         assert shown(ledger) == told(ledger)
 
 
@@ -156,13 +156,13 @@ def test_status_reads_no_table_of_candidates(tmp_path: Path) -> None:
 
         ledger._db.set_authorizer(note)
         shown(ledger)
-        assert read == {"tally", "refusal"}
+        assert read == {"funnel_count", "refusal"}
         said: list[str] = []
         ledger._db.set_trace_callback(said.append)
-        ledger.outcomes()
+        ledger.call_counts()
         ledger.funnel()
-        plans = [row["detail"] for sql in said for row in ledger.query(f"EXPLAIN QUERY PLAN {sql}")]
+        plans = [row["detail"] for sql in said for row in ledger._db.execute(f"EXPLAIN QUERY PLAN {sql}").fetchall()]
         assert plans == [
             "SCAN call USING COVERING INDEX call_outcome", "SCAN refusal USING COVERING INDEX refusal_reason",
-            "SCAN tally",
+            "SCAN funnel_count",
         ]  # fmt: skip

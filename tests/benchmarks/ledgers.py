@@ -19,7 +19,8 @@ import numpy as np
 import ggt100k
 from ggt_tools.policy.gate import BOUNDS, Rule
 from ggt_tools.policy.verdicts import DEFAULT_GATE, load_gate
-from ggt_tools.records import Aligned, Call, Candidate, Photo, Score, to_values
+from ggt_tools.records import Aligned, Call, Candidate, Photo, Score
+from ggt_tools.workspace.codec import to_values
 from ggt_tools.workspace.ledger import Ledger
 from ggt_tools.workspace.score_table import to_text
 
@@ -140,7 +141,7 @@ def adding(folder: Path, count: int = 100_000) -> float:
         for at in range(0, count, 1000):
             ledger.add(*facts[at : at + 1000])
         seconds = time.perf_counter() - began
-        ledger.query("DELETE FROM scores WHERE candidate >= 'x'")
+        ledger._db.execute("DELETE FROM scores WHERE candidate >= 'x'").fetchall()
     return count / seconds
 
 

@@ -113,7 +113,7 @@ def measure_overhead(quick: bool, count: int = 400, rounds: int = 3) -> Figures:
                         began = time.perf_counter()
                         told = list(run(Squaring(seconds=0.05), works, ledger, driver))
                         taken = time.perf_counter() - began
-                        assert len(told) == count == ledger.query("SELECT count(*) FROM score")[0][0]
+                        assert len(told) == count == ledger._db.execute("SELECT count(*) FROM score").fetchall()[0][0]
                     if round:  # the first one is not counted
                         seconds.setdefault(f"{name} {workers}", []).append(taken)
     return {"works": count, "seconds": seconds}
@@ -140,7 +140,7 @@ def measure_node_killed(quick: bool, count: int = 2000, times: int = 10) -> Figu
         _well("score", home / "local", *metrics)
         alone = time.perf_counter() - began
         with ledgers.Ledger(home / "local") as ledger:
-            expected = [tuple(row) for row in ledger.query(rows)]
+            expected = [tuple(row) for row in ledger._db.execute(rows).fetchall()]
         whole = 0.0
         for number in range(times + 1):
             folder = Path(shutil.copytree(source, home / f"ray-{number}"))
@@ -148,7 +148,7 @@ def measure_node_killed(quick: bool, count: int = 2000, times: int = 10) -> Figu
             taken = _with_a_node_killed(moment, lambda to=folder: _well("score", to, *metrics, "--engine", "ray"))  # type: ignore[misc]
             whole = whole or taken
             with ledgers.Ledger(folder) as ledger:
-                found = [tuple(row) for row in ledger.query(rows)]
+                found = [tuple(row) for row in ledger._db.execute(rows).fetchall()]
             same = [one[:3] for one in found] == [one[:3] for one in expected]
             near = same and all(abs(a[3] - b[3]) < 1e-6 for a, b in zip(found, expected, strict=True))
             runs.append({"moment": moment, "seconds": taken, "same": same and near})

@@ -8,12 +8,55 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, lru_cache
-from typing import Any, ClassVar, Protocol, TypeVar, get_type_hints
+from typing import Any, ClassVar, Protocol, TypeVar
+
+Record = TypeVar("Record", bound="DataclassRecord")
 
 
+class DataclassRecord(Protocol):
+    """A record: any dataclass whose fields a row can hold."""
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """How the ledger stores the records of one class.
+
+    Attributes:
+        name: Name of the table, and of the file that `export-ledger` writes.
+        key: The columns that tell two rows apart.
+        is_replaced: Whether a newer record replaces the stored one of the same key. Otherwise the stored one stays.
+        empty_column: A stored row is replaced, even if `is_replaced` is false, as long as this column is "".
+        is_view: Whether the name is a view over tables that a module of workspace/ declares.
+    """
+
+    name: str
+    key: tuple[str, ...]
+    is_replaced: bool = False
+    empty_column: str = ""
+    is_view: bool = False
+
+
+# The table of each class that the ledger stores, in the order of their definition below.
+TABLES: dict[type, Table] = {}
+
+
+def stored(
+    table: str, *key: str, is_replaced: bool = False, empty_column: str = "", is_view: bool = False
+) -> Callable[[type[Record]], type[Record]]:
+    """Declare how the ledger stores a record: see Table. A new fact needs nothing else."""
+
+    def register(record_class: type[Record]) -> type[Record]:
+        TABLES[record_class] = Table(table, key, is_replaced, empty_column, is_view)
+        return record_class
+
+    return register
+
+
+@stored("photo", "key")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Photo:
     """A real low-quality photograph, as it stands after ingest."""
@@ -38,6 +81,7 @@ class Photo:
         return f"{self.file}: key {self.key}"
 
 
+@stored("refusal", "file", is_replaced=True)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
     """A file that ingest did not take, and why."""
@@ -47,6 +91,7 @@ class Refusal:
     detail: str
 
 
+@stored("seen", "key", "place", is_replaced=True)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
     """What a photograph looks like, so that a second one of the same thing is found: of ours and of published ones."""
@@ -56,6 +101,7 @@ class Seen:
     place: str  # "" in this workspace, else the split it was published in: "train", "test"
 
 
+@stored("conversion", "key", "candidate", is_replaced=True)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversion:
     """How the file of a photograph, or of a candidate, became 8-bit sRGB pixels."""
@@ -69,6 +115,7 @@ class Conversion:
     changes: tuple[str, ...]  # what a viewer of the file may not expect, e.g. "16_bit_to_8_bit"
 
 
+@stored("classed", "key", "version")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Classed:
     """What a vision-language model or the classifier said is wrong with a photograph, before it was taken in."""
@@ -78,6 +125,7 @@ class Classed:
     degradations: tuple[str, ...]  # the class first
 
 
+@stored("prompt", "id")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
     """What a restorer is told of one photograph."""
@@ -91,6 +139,7 @@ class Prompt:
     created: str  # UTC, ISO 8601, whole seconds
 
 
+@stored("candidate", "id", empty_column="image")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
     """One attempt to restore one photograph."""
@@ -115,6 +164,7 @@ class Candidate:
 IN_FLIGHT = "in_flight"
 
 
+@stored("call", "id", is_replaced=True)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """One request that costs money, or may. Noted before it is sent, and once more when it has ended."""
@@ -132,6 +182,7 @@ class Call:
     tokens_out: int
 
 
+@stored("job", "id", is_replaced=True)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """Many requests handed to a provider at once, at its price for those who wait."""
@@ -144,6 +195,7 @@ class Job:
     created: str  # UTC, ISO 8601, whole seconds
 
 
+@stored("aligned", "candidate", is_replaced=True)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Aligned:
     """A candidate in the frame of its photograph: the ground truth that it would be."""
@@ -191,6 +243,7 @@ ALIGN_SCORES = {
 }
 
 
+@stored("score", "candidate", "metric", "metric_version", is_view=True)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
     """One number measured on one candidate, as it was aligned."""
@@ -201,6 +254,7 @@ class Score:
     value: float  # in the metric's own unit; NaN where it is not defined
 
 
+@stored("opinion", "id", is_replaced=True)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opinion:
     """What a vision-language model says of one candidate at one look, or why it says nothing that counts."""
@@ -222,6 +276,7 @@ class Opinion:
     created: str  # UTC, ISO 8601, whole seconds
 
 
+@stored("decision", "id")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """What a person decided at a look at a pair; or, with `undoes`, that an earlier decision does not stand."""
@@ -240,6 +295,7 @@ class Decision:
     created: str  # UTC, ISO 8601, whole seconds
 
 
+@stored("study", "id")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Study:
     """A plan by which restorers are compared, as it was read."""
@@ -250,6 +306,7 @@ class Study:
     created: str  # UTC, ISO 8601, whole seconds
 
 
+@stored("entry", "study", "entrant", "key")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """Which candidate an entrant of a study has for a photograph."""
@@ -260,6 +317,7 @@ class Entry:
     candidate: str
 
 
+@stored("choice", "id")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
     """Which of several restorations of a photograph a person preferred, blind; or that an earlier choice is undone."""
@@ -275,6 +333,7 @@ class Choice:
     created: str  # UTC, ISO 8601, whole seconds
 
 
+@stored("verdict", "candidate", is_replaced=True, is_view=True)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """What the gate says of one candidate. Policy, not fact: judged again whenever the gate changes."""
@@ -287,6 +346,7 @@ class Verdict:
     evidence: tuple[str, ...]  # each rule that was asked, as "metric value rule"
 
 
+@stored("held", "key")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
     """A pair that the test split holds: drawn once, for ever; whatever becomes of it, it is never in train."""
@@ -306,6 +366,7 @@ class Pair:
     verdict: Verdict
 
 
+@stored("adopted", "candidate")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adopted:
     """A candidate that was made elsewhere, in a set of pairs that was taken in."""
@@ -320,6 +381,7 @@ class Adopted:
     local_only: str  # "" or why it may not leave this machine
 
 
+@stored("withdrawal", "key", "reason")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Withdrawal:
     """A pair that is to be in no further version, and why: an author's request, a fault that was found."""
@@ -366,49 +428,6 @@ class Finding:
         return f"{self.shard}:{key}{offset} {self.detail}. {self.fix}"
 
 
-Record = TypeVar("Record", bound="DataclassRecord")
-
-
-class DataclassRecord(Protocol):
-    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
-
-
-def to_row(record: DataclassRecord) -> dict[str, Any]:
-    """The record as one flat row of scalars; tuples become JSON text."""
-    return dict(zip(record.__dataclass_fields__, to_values(record), strict=True))
-
-
-def to_values(record: DataclassRecord) -> tuple[Any, ...]:
-    """That row without its names, in their order."""
-    values = map(record.__getattribute__, record.__dataclass_fields__)
-    return tuple(json.dumps(value) if isinstance(value, tuple) else value for value in values)
-
-
-def from_row(kind: type[Record], row: Mapping[str, Any]) -> Record:
-    """The record that to_row() made this row of."""
-    return kind(**{name: row[name] if read is None else read(row[name]) for name, read in _readers(kind)})
-
-
-@cache
-def _readers(kind: type) -> tuple[tuple[str, Callable[[Any], Any] | None], ...]:
-    """By column what makes a field's value of it; None where it is one already."""
-    readers: dict[Any, Callable[[Any], Any] | None] = {str: None, int: None, float: _number}
-    return tuple((name, readers.get(hint, of_json)) for name, hint in get_type_hints(kind).items())
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else float(value)  # SQLite stores NaN as NULL
-
-
-@lru_cache(4096)
-def of_json(text: str) -> Any:
-    return _tuples(json.loads(text))
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
-
-
 def work_id(*parts: str | int) -> str:
-    """The same work has the same id, whatever the order of work or the number of workers."""
+    """Return an id that depends only on the parts, so another order or number of workers changes nothing."""
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]

@@ -103,7 +103,7 @@ class Facts:
 
     def to_arrow(self, kind: type[Record]) -> pa.Table:
         """Return a table of all records of a kind: a column a field, tuples as lists, NaN where not defined."""
-        from ggt_tools.workspace.arrow import to_table
+        from ggt_tools.workspace.codec import to_table
 
         return to_table(kind, self.records(kind))
 

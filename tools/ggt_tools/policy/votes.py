@@ -45,8 +45,7 @@ class Votes:
 
 def read_decisions(ledger: Ledger) -> list[Decision]:
     """Return all decisions of a ledger, in the order in which they were stored."""
-    order = {row["id"]: row["rowid"] for row in ledger.query("SELECT rowid, id FROM decision")}
-    return sorted(ledger.all(Decision), key=lambda decision: order[decision.id])
+    return list(ledger.in_order(Decision))
 
 
 def decisions_in_force(decisions: Iterable[Decision]) -> list[Decision]:

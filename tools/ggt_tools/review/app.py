@@ -145,8 +145,8 @@ class App:
                     self._cookie, quote(name, safe=""), httponly=True, samesite="strict", path="/", max_age=31536000
                 )
                 return answer
-        rows = await self._ask(self._desk.ledger.query, "SELECT DISTINCT reviewer FROM decision ORDER BY 1")
-        return self._page("who.html", self._reviewer(request), names=[row[0] for row in rows])
+        names = await self._ask(self._desk.ledger.reviewers)
+        return self._page("who.html", self._reviewer(request), names=names)
 
     async def judge(self, request: Request) -> Response:
         """Show the pairs that wait, one after another."""

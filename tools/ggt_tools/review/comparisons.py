@@ -102,8 +102,7 @@ class ComparisonDesk:
                 self._comparisons[name] = Comparison(name=name, key=key, candidates=tuple(sorted(group)))
 
     def _load_choices(self) -> None:
-        order = {row["id"]: row["rowid"] for row in self._ledger.query("SELECT rowid, id FROM choice")}
-        choices = sorted(self._ledger.all(Choice), key=lambda choice: order[choice.id])
+        choices = list(self._ledger.in_order(Choice))
         self._stored = {choice.id: choice for choice in choices}
         undone = {choice.undoes for choice in choices if choice.undoes}
         for choice in choices:

@@ -75,15 +75,11 @@ class Desk:
         self._stored = {decision.id: decision for decision in decisions}
         self._worklists = Worklists(self.items, self.config.reviewers, decisions_in_force(decisions))
         self.reasons = self._gate_reasons(verdicts.values())
-        self._version, self._loaded = self._data_version(), self._monotonic()
-
-    def _data_version(self) -> int:
-        """Return a number that changes when another process writes to the ledger, and not when this one does."""
-        return int(self.ledger.query("PRAGMA data_version")[0][0])
+        self._version, self._loaded = self.ledger.data_version(), self._monotonic()
 
     def refresh(self) -> None:
         """Read the ledger again if another process has written to it. This takes seconds, so it is not done often."""
-        if self._monotonic() - self._loaded >= SECONDS_BETWEEN_READS and self._data_version() != self._version:
+        if self._monotonic() - self._loaded >= SECONDS_BETWEEN_READS and self.ledger.data_version() != self._version:
             self._load()
             self.study.load()
 
@@ -92,9 +88,9 @@ class Desk:
         gates = Counter(verdict.gate for verdict in verdicts)
         if gates:
             name = gates.most_common(1)[0][0]
-            rows = self.ledger.query("SELECT text FROM gates WHERE id = ?", name)
-            if rows:
-                gate = parse_gate(self.ledger.workspace / f"gate {name} of ledger.sqlite", rows[0]["text"])
+            text = self.ledger.find_gate_text(name)
+            if text is not None:
+                gate = parse_gate(self.ledger.workspace / f"gate {name} of ledger.sqlite", text)
                 return gate.reasons
         return load_gate(DEFAULT_GATE).reasons
 

@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 from ggt_tools.policy.votes import UNCHANGED
-from ggt_tools.records import Candidate, Opinion, Photo, Verdict, from_row
+from ggt_tools.records import Candidate, Opinion, Photo, Verdict
 from ggt_tools.review.queue import PairView
 from ggt_tools.stages.screen.scores import opinions_in_force
 from ggt_tools.workspace.ledger import Ledger
@@ -27,29 +27,23 @@ def evidence_of(ledger: Ledger, view: PairView) -> Evidence:
         text = f"this pair has a known answer: it shows {kind}, and has to be rejected"
         return {"facts": [["known answer", text]], "scores": [], "rules": [], "boxes": []}
     id = view.item.candidate
-    (candidate,) = _rows(ledger, Candidate, "id", id)
-    (photo,) = _rows(ledger, Photo, "key", view.item.key)
-    verdicts = _rows(ledger, Verdict, "candidate", id)
+    (candidate,) = ledger.find(Candidate, id=id)
+    (photo,) = ledger.find(Photo, key=view.item.key)
+    verdicts = ledger.find(Verdict, candidate=id)
     facts = [["restorer", candidate.restorer], ["prompt strategy", candidate.strategy], ["round", str(candidate.round)]]
     facts += [["gate", f"{verdict.decision} {verdict.reason}".strip()] for verdict in verdicts]
     boxes = []
-    for opinion in opinions_in_force(_rows(ledger, Opinion, "candidate", id), {id: view.gt}).get(id, []):
+    for opinion in opinions_in_force(ledger.find(Opinion, candidate=id), {id: view.gt}).get(id, []):
         text = opinion.fault or f"fidelity {opinion.fidelity:.0f}, quality {opinion.quality:.0f}. {opinion.words}"
         facts.append([f"{opinion.model}, {opinion.order}", text])
         boxes += [json.loads(defect) for defect in opinion.defects]
     facts += [["file", photo.file], ["author", photo.author], ["licence", photo.licence], ["prompt", candidate.prompt]]
-    rows = ledger.query("SELECT metric, value FROM score WHERE candidate = ? ORDER BY rowid", id)
-    scores = {row["metric"]: row["value"] for row in rows if row["value"] is not None}
+    scores = {score.metric: score.value for score in ledger.scores_of(id) if not math.isnan(score.value)}
     return {
         "facts": [fact for fact in facts if fact[1]],
         "scores": sorted(
             [name, round(value, 4) if math.isfinite(value) else str(value)] for name, value in scores.items()
         ),
-        "rules": [text for verdict in verdicts for text in verdict.evidence],
+        "rules": [str(item) for verdict in verdicts for item in verdict.evidence],
         "boxes": boxes,
     }
-
-
-def _rows(ledger: Ledger, kind: Any, column: str, value: str) -> list[Any]:
-    rows = ledger.query(f"SELECT * FROM {kind.__name__.lower()} WHERE {column} = ?", value)
-    return [from_row(kind, dict(row)) for row in rows]

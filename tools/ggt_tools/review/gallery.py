@@ -7,29 +7,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import urlencode
 
+from ggt_tools.workspace.candidate_queries import NOT_JUDGED, CandidateFilter
 from ggt_tools.workspace.ledger import Ledger
 
 CARDS_PER_PAGE = 48
 MAX_RANGES = 8
-VERDICTS = ("keep", "unsure", "reject", "none")  # "none": not judged
-TABLES = """
-    FROM candidate c JOIN photo p ON p.key = c.key JOIN aligned a ON a.candidate = c.id AND a.image != ''
-    LEFT JOIN verdicts w ON w.candidate = c.id LEFT JOIN outcome v ON v.id = w.outcome
-"""
-# of the newest version of a metric, as Ledger.scores() takes it
-VALUE = "(SELECT s.value FROM score s WHERE s.candidate = c.id AND s.metric = ? ORDER BY s.rowid DESC LIMIT 1)"
+VERDICTS = ("keep", "unsure", "reject", NOT_JUDGED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Filter:
+class Filter(CandidateFilter):
     """Which candidates are listed, and which page of them, from 1. Empty values select all."""
 
-    degradation: str = ""
-    verdict: str = ""
-    reason: str = ""
-    restorer: str = ""
-    ranges: tuple[tuple[str, float, float], ...] = ()  # metric, lowest and highest value, infinite if open
-    sort: str = ""  # a metric, with "-" in front for highest first; "" for the key
     page: int = 1
 
     def query(self, **changes: str | int) -> str:
@@ -101,31 +90,20 @@ def read_filter(query: Iterable[tuple[str, str]]) -> Filter:
 
 def list_cards(ledger: Ledger, filter: Filter) -> tuple[list[Card], int]:
     """Return the candidates of one page, and how many there are on all pages."""
-    where, values = _where(filter)
-    total = int(ledger.query(f"SELECT count(*) {TABLES} {where}", *values)[0][0])
-    metric = filter.sort.removeprefix("-")
-    order = "c.key, c.id"
-    if metric:
-        order = f"value IS NULL, value {'DESC' if filter.sort.startswith('-') else 'ASC'}, {order}"
-    rows = ledger.query(
-        f"""SELECT c.id, c.key, c.restorer, p.degradation, p.image AS lq, a.image AS gt, v.decision, v.reason,
-            {VALUE if metric else "NULL"} AS value {TABLES} {where} ORDER BY {order} LIMIT ? OFFSET ?""",
-        *([metric] if metric else []), *values, CARDS_PER_PAGE, (filter.page - 1) * CARDS_PER_PAGE,
-    )  # fmt: skip
     cards = [
         Card(
-            candidate=row["id"],
-            key=row["key"],
-            degradation=row["degradation"],
-            restorer=row["restorer"],
-            lq=row["lq"],
-            gt=row["gt"],
-            verdict=f"{row['decision'] or 'not judged'} {row['reason'] or ''}".strip(),
-            value=math.nan if row["value"] is None else float(row["value"]),
+            candidate=listed.candidate,
+            key=listed.key,
+            degradation=listed.degradation,
+            restorer=listed.restorer,
+            lq=listed.lq,
+            gt=listed.gt,
+            verdict=f"{listed.decision or 'not judged'} {listed.reason}".strip(),
+            value=listed.value,
         )
-        for row in rows
+        for listed in ledger.list_candidates(filter, CARDS_PER_PAGE, (filter.page - 1) * CARDS_PER_PAGE)
     ]
-    return cards, total
+    return cards, ledger.count_candidates(filter)
 
 
 def hide_verdict(card: Card) -> Card:
@@ -135,38 +113,12 @@ def hide_verdict(card: Card) -> Card:
 
 def list_keys(ledger: Ledger, filter: Filter) -> list[str]:
     """Return the keys of the photographs of all selected candidates, on all pages, each once."""
-    where, values = _where(filter)
-    return [str(row[0]) for row in ledger.query(f"SELECT DISTINCT c.key {TABLES} {where} ORDER BY c.key", *values)]
+    return ledger.list_keys(filter)
 
 
 def filter_choices(ledger: Ledger) -> Mapping[str, Sequence[str]]:
     """Return the values that can be chosen, by the name of the filter."""
-    found = {
-        "degradation": f"SELECT DISTINCT p.degradation {TABLES} ORDER BY 1",
-        "reason": f"SELECT DISTINCT v.reason {TABLES} WHERE v.reason != '' ORDER BY 1",
-        "restorer": f"SELECT DISTINCT c.restorer {TABLES} ORDER BY 1",
-        "metric": "SELECT DISTINCT json_extract(m.value, '$[0]') FROM layout l, json_each(l.metrics) m ORDER BY 1",
-    }
-    return {name: [str(row[0]) for row in ledger.query(sql)] for name, sql in found.items()} | {"verdict": VERDICTS}
-
-
-def _where(filter: Filter) -> tuple[str, list[str | int | float]]:
-    terms, values = [], list[str | int | float]()
-    for column, value in (
-        ("p.degradation", filter.degradation),
-        ("v.reason", filter.reason),
-        ("c.restorer", filter.restorer),
-        ("v.decision", "" if filter.verdict == "none" else filter.verdict),
-    ):
-        if value:
-            terms.append(f"{column} = ?")
-            values.append(value)
-    if filter.verdict == "none":
-        terms.append("v.decision IS NULL")
-    for metric, low, high in filter.ranges:
-        terms.append(f"{VALUE} BETWEEN ? AND ?")
-        values += [metric, max(low, -1e300), min(high, 1e300)]
-    return (f"WHERE {' AND '.join(terms)}" if terms else ""), values
+    return {**ledger.filter_choices(), "verdict": VERDICTS}
 
 
 def _number(metric: str, text: str, default: float) -> float:

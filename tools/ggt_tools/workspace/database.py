@@ -1,4 +1,4 @@
-"""The file `ledger.sqlite`: opened for writing where that may be, else for reading, and what is said of its faults."""
+"""The file `ledger.sqlite`: opened for writing if possible, else for reading; transactions; and messages of faults."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sqlite3
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 
 from ggt_tools.errors import ConfigError
 from ggt_tools.workspace.locks import holder, why_unwritable
@@ -17,7 +18,13 @@ BESIDE = ("-wal", "-shm")  # files that SQLite keeps beside a database
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """An open database. `unwritable`: which file cannot be written, and why; "" where all can."""
+    """An open database.
+
+    Attributes:
+        connection: Its connection.
+        unwritable: Which file cannot be written, and why; "" if all can.
+        copied_to: The folder of the copy that is read, if one had to be made.
+    """
 
     connection: sqlite3.Connection
     unwritable: str
@@ -30,11 +37,15 @@ class Database:
 
 
 def open_database(file: Path, version: int) -> Database:
-    """Opens the database, which is made where it is not there and may be made.
+    """Open the database, and create it if it does not exist.
 
-    Where this user may not write it, or its folder, it is opened for reading as it stands. One that cannot be read that
-    way, since its last writer left changes beside it or an earlier program of another schema `version` wrote it, is
-    read from a copy in the folder for temporary files. Raises sqlite3.Error, OSError.
+    If this user cannot write it or its folder, it is opened for reading. If it cannot be read in place either, because
+    its last writer left changes beside it or wrote another schema `version`, it is read from a copy in the folder for
+    temporary files.
+
+    Raises:
+        sqlite3.Error: It cannot be opened.
+        OSError: It cannot be opened or copied.
     """
     fault = write_fault(file)
     if not fault or not file.exists():
@@ -61,7 +72,7 @@ def open_database(file: Path, version: int) -> Database:
 
 
 def write_fault(file: Path) -> str:
-    """Which of the files that a change of the database writes cannot be written, and why; "" where all can."""
+    """Return which of the files that a change of the database writes cannot be written, and why; "" if all can."""
     files = [file, *(file.with_name(file.name + ending) for ending in BESIDE)]
     for path in (*files, file.parent):  # SQLite makes and removes files in its folder
         why = why_unwritable(path)
@@ -72,20 +83,49 @@ def write_fault(file: Path) -> str:
 
 
 def translated(file: Path, fault: sqlite3.Error) -> ConfigError:
-    """An error of SQLite as one that names the file and what to do."""
-    said = str(fault)
-    if "locked" in said or "busy" in said:
+    """Return an error of SQLite as one that names the file and what to do."""
+    message = str(fault)
+    if "locked" in message or "busy" in message:
         files = [file.with_name(file.name + ending) for ending in ("-shm", "", "-wal")]
         return ConfigError(f"{file}: is locked by {holder(*files)}. Wait for its end, or stop it, then run this again.")
     unwritable = write_fault(file)
-    if unwritable and ("readonly" in said or "unable to open" in said):
+    if unwritable and ("readonly" in message or "unable to open" in message):
         return cannot_write(unwritable)
-    if "full" in said:
-        return ConfigError(f"{file}: {said}. Make room on the disk, then run this again: it continues.")
-    return ConfigError(f"{file}: {said}. Check the disk that it lies on, then run this again: it continues.")
+    if "full" in message:
+        return ConfigError(f"{file}: {message}. Make room on the disk, then run this again: it continues.")
+    return ConfigError(f"{file}: {message}. Check the disk that it lies on, then run this again: it continues.")
 
 
 def cannot_write(unwritable: str) -> ConfigError:
+    """Return the error for a change of a ledger that can only be read."""
     return ConfigError(
         f"{unwritable}. Change its owner or its permissions, or copy the whole workspace to where you may write."
     )
+
+
+class Transaction:
+    """BEGIN IMMEDIATE to COMMIT, or to ROLLBACK after an exception. Errors of SQLite name the file."""
+
+    def __init__(self, db: sqlite3.Connection, file: Path) -> None:
+        self._db, self._file = db, file
+
+    def __enter__(self) -> None:
+        self._execute("BEGIN IMMEDIATE")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._execute("COMMIT")
+        elif self._db.in_transaction:  # a full disk has rolled it back already
+            self._execute("ROLLBACK")
+        if isinstance(error, sqlite3.OperationalError):
+            raise translated(self._file, error) from error
+
+    def _execute(self, statement: str) -> None:
+        try:
+            self._db.execute(statement)
+        except sqlite3.OperationalError as fault:
+            if self._db.in_transaction and statement == "COMMIT":
+                self._db.execute("ROLLBACK")
+            raise translated(self._file, fault) from fault

@@ -1,26 +1,34 @@
-"""The ledger as parquet: a file a table, for DuckDB, Polars, Daft, pandas. Facts as they stand, verdicts too."""
+"""Export the ledger as Parquet, a file for each table, for DuckDB, Polars, Daft and pandas."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from typing import Any, get_origin, get_type_hints
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ggt_tools.errors import ConfigError
-from ggt_tools.workspace.arrow import schema
-from ggt_tools.workspace.ledger import KEYS, Ledger
+from ggt_tools.records import TABLES
+from ggt_tools.workspace.codec import arrow_schema, rows_to_batch
+from ggt_tools.workspace.ledger import Ledger
 
-ROWS = 100_000  # of a row group, and in memory
+ROW_GROUP = 100_000  # rows of a row group, which are in memory at once
 
 
 def export_ledger(ledger: Ledger, out: str) -> Iterator[tuple[str, int]]:
-    """Writes `{table}.parquet` into the folder or under the fsspec URL `out`; each table, and its rows, as it is done.
+    """Write `{table}.parquet` for each table into a folder.
 
-    Lists are lists, a number that is not defined is NaN, rows come as they were added. A table without a row is a file
-    without one.
+    Lists are lists, a number that is not defined is NaN, and the rows have the order in which they were added. A table
+    without rows becomes a file without rows.
+
+    Args:
+        ledger: The ledger to export.
+        out: A folder or an fsspec URL.
+
+    Yields:
+        The name of each table and the number of its rows, when its file is complete.
+
+    Raises:
+        ConfigError: `out` cannot be opened.
     """
     import fsspec
 
@@ -29,23 +37,14 @@ def export_ledger(ledger: Ledger, out: str) -> Iterator[tuple[str, int]]:
     except (ValueError, ImportError) as fault:
         raise ConfigError(f"{out}: cannot be opened: {fault}") from fault
     system.makedirs(root, exist_ok=True)
-    for kind in KEYS:
-        name, columns = kind.__name__.lower(), schema(kind)
-        lists = [place for place, hint in enumerate(get_type_hints(kind).values()) if get_origin(hint) is tuple]
-        floats = [place for place, field in enumerate(columns) if pa.types.is_floating(field.type)]
+    for record_class, table in TABLES.items():
         count = 0
         with (
-            system.open(f"{root}/{name}.parquet.part", "wb") as file,
-            pq.ParquetWriter(file, columns, compression="zstd") as writer,
+            system.open(f"{root}/{table.name}.parquet.part", "wb") as file,
+            pq.ParquetWriter(file, arrow_schema(record_class), compression="zstd") as writer,
         ):
-            for rows in ledger.rows(kind, ROWS):
-                values: list[Any] = list(zip(*rows, strict=True))
-                for place in lists:
-                    values[place] = [json.loads(text) for text in values[place]]
-                for place in floats:
-                    values[place] = [float("nan") if number is None else number for number in values[place]]
-                arrays = [pa.array(column, field.type) for column, field in zip(values, columns, strict=True)]
-                writer.write_table(pa.Table.from_arrays(arrays, schema=columns))
+            for rows in ledger.rows(record_class, ROW_GROUP):
+                writer.write_table(rows_to_batch(record_class, rows))
                 count += len(rows)
-        system.mv(f"{root}/{name}.parquet.part", f"{root}/{name}.parquet")
-        yield name, count
+        system.mv(f"{root}/{table.name}.parquet.part", f"{root}/{table.name}.parquet")
+        yield table.name, count

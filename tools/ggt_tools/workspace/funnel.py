@@ -1,7 +1,7 @@
-"""How far a workspace is: counts that are kept as facts come in, so that `status` reads a few rows and not millions.
+"""The funnel of a workspace: counts that are kept up to date as facts come in, so that `status` reads few rows.
 
-A *case* is all that `status` tells two candidates, or two photographs, apart by; the table `tally` has the number of
-each. Whoever changes a photograph's facts counts its cases before and after, in one transaction with the change.
+A *state* is all that `status` tells two candidates, or two photographs, apart by; the table `funnel_count` holds the
+number of each. Whoever changes facts counts the states before and after, in one transaction with the change.
 """
 
 from __future__ import annotations
@@ -20,113 +20,120 @@ import numpy.typing as npt
 
 from ggt_tools.records import IN_FLIGHT, Stage
 
-TABLE = "CREATE TABLE IF NOT EXISTS tally (what TEXT NOT NULL PRIMARY KEY, count INTEGER NOT NULL)"
-NANO = 10**9  # dollars are counted in billionths: whole numbers add up whatever their order
-Tally = Counter[tuple[Any, ...]]
+TABLE = "CREATE TABLE IF NOT EXISTS funnel_count (state TEXT NOT NULL PRIMARY KEY, count INTEGER NOT NULL)"
+NANO = 10**9  # dollars are counted in billionths: sums of whole numbers do not depend on their order
+StateCounts = Counter[tuple[Any, ...]]
 
 
-class Case(NamedTuple):
-    """A candidate, with what became of it. None where it was not aligned, or not judged."""
+class CandidateState(NamedTuple):
+    """A candidate, with its result at each stage. A field is None where that stage has none."""
 
-    degradation: str | None  # None: no such photograph
+    degradation: str | None  # None where the photograph is unknown
     restorer: str
     strategy: str
-    made: int  # 1: there is an image
-    empty: str  # why there is none
-    aligned: int | None  # 1: there is an image in its photograph's frame
-    astray: str | None  # why there is none
+    is_restored: int  # 1 where there is an image
+    restore_reason: str  # why there is no image
+    is_aligned: int | None  # 1 where there is an image in the frame of the photograph
+    align_reason: str | None  # why there is no such image
     decision: str | None
     stage: str | None
     reason: str | None
 
 
-# A case in SQL
-CASE = """p.degradation, c.restorer, c.strategy, c.image != '', c.reason, a.image != '', a.reason,
+# The fields of a state in SQL
+STATE = """p.degradation, c.restorer, c.strategy, c.image != '', c.reason, a.image != '', a.reason,
     o.decision, o.stage, o.reason"""
 JUDGED = "LEFT JOIN verdicts v ON v.candidate = c.id LEFT JOIN outcome o ON o.id = v.outcome"
-# What a photograph has: one that was made, and 3 for one that is kept, 2 for one that is unsure, 1 for one rejected
+# What a photograph has: bit 0, a restored candidate; bits 1 to 3, a candidate that is rejected, unsure, kept
 BITS = {1: 1, "reject": 1 << 1, "unsure": 1 << 2, "keep": 1 << 3, None: 0, 0: 0}
 
 
-class Part(NamedTuple):
-    """A part of very many cases: which there are, and (candidates,) the place there of each one's."""
+class Grouped(NamedTuple):
+    """Very many tuples, of which few are distinct."""
 
-    kinds: Sequence[tuple[Any, ...]]
-    of: npt.NDArray[np.int64]
+    distinct: Sequence[tuple[Any, ...]]
+    numbers: npt.NDArray[np.int64]  # (rows,) index in `distinct` of each
 
 
-def part(cases: Iterable[tuple[Any, ...]]) -> Part:
+def group(rows: Iterable[tuple[Any, ...]]) -> Grouped:
+    """Number the distinct tuples among `rows`, in the order of their first occurrence."""
     numbers: defaultdict[tuple[Any, ...], int] = defaultdict(itertools.count().__next__)
-    of = np.array(list(map(numbers.__getitem__, cases)), np.int64)
-    return Part(list(numbers), of)
+    index = np.array(list(map(numbers.__getitem__, rows)), np.int64)
+    return Grouped(list(numbers), index)
 
 
-def tally(photos: npt.NDArray[np.int64], facts: Part, outcomes: Part) -> Tally:
-    """Of candidates (candidates,) their photographs, numbered from 0, and both parts of their cases: the first seven
-    of what is in a Case, and the last three. A photograph without a candidate has one with a restorer of None.
+def count_states(photos: npt.NDArray[np.int64], facts: Grouped, outcomes: Grouped) -> StateCounts:
+    """Count the states of candidates and of their photographs.
+
+    Args:
+        photos: (candidates,) number of the photograph of each, from 0. A photograph without a candidate has one row
+            whose restorer is None.
+        facts: The first seven fields of each CandidateState.
+        outcomes: The last three.
     """
-    found: Tally = Counter()
-    cases = np.bincount(facts.of * len(outcomes.kinds) + outcomes.of)
-    for case in np.flatnonzero(cases).tolist():
-        fact, outcome = divmod(case, len(outcomes.kinds))
-        if facts.kinds[fact][1] is not None:
-            found[("candidate", *facts.kinds[fact], *outcomes.kinds[outcome])] += int(cases[case])
-    bits = np.array([BITS[kind[3]] for kind in facts.kinds], np.int64)[facts.of]
-    bits |= np.array([BITS[kind[0]] for kind in outcomes.kinds], np.int64)[outcomes.of]
+    counts: StateCounts = Counter()
+    states = np.bincount(facts.numbers * len(outcomes.distinct) + outcomes.numbers)
+    for state in np.flatnonzero(states).tolist():
+        fact, outcome = divmod(state, len(outcomes.distinct))
+        if facts.distinct[fact][1] is not None:
+            counts[("candidate", *facts.distinct[fact], *outcomes.distinct[outcome])] += int(states[state])
+    bits = np.array([BITS[values[3]] for values in facts.distinct], np.int64)[facts.numbers]
+    bits |= np.array([BITS[values[0]] for values in outcomes.distinct], np.int64)[outcomes.numbers]
     size = int(photos.max(initial=-1)) + 1
-    has, fact_of = np.zeros(size, np.int64), np.full(size, -1)
+    photo_bits, photo_fact = np.zeros(size, np.int64), np.full(size, -1)
     for bit in set(BITS.values()):
-        has[photos[bits & bit > 0]] |= bit
-    fact_of[photos] = facts.of
-    for (fact, which), number in Counter(zip(fact_of.tolist(), has.tolist(), strict=True)).items():
-        if fact >= 0 and facts.kinds[fact][0] is not None:
-            found["photo", facts.kinds[fact][0], which & 1, (which >> 1).bit_length()] += number
-    return found
+        photo_bits[photos[bits & bit > 0]] |= bit
+    photo_fact[photos] = facts.numbers
+    for (fact, flags), count in Counter(zip(photo_fact.tolist(), photo_bits.tolist(), strict=True)).items():
+        if fact >= 0 and facts.distinct[fact][0] is not None:
+            counts["photo", facts.distinct[fact][0], flags & 1, (flags >> 1).bit_length()] += count
+    return counts
 
 
-def tally_of(db: sqlite3.Connection, keys: Sequence[str]) -> Tally:
-    """Of the photographs of these keys, with their candidates and what these cost."""
+def count_photos(db: sqlite3.Connection, keys: Sequence[str]) -> StateCounts:
+    """Count the states of the photographs of these keys, with their candidates and what these cost."""
     cursor = db.cursor()
     cursor.row_factory = None
     rows = cursor.execute(
-        f"""SELECT t.value, {CASE},
+        f"""SELECT t.value, {STATE},
             (SELECT CAST(round(total(usd) * {NANO}) AS INTEGER) FROM call WHERE call.work = c.id)
         FROM json_each(?) t LEFT JOIN photo p ON p.key = t.value LEFT JOIN candidate c ON c.key = t.value
         LEFT JOIN aligned a ON a.candidate = c.id {JUDGED}""",
         (json.dumps(keys),),
-    )
-    found, cost = rows.fetchall(), Counter[tuple[Any, ...]]()
-    for row in found:
+    ).fetchall()
+    cost = Counter[tuple[Any, ...]]()
+    for row in rows:
         cost[("cost", *row[1:4])] += row[11]
-    photos = part((row[0],) for row in found).of
-    return tally(photos, part(row[1:8] for row in found), part(row[8:11] for row in found)) + cost
+    photos = group((row[0],) for row in rows).numbers
+    return count_states(photos, group(row[1:8] for row in rows), group(row[8:11] for row in rows)) + cost
 
 
-def change(db: sqlite3.Connection, by: Mapping[tuple[Any, ...], int]) -> None:
-    rows = [(json.dumps(what), count) for what, count in by.items() if count]
+def add_counts(db: sqlite3.Connection, changes: Mapping[tuple[Any, ...], int]) -> None:
+    """Add to the stored counts, within a transaction."""
+    rows = [(json.dumps(state), count) for state, count in changes.items() if count]
     db.executemany(
-        "INSERT INTO tally VALUES (?, ?) ON CONFLICT (what) DO UPDATE SET count = count + excluded.count", rows
+        "INSERT INTO funnel_count VALUES (?, ?) ON CONFLICT (state) DO UPDATE SET count = count + excluded.count", rows
     )
-    db.executemany("DELETE FROM tally WHERE what = ? AND count = 0", [(what,) for what, _ in rows])
+    db.executemany("DELETE FROM funnel_count WHERE state = ? AND count = 0", [(state,) for state, _ in rows])
 
 
 @contextmanager
-def counted(db: sqlite3.Connection, keys: Iterable[str]) -> Iterator[None]:
-    """Around a change of the facts of these photographs, within its transaction."""
+def counting(db: sqlite3.Connection, keys: Iterable[str]) -> Iterator[None]:
+    """Update the counts by what the block changes of these photographs, within its transaction."""
     listed = list(keys)
     if not listed:
         yield
         return
-    before = tally_of(db, listed)
+    before = count_photos(db, listed)
     yield
-    after = tally_of(db, listed)
-    after.subtract(before)
-    change(db, after)
+    changes = count_photos(db, listed)
+    changes.subtract(before)
+    add_counts(db, changes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """How far the photographs of one class are with one restorer and kind of prompt."""
+class RestorerCounts:
+    """The candidates of one class, restorer and prompt strategy, counted."""
 
     degradation: str
     restorer: str
@@ -142,76 +149,82 @@ class Standing:
     usd: float
 
 
-class Tallies:
-    """The table, read."""
+class FunnelCounts:
+    """The stored counts, read once."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
-        self._cases = Counter[Case]()
+        self._candidates = Counter[CandidateState]()
         self._cost = Counter[tuple[str, str, str]]()
         self._photos = Counter[tuple[str, int, int]]()
-        for what, count in db.execute("SELECT what, count FROM tally"):
-            kind, *rest = json.loads(what)
-            if kind == "candidate":
-                self._cases[Case(*rest)] = count
-            elif kind == "cost":
-                self._cost[tuple(rest)] = count
+        for state, count in db.execute("SELECT state, count FROM funnel_count"):
+            subject, *fields = json.loads(state)
+            if subject == "candidate":
+                self._candidates[CandidateState(*fields)] = count
+            elif subject == "cost":
+                self._cost[tuple(fields)] = count
             else:
-                self._photos[tuple(rest)] = count
+                self._photos[tuple(fields)] = count
 
-    def funnel(self, refused: Counter[str]) -> tuple[Stage, ...]:
-        """How many entered each stage, how many left it, and why the others did not. `refused`: by ingest."""
-        empty, astray, out = Counter[str](), Counter[str](), Counter[str]()
-        made = aligned = kept = 0
-        for case, count in self._cases.items():
-            made += count * case.made
-            if not case.made and case.empty != IN_FLIGHT:
-                empty[case.empty] += count
-            aligned += count * (case.aligned or 0)
-            if case.aligned == 0:
-                astray[str(case.astray)] += count
-            if case.decision is not None and case.stage not in ("restore", "align"):
-                kept += count * (case.decision == "keep")
-                if case.decision != "keep":
-                    out[str(case.reason)] += count
+    def stages(self, refused: Counter[str]) -> tuple[Stage, ...]:
+        """Return how many entered each stage, how many left it, and why the others did not.
+
+        Args:
+            refused: Number of files that ingest refused, by reason.
+        """
+        not_restored, not_aligned, not_kept = Counter[str](), Counter[str](), Counter[str]()
+        restored = aligned = kept = 0
+        for state, count in self._candidates.items():
+            restored += count * state.is_restored
+            if not state.is_restored and state.restore_reason != IN_FLIGHT:
+                not_restored[state.restore_reason] += count
+            aligned += count * (state.is_aligned or 0)
+            if state.is_aligned == 0:
+                not_aligned[str(state.align_reason)] += count
+            if state.decision is not None and state.stage not in ("restore", "align"):
+                kept += count * (state.decision == "keep")
+                if state.decision != "keep":
+                    not_kept[str(state.reason)] += count
         return (
             _stage("ingest", self._photos.total(), refused),
-            _stage("restore", made, empty),
-            _stage("align", aligned, astray),
-            _stage("verdict", kept, out),
+            _stage("restore", restored, not_restored),
+            _stage("align", aligned, not_aligned),
+            _stage("verdict", kept, not_kept),
         )
 
-    def standing(self) -> tuple[Standing, ...]:
-        """How far it is by class and, below each, by restorer, with what that cost."""
-        found: dict[tuple[str, str, str], Counter[str]] = {}
-        for case, count in self._cases.items():
-            if case.degradation is None:
+    def restorers(self) -> tuple[RestorerCounts, ...]:
+        """Return the counts by class and, below each, by restorer and prompt strategy, with what that cost."""
+        groups: dict[tuple[str, str, str], Counter[str]] = {}
+        for state, count in self._candidates.items():
+            if state.degradation is None:
                 continue
-            counts = found.setdefault((case.degradation, case.restorer, case.strategy), Counter())
-            state = "made" if case.made else "in_flight" if case.empty == IN_FLIGHT else "failed"
-            counts.update({"candidates": count, state: count})
-            if case.decision == "reject" and case.made:
+            counts = groups.setdefault((state.degradation, state.restorer, state.strategy), Counter())
+            result = "made" if state.is_restored else "in_flight" if state.restore_reason == IN_FLIGHT else "failed"
+            counts.update({"candidates": count, result: count})
+            if state.decision == "reject" and state.is_restored:
                 counts["rejected"] += count
-            elif case.decision in ("keep", "unsure"):
-                counts["kept" if case.decision == "keep" else "unsure"] += count
+            elif state.decision in ("keep", "unsure"):
+                counts["kept" if state.decision == "keep" else "unsure"] += count
         photos = Counter[str]()
         for (degradation, _, _), count in self._photos.items():
             photos[degradation] += count
         names = ("candidates", "made", "in_flight", "failed", "kept", "rejected", "unsure")
         return tuple(
-            Standing(
-                degradation=at[0], restorer=at[1], strategy=at[2], photos=photos[at[0]], usd=self._cost[at] / NANO,
-                **{name: found[at][name] for name in names},
+            RestorerCounts(
+                degradation=degradation, restorer=restorer, strategy=strategy, photos=photos[degradation],
+                usd=self._cost[degradation, restorer, strategy] / NANO, **{name: counts[name] for name in names},
             )
-            for at in sorted(found)
+            for (degradation, restorer, strategy), counts in sorted(groups.items())
         )  # fmt: skip
 
     def classes(self) -> list[tuple[str, int, int, int, int, int]]:
-        """By class: photographs, and of how many of them a candidate was made, kept, only rejected, only unsure."""
-        found: dict[str, Sequence[int]] = {}
+        """Return for each class the number of photographs, and of how many a candidate was made, kept, only rejected,
+        only unsure.
+        """
+        counts: dict[str, Sequence[int]] = {}
         for (degradation, made, best), count in self._photos.items():
-            more = (count, count * made, *(count * (best == which) for which in (3, 1, 2)))
-            found[degradation] = [a + b for a, b in zip(found.get(degradation, (0,) * 5), more, strict=True)]
-        return [(degradation, *found[degradation]) for degradation in sorted(found)]  # type: ignore[misc]
+            more = (count, count * made, *(count * (best == code) for code in (3, 1, 2)))
+            counts[degradation] = [a + b for a, b in zip(counts.get(degradation, (0,) * 5), more, strict=True)]
+        return [(degradation, *counts[degradation]) for degradation in sorted(counts)]  # type: ignore[misc]
 
 
 def _stage(name: str, left: int, reasons: Counter[str]) -> Stage:

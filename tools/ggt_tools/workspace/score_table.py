@@ -21,7 +21,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv
 
-from ggt_tools.records import Score, of_json
+from ggt_tools.records import Score
+from ggt_tools.workspace.codec import parse_tuples
 
 Floats = npt.NDArray[np.float64]
 TABLES = (
@@ -77,7 +78,7 @@ def to_text(values: Iterable[float]) -> str:
 
 def scores_of(metrics: str, values: str) -> list[tuple[str, str, float]]:
     """(metric, version, value) of a row, in the order in which they were added."""
-    pairs = zip(of_json(metrics), json.loads(values), strict=True)
+    pairs = zip(parse_tuples(metrics), json.loads(values), strict=True)
     return [(name, version, math.nan if value is None else value) for (name, version), value in pairs]
 
 
@@ -102,7 +103,9 @@ def by_metric(
     for layout in set(of[of > 0].tolist()):
         places = np.flatnonzero(of == layout)
         table = _table([str(texts[place]) for place in places.tolist()])
-        for (name, _), column in zip(of_json(metrics[layout]), table.columns, strict=True):  # the newest comes last
+        for (name, _), column in zip(
+            parse_tuples(metrics[layout]), table.columns, strict=True
+        ):  # the newest comes last
             if name not in found:
                 found[name] = np.full(len(layouts), np.nan)
             found[name][places] = column.to_numpy()

@@ -12,7 +12,8 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ggt_tools.records import Verdict, of_json
+from ggt_tools.records import Verdict
+from ggt_tools.workspace.codec import parse_tuples
 
 # candidate, gate, decision, stage, reason, lines of evidence, their values: both lists in JSON, of one length
 Row = tuple[str, ...]
@@ -46,7 +47,7 @@ def to_verdict_row(verdict: Verdict) -> Row:
 
 def to_verdict(row: Row) -> Verdict:
     candidate, gate, decision, stage, reason, lines, values = row
-    pairs = zip(of_json(lines), json.loads(values), strict=True)
+    pairs = zip(parse_tuples(lines), json.loads(values), strict=True)
     evidence = tuple(line.replace("%s", value) for line, value in pairs)
     return Verdict(candidate=candidate, gate=gate, decision=decision, stage=stage, reason=reason, evidence=evidence)
 
@@ -90,6 +91,14 @@ def put_verdicts(db: sqlite3.Connection, verdicts: Verdicts) -> None:
         WHERE (outcome, "values") != (excluded.outcome, excluded."values")""",
         sorted(rows),  # in the order of the index: each of its pages is written once, not at every row
     )
+
+
+def read_rows(db: sqlite3.Connection, condition: str, *values: str | int) -> Iterator[Row]:
+    """Iterate over rows. `condition`: SQL after the FROM clause."""
+    cursor = db.cursor()
+    cursor.row_factory = None
+    sql = f"SELECT {ROW} FROM verdicts v JOIN outcome o ON o.id = v.outcome {condition}"
+    yield from cursor.execute(sql, values)
 
 
 def rows_of(table: Iterable[tuple[str, ...]]) -> Iterable[Row]:

@@ -130,11 +130,10 @@ def _read_source(ledger: Ledger, workspace: Path, out: Path, config: PackConfig)
             f"{workspace}: the candidates were judged by more than one gate. Run verdict again, without --limit."
         )
     keys = {pair.photo.key for pair in approved}
-    photo_keys = {key for (key,) in ledger.query("SELECT key FROM photo")}
     return _Source(
         pairs=list(islice(approved, config.limit)),
         priors=list(islice(priors(ledger), config.limit)) if config.priors else [],
-        removed=frozenset(ledger.withdrawn().keys() | (photo_keys - keys)),
+        removed=frozenset(ledger.withdrawn().keys() | (ledger.photo_keys() - keys)),
         gate=ledger.gate_text(*gates),
         test_keys=frozenset(held.key for held in ledger.all(Held)),
         published_keys=stood(workspace),

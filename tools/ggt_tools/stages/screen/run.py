@@ -162,7 +162,7 @@ def _update_scores(ledger: Ledger, plan: _Plan, votes: int) -> None:
     """
     present = opinions_in_force(plan.opinions, plan.images)
     stale = {opinion.candidate for opinion in plan.opinions if opinion.candidate in plan.images} - set(present)
-    scored = {row[0] for row in ledger.query("SELECT candidate FROM score WHERE metric = 'vlm_votes'")}
+    scored = ledger.candidates_with_score("vlm_votes")
     for candidate in sorted(stale | (set(present) - scored) | (plan.candidates & set(present))):
         ledger.add(*consensus(candidate, present.get(candidate, ()), votes=votes))
 

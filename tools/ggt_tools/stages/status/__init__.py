@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ggt_tools.records import Stage
 from ggt_tools.tables import format_table
-from ggt_tools.workspace.funnel import Standing
+from ggt_tools.workspace.funnel import RestorerCounts
 from ggt_tools.workspace.ledger import Ledger
 
 __all__ = ["CallCounts", "ClassCounts", "Status", "run"]
@@ -66,7 +66,7 @@ class Status:
 
     funnel: tuple[Stage, ...]
     classes: tuple[ClassCounts, ...]
-    restorers: tuple[Standing, ...]
+    restorers: tuple[RestorerCounts, ...]
     calls: tuple[CallCounts, ...]
 
     def __str__(self) -> str:
@@ -109,12 +109,12 @@ def run(workspace: Path) -> Status:
                     rejected=rejected,
                     unsure=unsure,
                 )
-                for degradation, photographs, made, kept, rejected, unsure in ledger.classes()
+                for degradation, photographs, made, kept, rejected, unsure in ledger.class_counts()
             ),
-            restorers=ledger.standing(),
+            restorers=ledger.restorer_counts(),
             calls=tuple(
                 CallCounts(stage=stage, model=model, outcome=outcome, count=count, usd=usd)
-                for stage, model, outcome, count, usd in ledger.outcomes()
+                for stage, model, outcome, count, usd in ledger.call_counts()
             ),
         )
 

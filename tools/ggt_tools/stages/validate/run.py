@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,9 +15,10 @@ from ggt_format.schema import PRIOR
 from ggt_tools.errors import ConfigError
 from ggt_tools.events import SILENT, Events
 from ggt_tools.executors import LOCAL, Cluster, ExecutorConfig, open_cluster
-from ggt_tools.records import Finding, to_row
+from ggt_tools.records import Finding
 from ggt_tools.stages.validate import validate
 from ggt_tools.summary import Summary
+from ggt_tools.workspace.codec import to_json
 from ggt_tools.workspace.locks import held
 
 
@@ -99,7 +99,7 @@ def run(
         if cluster is not None and not config.tasks and "://" not in root.url:
             shutil.rmtree(Path(cluster.store.root) / "tasks", ignore_errors=True)
     if config.findings:
-        lines = [json.dumps(to_row(finding)) + "\n" for finding in findings]
+        lines = [to_json(finding) + "\n" for finding in findings]
         config.findings.write_text("".join(lines), encoding="utf-8")
     return Validation(findings=tuple(findings), summary=_summary(pairs_by_split, findings, config))
 

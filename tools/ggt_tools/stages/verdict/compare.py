@@ -93,7 +93,7 @@ def run(workspace: Path, config: CompareConfig) -> GateComparison:
         after = sorted(judged, key=attrgetter("candidate"))[: config.limit]
         changes = what_if(before, after)
         examples = {example.candidate for change in changes for example in change.examples}
-        keys = {name: key for name, key in ledger.query("SELECT id, key FROM candidate") if name in examples}
+        keys = {name: key for name, key in ledger.candidate_keys().items() if name in examples}
     return GateComparison(
         gate=config.what_if,
         candidates=len(after),

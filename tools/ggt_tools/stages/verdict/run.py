@@ -16,8 +16,9 @@ from ggt_tools.policy.votes import Votes, count_votes, decisions_in_force, read_
 from ggt_tools.processes import cores, in_processes, uncollected
 from ggt_tools.records import Verdict
 from ggt_tools.summary import Summary
-from ggt_tools.workspace.funnel import Tally
-from ggt_tools.workspace.ledger import Docket, Ledger
+from ggt_tools.workspace.batches import CandidateBatch
+from ggt_tools.workspace.funnel import StateCounts
+from ggt_tools.workspace.ledger import Ledger
 from ggt_tools.workspace.verdict_table import Verdicts, to_verdict
 
 PHOTOS_PER_PART = 10_000  # photographs that are judged at a time
@@ -69,15 +70,13 @@ def run(workspace: Path, config: VerdictConfig, *, events: Events = SILENT) -> S
 
 def votes_in_force(ledger: Ledger) -> dict[str, Votes]:
     """Return what reviewers decided of each candidate as it is aligned now, by candidate."""
-    sql = "SELECT candidate, image FROM aligned WHERE candidate IN (SELECT candidate FROM decision)"
-    images = {candidate: image for candidate, image in ledger.query(sql)}
-    return count_votes(decisions_in_force(read_decisions(ledger)), images)
+    return count_votes(decisions_in_force(read_decisions(ledger)), ledger.reviewed_images())
 
 
 def judge_one_by_one(ledger: Ledger, judge: Judge) -> Iterator[Verdict]:
     """Yield the verdict of each candidate, part by part, and store nothing."""
     for key_range in ledger.shares(PHOTOS_PER_PART):
-        yield from map(to_verdict, _verdicts(ledger.docket(*key_range), judge).rows())
+        yield from map(to_verdict, _verdicts(ledger.candidate_batch(*key_range), judge).rows())
 
 
 def _judge_all(ledger: Ledger, gate: Gate, judge: Judge, *, dry_run: bool, events: Events) -> Counter[tuple[str, str]]:
@@ -99,7 +98,7 @@ def _judge_all(ledger: Ledger, gate: Gate, judge: Judge, *, dry_run: bool, event
 
 def _judge_parts(
     ledger: Ledger, judge: Judge, key_ranges: Sequence[KeyRange], counts: Counter[tuple[str, str]], progress: Progress
-) -> Iterator[tuple[Verdicts, Tally]]:
+) -> Iterator[tuple[Verdicts, StateCounts]]:
     """Yield the verdicts of each part and how they change the counts of `status`; add to `counts` meanwhile."""
     process_count = min(cores(), len(key_ranges) // 2)
     if process_count > 1:
@@ -114,7 +113,9 @@ def _judge_parts(
         progress.advance()
 
 
-def _judge_in_process(workspace: Path, judge: Judge, key_range: KeyRange, report: object) -> tuple[Verdicts, Tally]:
+def _judge_in_process(
+    workspace: Path, judge: Judge, key_range: KeyRange, report: object
+) -> tuple[Verdicts, StateCounts]:
     return _judge_part(_open_ledger(workspace), judge, key_range)
 
 
@@ -129,17 +130,17 @@ def _open_ledger(workspace: Path) -> Ledger:
     return ledger
 
 
-def _judge_part(ledger: Ledger, judge: Judge, key_range: KeyRange) -> tuple[Verdicts, Tally]:
+def _judge_part(ledger: Ledger, judge: Judge, key_range: KeyRange) -> tuple[Verdicts, StateCounts]:
     with uncollected():
-        docket = ledger.docket(*key_range)
-        verdicts = _verdicts(docket, judge)
-        return verdicts, docket.tally(verdicts)
+        batch = ledger.candidate_batch(*key_range)
+        verdicts = _verdicts(batch, judge)
+        return verdicts, batch.count_changes(verdicts)
 
 
-def _verdicts(docket: Docket, judge: Judge) -> Verdicts:
-    candidate_count = len(docket.candidates)
+def _verdicts(batch: CandidateBatch, judge: Judge) -> Verdicts:
+    candidate_count = len(batch.candidates)
     return judge.verdicts(
-        docket.candidates, docket.photos[:candidate_count], docket.measured, list(docket.seen.values()), docket.lost
+        batch.candidates, batch.photos[:candidate_count], batch.measured, list(batch.degradations.values()), batch.lost
     )
 
 
