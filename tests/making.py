@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 import ggt100k
 from ggt_format.png import encode_png
+from ggt_tools.evidence import EvidenceItem, parse_evidence
 from ggt_tools.records import Aligned, Candidate, Pair, Photo, Score, Verdict
 from ggt_tools.stages.pack import PackConfig, pack
 from ggt_tools.workspace.ledger import Ledger
@@ -30,6 +31,16 @@ any = { structure = { min = 0.3 } }
 [best]
 by = ["structure"]
 """
+
+
+def evidence(*lines: str) -> tuple[EvidenceItem, ...]:
+    """Evidence from the lines that render it."""
+    return tuple(map(parse_evidence, lines))
+
+
+def lines_of(verdict: Verdict) -> tuple[str, ...]:
+    """The lines that render the evidence of a verdict."""
+    return tuple(map(str, verdict.evidence))
 
 
 def picture(seed: int, height: int = 70, width: int = 90) -> npt.NDArray[np.uint8]:
@@ -101,7 +112,7 @@ def make_pair(store: Putting, seed: int, degradation: str = "rain", **photo: Any
     )
     verdict = Verdict(
         candidate=candidate.id, gate="0" * 16, decision="keep", stage="", reason="",
-        evidence=(f"structure {scores[0].value:.3f} >= 0.300",),
+        evidence=evidence(f"structure {scores[0].value:.3f} >= 0.300"),
     )  # fmt: skip
     return Pair(
         photo=Photo(**(facts | photo)), candidate=candidate, image=candidate.image, scores=scores, verdict=verdict

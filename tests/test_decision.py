@@ -27,6 +27,7 @@ from ggt_tools.stages.pack.priors import without_frame
 from ggt_tools.stages.validate.evidence import evidence_faults
 from ggt_tools.workspace.verdict_table import to_verdict, to_verdict_row
 
+from .making import lines_of
 from .test_verdict import candidate
 
 FACTS = """
@@ -92,7 +93,7 @@ def chance(log_odds: float) -> float:
 def test_a_good_candidate_is_kept_and_nothing_adds_to_its_probabilities() -> None:
     found = judged()
     assert (found.decision, found.reason) == ("keep", "")
-    assert found.evidence == (
+    assert lines_of(found) == (
         "structure 0.900 >= 0.100",
         f"unfaithful {chance(-3):.3f} <= 0.200",
         f"no_gain {chance(-4):.3f} <= 0.200",
@@ -125,7 +126,7 @@ def test_the_reason_names_the_fact_that_adds_most(changes: dict[str, float], dec
 def test_the_evidence_lists_the_three_facts_that_add_most() -> None:
     found = judged(halo=4.0, tile_worst=0.7, colour_kept=1.0, shift=2.5)
     odds = -3 + 2.0 + 0.6 + 0.5 + 1.5
-    assert found.evidence[1:] == (
+    assert lines_of(found)[1:] == (
         f"unfaithful {chance(odds):.3f} > 0.800",
         f"no_gain {chance(-4):.3f} <= 0.200",
         "unfaithful: halo 4.000 adds 2.000",
@@ -146,7 +147,7 @@ def test_of_several_metrics_of_one_fact_the_worst_counts() -> None:
     assert judged(gate=gate, pattern=1.0).decision == "keep"
     found = judged(gate=gate, pattern=5.0)
     assert (found.decision, found.reason) == ("unsure", "halos")
-    assert "unfaithful: pattern 5.000 adds 3.000" in found.evidence
+    assert "unfaithful: pattern 5.000 adds 3.000" in lines_of(found)
     assert judged(gate=gate, pattern=math.nan, halo=3.0).decision == "keep", "what was measured counts"
     named = parse_gate(Path("named.toml"), text.replace('reason = "halos"', 'reason = ["halos", "artefacts"]'))
     assert (
@@ -157,12 +158,12 @@ def test_of_several_metrics_of_one_fact_the_worst_counts() -> None:
     assert judged(gate=named, tile_worst=0.2, halo=3.0, pattern=0.0).reason == "object_changed"
     assert judged(gate=named, tile_worst=math.nan, pattern=0.0).reason == "unmeasured_tile_worst"
     scores = {**GOOD, "halo": 2.5, "pattern": 1.0}
-    assert list(evidence_faults(row(scores, judged(gate=gate, **scores).evidence), gate)) == []
+    assert list(evidence_faults(row(scores, lines_of(judged(gate=gate, **scores))), gate)) == []
     low = parse_gate(
         Path("low.toml"),
         TEXT.replace("tile_worst = { from", 'tile_worst = { metric = ["tile_worst", "structure"], from'),
     )
-    assert "unfaithful: structure 0.400 adds 2.400" in judged(gate=low, structure=0.4).evidence
+    assert "unfaithful: structure 0.400 adds 2.400" in lines_of(judged(gate=low, structure=0.4))
 
 
 def test_one_of_several_gains_is_enough() -> None:
@@ -174,10 +175,10 @@ def test_one_of_several_gains_is_enough() -> None:
     assert judged(gate=gate, noise_gain=-1.0, light_gain=0.5).decision == "keep"
     half = judged(gate=gate, noise_gain=-1.0, light_gain=0.3)
     assert (half.decision, half.reason) == ("unsure", "noise_stays")
-    assert "no_gain: noise_gain -1.000 adds 3.000" in half.evidence
+    assert "no_gain: noise_gain -1.000 adds 3.000" in lines_of(half)
     assert "light_gain" in gate.metrics
     scores = {**GOOD, "noise_gain": -1.0, "light_gain": 0.5}
-    assert list(evidence_faults(row(scores, judged(gate=gate, **scores).evidence), gate)) == []
+    assert list(evidence_faults(row(scores, lines_of(judged(gate=gate, **scores))), gate)) == []
 
 
 def test_a_class_without_a_fit_sends_everything_to_people() -> None:
@@ -295,8 +296,8 @@ def row(scores: Mapping[str, float], evidence: tuple[str, ...], wrong: str = "mi
 def test_the_evidence_of_a_kept_pair_passes_the_gate() -> None:
     scores = {**GOOD, "halo": 2.5, "tile_worst": 0.75}
     found = judged(**scores)
-    assert found.decision == "keep" and len(found.evidence) == 5
-    assert list(evidence_faults(row(scores, found.evidence), GATE)) == []
+    assert found.decision == "keep" and len(lines_of(found)) == 5
+    assert list(evidence_faults(row(scores, lines_of(found)), GATE)) == []
 
 
 @pytest.mark.parametrize(
@@ -311,14 +312,14 @@ def test_the_evidence_of_a_kept_pair_passes_the_gate() -> None:
 )
 def test_evidence_that_the_gate_does_not_say_is_a_fault(index: int, line: str | None, reason: str) -> None:
     scores = {**GOOD, "halo": 2.5, "tile_worst": 0.75}
-    evidence = list(judged(**scores).evidence)
+    evidence = list(lines_of(judged(**scores)))
     evidence[index : index + 1] = [line] if line else []
     assert [found for found, _ in evidence_faults(row(scores, tuple(evidence)), GATE)] == [reason]
 
 
 def test_a_pair_that_the_decision_does_not_keep_fails_the_gate() -> None:
     scores = {**GOOD, "halo": 5.0}
-    assert [found for found, _ in evidence_faults(row(scores, judged(**scores).evidence), GATE)] == ["fails_gate"]
+    assert [found for found, _ in evidence_faults(row(scores, lines_of(judged(**scores))), GATE)] == ["fails_gate"]
 
 
 def test_a_prior_is_judged_without_the_facts_on_its_frame() -> None:

@@ -20,7 +20,7 @@ import ggt100k
 from ggt_format.png import encode_png
 from ggt_tools.stages.pack import PackConfig, pack
 
-from .making import GATE, Store, make_pairs, picture
+from .making import GATE, Store, evidence, make_pairs, picture
 from .test_diffusers import model as pix2pix  # a tiny one, with weights of chance
 
 pytest.importorskip("torch")
@@ -151,7 +151,7 @@ def test_visual_prior_of_a_release_that_has_such(tmp_path: Path) -> None:
     beside = [
         dataclasses.replace(
             pair,
-            verdict=dataclasses.replace(pair.verdict, decision="reject", evidence=("prior: misaligned",)),
+            verdict=dataclasses.replace(pair.verdict, decision="reject", evidence=evidence("prior: misaligned")),
             candidate=dataclasses.replace(pair.candidate, image=store.put(encode_png(picture(at + 100, 100, 90)))),
         )
         for at, pair in enumerate(pairs[2:])

@@ -34,6 +34,7 @@ LAYERS = (
     ("pages", "tables", "toml", "summary"),
     ("files", "processes", "reasons", "events", "clock", "retries"),
     ("records",),
+    ("evidence",),
     ("errors",),
 )
 RANK = {name: number for number, names in enumerate(LAYERS) for name in names}

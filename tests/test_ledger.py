@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import multiprocessing
 import os
@@ -23,6 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ggt_tools.errors import ConfigError, ShardError
+from ggt_tools.evidence import BetterCandidate, Contribution, Evidence, OtherEvidence, ReviewVotes
 from ggt_tools.records import (
     ALIGN_SCORES,
     IN_FLIGHT,
@@ -39,7 +41,7 @@ from ggt_tools.records import (
 )
 from ggt_tools.workspace.ledger import Ledger
 
-from .making import FORKED, make_workspace
+from .making import FORKED, evidence, lines_of, make_workspace
 
 
 def photo(key: str, **other: Any) -> Photo:
@@ -82,7 +84,14 @@ def score(name: str, value: float, metric: str = "structure", version: str = "1"
 
 
 def verdict(name: str, decision: str = "keep", stage: str = "", reason: str = "") -> Verdict:
-    return Verdict(candidate=name, gate="g", decision=decision, stage=stage, reason=reason, evidence=("a", "b"))
+    return Verdict(
+        candidate=name,
+        gate="g",
+        decision=decision,
+        stage=stage,
+        reason=reason,
+        evidence=evidence("a 0.500 >= 0.250", "b unmeasured"),
+    )
 
 
 # --- opening --------------------------------------------------------------------------------------------------------
@@ -196,7 +205,7 @@ def test_a_ledger_of_the_third_version_keeps_every_score_and_its_order_and_is_co
                 for row in ledger._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
             }
             assert not tables & {"score", "score_3", "verdict", "verdict_3"}
-            assert [(v.candidate, v.reason, v.evidence) for v in ledger.all(Verdict)] == [
+            assert [(v.candidate, v.reason, lines_of(v)) for v in ledger.all(Verdict)] == [
                 ("c", "halos", ("halo 9.000 > 5.000",))
             ]
 
@@ -250,6 +259,35 @@ def test_a_ledger_without_conversions_gets_their_table(tmp_path: Path, version: 
         ledger.add(made)
         assert list(ledger.all(Conversion)) == [made]
         assert ledger.frames() == {"a": (9, 8, 1, 2, 3, 4)}
+
+
+def test_a_ledger_of_the_seventh_version_keeps_its_verdicts_with_typed_evidence(tmp_path: Path) -> None:
+    write(tmp_path, SEVENTH)
+    with Ledger(tmp_path) as ledger:
+        first, second, third = ledger.all(Verdict)
+        counts = [stage.left for stage in ledger.funnel()]
+    assert first.evidence == (
+        Evidence("structure", 0.512, 0.3, "holds", "min"),
+        Evidence("halo", 2.25, 3.0, "holds", "max"),
+        Evidence.unmeasured("ssim"),
+        Evidence("unfaithful", 0.25, 0.2, "unsure", "max"),
+        Contribution("unfaithful", "halo", 2.25, 0.531),
+        ReviewVotes(2, 1, "unsure"),
+    )
+    assert second.evidence == (Evidence("structure", math.inf, 0.3, "holds", "min"), BetterCandidate("c1"))
+    assert third.evidence == (Evidence("halo", 9.0, 5.0, "breaks", "max"), OtherEvidence("of an unknown kind"))
+    assert [(v.gate, v.decision, v.stage, v.reason) for v in (first, second, third)] == [
+        ("g", "keep", "", ""), ("g", "reject", "verdict", "not_the_best"), ("g", "reject", "score", "halos"),
+    ]  # fmt: skip
+    with Ledger(tmp_path) as ledger:
+        assert list(ledger.all(Verdict)) == [first, second, third], "opening it again changes nothing"
+        assert ledger.find(Verdict, candidate="c2") == [second]
+        ledger.judge("g", "the gate", [first, second, third])
+        assert [stage.left for stage in ledger.funnel()] == counts == [2, 3, 3, 1]
+        (shown,) = ledger._db.execute("SELECT evidence FROM verdict WHERE candidate = 'c3'").fetchone()
+        assert json.loads(shown) == [["rule", "halo", "max", 5.0, "breaks", 9.0], ["other", "of an unknown kind"]]
+        tables = {row[0] for row in ledger._db.execute("SELECT name FROM sqlite_master")}
+    assert not tables & {"tally", "verdicts_7", "outcome_7"}
 
 
 def test_a_migration_that_is_cut_off_leaves_the_ledger_as_it_was(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from ggt_tools.stages.validate import validate
 from ggt_tools.stages.validate.evidence import evidence_faults, prior_faults, read_gate
 from ggt_tools.workspace.ledger import Ledger
 
-from .making import GATE, Store, make_pairs, picture
+from .making import GATE, Store, evidence, lines_of, make_pairs, picture
 
 FRAMED = GATE.replace("[gain", 'shift = { max = 1.0, reason = "shifted", why = "It lies pixel on pixel." }\n[gain', 1)
 ID = "0" * 16
@@ -44,9 +44,9 @@ def png(pixels: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def judged(ledger: Ledger, candidate: Candidate, stage: str, reason: str, *evidence: str) -> None:
+def judged(ledger: Ledger, candidate: Candidate, stage: str, reason: str, *lines: str) -> None:
     verdict = Verdict(
-        candidate=candidate.id, gate=ID, decision="reject", stage=stage, reason=reason, evidence=evidence
+        candidate=candidate.id, gate=ID, decision="reject", stage=stage, reason=reason, evidence=evidence(*lines)
     )  # fmt: skip
     ledger.judge(ID, FRAMED, [verdict])
 
@@ -59,13 +59,13 @@ def astray(ledger: Ledger, pair: Pair, name: str, reply: bytes, reason: str = "m
     judged(ledger, candidate, "align", reason)
 
 
-def framed(ledger: Ledger, pair: Pair, name: str, reason: str = "shifted", *evidence: str, **scores: float) -> None:
+def framed(ledger: Ledger, pair: Pair, name: str, reason: str = "shifted", *lines: str, **scores: float) -> None:
     """One more output, in the frame, which the gate rejects."""
     image = ledger.put_image(encode_png(picture(hash(name) % 1000)))
     candidate = dataclasses.replace(pair.candidate, id=name, image=image)
     of = (Score(candidate=name, metric=metric, metric_version="1", value=value) for metric, value in scores.items())
     ledger.add(candidate, Aligned(candidate=name, version="1", image=image, reason=""), *of)
-    judged(ledger, candidate, "score", reason, *evidence)
+    judged(ledger, candidate, "score", reason, *lines)
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def workspace(tmp_path: Path) -> Path:
             aligned = Aligned(candidate=pair.candidate.id, version="1", image=pair.image, reason="")
             ledger.add(pair.candidate, aligned, *pair.scores, score)
         said = "shift 0.250 <= 1.000"
-        verdicts = [dataclasses.replace(p.verdict, evidence=(*p.verdict.evidence, said)) for p in kept]
+        verdicts = [dataclasses.replace(p.verdict, evidence=(*p.verdict.evidence, *evidence(said))) for p in kept]
         ledger.judge(ID, FRAMED, verdicts)
         ledger.add(Held(key=kept[9].photo.key, version="1.0.0"))
         wide = picture(99, 60, 140)
@@ -130,8 +130,8 @@ def by_id(workspace: Path) -> dict[str, Pair]:
 def test_which_outputs_are_priors_and_why(workspace: Path) -> None:
     found = by_id(workspace)
     assert set(found) == {"away-0", "away-1", "away-2", "away-3", "alone", "moved"}
-    assert found["alone"].verdict.evidence == ("prior: misaligned",)
-    assert found["moved"].verdict.evidence == ("prior: shifted", "structure 0.500 >= 0.300", "shift 3.000 > 1.000")
+    assert lines_of(found["alone"].verdict) == ("prior: misaligned",)
+    assert lines_of(found["moved"].verdict) == ("prior: shifted", "structure 0.500 >= 0.300", "shift 3.000 > 1.000")
     assert [pair.photo.key for pair in found.values()] == sorted(pair.photo.key for pair in found.values())
 
 
@@ -153,7 +153,7 @@ def test_what_a_person_rejects_is_none_after_align_was_run_anew_either(workspace
     assert "moved" not in by_id(workspace), "the rules' own verdict speaks of no person"
     with Ledger(workspace) as ledger:
         ledger.add(Decision(id="3", image=image, **facts | {"decision": "undone", "reason": "", "undoes": "2"}))
-    assert by_id(workspace)["moved"].verdict.evidence == ("prior: misaligned",)
+    assert lines_of(by_id(workspace)["moved"].verdict) == ("prior: misaligned",)
 
 
 def test_train_and_test_are_the_same_bytes_with_priors_and_without(
@@ -388,13 +388,13 @@ def test_what_a_prior_has_to_say(release: Path, workspace: Path) -> None:
     row = next(row for row in pq.read_table(release / "index/prior.parquet").to_pylist() if row["key"] == of["moved"])
     gate = read_gate(FRAMED)
     assert list(prior_faults(row, gate)) == []
-    for evidence, reason in (
+    for lines, reason in (
         ([], "no_evidence"),
         (row["evidence"][1:], "no_evidence"),
         (["prior: shifted", row["evidence"][2]], "no_evidence"),  # of structure, which the gate asks for
         (["prior: shifted", "structure 0.100 < 0.300"], "evidence_differs"),
     ):
-        assert {found for found, _ in prior_faults(row | {"evidence": evidence}, gate)} == {reason}, evidence
+        assert {found for found, _ in prior_faults(row | {"evidence": lines}, gate)} == {reason}, evidence
     away = row | {"evidence": ["prior: misaligned"]}
     assert list(prior_faults(away, gate)) == []
     # in train or test neither would pass

@@ -18,6 +18,7 @@ from tests.benchmarks import chains, deciding, real, synthetic
 from tests.benchmarks.real import Item, Judged, Measured
 from tests.photographs import blurred, crop, psnr
 
+from .making import evidence
 from .test_verdict import candidate
 
 ROOT = Path(__file__).parent.parent
@@ -31,8 +32,8 @@ def item(key: str, judgement: str = "keep", **changes: str) -> Item:
 def judged(key: str, judgement: str, decision: str, **changes: str) -> Judged:
     one = item(key, judgement, **changes)
     measured = Measured(item=one, candidate=candidate(key), wrong=(one.degradation,), scores={})
-    evidence = ("structure 0.900 >= 0.100", "unfaithful 0.900 > 0.800", "unfaithful: halo 9.000 adds 4.000")
-    said = Verdict(candidate=key, gate="g", decision=decision, stage="score", reason="halos", evidence=evidence)
+    lines = ("structure 0.900 >= 0.100", "unfaithful 0.900 > 0.800", "unfaithful: halo 9.000 adds 4.000")
+    said = Verdict(candidate=key, gate="g", decision=decision, stage="score", reason="halos", evidence=evidence(*lines))
     return Judged(measured=measured, verdict=said)
 
 

@@ -10,6 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ggt_tools.evidence import (
+    BetterCandidate,
+    Contribution,
+    Evidence,
+    OtherEvidence,
+    PriorReason,
+    ReviewVotes,
+)
 from ggt_tools.records import (
     Aligned,
     Call,
@@ -28,10 +36,20 @@ from ggt_tools.records import (
     Verdict,
     work_id,
 )
+from ggt_tools.workspace.arrow import from_parquet, to_parquet
 from ggt_tools.workspace.codec import from_row, to_row
 
 TEXT = st.text(max_size=8)
 INT64 = st.integers(-(2**63), 2**63 - 1)
+ITEMS = st.one_of(
+    st.builds(Evidence, TEXT, st.floats(allow_nan=False), st.floats(allow_nan=False), st.just("holds"), st.just("min")),
+    st.builds(Evidence.unmeasured, TEXT),
+    st.builds(Contribution, TEXT, TEXT, st.floats(allow_nan=False), st.floats(allow_nan=False)),
+    st.builds(ReviewVotes, st.integers(0, 99), st.integers(0, 99), st.just("unsure")),
+    st.builds(BetterCandidate, TEXT),
+    st.builds(PriorReason, TEXT),
+    st.builds(OtherEvidence, TEXT),
+)
 FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "str": TEXT,
     "int": INT64,
@@ -39,6 +57,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "tuple[int, ...]": st.lists(INT64, max_size=6).map(tuple),
     "tuple[float, ...]": st.lists(st.floats(allow_nan=False), max_size=9).map(tuple),
     "tuple[str, ...]": st.lists(TEXT, max_size=3).map(tuple),
+    "tuple[EvidenceItem, ...]": st.lists(ITEMS, max_size=4).map(tuple),
     "tuple[tuple[str, int], ...]": st.lists(st.tuples(TEXT, INT64), max_size=3).map(tuple),
 }
 
@@ -72,9 +91,26 @@ def test_any_record_comes_back_from_its_row(kind: type[Any], data: st.DataObject
         assert type(getattr(back, name)) is type(getattr(record, name)), name
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@given(data=st.data())
+def test_any_record_comes_back_from_parquet(kind: type[Any], data: st.DataObject) -> None:
+    if kind is Stage:
+        return  # no task makes one
+    record = data.draw(records(kind))
+    (back,) = from_parquet(to_parquet([record]))
+    assert type(back) is kind
+    for field in dataclasses.fields(kind):
+        assert alike(getattr(back, field.name), getattr(record, field.name)), field.name
+
+
 def test_what_a_row_looks_like() -> None:
     verdict = Verdict(
-        candidate="c", gate="g", decision="reject", stage="score", reason="unchanged", evidence=("é", 'a "b"')
+        candidate="c",
+        gate="g",
+        decision="reject",
+        stage="score",
+        reason="unchanged",
+        evidence=(Evidence("é", 0.5, 0.25, "breaks", "max"), OtherEvidence('a "b"')),
     )
     assert to_row(verdict) == {
         "candidate": "c",
@@ -82,7 +118,7 @@ def test_what_a_row_looks_like() -> None:
         "decision": "reject",
         "stage": "score",
         "reason": "unchanged",
-        "evidence": '["\\u00e9", "a \\"b\\""]',
+        "evidence": '[["rule", "\\u00e9", 0.5, 0.25, "breaks", "max"], ["other", "a \\"b\\""]]',
     }
     assert to_row(dataclasses.replace(verdict, evidence=()))["evidence"] == "[]"
     assert from_row(Verdict, to_row(dataclasses.replace(verdict, evidence=()))).evidence == ()

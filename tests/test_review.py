@@ -47,7 +47,7 @@ from ggt_tools.stages.screen import VERSION as SCREEN
 from ggt_tools.workspace.ledger import Ledger
 
 from .browsing import DONE, SHOWN, Site, browser, served
-from .making import Store, make_pair, picture
+from .making import Store, evidence, lines_of, make_pair, picture
 from .test_verdict import GOOD, TEXT, candidate
 
 NASTY = '<script>alert("1")</script><img src=x onerror=alert(2)>"\'{{7*7}}'
@@ -85,7 +85,7 @@ def make_workspace(
             ]  # fmt: skip
             verdicts.append(
                 Verdict(candidate=name, gate=gate.id, decision=decision, stage="score" if reason else "",
-                        reason=reason, evidence=("halo 1.000 <= 3.000",))
+                        reason=reason, evidence=evidence("halo 1.000 <= 3.000"))
             )  # fmt: skip
         ledger.add(*facts)
         ledger.judge(gate.id, gate.text, verdicts)
@@ -158,7 +158,7 @@ def test_a_candidate_that_is_not_the_best_is_not_audited_and_the_rules_decide_th
     best = {name: replace(verdicts[name], decision="reject", reason="not_the_best") for name in kept}
     overruled = replace(
         verdicts[kept[0]], decision="reject", stage="review", reason="halos",
-        evidence=("people: 0 keep, 1 reject; the rules say keep",),
+        evidence=evidence("people: 0 keep, 1 reject; the rules say keep"),
     )  # fmt: skip
     assert by_rules(overruled) == "keep" and by_rules(verdicts[kept[0]]) == "keep"
     listed = list_items(
@@ -501,7 +501,7 @@ def test_votes_count_as_far_as_the_gate_allows(
     judged = next(verdict([one], {"c": {**GOOD, "halo": halo}}, {"k": "mixed"}, gate, people={"c": said}))
     assert (judged.decision, judged.stage, judged.reason) == expected
     rules = {4.0: "unsure", 1.0: "keep", 9.0: "reject"}[halo]
-    assert judged.evidence[-1] == f"people: {keep} keep, {reject} reject; the rules say {rules}"
+    assert lines_of(judged)[-1] == f"people: {keep} keep, {reject} reject; the rules say {rules}"
     assert by_rules(judged) == rules
 
 

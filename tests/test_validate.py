@@ -46,7 +46,18 @@ from ggt_tools.workspace.ledger import Ledger
 from ggt_tools.workspace.store import Store as Tasks
 
 from .benchmarks.remote import serve
-from .making import GATE, Store, change_shard, make_dataset, make_pair, make_pairs, make_workspace, picture
+from .making import (
+    GATE,
+    Store,
+    change_shard,
+    evidence,
+    lines_of,
+    make_dataset,
+    make_pair,
+    make_pairs,
+    make_workspace,
+    picture,
+)
 from .photographs import SAMPLE, at_night, blurred, noisy, photograph, veiled
 
 NAME = "data/rain/train-00000.tar"
@@ -892,7 +903,7 @@ def test_nothing_is_wrong_with_what_verdict_keeps_and_something_with_what_it_doe
         for people in (None, Votes(keep=1, reject=0, unsure=0, reason="")):
             heard = {CANDIDATE.id: people} if people else None
             (said,) = verdict([CANDIDATE], {CANDIDATE.id: values}, {CANDIDATE.key: "rain"}, gate, people=heard)
-            row = {"degradation": "rain", "degradations": ["rain"], "scores": values, "evidence": said.evidence}
+            row = {"degradation": "rain", "degradations": ["rain"], "scores": values, "evidence": lines_of(said)}
             assert (list(evidence_faults(row, gate)) == []) == (said.decision == "keep"), said
 
 
@@ -1279,7 +1290,12 @@ def test_against_its_ledger_what_is_otherwise_is_found(workspace: Path, tmp_path
         ledger.add(Withdrawal(key=pairs[0].photo.key, reason="the author asks", by="Ann", created=now))
         rejected = Verdict(candidate=pairs[1].candidate.id, decision="reject", **for_all)  # type: ignore[arg-type]
         judged = Verdict(
-            candidate=pairs[2].candidate.id, gate="0" * 16, decision="keep", stage="", reason="", evidence=("other",)
+            candidate=pairs[2].candidate.id,
+            gate="0" * 16,
+            decision="keep",
+            stage="",
+            reason="",
+            evidence=evidence("other"),
         )
         ledger.judge("0" * 16, GATE, [rejected, judged])
         ledger.add(Held(key=pairs[3].photo.key, version="1.0.0"))

@@ -40,7 +40,7 @@ from tests.photographs import (
     tinted,
 )
 
-from .making import Store, make_pair
+from .making import Store, evidence, lines_of, make_pair
 
 GATE = load_gate(DEFAULT_GATE)
 TEXT = """
@@ -172,7 +172,7 @@ def test_each_fact_of_the_packages_gate_gives_its_reason(degradation: str, name:
     (said,) = verdict([candidate("c")], {"c": scores}, {"k": degradation}, gate)
     hard = {rule.metric for rule in GATE.must[degradation]}
     assert said.reason == fact.reason or fact.metric in hard
-    assert f"{name}: {fact.metric} {scores[fact.metric]:.3f} adds {fact.weight:.3f}" in said.evidence
+    assert f"{name}: {fact.metric} {scores[fact.metric]:.3f} adds {fact.weight:.3f}" in lines_of(said)
 
 
 def test_every_reason_of_the_packages_gate_is_of_a_rule_or_a_fact_that_is_tested() -> None:
@@ -186,7 +186,7 @@ def test_what_no_screen_has_seen_is_not_asked_for_it() -> None:
     assert len(unseen) == len(good) - 4
     (said,) = verdict([candidate("c")], {"c": unseen}, {"k": "haze"}, GATE)
     assert said.decision == "keep"
-    assert not [line for line in said.evidence if line.startswith("vlm_")]
+    assert not [line for line in lines_of(said) if line.startswith("vlm_")]
     (said,) = verdict([candidate("c")], {"c": unseen | {"vlm_votes": 0.0}}, {"k": "haze"}, GATE)
     assert (said.decision, said.stage, said.reason) == ("unsure", "screen", "vlm_unusable")
 
@@ -196,7 +196,7 @@ def test_what_no_screen_has_seen_is_not_asked_for_it() -> None:
 
 def test_evidence_tells_each_rule_that_was_asked() -> None:
     said = judged(("haze", "noise"), structure=0.2, shift=math.nan, halo=4.0, noise_gain=0.3, chroma_noise_gain=0.0)
-    assert said.evidence == (
+    assert lines_of(said) == (
         "structure 0.200 < 0.300", "shift unmeasured", "halo 4.000 > 3.000 unsure", "tile_worst 0.900 >= 0.700",
         "haze_gain 0.100 >= 0.050", "contrast_gain 0.400 >= 0.250",
         "noise_gain 0.300 < 0.500 unsure", "chroma_noise_gain 0.000 < 0.300",
@@ -372,7 +372,7 @@ def test_many_at_once_are_judged_as_each_alone(
             expected[at] = ("reject", "verdict", "not_the_best", [*expected[at][3], best])
     found = list(verdict(candidates, scores, seen, gate, astray=astray))
     assert [(v.candidate, v.gate) for v in found] == [(c.id, gate.id) for c in candidates]
-    assert [(v.decision, v.stage, v.reason, list(v.evidence)) for v in found] == expected
+    assert [(v.decision, v.stage, v.reason, list(lines_of(v))) for v in found] == expected
 
 
 def test_the_best_of_many() -> None:
@@ -394,7 +394,7 @@ def test_the_best_of_many() -> None:
         "a": "not_the_best", "b": "not_the_best", "c": "", "d": "halos", "e": "", "f": "not_the_best",
     }  # fmt: skip
     assert (said["a"].decision, said["a"].stage) == ("reject", "verdict")
-    assert said["a"].evidence[-1] == "the best is c"
+    assert lines_of(said["a"])[-1] == "the best is c"
 
 
 def test_at_a_tie_the_lower_id_is_kept_whatever_the_order() -> None:
@@ -463,9 +463,9 @@ def test_what_if_counts_each_way_and_shows_the_values_that_decide() -> None:
         ("keep", "reject halos", 1),
     ]
     assert changes[1].examples == (
-        Example(candidate="c3", before=("halo 3.000 <= 3.000",), after=("halo 3.000 > 2.500",)),
+        Example(candidate="c3", before=evidence("halo 3.000 <= 3.000"), after=evidence("halo 3.000 > 2.500")),
     )
-    assert changes[0].examples[0].before == ("halo 4.000 > 3.000 unsure",)
+    assert changes[0].examples[0].before == evidence("halo 4.000 > 3.000 unsure")
     assert what_if(now, now.values()) == ()
     back = what_if(then, now.values())
     assert [(c.before, c.after, c.count) for c in back] == [
@@ -486,7 +486,7 @@ def test_what_if_shows_another_best_and_what_was_not_judged() -> None:
     assert [(c.before, c.after, c.examples[0].candidate) for c in changes] == [
         ("keep", "reject not_the_best", "a"), ("reject not_the_best", "keep", "b"),
     ]  # fmt: skip
-    assert changes[0].examples[0] == Example(candidate="a", before=(), after=("the best is b",))
+    assert changes[0].examples[0] == Example(candidate="a", before=(), after=evidence("the best is b"))
     assert [(c.before, c.after) for c in what_if({}, [now["a"]])] == [(NOT_JUDGED, "keep")]
 
 

@@ -30,6 +30,7 @@ import numpy as np
 
 from ggt_tools.cli import main as ggt100k_main
 from ggt_tools.clock import utc_now
+from ggt_tools.evidence import Contribution, Evidence
 from ggt_tools.imaging import MAX_PIXELS, read_image
 from ggt_tools.policy.decision import PROBABILITIES
 from ggt_tools.policy.gate import Gate
@@ -332,5 +333,6 @@ def deciding_lines(found: Verdict) -> tuple[str, ...]:
     from ggt_tools.policy.what_if import deciding
 
     against = deciding(found.evidence)
-    blamed = tuple(f"{name}: " for name in PROBABILITIES if any(line.startswith(f"{name} ") for line in against))
-    return (*against, *(line for line in found.evidence if blamed and line.startswith(blamed)))
+    blamed = {item.metric for item in against if isinstance(item, Evidence)} & set(PROBABILITIES)
+    added = [item for item in found.evidence if isinstance(item, Contribution) and item.probability in blamed]
+    return tuple(map(str, (*against, *added)))

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeVar
 
+from ggt_tools.evidence import EvidenceItem
+
 Record = TypeVar("Record", bound="DataclassRecord")
 
 
@@ -343,7 +345,7 @@ class Verdict:
     decision: str  # keep | reject | unsure
     stage: str  # the stage that rejects; "" where it is kept
     reason: str  # stable, e.g. "unchanged"; "" where it is kept
-    evidence: tuple[str, ...]  # each rule that was asked, as "metric value rule"
+    evidence: tuple[EvidenceItem, ...]  # each rule that was asked, and what else led to the decision
 
 
 @stored("held", "key")

@@ -18,17 +18,31 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, count
-from json.encoder import encode_basestring_ascii
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from ggt_tools.evidence import BREAKS as BROKEN
+from ggt_tools.evidence import HOLDS as HELD
+from ggt_tools.evidence import MAX, MIN, ReviewVotes
+from ggt_tools.evidence import UNSURE as DOUBTFUL
 from ggt_tools.policy.decision import NOT_FITTED, PROBABILITIES, ClassDecision, Model, highest
 from ggt_tools.policy.gate import OTHER, Gate, Rule, load_gate
 from ggt_tools.records import Score, Verdict
-from ggt_tools.workspace.verdict_table import Outcome, Verdicts, to_verdict
+from ggt_tools.workspace.verdict_table import (
+    BETTER_SHAPE,
+    Outcome,
+    Shape,
+    Verdicts,
+    contribution_shape,
+    finite_json,
+    rule_shape,
+    to_verdict,
+    unmeasured_shape,
+    votes_shape,
+)
 
 if TYPE_CHECKING:
     from ggt_tools.policy.votes import Votes
@@ -41,7 +55,6 @@ NAN = float("nan")
 MOST_KNOWN = 10_000  # outcomes that are kept
 LEAST_SHOWN = 0.0005  # log-odds: what adds less is 0.000 in the evidence, and left out there
 HOLDS, UNSURE, BREAKS, UNMEASURED = range(4)
-PEOPLE = "people: "  # so begins what a verdict's evidence says of them
 
 
 class Attempt(Protocol):
@@ -136,17 +149,17 @@ class Judge:
                 of[alike], values[alike] = number(self._gate.id, *said), texts
         for place, candidate in enumerate(candidates if self._people else ()):
             if candidate in self._people and candidate not in lost:
-                of[place] = number(*_heard(outcomes[of[place]], self._people[candidate], self._gate))
-                values[place] = _with(values[place], "")
+                of[place] = number(*_with_votes(outcomes[of[place]], self._people[candidate], self._gate))
+                values[place] = _append(values[place], None)
         kept = np.array([outcome[1] == "keep" for outcome in outcomes], bool)[of].nonzero()[0]
         beaten: dict[int, int] = {}
         for place, best in self._beaten(kept, candidates, photos, measured):
             before = int(of[place])
             if before not in beaten:
-                lines = _with(outcomes[before][4], "the best is %s")
-                beaten[before] = number(self._gate.id, "reject", "verdict", "not_the_best", lines)
+                shapes = _append(outcomes[before][4], BETTER_SHAPE)
+                beaten[before] = number(self._gate.id, "reject", "verdict", "not_the_best", shapes)
             of[place] = beaten[before]
-            values[place] = _with(values[place], candidates[best])
+            values[place] = _append(values[place], candidates[best])
         return Verdicts(candidates, outcomes, of.tolist(), values.tolist())
 
     def _beaten(
@@ -170,26 +183,27 @@ class Judge:
         yield from zip(ranked[~first].tolist(), best[~first].tolist(), strict=True)
 
 
-def _heard(outcome: Outcome, votes: Votes, gate: Gate) -> Outcome:
-    """What is said where people say this: in the evidence, and in its place where the gate's [people] says so."""
-    name, decision, stage, reason, lines = outcome
-    lines = _with(lines, f"{PEOPLE}{votes.keep} keep, {votes.reject} reject; the rules say {decision}")
-    said, enough = votes.decision, max(votes.keep, votes.reject) >= gate.people.votes
-    over = {"keep": gate.people.keep_over, "reject": gate.people.reject_over}.get(said, ())
-    if enough and decision in over:
-        decision, (stage, reason) = said, ("review", votes.reason) if said == "reject" else ("", "")
-    return name, decision, stage, reason, lines
+def _with_votes(outcome: Outcome, votes: Votes, gate: Gate) -> Outcome:
+    """Add the votes of reviewers to an outcome; they decide as far as the gate's [people] allows."""
+    name, rules_decision, stage, reason, shapes = outcome
+    shapes = _append(shapes, votes_shape(votes.keep, votes.reject, rules_decision))
+    decision, has_enough = rules_decision, max(votes.keep, votes.reject) >= gate.people.votes
+    replaceable = {"keep": gate.people.keep_over, "reject": gate.people.reject_over}.get(votes.decision, ())
+    if has_enough and rules_decision in replaceable:
+        decision = votes.decision
+        stage, reason = ("review", votes.reason) if decision == "reject" else ("", "")
+    return name, decision, stage, reason, shapes
 
 
-def _with(texts: str, more: str) -> str:
-    """A JSON list of texts with one more."""
-    return f"{texts[:-1]}{', ' if len(texts) > 2 else ''}{encode_basestring_ascii(more)}]"
+def _append(listed: str, item: object) -> str:
+    """Return a JSON list with one more item."""
+    return f"{listed[:-1]}{', ' if len(listed) > 2 else ''}{json.dumps(item)}]"
 
 
 def by_rules(judged: Verdict) -> str:
-    """keep, reject or unsure: what the rules alone say, whatever people decided."""
-    heard = next((said for said in judged.evidence if said.startswith(PEOPLE)), "")
-    return heard.rpartition(" ")[2] or judged.decision
+    """Return the decision of the rules alone, whatever reviewers decided: keep, reject or unsure."""
+    votes = (item.rules_decision for item in judged.evidence if isinstance(item, ReviewVotes))
+    return next(votes, judged.decision)
 
 
 def asked_gains(wrong: tuple[str, ...], gate: Gate) -> tuple[str, ...]:
@@ -206,12 +220,12 @@ def by_candidate(scores: Iterable[Score]) -> dict[str, dict[str, float]]:
 
 
 class _Side(NamedTuple):
-    """One side of a rule, with its lines of evidence, in which %s stands for the value. Lower bounds have sign -1."""
+    """One side of a rule, with the shapes of its evidence. Lower bounds have sign -1."""
 
     sign: int
     inner: float  # times the sign, as `outer`
     outer: float
-    texts: tuple[str, str, str]  # where it holds, is unsure, breaks
+    shapes: tuple[Shape, Shape, Shape]  # where it holds, is unsure, breaks
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,8 +250,8 @@ class _Outcome:
     """What a gate says wherever the sides of its rules answer so."""
 
     said: tuple[str, str, str]  # decision, stage, reason
-    lines: str  # of evidence, as a verdict's row has them
-    fill: str  # their values, which stand for %.3f, and then the facts that add most, as "%s %.3f adds %.3f"
+    shapes: str  # of its evidence, as a verdict's row has them
+    fill: str  # the JSON of its values, with %.3f for each, then ["%s", %.3f, %.3f] for each fact that adds most
     values: tuple[int, ...]  # the sides whose values those are, in their order
     shown: tuple[int, ...]  # of each probability how many facts those are
 
@@ -298,8 +312,10 @@ class _Questions:
                     shown.append(decided.names[number][alike, rank].tolist())
                     shown.append(decided.values[number][alike, rank].tolist())
                     shown.append(decided.added[number][alike, rank].tolist())
-            texts = [outcome.fill % each for each in zip(*shown, strict=True)] if shown else [outcome.fill] * len(alike)
-            yield places[alike], (*outcome.said, outcome.lines), texts
+            texts = [outcome.fill % row for row in zip(*shown, strict=True)] if shown else [outcome.fill] * len(alike)
+            if any("inf" in text or "nan" in text for text in texts):  # a metric may be named so, too
+                texts = list(map(finite_json, texts))
+            yield places[alike], (*outcome.said, outcome.shapes), texts
 
     def _decide(self, measured: Callable[[str], Floats]) -> _Decided | None:
         """Both probabilities; None where the gate has no decision."""
@@ -362,11 +378,11 @@ class _Questions:
             doubtful = [at for at, answer in enumerate(said) if answer != BREAKS]
             for at in doubtful or (0,):
                 hearing.note(group[at], said[at])
-        filled = ["%.3f" if "%s" in line else "" for line in hearing.evidence]
+        filled = ["%.3f" if shape[0] == "rule" else "null" for shape in hearing.evidence]
         for name, fact_count in zip(PROBABILITIES, shown, strict=False):
-            hearing.evidence += [f"{name}: %s"] * fact_count
-            filled += ["%s %.3f adds %.3f"] * fact_count
-        evidence = json.dumps(hearing.evidence), json.dumps(filled), tuple(hearing.values), shown
+            hearing.evidence += [contribution_shape(name)] * fact_count
+            filled += ['["%s", %.3f, %.3f]'] * fact_count
+        evidence = json.dumps(hearing.evidence), f"[{', '.join(filled)}]", tuple(hearing.values), shown
         for decision, found in (("reject", hearing.failed), ("unsure", hearing.doubts)):
             if found:
                 return _Outcome((decision, *found[0]), *evidence)
@@ -387,12 +403,17 @@ def _questions(wrong: tuple[str, ...], gate: Gate) -> _Questions:
 def _probability(model: Model) -> _Question:
     """The bounds of a probability, as a rule's. It has one side: what is below `unsure_above` holds."""
     inner, outer = model.unsure_above, model.max
-    texts = (
-        f"{model.name} %s <= {inner:.3f}",
-        f"{model.name} %s > {inner:.3f} unsure",
-        f"{model.name} %s > {outer:.3f}",
+    side = _Side(1, inner, outer, _shapes(model.name, MAX, inner, outer))
+    return _Question(model.name, "score", model.name, (side,), False)
+
+
+def _shapes(metric: str, side: str, inner: float, outer: float) -> tuple[Shape, Shape, Shape]:
+    """Return the shapes of the evidence where a side of a rule holds, is unsure and breaks."""
+    return (
+        rule_shape(metric, side, inner, HELD),
+        rule_shape(metric, side, inner, DOUBTFUL),
+        rule_shape(metric, side, outer, BROKEN),
     )
-    return _Question(model.name, "score", model.name, (_Side(1, inner, outer, texts),), False)
 
 
 def _because(rule: _Question, decision: ClassDecision, model: Model, cause: int, answer: int) -> _Question:
@@ -408,17 +429,12 @@ def _because(rule: _Question, decision: ClassDecision, model: Model, cause: int,
 
 def _question(rule: Rule) -> _Question:
     sides = []
-    for sign, inner, outer, holds, breaks in (
-        (-1, rule.unsure_below, rule.min, ">=", "<"),
-        (1, rule.unsure_above, rule.max, "<=", ">"),
+    for sign, side, inner, outer in (
+        (-1, MIN, rule.unsure_below, rule.min),
+        (1, MAX, rule.unsure_above, rule.max),
     ):
         if math.isfinite(inner):
-            texts = (
-                f"{rule.metric} %s {holds} {inner:.3f}",
-                f"{rule.metric} %s {breaks} {inner:.3f} unsure",
-                f"{rule.metric} %s {breaks} {outer:.3f}",
-            )
-            sides.append(_Side(sign, sign * inner, sign * outer, texts))
+            sides.append(_Side(sign, sign * inner, sign * outer, _shapes(rule.metric, side, inner, outer)))
     return _Question(rule.metric, rule.stage, rule.reason, tuple(sides), rule.if_measured)
 
 
@@ -428,7 +444,7 @@ class _Hearing:
 
     answers: bytes
     place: int = 0  # of the side that is asked next
-    evidence: list[str] = field(default_factory=list)
+    evidence: list[Shape] = field(default_factory=list)
     values: list[int] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)  # in the gate's order
     doubts: list[tuple[str, str]] = field(default_factory=list)
@@ -438,10 +454,10 @@ class _Hearing:
         begin, self.place = self.place, self.place + len(question.sides)
         answers = self.answers[begin : self.place]
         if UNMEASURED not in answers:
-            self.evidence += (side.texts[answer] for side, answer in zip(question.sides, answers, strict=True))
+            self.evidence += (side.shapes[answer] for side, answer in zip(question.sides, answers, strict=True))
             self.values += range(begin, self.place)
         elif not question.if_measured:
-            self.evidence.append(f"{question.metric} unmeasured")
+            self.evidence.append(unmeasured_shape(question.metric))
         return question.outcome(answers)
 
     def note(self, question: _Question, answer: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from ggt_tools.evidence import HOLDS, BetterCandidate, Evidence, EvidenceItem
 from ggt_tools.records import Verdict
 
 NOT_JUDGED = "not judged"
@@ -21,8 +22,8 @@ class Example:
     """
 
     candidate: str
-    before: tuple[str, ...]
-    after: tuple[str, ...]
+    before: tuple[EvidenceItem, ...]
+    after: tuple[EvidenceItem, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,11 +71,13 @@ def what_if(before: Mapping[str, Verdict], after: Iterable[Verdict], *, examples
     )
 
 
-def deciding(evidence: Iterable[str]) -> tuple[str, ...]:
-    """Return the part of a verdict's evidence that is against the candidate."""
+def deciding(evidence: Iterable[EvidenceItem]) -> tuple[EvidenceItem, ...]:
+    """Return the items of a verdict's evidence that spoke against the candidate, each once."""
     return tuple(
         dict.fromkeys(
-            said for said in evidence if " < " in said or " > " in said or said.endswith(" unmeasured") or _best(said)
+            item
+            for item in evidence
+            if isinstance(item, BetterCandidate) or (isinstance(item, Evidence) and item.outcome != HOLDS)
         )
     )
 
@@ -83,16 +86,19 @@ def _example(old: Verdict | None, new: Verdict) -> Example:
     """Return the evidence of both verdicts about the metrics that are against the candidate in one of them only."""
     sides = old.evidence if old else (), new.evidence
     against = [deciding(evidence) for evidence in sides]
-    metrics = {said.split()[0] for said in {*against[0]} ^ {*against[1]} if not _best(said)}
-    shown = (
-        tuple(dict.fromkeys(said for said in evidence if said.split()[0] in metrics or _best(said)))
+    different = {*against[0]} ^ {*against[1]}
+    metrics = {item.metric for item in different if isinstance(item, Evidence)}
+    before, after = (
+        tuple(
+            dict.fromkeys(
+                item
+                for item in evidence
+                if isinstance(item, BetterCandidate) or (isinstance(item, Evidence) and item.metric in metrics)
+            )
+        )
         for evidence in sides
     )
-    return Example(candidate=new.candidate, before=next(shown), after=next(shown))
-
-
-def _best(said: str) -> bool:
-    return said.startswith("the best is ")
+    return Example(candidate=new.candidate, before=before, after=after)
 
 
 def _describe(verdict: Verdict | None) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args, get_origin, get_type_hints
 
+from ggt_tools.evidence import FIELDS, EvidenceItem, from_list, from_struct, to_list, to_struct
 from ggt_tools.records import DataclassRecord, Record
 
 if TYPE_CHECKING:
@@ -22,11 +23,15 @@ class Column(NamedTuple):
     """A field of a record class."""
 
     name: str
-    hint: Any  # str, int, float, or a tuple of one of these
+    hint: Any  # str, int, float, or a tuple of one of these or of evidence
 
     @property
     def is_list(self) -> bool:
         return get_origin(self.hint) is tuple
+
+    @property
+    def is_evidence(self) -> bool:
+        return bool(self.hint == tuple[EvidenceItem, ...])
 
     @property
     def sql_type(self) -> str:
@@ -50,7 +55,7 @@ def to_row(record: DataclassRecord) -> dict[str, Any]:
 def to_values(record: DataclassRecord) -> tuple[Any, ...]:
     """Return the values of that row, in the order of the fields."""
     values = map(record.__getattribute__, record.__dataclass_fields__)
-    return tuple(json.dumps(value) if isinstance(value, tuple) else value for value in values)
+    return tuple(json.dumps(value, default=to_list) if isinstance(value, tuple) else value for value in values)
 
 
 def from_row(record_class: type[Record], row: Mapping[str, Any]) -> Record:
@@ -64,11 +69,18 @@ def from_row(record_class: type[Record], row: Mapping[str, Any]) -> Record:
 def _readers(record_class: type) -> tuple[tuple[str, Callable[[Any], Any] | None], ...]:
     """For each column, what converts its value; None where nothing is to be converted."""
     readers: dict[Any, Callable[[Any], Any] | None] = {str: None, int: None, float: _number}
-    return tuple((column.name, readers.get(column.hint, parse_tuples)) for column in columns(record_class))
+    return tuple(
+        (column.name, _parse_evidence if column.is_evidence else readers.get(column.hint, parse_tuples))
+        for column in columns(record_class)
+    )
 
 
 def _number(value: float | None) -> float:
     return float("nan") if value is None else float(value)  # SQLite stores NaN as NULL
+
+
+def _parse_evidence(text: str) -> tuple[EvidenceItem, ...]:
+    return tuple(map(from_list, json.loads(text)))
 
 
 # --- JSON -----------------------------------------------------------------------------------------------------------
@@ -102,6 +114,9 @@ def arrow_schema(record_class: type) -> pa.Schema:
 def _arrow_type(hint: Any) -> pa.DataType:
     import pyarrow as pa
 
+    if hint == EvidenceItem:
+        types = {"str": pa.string(), "int": pa.int64(), "float": pa.float64()}
+        return pa.struct({"type": pa.string(), **{name: types[field] for name, field in FIELDS.items()}})
     if get_origin(hint) is tuple:
         return pa.list_(_arrow_type(get_args(hint)[0]))
     return {int: pa.int64(), float: pa.float64()}.get(hint, pa.string())
@@ -109,12 +124,21 @@ def _arrow_type(hint: Any) -> pa.DataType:
 
 def to_arrow_row(record: DataclassRecord) -> dict[str, Any]:
     """Return the record as Arrow takes it in a struct."""
-    return {name: getattr(record, name) for name in record.__dataclass_fields__}
+    row = {name: getattr(record, name) for name in record.__dataclass_fields__}
+    for name in _evidence_columns(type(record)):
+        row[name] = list(map(to_struct, row[name]))
+    return row
 
 
 def from_arrow_row(record_class: type[Record], row: Mapping[str, Any]) -> Record:
     """Return the record of a row that Arrow gives back."""
-    return record_class(**{name: _tuples(value) for name, value in row.items()})
+    evidence = {name: tuple(map(from_struct, row[name])) for name in _evidence_columns(record_class)}
+    return record_class(**{name: _tuples(value) for name, value in row.items()} | evidence)
+
+
+@cache
+def _evidence_columns(record_class: type) -> tuple[str, ...]:
+    return tuple(column.name for column in columns(record_class) if column.is_evidence)
 
 
 def to_table(record_class: type, records: Iterable[DataclassRecord]) -> pa.Table:
@@ -131,7 +155,9 @@ def rows_to_batch(record_class: type, rows: Iterable[tuple[Any, ...]]) -> pa.Tab
     schema = arrow_schema(record_class)
     values: list[Any] = list(zip(*rows, strict=True))
     for place, column in enumerate(columns(record_class)):
-        if column.is_list:
+        if column.is_evidence:
+            values[place] = [list(map(to_struct, _parse_evidence(text))) for text in values[place]]
+        elif column.is_list:
             values[place] = [json.loads(text) for text in values[place]]
         elif column.hint is float:
             values[place] = [float("nan") if number is None else number for number in values[place]]

@@ -11,7 +11,7 @@ from typing import Any
 
 from ggt_tools.records import TABLES, Aligned, Call, Candidate, DataclassRecord, Photo, Record, Score, Verdict
 from ggt_tools.workspace import funnel, score_table, verdict_table
-from ggt_tools.workspace.codec import columns, from_row, to_row
+from ggt_tools.workspace.codec import columns, from_row, to_row, to_values
 
 WORKED_ON = "SELECT key FROM candidate UNION SELECT key FROM prompt"
 SqlRow = tuple[str | int | float | None, ...]
@@ -102,6 +102,8 @@ def read_rows(db: sqlite3.Connection, record_class: type[Record], size: int) -> 
     if record_class is Score:
         by_candidate = score_table.read_scores(db, "ORDER BY s.rowid")
         rows = ((candidate, *score) for candidate, scores in by_candidate for score in scores)
+    elif record_class is Verdict:
+        rows = (to_values(verdict_table.to_verdict(row)) for row in verdict_table.read_rows(db, "ORDER BY v.rowid"))
     else:
         names = ", ".join(f'"{name}"' for name in record_class.__dataclass_fields__)
         cursor = db.cursor()

@@ -31,10 +31,10 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
     4: (),
     5: (),
     6: (),
-    7: (),
+    7: ("DROP VIEW IF EXISTS verdict",),
 }
 # What version 8 renamed. Which of these tables a ledger has depends on its version.
-TABLES_8 = {"tally": "funnel_count"}
+TABLES_8 = {"tally": "funnel_count", "verdicts": "verdicts_7", "outcome": "outcome_7"}
 COLUMNS_8 = {"funnel_count": {"what": "state"}}
 # Columns of `aligned` that version 6 added.
 ALIGNED_6 = {
@@ -87,7 +87,7 @@ def _version(db: sqlite3.Connection) -> int:
 
 
 def _rename_8(db: sqlite3.Connection) -> None:
-    tables = {name for (name,) in _tuples(db, "SELECT name FROM sqlite_master WHERE type = 'table'")}
+    tables = _table_names(db)
     for old, new in TABLES_8.items():
         if old in tables:
             db.execute(f"ALTER TABLE {old} RENAME TO {new}")
@@ -97,6 +97,10 @@ def _rename_8(db: sqlite3.Connection) -> None:
         for old, new in COLUMNS_8[table].items():
             if old in existing:
                 db.execute(f'ALTER TABLE {table} RENAME COLUMN "{old}" TO "{new}"')
+
+
+def _table_names(db: sqlite3.Connection) -> set[str]:
+    return {name for (name,) in _tuples(db, "SELECT name FROM sqlite_master WHERE type = 'table'")}
 
 
 def _column_names(db: sqlite3.Connection, table: str) -> set[str]:
@@ -118,10 +122,17 @@ def _migrate_rows(db: sqlite3.Connection, version: int) -> None:
             db.execute(f"ALTER TABLE aligned ADD COLUMN {name} {ALIGNED_6[name]}")
     if version < 4:
         score_table.add_rows(db, _tuples(db, "SELECT * FROM score_3 ORDER BY candidate, rowid"))
-        _put_verdicts(db, verdict_table.rows_of(_tuples(db, "SELECT * FROM verdict_3 ORDER BY rowid")))
+        _put_verdicts(db, verdict_table.rows_of_version_3(_tuples(db, "SELECT * FROM verdict_3 ORDER BY rowid")))
         for table in ("score_3", "verdict_3"):
             db.execute(f"DROP TABLE {table}")
         recount(db)
+    elif version < 8:
+        old = """SELECT v.candidate, o.gate, o.decision, o.stage, o.reason, o.evidence, v."values"
+            FROM verdicts_7 v JOIN outcome_7 o ON o.id = v.outcome ORDER BY v.rowid"""
+        if "verdicts_7" in _table_names(db):
+            _put_verdicts(db, verdict_table.rows_of_version_7(_tuples(db, old)))
+            for table in ("verdicts_7", "outcome_7"):
+                db.execute(f"DROP TABLE {table}")
     if version < 5:
         # Perceptual hashes of version 1 depended on the processor. Those of photographs are computed again
         # (imaging.perceptual_hash.stored_hashes). Those of published pairs are emptied, and ingest asks for the

@@ -1,23 +1,46 @@
-"""Where the ledger keeps verdicts: a row a candidate, with the number of its outcome and the values of its evidence.
+"""Where the ledger stores verdicts: a row for each candidate, with its outcome and the values of its evidence.
 
-Thousands of candidates get one outcome: gate, decision, stage, reason and the lines of evidence, in which %s stands for
-the value. The view `verdict` has whole ones, for whoever reads by SQL.
+Thousands of candidates get the same outcome: gate, decision, stage, reason and the *shape* of each item of evidence,
+which is what these candidates share of it. The *values* are what is left. Both are JSON lists of one length:
+
+    type          shape                                            value
+    Evidence      ["rule", metric, side, bound, outcome]           its value
+                  ["unmeasured", metric]                           null
+    Contribution  ["contribution", probability]                    [metric, value, log_odds]
+    ReviewVotes   ["votes", keep, reject, rules_decision]          null
+    others        ["better"], ["prior"], ["other"]                 candidate, reason, text
+
+The view `verdict` shows whole verdicts to readers who use SQL: each shape with its value as the last element.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
+from ggt_tools.evidence import (
+    TYPES,
+    UNMEASURED,
+    BetterCandidate,
+    Contribution,
+    Evidence,
+    EvidenceItem,
+    PriorReason,
+    ReviewVotes,
+    parse_evidence,
+)
 from ggt_tools.records import Verdict
-from ggt_tools.workspace.codec import parse_tuples
 
-# candidate, gate, decision, stage, reason, lines of evidence, their values: both lists in JSON, of one length
+# candidate, gate, decision, stage, reason, shapes of the evidence, its values: both lists in JSON
 Row = tuple[str, ...]
 Outcome = tuple[str, ...]  # a Row without the candidate and the values
+Shape = list[Any]
 TABLES = (
     """CREATE TABLE IF NOT EXISTS outcome (id INTEGER PRIMARY KEY, gate TEXT NOT NULL, decision TEXT NOT NULL,
         stage TEXT NOT NULL, reason TEXT NOT NULL, evidence TEXT NOT NULL,
@@ -25,55 +48,147 @@ TABLES = (
     """CREATE TABLE IF NOT EXISTS verdicts
         (candidate TEXT NOT NULL PRIMARY KEY, outcome INTEGER NOT NULL, "values" TEXT NOT NULL)""",
     """CREATE VIEW IF NOT EXISTS verdict AS SELECT v.candidate, o.gate, o.decision, o.stage, o.reason,
-        (SELECT json_group_array(replace(line.value, '%s', json_extract(v."values", '$[' || line.key || ']')))
-            FROM json_each(o.evidence) line) AS evidence, v.rowid
+        (SELECT json_group_array(json_insert(shape.value, '$[#]', json_extract(v."values", '$[' || shape.key || ']')))
+            FROM json_each(o.evidence) shape) AS evidence, v.rowid
         FROM verdicts v JOIN outcome o ON o.id = v.outcome""",
 )
 ROW = 'v.candidate, o.gate, o.decision, o.stage, o.reason, o.evidence, v."values"'  # of verdicts v, outcome o
-# What stands in a line after the metric, or for the best, or what a fact adds to a probability
-VALUE = re.compile(r"(\w+: )(\w+ \S+ adds \S+)|(\w+ |the best is )(\S+)")
+
+
+def rule_shape(metric: str, side: str, bound: float, outcome: str) -> Shape:
+    """Return the shape of an Evidence that was measured."""
+    return ["rule", metric, side, bound, outcome]
+
+
+def unmeasured_shape(metric: str) -> Shape:
+    """Return the shape of an Evidence that was not measured."""
+    return ["unmeasured", metric]
+
+
+def contribution_shape(probability: str) -> Shape:
+    """Return the shape of a Contribution."""
+    return ["contribution", probability]
+
+
+def votes_shape(keep: int, reject: int, rules_decision: str) -> Shape:
+    """Return the shape of a ReviewVotes."""
+    return ["votes", keep, reject, rules_decision]
+
+
+BETTER_SHAPE: Shape = ["better"]
+
+
+def split_item(item: EvidenceItem) -> tuple[Shape, Any]:
+    """Divide an item of evidence into its shape and its value."""
+    if isinstance(item, Evidence):
+        if item.outcome == UNMEASURED:
+            return unmeasured_shape(item.metric), None
+        return rule_shape(item.metric, item.side, item.bound, item.outcome), item.value
+    if isinstance(item, Contribution):
+        return contribution_shape(item.probability), [item.metric, item.value, item.log_odds]
+    if isinstance(item, ReviewVotes):
+        return votes_shape(item.keep, item.reject, item.rules_decision), None
+    if isinstance(item, BetterCandidate):
+        return BETTER_SHAPE, item.candidate
+    if isinstance(item, PriorReason):
+        return ["prior"], item.reason
+    return ["other"], item.text
+
+
+def _joiner(shape: Shape) -> Callable[[Any], EvidenceItem]:
+    """Return the function that makes an item of a shape and a value."""
+    kind, *fields = shape
+    if kind == "rule":
+        metric, side, bound, outcome = fields
+        return lambda value: Evidence(metric, math.nan if value is None else float(value), bound, outcome, side)
+    if kind == "unmeasured":
+        item = Evidence.unmeasured(fields[0])
+        return lambda value: item
+    if kind == "contribution":
+        return lambda value: Contribution(
+            fields[0], value[0], *(math.nan if number is None else float(number) for number in value[1:])
+        )
+    if kind == "votes":
+        votes = ReviewVotes(*fields)
+        return lambda value: votes
+    one_field: Callable[[Any], EvidenceItem] = TYPES[kind]
+    return one_field
+
+
+@lru_cache(4096)
+def _joiners(shapes: str) -> tuple[Callable[[Any], EvidenceItem], ...]:
+    return tuple(map(_joiner, json.loads(shapes)))
+
+
+NOT_JSON = re.compile(r'("(?:[^"\\]|\\.)*")|-?(?:Infinity|inf)|NaN|nan')
+
+
+def to_json(values: Iterable[Any]) -> str:
+    """Return a JSON list of shapes or values; NaN is null, and infinity a number too large for any float."""
+    return finite_json(json.dumps(list(values)))
+
+
+def finite_json(text: str) -> str:
+    """Replace the numbers in JSON text that JSON does not have, as to_json() does; strings stay as they are."""
+    return NOT_JSON.sub(_json_number, text)
+
+
+def _json_number(match: re.Match[str]) -> str:
+    if match[1]:
+        return match[1]
+    return "null" if match[0].lower() == "nan" else "-9e999" if match[0].startswith("-") else "9e999"
 
 
 def to_verdict_row(verdict: Verdict) -> Row:
-    lines, values = [], []
-    for line in verdict.evidence:
-        found = None if "%s" in line else VALUE.match(line)
-        before, value = (found[1] or found[3], found[2] or found[4]) if found else ("", "%s")
-        lines.append(f"{before}%s{line[found.end() :]}" if found else line)
+    """Return the row of a verdict."""
+    shapes, values = [], []
+    for item in verdict.evidence:
+        shape, value = split_item(item)
+        shapes.append(shape)
         values.append(value)
     facts = verdict.candidate, verdict.gate, verdict.decision, verdict.stage, verdict.reason
-    return (*facts, json.dumps(lines), json.dumps(values))
+    return (*facts, to_json(shapes), to_json(values))
 
 
 def to_verdict(row: Row) -> Verdict:
-    candidate, gate, decision, stage, reason, lines, values = row
-    pairs = zip(parse_tuples(lines), json.loads(values), strict=True)
-    evidence = tuple(line.replace("%s", value) for line, value in pairs)
+    """Return the verdict of a row."""
+    candidate, gate, decision, stage, reason, shapes, values = row
+    pairs = zip(_joiners(shapes), json.loads(values), strict=True)
+    evidence = tuple([join(value) for join, value in pairs])
     return Verdict(candidate=candidate, gate=gate, decision=decision, stage=stage, reason=reason, evidence=evidence)
 
 
 @dataclass(frozen=True, slots=True)
 class Verdicts:
-    """Rows by columns."""
+    """Verdicts by columns.
+
+    Attributes:
+        candidates: (n,) ids.
+        outcomes: The distinct outcomes.
+        of: (n,) index in `outcomes` of each candidate.
+        values: (n,) values of the evidence, in JSON.
+    """
 
     candidates: Sequence[str]
     outcomes: Sequence[Outcome]
-    of: Sequence[int]  # (candidates,) places in `outcomes`
-    values: Sequence[str]  # (candidates,)
+    of: Sequence[int]
+    values: Sequence[str]
 
     def rows(self) -> Iterator[Row]:
+        """Iterate over them as rows."""
         for candidate, of, values in zip(self.candidates, self.of, self.values, strict=True):
             yield candidate, *self.outcomes[of], values
 
 
 def by_columns(rows: Sequence[Row]) -> Verdicts:
+    """Return rows by columns."""
     numbers: dict[Outcome, int] = {}
     of = [numbers.setdefault(row[1:6], len(numbers)) for row in rows]
     return Verdicts([row[0] for row in rows], list(numbers), of, [row[6] for row in rows])
 
 
 def put_verdicts(db: sqlite3.Connection, verdicts: Verdicts) -> None:
-    """In the place of those on the same candidates."""
+    """Store verdicts in place of those on the same candidates."""
     db.executemany(
         "INSERT OR IGNORE INTO outcome (gate, decision, stage, reason, evidence) VALUES (?, ?, ?, ?, ?)",
         verdicts.outcomes,
@@ -101,8 +216,19 @@ def read_rows(db: sqlite3.Connection, condition: str, *values: str | int) -> Ite
     yield from cursor.execute(sql, values)
 
 
-def rows_of(table: Iterable[tuple[str, ...]]) -> Iterable[Row]:
-    """Of rows as version 3 of the ledger has them."""
+def rows_of_version_3(table: Iterable[tuple[str, ...]]) -> Iterator[Row]:
+    """Convert rows of the table `verdict` of version 3: evidence is a JSON list of texts."""
     for *facts, evidence in table:
-        names = ("candidate", "gate", "decision", "stage", "reason")
-        yield to_verdict_row(Verdict(**dict(zip(names, facts, strict=True)), evidence=tuple(json.loads(evidence))))
+        yield _row_of_texts(facts, json.loads(evidence))
+
+
+def rows_of_version_7(rows: Iterable[tuple[str, ...]]) -> Iterator[Row]:
+    """Convert rows of versions 4 to 7: evidence is a JSON list of texts, in which %s stands for the value."""
+    for *facts, lines, values in rows:
+        pairs = zip(json.loads(lines), json.loads(values), strict=True)
+        yield _row_of_texts(facts, [line.replace("%s", value) for line, value in pairs])
+
+
+def _row_of_texts(facts: Sequence[str], texts: Iterable[str]) -> Row:
+    pairs = [split_item(parse_evidence(text)) for text in texts]
+    return (*facts, to_json(shape for shape, _ in pairs), to_json(value for _, value in pairs))

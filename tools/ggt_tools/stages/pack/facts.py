@@ -33,7 +33,7 @@ def pair_facts(pair: Pair, metrics: Sequence[str]) -> dict[str, Any]:
         "width": photo.width,
         "height": photo.height,
         "scores": {name: _single(measured.get(name, math.nan)) for name in metrics},
-        "evidence": list(pair.verdict.evidence),
+        "evidence": list(map(str, pair.verdict.evidence)),
     }
 
 

@@ -9,15 +9,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from ggt_tools.evidence import PriorReason, ReviewVotes
 from ggt_tools.policy.decision import Model
 from ggt_tools.policy.gate import Gate, parse_gate
-from ggt_tools.policy.verdicts import PEOPLE, verdict
+from ggt_tools.policy.verdicts import verdict
 from ggt_tools.policy.votes import decisions_in_force, read_decisions
 from ggt_tools.records import ALIGN_SCORES, Aligned, Candidate, Pair, Photo, Verdict
 from ggt_tools.workspace.ledger import Ledger
 
 MISALIGNED = "misaligned"  # align's reason where a confident fit is beyond its bounds: the scene from elsewhere
-PRIOR_PREFIX = "prior: "  # begins the first line of a prior's evidence; the reason follows
 FRAME_METRICS = (*ALIGN_SCORES, "shift")  # measure the frame, and nothing else
 
 
@@ -92,7 +92,7 @@ def priors(ledger: Ledger) -> Iterator[Pair]:
             candidate=candidate,
             image=image,
             scores=ledger.scores_of(candidate.id),
-            verdict=replace(rejection, evidence=(f"{PRIOR_PREFIX}{rejection.reason}", *rejection.evidence)),
+            verdict=replace(rejection, evidence=(PriorReason(rejection.reason), *rejection.evidence)),
         )
 
 
@@ -108,7 +108,7 @@ def _rejections(ledger: Ledger) -> dict[str, Verdict]:
         for verdict in ledger.all(Verdict)
         if verdict.decision == "reject"
         and verdict.candidate not in rejected_by_people
-        and not any(line.startswith(PEOPLE) for line in verdict.evidence)
+        and not any(isinstance(item, ReviewVotes) for item in verdict.evidence)
     }
 
 

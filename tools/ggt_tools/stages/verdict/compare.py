@@ -67,7 +67,7 @@ class GateComparison:
         for change in self.changes:
             lines.append(f"{change.count:>6}  {change.before} -> {change.after}")
             for example in change.examples:
-                before, after = ", ".join(example.before), ", ".join(example.after)
+                before, after = (", ".join(map(str, items)) for items in (example.before, example.after))
                 evidence = f"{before}; then {after}" if before else after
                 lines.append(printable(f"          {self.keys[example.candidate]} {example.candidate}: {evidence}"))
         return "\n".join(lines)
