@@ -20,6 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ggt_format.bands import HEAD, Bands
+from ggt_format.cores import core_count
 from ggt_format.epoch import SharedEpoch
 from ggt_format.errors import ConfigError, ShardError
 from ggt_format.images import decode_bands, decode_image, read_bands
@@ -196,7 +197,7 @@ class PairDataset:
         worker = torch is not None and torch.get_worker_info() is not None
         if worker:
             return 1
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return core_count()
 
     def _guard(self, keep_faults: bool, step: Callable[..., Any], *args: Any) -> Any:
         """Call `step`; with `keep_faults`, count, log and return the ShardError that it raises."""

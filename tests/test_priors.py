@@ -394,7 +394,7 @@ def test_what_a_prior_has_to_say(release: Path, workspace: Path) -> None:
         (["prior: shifted", row["evidence"][2]], "no_evidence"),  # of structure, which the gate asks for
         (["prior: shifted", "structure 0.100 < 0.300"], "evidence_differs"),
     ):
-        assert {found for found, _ in prior_faults(row | {"evidence": lines}, gate)} == {reason}, evidence
+        assert {found for found, _ in prior_faults(row | {"evidence": lines}, gate)} == {reason}, lines
     away = row | {"evidence": ["prior: misaligned"]}
     assert list(prior_faults(away, gate)) == []
     # in train or test neither would pass

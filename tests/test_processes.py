@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 
 from ggt_tools.errors import ConfigError, PairError
-from ggt_tools.processes import in_processes
+from ggt_tools.processes import WorkerProcess, in_processes
 
 Tell = Callable[[int], object]
 
@@ -67,3 +70,70 @@ def test_a_fault_ends_it_while_a_job_is_on_its_way_to_a_process() -> None:
     for _ in range(3):
         with pytest.raises(PairError, match="key 0: is broken"):
             list(in_processes(large, [bytes(1 << 22)] * 6, 2, int))
+
+
+PARENT = """
+import sys, time
+from multiprocessing import get_context
+from ggt_tools.processes import WorkerProcess
+
+if __name__ == "__main__":
+    workers = [WorkerProcess(get_context(method)) for method in sys.argv[1:]]
+    for worker in workers:
+        worker.submit(time.sleep, 600)
+    print(*(worker.pid for worker in workers), flush=True)
+    time.sleep(600)
+"""
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends kill -9")
+def test_workers_end_in_the_middle_of_their_work_when_their_parent_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    with subprocess.Popen([sys.executable, script, "spawn", "forkserver"], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pids = [int(word) for word in parent.stdout.readline().split()]
+        assert len(pids) == 2 and all(map(is_alive, pids))
+        parent.kill()
+    end = time.monotonic() + 60
+    while any(map(is_alive, pids)) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not any(map(is_alive, pids))
+
+
+class Unpicklable(Exception):
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(one)
+
+
+def raises_what_cannot_be_sent(job: int, tell: Tell) -> None:
+    raise Unpicklable("a", "b")
+
+
+def returns_what_cannot_be_sent(job: int, tell: Tell) -> object:
+    return lambda: None
+
+
+@pytest.mark.parametrize("work", [raises_what_cannot_be_sent, returns_what_cannot_be_sent])
+def test_what_cannot_be_sent_back_is_an_error_and_no_hang(work: Callable[[int, Tell], object]) -> None:
+    with pytest.raises((RuntimeError, TypeError)):
+        list(in_processes(work, range(2), 2, int))
+
+
+def test_a_worker_goes_on_after_an_error_and_shows_where_it_arose() -> None:
+    worker = WorkerProcess(get_context("spawn"))
+    try:
+        with pytest.raises(PairError) as fault:
+            worker.submit(refused, 3, int).result()
+        assert "in refused" in str(fault.value.__cause__)
+        assert worker.submit(refused, 4, int).result() == 4
+    finally:
+        worker.close()

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ggt100k import decode_image, open_root
-from ggt_tools.processes import Tell, cores, in_processes
+from ggt_format.cores import core_count
+from ggt_tools.processes import Tell, in_processes
 from ggt_tools.stages.validate import validate
 
 from . import material
@@ -31,7 +32,7 @@ def bench(options: Options) -> str:
         material.make(folder, pairs)
         for codec in material.CODECS:
             root = str(folder / codec)
-            for processes in sorted({1, cores()}):
+            for processes in sorted({1, core_count()}):
                 bound, ours = [], []
                 for _ in range(1 if options.quick else max(3, options.rounds)):
                     bound.append(_seconds(lambda: _bound(root, processes)))  # noqa: B023

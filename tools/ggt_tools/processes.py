@@ -1,4 +1,8 @@
-"""Work over processes: results in the order of the jobs, progress as it is made, and no process that outlives us."""
+"""Work in other processes: results in the order of the jobs, progress while they work, and no process that outlives us.
+
+Only public parts of multiprocessing are used. A worker ends itself when the process that started it ends, even by
+kill -9: loky and concurrent.futures leave their workers behind then, which is why neither is used here.
+"""
 
 from __future__ import annotations
 
@@ -7,127 +11,219 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import signal
-import sys
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from itertools import islice
 from multiprocessing.connection import Connection
+from multiprocessing.context import BaseContext
 from typing import Any, TypeVar
 
+from ggt_format.cores import core_count
 from ggt_tools.errors import ConfigError
 
 Job = TypeVar("Job")
-Done = TypeVar("Done")
+Result = TypeVar("Result")
 Tell = Callable[[int], object]
-WORTH = 64 << 20  # bytes of input that a further process has to find, for the second or two that its start takes
+BYTES_PER_PROCESS = 64 << 20  # input that makes up for the second or two that another process takes to start
+POLL_SECONDS = 0.2
 
 
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+class WorkerDied(Exception):
+    """The process of a worker ended in the middle of its work: killed, out of memory, or a crash in native code."""
 
 
-def worth(asked: int, size: int) -> int:
-    """How many processes to use: those asked for, or, for 0, as many as `size` bytes of input make worth it."""
-    return asked or max(1, min(cores(), size // WORTH))
+class RemoteTraceback(Exception):
+    """The traceback, as text, of an exception that was raised in a worker: its cause."""
+
+
+class WorkerProcess:
+    """One process that runs functions, one after another.
+
+    `submit(function, *args)` returns a Future; everything must be picklable. After WorkerDied the worker is of no use.
+    """
+
+    def __init__(self, context: BaseContext, initializer: Callable[..., object] = int, *args: Any) -> None:
+        """Start the process.
+
+        Args:
+            context: How it is started: spawn or forkserver; a fork would inherit the locks of threads and files.
+            initializer: Called in the process with `args` before everything else.
+            args: Its arguments.
+        """
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, initializer, args))  # type: ignore[attr-defined]
+        self._process.start()
+        theirs.close()  # from now on the pipe breaks where the process ends
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="worker")
+        self._running: set[Future[Any]] = set()
+
+    @property
+    def pid(self) -> int:
+        """The id of the process."""
+        return self._process.pid or 0
+
+    def submit(self, function: Callable[..., Result], *args: Any, tell: Tell = int) -> Future[Result]:
+        """Run `function(*args)` in the process, after what was submitted before.
+
+        Args:
+            function: What to run.
+            args: Its arguments.
+            tell: If given, `function` gets one more argument: a function that passes a number on to this one, which
+                is called in a thread of this process.
+        """
+        future = self._thread.submit(self._call, function, args, tell)
+        self._running.add(future)
+        future.add_done_callback(self._running.discard)
+        return future
+
+    def _call(self, function: Callable[..., Result], args: tuple[Any, ...], tell: Tell) -> Result:
+        try:
+            self._connection.send((function, args, tell is not int))
+            while True:
+                kind, value = self._connection.recv()
+                if kind != "progress":
+                    break
+                tell(value)
+        except (EOFError, OSError) as fault:
+            raise WorkerDied("its process died: killed, out of memory, or a crash in native code") from fault
+        if kind == "error":
+            error, text = value
+            raise error from RemoteTraceback(text)
+        result: Result = value
+        return result
+
+    def close(self) -> None:
+        """End the process: at once if it works or never began, else after it cleaned up."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+        if self._running:
+            self._process.kill()  # which breaks the pipe, so that the thread ends too
+        self._thread.shutdown()
+        self._connection.close()
+        self._process.join()
+        self._process.close()
+
+
+def _serve(connection: Connection, initializer: Callable[..., object], args: tuple[Any, ...]) -> None:
+    """Run what comes through the pipe, in a worker, until the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all processes; the parent ends its workers
+    _end_with_parent()
+    initializer(*args)
+    while True:
+        try:
+            function, values, has_progress = connection.recv()
+        except (EOFError, OSError):
+            return
+        except Exception as error:  # what was sent cannot be unpickled here
+            connection.send(("error", (error, traceback.format_exc())))
+            continue
+        try:
+            if has_progress:
+                values = (*values, lambda count: connection.send(("progress", count)))
+            answer = "done", function(*values)
+        except Exception as error:
+            answer = "error", (error, traceback.format_exc())
+        try:
+            connection.send(answer)
+        except BrokenPipeError:
+            return
+        except Exception:  # the result or the exception cannot be pickled
+            connection.send(("error", (RuntimeError(f"{answer[1]!r} cannot be sent"), traceback.format_exc())))
+
+
+def _end_with_parent() -> None:
+    """End this process, whatever it does, when the process that started it ends: a kill runs no cleanup there."""
+    parent = multiprocessing.parent_process()
+
+    def wait_for_parent() -> None:
+        if parent is not None:
+            multiprocessing.connection.wait([parent.sentinel])
+            os._exit(1)
+
+    threading.Thread(target=wait_for_parent, daemon=True).start()
+
+
+def process_count(requested: int, size: int) -> int:
+    """Return how many processes to use: `requested`, or if that is 0, as many as `size` bytes of input are worth."""
+    return requested or max(1, min(core_count(), size // BYTES_PER_PROCESS))
 
 
 def in_processes(
-    work: Callable[[Job, Tell], Done], jobs: Sequence[Job], processes: int, progress: Tell
-) -> Iterator[Done]:
-    """`work(job, tell)` of each job, in order, in up to `processes` processes; with one, in this one.
+    work: Callable[[Job, Tell], Result], jobs: Sequence[Job], processes: int, progress: Tell
+) -> Iterator[Result]:
+    """Yield `work(job, tell)` of each job, in their order.
 
-    What `work` tells is told to `progress` here. Both and the jobs must be picklable. What `work` raises is raised here
-    and ends the others; so does the end of this process, whatever ends it.
+    Args:
+        work: What to do with a job. The numbers that it passes to `tell` are passed to `progress` here.
+        jobs: The jobs. They, `work` and the results must be picklable.
+        processes: Number of processes at most; 1 does all work in this process.
+        progress: Called in this thread.
+
+    Raises:
+        ConfigError: A process died.
+        Exception: What `work` raises, which ends the other processes.
     """
     if min(processes, len(jobs)) < 2:
         for job in jobs:
             yield work(job, progress)
         return
-    context = multiprocessing.get_context("spawn")  # a fork would inherit threads' locks, and our file locks
-    count = context.Value("q", 0)
-    ear, mouth = context.Pipe(duplex=False)
-    told = 0
-    pool = ProcessPoolExecutor(min(processes, len(jobs)), context, _begin, (work, count, ear))
+    context = multiprocessing.get_context("spawn")
+    told = _Progress()
+    workers = [WorkerProcess(context) for _ in range(min(processes, len(jobs)))]
     try:
-        waiting = iter(jobs)
-        ahead = deque(pool.submit(_work, job) for job in islice(waiting, 2 * processes))  # the rest would fill memory
-        while ahead:
-            future = ahead.popleft()
-            while not wait([future], timeout=0.2).done:
-                told = _tell(count, told, progress)
-            done = future.result()
-            ahead.extend(pool.submit(_work, job) for job in islice(waiting, 1))
-            told = _tell(count, told, progress)
-            yield done
-        pool.shutdown()
-    except BrokenProcessPool as fault:
+        idle, waiting = list(workers), iter(jobs)
+        running: dict[Future[Result], WorkerProcess] = {}
+        pending: deque[Future[Result]] = deque()  # in the order of the jobs
+        while True:
+            while idle and len(pending) < 2 * processes and (job := next(waiting, None)) is not None:
+                worker = idle.pop()
+                future = worker.submit(work, job, tell=told.add)
+                running[future] = worker
+                pending.append(future)
+            if not pending:
+                return
+            for future in wait(running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED).done:
+                idle.append(running.pop(future))
+            is_done = pending[0].done()
+            if count := told.take():  # after the check, so that all progress of what is yielded is reported
+                progress(count)
+            if is_done:
+                yield pending.popleft().result()
+    except WorkerDied as fault:
         raise ConfigError("a process of ours died; is there memory enough? try fewer processes") from fault
     finally:
-        mouth.close()
-        shut(pool)
-        ear.close()
+        for worker in workers:
+            worker.close()
 
 
-def shut(pool: ProcessPoolExecutor) -> None:
-    """Ends a pool, whether its processes live, were told to end, or are dead."""
-    queue = getattr(pool, "_call_queue", None)
-    if queue is not None and sys.version_info < (3, 11, 5):
-        queue._reader.close()  # or it goes on writing to processes that are gone, for ever (gh-94777)
-    pool.shutdown(cancel_futures=True)
+class _Progress:
+    """Sums up the progress that threads report, for one thread that takes it."""
 
+    def __init__(self) -> None:
+        self._lock, self._count = threading.Lock(), 0
 
-def _tell(count: Any, told: int, progress: Tell) -> int:
-    now = int(count.value)
-    if now > told:
-        progress(now - told)
-    return now
+    def add(self, count: int) -> None:
+        with self._lock:
+            self._count += count
 
-
-_state: list[Any] = []  # of a process of ours: what it does, and the count of what is done
-
-
-def _begin(work: Callable[..., Any], count: Any, ear: Connection) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; who started us ends us
-    _state[:] = work, count
-    end_with(ear)
-
-
-def end_with(other: Connection | int) -> None:
-    """Ends this process, whatever it does, when the other end of a pipe is closed, or the process of a sentinel ends:
-    who started us may be killed, and nobody asks us any more.
-    """
-
-    def wait_for_it() -> None:
-        multiprocessing.connection.wait([other])
-        os._exit(1)
-
-    threading.Thread(target=wait_for_it, daemon=True).start()
-
-
-def _work(job: Any) -> Any:
-    work, count = _state
-
-    def tell(done: int) -> None:
-        with count.get_lock():
-            count.value += done
-
-    return work(job, tell)
+    def take(self) -> int:
+        with self._lock:
+            count, self._count = self._count, 0
+        return count
 
 
 @contextmanager
-def uncollected() -> Iterator[None]:
-    """Without the collector of cycles, for very many rows in which none arise: it goes through all of them each time
-    that they have grown by a quarter.
+def garbage_collection_paused() -> Iterator[None]:
+    """Pause the collector of reference cycles while very many rows are read, in which there are none.
+
+    It would go through all of them each time that they have grown by a quarter.
     """
-    on = gc.isenabled()
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if on:
+        if was_enabled:
             gc.enable()

@@ -18,11 +18,11 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
+from ggt_format.cores import core_count
 from ggt_tools.errors import ConfigError, ShardError
 from ggt_tools.events import Events
 from ggt_tools.executors.local import Local
 from ggt_tools.executors.task import SEEN, Stage, Task, file, folder, task
-from ggt_tools.processes import cores
 from ggt_tools.workspace.arrow import Fault, from_parquet
 from ggt_tools.workspace.ledger import Ledger
 from ggt_tools.workspace.store import Store
@@ -145,7 +145,7 @@ def engine(
     if options:
         raise ConfigError(f"--cluster {next(iter(options))}: the local engine has no such option")
     if workers is None:
-        workers = min(gpus or cores(), works // WORTH)
+        workers = min(gpus or core_count(), works // WORTH)
         workers = 0 if workers == 1 and not gpus else workers
     return Local(tuple(str(place % gpus) if gpus else "" for place in range(workers)))
 

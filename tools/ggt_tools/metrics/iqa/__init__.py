@@ -11,8 +11,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version as installed
@@ -21,10 +20,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
+from ggt_format.cores import core_count
 from ggt_format.schema import Image
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.metrics.iqa import worker
-from ggt_tools.processes import shut
+from ggt_tools.processes import WorkerDied, WorkerProcess
 
 # What the sets below name, and which way is better, for where pyiqa is not installed: gates are checked there too.
 NAMED = {
@@ -126,15 +126,18 @@ class Models:
         wanted = list(dict.fromkeys(model_of(name) for name in metrics))
         self._config, self._device = config, _device(config.device) if wanted else "cpu"
         self.batch = config.batch if self._device != "cpu" else 1
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        cores = core_count()
         count = min(config.processes or (cores if self._device == "cpu" else 1), max(len(wanted), 1))
         threads = max(1, cores // count)
-        self._pools = [_pool(config, self._device, threads) for _ in range(count if wanted else 0)]
-        self._at = {model: self._pools[place % count] for place, model in enumerate(wanted)}
+        self._processes = [_start(config, self._device, threads) for _ in range(count if wanted else 0)]
+        self._process_of = {model: self._processes[place % count] for place, model in enumerate(wanted)}
         self.versions: dict[str, str] = {}
         self.faults: dict[str, str] = {}
         try:
-            loading = {model: pool.submit(worker.load, model, _options(model)) for model, pool in self._at.items()}
+            loading = {
+                model: process.submit(worker.load, model, _options(model))
+                for model, process in self._process_of.items()
+            }
             weights = {model: _came(model, future) for model, future in loading.items()}
             for model, (digest, fault) in weights.items():
                 if fault and strict:
@@ -158,8 +161,8 @@ class Models:
         self.close()
 
     def close(self) -> None:
-        for pool in self._pools:
-            shut(pool)
+        for process in self._processes:
+            process.close()
 
     def measure(self, pairs: Sequence[tuple[Image, Image]], metrics: Sequence[str]) -> dict[str, list[float]]:
         """Each of these metrics' value for each pair of lq and gt: uint8 RGB, all of one size.
@@ -188,47 +191,46 @@ class Models:
         return found
 
     def _run(self, model: str, items: list[tuple[Image, ...]]) -> Future[list[float]]:
-        return self._at[model].submit(worker.run, model, items, self.batch if model in BATCHED else 1)
+        return self._process_of[model].submit(worker.run, model, items, self.batch if model in BATCHED else 1)
 
 
 def faults(wanted: Sequence[str]) -> dict[str, str]:
     """Why each of these models cannot be made here; "" where it can. It is tried: that takes seconds."""
     known = {model: missing(model) for model in wanted}
     if not all(known.values()):
-        with _pool(IqaConfig(), "cpu", 1) as pool:
+        process = _start(IqaConfig(), "cpu", 1)
+        try:
             for model in [model for model, why in known.items() if not why]:
-                _, known[model] = _came(model, pool.submit(worker.load, model, _options(model)))
+                _, known[model] = _came(model, process.submit(worker.load, model, _options(model)))
+        finally:
+            process.close()
     return known
 
 
-def _pool(config: IqaConfig, device: str, threads: int) -> ProcessPoolExecutor:
+def _start(config: IqaConfig, device: str, threads: int) -> WorkerProcess:
     """A process for models, begun in an environment from which nothing can be fetched."""
     environment = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:9")
     environment |= {"NO_PROXY": "", "no_proxy": "", "HF_HUB_OFFLINE": "1"}
     if config.weights is not None:
         home = str(config.weights.resolve())
         environment |= {"TORCH_HOME": home, "HF_HOME": str(Path(home) / "huggingface")}
-    pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
     before = {name: os.environ.get(name) for name in environment}
     os.environ.update(environment)  # the process has it from its start: some modules look at it as they are imported
     try:
-        pool.submit(worker.begin, device, threads).result()
-    except BaseException:
-        pool.shutdown()
-        raise
+        process = WorkerProcess(multiprocessing.get_context("spawn"), worker.begin, device, threads)
     finally:
         for name, value in before.items():
             if value is None:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-    return pool
+    return process
 
 
 def _came(model: str, future: Future[T]) -> T:
     try:
         return future.result()
-    except BrokenProcessPool as fault:
+    except WorkerDied as fault:
         raise ConfigError(f"metric {model!r}: its process died; is there memory enough? try --workers 1") from fault
     except RuntimeError as fault:
         raise PairError("not_measured", f"metric {model!r} cannot be measured: {fault}") from fault

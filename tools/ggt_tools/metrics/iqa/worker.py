@@ -9,14 +9,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import multiprocessing
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
-
-from ggt_tools.processes import end_with
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,9 +30,6 @@ _device = "cpu"
 def begin(device: str, threads: int) -> None:
     """Of a process, before all else."""
     global _device
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        end_with(parent.sentinel)  # it may be killed: a model that nobody asks any more would stay in memory
     import torch
 
     torch.set_num_threads(threads)

@@ -15,7 +15,7 @@ from ggt_format.schema import PRIOR
 from ggt_tools.errors import ConfigError
 from ggt_tools.events import SILENT, Events
 from ggt_tools.executors import LOCAL, ExecutorConfig, open_cluster
-from ggt_tools.processes import uncollected
+from ggt_tools.processes import garbage_collection_paused
 from ggt_tools.records import Held, Pair, Seen
 from ggt_tools.stages.pack import (
     PackConfig,
@@ -121,7 +121,7 @@ def _read_source(ledger: Ledger, workspace: Path, out: Path, config: PackConfig)
     Raises:
         ConfigError: `out` holds other files, or more than one gate has judged the candidates.
     """
-    with uncollected():
+    with garbage_collection_paused():
         approved = list(ledger.pairs())
     check_folder(out)
     gates = ledger.gates()
@@ -143,7 +143,7 @@ def _read_source(ledger: Ledger, workspace: Path, out: Path, config: PackConfig)
 
 
 def _plan(source: _Source, ledger: Ledger, config: PackConfig, out: Path) -> ReleasePlan:
-    with uncollected():
+    with garbage_collection_paused():
         return plan_release(
             source.pairs,
             ledger.images,

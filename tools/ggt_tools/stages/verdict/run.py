@@ -9,11 +9,12 @@ from functools import cache, partial
 from multiprocessing.util import Finalize
 from pathlib import Path
 
+from ggt_format.cores import core_count
 from ggt_tools.events import SILENT, Events, Progress
 from ggt_tools.policy.gate import Gate
 from ggt_tools.policy.verdicts import DEFAULT_GATE, Judge, load_gate
 from ggt_tools.policy.votes import Votes, count_votes, decisions_in_force, read_decisions
-from ggt_tools.processes import cores, in_processes, uncollected
+from ggt_tools.processes import garbage_collection_paused, in_processes
 from ggt_tools.records import Verdict
 from ggt_tools.summary import Summary
 from ggt_tools.workspace.batches import CandidateBatch
@@ -87,7 +88,7 @@ def _judge_all(ledger: Ledger, gate: Gate, judge: Judge, *, dry_run: bool, event
     """
     counts = Counter[tuple[str, str]]()
     key_ranges = ledger.shares(PHOTOS_PER_PART)
-    with uncollected(), events.progress("verdict", len(key_ranges)) as progress:
+    with garbage_collection_paused(), events.progress("verdict", len(key_ranges)) as progress:
         parts = _judge_parts(ledger, judge, key_ranges, counts, progress)
         if dry_run:
             deque(parts, maxlen=0)
@@ -100,7 +101,7 @@ def _judge_parts(
     ledger: Ledger, judge: Judge, key_ranges: Sequence[KeyRange], counts: Counter[tuple[str, str]], progress: Progress
 ) -> Iterator[tuple[Verdicts, StateCounts]]:
     """Yield the verdicts of each part and how they change the counts of `status`; add to `counts` meanwhile."""
-    process_count = min(cores(), len(key_ranges) // 2)
+    process_count = min(core_count(), len(key_ranges) // 2)
     if process_count > 1:
         work = partial(_judge_in_process, ledger.workspace, judge)
         parts = in_processes(work, key_ranges, process_count, lambda done: None)
@@ -131,7 +132,7 @@ def _open_ledger(workspace: Path) -> Ledger:
 
 
 def _judge_part(ledger: Ledger, judge: Judge, key_range: KeyRange) -> tuple[Verdicts, StateCounts]:
-    with uncollected():
+    with garbage_collection_paused():
         batch = ledger.candidate_batch(*key_range)
         verdicts = _verdicts(batch, judge)
         return verdicts, batch.count_changes(verdicts)
