@@ -145,7 +145,7 @@ def _end_with_parent() -> None:
     threading.Thread(target=wait_for_parent, daemon=True).start()
 
 
-def process_count(requested: int, size: int) -> int:
+def suggest_processes(requested: int, size: int) -> int:
     """Return how many processes to use: `requested`, or if that is 0, as many as `size` bytes of input are worth."""
     return requested or max(1, min(core_count(), size // BYTES_PER_PROCESS))
 

@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 from ggt_format import __version__
 from ggt_format.schema import DEGRADATIONS, FORMAT_VERSION, MANIFEST, PRIOR, SPLITS, index_schema
 from ggt_tools.errors import ShardError
-from ggt_tools.processes import in_processes, process_count
+from ggt_tools.processes import in_processes, suggest_processes
 from ggt_tools.records import Pair, Stage
 from ggt_tools.stages.adopt.sets import denies
 from ggt_tools.stages.card import short_readme
@@ -154,7 +154,7 @@ def write_release(
         _write_on_cluster(cluster, jobs, plan.digest, progress)
         shards = [read_note(job) or write_shard(job, int) for job in jobs]
     else:
-        process_count = process_count(processes, sum(map(_input_bytes, jobs)))
+        process_count = suggest_processes(processes, sum(map(_input_bytes, jobs)))
         shards = list(in_processes(write_shard, jobs, process_count, progress))
     manifest = {
         "format_version": FORMAT_VERSION,

@@ -23,7 +23,7 @@ import pyarrow as pa
 from ggt_format.roots import Root, open_root
 from ggt_format.schema import MANIFEST, index_schema
 from ggt_tools.errors import ConfigError
-from ggt_tools.processes import in_processes, process_count
+from ggt_tools.processes import in_processes, suggest_processes
 from ggt_tools.records import Finding
 from ggt_tools.stages.validate.against import check_against
 from ggt_tools.stages.validate.evidence import read_gate
@@ -125,7 +125,7 @@ def _findings(
     # memory:// exists in this process alone, and quick checks are no work for several
     is_single = quick or root.url.startswith("memory://")
     size = sum(facts["bytes"] for facts in root.manifest["shards"].values())
-    for findings in in_processes(check_shard, checks, 1 if is_single else process_count(processes, size), progress):
+    for findings in in_processes(check_shard, checks, 1 if is_single else suggest_processes(processes, size), progress):
         yield from findings
 
 
