@@ -32,6 +32,7 @@ from ggt_tools.records import (
     Call,
     Candidate,
     Conversion,
+    PackedPair,
     Photo,
     Refusal,
     Score,
@@ -288,6 +289,23 @@ def test_a_ledger_of_the_seventh_version_keeps_its_verdicts_with_typed_evidence(
         assert json.loads(shown) == [["rule", "halo", "max", 5.0, "breaks", 9.0], ["other", "of an unknown kind"]]
         tables = {row[0] for row in ledger._db.execute("SELECT name FROM sqlite_master")}
     assert not tables & {"tally", "verdicts_7", "outcome_7"}
+
+
+def test_a_ledger_of_the_seventh_version_takes_in_packed_txt_once(tmp_path: Path) -> None:
+    write(tmp_path, SEVENTH)
+    (tmp_path / "packed.txt").write_text("a\nx\na\n")
+    for _ in range(2):
+        with Ledger(tmp_path) as ledger:
+            assert list(ledger.all(PackedPair)) == [PackedPair(key="a"), PackedPair(key="x")]
+        assert not (tmp_path / "packed.txt").exists()
+
+
+def test_packed_txt_stays_where_the_migration_fails(tmp_path: Path) -> None:
+    write(tmp_path, SEVENTH + "UPDATE verdicts SET \"values\" = 'no list';")
+    (tmp_path / "packed.txt").write_text("a\n")
+    with pytest.raises(ValueError):
+        Ledger(tmp_path)
+    assert (tmp_path / "packed.txt").read_text() == "a\n"
 
 
 def test_a_migration_that_is_cut_off_leaves_the_ledger_as_it_was(tmp_path: Path) -> None:

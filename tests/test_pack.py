@@ -36,7 +36,7 @@ from ggt_tools.errors import ConfigError, PairError, ShardError
 from ggt_tools.executors import Cluster
 from ggt_tools.executors.local import Local
 from ggt_tools.imaging.perceptual_hash import phash
-from ggt_tools.records import Aligned, Held, Pair, Score, Seen, Stage, Verdict
+from ggt_tools.records import Aligned, Held, PackedPair, Pair, Score, Seen, Stage, Verdict
 from ggt_tools.stages.pack import PackConfig, lock_folder, pack, pair_facts, plan_release, write_release
 from ggt_tools.stages.pack.cutting import cut_shards
 from ggt_tools.stages.pack.run import run
@@ -632,6 +632,22 @@ def add(workspace: Path, *pairs: Pair) -> None:
         ledger.judge("0" * 16, GATE, [*judged.values(), *(pair.verdict for pair in pairs)])
 
 
+def forget(workspace: Path) -> None:
+    """Makes the workspace as one that has packed nothing."""
+    with Ledger(workspace) as ledger:
+        ledger._db.execute("DELETE FROM packed_pair")
+
+
+def test_the_keys_of_a_release_without_a_test_split_are_facts_and_can_be_forgotten(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path / "w", 6)
+    keys = release_of(workspace, tmp_path / "1").keys()
+    with Ledger(workspace) as ledger:
+        assert {packed.key for packed in ledger.all(PackedPair)} == keys
+    assert set(release_of(workspace, tmp_path / "2", "--test", "0.5").values()) == {"train"}
+    assert set(release_of(workspace, tmp_path / "3", "--test", "0.5", "--forget-packed").values()) == {"train", "test"}
+    assert set(release_of(workspace, tmp_path / "4").values()) == {"train", "test"}, "drawn once, for all releases"
+
+
 @pytest.mark.parametrize("upon", [False, True])
 def test_what_a_release_without_a_test_split_had_is_in_no_later_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], upon: bool
@@ -643,21 +659,21 @@ def test_what_a_release_without_a_test_split_had_is_in_no_later_one(
     add(workspace, *old)
     base = ("--base", str(first), "--version", "1.1.0") if upon else ()
     assert set(release_of(workspace, first).values()) == {"train"}
-    again = f"delete {workspace / 'packed.txt'} and type: ggt100k pack {workspace}"
+    again = f"type: ggt100k pack {workspace}"
     assert capsys.readouterr().out.splitlines()[1] == (
         "All 6 pairs are in the train split, since a test split takes at most a tenth of the pairs and so needs 10 of "
-        f"them. To have a test split all the same, {again} {first} --test 0.3"
+        f"them. To have a test split all the same, {again} {first} --test 0.3 --forget-packed"
     )
     if upon:  # another workspace knows of the base alone
-        (workspace / "packed.txt").unlink()
+        forget(workspace)
     assert set(release_of(workspace, tmp_path / "2", *base).values()) == {"train"}
     again = f"{again} {tmp_path / '2'}" + (" --version 1.1.0" if upon else "")
     assert capsys.readouterr().out.splitlines()[1] == (
         "All 6 pairs are in the train split, since an earlier release without a test split had them and models may be "
-        f"trained on them. If no model was, {again} --test 0.3"
+        f"trained on them. If no model was, {again} --test 0.3 --forget-packed"
     )
     if upon:
-        (workspace / "packed.txt").unlink()
+        forget(workspace)
     add(workspace, *kin, *new)
     assert main(["pack", str(workspace), str(tmp_path / "3"), *base]) == 2
     assert capsys.readouterr().err == (

@@ -177,9 +177,9 @@ def in_processes(
         running: dict[Future[Result], WorkerProcess] = {}
         pending: deque[Future[Result]] = deque()  # in the order of the jobs
         while True:
-            while idle and len(pending) < 2 * processes and (job := next(waiting, None)) is not None:
+            while idle and len(pending) < 2 * processes and (following := next(waiting, None)) is not None:
                 worker = idle.pop()
-                future = worker.submit(work, job, tell=told.add)
+                future = worker.submit(work, following, tell=told.add)
                 running[future] = worker
                 pending.append(future)
             if not pending:

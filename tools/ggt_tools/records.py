@@ -368,6 +368,14 @@ class Pair:
     verdict: Verdict
 
 
+@stored("packed_pair", "key")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackedPair:
+    """A pair that a release without a test split contained: models may be trained on it, so it is never in test."""
+
+    key: str
+
+
 @stored("adopted", "candidate")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adopted:

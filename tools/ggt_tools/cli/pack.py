@@ -36,6 +36,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "once for a workspace, from pairs that no earlier release contained (default: 500).",
     )
     parser.add_argument(
+        "--forget-packed",
+        action="store_true",
+        help="Allow pairs of earlier releases without a test split in the test split; only if no model was trained on "
+        "these releases.",
+    )
+    parser.add_argument(
         "--priors",
         action="store_true",
         help="Add outputs that were rejected for their frame alone, as visual priors in shards of their own; without "

@@ -37,9 +37,9 @@ class Local:
     def perform(self, stage: Stage, tasks: Iterable[Task], store: Store) -> Iterator[tuple[Task, str]]:
         """Yield each task as it ends, with "" or why its process died. Raises what a task raises."""
         if not self._devices:
-            for task in tasks:
-                perform(stage, task, store)
-                yield task, ""
+            for alone in tasks:
+                perform(stage, alone, store)
+                yield alone, ""
             return
         waiting = iter(tasks)
         slots = [_Slot(device, self.workers) for device in self._devices]
@@ -54,13 +54,13 @@ class Local:
                     return
                 ended = []
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    slot, task = running.pop(future)
+                    slot, done = running.pop(future)
                     try:
                         future.result()
-                        ended.append((task, ""))
+                        ended.append((done, ""))
                     except WorkerDied as fault:
                         slot.replace()
-                        ended.append((task, str(fault)))
+                        ended.append((done, str(fault)))
                     free.append(slot)
                     # The next task starts before the caller looks at what ended: no process is idle meanwhile.
                     if (following := next(waiting, None)) is not None:

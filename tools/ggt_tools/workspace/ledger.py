@@ -74,7 +74,7 @@ class Ledger:
             if not self.unwritable:
                 self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")  # a paid result survives a power cut, not only a kill
-            schema.ensure_schema(self._db, file)
+            schema.ensure_schema(self._db, file, is_writable=not self.unwritable)
         except BaseException as fault:
             self._database.close()
             if isinstance(fault, sqlite3.OperationalError):

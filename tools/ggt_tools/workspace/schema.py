@@ -56,8 +56,13 @@ INDEXES = (
 )
 
 
-def ensure_schema(db: sqlite3.Connection, file: Path) -> None:
+def ensure_schema(db: sqlite3.Connection, file: Path, *, is_writable: bool) -> None:
     """Create the tables of a new ledger, or migrate an older one, all or nothing.
+
+    Args:
+        db: The open database.
+        file: The ledger's file, beside which `packed.txt` of an older version is read and then removed.
+        is_writable: Whether `db` is the file itself; otherwise it is a copy, and nothing beside it is removed.
 
     Raises:
         ConfigError: A newer ggt100k wrote the ledger.
@@ -69,6 +74,7 @@ def ensure_schema(db: sqlite3.Connection, file: Path) -> None:
         raise ConfigError(
             f"{file}: schema version {version}, this ggt100k reads {SCHEMA_VERSION}; install the one that wrote it"
         )
+    packed = file.with_name("packed.txt")  # until version 8 a file held the keys that are in packed_pair now
     with Transaction(db, file):
         version = _version(db)  # another process may have migrated it meanwhile
         for older in range(version, SCHEMA_VERSION) if version else ():
@@ -79,7 +85,12 @@ def ensure_schema(db: sqlite3.Connection, file: Path) -> None:
         _create_tables(db)
         if version:
             _migrate_rows(db, version)
+        if version < 8 and packed.is_file():
+            keys = packed.read_text("ascii", "replace").split()
+            db.executemany("INSERT OR IGNORE INTO packed_pair VALUES (?)", [(key,) for key in keys])
         db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+    if is_writable:
+        packed.unlink(missing_ok=True)
 
 
 def _version(db: sqlite3.Connection) -> int:

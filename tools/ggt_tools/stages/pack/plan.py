@@ -40,6 +40,7 @@ class PackConfig:
         codec: "png", which keeps every pixel, or "jpeg", which has a third of the size.
         base: The previous release, a folder or fsspec URL; "" for none.
         priors: Whether to add outputs that were rejected for their frame alone, as visual priors.
+        forget_packed: Whether pairs of earlier releases without a test split may be drawn for it all the same.
         limit: Pack at most this many pairs.
         dry_run: Only tell what would be done.
     """
@@ -50,6 +51,7 @@ class PackConfig:
     codec: str = "png"
     base: str = ""
     priors: bool = False
+    forget_packed: bool = False
     limit: int | None = None
     dry_run: bool = False
 

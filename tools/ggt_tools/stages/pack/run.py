@@ -16,7 +16,7 @@ from ggt_tools.errors import ConfigError
 from ggt_tools.events import SILENT, Events
 from ggt_tools.executors import LOCAL, ExecutorConfig, open_cluster
 from ggt_tools.processes import garbage_collection_paused
-from ggt_tools.records import Held, Pair, Seen
+from ggt_tools.records import Held, PackedPair, Pair, Seen
 from ggt_tools.stages.pack import (
     PackConfig,
     ReleasePlan,
@@ -26,7 +26,7 @@ from ggt_tools.stages.pack import (
     write_release,
 )
 from ggt_tools.stages.pack.priors import priors
-from ggt_tools.stages.pack.splits import PAIRS_PER_TEST_PAIR, STOOD, TEST_SIZE, note_stood, stood
+from ggt_tools.stages.pack.splits import PAIRS_PER_TEST_PAIR, TEST_SIZE
 from ggt_tools.stages.pack.writing import WrittenShard
 from ggt_tools.summary import Summary
 from ggt_tools.workspace.ledger import Ledger
@@ -88,7 +88,7 @@ def run(
         cluster = open_cluster(executor, "pack", ledger.store.root, events)
         with lock_folder(out) as folder:
             plan = _plan(source, ledger, config, out)
-            _record_split(plan, source, ledger, workspace, config)
+            _record_split(plan, source, ledger, config)
             for fault in plan.refused:
                 events.warning(f"{fault.reason}: {fault}")
             with events.progress("pack", sum(job.count for job in plan.shards)) as progress:
@@ -130,13 +130,15 @@ def _read_source(ledger: Ledger, workspace: Path, out: Path, config: PackConfig)
             f"{workspace}: the candidates were judged by more than one gate. Run verdict again, without --limit."
         )
     keys = {pair.photo.key for pair in approved}
+    packed_keys = frozenset(packed.key for packed in ledger.all(PackedPair))
+    packed_keys = frozenset(packed.key for packed in ledger.all(PackedPair))
     return _Source(
         pairs=list(islice(approved, config.limit)),
         priors=list(islice(priors(ledger), config.limit)) if config.priors else [],
         removed=frozenset(ledger.withdrawn().keys() | (ledger.photo_keys() - keys)),
         gate=ledger.gate_text(*gates),
         test_keys=frozenset(held.key for held in ledger.all(Held)),
-        published_keys=stood(workspace),
+        published_keys=frozenset() if config.forget_packed else packed_keys,
         restrictions=ledger.must_stay(),
         phashes={seen.key: seen.phash for seen in ledger.all(Seen) if not seen.place},
     )
@@ -158,10 +160,10 @@ def _plan(source: _Source, ledger: Ledger, config: PackConfig, out: Path) -> Rel
         )
 
 
-def _record_split(plan: ReleasePlan, source: _Source, ledger: Ledger, workspace: Path, config: PackConfig) -> None:
+def _record_split(plan: ReleasePlan, source: _Source, ledger: Ledger, config: PackConfig) -> None:
     """Record the test split or, where there is none, which pairs models may be trained on from now on."""
     if not plan.test:
-        note_stood(workspace, (key for job in plan.shards for key in job.keys))
+        ledger.add(*(PackedPair(key=key) for key in sorted({key for job in plan.shards for key in job.keys})))
     elif config.limit is None:  # a part of the pairs draws a test split for itself alone
         new_keys = sorted(plan.test - source.test_keys)
         ledger.add(*(Held(key=key, version=config.version) for key in new_keys))
@@ -240,15 +242,14 @@ def explain_missing_test(workspace: Path, out: Path, config: PackConfig, pair_co
             "The one pair is in the train split, since one pair cannot be divided. Add photographs to the workspace, "
             "then pack again."
         )
-    note = workspace / STOOD
     version = [] if config.version == DEFAULT_VERSION else ["--version", config.version]
     share = 0.3 if int(0.3 * pair_count) else 0.5
     command = shlex.join(["ggt100k", "pack", str(workspace), str(out), *version, "--test", str(share)])
-    instruction = f"delete {note} and type: {command}" if note.exists() else f"type: {command}"
+    forget = "" if config.dry_run and not has_earlier else " --forget-packed"  # a run has recorded its pairs already
     if has_earlier:
         return (
             f"{in_train}, since an earlier release without a test split had them and models may be trained on them. If "
-            f"no model was, {instruction}"
+            f"no model was, type: {command}{forget}"
         )
     test = TEST_SIZE if config.test is None else config.test
     if test >= 1 and pair_count < PAIRS_PER_TEST_PAIR:
@@ -258,4 +259,4 @@ def explain_missing_test(workspace: Path, out: Path, config: PackConfig, pair_co
     else:
         why = "each pair that could be drawn for a test split looks like another one"
         return f"{in_train}, since {why}. Add other photographs, then pack again."
-    return f"{in_train}, since {why}. To have a test split all the same, {instruction}"
+    return f"{in_train}, since {why}. To have a test split all the same, type: {command}{forget}"

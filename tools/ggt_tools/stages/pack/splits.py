@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
-from pathlib import Path
 
 from ggt_format.images import decode_image
 from ggt_format.roots import Root
@@ -12,10 +11,8 @@ from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.imaging.perceptual_hash import HashIndex, hash_published_pairs, phash
 from ggt_tools.records import Pair, Photo, Seen
 from ggt_tools.stages.pack.writing import Images
-from ggt_tools.workspace.ledger import write_whole
 
 TEST_SIZE = 500  # pairs of the test split, unless another number is given
-STOOD = "packed.txt"  # of a workspace: the keys of pairs in releases without a test split, one a line
 PAIRS_PER_TEST_PAIR = 10  # at least, where a number of pairs is given and no share
 
 
@@ -121,19 +118,6 @@ def draw_from_new(
     in_train = base_keys | (published_keys & hashes.known.keys())
     similar = refuse_similar(new, {"train": in_train, "test": ()}, hashes)
     return drawn - similar.keys()
-
-
-def stood(workspace: Path) -> frozenset[str]:
-    """Return the keys of what was packed of a workspace before it had a test split."""
-    path = workspace / STOOD
-    return frozenset(path.read_text("ascii", "replace").split()) if path.is_file() else frozenset()
-
-
-def note_stood(workspace: Path, keys: Iterable[str]) -> None:
-    """Add to them, before a release has them: models may be trained on them from then on."""
-    present = stood(workspace)
-    if more := {*keys} - present:
-        write_whole(workspace / STOOD, "".join(f"{key}\n" for key in sorted(present | more)).encode())
 
 
 def refuse_similar(
