@@ -189,7 +189,9 @@ def test_each_set_in_its_published_naming(name: str, tmp_path: Path) -> None:
                 "dataset",
             )
             assert photo.source_name == SETS[argv[0]].title
-        assert {(c.restorer, c.maker) for c in ledger.all(Candidate)} == {("gpt-4o", f"adopted:gpt4o-restore/{name}")}
+        assert {(c.restorer, c.restorer_name) for c in ledger.all(Candidate)} == {
+            ("gpt-4o", f"adopted:gpt4o-restore/{name}")
+        }
     assert well("adopt", *argv) == f"adopt: 0 imported, 2 already done\n{passed}"
 
 
@@ -1238,7 +1240,7 @@ def test_a_licence_is_the_photographs_whoever_restores_it(tmp_path: Path) -> Non
     with Ledger(workspace) as ledger:
         (adopted,) = ledger.all(Candidate)
         image = ledger.put_image(encode_png(crop("life-1", 256)))
-        own = dataclasses.replace(adopted, id="own", restorer="classical-1", maker="classical", image=image)
+        own = dataclasses.replace(adopted, id="own", restorer="classical-1", restorer_name="classical", image=image)
         structure = Score(candidate="own", metric="structure", metric_version="1", value=0.5)
         ledger.add(own, structure, Aligned(candidate="own", version="align-2", image=image, reason=""))
         verdict = {"candidate": "own", "gate": "0" * 16, "stage": "", "reason": "", "evidence": ()}

@@ -38,7 +38,7 @@ from ggt_tools.cli import main
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.imaging import FORMATS, read_image
 from ggt_tools.imaging.perceptual_hash import HashIndex
-from ggt_tools.records import Candidate, Conversion, Photo, Prompt, Refusal, Seen
+from ggt_tools.records import Candidate, Conversion, PerceptualHash, Photo, Prompt, Refusal
 from ggt_tools.stages.ingest import PhotoOptions, classify_by_folder, ingest
 from ggt_tools.stages.ingest.crop import find_window, fit
 from ggt_tools.stages.ingest.sources import SourceFile, from_folder
@@ -669,9 +669,9 @@ def command(*argv: str | Path) -> tuple[int, list[str], list[str]]:
     return code, out.getvalue().splitlines(), err.getvalue().splitlines()
 
 
-def facts(workspace: Path) -> tuple[list[Photo], list[Refusal], list[Seen]]:
+def facts(workspace: Path) -> tuple[list[Photo], list[Refusal], list[PerceptualHash]]:
     with Ledger(workspace) as ledger:
-        return list(ledger.all(Photo)), list(ledger.all(Refusal)), list(ledger.all(Seen))
+        return list(ledger.all(Photo)), list(ledger.all(Refusal)), list(ledger.all(PerceptualHash))
 
 
 @contextlib.contextmanager

@@ -28,12 +28,19 @@ from ggt_tools.evidence import BetterCandidate, Contribution, Evidence, OtherEvi
 from ggt_tools.records import (
     ALIGN_SCORES,
     IN_FLIGHT,
+    TABLES,
     Aligned,
     Call,
     Candidate,
     Conversion,
+    Decision,
+    HeldOutPair,
+    Job,
+    Opinion,
     PackedPair,
+    PerceptualHash,
     Photo,
+    PhotoClass,
     Refusal,
     Score,
     Stage,
@@ -291,6 +298,29 @@ def test_a_ledger_of_the_seventh_version_keeps_its_verdicts_with_typed_evidence(
     assert not tables & {"tally", "verdicts_7", "outcome_7"}
 
 
+def test_the_columns_that_version_8_renamed_keep_their_values(tmp_path: Path) -> None:
+    write(tmp_path, SEVENTH)
+    with Ledger(tmp_path) as ledger:
+        assert [(one.key, one.split) for one in ledger.all(PerceptualHash)] == [("a", ""), ("x", "test")]
+        assert [(one.key, one.degradations) for one in ledger.all(PhotoClass)] == [("a", ("rain",))]
+        assert [one.restorer_name for one in ledger.all(Candidate)] == ["classical", "gemini:m", "classical"]
+        assert [(one.restorer_name, one.works) for one in ledger.all(Job)] == [("gemini:m", ("c2",))]
+        assert [one.instruction for one in ledger.all(Opinion)] == ["keep the sign"]
+        assert [(one.id, one.gate_decision, one.known_answer) for one in ledger.in_order(Decision)] == [
+            ("d2", "keep", ""), ("d1", "keep", "unchanged"),
+        ]  # fmt: skip
+        assert [one.key for one in ledger.all(HeldOutPair)] == ["b"]
+        ledger.add(Withdrawal(key="a", reason="a face", withdrawn_by="Ann", created="2026-01-01T00:00:00Z"))
+        assert ledger.withdrawn() == {"a": "a face"}
+        stored = {table.name: _columns_of(ledger, table.name) for table in TABLES.values() if not table.is_view}
+    with Ledger(tmp_path / "new", create=True) as ledger:
+        assert {name: _columns_of(ledger, name) for name in stored} == stored, "as a new ledger has them"
+
+
+def _columns_of(ledger: Ledger, table: str) -> set[str]:
+    return {row["name"] for row in ledger._db.execute(f"PRAGMA table_info({table})")}
+
+
 def test_a_ledger_of_the_seventh_version_takes_in_packed_txt_once(tmp_path: Path) -> None:
     write(tmp_path, SEVENTH)
     (tmp_path / "packed.txt").write_text("a\nx\na\n")
@@ -368,10 +398,10 @@ def test_a_ledger_of_the_first_version_is_brought_to_this_one_and_keeps_its_fact
     write(tmp_path, FIRST)
     for _ in range(2):
         with Ledger(tmp_path) as ledger:
-            assert list(ledger.all(Candidate)) == [candidate("c", "a", image="abc", maker="", frame=())]
+            assert list(ledger.all(Candidate)) == [candidate("c", "a", image="abc", restorer_name="", frame=())]
             assert (list(ledger.all(Call)), ledger.withdrawn()) == ([], {})
     with Ledger(tmp_path) as ledger:
-        framed = candidate("d", "a", maker="gemini:m", frame=(4, 4, 0, 1, 4, 2))
+        framed = candidate("d", "a", restorer_name="gemini:m", frame=(4, 4, 0, 1, 4, 2))
         ledger.add(framed)
         assert list(ledger.all(Candidate))[1] == framed
 
@@ -415,7 +445,7 @@ def test_a_fact_that_is_added_twice_stays_the_first(tmp_path: Path) -> None:
 
 def test_what_is_withdrawn_stays_so_with_the_first_reason_and_a_second_is_kept_too(tmp_path: Path) -> None:
     def withdrawal(key: str, reason: str, by: str) -> Withdrawal:
-        return Withdrawal(key=key, reason=reason, by=by, created="2026-01-01T00:00:00Z")
+        return Withdrawal(key=key, reason=reason, withdrawn_by=by, created="2026-01-01T00:00:00Z")
 
     with Ledger(tmp_path, create=True) as ledger:
         assert ledger.withdrawn() == {}
@@ -423,7 +453,7 @@ def test_what_is_withdrawn_stays_so_with_the_first_reason_and_a_second_is_kept_t
         ledger.add(withdrawal("b", "a number plate", "Ann"), withdrawal("b", "the author asks", "Ann"))
     with Ledger(tmp_path) as ledger:
         assert ledger.withdrawn() == {"a": "a face", "b": "the author asks"}
-        assert [(w.key, w.reason, w.by) for w in ledger.all(Withdrawal)] == [
+        assert [(w.key, w.reason, w.withdrawn_by) for w in ledger.all(Withdrawal)] == [
             ("a", "a face", "Ann"),
             ("b", "a number plate", "Ann"),
             ("b", "the author asks", "Zoë"),

@@ -36,7 +36,7 @@ from ggt_tools.errors import ConfigError, PairError, ShardError
 from ggt_tools.executors import Cluster
 from ggt_tools.executors.local import Local
 from ggt_tools.imaging.perceptual_hash import phash
-from ggt_tools.records import Aligned, Held, PackedPair, Pair, Score, Seen, Stage, Verdict
+from ggt_tools.records import Aligned, HeldOutPair, PackedPair, Pair, PerceptualHash, Score, Stage, Verdict
 from ggt_tools.stages.pack import PackConfig, lock_folder, pack, pair_facts, plan_release, write_release
 from ggt_tools.stages.pack.cutting import cut_shards
 from ggt_tools.stages.pack.run import run
@@ -626,7 +626,9 @@ def add(workspace: Path, *pairs: Pair) -> None:
     with Ledger(workspace) as ledger:
         for pair in pairs:
             aligned = Aligned(candidate=pair.candidate.id, version="1", image=pair.image, reason="")
-            looks = Seen(key=key_of(pair), phash=phash(ggt100k.decode_image(ledger.image(pair.photo.image))), place="")
+            looks = PerceptualHash(
+                key=key_of(pair), phash=phash(ggt100k.decode_image(ledger.image(pair.photo.image))), place=""
+            )
             ledger.add(pair.photo, pair.candidate, aligned, looks, *pair.scores)
         judged = {verdict.candidate: verdict for verdict in ledger.all(Verdict)}
         ledger.judge("0" * 16, GATE, [*judged.values(), *(pair.verdict for pair in pairs)])
@@ -728,7 +730,9 @@ def test_what_looks_like_a_pair_that_was_held_stays_out_of_train_until_that_is_b
     with Ledger(workspace) as ledger:
         looks = phash(ggt100k.decode_image(ledger.image(pairs[0].photo.image)))
         held = pairs[0].photo
-        ledger.add(held, Held(key=held.key, version="1.0.0"), Seen(key=held.key, phash=looks, place=""))
+        ledger.add(
+            held, HeldOutPair(key=held.key, version="1.0.0"), PerceptualHash(key=held.key, phash=looks, split="")
+        )
     assert main(["pack", str(workspace), str(tmp_path / "out")]) == 0
     assert set(split_by_key(tmp_path / "out")) == set(map(key_of, pairs[1:]))
 

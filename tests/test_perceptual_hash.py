@@ -31,7 +31,7 @@ from ggt_tools.imaging.perceptual_hash import (
     phash,
     stored_hashes,
 )
-from ggt_tools.records import Photo, Seen
+from ggt_tools.records import PerceptualHash, Photo
 from ggt_tools.workspace.ledger import Ledger
 
 from .making import change_shard, make_dataset, make_workspace, picture
@@ -136,20 +136,20 @@ def test_hashes_of_an_older_version_are_computed_again_and_those_of_releases_are
     make_workspace(tmp_path, 2)
     with Ledger(tmp_path) as ledger:
         keys = [photo.key for photo in ledger.all(Photo)]
-        ledger.add(*(Seen(key=key, phash="0" * 36, place="") for key in keys))
-        ledger.add(Seen(key="f" * 16, phash="0" * 36, place="test"))
+        ledger.add(*(PerceptualHash(key=key, phash="0" * 36, split="") for key in keys))
+        ledger.add(PerceptualHash(key="f" * 16, phash="0" * 36, split="test"))
     with contextlib.closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as db:
         db.execute("PRAGMA user_version=4")
     with Ledger(tmp_path) as ledger:
         stored = stored_hashes(ledger)
-        own = {record.key: record.phash for record in stored if not record.place}
+        own = {record.key: record.phash for record in stored if not record.split}
         assert own == {photo.key: phash(decoded(ledger, photo)) for photo in ledger.all(Photo)}
-        assert [(record.key, record.phash) for record in stored if record.place] == [("f" * 16, "")]
+        assert [(record.key, record.phash) for record in stored if record.split] == [("f" * 16, "")]
         with pytest.raises(ConfigError, match="of 1 published pairs were computed by an older version"):
             check_hashes(stored, tmp_path)
-        ledger.add(Seen(key="f" * 16, phash="1" * 36, place="test"))
+        ledger.add(PerceptualHash(key="f" * 16, phash="1" * 36, split="test"))
         check_hashes(stored_hashes(ledger), tmp_path)
-        assert sorted(record.phash for record in ledger.all(Seen)) == sorted([*own.values(), "1" * 36])
+        assert sorted(record.phash for record in ledger.all(PerceptualHash)) == sorted([*own.values(), "1" * 36])
 
 
 def decoded(ledger: Ledger, photo: Photo) -> Pixels:
@@ -159,8 +159,8 @@ def decoded(ledger: Ledger, photo: Photo) -> Pixels:
 # --- what is known --------------------------------------------------------------------------------------------------
 
 
-def seen(key: str, bits: int) -> Seen:
-    return Seen(key=key, phash=f"{bits:036x}", place="")
+def seen(key: str, bits: int) -> PerceptualHash:
+    return PerceptualHash(key=key, phash=f"{bits:036x}", split="")
 
 
 def test_the_same_pixels_and_the_same_look_are_refused() -> None:
@@ -229,18 +229,18 @@ def test_the_looks_of_what_is_published_are_those_of_its_lq(tmp_path: Path, code
     for split in ("train", "test"):
         for pair in ggt100k.PairDataset(root, split):
             wanted[pair["key"], split] = phash(pair["lq"])
-    assert {(one.key, one.place): one.phash for one in found} == wanted
-    assert len(found) == 8 and {one.place for one in found} == {"train", "test"}
+    assert {(one.key, one.split): one.phash for one in found} == wanted
+    assert len(found) == 8 and {one.split for one in found} == {"train", "test"}
 
 
 def test_what_is_known_is_not_read_again(tmp_path: Path) -> None:
     root = make_dataset(tmp_path / "out", 8)
     found = list(hash_published_pairs(str(root), frozenset()))
-    known = {(one.key, one.place) for one in found[:5]}
+    known = {(one.key, one.split) for one in found[:5]}
     assert list(hash_published_pairs(str(root), known)) == found[5:]
     for shard in root.glob("data/*/*.tar"):
         shard.unlink()
-    assert list(hash_published_pairs(str(root), {(one.key, one.place) for one in found})) == []
+    assert list(hash_published_pairs(str(root), {(one.key, one.split) for one in found})) == []
     with pytest.raises(ShardError, match=r"FileNotFoundError: .*\. Fetch the release again\.$"):
         list(hash_published_pairs(str(root), frozenset()))
 

@@ -23,7 +23,7 @@ from ggt_tools.imaging.degradations import classify, measure
 from ggt_tools.imaging.photo_classes import classify_photo, decide
 from ggt_tools.imaging.photo_classes.features import CHANNELS, SIZE, TILE_CHANNELS, backbone_missing, describe
 from ggt_tools.imaging.photo_classes.head import FitConfig, Head, Layers, fit_head, load_head, save_head
-from ggt_tools.records import Classed, Photo
+from ggt_tools.records import Photo, PhotoClass
 from ggt_tools.stages.ingest.classes import ClassNamer
 from ggt_tools.training.classes_run import TrainClassesConfig, run
 from ggt_tools.training.photo_classifier import (
@@ -270,16 +270,16 @@ def test_a_fact_tells_the_version_and_is_given_once() -> None:
     pixels = sample("cincinnati-bridge-1")
     name, seen = namer(pixels)
     (fact,) = namer.take_fact(pair_key(pixels))
-    assert isinstance(fact, Classed)
+    assert isinstance(fact, PhotoClass)
     assert fact.version.removesuffix(" unsure") == photo_classes.version()
     assert fact.degradations == seen and seen[0] == name
     assert namer.take_fact(pair_key(pixels)) == ()
 
 
-def ingest(folder: Path, workspace: Path, *options: str) -> tuple[dict[str, Photo], list[Classed]]:
+def ingest(folder: Path, workspace: Path, *options: str) -> tuple[dict[str, Photo], list[PhotoClass]]:
     assert main(["ingest", str(folder), str(workspace), "--licence", "CC0-1.0", *options]) == 0
     with Ledger(workspace) as ledger:
-        return {photo.file: photo for photo in ledger.all(Photo)}, list(ledger.all(Classed))
+        return {photo.file: photo for photo in ledger.all(Photo)}, list(ledger.all(PhotoClass))
 
 
 def test_ingest_names_by_the_classifier_and_records_its_version(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ import ggt100k
 from ggt_format.png import encode_png
 from ggt_tools.cli import main
 from ggt_tools.errors import ShardError
-from ggt_tools.records import Adopted, Aligned, Candidate, Decision, Held, Pair, Score, Verdict, Withdrawal
+from ggt_tools.records import Adopted, Aligned, Candidate, Decision, HeldOutPair, Pair, Score, Verdict, Withdrawal
 from ggt_tools.stages.card import card, short_readme
 from ggt_tools.stages.diff import diff
 from ggt_tools.stages.diff.changelog import changelog_entry
@@ -83,7 +83,7 @@ def workspace(tmp_path: Path) -> Path:
         said = "shift 0.250 <= 1.000"
         verdicts = [dataclasses.replace(p.verdict, evidence=(*p.verdict.evidence, *evidence(said))) for p in kept]
         ledger.judge(ID, FRAMED, verdicts)
-        ledger.add(Held(key=kept[9].photo.key, version="1.0.0"))
+        ledger.add(HeldOutPair(key=kept[9].photo.key, version="1.0.0"))
         wide = picture(99, 60, 140)
         for at, pair in enumerate((*kept[:3], kept[9])):  # of three in train, and of the one in test
             astray(ledger, pair, f"away-{at}", png(wide))
@@ -91,7 +91,9 @@ def workspace(tmp_path: Path) -> Path:
         astray(ledger, alone[0], "alone", png(picture(98, 140, 180)), frame=(90, 90, 0, 10, 90, 70))
         astray(ledger, alone[1], "stretched", png(wide), reason="aspect_changed")
         astray(ledger, alone[2], "withdrawn", png(wide))
-        ledger.add(Withdrawal(key=alone[2].photo.key, reason="asked", by="Ann", created="2026-01-01T00:00:00Z"))
+        ledger.add(
+            Withdrawal(key=alone[2].photo.key, reason="asked", withdrawn_by="Ann", created="2026-01-01T00:00:00Z")
+        )
         high, low = "shift 3.000 > 1.000", "structure 0.100 < 0.300"
         framed(ledger, alone[3], "moved", "shifted", "structure 0.500 >= 0.300", high, structure=0.5, shift=3.0)
         framed(ledger, alone[4], "both", "another_scene", low, high, structure=0.1, shift=3.0)
@@ -138,11 +140,12 @@ def test_which_outputs_are_priors_and_why(workspace: Path) -> None:
 def test_what_a_person_rejects_is_none_after_align_was_run_anew_either(workspace: Path) -> None:
     facts = {
         "candidate": "moved", "reviewer": "Ann", "decision": "reject", "reason": "shifted", "seconds": 2.0,
-        "queue": "gallery", "said": "reject", "planted": "", "undoes": "", "created": "2026-01-01T00:00:00Z",
+        "queue": "gallery", "gate_decision": "reject", "known_answer": "", "undoes": "",
+        "created": "2026-01-01T00:00:00Z",
     }  # fmt: skip
     with Ledger(workspace) as ledger:
         [image] = [each.image for each in ledger.all(Aligned) if each.candidate == "moved"]
-        ledger.add(Decision(id="0", image=image, **facts | {"planted": "another_photograph"}))
+        ledger.add(Decision(id="0", image=image, **facts | {"known_answer": "another_photograph"}))
         ledger.add(Decision(id="1", image=image, **facts | {"candidate": "alone", "decision": "keep", "reason": ""}))
     assert {"moved", "alone"} <= set(by_id(workspace)), "of a planted one it was another image that was judged"
     with Ledger(workspace) as ledger:
@@ -219,7 +222,7 @@ def test_the_next_version(workspace: Path, tmp_path: Path, capsys: pytest.Captur
     assert files(again, "README", "manifest") == files(first, "README", "manifest")
     with Ledger(workspace) as ledger:
         gone, other = (by_id(workspace)[name].photo.key for name in ("alone", "away-1"))
-        ledger.add(Withdrawal(key=gone, reason="asked", by="Ann", created="2026-01-01T00:00:00Z"))
+        ledger.add(Withdrawal(key=gone, reason="asked", withdrawn_by="Ann", created="2026-01-01T00:00:00Z"))
     less = pack(workspace, tmp_path / "3", "--priors", "--base", str(first), "--version", "1.1.0")
     assert set(keys(less, "prior")) == {*keys(first, "prior")} - {gone} and other in keys(less, "prior")
     assert files(less, "README", "manifest", "prior") == files(first, "README", "manifest", "prior")
@@ -256,7 +259,7 @@ def test_another_output_of_equal_facts_is_written_anew(workspace: Path, tmp_path
     with Ledger(workspace) as ledger:
         pairs, beside = list(ledger.pairs()), list(priors(ledger))
         reply, aligned = ledger.put_image(png(picture(55, 60, 140))), ledger.put_image(encode_png(picture(56)))
-        images, held = ledger.images, {each.key for each in ledger.all(Held)}
+        images, held = ledger.images, {each.key for each in ledger.all(HeldOutPair)}
     changed = {"alone": (reply, reply), "moved": (aligned, "0" * 64)}
     others = [
         dataclasses.replace(pair, image=image, candidate=dataclasses.replace(pair.candidate, image=of))
@@ -324,7 +327,7 @@ def test_one_that_becomes_a_pair_is_no_prior_any_more(workspace: Path, tmp_path:
 
 def test_none_looks_like_a_photograph_of_the_test_split(workspace: Path, tmp_path: Path) -> None:
     with Ledger(workspace) as ledger:
-        (held,) = ledger.all(Held)
+        (held,) = ledger.all(HeldOutPair)
         test = next(pair for pair in ledger.pairs() if pair.photo.key == held.key)
         pixels = ggt100k.decode_image(ledger.image(test.photo.image)).copy()
         pixels[0, 0] ^= 1

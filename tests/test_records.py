@@ -22,16 +22,16 @@ from ggt_tools.records import (
     Aligned,
     Call,
     Candidate,
-    Classed,
     Conversion,
     Finding,
     Job,
     Opinion,
+    PerceptualHash,
     Photo,
+    PhotoClass,
     Prompt,
     Refusal,
     Score,
-    Seen,
     Stage,
     Verdict,
     work_id,
@@ -72,8 +72,8 @@ def alike(a: Any, b: Any) -> bool:
 
 
 KINDS = [
-    Photo, Refusal, Seen, Classed, Conversion, Prompt, Candidate, Call, Job, Aligned, Score, Opinion, Verdict, Stage,
-    Finding,
+    Photo, Refusal, PerceptualHash, PhotoClass, Conversion, Prompt, Candidate, Call, Job, Aligned, Score, Opinion,
+    Verdict, Stage, Finding,
 ]  # fmt: skip
 
 

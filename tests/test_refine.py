@@ -73,7 +73,7 @@ def made(round: int = 0, maker: Maker = A, *, id: str = "", **changes: Any) -> C
     facts: dict[str, Any] = {
         "id": id or f"{maker.name}{round}", "key": PHOTO.key, "restorer": maker.model, "strategy": "fixed",
         "prompt": PROMPT if maker.prompted else "", "round": round, "seed": round, "created": CREATED, "image": "i",
-        "reason": "", "maker": maker.name,
+        "reason": "", "restorer_name": maker.name,
     }  # fmt: skip
     return Candidate(**(facts | changes))
 
@@ -87,7 +87,7 @@ def judged(candidate: Candidate, reason: str = "no_gain", decision: str = "rejec
 def opinion(mode: str = "over-reach", words: str = "", fault: str = "", **changes: Any) -> Opinion:
     facts: dict[str, Any] = {
         "id": "o", "candidate": "a0", "image": "i", "model": "m", "version": VERSION, "order": "lq_first", "vote": 0,
-        "fidelity": math.nan if fault else 40.0, "quality": 50.0, "mode": mode, "redo": 1, "words": words,
+        "fidelity": math.nan if fault else 40.0, "quality": 50.0, "mode": mode, "redo": 1, "instruction": words,
         "defects": (), "fault": fault, "created": CREATED,
     }  # fmt: skip
     return Opinion(**(facts | changes))
@@ -248,7 +248,7 @@ def test_a_round_is_a_candidate_of_its_own_from_the_original_photograph() -> Non
     told = redo([made(seed=7)])
     candidate = candidate_of(told)
     assert told.work is not None and told.work.photo == PHOTO, "its image is what is sent"
-    assert (candidate.round, candidate.seed, candidate.strategy, candidate.maker) == (1, 8, "fixed+refine", "a")
+    assert (candidate.round, candidate.seed, candidate.strategy, candidate.restorer_name) == (1, 8, "fixed+refine", "a")
     assert (candidate.image, candidate.reason, candidate.restorer) == ("", IN_FLIGHT, "a-1")
     assert candidate_of(redo([made(seed=7)])).id == candidate.id, "the same facts, the same work"
     assert candidate_of(redo([made(seed=7, round=1)])).id != candidate.id
@@ -258,23 +258,27 @@ def test_a_round_is_a_candidate_of_its_own_from_the_original_photograph() -> Non
 def test_another_restorer_after_two_rounds_in_vain_and_the_last_goes_on() -> None:
     rounds = [made(0), made(1), made(2, B), made(3, B), made(4, B)]
     told = [candidate_of(redo(rounds[:n], makers=[A, B, PLAIN], rounds=9)) for n in range(1, 4)]
-    assert [(one.maker, one.round) for one in told] == [("a", 1), ("b", 2), ("b", 3)]
-    assert candidate_of(redo(rounds[:4], makers=[A, B, PLAIN], rounds=9)).maker == "plain"
+    assert [(one.restorer_name, one.round) for one in told] == [("a", 1), ("b", 2), ("b", 3)]
+    assert candidate_of(redo(rounds[:4], makers=[A, B, PLAIN], rounds=9)).restorer_name == "plain"
     plain = [*rounds[:4], made(4, PLAIN)]
-    assert candidate_of(redo(plain, makers=[A, B, PLAIN], rounds=9)).maker == "b"
-    assert candidate_of(redo([made(0), made(1), made(2)], rounds=9)).maker == "a", "there is no other"
+    assert candidate_of(redo(plain, makers=[A, B, PLAIN], rounds=9)).restorer_name == "b"
+    assert candidate_of(redo([made(0), made(1), made(2)], rounds=9)).restorer_name == "a", "there is no other"
 
 
 def test_many_candidates_of_one_round_are_one_round() -> None:
     told = redo([made(0, id="x", seed=0), made(0, id="y", seed=4), made(0, id="z", seed=2)])
-    assert (candidate_of(told).maker, candidate_of(told).seed) == ("a", 5)
+    assert (candidate_of(told).restorer_name, candidate_of(told).seed) == ("a", 5)
 
 
 def test_who_reads_no_prompt_is_not_asked_twice() -> None:
     told = redo([made(0, PLAIN)], makers=[PLAIN])
     assert (told.work, told.reason) == (None, "no_restorer_left")
     told = redo([made(0)], makers=[PLAIN, A])
-    assert (candidate_of(told).maker, candidate_of(told).strategy, candidate_of(told).prompt) == ("plain", "none", "")
+    assert (candidate_of(told).restorer_name, candidate_of(told).strategy, candidate_of(told).prompt) == (
+        "plain",
+        "none",
+        "",
+    )
 
 
 def test_after_one_that_reads_no_prompt_the_photographs_own_is_refined() -> None:
@@ -293,7 +297,7 @@ def test_a_refusal_is_a_round_in_vain_and_what_may_pass_is_for_retry() -> None:
     refused = made(0, image="", reason="refused")
     told = redo([refused])
     assert (told.mode, told.reason, candidate_of(told).prompt) == ("again", "refused", PROMPT)
-    assert candidate_of(redo([refused, made(1, image="", reason="no_image")], makers=[A, B])).maker == "b"
+    assert candidate_of(redo([refused, made(1, image="", reason="no_image")], makers=[A, B])).restorer_name == "b"
     assert redo([made(0, image="", reason="timeout")]).reason == "to_retry"
 
 

@@ -124,7 +124,7 @@ def test_every_fault_that_passes_is_outlived(tmp_path: Path, maker: str) -> None
     assert len(calls) == asked == 10
     assert Counter(call.outcome for call in calls) == {"ok": 4} | retried
     made = facts(folder, Candidate)
-    assert [(c.reason, bool(c.image), c.maker, c.strategy) for c in made] == [("", True, maker, "fixed")] * 4
+    assert [(c.reason, bool(c.image), c.restorer_name, c.strategy) for c in made] == [("", True, maker, "fixed")] * 4
     sound(folder)
 
 
@@ -232,7 +232,7 @@ def test_what_was_not_sent_is_not_said_to_be(verb: str, tmp_path: Path) -> None:
     else:
         candidate = Candidate(
             id="c", key=photo.key, restorer="classical-1", strategy="none", prompt="", round=0, seed=0,
-            created=photo.key, image="", reason="", maker="classical",
+            created=photo.key, image="", reason="", restorer_name="classical",
         )  # fmt: skip
         with Ledger(folder) as ledger:
             ledger.add(dataclasses.replace(candidate, image=ledger.put_image(sized(180, 60).image)))
@@ -361,7 +361,9 @@ def test_what_was_begun_when_ids_did_not_begin_with_the_key_goes_on_under_its_id
             waits, lost, *_ = (each for each in ledger.all(Candidate) if each.image)
             for one, reason in ((waits, IN_FLIGHT), (lost, "lost")):
                 ledger._db.execute("UPDATE candidate SET image = '', reason = ? WHERE id = ?", (reason, one.id))
-            ledger.add(Job(id="j", maker="gemini", name="batches/1", state="sent", works=(waits.id,), created=""))
+            ledger.add(
+                Job(id="j", restorer_name="gemini", name="batches/1", state="sent", works=(waits.id,), created="")
+            )
         asked = len(models.asked)
         done = ggt(*argv)
         assert done.out.startswith("restore: 1 made, 3 already done\n") and len(models.asked) == asked + 1

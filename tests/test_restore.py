@@ -126,7 +126,7 @@ def test_a_work_for_each_photograph_and_seed_in_their_order() -> None:
             created="2026-01-01T12:00:00Z",
             image="",
             reason=IN_FLIGHT,
-            maker="fake:7",
+            restorer_name="fake:7",
         )
         for photo in given
         for seed in (5, 6)

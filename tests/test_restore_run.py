@@ -63,7 +63,7 @@ def make_call(work: str, **fields: Any) -> Call:
 def make_candidate(key: str, id: str, **fields: Any) -> Candidate:
     values: dict[str, Any] = {
         "id": id, "key": key, "restorer": "m", "strategy": "none", "prompt": "", "round": 0, "seed": 0,
-        "created": TIME, "image": "", "reason": IN_FLIGHT, "maker": "classical",
+        "created": TIME, "image": "", "reason": IN_FLIGHT, "restorer_name": "classical",
     }  # fmt: skip
     return Candidate(**(values | fields))
 
@@ -110,7 +110,7 @@ def test_restore_makes_what_is_missing_and_sums_over_restorers(tmp_path: Path) -
     assert summary.counts == {"made": 1, "already done": 3}
     assert summary.count("rejected") == 2
     assert events.warnings == []
-    assert all(candidate.image for candidate in records(workspace, Candidate) if candidate.maker == "classical")
+    assert all(candidate.image for candidate in records(workspace, Candidate) if candidate.restorer_name == "classical")
 
 
 def test_a_dry_run_returns_sentences_and_changes_nothing(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_what_a_kill_left_is_stored_where_it_arrived_and_written_off_where_it_di
         for name in ("arrived", "lost", "in_job"):
             ledger.add(make_candidate(photo.key, name), make_call(name))
         ledger.add(make_call("asked", stage="prompt"))
-        ledger.add(Job(id="j", maker="gemini", name="", state="sent", works=("in_job",), created=TIME))
+        ledger.add(Job(id="j", restorer_name="gemini", name="", state="sent", works=("in_job",), created=TIME))
         ledger.receive("arrived", encode_png(picture(5, 48, 48)))
         ledger.receive("unknown", encode_png(picture(6, 48, 48)))
         recover_candidates(ledger)

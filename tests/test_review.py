@@ -423,8 +423,8 @@ def test_wilsons_interval() -> None:
 def decision(candidate: str, reviewer: str, what: str, **changes: Any) -> Decision:
     values: dict[str, Any] = {
         "id": next(IDS), "candidate": candidate, "image": "i", "reviewer": reviewer, "decision": what,
-        "reason": "halos" if what == "reject" else "", "seconds": 4.0, "queue": "audit", "said": "keep", "planted": "",
-        "undoes": "", "created": "2026-01-01T00:00:00Z",
+        "reason": "halos" if what == "reject" else "", "seconds": 4.0, "queue": "audit", "gate_decision": "keep",
+        "known_answer": "", "undoes": "", "created": "2026-01-01T00:00:00Z",
     }  # fmt: skip
     return Decision(**(values | changes))
 
@@ -433,9 +433,10 @@ def test_the_summary_says_who_disagrees_and_how_often_the_gate_is_wrong() -> Non
     said = [
         decision("c1", "Anna", "keep"), decision("c1", "Ben", "reject"),
         decision("c2", "Anna", "reject"), decision("c2", "Ben", "reject"), decision("c2", "Cleo", "keep"),
-        decision("c3", "Anna", "keep", said="reject"), decision("c3", "Ben", "keep", said="reject"),
+        decision("c3", "Anna", "keep", gate_decision="reject"), decision("c3", "Ben", "keep", gate_decision="reject"),
         decision("c4", "Ben", "keep", image="before it was aligned anew"),
-        decision("c5", "Anna", "reject", planted="unchanged"), decision("c6", "Anna", "keep", planted="unchanged"),
+        decision("c5", "Anna", "reject", known_answer="unchanged"),
+        decision("c6", "Anna", "keep", known_answer="unchanged"),
     ]  # fmt: skip
     found = summarize_reviews(said, dict.fromkeys(["c1", "c2", "c3", "c4"], "i"))
     assert [(d.candidate, [name for name, *_ in d.decisions]) for d in found.disputes] == [
@@ -1012,15 +1013,15 @@ def test_a_whole_review_by_keyboard_with_a_restart_in_the_middle(tmp_path: Path,
         saved(ben)
         assert ben.wrong == []
         said = decisions_in_force(facts(workspace))
-        real = [d for d in said if not d.planted]
+        real = [d for d in said if not d.known_answer]
         queues = Counter((d.reviewer, d.queue) for d in real)
         assert queues == {(name, queue): 16 if queue == UNSURE else 8 for name in ("Anna", "Ben")
                           for queue in (UNSURE, AUDIT)}  # fmt: skip
-        assert sum(bool(d.planted) for d in said if d.reviewer == "Ben") >= 4
+        assert sum(bool(d.known_answer) for d in said if d.reviewer == "Ben") >= 4
         ben.goto(f"{process.site.origin}/people")
         text = ben.inner_text("main")
         assert "Cohen's kappa" in text and "Anna: reject" in text and "Ben: keep" in text
-        known = sum(bool(d.planted) for d in said if d.reviewer == "Ben")
+        known = sum(bool(d.known_answer) for d in said if d.reviewer == "Ben")
         assert f"0 of {known} (" in text, "Ben kept what was planted"
     finally:
         process.kill()

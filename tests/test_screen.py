@@ -233,7 +233,7 @@ def test_a_good_answer_in_both_orders(make: Callable[[Models], VLM], tmp_path: P
             "quality": 81.5,
             "mode": "none",
             "redo": 0,
-            "words": "Less sharpening at the roof",
+            "instruction": "Less sharpening at the roof",
             "defects": (json.dumps(HALO),),
             "fault": "",
             "created": CREATED,
@@ -329,7 +329,7 @@ def test_an_answer_that_cannot_be_used_is_kept_with_its_fault_and_lets_no_pair_i
     for opinion in opinions:
         if opinion.fault:
             assert math.isnan(opinion.fidelity) and math.isnan(opinion.quality)
-            assert (opinion.mode, opinion.redo, opinion.words, opinion.defects) == ("", 0, "", ())
+            assert (opinion.mode, opinion.redo, opinion.instruction, opinion.defects) == ("", 0, "", ())
     found = values(opinions)
     assert same(found, NAN | {"vlm_votes": float(len(opinions) - len(faults))})
     assert decision(found, tmp_path)[0] in ("unsure", "reject")
@@ -427,7 +427,7 @@ def test_what_is_no_image_is_an_outcome_of_that_look_alone() -> None:
 def opinion(order: str = "lq_first", vote: int = 0, *, worst: str = "", **changes: Any) -> Opinion:
     facts: dict[str, Any] = {
         "id": f"{order}-{vote}", "candidate": "c", "image": "gt", "model": "m", "version": VERSION, "order": order,
-        "vote": vote, "fidelity": 90.0, "quality": 80.0, "mode": "none", "redo": 0, "words": "",
+        "vote": vote, "fidelity": 90.0, "quality": 80.0, "mode": "none", "redo": 0, "instruction": "",
         "defects": (json.dumps(HALO | {"severity": worst}),) if worst else (), "fault": "", "created": CREATED,
     }  # fmt: skip
     return Opinion(**(facts | changes))

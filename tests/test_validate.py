@@ -33,7 +33,7 @@ from ggt_tools.executors import Cluster
 from ggt_tools.executors.local import Local
 from ggt_tools.policy.verdicts import verdict
 from ggt_tools.policy.votes import Votes
-from ggt_tools.records import Adopted, Aligned, Finding, Held, Verdict, Withdrawal, to_row
+from ggt_tools.records import Adopted, Aligned, Finding, HeldOutPair, Verdict, Withdrawal
 from ggt_tools.stages.pack import PackConfig, pack
 from ggt_tools.stages.validate import validate, why_not_passed
 from ggt_tools.stages.validate.evidence import evidence_faults, read_gate
@@ -42,6 +42,7 @@ from ggt_tools.stages.validate.likeness import MIN_LIKENESS, cells, find_mismatc
 from ggt_tools.stages.validate.passing import NOTE
 from ggt_tools.stages.validate.run import ValidateConfig, lock_tasks, run
 from ggt_tools.stages.validate.shards import ShardCheck, check_shard
+from ggt_tools.workspace.codec import to_row
 from ggt_tools.workspace.ledger import Ledger
 from ggt_tools.workspace.store import Store as Tasks
 
@@ -1283,11 +1284,11 @@ def test_against_its_ledger_a_release_agrees(workspace: Path, tmp_path: Path, ca
 def test_against_its_ledger_what_is_otherwise_is_found(workspace: Path, tmp_path: Path) -> None:
     out = packed(workspace, tmp_path / "out")
     with Ledger(workspace) as ledger:
-        (test,) = ledger.all(Held)
+        (test,) = ledger.all(HeldOutPair)
         pairs = [pair for pair in ledger.pairs() if pair.photo.key != test.key]
         for_all = dict(gate="0" * 16, stage="score", reason="another_scene", evidence=())
         now = "2026-01-01T00:00:00Z"
-        ledger.add(Withdrawal(key=pairs[0].photo.key, reason="the author asks", by="Ann", created=now))
+        ledger.add(Withdrawal(key=pairs[0].photo.key, reason="the author asks", withdrawn_by="Ann", created=now))
         rejected = Verdict(candidate=pairs[1].candidate.id, decision="reject", **for_all)  # type: ignore[arg-type]
         judged = Verdict(
             candidate=pairs[2].candidate.id,
@@ -1298,7 +1299,7 @@ def test_against_its_ledger_what_is_otherwise_is_found(workspace: Path, tmp_path
             evidence=evidence("other"),
         )
         ledger.judge("0" * 16, GATE, [rejected, judged])
-        ledger.add(Held(key=pairs[3].photo.key, version="1.0.0"))
+        ledger.add(HeldOutPair(key=pairs[3].photo.key, version="1.0.0"))
         moved = ledger.put_image(encode_png(picture(5)))
         aligned = Aligned(candidate=pairs[4].candidate.id, version="2", image=moved, reason="")
         ledger.add(aligned)
@@ -1355,7 +1356,7 @@ def test_a_set_that_may_not_be_passed_on_is_named_in_the_manifest(workspace: Pat
         json.loads((packed(workspace, tmp_path / "2", *version) / ggt100k.MANIFEST).read_text())["local_only"] == said
     )
     with Ledger(workspace) as ledger:
-        ledger.add(Withdrawal(key=pair.photo.key, reason="asked", by="Ann", created="2026-01-01T00:00:00Z"))
+        ledger.add(Withdrawal(key=pair.photo.key, reason="asked", withdrawn_by="Ann", created="2026-01-01T00:00:00Z"))
     last = packed(workspace, tmp_path / "3", *version)
     assert "local_only" not in json.loads((last / ggt100k.MANIFEST).read_text()), "its last such pair is gone"
     assert against(last, workspace) == []
@@ -1400,9 +1401,9 @@ def test_a_licence_that_forbids_it_keeps_a_release_here_whoever_took_it_in(
 def test_the_verb_packs_a_next_version_of_what_the_ledger_says(workspace: Path, tmp_path: Path, capsys: Any) -> None:
     out = packed(workspace, tmp_path / "out", "--shard-bytes", "60000")
     with Ledger(workspace) as ledger:
-        (held,) = ledger.all(Held)
+        (held,) = ledger.all(HeldOutPair)
         key = next(pair.photo.key for pair in ledger.pairs() if pair.photo.key != held.key)
-        ledger.add(Withdrawal(key=key, reason="the author asks", by="Ann", created="2026-01-01T00:00:00Z"))
+        ledger.add(Withdrawal(key=key, reason="the author asks", withdrawn_by="Ann", created="2026-01-01T00:00:00Z"))
         more = make_pair(ledger.images, 9)
         aligned = Aligned(candidate=more.candidate.id, version="1", image=more.image, reason="")
         ledger.add(more.photo, more.candidate, aligned, *more.scores)
@@ -1421,7 +1422,7 @@ def test_the_verb_packs_a_next_version_of_what_the_ledger_says(workspace: Path, 
     ]
     assert against(out, workspace) == []
     with Ledger(workspace) as ledger:
-        assert list(ledger.all(Held)) == [held]
+        assert list(ledger.all(HeldOutPair)) == [held]
 
 
 # --- the stage ------------------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ def keys(workspace: Path) -> list[str]:
 
 def withdrawn(workspace: Path) -> list[tuple[str, str, str]]:
     with Ledger(workspace) as ledger:
-        return [(each.key, each.reason, each.by) for each in ledger.all(Withdrawal)]
+        return [(each.key, each.reason, each.withdrawn_by) for each in ledger.all(Withdrawal)]
 
 
 def yank(workspace: Path, *argv: str) -> int:

@@ -97,7 +97,7 @@ def _tables(photographs: int, good: list[float]) -> Iterator[tuple[str, Iterator
     keys.sort()
     one = Candidate(
         id="", key="", restorer="gemini-3.1-flash-image-preview", strategy="vlm", prompt="Remove the haze. " * 8,
-        round=0, seed=0, created="2026-01-01T00:00:00Z", image=nothing, reason="", maker="gemini",
+        round=0, seed=0, created="2026-01-01T00:00:00Z", image=nothing, reason="", restorer_name="gemini",
     )  # fmt: skip
     each = list(chain.from_iterable(zip(*[keys] * CANDIDATES, strict=True)))
     ids = [key[:8] + end for key, end in zip(each, ends, strict=True)]

@@ -93,14 +93,14 @@ class Refusal:
     detail: str
 
 
-@stored("seen", "key", "place", is_replaced=True)
+@stored("perceptual_hash", "key", "split", is_replaced=True)
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """What a photograph looks like, so that a second one of the same thing is found: of ours and of published ones."""
+class PerceptualHash:
+    """The perceptual hash of a photograph, of this workspace or published, by which near-duplicates are found."""
 
     key: str
-    phash: str  # 36 hex characters, its perceptual hash
-    place: str  # "" in this workspace, else the split it was published in: "train", "test"
+    phash: str  # 36 hex characters
+    split: str  # "" for a photograph of this workspace, else the split in which it was published: train or test
 
 
 @stored("conversion", "key", "candidate", is_replaced=True)
@@ -117,10 +117,10 @@ class Conversion:
     changes: tuple[str, ...]  # what a viewer of the file may not expect, e.g. "16_bit_to_8_bit"
 
 
-@stored("classed", "key", "version")
+@stored("photo_class", "key", "version")
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Classed:
-    """What a vision-language model or the classifier said is wrong with a photograph, before it was taken in."""
+class PhotoClass:
+    """The degradations that a vision-language model or the classifier names for a photograph, before it is ingested."""
 
     key: str
     version: str  # of the question, and the model; of the classifier, which adds " unsure" where no class was certain
@@ -157,7 +157,7 @@ class Candidate:
     created: str  # UTC, ISO 8601, whole seconds
     image: str  # SHA-256 of the restored image's file, as it came; "" where there is none
     reason: str  # "" or why there is no image; IN_FLIGHT where nothing has come yet
-    maker: str = ""  # the restorer as --with names it, e.g. "gemini:gemini-3.1-flash-image-preview"
+    restorer_name: str = ""  # the restorer as --with names it, e.g. "gemini:gemini-3.1-flash-image-preview"
     frame: tuple[
         int, ...
     ] = ()  # of what was sent: width, height, then left, top, width, height of the photograph in it
@@ -190,7 +190,7 @@ class Job:
     """Many requests handed to a provider at once, at its price for those who wait."""
 
     id: str  # ours, which the provider was told: a job that was sent and not noted is found again by it
-    maker: str  # the restorer as --with names it
+    restorer_name: str  # the restorer as --with names it
     name: str  # the provider's; "" until it answers
     state: str  # sent | done | failed
     works: tuple[str, ...]  # the ids of the candidates
@@ -271,8 +271,8 @@ class Opinion:
     fidelity: float  # 0 to 100, as it was said; NaN where there is a fault
     quality: float
     mode: str  # none | under-doing | over-reach | both; "" where there is a fault
-    redo: int  # 1: it should be made once more
-    words: str  # in which it should
+    redo: int  # 1: it should be restored again
+    instruction: str  # what to do otherwise then, in the model's words; "" where nothing
     defects: tuple[str, ...]  # each JSON of kind, x0, y0, x1, y1 (0 to 1) and severity
     fault: str  # "" or why there is no opinion: its stable reason, a colon, and what was said
     created: str  # UTC, ISO 8601, whole seconds
@@ -291,8 +291,8 @@ class Decision:
     reason: str  # of the gate's list, where it rejects; else ""
     seconds: float  # that the look took
     queue: str  # why it was shown: unsure | audit | gallery
-    said: str  # what the gate said of it then: keep | reject | unsure, "" where nothing
-    planted: str  # "" or unchanged | another_photograph: shown in the candidate's place, with a known answer
+    gate_decision: str  # of the gate at that time: keep | reject | unsure; "" where it was not judged
+    known_answer: str  # "" or unchanged | another_photograph: the image with a known answer that was shown instead
     undoes: str  # "" or the id of the decision that does not stand
     created: str  # UTC, ISO 8601, whole seconds
 
@@ -348,10 +348,10 @@ class Verdict:
     evidence: tuple[EvidenceItem, ...]  # each rule that was asked, and what else led to the decision
 
 
-@stored("held", "key")
+@stored("held_out_pair", "key")
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
-    """A pair that the test split holds: drawn once, for ever; whatever becomes of it, it is never in train."""
+class HeldOutPair:
+    """A pair of the test split. It is drawn once: whatever becomes of it later, it is never in train."""
 
     key: str
     version: str  # of the dataset that it was drawn for
@@ -398,7 +398,7 @@ class Withdrawal:
 
     key: str
     reason: str  # in words
-    by: str  # who withdrew it
+    withdrawn_by: str  # a person's name
     created: str  # UTC, ISO 8601, whole seconds
 
 

@@ -16,7 +16,7 @@ import ggt_format
 from ggt_format.schema import Image
 from ggt_tools.errors import ConfigError, PairError, ShardError
 from ggt_tools.imaging.degradations import opencv
-from ggt_tools.records import Photo, Seen
+from ggt_tools.records import PerceptualHash, Photo
 
 if TYPE_CHECKING:
     from ggt_tools.workspace.ledger import Ledger
@@ -94,7 +94,7 @@ class HashIndex:
         self._entries: list[tuple[str, int, bool]] = []  # key, pixels of the file, whether it may be replaced
         self._keys: dict[str, str] = {}
 
-    def add(self, seen: Seen, name: str, *, pixels: int = 0, is_replaceable: bool = False) -> None:
+    def add(self, seen: PerceptualHash, name: str, *, pixels: int = 0, is_replaceable: bool = False) -> None:
         """Add a photograph.
 
         Args:
@@ -124,7 +124,7 @@ class HashIndex:
             self._names.pop()
             self._entries.pop()
 
-    def check(self, seen: Seen, name: str, *, pixels: int = 0) -> tuple[str, ...]:
+    def check(self, seen: PerceptualHash, name: str, *, pixels: int = 0) -> tuple[str, ...]:
         """Check a new photograph against all others. Of near duplicates the larger one is kept.
 
         Args:
@@ -159,7 +159,7 @@ class HashIndex:
         )
 
 
-def stored_hashes(ledger: Ledger) -> list[Seen]:
+def stored_hashes(ledger: Ledger) -> list[PerceptualHash]:
     """Return the perceptual hashes that a workspace stores: of its own photographs and of published pairs.
 
     Hashes of its own photographs are missing where an older version imported them: they are computed from the stored
@@ -169,17 +169,17 @@ def stored_hashes(ledger: Ledger) -> list[Seen]:
     Raises:
         ShardError: A stored image is missing or damaged.
     """
-    stored = list(ledger.all(Seen))
-    own = {record.key for record in stored if not record.place}
+    stored = list(ledger.all(PerceptualHash))
+    own = {record.key for record in stored if not record.split}
     for photo in list(ledger.all(Photo)):
         if photo.key not in own:
             pixels = ggt_format.decode_image(ledger.image(photo.image), f"{ledger.workspace}: key {photo.key}")
-            stored.append(Seen(key=photo.key, phash=phash(pixels), place=""))
+            stored.append(PerceptualHash(key=photo.key, phash=phash(pixels), split=""))
             ledger.add(stored[-1])
     return stored
 
 
-def check_hashes(stored: Iterable[Seen], workspace: Path) -> None:
+def check_hashes(stored: Iterable[PerceptualHash], workspace: Path) -> None:
     """Check that no perceptual hash of a published pair is empty, as those of older versions are.
 
     Raises:
@@ -192,7 +192,9 @@ def check_hashes(stored: Iterable[Seen], workspace: Path) -> None:
         )
 
 
-def hash_published_pairs(release: str, known: Container[tuple[str, str]], *, priors: bool = False) -> Iterator[Seen]:
+def hash_published_pairs(
+    release: str, known: Container[tuple[str, str]], *, priors: bool = False
+) -> Iterator[PerceptualHash]:
     """Compute the hash of the LQ image of each pair of a release, in every split.
 
     Args:
@@ -235,7 +237,7 @@ def hash_published_pairs(release: str, known: Container[tuple[str, str]], *, pri
                     zip(images, (f"{label}: lq" for label in labels), strict=True),
                 )
                 for row, image_hash in zip(rows, hashes, strict=True):
-                    yield Seen(key=row["key"], phash=image_hash, place=split)
+                    yield PerceptualHash(key=row["key"], phash=image_hash, split=split)
 
 
 def is_flat(pixels: Image) -> bool:

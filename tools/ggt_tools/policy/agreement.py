@@ -231,7 +231,7 @@ def _reviewer(
     seconds = median(decision.seconds for decision in own) if own else math.nan
     return Reviewer(
         name=name,
-        decisions=sum(not decision.planted for decision in own),
+        decisions=sum(not decision.known_answer for decision in own),
         undone=sum(bool(decision.undoes) for decision in decisions if decision.reviewer == name),
         seconds=seconds,
         pairs_per_hour=3600 / seconds if seconds and seconds > 0 else math.nan,
@@ -247,8 +247,8 @@ def _known_answers(name: str, decisions: Sequence[Decision]) -> Rate:
     """
     first: dict[tuple[str, str, str], str] = {}
     for decision in decisions:
-        if decision.reviewer == name and decision.planted and not decision.undoes:
-            first.setdefault((decision.candidate, decision.image, decision.planted), decision.decision)
+        if decision.reviewer == name and decision.known_answer and not decision.undoes:
+            first.setdefault((decision.candidate, decision.image, decision.known_answer), decision.decision)
     return Rate(count=sum(answer == "reject" for answer in first.values()), of=len(first))
 
 
@@ -266,7 +266,9 @@ def _audited(
     current: Sequence[Decision], images: Mapping[str, str], *, gate_decision: str, people_decision: str
 ) -> Rate:
     """Return how often people decide so, among the audited pairs that the gate decided so and people settled."""
-    audited = [decision for decision in current if decision.queue == "audit" and decision.said == gate_decision]
+    audited = [
+        decision for decision in current if decision.queue == "audit" and decision.gate_decision == gate_decision
+    ]
     settled = [votes.decision for votes in count_votes(audited, images).values() if votes.decision]
     return Rate(count=settled.count(people_decision), of=len(settled))
 

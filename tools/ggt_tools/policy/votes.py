@@ -58,7 +58,7 @@ def decisions_in_force(decisions: Iterable[Decision]) -> list[Decision]:
     last: dict[tuple[str, str, str, str], Decision] = {}
     for decision in decisions:
         if not decision.undoes and decision.id not in undone:
-            last[decision.reviewer, decision.candidate, decision.image, decision.planted] = decision
+            last[decision.reviewer, decision.candidate, decision.image, decision.known_answer] = decision
     return list(last.values())
 
 
@@ -69,7 +69,7 @@ def is_current(decision: Decision, images: Mapping[str, str]) -> bool:
         decision: The decision.
         images: Name of the aligned image, by candidate.
     """
-    return not decision.planted and images.get(decision.candidate) == decision.image
+    return not decision.known_answer and images.get(decision.candidate) == decision.image
 
 
 def count_votes(decisions: Iterable[Decision], images: Mapping[str, str]) -> dict[str, Votes]:

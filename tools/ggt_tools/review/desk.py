@@ -206,7 +206,7 @@ class Desk:
             self._stored[fact.id] = fact
             self._worklists.add_decision(fact)
             self._leases.drop(fact.candidate, reviewer)
-            if not fact.planted:
+            if not fact.known_answer:
                 self._worklists.remove_pair(fact.candidate, reviewer)
         return is_new
 
@@ -231,8 +231,8 @@ class Desk:
             reason=submitted.reason,
             seconds=round(submitted.seconds, 3),
             queue=view.item.queue,
-            said=view.item.gate_decision,
-            planted=view.known_answer,
+            gate_decision=view.item.gate_decision,
+            known_answer=view.known_answer,
             undoes="",
             created=self._clock(),
         )
@@ -264,8 +264,8 @@ class Desk:
             reason="",
             seconds=0.0,
             queue=last.queue,
-            said=last.said,
-            planted=last.planted,
+            gate_decision=last.gate_decision,
+            known_answer=last.known_answer,
             undoes=last.id,
             created=self._clock(),
         )

@@ -34,7 +34,7 @@ def evidence_of(ledger: Ledger, view: PairView) -> Evidence:
     facts += [["gate", f"{verdict.decision} {verdict.reason}".strip()] for verdict in verdicts]
     boxes = []
     for opinion in opinions_in_force(ledger.find(Opinion, candidate=id), {id: view.gt}).get(id, []):
-        text = opinion.fault or f"fidelity {opinion.fidelity:.0f}, quality {opinion.quality:.0f}. {opinion.words}"
+        text = opinion.fault or f"fidelity {opinion.fidelity:.0f}, quality {opinion.quality:.0f}. {opinion.instruction}"
         facts.append([f"{opinion.model}, {opinion.order}", text])
         boxes += [json.loads(defect) for defect in opinion.defects]
     facts += [["file", photo.file], ["author", photo.author], ["licence", photo.licence], ["prompt", candidate.prompt]]

@@ -53,13 +53,13 @@ class Worklists:
         if item is None:
             return
         self.of(decision.reviewer).done[view_id_of(decision)] = decision
-        if not decision.planted and decision.image == item.gt:
+        if not decision.known_answer and decision.image == item.gt:
             self._votes.setdefault(decision.candidate, {})[decision.reviewer] = decision.decision
 
     def remove_decision(self, decision: Decision) -> None:
         """Remove a decision that was undone, and put its pair back on the lists of all who have not judged it."""
         del self.of(decision.reviewer).done[view_id_of(decision)]
-        if decision.planted:
+        if decision.known_answer:
             return
         candidate = decision.candidate
         self._votes.get(candidate, {}).pop(decision.reviewer, None)
@@ -67,7 +67,7 @@ class Worklists:
         if item is None or item.queue == GALLERY:
             return
         for worklist in self._lists.values():
-            has_judged = any(d.candidate == candidate and not d.planted for d in worklist.done.values())
+            has_judged = any(d.candidate == candidate and not d.known_answer for d in worklist.done.values())
             if worklist.todo is not None and not has_judged:
                 worklist.todo[candidate] = item
 
@@ -84,7 +84,7 @@ class Worklists:
         """Return the next pair for a reviewer that nobody has, and forget pairs that need no more votes."""
         worklist = self.of(reviewer)
         if worklist.todo is None:
-            judged = {decision.candidate for decision in worklist.done.values() if not decision.planted}
+            judged = {decision.candidate for decision in worklist.done.values() if not decision.known_answer}
             worklist.todo = {
                 item.candidate: item
                 for item in self._items.values()
@@ -131,4 +131,4 @@ class Worklists:
 
 def view_id_of(decision: Decision) -> str:
     """Return the id of the view that was judged."""
-    return view_id(decision.candidate, decision.image, decision.reviewer, decision.planted)
+    return view_id(decision.candidate, decision.image, decision.reviewer, decision.known_answer)

@@ -31,7 +31,7 @@ def replace_photos(db: sqlite3.Connection, keys: Sequence[str], records: Sequenc
     with funnel.counting(db, _touched_keys(db, records) | set(keys)):
         sql = f"SELECT value FROM json_each(?) WHERE value NOT IN ({WORKED_ON})"
         removed = json.dumps([key for (key,) in db.execute(sql, (json.dumps(list(keys)),))])
-        for where in ("photo WHERE", "seen WHERE place = '' AND", "conversion WHERE candidate = '' AND"):
+        for where in ("photo WHERE", "perceptual_hash WHERE split = '' AND", "conversion WHERE candidate = '' AND"):
             db.execute(f"DELETE FROM {where} key IN (SELECT value FROM json_each(?))", (removed,))
         for record in records:
             insert(db, record)

@@ -34,8 +34,23 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
     7: ("DROP VIEW IF EXISTS verdict",),
 }
 # What version 8 renamed. Which of these tables a ledger has depends on its version.
-TABLES_8 = {"tally": "funnel_count", "verdicts": "verdicts_7", "outcome": "outcome_7"}
-COLUMNS_8 = {"funnel_count": {"what": "state"}}
+TABLES_8 = {
+    "tally": "funnel_count",
+    "verdicts": "verdicts_7",
+    "outcome": "outcome_7",
+    "seen": "perceptual_hash",
+    "classed": "photo_class",
+    "held": "held_out_pair",
+}
+COLUMNS_8 = {
+    "funnel_count": {"what": "state"},
+    "perceptual_hash": {"place": "split"},
+    "candidate": {"maker": "restorer_name"},
+    "job": {"maker": "restorer_name"},
+    "opinion": {"words": "instruction"},
+    "decision": {"said": "gate_decision", "planted": "known_answer"},
+    "withdrawal": {"by": "withdrawn_by"},
+}
 # Columns of `aligned` that version 6 added.
 ALIGNED_6 = {
     **dict.fromkeys(("error", "support", "scatter", "motion", "improvement", "offset"), "REAL"),
@@ -148,8 +163,8 @@ def _migrate_rows(db: sqlite3.Connection, version: int) -> None:
         # Perceptual hashes of version 1 depended on the processor. Those of photographs are computed again
         # (imaging.perceptual_hash.stored_hashes). Those of published pairs are emptied, and ingest asks for the
         # release.
-        db.execute("DELETE FROM seen WHERE place = ''")
-        db.execute("UPDATE seen SET phash = ''")
+        db.execute("DELETE FROM perceptual_hash WHERE split = ''")
+        db.execute("UPDATE perceptual_hash SET phash = ''")
 
 
 def _put_verdicts(db: sqlite3.Connection, rows: Iterable[verdict_table.Row]) -> None:

@@ -29,10 +29,10 @@ from ggt_format.schema import DEGRADATIONS, SOURCES, Image, pair_key
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.imaging import MAX_PIXELS, Decoded, read_image
 from ggt_tools.imaging.perceptual_hash import is_flat, phash
-from ggt_tools.records import Adopted, Candidate, Conversion, Photo, Refusal, Seen, work_id
+from ggt_tools.records import Adopted, Candidate, Conversion, PerceptualHash, Photo, Refusal, work_id
 from ggt_tools.stages.restore import FORMATS, NO_PROMPT
 
-ADOPTED = "adopted:"  # before the name of a set, as `Candidate.maker` has it
+ADOPTED = "adopted:"  # before the name of a set, as `Candidate.restorer_name` has it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +122,7 @@ class ImportedPair:
     """
 
     photo: Photo
-    seen: Seen
+    seen: PerceptualHash
     candidate: Candidate
     adopted: Adopted
     lq: bytes
@@ -197,7 +197,7 @@ def _import(
             file=file,
             original=hashlib.sha256(lq).hexdigest(),
         ),
-        seen=Seen(key=key, phash=phash(pixels), place=""),
+        seen=PerceptualHash(key=key, phash=phash(pixels), split=""),
         candidate=Candidate(
             id=work,
             key=key,
@@ -209,7 +209,7 @@ def _import(
             created=created,
             image="",
             reason="",
-            maker=ADOPTED + options.name,
+            restorer_name=ADOPTED + options.name,
         ),
         adopted=Adopted(
             candidate=work,
@@ -269,7 +269,7 @@ def shrink(image: Pillow.Image, max_side: int) -> Image:
 
 def store_images(
     pair: ImportedPair, put_image: Callable[[bytes], str]
-) -> tuple[Photo | Seen | Candidate | Adopted | Conversion, ...]:
+) -> tuple[Photo | PerceptualHash | Candidate | Adopted | Conversion, ...]:
     """Store the images of a pair, and return its facts with their names.
 
     Args:

@@ -299,8 +299,8 @@ def _hashes_of_others(ledger: Ledger, set_name: str, photos: dict[str, Photo]) -
     index = HashIndex()
     for record in stored:
         file = photos[record.key].file if record.key in photos else ""
-        if record.place:
-            index.add(record, f"{record.key} of the published {record.place} split")
+        if record.split:
+            index.add(record, f"{record.key} of the published {record.split} split")
         elif not file.startswith(f"{set_name}/"):
             index.add(record, file)
     return index

@@ -183,7 +183,7 @@ def _facts(found: Fit | None, belief: Belief) -> _Facts:
 
 def _advice(candidate: Candidate, *, first: str = "") -> str:
     """What to do about a candidate that is not brought into its frame: no seed helps where nothing was asked."""
-    if candidate.maker.startswith(("adopted:", "folder")):
+    if candidate.restorer_name.startswith(("adopted:", "folder")):
         return "give a result of the same framing, or leave this one out"
     return f"{first}try another seed or restorer"
 

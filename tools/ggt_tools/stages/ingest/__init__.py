@@ -28,7 +28,7 @@ from ggt_tools.files.names import normalize_name
 from ggt_tools.imaging import MAX_PIXELS, read_image
 from ggt_tools.imaging.degradations import classify, measure
 from ggt_tools.imaging.perceptual_hash import HashIndex, is_flat, is_screenshot, phash
-from ggt_tools.records import Conversion, Photo, Refusal, Seen
+from ggt_tools.records import Conversion, PerceptualHash, Photo, Refusal
 from ggt_tools.stages.ingest.crop import FITS, fit_with_frame
 from ggt_tools.stages.ingest.panels import is_page_over_photograph
 from ggt_tools.stages.ingest.sources import SourceFile, map_in_order, no_licence
@@ -49,7 +49,7 @@ class ImportedPhoto(NamedTuple):
     """
 
     photo: Photo
-    seen: Seen
+    seen: PerceptualHash
     pixels: Image
     conversion: Conversion
     replaces: tuple[str, ...] = ()
@@ -196,7 +196,7 @@ def _import(file: SourceFile, options: PhotoOptions) -> ImportedPhoto | Refusal:
     conversion = Conversion(
         key=photo.key, candidate="", width=width, height=height, frame=frame, changes=decoded.changes
     )
-    return ImportedPhoto(photo, Seen(key=photo.key, phash=phash(pixels), place=""), pixels, conversion)
+    return ImportedPhoto(photo, PerceptualHash(key=photo.key, phash=phash(pixels), split=""), pixels, conversion)
 
 
 def _classify(pixels: Image, file: SourceFile, options: PhotoOptions) -> ClassNames:

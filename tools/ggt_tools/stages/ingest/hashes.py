@@ -29,22 +29,22 @@ def known_hashes(ledger: Ledger, published: Sequence[str], events: Events) -> Ha
         ShardError: A release is damaged.
     """
     photos = {photo.key: photo for photo in ledger.all(Photo)}
-    stored = {(record.key, record.place): record for record in stored_hashes(ledger)}
+    stored = {(record.key, record.split): record for record in stored_hashes(ledger)}
     hashes = {key: record for key, record in stored.items() if record.phash}
     for release in published:
         pair_count = sum(split["pairs"] for split in open_root(release).manifest["splits"].values())
         new = track(events, hash_published_pairs(release, frozenset(hashes)), "published", pair_count)
         while records := list(islice(new, RECORDS_PER_COMMIT)):
             ledger.add(*records)
-            hashes.update({(record.key, record.place): record for record in records})
+            hashes.update({(record.key, record.split): record for record in records})
     if not published:
         check_hashes(stored.values(), ledger.workspace)
     file_pixels = {c.key: c.width * c.height for c in ledger.all(Conversion) if not c.candidate}
     processed = ledger.worked_on()
     index = HashIndex()
     for record in hashes.values():
-        if record.place:
-            index.add(record, f"{record.key} of the published {record.place} split")
+        if record.split:
+            index.add(record, f"{record.key} of the published {record.split} split")
         else:
             index.add(
                 record,

@@ -10,7 +10,7 @@ from ggt_tools.events import Events
 from ggt_tools.providers.recording import open_calls
 from ggt_tools.providers.service import ServiceConfig
 from ggt_tools.providers.vlm import VLM, Classified, classify_by_vlm
-from ggt_tools.records import Classed, Photo, Refusal
+from ggt_tools.records import Photo, PhotoClass, Refusal
 from ggt_tools.stages.ingest import ImportedPhoto, classify_by_measuring
 from ggt_tools.workspace.ledger import Ledger
 
@@ -53,12 +53,12 @@ class VlmClasses:
     service: ServiceConfig
     limit: int | None
     events: Events
-    _answers: dict[str, Classed] = field(init=False)
+    _answers: dict[str, PhotoClass] = field(init=False)
     _version: str = field(init=False)
 
     def __post_init__(self) -> None:
         self._version = f"{QUESTION_VERSION} {self.model.model}"
-        self._answers = {fact.key: fact for fact in self.ledger.all(Classed) if fact.version == self._version}
+        self._answers = {fact.key: fact for fact in self.ledger.all(PhotoClass) if fact.version == self._version}
 
     def name(self, results: Iterable[ImportedPhoto | Refusal]) -> Iterator[ImportedPhoto | Refusal]:
         """Yield what ingest made of each file, with the model's class where the class was left open.
@@ -110,11 +110,11 @@ class VlmClasses:
         return classify_by_vlm(self.model, question.pixels)
 
     def _store_answer(self, key: str, degradations: tuple[str, ...]) -> None:
-        self._answers[key] = Classed(key=key, version=self._version, degradations=degradations)
+        self._answers[key] = PhotoClass(key=key, version=self._version, degradations=degradations)
         self.ledger.add(self._answers[key])
 
 
-def _with_classes(photo: Photo, fact: Classed) -> Photo:
+def _with_classes(photo: Photo, fact: PhotoClass) -> Photo:
     return replace(photo, degradation=fact.degradations[0], degradations=fact.degradations)
 
 

@@ -101,7 +101,7 @@ def _rejections(ledger: Ledger) -> dict[str, Verdict]:
     rejected_by_people = {
         vote.candidate
         for vote in decisions_in_force(read_decisions(ledger))
-        if vote.decision == "reject" and not vote.planted
+        if vote.decision == "reject" and not vote.known_answer
     }
     return {
         verdict.candidate: verdict

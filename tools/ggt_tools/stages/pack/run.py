@@ -16,7 +16,7 @@ from ggt_tools.errors import ConfigError
 from ggt_tools.events import SILENT, Events
 from ggt_tools.executors import LOCAL, ExecutorConfig, open_cluster
 from ggt_tools.processes import garbage_collection_paused
-from ggt_tools.records import Held, PackedPair, Pair, Seen
+from ggt_tools.records import HeldOutPair, PackedPair, Pair, PerceptualHash
 from ggt_tools.stages.pack import (
     PackConfig,
     ReleasePlan,
@@ -137,10 +137,10 @@ def _read_source(ledger: Ledger, workspace: Path, out: Path, config: PackConfig)
         priors=list(islice(priors(ledger), config.limit)) if config.priors else [],
         removed=frozenset(ledger.withdrawn().keys() | (ledger.photo_keys() - keys)),
         gate=ledger.gate_text(*gates),
-        test_keys=frozenset(held.key for held in ledger.all(Held)),
+        test_keys=frozenset(held.key for held in ledger.all(HeldOutPair)),
         published_keys=frozenset() if config.forget_packed else packed_keys,
         restrictions=ledger.must_stay(),
-        phashes={seen.key: seen.phash for seen in ledger.all(Seen) if not seen.place},
+        phashes={seen.key: seen.phash for seen in ledger.all(PerceptualHash) if not seen.split},
     )
 
 
@@ -166,7 +166,7 @@ def _record_split(plan: ReleasePlan, source: _Source, ledger: Ledger, config: Pa
         ledger.add(*(PackedPair(key=key) for key in sorted({key for job in plan.shards for key in job.keys})))
     elif config.limit is None:  # a part of the pairs draws a test split for itself alone
         new_keys = sorted(plan.test - source.test_keys)
-        ledger.add(*(Held(key=key, version=config.version) for key in new_keys))
+        ledger.add(*(HeldOutPair(key=key, version=config.version) for key in new_keys))
 
 
 def _describe(plan: ReleasePlan, source: _Source, workspace: Path, out: Path, config: PackConfig) -> list[str]:

@@ -9,7 +9,7 @@ from ggt_format.images import decode_image
 from ggt_format.roots import Root
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.imaging.perceptual_hash import HashIndex, hash_published_pairs, phash
-from ggt_tools.records import Pair, Photo, Seen
+from ggt_tools.records import Pair, PerceptualHash, Photo
 from ggt_tools.stages.pack.writing import Images
 
 TEST_SIZE = 500  # pairs of the test split, unless another number is given
@@ -28,7 +28,7 @@ class PerceptualHashes:
     def __init__(self, known: Mapping[str, str], images: Images, base: Root | None) -> None:
         self.known = known
         self._images, self._base = images, base
-        self._seen = {key: Seen(key=key, phash=bits, place="") for key, bits in known.items()}
+        self._seen = {key: PerceptualHash(key=key, phash=bits, split="") for key, bits in known.items()}
 
     def load(self, pairs: Iterable[Pair], base_keys: Collection[str]) -> None:
         """Compute the hashes of these pairs, and of these keys of the base, where they are missing."""
@@ -36,14 +36,14 @@ class PerceptualHashes:
             key = pair.photo.key
             if key not in self._seen:
                 bits = phash(decode_image(self._images.image(pair.photo.image), f"key {key}: lq"))
-                self._seen[key] = Seen(key=key, phash=bits, place="")
+                self._seen[key] = PerceptualHash(key=key, phash=bits, split="")
         missing = set(base_keys) - self._seen.keys()
         if self._base is not None and missing:
             self._seen.update(
                 {seen.key: seen for seen in hash_published_pairs(self._base.url, _Except(missing), priors=True)}
             )
 
-    def __getitem__(self, key: str) -> Seen:
+    def __getitem__(self, key: str) -> PerceptualHash:
         return self._seen[key]
 
 

@@ -183,7 +183,7 @@ def refine(
             created=clock(),
             image="",
             reason=IN_FLIGHT,
-            maker=name,
+            restorer_name=name,
         )
         yield Redo(photo=photo, work=Work(photo=photo, candidate=candidate), mode=mode, reason=reason)
 
@@ -208,7 +208,7 @@ def refined(prompt: str, mode: str, reason: str, opinions: Sequence[Opinion]) ->
     findings = _findings(reason, opinions)
     if findings:
         lines += ["What was found in it:", *(f"- {finding}" for finding in findings)]
-    words = dict.fromkeys(plain(opinion.words, MAX_WORDS) for opinion in opinions if _objects(opinion))
+    words = dict.fromkeys(plain(opinion.instruction, MAX_WORDS) for opinion in opinions if _objects(opinion))
     quoted = [f'- "{text}"' for text in words if text][:MAX_OPINIONS]
     if quoted:
         lines += ["What an observer noted of it:", *quoted, CLOSING]

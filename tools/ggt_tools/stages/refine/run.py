@@ -88,7 +88,7 @@ def _plan(ledger: Ledger, config: RefineConfig) -> _Plan:
     candidates = [c for c in all_candidates if c.reason not in (IN_FLIGHT, LOST) or c.id in in_jobs]
     images = {aligned.candidate: aligned.image for aligned in ledger.all(Aligned) if aligned.image}
     setting = config.service.setting({photo.key: photo.file for photo in photos}, ledger.frames())
-    names = config.restorers or sorted({candidate.maker for candidate in candidates if candidate.maker})
+    names = config.restorers or sorted({candidate.restorer_name for candidate in candidates if candidate.restorer_name})
     restorers = [(name, load_restorer(name, setting)) for name in names]
     prompts = sorted(ledger.all(Prompt), key=lambda prompt: prompt.created)
     decisions = list(
@@ -107,7 +107,7 @@ def _plan(ledger: Ledger, config: RefineConfig) -> _Plan:
     works: dict[str, list[Work]] = defaultdict(list)
     for redo in redos:
         if redo.work is not None:
-            works[redo.work.candidate.maker].append(with_present_id(redo.work, present_ids))
+            works[redo.work.candidate.restorer_name].append(with_present_id(redo.work, present_ids))
     left = Counter(redo.reason for redo in decisions if redo.work is None)
     return _Plan(redos=redos, left=left, works=works, restorers=restorers)
 

@@ -88,7 +88,7 @@ def plan_restore(
                 created=clock(),
                 image="",
                 reason=IN_FLIGHT,
-                maker=restorer_name,
+                restorer_name=restorer_name,
             )
             yield Work(photo=photo, candidate=candidate)
 
@@ -123,7 +123,7 @@ def check_candidate(candidate: Candidate, restorer: Restorer) -> None:
     if candidate.id not in (expected_id, expected_id[8:]):  # older ids do not begin with the key
         raise ConfigError(
             f"key {candidate.key}: candidate {candidate.id} was begun with another version or other options of "
-            f"{candidate.maker}; give the --option values that it was begun with"
+            f"{candidate.restorer_name}; give the --option values that it was begun with"
         )
 
 

@@ -181,7 +181,7 @@ class _BatchRun:
         return stored * frame[0] * frame[1] // (work.photo.width * work.photo.height) if frame else stored
 
     def _open_jobs(self) -> list[Job]:
-        return [job for job in self.ledger.all(Job) if job.maker == self.name and job.state == SENT]
+        return [job for job in self.ledger.all(Job) if job.restorer_name == self.name and job.state == SENT]
 
     def _candidates_in_flight(self) -> dict[str, Candidate]:
         return {c.id: c for c in self.ledger.all(Candidate) if c.reason == IN_FLIGHT}

@@ -53,7 +53,7 @@ def plan_jobs(
 
 def _job(works: Sequence[str], restorer_name: str, created: str) -> Job:
     job_id = work_id(created, *works)
-    return Job(id=job_id, maker=restorer_name, name="", state=SENT, works=tuple(works), created=created)
+    return Job(id=job_id, restorer_name=restorer_name, name="", state=SENT, works=tuple(works), created=created)
 
 
 def calls_of(job: Job, model: str, price: Price) -> list[Call]:

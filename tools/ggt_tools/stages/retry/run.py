@@ -64,7 +64,7 @@ def run(workspace: Path, config: RetryConfig, *, events: Events = SILENT) -> Sum
             raise ConfigError(f"{workspace}: {fault}") from fault
         works: dict[str, list[Work]] = defaultdict(list)
         for work in planned:
-            works[work.candidate.maker].append(work)
+            works[work.candidate.restorer_name].append(work)
         setting = config.service.setting({key: photo.file for key, photo in photos.items()}, ledger.frames())
         sentences, counts = [], []
         for name, restorer_works in works.items():

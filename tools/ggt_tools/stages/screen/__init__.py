@@ -213,7 +213,7 @@ def judge(work: Work, lq: Image, gt: Image, model: VLM, *, created: str) -> Judg
     else:
         opinion = _opinion(
             work, model, created=created, fidelity=value.fidelity, quality=value.quality, mode=value.mode,
-            redo=int(value.redo), words=plain(value.words, MAX_WORDS),
+            redo=int(value.redo), instruction=plain(value.words, MAX_WORDS),
             defects=tuple(json.dumps(defect.model_dump()) for defect in value.defects),
         )  # fmt: skip
     return Judged(opinion=opinion, tokens_in=answer.tokens_in, tokens_out=answer.tokens_out)
@@ -227,7 +227,7 @@ def question(order: str) -> str:
 
 
 def _opinion(work: Work, model: VLM, **fields: Any) -> Opinion:
-    empty: dict[str, Any] = {"fidelity": math.nan, "quality": math.nan, "mode": "", "redo": 0, "words": ""}
+    empty: dict[str, Any] = {"fidelity": math.nan, "quality": math.nan, "mode": "", "redo": 0, "instruction": ""}
     return Opinion(
         id=work.id, candidate=work.candidate, image=work.gt, model=model.model, version=VERSION, order=work.order,
         vote=work.vote, **(empty | {"defects": (), "fault": ""} | fields),

@@ -10,7 +10,7 @@ import pyarrow as pa
 from ggt_format.schema import PRIOR, fact_columns
 from ggt_format.shard import split_of
 from ggt_tools.errors import ConfigError
-from ggt_tools.records import Finding, Held, Photo
+from ggt_tools.records import Finding, HeldOutPair, Photo
 from ggt_tools.stages.pack import changed_facts, pair_facts
 from ggt_tools.stages.pack.priors import priors
 from ggt_tools.stages.validate.findings import finding
@@ -44,7 +44,7 @@ def check_against(
         approved = {pair.photo.key: pair for pair in ledger.pairs()}
         approved_priors = {pair.photo.key: pair for pair in priors(ledger)} if PRIOR in map(split_of, rows) else {}
         photo_keys = {photo.key for photo in ledger.all(Photo)}
-        test_keys = {held.key for held in ledger.all(Held)}
+        test_keys = {held.key for held in ledger.all(HeldOutPair)}
         restrictions = ledger.must_stay()
     packed = set()
     for shard, table in sorted(rows.items()):

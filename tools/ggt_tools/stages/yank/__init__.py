@@ -20,4 +20,4 @@ def withdraw(keys: Iterable[str], reason: str, *, by: str, created: str) -> Iter
         created: Time of the withdrawal: UTC, ISO 8601, whole seconds.
     """
     for key in keys:
-        yield Withdrawal(key=key, reason=reason, by=by, created=created)
+        yield Withdrawal(key=key, reason=reason, withdrawn_by=by, created=created)
