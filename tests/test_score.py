@@ -12,8 +12,8 @@ import pytest
 
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.metrics import fidelity
-from ggt_tools.metrics.core import ssim_map
 from ggt_tools.metrics.scorer import CORE, METRICS, SETS, Scorer, expand, score
+from ggt_tools.metrics.ssim import ssim_map
 from ggt_tools.records import Score
 from tests.photographs import (
     Photograph,

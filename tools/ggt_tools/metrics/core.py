@@ -17,6 +17,7 @@ import numpy.typing as npt
 from ggt_format.schema import Image
 from ggt_tools.imaging.degradations import Degradations, Plane, blur_at, measure, measure_once, opencv, strong_edges
 from ggt_tools.metrics.colours import ColourMap, colour_map
+from ggt_tools.metrics.ssim import moments, ssim_map, ssim_of_moments
 
 VERSION = "core-4"  # raise it whenever a value may change
 NAN = float("nan")
@@ -95,7 +96,7 @@ def tile_worst(pair: Pair) -> float:
     """
     lq, gt = pair.grey256
     gain = float(np.clip(gt.std() / max(float(lq.std()), 1.0), 0.25, 4.0))
-    _, _, var_l, var_g, cov = _moments(lq * gain, gt)
+    _, _, var_l, var_g, cov = moments(lq * gain, gt)
     agreement = (2 * cov + 60.0) / (var_l + var_g + 60.0)
     weight = np.sqrt(var_l + var_g) + 1.0
     cv2 = opencv()
@@ -171,10 +172,9 @@ def unchanged(pair: Pair) -> float:
 
     A plain mean hides in a clear sky what was sharpened at the edges.
     """
-    moments = _moments(*pair.grey)
-    _, _, var_l, var_g, _ = moments
-    weight = np.sqrt(var_l + var_g) + 1.0
-    return float((_ssim_of(moments) * weight).sum() / weight.sum())
+    local = moments(*pair.grey)
+    weight = np.sqrt(local.variance_a + local.variance_b) + 1.0
+    return float((ssim_of_moments(local) * weight).sum() / weight.sum())
 
 
 def shift(pair: Pair) -> float:
@@ -285,25 +285,6 @@ CORE: dict[str, Callable[[Pair], float]] = {
     "contrast_gain": contrast_gain,
     "quality_gain": quality_gain,
 }
-
-
-def ssim_map(a: Plane, b: Plane) -> Plane:
-    """SSIM at each pixel of two planes in 0..255, Gaussian window of 1.5 px as in the paper."""
-    return _ssim_of(_moments(a, b))
-
-
-def _ssim_of(moments: tuple[Plane, Plane, Plane, Plane, Plane]) -> Plane:
-    mean_a, mean_b, var_a, var_b, cov = moments
-    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    result = (2 * mean_a * mean_b + c1) * (2 * cov + c2) / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))
-    return np.asarray(result, np.float32)
-
-
-def _moments(a: Plane, b: Plane) -> tuple[Plane, Plane, Plane, Plane, Plane]:
-    cv2 = opencv()
-    mean_a, mean_b, aa, bb, ab = (cv2.GaussianBlur(p, (11, 11), 1.5) for p in (a, b, a * a, b * b, a * b))
-    var_a, var_b = np.maximum(aa - mean_a**2, 0.0), np.maximum(bb - mean_b**2, 0.0)
-    return mean_a, mean_b, var_a, var_b, ab - mean_a * mean_b
 
 
 def _chromaticity(pair: Pair) -> tuple[Plane, Plane, Plane]:
