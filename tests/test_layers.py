@@ -137,6 +137,54 @@ def test_modules_of_the_workspace_package_are_short() -> None:
     assert {name: length for name, length in lengths.items() if length > 350} == {}
 
 
+NAMED_TUPLE = ("_replace", "_asdict", "_fields")  # public, whatever they are named
+OF_OTHERS = ("?._blocks",)  # of a network of another project, and a function of ours has the name
+
+
+def private_uses(path: Path) -> Iterator[tuple[int, str]]:
+    """The line and the name of each private name of another module of ours that a file uses."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    aliases = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in ("ggt_tools", "ggt_format"):
+            for alias in node.names:
+                aliases.add(alias.asname or alias.name)
+                if alias.name.startswith("_") and not alias.name.startswith("__"):
+                    yield node.lineno, f"{node.module}.{alias.name}"
+        elif isinstance(node, ast.Import):
+            aliases |= {a.asname or a.name for a in node.names if a.name.startswith(("ggt_tools", "ggt_format"))}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and re.match("_(?!_)", node.attr) and node.attr not in NAMED_TUPLE:
+            if ast.unparse(node.value) in aliases:
+                yield node.lineno, ast.unparse(node)
+            elif not isinstance(node.value, ast.Name) or node.value.id not in ("self", "cls"):
+                yield node.lineno, f"?.{node.attr}"
+
+
+def test_private_names_cross_no_border_of_a_package() -> None:
+    import ggt_format
+
+    paths = [*ROOT.rglob("*.py"), *Path(ggt_format.__file__).parent.glob("*.py")]
+    texts = {path: path.read_text(encoding="utf-8") for path in paths}
+    definition = re.compile(r"(?:\b(?:self\.|cls\.|def |class )|^ *)(_[a-z]\w*)(?=[:(]| = |, _\w+.* = )", re.M)
+    defined = {path: set(definition.findall(text)) for path, text in texts.items()}
+    found = []
+    for path in sorted(paths):
+        for line, name in private_uses(path):
+            attribute = name[2:]
+            # An object of a class of the same module may be looked into; private names of other projects are not ours.
+            is_own = attribute in defined[path] or not any(attribute in names for names in defined.values())
+            if not (name.startswith("?.") and is_own) and name not in OF_OTHERS:
+                found.append(f"{path.relative_to(ROOT.parent.parent)}:{line} {name}")
+    assert found == []
+
+
+def test_a_private_name_that_crosses_a_border_would_be_found(tmp_path: Path) -> None:
+    file = tmp_path / "x.py"
+    file.write_text("from ggt_tools.a import _b\nimport ggt_tools.c as c\nc._d()\nledger._db\nself._own\nx.__name__\n")
+    assert sorted(private_uses(file)) == [(1, "ggt_tools.a._b"), (3, "c._d"), (4, "?._db")]
+
+
 def test_the_format_imports_nothing_of_the_tools() -> None:
     import ggt_format
 

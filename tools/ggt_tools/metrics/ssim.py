@@ -1,4 +1,4 @@
-"""Structural similarity (Wang and others, TIP 2004): Gaussian window of 11 x 11 pixels with a deviation of 1.5 pixels."""
+"""Structural similarity (Wang and others, TIP 2004): a Gaussian window of 11 x 11 pixels, deviation 1.5 pixels."""
 
 from __future__ import annotations
 
