@@ -80,11 +80,11 @@ BEST = '[best]\nby = ["quality_gain"]'
         ),
         (
             f'[must]\nstructure = {{ min = "0.3", reason = "a", why = "w" }}\n{GAIN}\n{BEST}',
-            ": [must] structure min: a number is wanted, not '0.3'",
+            ": [must] structure min: '0.3' is not a number.",
         ),
         (
             f'[must]\nstructure = {{ reason = "a", why = "w" }}\n{GAIN}\n{BEST}',
-            ": [must] structure: a bound is wanted, one of min, unsure_below, unsure_above, max",
+            ": [must] structure: has no bound. Give one of min, unsure_below, unsure_above, max.",
         ),
         (
             f'[must]\nstructure = {{ min = 2, max = 1, reason = "a", why = "w" }}\n{GAIN}\n{BEST}',
@@ -92,14 +92,17 @@ BEST = '[best]\nby = ["quality_gain"]'
         ),
         (
             f'[must]\nstructure = {{ min = 0.3, reason = "Not stable", why = "w" }}\n{GAIN}\n{BEST}',
-            ": [must] structure reason: small letters, digits and _ are wanted, not 'Not stable'",
+            ": [must] structure reason: 'Not stable' is not a reason code. Use small letters, digits and _.",
         ),
         (
             f'[must]\nstructure = {{ min = 0.3, reason = "a" }}\n{GAIN}\n{BEST}',
-            ": [must] structure why: the ground of the threshold is wanted, in words",
+            ": [must] structure why: is missing. Say why the threshold has this value.",
         ),
         (f"[must]\nstructure = 0.3\n{GAIN}\n{BEST}", ": [must] structure: a table is wanted, not 0.3"),
-        (f"[must]\n{MUST}\n{GAIN}\n[best]\nby = []", ": [best] by: a list of metrics is wanted, not []"),
+        (
+            f"[must]\n{MUST}\n{GAIN}\n[best]\nby = []",
+            ": [best] by: [] is not a list of metrics. Name one metric or more.",
+        ),
         (f'[must]\n{MUST}\n{GAIN}\n[best]\nby = ["qality_gain"]', ": [best] by: 'qality_gain' is not known; near: "),
         ("[must", ": not TOML: "),
     ],
@@ -168,14 +171,14 @@ def test_several_classes_have_one_table_and_the_later_of_two_counts() -> None:
 @pytest.mark.parametrize(
     ("bounds", "message"),
     [
-        ("max = 5, unsure_above = 6", "unsure_above: 5 or less is wanted, as what is above max is rejected"),
-        ("min = 5, unsure_below = 4", "unsure_below: 5 or more is wanted, as what is below min is rejected"),
+        ("max = 5, unsure_above = 6", "unsure_above: is above max, where a candidate is rejected. Give 5 or less."),
+        ("min = 5, unsure_below = 4", "unsure_below: is below min, where a candidate is rejected. Give 5 or more."),
         ("unsure_below = 4, unsure_above = 3", "no value lies between its bounds 4 and 3"),
         ("min = 4, unsure_above = 3", "no value lies between its bounds 4 and 3"),
-        ("max = inf", "a bound is wanted, one of min, unsure_below, unsure_above, max"),
-        ("max = nan", "max: a number is wanted, not nan"),
-        ("max = true", "max: a number is wanted, not True"),
-        (f"max = 1{'0' * 400}", f"max: a number is wanted, not 1{'0' * 400}"),
+        ("max = inf", "has no bound. Give one of min, unsure_below, unsure_above, max."),
+        ("max = nan", "max: nan is not a number."),
+        ("max = true", "max: True is not a number."),
+        (f"max = 1{'0' * 400}", f"max: 1{'0' * 400} is not a number."),
         ("max = 5, unsure = 3", "'unsure' is not known; near: unsure_below, unsure_above"),
     ],
 )
@@ -190,7 +193,7 @@ def test_the_place_of_a_bad_band_is_the_class_that_makes_it_bad() -> None:
     with pytest.raises(ConfigError) as caught:
         rule("max = 5, unsure_above = 3", more="[degradation.haze]\nhalo = { max = 2 }")
     assert str(caught.value) == (
-        "gate.toml: [degradation.haze] halo unsure_above: 2 or less is wanted, as what is above max is rejected"
+        "gate.toml: [degradation.haze] halo unsure_above: is above max, where a candidate is rejected. Give 2 or less."
     )
 
 

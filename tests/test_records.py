@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ggt_tools.evidence import (
@@ -92,6 +92,7 @@ def test_any_record_comes_back_from_its_row(kind: type[Any], data: st.DataObject
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_any_record_comes_back_from_parquet(kind: type[Any], data: st.DataObject) -> None:
     if kind is Stage:

@@ -270,7 +270,7 @@ def test_no_scores_at_all() -> None:
 
 def test_a_candidate_without_an_image_or_out_of_its_frame() -> None:
     listed = [candidate("a", image="", reason="safety"), candidate("b", image=""), candidate("c")]
-    said = verdict(listed, {"c": GOOD}, {"k": "mixed"}, SMALL, astray={"c": "misaligned"})
+    said = verdict(listed, {"c": GOOD}, {"k": "mixed"}, SMALL, not_aligned={"c": "misaligned"})
     assert [(v.decision, v.stage, v.reason) for v in said] == [
         ("reject", "restore", "safety"), ("reject", "restore", "no_image"), ("reject", "align", "misaligned"),
     ]  # fmt: skip
@@ -370,7 +370,7 @@ def test_many_at_once_are_judged_as_each_alone(
         for _, at in sorted(zip(ranks, kept, strict=True))[1:]:
             best = f"the best is {min(zip(ranks, kept, strict=True))[1]:02}"
             expected[at] = ("reject", "verdict", "not_the_best", [*expected[at][3], best])
-    found = list(verdict(candidates, scores, seen, gate, astray=astray))
+    found = list(verdict(candidates, scores, seen, gate, not_aligned=astray))
     assert [(v.candidate, v.gate) for v in found] == [(c.id, gate.id) for c in candidates]
     assert [(v.decision, v.stage, v.reason, list(lines_of(v))) for v in found] == expected
 

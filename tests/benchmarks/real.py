@@ -209,7 +209,7 @@ def judge(pairs: Sequence[Measured], gate: Gate) -> list[Judged]:
         {str(at): pair.scores for at, pair in enumerate(pairs)},
         {str(at): pair.wrong for at, pair in enumerate(pairs)},
         gate,
-        astray={str(at): pair.astray for at, pair in enumerate(pairs) if pair.astray},
+        not_aligned={str(at): pair.astray for at, pair in enumerate(pairs) if pair.astray},
     )
     return [Judged(measured=pair, verdict=found) for pair, found in zip(pairs, verdicts, strict=True)]
 

@@ -1,29 +1,29 @@
-"""The gate file: every threshold, with its reason and its why; read and checked as a whole before anything is judged.
+"""The gate file: every threshold with its reason and why it has this value. It is checked before anything is judged.
 
-[must]                        # each holds, or the candidate is rejected for the rule's reason
+[must]                        # every rule must hold; otherwise the candidate is rejected for the reason of the rule
 structure = { min = 0.30, reason = "not_the_same_scene", why = "..." }
-halo = { max = 5.0, unsure_above = 3.0, reason = "halos", why = "..." }  # between the two a person decides
-vlm_fidelity = { min = 50, if_measured = true, reason = "vlm_unfaithful", why = "..." }  # asked where it was measured
+halo = { max = 5.0, unsure_above = 3.0, reason = "halos", why = "..." }  # between both, people decide
+vlm_fidelity = { min = 50, if_measured = true, reason = "vlm_unfaithful", why = "..." }  # only where it was measured
 
-[degradation.low_light]       # the same rules where the class differs; false takes a rule out
+[degradation.low_light]       # the same rules, changed for a class; false removes a rule
 structure = { min = 0.10 }
 
-[degradation."snow, rain"]    # several classes have one table; of two that name a class, the later one counts
+[degradation."snow, rain"]    # one table for several classes; the last table that names a class counts
 shift = false
 
-[gain.haze]                   # for each thing that is wrong with the photograph, one of `any` holds
+[gain.haze]                   # for each degradation of the photograph, one of `any` must hold
 reason = "haze_stays"
 why = "..."
 any = { haze_gain = { min = 0.05 }, contrast_gain = { min = 0.2 } }
 
-[decision]                    # in the place of [gain.*], or with it: calibrated probabilities by class (decision.py)
+[decision]                    # instead of [gain.*], or with it: calibrated probabilities by class (decision.py)
 
-[best]                        # of several candidates of one photograph: highest first, the next at a tie
+[best]                        # of several candidates of one photograph: the highest value; at a tie, the next metric
 by = ["quality_gain", "structure"]
 
-[people]                      # may be left out: this is what holds then
-votes = 1                     # so many people at least have to say so, and more than say the opposite
-keep_over = ["unsure"]        # what their keep decides over
+[people]                      # may be left out; these are the defaults
+votes = 1                     # this many people at least must agree, and more than disagree
+keep_over = ["unsure"]        # which decisions of the rules a keep replaces
 reject_over = ["unsure", "keep"]
 """
 
@@ -57,14 +57,14 @@ OTHER_METRICS = (
 )
 METRICS: tuple[str, ...] = tuple(sorted({*MEASURED, *OTHER_METRICS}))
 BOUNDS = {"min": -math.inf, "unsure_below": -math.inf, "unsure_above": math.inf, "max": math.inf}  # in order of size
-OTHER = "other"  # the gain asked of a photograph none of whose faults has a table of its own
+OTHER = "other"  # the gain for a photograph none of whose degradations has a table of its own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
     """Bounds of one metric, at least one of them finite: min <= unsure_below <= unsure_above <= max.
 
-    Outside min and max a candidate is rejected; within them and outside the inner two it goes to review.
+    Outside min and max, a candidate is rejected. Within them but outside the inner bounds, it goes to review.
     """
 
     metric: str
@@ -78,13 +78,13 @@ class Rule:
 
     @property
     def stage(self) -> str:
-        """The stage that measures the metric. What align measures counts as a score."""
+        """The stage that measures the metric: screen, or score, which includes what align measures."""
         return "screen" if self.metric.startswith("vlm_") else "score"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gain:
-    """What counts as a gain over one fault: any of the rules."""
+    """What counts as a gain for one degradation: any of the rules."""
 
     reason: str
     why: str
@@ -93,7 +93,7 @@ class Gain:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class People:
-    """Which verdicts of the rules people's decisions replace."""
+    """Which decisions of the rules the votes of reviewers replace."""
 
     votes: int = 1
     keep_over: tuple[str, ...] = ("unsure",)
@@ -108,7 +108,7 @@ class Gate:
     policy: str  # SHA-256 of the file's text, hex
     text: str  # the file's, as it was read
     must: Mapping[str, tuple[Rule, ...]]  # by degradation
-    gains: Mapping[str, Gain]  # by fault
+    gains: Mapping[str, Gain]  # by degradation
     best: tuple[str, ...]  # metrics, higher is better
     people: People = People()
     decision: Mapping[str, ClassDecision] = field(default_factory=dict)  # by degradation; empty where it has none
@@ -116,7 +116,7 @@ class Gate:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """All metrics that some rule or fact asks for, sorted."""
+        """All metrics that a rule or a fact uses, sorted."""
         names = {rule.metric for rules in self.must.values() for rule in rules}
         names |= {rule.metric for gain in self.gains.values() for rule in gain.any}
         names |= {metric for model in self.models for metric in model.metrics}
@@ -124,7 +124,7 @@ class Gate:
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """All reasons that a rule or fact of this gate can give, sorted."""
+        """All reason codes that a rule or a fact of this gate can give, sorted."""
         names = {rule.reason for rules in self.must.values() for rule in rules}
         names |= {gain.reason for gain in self.gains.values()}
         names |= {reason for model in self.models for fact in model.facts for reason in fact.reasons}
@@ -138,7 +138,7 @@ class Gate:
         return tuple(model for decision in self.decision.values() for model in decision.models)
 
     def decision_rules(self, degradation: str) -> tuple[Rule, ...]:
-        """The bounds of a class's probabilities as rules; empty where the gate has no decision."""
+        """Return the bounds of a class's probabilities as rules; () if the gate has no [decision]."""
         decision = self.decision.get(degradation)
         return tuple(
             Rule(
@@ -150,12 +150,16 @@ class Gate:
 
 
 def load_gate(path: Path) -> Gate:
-    """Read a gate file. ConfigError names the file, the fault and near names: no file, no TOML, a typo, no bound."""
+    """Read a gate file.
+
+    Raises:
+        ConfigError: The file cannot be read or parsed, or has an unknown name, a wrong value or a rule without bounds.
+    """
     return parse_gate(path, read_text(path, "the gate"))
 
 
 def parse_gate(path: Path, text: str) -> Gate:
-    """The gate of a file's text; `path` is what its errors name."""
+    """Parse the text of a gate file. `path` is the name in error messages. Raises ConfigError."""
     data = parse_toml(path, text)
     where = str(path)
     known(where, data, ("must", "degradation", "gain", "best", "people", "decision"))
@@ -180,7 +184,7 @@ def parse_gate(path: Path, text: str) -> Gate:
     known(f"{where}: [best]", best, ("by",))
     by = best.get("by")
     if not isinstance(by, list) or not by:
-        raise ConfigError(f"{where}: [best] by: a list of metrics is wanted, not {by!r}")
+        raise ConfigError(f"{where}: [best] by: {by!r} is not a list of metrics. Name one metric or more.")
     known(f"{where}: [best] by", [str(name) for name in by], METRICS)
     return Gate(
         id=policy[:16],
@@ -200,20 +204,20 @@ def _people(where: str, value: Any) -> People:
     known(where, table, ("votes", "keep_over", "reject_over"))
     votes = table.get("votes", People().votes)
     if not isinstance(votes, int) or isinstance(votes, bool) or votes < 1:
-        raise ConfigError(f"{where} votes: a whole number from 1 on is wanted, not {votes!r}")
+        raise ConfigError(f"{where} votes: {votes!r} is not a whole number of 1 or more.")
     over = {"keep_over": ("unsure", "reject"), "reject_over": ("unsure", "keep")}
     chosen = {}
     for name, choices in over.items():
         listed = table.get(name, list(getattr(People(), name)))
         if not isinstance(listed, list):
-            raise ConfigError(f"{where} {name}: a list is wanted, not {listed!r}")
+            raise ConfigError(f"{where} {name}: {listed!r} is not a list. Write a list of decisions.")
         known(f"{where} {name}", [str(one) for one in listed], choices)
         chosen[name] = tuple(listed)
     return People(votes=votes, keep_over=chosen["keep_over"], reject_over=chosen["reject_over"])
 
 
 def tables_of(overrides: Mapping[str, Any], degradation: str) -> list[tuple[str, Mapping[str, Any]]]:
-    """The tables below [degradation] that name a class, with their names, in the file's order."""
+    """Return the tables below [degradation] that name a class, with their names, in the order of the file."""
     return [(name, table) for name, table in overrides.items() if degradation in _classes(name)]
 
 
@@ -257,23 +261,27 @@ def _rule(where: str, metric: str, table: Mapping[str, Any]) -> Rule:
     where = f"{where} {metric}"
     known(where, table, (*BOUNDS, "if_measured", "reason", "why"))
     if not isinstance(if_measured := table.get("if_measured", False), bool):
-        raise ConfigError(f"{where} if_measured: true or false is wanted, not {if_measured!r}")
+        raise ConfigError(f"{where} if_measured: {if_measured!r} is neither true nor false.")
     bounds = {}
     for name, absent in BOUNDS.items():
         bound = table.get(name, absent)
         number = isinstance(bound, (int, float)) and not isinstance(bound, bool)
         # TOML knows nan, and whole numbers of any size
         if not number or not (abs(bound) < 1e300 or abs(bound) == math.inf):
-            raise ConfigError(f"{where} {name}: a number is wanted, not {bound!r}")
+            raise ConfigError(f"{where} {name}: {bound!r} is not a number.")
         bounds[name] = float(bound)
     if all(math.isinf(bound) for bound in bounds.values()):
-        raise ConfigError(f"{where}: a bound is wanted, one of {', '.join(BOUNDS)}")
+        raise ConfigError(f"{where}: has no bound. Give one of {', '.join(BOUNDS)}.")
     # Without a band for review the inner bound is the outer one
     inner = max(bounds["min"], bounds["unsure_below"]), min(bounds["unsure_above"], bounds["max"])
     if math.isfinite(bounds["unsure_below"]) and bounds["unsure_below"] < bounds["min"]:
-        raise ConfigError(f"{where} unsure_below: {inner[0]:g} or more is wanted, as what is below min is rejected")
+        raise ConfigError(
+            f"{where} unsure_below: is below min, where a candidate is rejected. Give {inner[0]:g} or more."
+        )
     if math.isfinite(bounds["unsure_above"]) and bounds["unsure_above"] > bounds["max"]:
-        raise ConfigError(f"{where} unsure_above: {inner[1]:g} or less is wanted, as what is above max is rejected")
+        raise ConfigError(
+            f"{where} unsure_above: is above max, where a candidate is rejected. Give {inner[1]:g} or less."
+        )
     if inner[0] > inner[1]:
         raise ConfigError(f"{where}: no value lies between its bounds {inner[0]:g} and {inner[1]:g}")
     reason, why = _texts(where, table)
@@ -292,9 +300,9 @@ def _rule(where: str, metric: str, table: Mapping[str, Any]) -> Rule:
 def _texts(where: str, table: Mapping[str, Any]) -> tuple[str, str]:
     reason, why = table.get("reason"), table.get("why")
     if not isinstance(reason, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", reason):
-        raise ConfigError(f"{where} reason: small letters, digits and _ are wanted, not {reason!r}")
+        raise ConfigError(f"{where} reason: {reason!r} is not a reason code. Use small letters, digits and _.")
     if not isinstance(why, str) or not why.strip():
-        raise ConfigError(f"{where} why: the ground of the threshold is wanted, in words")
+        raise ConfigError(f"{where} why: is missing. Say why the threshold has this value.")
     return reason, why
 
 

@@ -1,13 +1,13 @@
-"""Verdicts: what the gate says of each candidate, out of its scores. Policy, not fact; no score is computed here.
+"""Judge candidates by the gate, from their scores. Verdicts are policy, not facts; no score is computed here.
 
     gate = load_gate(DEFAULT_GATE)
     for judged in verdict(candidates, scores, degradation_of, gate): ...
 
-A candidate is kept when it breaks no rule, is not likely to be unfaithful, *and* gains something. Neither alone will
-do: an unchanged copy is faithful, and an invented picture is sharp. Rules decide what is certain. The gate's [decision]
-turns all facts into two probabilities for the class of the photograph (gate/decision.py). What is neither rejected nor
-cleared is unsure, and goes to review: a metric that was not measured, a probability or a value between both bounds.
-What people decide there takes the place of the rules' verdict as far as the gate's [people] lets it.
+A candidate is kept if it breaks no rule, is unlikely to be unfaithful, *and* gains something. Both are needed: an
+unchanged copy is faithful, and an invented picture is sharp. Rules decide the certain cases. The gate's [decision]
+turns all scores into two probabilities for the class of the photograph (policy/decision.py). A candidate that is
+neither rejected nor kept is unsure and goes to review: if a metric was not measured, or if a probability or a value
+is between both bounds. The votes of reviewers replace the verdict of the rules as far as the gate's [people] allows.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ __all__ = ["DEFAULT_GATE", "Gate", "Judge", "asked_gains", "by_candidate", "by_r
 DEFAULT_GATE = Path(__file__).with_name("gate.toml")
 Floats = npt.NDArray[np.float64]
 NAN = float("nan")
-MOST_KNOWN = 10_000  # outcomes that are kept
-LEAST_SHOWN = 0.0005  # log-odds: what adds less is 0.000 in the evidence, and left out there
+MAX_CACHED_OUTCOMES = 10_000
+MIN_SHOWN = 0.0005  # log-odds: a contribution below this would read 0.000 in the evidence, and is left out
 HOLDS, UNSURE, BREAKS, UNMEASURED = range(4)
 
 
 class Attempt(Protocol):
-    """What has to be known of a candidate itself."""
+    """The fields of a candidate that a verdict needs."""
 
     @property
     def id(self) -> str: ...
@@ -76,17 +76,22 @@ def verdict(
     degradation_of: Mapping[str, str | tuple[str, ...]],
     gate: Gate,
     *,
-    astray: Mapping[str, str] | None = None,
+    not_aligned: Mapping[str, str] | None = None,
     people: Mapping[str, Votes] | None = None,
 ) -> Iterator[Verdict]:
-    """A verdict on each candidate, in their order.
+    """Yield the verdict on each candidate, in their order.
 
-    `scores`: the records, or value by candidate and metric; a metric's later record replaces an earlier one.
-    `degradation_of`: by key the photograph's class, or the class and then all that is seen in it: the class chooses
-    the rules, and each of them that has a [gain.*] table asks for its gain.
-    `astray`: why align could not bring a candidate into its photograph's frame, by candidate.
-    `people`: what people decided, by candidate.
-    Of several candidates of one key that would be kept, the best by `gate.best` is; ties go to the lower id.
+    Of several candidates of one photograph that would be kept, only the best by `gate.best` is kept; at a tie, the one
+    with the lower id.
+
+    Args:
+        candidates: The candidates.
+        scores: Records, or values by candidate and metric. A later record of a metric replaces an earlier one.
+        degradation_of: By key the class of the photograph, or the class followed by all degradations that are seen in
+            it. The class chooses the rules; each degradation that has a [gain.*] table asks for its gain.
+        gate: The gate.
+        not_aligned: By candidate, why align could not bring it into the frame of its photograph.
+        people: By candidate, the votes of reviewers.
     """
     listed = list(candidates)
     values = scores if isinstance(scores, Mapping) else by_candidate(scores)
@@ -94,34 +99,39 @@ def verdict(
         metric: np.array([values.get(candidate.id, {}).get(metric, NAN) for candidate in listed], np.float64)
         for metric in gate.metrics
     }
-    lost = {each.id: ("restore", each.reason or "no_image") for each in listed if not each.image}
-    lost |= {candidate: ("align", reason) for candidate, reason in (astray or {}).items()}
-    numbers = {key: number for number, key in enumerate(dict.fromkeys(each.key for each in listed))}
-    photos = np.array([numbers[each.key] for each in listed], np.int64)
-    wrong = [degradation_of[key] for key in numbers]
-    judged = Judge(gate, people or {}).verdicts([each.id for each in listed], photos, measured, wrong, lost)
+    lost = {attempt.id: ("restore", attempt.reason or "no_image") for attempt in listed if not attempt.image}
+    lost |= {candidate: ("align", reason) for candidate, reason in (not_aligned or {}).items()}
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(attempt.key for attempt in listed))}
+    photos = np.array([numbers[attempt.key] for attempt in listed], np.int64)
+    degradations = [degradation_of[key] for key in numbers]
+    ids = [attempt.id for attempt in listed]
+    judged = Judge(gate, people or {}).verdicts(ids, photos, measured, degradations, lost)
     yield from map(to_verdict, judged.rows())
 
 
 class Judge:
-    """A gate, and what people decided, made ready to be asked about very many candidates."""
+    """A gate and the votes of reviewers, prepared to judge very many candidates."""
 
     def __init__(self, gate: Gate, people: Mapping[str, Votes]) -> None:
         self._gate, self._people = gate, people
-        self._lists: dict[str | tuple[str, ...], _Questions] = {}  # one for all photographs with the same faults
+        self._lists: dict[str | tuple[str, ...], _Questions] = {}  # one for all photographs with the same degradations
 
     def verdicts(
         self,
         candidates: Sequence[str],
         photos: npt.NDArray[np.int64],
         measured: Mapping[str, Floats],
-        wrong: Sequence[str | tuple[str, ...]],
+        degradations: Sequence[str | tuple[str, ...]],
         lost: Mapping[str, tuple[str, str]],
     ) -> Verdicts:
-        """As verdict(). `photos`: (candidates,) places in `wrong`. `measured`: by metric (candidates,) values.
+        """Judge candidates that are given by columns; otherwise as verdict().
 
-        `wrong`: by photograph what verdict() has by key. `lost`: by candidate that is not to be judged by rules why:
-        stage, reason.
+        Args:
+            candidates: (n,) ids.
+            photos: (n,) index of the photograph of each in `degradations`.
+            measured: By metric (n,) values, NaN where not measured.
+            degradations: For each photograph what verdict() takes by key.
+            lost: By candidate that the rules cannot judge, the stage and the reason.
         """
         outcomes: list[Outcome] = []
         numbers: dict[Outcome, int] = {}
@@ -135,18 +145,18 @@ class Judge:
             return numbers[outcome]
 
         kinds: defaultdict[str | tuple[str, ...], int] = defaultdict(count().__next__)
-        kind = np.array(list(map(kinds.__getitem__, wrong)), np.int64)[photos]
+        kind = np.array(list(map(kinds.__getitem__, degradations)), np.int64)[photos]
         for place, candidate in enumerate(candidates if lost else ()):
             if candidate in lost:
                 of[place] = number(self._gate.id, "reject", *lost[candidate], "[]")
                 kind[place] = -1
-        for faults, which in kinds.items():
+        for listed, which in kinds.items():
             if not len(places := np.flatnonzero(kind == which)):
                 continue
-            if faults not in self._lists:
-                self._lists[faults] = _questions((faults,) if isinstance(faults, str) else faults, self._gate)
-            for alike, said, texts in self._lists[faults].answers(measured, places):
-                of[alike], values[alike] = number(self._gate.id, *said), texts
+            if listed not in self._lists:
+                self._lists[listed] = _questions((listed,) if isinstance(listed, str) else listed, self._gate)
+            for alike, outcome, texts in self._lists[listed].answers(measured, places):
+                of[alike], values[alike] = number(self._gate.id, *outcome), texts
         for place, candidate in enumerate(candidates if self._people else ()):
             if candidate in self._people and candidate not in lost:
                 of[place] = number(*_with_votes(outcomes[of[place]], self._people[candidate], self._gate))
@@ -169,9 +179,16 @@ class Judge:
         photos: npt.NDArray[np.int64],
         measured: Mapping[str, Floats],
     ) -> Iterator[tuple[int, int]]:
-        """Of those at these places each that is not its photograph's best, and the best.
+        """Yield the index of each candidate that is not the best of its photograph, and the index of the best.
 
-        That is the highest of the first metric, of the next at a tie; what was not measured comes last.
+        The best has the highest value of the first metric of `gate.best`, at a tie of the next one. A value that was
+        not measured comes last.
+
+        Args:
+            kept: Indices of the candidates that would be kept.
+            candidates: As for verdicts().
+            photos: As for verdicts().
+            measured: As for verdicts().
         """
         kept = np.array(sorted(kept.tolist(), key=candidates.__getitem__), np.int64)  # a tie goes to the lower id
         absent = np.full(len(candidates), NAN)
@@ -206,13 +223,14 @@ def by_rules(judged: Verdict) -> str:
     return next(votes, judged.decision)
 
 
-def asked_gains(wrong: tuple[str, ...], gate: Gate) -> tuple[str, ...]:
-    """The [gain.*] tables that a photograph asks for: those of what is wrong with it, or the one for all others."""
-    return tuple(dict.fromkeys(name for name in wrong if name in gate.gains)) or ((OTHER,) if gate.gains else ())
+def asked_gains(degradations: tuple[str, ...], gate: Gate) -> tuple[str, ...]:
+    """Return the [gain.*] tables that a photograph asks for: those of its degradations, or the one for all others."""
+    named = tuple(dict.fromkeys(name for name in degradations if name in gate.gains))
+    return named or ((OTHER,) if gate.gains else ())
 
 
 def by_candidate(scores: Iterable[Score]) -> dict[str, dict[str, float]]:
-    """Value by candidate and metric; a metric's later record replaces an earlier one."""
+    """Return values by candidate and metric. A later record of a metric replaces an earlier one."""
     values: dict[str, dict[str, float]] = defaultdict(dict)
     for score in scores:
         values[score.candidate][score.metric] = score.value
@@ -230,7 +248,7 @@ class _Side(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """A rule, made ready to be asked of many candidates."""
+    """A rule, prepared for many candidates."""
 
     metric: str
     stage: str
@@ -239,7 +257,7 @@ class _Question:
     if_measured: bool
 
     def outcome(self, answers: Sequence[int]) -> int:
-        """HOLDS, UNSURE, BREAKS or UNMEASURED, by the answer of each side."""
+        """Return HOLDS, UNSURE, BREAKS or UNMEASURED, from the answer of each side."""
         if UNMEASURED in answers:
             return HOLDS if self.if_measured else UNMEASURED
         return max(answers)
@@ -247,9 +265,9 @@ class _Question:
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What a gate says wherever the sides of its rules answer so."""
+    """The outcome of a gate for all candidates whose rules have the same answers."""
 
-    said: tuple[str, str, str]  # decision, stage, reason
+    decided: tuple[str, str, str]  # decision, stage, reason
     shapes: str  # of its evidence, as a verdict's row has them
     fill: str  # the JSON of its values, with %.3f for each, then ["%s", %.3f, %.3f] for each fact that adds most
     values: tuple[int, ...]  # the sides whose values those are, in their order
@@ -258,7 +276,7 @@ class _Outcome:
 
 @dataclass(frozen=True, slots=True)
 class _Decided:
-    """Both probabilities of n candidates of one class, and what adds most to them."""
+    """Both probabilities of n candidates of one class, and the facts that add most to them."""
 
     probabilities: Mapping[str, Floats]  # (n,) by name
     causes: npt.NDArray[np.uint8]  # (n, 2): the number of the metric that the reason is of; 0 where there is none
@@ -280,8 +298,14 @@ class _Questions:
     def answers(
         self, measured: Mapping[str, Floats], places: npt.NDArray[np.intp]
     ) -> Iterator[tuple[npt.NDArray[np.intp], tuple[str, ...], list[str]]]:
-        """The candidates at these places, those together that get one decision, stage, reason and lines of evidence;
-        and of each the values in these.
+        """Yield groups of candidates with the same outcome.
+
+        Args:
+            measured: By metric (n,) values of all candidates.
+            places: Indices of the candidates to judge.
+
+        Yields:
+            The indices of a group; its decision, stage, reason and shapes of evidence; the values of each candidate.
         """
         absent = np.full(len(places), NAN)
         decided = self._decide(lambda name: measured[name][places] if name in measured else absent)
@@ -315,13 +339,13 @@ class _Questions:
             texts = [outcome.fill % row for row in zip(*shown, strict=True)] if shown else [outcome.fill] * len(alike)
             if any("inf" in text or "nan" in text for text in texts):  # a metric may be named so, too
                 texts = list(map(finite_json, texts))
-            yield places[alike], (*outcome.said, outcome.shapes), texts
+            yield places[alike], (*outcome.decided, outcome.shapes), texts
 
     def _decide(self, measured: Callable[[str], Floats]) -> _Decided | None:
-        """Both probabilities; None where the gate has no decision."""
+        """Return both probabilities; None if the gate has no [decision]."""
         if self.decision is None:
             return None
-        found: dict[str, Floats] = {}
+        probabilities: dict[str, Floats] = {}
         causes, counts, names, values, added = [], [], [], [], []
         for model in self.decision.models:
             evaluation = model.evaluate(measured)
@@ -331,8 +355,8 @@ class _Questions:
             metrics = np.stack(
                 [np.array(fact.metrics, object)[of] for fact, (_, of) in zip(model.facts, worst, strict=True)], axis=1
             )
-            count = (most >= LEAST_SHOWN).sum(axis=1)
-            found[model.name] = evaluation.probabilities
+            count = (most >= MIN_SHOWN).sum(axis=1)
+            probabilities[model.name] = evaluation.probabilities
             inside = np.minimum(places, len(model.facts) - 1)
             # A cause is a metric of a fact: metrics are numbered from 1 through all facts
             firsts = np.cumsum([1, *(len(fact.metrics) for fact in model.facts[:-1])])
@@ -344,7 +368,7 @@ class _Questions:
             values.append(np.take_along_axis(columns, inside, axis=1))
             added.append(most)
         return _Decided(
-            probabilities=found,
+            probabilities=probabilities,
             causes=np.stack(causes, axis=1).astype(np.uint8),
             shown=np.stack(counts, axis=1).astype(np.uint8),
             names=tuple(names),
@@ -353,55 +377,56 @@ class _Questions:
         )
 
     def outcome(self, answers: bytes) -> _Outcome:
-        found = self.known.get(answers)
-        if found is None:
-            if len(self.known) == MOST_KNOWN:
+        outcome = self.known.get(answers)
+        if outcome is None:
+            if len(self.known) == MAX_CACHED_OUTCOMES:
                 self.known.clear()
-            found = self.known[answers] = self._outcome(answers)
-        return found
+            outcome = self.known[answers] = self._outcome(answers)
+        return outcome
 
     def _outcome(self, answers: bytes) -> _Outcome:
-        hearing = _Hearing(answers)
+        findings = _Findings(answers)
         for question in self.must:
-            hearing.note(question, hearing.ask(question))
+            findings.note(question, findings.ask(question))
         shown: tuple[int, ...] = ()
         if self.decision is not None:
             causes, shown = answers[-4:-2], tuple(answers[-2:])
             for model, cause in zip(self.decision.models, causes, strict=True):
                 rule = _probability(model)
-                answer = hearing.ask(rule)
-                hearing.note(_because(rule, self.decision, model, cause, answer), answer)
+                answer = findings.ask(rule)
+                findings.note(_because(rule, self.decision, model, cause, answer), answer)
         for group in self.gains:
-            said = [hearing.ask(question) for question in group]
-            if HOLDS in said:
+            answered = [(question, findings.ask(question)) for question in group]
+            if any(answer == HOLDS for _, answer in answered):
                 continue
-            doubtful = [at for at, answer in enumerate(said) if answer != BREAKS]
-            for at in doubtful or (0,):
-                hearing.note(group[at], said[at])
-        filled = ["%.3f" if shape[0] == "rule" else "null" for shape in hearing.evidence]
+            doubtful = [(question, answer) for question, answer in answered if answer != BREAKS]
+            for question, answer in doubtful or answered[:1]:
+                findings.note(question, answer)
+        filled = ["%.3f" if shape[0] == "rule" else "null" for shape in findings.evidence]
         for name, fact_count in zip(PROBABILITIES, shown, strict=False):
-            hearing.evidence += [contribution_shape(name)] * fact_count
+            findings.evidence += [contribution_shape(name)] * fact_count
             filled += ['["%s", %.3f, %.3f]'] * fact_count
-        evidence = json.dumps(hearing.evidence), f"[{', '.join(filled)}]", tuple(hearing.values), shown
-        for decision, found in (("reject", hearing.failed), ("unsure", hearing.doubts)):
-            if found:
-                return _Outcome((decision, *found[0]), *evidence)
+        evidence = json.dumps(findings.evidence), f"[{', '.join(filled)}]", tuple(findings.values), shown
+        for decision, reasons in (("reject", findings.failed), ("unsure", findings.doubts)):
+            if reasons:
+                return _Outcome((decision, *reasons[0]), *evidence)
         return _Outcome(("keep", "", ""), *evidence)
 
 
-def _questions(wrong: tuple[str, ...], gate: Gate) -> _Questions:
-    must = tuple(map(_question, gate.must[wrong[0]]))
-    decision = gate.decision.get(wrong[0])
+def _questions(degradations: tuple[str, ...], gate: Gate) -> _Questions:
+    must = tuple(map(_question, gate.must[degradations[0]]))
+    decision = gate.decision.get(degradations[0])
     decided = tuple(map(_probability, decision.models)) if decision else ()
-    gains = tuple(tuple(map(_question, gate.gains[name].any)) for name in asked_gains(wrong, gate))
-    every = (*must, *decided, *chain.from_iterable(gains))
-    metrics = tuple(each.metric for each in every for _ in each.sides)
-    bounds = np.array([(side.sign, side.inner, side.outer) for each in every for side in each.sides], np.float64)
+    gains = tuple(tuple(map(_question, gate.gains[name].any)) for name in asked_gains(degradations, gate))
+    questions = (*must, *decided, *chain.from_iterable(gains))
+    sides = [(question.metric, side) for question in questions for side in question.sides]
+    metrics = tuple(metric for metric, _ in sides)
+    bounds = np.array([(side.sign, side.inner, side.outer) for _, side in sides], np.float64)
     return _Questions(must, gains, metrics, bounds.reshape(-1, 3).T, decision)
 
 
 def _probability(model: Model) -> _Question:
-    """The bounds of a probability, as a rule's. It has one side: what is below `unsure_above` holds."""
+    """Return the bounds of a probability as a rule with one side: a value up to `unsure_above` holds."""
     inner, outer = model.unsure_above, model.max
     side = _Side(1, inner, outer, _shapes(model.name, MAX, inner, outer))
     return _Question(model.name, "score", model.name, (side,), False)
@@ -417,7 +442,7 @@ def _shapes(metric: str, side: str, inner: float, outer: float) -> tuple[Shape, 
 
 
 def _because(rule: _Question, decision: ClassDecision, model: Model, cause: int, answer: int) -> _Question:
-    """The same with the reason, and the stage, of the fact that adds most, or that was not measured."""
+    """Return the rule with reason and stage of the fact that adds most, or that was not measured."""
     if answer == UNSURE and decision.fit == "none":
         return replace(rule, reason=NOT_FITTED)
     if not cause:
@@ -439,8 +464,8 @@ def _question(rule: Rule) -> _Question:
 
 
 @dataclass(slots=True)
-class _Hearing:
-    """What was found so far: (stage, reason) of what rejects and of what makes unsure."""
+class _Findings:
+    """Collects the evidence, and (stage, reason) of each rule that rejects or makes unsure."""
 
     answers: bytes
     place: int = 0  # of the side that is asked next
@@ -450,7 +475,7 @@ class _Hearing:
     doubts: list[tuple[str, str]] = field(default_factory=list)
 
     def ask(self, question: _Question) -> int:
-        """Its answer; the evidence is added."""
+        """Return the answer of a rule, and add its evidence."""
         begin, self.place = self.place, self.place + len(question.sides)
         answers = self.answers[begin : self.place]
         if UNMEASURED not in answers:
