@@ -627,7 +627,7 @@ def add(workspace: Path, *pairs: Pair) -> None:
         for pair in pairs:
             aligned = Aligned(candidate=pair.candidate.id, version="1", image=pair.image, reason="")
             looks = PerceptualHash(
-                key=key_of(pair), phash=phash(ggt100k.decode_image(ledger.image(pair.photo.image))), place=""
+                key=key_of(pair), phash=phash(ggt100k.decode_image(ledger.image(pair.photo.image))), split=""
             )
             ledger.add(pair.photo, pair.candidate, aligned, looks, *pair.scores)
         judged = {verdict.candidate: verdict for verdict in ledger.all(Verdict)}

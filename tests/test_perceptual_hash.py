@@ -139,7 +139,9 @@ def test_hashes_of_an_older_version_are_computed_again_and_those_of_releases_are
         ledger.add(*(PerceptualHash(key=key, phash="0" * 36, split="") for key in keys))
         ledger.add(PerceptualHash(key="f" * 16, phash="0" * 36, split="test"))
     with contextlib.closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as db:
-        db.execute("PRAGMA user_version=4")
+        for statement in ("DELETE FROM verdicts", "DELETE FROM outcome", "PRAGMA user_version=4"):
+            db.execute(statement)
+        db.commit()
     with Ledger(tmp_path) as ledger:
         stored = stored_hashes(ledger)
         own = {record.key: record.phash for record in stored if not record.split}
