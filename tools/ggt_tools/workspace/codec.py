@@ -54,8 +54,15 @@ def to_row(record: DataclassRecord) -> dict[str, Any]:
 
 def to_values(record: DataclassRecord) -> tuple[Any, ...]:
     """Return the values of that row, in the order of the fields."""
-    values = map(record.__getattribute__, record.__dataclass_fields__)
-    return tuple(json.dumps(value, default=to_list) if isinstance(value, tuple) else value for value in values)
+    values = list(map(record.__getattribute__, record.__dataclass_fields__))
+    for place in _evidence_places(type(record)):
+        values[place] = tuple(map(to_list, values[place]))
+    return tuple(json.dumps(value) if isinstance(value, tuple) else value for value in values)
+
+
+@cache
+def _evidence_places(record_class: type) -> tuple[int, ...]:
+    return tuple(place for place, column in enumerate(columns(record_class)) if column.is_evidence)
 
 
 def from_row(record_class: type[Record], row: Mapping[str, Any]) -> Record:
@@ -115,7 +122,7 @@ def _arrow_type(hint: Any) -> pa.DataType:
     import pyarrow as pa
 
     if hint == EvidenceItem:
-        types = {"str": pa.string(), "int": pa.int64(), "float": pa.float64()}
+        types = {str: pa.string(), int: pa.int64(), float: pa.float64()}
         return pa.struct({"type": pa.string(), **{name: types[field] for name, field in FIELDS.items()}})
     if get_origin(hint) is tuple:
         return pa.list_(_arrow_type(get_args(hint)[0]))

@@ -100,14 +100,13 @@ def _joiner(shape: Shape) -> Callable[[Any], EvidenceItem]:
     kind, *fields = shape
     if kind == "rule":
         metric, side, bound, outcome = fields
-        return lambda value: Evidence(metric, math.nan if value is None else float(value), bound, outcome, side)
+        return lambda value: Evidence(metric, math.nan if value is None else value, bound, outcome, side)
     if kind == "unmeasured":
         item = Evidence.unmeasured(fields[0])
         return lambda value: item
     if kind == "contribution":
-        return lambda value: Contribution(
-            fields[0], value[0], *(math.nan if number is None else float(number) for number in value[1:])
-        )
+        probability = fields[0]
+        return lambda value: Contribution(probability, *(math.nan if part is None else part for part in value))
     if kind == "votes":
         votes = ReviewVotes(*fields)
         return lambda value: votes
