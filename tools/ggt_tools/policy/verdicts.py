@@ -468,7 +468,7 @@ class _Findings:
     """Collects the evidence, and (stage, reason) of each rule that rejects or makes unsure."""
 
     answers: bytes
-    place: int = 0  # of the side that is asked next
+    next_side: int = 0  # index of the side that is asked next
     evidence: list[Shape] = field(default_factory=list)
     values: list[int] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)  # in the gate's order
@@ -476,11 +476,11 @@ class _Findings:
 
     def ask(self, question: _Question) -> int:
         """Return the answer of a rule, and add its evidence."""
-        begin, self.place = self.place, self.place + len(question.sides)
-        answers = self.answers[begin : self.place]
+        begin, self.next_side = self.next_side, self.next_side + len(question.sides)
+        answers = self.answers[begin : self.next_side]
         if UNMEASURED not in answers:
             self.evidence += (side.shapes[answer] for side, answer in zip(question.sides, answers, strict=True))
-            self.values += range(begin, self.place)
+            self.values += range(begin, self.next_side)
         elif not question.if_measured:
             self.evidence.append(unmeasured_shape(question.metric))
         return question.outcome(answers)

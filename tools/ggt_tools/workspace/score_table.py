@@ -1,8 +1,8 @@
-"""Where the ledger keeps scores: a row a candidate, with the values of all that was measured of it.
+"""Where the ledger stores scores: one row for each candidate, with all values that were measured of it.
 
-A row for each score would be six times as large and as slow. `layout` says which metric, and which version of it, each
-value is of; it is a number of the table `layout`, as thousands of candidates share one. The view `score` shows a row
-for each score to whoever reads the file by SQL; `rowid` in it is the order in which a candidate's were added.
+A row for each score would take six times as much space and time. The table `layout` says which metric, in which
+version, each value belongs to; thousands of candidates share a layout. The view `score` shows one row for each score to
+readers who use SQL; its `rowid` is the order in which the scores of a candidate were added.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ TABLES = (
             json_extract(s."values", '$[' || m.key || ']') AS value, m.key AS rowid
         FROM scores s JOIN layout l ON l.id = s.layout, json_each(l.metrics) m""",
 )
-RECKONED = "vlm_"  # a score whose name begins so is reckoned of all opinions there are: it gives way to a newer one
+COMPUTED_PREFIX = "vlm_"  # such scores are computed from all opinions so far, so a newer one replaces the stored one
 ALL = 'SELECT s.candidate, l.metrics, s."values" FROM scores s JOIN layout l ON l.id = s.layout'
 
 
 def add_scores(db: sqlite3.Connection, scores: Iterable[Score]) -> None:
-    """Adds to what is there; a score that is there already stays as it is, but for those that are reckoned anew."""
+    """Add scores. A stored score stays as it is, except those with COMPUTED_PREFIX, which are replaced."""
     new: dict[str, list[Score]] = defaultdict(list)
     for score in scores:
         new[score.candidate].append(score)
@@ -48,14 +48,14 @@ def add_scores(db: sqlite3.Connection, scores: Iterable[Score]) -> None:
         values = {found[:2]: found[2] for found in scores_of(row[1], row[2])} if row else {}
         for score in some:
             name = score.metric, score.metric_version
-            if score.metric.startswith(RECKONED):
+            if score.metric.startswith(COMPUTED_PREFIX):
                 values.pop(name, None)  # the newest comes last
             values.setdefault(name, score.value)
         _put(db, candidate, values)
 
 
 def add_rows(db: sqlite3.Connection, rows: Iterable[tuple[str, str, str, float | None]]) -> None:
-    """Scores as version 3 of the ledger has them, those of a candidate together."""
+    """Add rows of version 3 of the ledger, in which the scores of a candidate follow one another."""
     for candidate, some in groupby(rows, itemgetter(0)):
         _put(db, candidate, {(metric, version): math.nan if v is None else v for _, metric, version, v in some})
 
@@ -71,19 +71,19 @@ def _put(db: sqlite3.Connection, candidate: str, values: dict[tuple[str, str], f
 
 
 def to_text(values: Iterable[float]) -> str:
-    """As JSON, which knows neither NaN nor infinity: null, and a number too large for any float."""
+    """Return JSON of the values; NaN is null, and infinity a number too large for any float."""
     text = json.dumps([float(value) for value in values], separators=(",", ":"))
     return text.replace("NaN", "null").replace("Infinity", "9e999")
 
 
 def scores_of(metrics: str, values: str) -> list[tuple[str, str, float]]:
-    """(metric, version, value) of a row, in the order in which they were added."""
+    """Return (metric, version, value) of each score of a row, in the order in which they were added."""
     pairs = zip(parse_tuples(metrics), json.loads(values), strict=True)
     return [(name, version, math.nan if value is None else value) for (name, version), value in pairs]
 
 
 def read_scores(db: sqlite3.Connection, order: str, *asked: str) -> Iterator[tuple[str, list[tuple[str, str, float]]]]:
-    """Of each candidate all scores_of(). `order`: SQL after ALL."""
+    """Yield each candidate with all scores_of() it. `order` is SQL that follows the FROM clause."""
     cursor = db.cursor()
     cursor.row_factory = None
     for candidate, metrics, values in cursor.execute(f"{ALL} {order}", asked):
@@ -93,9 +93,13 @@ def read_scores(db: sqlite3.Connection, order: str, *asked: str) -> Iterator[tup
 def by_metric(
     db: sqlite3.Connection, layouts: Sequence[int | None], texts: Sequence[str | None], known: Mapping[str, Floats]
 ) -> dict[str, Floats]:
-    """Of n rows of `scores`, None where a candidate has none, the (n,) newest values of each metric; NaN for none.
+    """Return the newest values of each metric: (n,), NaN where a candidate has none.
 
-    `known`: such values, that are taken where a row has none of the metric.
+    Args:
+        db: The ledger.
+        layouts: (n,) layout of the row of each candidate; None for a candidate without a row.
+        texts: (n,) values of these rows.
+        known: Other (n,) values by metric, which count where a row has none of the metric.
     """
     metrics = dict(db.execute("SELECT id, metrics FROM layout").fetchall())
     found = dict(known)
@@ -113,7 +117,7 @@ def by_metric(
 
 
 def _table(texts: Sequence[str]) -> pa.Table:
-    """Lists in JSON, all of one length, as columns: without brackets they are a CSV, which Arrow reads at once."""
+    """Return JSON lists of one length as columns. Without their brackets they are CSV, which Arrow reads at once."""
     names = [str(place) for place in range(texts[0].count(",") + 1)]
     return pyarrow.csv.read_csv(
         io.BytesIO("\n".join(texts)[1:-1].replace("]\n[", "\n").encode()),

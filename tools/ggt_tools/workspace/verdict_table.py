@@ -100,18 +100,22 @@ def _joiner(shape: Shape) -> Callable[[Any], EvidenceItem]:
     kind, *fields = shape
     if kind == "rule":
         metric, side, bound, outcome = fields
-        return lambda value: Evidence(metric, math.nan if value is None else value, bound, outcome, side)
+        return lambda value: Evidence(metric, _number(value), bound, outcome, side)
     if kind == "unmeasured":
         item = Evidence.unmeasured(fields[0])
         return lambda value: item
     if kind == "contribution":
         probability = fields[0]
-        return lambda value: Contribution(probability, *(math.nan if part is None else part for part in value))
+        return lambda value: Contribution(probability, value[0], _number(value[1]), _number(value[2]))
     if kind == "votes":
         votes = ReviewVotes(*fields)
         return lambda value: votes
     one_field: Callable[[Any], EvidenceItem] = TYPES[kind]
     return one_field
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 @lru_cache(4096)
