@@ -140,7 +140,7 @@ def test_what_did_too_little_is_asked_for_more() -> None:
 
 def test_what_went_too_far_is_asked_for_less_in_the_screeners_words() -> None:
     words = 'The "sign" at\nthe right now reads SALE; <leave> it.'
-    said = [opinion(words=words, defects=(defect("text_altered", "severe"),)), opinion(words=words)]
+    said = [opinion(instruction=words, defects=(defect("text_altered", "severe"),)), opinion(instruction=words)]
     told = redo([made()], [judged(made(), "vlm_unfaithful", stage="screen")], said)
     assert (told.mode, told.reason) == ("over-reach", "vlm_unfaithful")
     assert candidate_of(told).prompt == (
@@ -232,7 +232,7 @@ def test_the_worst_defects_come_first_and_not_all_of_many() -> None:
 
 @given(st.text(max_size=400), st.text(max_size=50), st.sampled_from(["under-doing", "over-reach", "both", "again"]))
 def test_whatever_a_screener_says_the_list_of_what_must_stay_ends_the_prompt(words: str, base: str, mode: str) -> None:
-    prompt = refined(f"{base}\n\n{KEEP}\n", mode, "", [opinion(words=words)])
+    prompt = refined(f"{base}\n\n{KEEP}\n", mode, "", [opinion(instruction=words)])
     assert prompt.endswith(f"\n\n{KEEP}\n")
     assert prompt.count(KEEP) == 1
     for line in prompt.removesuffix(f"\n\n{KEEP}\n").removeprefix(base.strip()).splitlines():

@@ -79,7 +79,7 @@ def make_workspace(
                 *(Score(candidate=name, metric=m, metric_version="1", value=v + number) for m, v in GOOD.items()),
                 Opinion(
                     id=f"o{number}", candidate=name, image=gt, model="vlm", version=SCREEN, order="lq_first",
-                    vote=0, fidelity=80.0, quality=70.0, mode="none", redo=0, words=NASTY,
+                    vote=0, fidelity=80.0, quality=70.0, mode="none", redo=0, instruction=NASTY,
                     defects=(json.dumps(defect),), fault="", created="2026-01-01T00:00:00Z",
                 ),
             ]  # fmt: skip
@@ -509,8 +509,8 @@ def test_votes_count_as_far_as_the_gate_allows(
 @pytest.mark.parametrize(
     ("table", "said"),
     [
-        ("votes = 0", "[people] votes: a whole number from 1 on is wanted, not 0"),
-        ('keep_over = "unsure"', "[people] keep_over: a list is wanted, not 'unsure'"),
+        ("votes = 0", "[people] votes: 0 is not a whole number of 1 or more."),
+        ('keep_over = "unsure"', "[people] keep_over: 'unsure' is not a list. Write a list of decisions."),
         ('reject_over = ["unsur"]', "[people] reject_over: 'unsur' is not known; near: unsure"),
         ("vote = 1", "[people]: 'vote' is not known; near: votes"),
     ],

@@ -20,6 +20,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from ggt_tools.cli import _parser
 from ggt_tools.errors import ConfigError, ShardError
+from ggt_tools.evidence import from_struct
 from ggt_tools.policy.verdicts import DEFAULT_GATE, load_gate, verdict
 from ggt_tools.records import ALIGN_SCORES, IN_FLIGHT, TABLES, Aligned, Candidate, Opinion, Photo, Score, Verdict
 from ggt_tools.stages.verdict import run as verdict_run
@@ -244,7 +245,7 @@ def _filled(folder: Path, photographs: int = 8) -> Path:
     return folder
 
 
-def test_a_docket_holds_what_the_whole_ledger_says(tmp_path: Path) -> None:
+def test_a_candidate_batch_holds_what_the_whole_ledger_says(tmp_path: Path) -> None:
     with Ledger(_filled(tmp_path / "w")) as ledger:
         shares = ledger.shares(3)
         assert [first for first, _ in shares] == [f"{number:016x}" for number in (0, 3, 6)]
@@ -269,7 +270,7 @@ def test_a_docket_holds_what_the_whole_ledger_says(tmp_path: Path) -> None:
         assert {name: why for part in parts for name, why in part.lost.items() if name != "waiting"} == empty | {
             each.candidate: ("align", each.reason) for each in ledger.all(Aligned) if not each.image
         }
-        assert {k: s for part in parts for k, s in part.seen.items()} == {
+        assert {k: s for part in parts for k, s in part.degradations.items()} == {
             p.key: p.degradations for p in ledger.all(Photo)
         }
 
@@ -307,9 +308,14 @@ def test_the_export_is_the_ledger_to_every_reader(tmp_path: Path) -> None:
             found = pq.read_table(out / f"{kind.__name__.lower()}.parquet").to_pylist()
             there = [{name: getattr(each, name) for name in each.__dataclass_fields__} for each in ledger.all(kind)]
             lists = [{name: list(v) if isinstance(v, tuple) else v for name, v in each.items()} for each in there]
+            if kind is Verdict:
+                for row in found:
+                    row["evidence"] = [from_struct(item) for item in row["evidence"]]
             assert sorted(map(str, found)) == sorted(map(str, lists)), kind
             assert re.search(rf"^{kind.__name__.lower()} +{len(there)}$", said, re.M)
         assert pq.read_table(out / "score.parquet")["value"].null_count == 0, "NaN, never null"
+    evidence = pq.read_schema(out / "verdict.parquet").field("evidence").type.value_type
+    assert {"type", "metric", "value", "bound", "outcome"} <= {field.name for field in evidence}
 
 
 def test_duckdb_and_polars_read_the_export(tmp_path: Path) -> None:
