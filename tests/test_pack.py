@@ -1009,5 +1009,5 @@ def test_the_stage_packs_a_workspace_without_a_command_line(tmp_path: Path) -> N
     assert (summary.notes, summary.paths, summary.is_failed) == ((), (str(out),), False)
     assert list(validate(str(out), against=workspace)) == []
     with Ledger(workspace) as ledger:
-        (held,) = ledger.all(Held)
+        (held,) = ledger.all(HeldOutPair)
     assert split_by_key(out)[held.key] == "test"
