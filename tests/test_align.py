@@ -141,7 +141,7 @@ def test_a_reply_that_is_transparent_anywhere_is_refused(kind: str) -> None:
         image, options = Image.fromarray(lq), {"transparency": tuple(lq[0, 0].tolist())}
     found = align(saved(image, **options), lq, candidate())
     assert (found.image, found.reason) == (None, "transparent")
-    assert found.detail == "the reply: its pixels are transparent in places; try another seed or restorer"
+    assert found.detail == "the reply: some pixels are transparent; try another seed or restorer"
 
 
 def test_a_reply_that_is_stored_turned_is_turned_upright() -> None:

@@ -92,7 +92,7 @@ def align(reply: bytes, lq: Image, candidate: Candidate, *, colour: bool = False
     try:
         decoded = read_image(reply, "the reply", MAX_PIXELS, transparent="transparent")
     except PairError as fault:
-        said = str(fault).partition(";")[0]  # whose mend is for who has the file
+        said = str(fault).partition(". ")[0]  # without the advice, which is for the owner of a file
         return InFrame(image=None, reason=fault.reason, detail=f"{said}; {_advice(candidate)}")
     image: Image = np.asarray(decoded.image)
     height, width = lq.shape[:2]
