@@ -204,7 +204,7 @@ def test_facts_that_cannot_be_read_are_named(copy: Callable[[str], Path]) -> Non
     done = ggt("score", folder, *METRICS)
     where = f"ggt100k score: {folder}/tasks/score/t.parquet: cannot be read: "
     assert done.code == 2 and done.err.startswith(where), done
-    assert done.err.endswith("; remove it: its works are done again\n")
+    assert done.err.endswith(" Remove it; its works are done again.\n")
 
 
 def test_a_workspace_without_a_photograph_has_nothing_to_be_judged(tmp_path: Path) -> None:
