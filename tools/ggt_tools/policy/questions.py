@@ -21,7 +21,7 @@ from ggt_tools.evidence import HOLDS as HELD
 from ggt_tools.evidence import MAX, MIN
 from ggt_tools.evidence import UNSURE as DOUBTFUL
 from ggt_tools.policy.decision import NOT_FITTED, PROBABILITIES, ClassDecision, Model, highest
-from ggt_tools.policy.gate import Gate, Rule
+from ggt_tools.policy.gate import OTHER, Gate, Rule
 from ggt_tools.workspace.verdict_table import (
     Shape,
     contribution_shape,
