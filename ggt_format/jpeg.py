@@ -17,7 +17,6 @@ from PIL import Image
 
 from ggt_format.bands import DAMAGE_ERRORS, Bands, crc32
 from ggt_format.errors import ShardError
-from ggt_format.png import BAND_ROWS
 
 try:
     import simplejpeg  # type: ignore[import-untyped,unused-ignore]
@@ -25,9 +24,10 @@ except ImportError:  # the extra `jpeg`: without it Pillow decodes, slower, to t
     simplejpeg = None
 
 JPEG = b"\xff\xd8"
+BAND_ROWS = 64
 BLOCK = 8  # pixels of a JPEG block's side
 QUALITY = 95
-INTERVAL = 16  # largest number of blocks between two restart markers; 8 would be 2 % larger and no faster
+INTERVAL = 8  # largest number of blocks between two restart markers: 1.3 % larger than 16, and crops take a tenth less
 
 
 def jpeg_bands(head: bytes, where: str) -> Bands | None:
