@@ -118,7 +118,8 @@ class PairDataset:
             rows = select(table, self.where, self.name)
             for column in self.columns:
                 index_column(table, column)
-            places = [] if self._reader.local else ["width", "height", "band_rows", "lq_bands", "gt_bands"]
+            of_bands = self.crop is not None and self.root.manifest["codec"] == "png"
+            places = ["width", "height", "band_rows", "lq_bands", "gt_bands"] if of_bands else []
             wanted = [*_ITEM, *_PLACES, *places, *(column.partition(".")[0] for column in self.columns)]
             self._view = ({name: table[name] for name in wanted}, rows)
         return self._view
@@ -243,8 +244,8 @@ class PairDataset:
         return ByteRange(row["shard"], start, start + min(size, HEAD), row["key"])
 
     def _bands(self, row: dict[str, Any], name: str, data: Mapping[ByteRange, bytes]) -> Bands | None:
-        """Return an image's bands from its head, or for a PNG behind a URL from the index, which saves a request."""
-        if self._reader.local or self.root.manifest["codec"] == "jpeg":
+        """Return an image's bands from the index, or those of a JPEG from its head, which a window needs too."""
+        if self.root.manifest["codec"] == "jpeg":
             head = self._head(row, name)
             read = data[head] if head in data else self._reader.read([head])[0]
             return read_bands(read, f"{row['shard']}: key {row['key']}: {name}")
@@ -279,7 +280,7 @@ class PairDataset:
         item = {name: row[name] for name in _ITEM}
         ranges = list(plan.members.values())
         if not all(each in data for each in ranges):
-            data = dict(zip(ranges, self._reader.read(ranges), strict=True))
+            data = dict(zip(ranges, self._reader.read(ranges, reuse=self.decode), strict=True))
         for name, member in plan.members.items():
             read = data[member]
             where = f"{row['shard']}: key {row['key']}: {name}"

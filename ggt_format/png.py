@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ggt_format.bands import DAMAGE_ERRORS, HEAD, Bands, adler32, crc32, inflate
+from ggt_format.buffers import empty
 from ggt_format.errors import ConfigError, ShardError
 from ggt_format.native import native
 
@@ -28,7 +29,7 @@ ZLIB_HEADER = b"\x78\x5e"
 MARK = b"\x01\x01\x00\xfe\xff\xa7"  # a final stored block of one byte: after a band, it is read if the band is complete
 
 
-def png_bands(head: bytes, where: str) -> Bands | None:
+def png_bands(head: bytes | memoryview, where: str) -> Bands | None:
     """Return where the bands of a PNG lie, from its chunks up to the image data; None where it is not banded."""
     if head[:8] != PNG or head[12:16] != b"IHDR":
         return None
@@ -57,11 +58,12 @@ def png_bands(head: bytes, where: str) -> Bands | None:
     return Bands(width, height, rows, tuple(itertools.accumulate((12 + size for size in sizes), initial=first)))
 
 
-def checked_chunk(head: bytes, at: int, where: str) -> bytes:
+def checked_chunk(head: bytes | memoryview, at: int, where: str) -> bytes | memoryview:
     (size,) = struct.unpack_from(">I", head, at)
     body, crc = head[at + 4 : at + 8 + size], head[at + 8 + size : at + 12 + size]
     if len(crc) < 4 or crc32(body) != int.from_bytes(crc, "big"):
-        raise ShardError(f"{where}: byte {at}: the checksum of its chunk {body[:4]!r} is wrong; fetch the shard again")
+        kind = bytes(body[:4])
+        raise ShardError(f"{where}: byte {at}: the checksum of its chunk {kind!r} is wrong; fetch the shard again")
     return body[4:]
 
 
@@ -136,7 +138,7 @@ def decode_png_bands(
     undo = undo_filters if native is None else native.undo_filters
     # band by band what is inflated stays in the processor's cache, and numpy takes longer for each call
     step = last - first if native is None else 1
-    out, row, skip, band = np.empty((height, 3 * width), np.uint8), 0, top - first * bands.rows, first
+    out, row, skip, band = empty(3 * height * width).reshape(height, 3 * width), 0, top - first * bands.rows, first
     try:
         for begin in range(first, last, step):
             deflated = []
@@ -281,7 +283,7 @@ def check_banded(data: bytes, where: str) -> npt.NDArray[np.uint8]:
         starts.append(at)
         kinds.append(kind)
         at = stop
-    pixels, checksum = np.empty((bands.height, 3 * bands.width), np.uint8), 1
+    pixels, checksum = empty(3 * bands.height * bands.width).reshape(bands.height, 3 * bands.width), 1
     undo = undo_filters if native is None else native.undo_filters
     for band, top in enumerate(range(0, bands.height, bands.rows)):  # one band at a time stays in the processor's cache
         start, stop = bands.offsets[band], bands.offsets[band + 1]
