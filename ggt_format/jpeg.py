@@ -44,7 +44,7 @@ def jpeg_bands(head: bytes | memoryview, where: str) -> Bands | None:
         kind, length = head[at + 1], int.from_bytes(head[at + 2 : at + 4], "big")
         body = head[at + 4 : at + 2 + length]
         at += 2 + length
-        if kind == 0xE9 and body[:5] == b"gbND\0":
+        if kind == 0xE9 and bytes(body[:5]) == b"gbND\0":
             found, start = body[5:], at - len(body) + 9  # the CRC covers everything after itself
         elif kind == 0xC0:
             size = body[1:5]

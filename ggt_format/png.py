@@ -243,7 +243,8 @@ def _filter(rows: npt.NDArray[np.uint8], band_rows: int, other_below: float = 0.
     if other_below > 0:
         taken = np.minimum(none_costs, sub_costs) < other_below * _costs(up)
         taken[::band_rows] = True
-        wanted, none, sub, none_costs, sub_costs = (a[taken] for a in (wanted, none, sub, none_costs, sub_costs))
+        wanted, none, sub = wanted[taken], none[taken], sub[taken]
+        none_costs, sub_costs = none_costs[taken], sub_costs[taken]
     is_sub = sub_costs < none_costs
     lines[wanted, 0] = is_sub
     lines[wanted, 1:] = np.where(is_sub[:, None], sub, none)

@@ -115,7 +115,7 @@ class RangeReader:
                         raise self._short(each, size)
                     file.seek(each.start)
                     if reuse:
-                        buffer = memoryview(empty(each.stop - each.start))
+                        buffer = empty(each.stop - each.start).data
                         found.append(self._whole(each, buffer[: file.readinto(buffer)]))
                     else:
                         found.append(self._whole(each, file.read(each.stop - each.start)))
@@ -127,11 +127,13 @@ class RangeReader:
         system, at = fsspec.core.url_to_fs(f"{self.root.url}/{each.shard}", **self.root.storage_options)
         try:
             if system.async_impl:
-                return self._whole(each, system.cat_file(at, start=each.start, end=each.stop))
+                fetched: bytes = system.cat_file(at, start=each.start, end=each.stop)
+                return self._whole(each, fetched)
             # the cache of cat_file would read megabytes around the range
             with system.open(at, "rb", cache_type="none") as file:
                 file.seek(each.start)
-                return self._whole(each, file.read(each.stop - each.start))
+                read: bytes = file.read(each.stop - each.start)
+                return self._whole(each, read)
         except FileNotFoundError as fault:
             raise self._absent(each) from fault
 

@@ -39,7 +39,8 @@ def test_only_the_columns_that_are_asked_for_are_decoded(root: Path, cache: Path
     index_table(open_root(str(root)), "train", ["key", "scores"])
     assert kept(cache) == {"key", "shard", "scores"}
     whole = index_table(open_root(str(root)), "train")
-    assert whole.to_pylist() == pq.read_table(root / "index/train.parquet").to_pylist()
+    # as text, since NaN does not equal NaN
+    assert repr(whole.to_pylist()) == repr(pq.read_table(root / "index/train.parquet").to_pylist())
     assert kept(cache) == set(whole.column_names)
     assert not list(cache.glob("*.part"))
 

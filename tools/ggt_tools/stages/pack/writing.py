@@ -242,7 +242,9 @@ def _pairs_with_other_gt(job: ShardJob, source: _Source) -> dict[str, Pair]:
 def _has_gt(job: ShardJob, pair: Pair, base_gt: bytes) -> bool:
     """Return whether a gt of the base has the pixels that would be written now; the bytes of encoders differ."""
     if job.codec == "png" and not is_made_of_reply(pair, split_of(job.name)):
-        if hashlib.sha256(base_gt).hexdigest() == pair.image:  # of a release that was packed before shards had a profile
+        if (
+            hashlib.sha256(base_gt).hexdigest() == pair.image
+        ):  # of a release that was packed before shards had a profile
             return True
         gt = job.images.image(pair.image)
     else:

@@ -116,7 +116,9 @@ def _findings(
     images: dict[str, str] = {}
     workspace: ImageFolder | None = None
     if against is not None:
-        workspace = yield from check_against(against, rows, root.metrics, images, str(root.manifest.get("local_only", "")))
+        workspace = yield from check_against(
+            against, rows, root.metrics, images, str(root.manifest.get("local_only", ""))
+        )
     checks = list(_shard_checks(root, rows, images, workspace, gate, quick=quick))
     if cluster is not None:
         is_local = "://" not in root.url
