@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import importlib.metadata
 import io
@@ -37,7 +38,7 @@ from ggt_tools.executors import Cluster
 from ggt_tools.executors.local import Local
 from ggt_tools.imaging.perceptual_hash import phash
 from ggt_tools.records import Aligned, HeldOutPair, PackedPair, Pair, PerceptualHash, Score, Stage, Verdict
-from ggt_tools.stages.pack import PackConfig, lock_folder, pack, pair_facts, plan_release, write_release
+from ggt_tools.stages.pack import PackConfig, lock_folder, pack, pair_facts, plan_release, write_release, writing
 from ggt_tools.stages.pack.cutting import cut_shards
 from ggt_tools.stages.pack.run import run
 from ggt_tools.stages.pack.splits import draw_test
@@ -307,6 +308,50 @@ def test_shards_are_compressed_harder_than_the_workspaces_images(tmp_path: Path)
         packed = shard[row[f"{name}_offset"] :][: row[f"{name}_size"]]
         assert packed == encode_png(ggt100k.decode_image(stored), profile="shard")
         assert len(packed) < 0.97 * len(stored)
+
+
+# --- an older layout ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def old_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A release in bands of 64 rows, as earlier versions wrote it."""
+    with monkeypatch.context() as patch:
+        patch.setattr(writing, "encode_png", functools.partial(encode_png, band_rows=64))
+        root = make_dataset(tmp_path / "old", count=6)
+    assert {row["band_rows"] for row in rows_of(root)} == {64}
+    assert list(validate(str(root))) == []
+    return root
+
+
+def rewritten(old: Path, out: Path, **options: Any) -> dict[str, Any]:
+    store = Store()
+    pairs = make_pairs(store, 6)
+    return pack(pairs, store, out, PackConfig(version="1.1.0", base=str(old), test=0, **options), gate=GATE)
+
+
+def test_a_release_of_the_older_layout_stays_the_base_byte_for_byte(old_release: Path, tmp_path: Path) -> None:
+    before = json.loads((old_release / ggt100k.MANIFEST).read_text())["shards"]
+    assert rewritten(old_release, tmp_path / "new")["shards"] == before
+
+
+def test_recompress_writes_the_older_layout_anew_and_keeps_every_pixel(old_release: Path, tmp_path: Path) -> None:
+    rewritten(old_release, tmp_path / "new", recompress=True)
+    assert list(validate(str(tmp_path / "new"))) == []
+    assert {row["band_rows"] for row in rows_of(tmp_path / "new")} == {32}
+    for split in ggt100k.SPLITS:
+        old, new = (ggt100k.PairDataset(root, split)[:] for root in (old_release, tmp_path / "new"))
+        assert [item["key"] for item in old] == [item["key"] for item in new]
+        for one, other in zip(old, new, strict=True):
+            assert np.array_equal(one["lq"], other["lq"]) and np.array_equal(one["gt"], other["gt"])
+    again = rewritten(tmp_path / "new", tmp_path / "again", recompress=True)
+    assert again["shards"] == json.loads((tmp_path / "new" / ggt100k.MANIFEST).read_text())["shards"]
+
+
+def test_recompress_needs_a_base() -> None:
+    with pytest.raises(ConfigError) as fault:
+        PackConfig(recompress=True)
+    assert str(fault.value) == "--recompress: there is no previous release to write anew. Name it: --base PREVIOUS."
 
 
 # --- bad input, interruptions ---------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from PIL import Image
 
 from ggt_format.images import decode_image
 from ggt_format.jpeg import encode_jpeg
-from ggt_format.png import encode_png
+from ggt_format.png import BAND_ROWS, encode_png
 from ggt_format.schema import PRIOR, fact_columns
 from ggt_format.shard import ShardWriter, check_pair, note, split_of
 from ggt_tools.errors import ShardError
@@ -69,6 +69,7 @@ class ShardJob:
         images: Where the images are.
         metrics: Metrics that have a column.
         codec: Format of the images.
+        recompress: Whether copied PNGs of an older layout are written anew.
     """
 
     part: Path
@@ -80,6 +81,7 @@ class ShardJob:
     images: Images
     metrics: Sequence[str]
     codec: str
+    recompress: bool = False
 
     @property
     def of_priors(self) -> bool:
@@ -119,7 +121,13 @@ class ShardJob:
     @property
     def is_unchanged(self) -> bool:
         """Whether the base's shard may stay as it is."""
-        return self.base is not None and not self.pairs and len(self.rows) == self.base.facts["pairs"]
+        if self.base is None or self.pairs or len(self.rows) != self.base.facts["pairs"]:
+            return False
+        return not any(map(self.is_recompressed, self.rows))
+
+    def is_recompressed(self, row: Mapping[str, Any]) -> bool:
+        """Return whether the images of a copied pair are written anew, since their bands have another height."""
+        return self.recompress and self.codec == "png" and bool(row["band_rows"] != BAND_ROWS)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -282,6 +290,10 @@ def _write_pairs(
                 row = copied[key]
                 facts = {name: row[name] for name in fact_columns(job.metrics)}
                 lq, gt = source.member(row, "lq"), source.member(row, "gt")
+                if job.is_recompressed(row):
+                    # the old bytes are checked here, and the new ones by the writer of the shard
+                    pixels = check_pair(facts, lq, gt, job.name)
+                    lq, gt = (encode_png(image, profile="shard") for image in pixels)
             rows.append(shard.add(facts, lq, gt))
             progress(1)
     return rows
