@@ -293,40 +293,56 @@ GUARD = 64  # bytes on both sides of a buffer that nobody may change
 
 
 @needs_native
-@given(
-    st.integers(0, 9),
-    *[st.integers(-2, 9)] * 7,
-    st.integers(0, 9),
-    st.integers(0, 300),
-    st.integers(0, 200),
-    st.integers(0, 2**32),
-)
-@settings(max_examples=600, deadline=None)
-def test_numbers_that_do_not_fit_their_buffers_touch_nothing_else(
-    image_width: int, rows: int, band_rows: int, skip: int, left: int, width: int, out_row: int, worst: int,
-    huge: int, line_bytes: int, out_bytes: int, seed: int,
-) -> None:  # fmt: skip
-    """Whatever is asked, the extension does as numpy does, or refuses it and leaves all other bytes alone."""
-    random = np.random.default_rng(seed)
-    lines = random.integers(0, 256, line_bytes, dtype=np.uint8)
-    lines[:: 1 + 3 * max(image_width, 1)] = random.integers(
-        0, 3 if worst < 8 else 4, len(lines[:: 1 + 3 * max(image_width, 1)])
-    )
-    numbers = [rows, band_rows, skip, left, width, out_row]
-    if huge < len(numbers):
-        numbers[huge] = 2**62 + seed
+@given(st.data())
+@settings(max_examples=1000, deadline=None)
+def test_numbers_that_do_not_fit_their_buffers_are_refused_and_touch_nothing(data: st.DataObject) -> None:
+    """The extension does as numpy does where all numbers fit; where one does not, it raises and writes nothing."""
+
+    def draw(least: int, most: int) -> int:
+        return data.draw(st.integers(least, most))
+
+    image_width, rows = draw(1, 9), draw(1, 8)
+    band_rows, skip, left = draw(1, 9), draw(0, rows - 1), draw(0, image_width - 1)
+    width, out_row = draw(1, image_width - left), draw(0, 3)
+    random = np.random.default_rng(draw(0, 999))
+    lines = random.integers(0, 256, (rows, 1 + 3 * image_width), dtype=np.uint8)
+    lines[:, 0] = random.integers(0, 3, rows)
+    lines[::band_rows, 0] %= 2
+    out_rows = out_row + rows - skip
+    numbers = {"image_width": image_width, "rows": rows, "band_rows": band_rows, "skip": skip, "left": left}
+    numbers |= {"width": width, "out_row": out_row}
+    change = data.draw(st.sampled_from(["", *numbers, "lines", "out", "filter"]))
+    out_bytes, line_bytes = 3 * width * out_rows, lines.size
+    if change in numbers:
+        numbers[change] = data.draw(
+            st.one_of(st.integers(-3, 12), st.integers(-(2**63), 2**63 - 1), st.sampled_from([2**61, 2**62, -1]))
+        )
+    elif change == "lines":
+        line_bytes -= draw(1, line_bytes)
+    elif change == "out":
+        out_bytes -= draw(1, out_bytes)
+    elif change == "filter":
+        lines[draw(0, rows - 1), 0] = draw(3, 255)
+    image_width, rows, band_rows, skip, left, width, out_row = numbers.values()
+    fits = 0 <= skip < rows and band_rows > 0 and 0 <= left < left + width <= image_width and out_row >= 0
+    fits = fits and width > 0 and rows * (1 + 3 * image_width) <= line_bytes
+    fits = fits and 3 * width * (out_row + rows - skip) <= out_bytes
+    if fits:
+        kinds = np.frombuffer(lines.tobytes(), np.uint8)[: rows * (1 + 3 * image_width) : 1 + 3 * image_width]
+        fits = kinds.max() <= 2 and 2 not in kinds[::band_rows]
     whole = np.full(GUARD + out_bytes + GUARD, 0xA5, np.uint8)
     out = whole[GUARD : GUARD + out_bytes]
-    try:
-        native.undo_filters(lines.tobytes(), image_width, *numbers[:5], out, numbers[5])
-    except ValueError:
-        pass
-    else:
-        rows, band_rows, skip, left, width, out_row = numbers
+    arguments = lines.tobytes()[:line_bytes], image_width, rows, band_rows, skip, left, width
+    if fits:
+        native.undo_filters(*arguments, out, out_row)
         shape = out_bytes // (3 * width), 3 * width
         expected = np.full(shape, 0xA5, np.uint8)
-        undo_filters(lines, image_width, rows, band_rows, skip, left, width, expected, out_row)
+        undo_filters(*arguments, expected, out_row)
         assert np.array_equal(out[: expected.size].reshape(shape), expected)
+    else:
+        with pytest.raises(ValueError):
+            native.undo_filters(*arguments, out, out_row)
+        assert change in ("filter", "image_width", "band_rows", "rows") or (whole == 0xA5).all()
     assert (whole[:GUARD] == 0xA5).all() and (whole[GUARD + out_bytes :] == 0xA5).all()
 
 
