@@ -15,6 +15,8 @@ Batch = TypeVar("Batch")
 class ElasticBatchSampler:
     """Divides each epoch among ranks, and continues at any batch with another number of them: a batch sampler.
 
+    For example::
+
         batches = ggt100k.ElasticBatchSampler(pairs, batch_size=8, rank=rank, ranks=world_size)
         loader = DataLoader(pairs, batch_sampler=batches, num_workers=4)
         if resumed:
