@@ -36,9 +36,11 @@ from ggt_format.images import decode_image as decode_image
 from ggt_format.images import read_bands as read_bands
 from ggt_format.index_file import Where as Where
 from ggt_format.index_file import index as index
-from ggt_format.index_file import index_table
+from ggt_format.index_file import index_table, needed_columns, select_of
 from ggt_format.index_file import select as select
 from ggt_format.manifest import indices as indices
+from ggt_format.mixing import Mixture as Mixture
+from ggt_format.mixing import mix as mix
 from ggt_format.pairs import Crop as Crop
 from ggt_format.pairs import PairDataset as PairDataset
 from ggt_format.ranges import ByteRange, RangeReader
@@ -47,6 +49,7 @@ from ggt_format.roots import locate as locate
 from ggt_format.roots import open_root as open_root
 from ggt_format.roots import resolve_root
 from ggt_format.roots import sample_folder as sample_folder
+from ggt_format.sampling import ElasticBatchSampler as ElasticBatchSampler
 from ggt_format.schema import CODECS as CODECS
 from ggt_format.schema import DEGRADATIONS as DEGRADATIONS
 from ggt_format.schema import FORMAT_VERSION as FORMAT_VERSION
@@ -136,12 +139,13 @@ class GGT100K(datasets.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
         del dl_manager  # nothing is downloaded whole: _generate_examples reads the ranges it needs
-        generators, nothing = [], []
+        generators, nothing, schema = [], [], index_schema(self.root.metrics)
         for split, about in self.root.manifest["splits"].items():
             if self.config.name in DEGRADATIONS and self.config.name not in about["degradations"]:
                 continue
             try:
-                rows = select(index_table(self.root, split), self.config.where, self.config.name)
+                needed = [*needed_columns(schema, self.config.where), "degradation"]
+                rows = select_of(index_table(self.root, split, needed), schema, self.config.where, self.config.name)
             except ConfigError as fault:
                 nothing.append(fault)
                 continue

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from ggt_format.index_file import select as select
     from ggt_format.jpeg import encode_jpeg as encode_jpeg
     from ggt_format.manifest import indices as indices
+    from ggt_format.mixing import Mixture as Mixture
+    from ggt_format.mixing import mix as mix
     from ggt_format.pairs import Crop as Crop
     from ggt_format.pairs import PairDataset as PairDataset
     from ggt_format.png import encode_png as encode_png
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from ggt_format.roots import locate as locate
     from ggt_format.roots import open_root as open_root
     from ggt_format.roots import sample_folder as sample_folder
+    from ggt_format.sampling import ElasticBatchSampler as ElasticBatchSampler
     from ggt_format.schema import CODECS as CODECS
     from ggt_format.schema import DEGRADATIONS as DEGRADATIONS
     from ggt_format.schema import FORMAT_VERSION as FORMAT_VERSION
@@ -64,9 +67,11 @@ _EXPORTS = {
     "index_file": ("Where", "index", "select"),
     "jpeg": ("encode_jpeg",),
     "manifest": ("indices",),
+    "mixing": ("Mixture", "mix"),
     "pairs": ("Crop", "PairDataset"),
     "png": ("encode_png",),
     "roots": ("Root", "locate", "open_root", "sample_folder"),
+    "sampling": ("ElasticBatchSampler",),
     "schema": (
         *("CODECS", "DEGRADATIONS", "FORMAT_VERSION", "KEY", "MANIFEST", "METRIC", "NAME", "PRIOR", "REPO_ID", "SHARD"),
         *("SOURCES", "SPLITS", "VERSION", "fact_columns", "index_schema", "pair_key"),

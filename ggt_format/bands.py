@@ -17,7 +17,7 @@ try:
 except ImportError:  # this machine has no wheel of it: zlib is slower and gives the same pixels
     deflate = None
 
-HEAD = 4096  # bytes that always hold everything before the first band, for images of up to 60,000 rows
+HEAD = 4096  # bytes that always hold everything before the first band, for images of up to 31,000 rows
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ class SharedEpoch:
         return {"_path": self._path if started else "", "_value": self.get(), "_owner": self._owner, "_map": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__ = state
+        self.__dict__ = dict(state)  # a copy: __init__ below resets what it holds
         if not self._path:
             self.__init__()  # type: ignore[misc]
             self.set(state["_value"])

@@ -14,7 +14,7 @@ from ggt_format.jpeg import check_jpeg_bands, decode_jpeg, decode_jpeg_bands, jp
 from ggt_format.png import PNG, checked_chunk, decode_png_bands, png_bands
 
 
-def read_bands(head: bytes, where: str = "image") -> Bands | None:
+def read_bands(head: bytes | memoryview, where: str = "image") -> Bands | None:
     """Return where the bands of an image lie, or None where it is not banded.
 
     Args:
@@ -50,7 +50,7 @@ def decode_bands(
     return decode(data, bands, top, left, height, width, where)
 
 
-def check_image(data: bytes, where: str = "image") -> None:
+def check_image(data: bytes | memoryview, where: str = "image") -> None:
     """Compare an image with its checksums without decoding it; an image that has none passes. Raises ShardError."""
     bands = read_bands(data, where)
     if data[:8] == PNG:
@@ -61,7 +61,7 @@ def check_image(data: bytes, where: str = "image") -> None:
         check_jpeg_bands(data, bands, where)
 
 
-def decode_image(data: bytes, where: str = "image") -> npt.NDArray[np.uint8]:
+def decode_image(data: bytes | memoryview, where: str = "image") -> npt.NDArray[np.uint8]:
     """Decode a whole image as it is stored in a shard, banded or not: uint8, height x width x 3. Raises ShardError."""
     bands = read_bands(data, where)
     if bands is not None and bands.head:

@@ -16,8 +16,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from ggt_format.bands import DAMAGE_ERRORS, Bands, crc32
+from ggt_format.buffers import empty, empty_image
 from ggt_format.errors import ShardError
-from ggt_format.png import BAND_ROWS
 
 try:
     import simplejpeg  # type: ignore[import-untyped,unused-ignore]
@@ -25,24 +25,26 @@ except ImportError:  # the extra `jpeg`: without it Pillow decodes, slower, to t
     simplejpeg = None
 
 JPEG = b"\xff\xd8"
+BAND_ROWS = 64
 BLOCK = 8  # pixels of a JPEG block's side
 QUALITY = 95
-INTERVAL = 16  # largest number of blocks between two restart markers; 8 would be 2 % larger and no faster
+INTERVAL = 8  # largest number of blocks between two restart markers: 1.3 % larger than 16, and crops take a tenth less
 
 
-def jpeg_bands(head: bytes, where: str) -> Bands | None:
+def jpeg_bands(head: bytes | memoryview, where: str) -> Bands | None:
     """Return where the bands of a JPEG lie, from its segments (ITU-T T.81, annex B) up to the coded data.
 
     None where it is not banded.
     """
     if head[:2] != JPEG:
         return None
-    at, found, size, start = 2, b"", b"", 0
+    at, found, size, start = 2, memoryview(b""), memoryview(b""), 0
+    head = memoryview(head)
     while at + 4 <= len(head) and head[at] == 0xFF:
         kind, length = head[at + 1], int.from_bytes(head[at + 2 : at + 4], "big")
         body = head[at + 4 : at + 2 + length]
         at += 2 + length
-        if kind == 0xE9 and body[:5] == b"gbND\0":
+        if kind == 0xE9 and bytes(body[:5]) == b"gbND\0":
             found, start = body[5:], at - len(body) + 9  # the CRC covers everything after itself
         elif kind == 0xC0:
             size = body[1:5]
@@ -60,7 +62,7 @@ def jpeg_bands(head: bytes, where: str) -> Bands | None:
         right = False
     if not right:
         raise ShardError(f"{where}: its gbND segment does not fit its header; fetch the shard again")
-    return Bands(width, height, rows, tuple(itertools.accumulate(sizes, initial=at)), head[:at], crcs)
+    return Bands(width, height, rows, tuple(itertools.accumulate(sizes, initial=at)), bytes(head[:at]), crcs)
 
 
 def decode_jpeg_bands(
@@ -94,12 +96,14 @@ def decode_jpeg_bands(
             len(bands.head) - 1 + (wanted[:, 1:] - wanted[:, :-1]).cumsum()[:-1]
         )  # their numbers run from 0 to 7, again and again
         np.frombuffer(small, np.uint8)[marks] = 0xD0 + np.arange(len(marks)) % 8
-        pixels = decode_whole_jpeg(small)
+        pixels = decode_whole_jpeg(small, len(rows) * BLOCK, min(hi * interval, bands.width) - lo * interval)
     except DAMAGE_ERRORS as fault:
         at = bands.offsets[first]
         raise ShardError(f"{where}: band {first}, byte {at}: {fault}; fetch the shard again") from fault
     above, before = top % BLOCK, left - lo * interval
-    return np.array(pixels[above : above + height, before : before + width])
+    window = empty_image(height, width)
+    window[...] = pixels[above : above + height, before : before + width]
+    return window
 
 
 def restart_offsets(coded: bytes | memoryview) -> npt.NDArray[np.int64]:
@@ -110,25 +114,27 @@ def restart_offsets(coded: bytes | memoryview) -> npt.NDArray[np.int64]:
     return marks
 
 
-def decode_whole_jpeg(data: bytes | bytearray) -> npt.NDArray[np.uint8]:
-    if simplejpeg is not None:
-        return simplejpeg.decode_jpeg(data)  # type: ignore[no-any-return]
+def decode_whole_jpeg(data: bytes | bytearray | memoryview, height: int, width: int) -> npt.NDArray[np.uint8]:
+    """Decode a JPEG of a size that is known: uint8, height x width x 3."""
+    if simplejpeg is not None:  # it refuses a buffer that is too small for the image
+        return simplejpeg.decode_jpeg(data, buffer=empty(3 * height * width))  # type: ignore[no-any-return]
     return np.array(Image.open(io.BytesIO(data), formats=["JPEG"]))  # a copy: Pillow's own array is read-only
 
 
-def check_jpeg_bands(data: bytes, bands: Bands, where: str) -> None:
+def check_jpeg_bands(data: bytes | memoryview, bands: Bands, where: str) -> None:
     """Compare each band's bytes with its CRC-32. Raises ShardError."""
+    view = memoryview(data)
     for number, crc in enumerate(bands.crcs):
         start, stop = bands.offsets[number], bands.offsets[number + 1]
-        if crc32(data[start:stop]) != crc:
+        if crc32(view[start:stop]) != crc:
             raise ShardError(f"{where}: band {number}, byte {start}: the checksum is wrong; fetch the shard again")
 
 
-def decode_jpeg(data: bytes, bands: Bands, where: str) -> npt.NDArray[np.uint8]:
+def decode_jpeg(data: bytes | memoryview, bands: Bands, where: str) -> npt.NDArray[np.uint8]:
     """Decode a whole banded JPEG after comparing its checksums: uint8, height x width x 3. Raises ShardError."""
     check_jpeg_bands(data, bands, where)
     try:
-        return decode_whole_jpeg(data)
+        return decode_whole_jpeg(data, bands.height, bands.width)
     except DAMAGE_ERRORS as fault:
         raise ShardError(f"{where}: cannot be decoded: {fault}; fetch the shard again") from fault
 

@@ -24,10 +24,10 @@ from ggt_format.cores import core_count
 from ggt_format.epoch import SharedEpoch
 from ggt_format.errors import ConfigError, ShardError
 from ggt_format.images import decode_bands, decode_image, read_bands
-from ggt_format.index_file import Where, index_column, index_table, select
+from ggt_format.index_file import Where, check_column, index_table, needed_columns, select_of
 from ggt_format.ranges import ByteRange, RangeReader
 from ggt_format.roots import resolve_root
-from ggt_format.schema import NAME
+from ggt_format.schema import NAME, index_schema
 
 _log = logging.getLogger(NAME)
 Crop: TypeAlias = int | Callable[[Mapping[str, Any], np.random.Generator], tuple[int, int, int, int]] | None
@@ -114,12 +114,14 @@ class PairDataset:
     def _rows(self) -> tuple[dict[str, pa.ChunkedArray], npt.NDArray[np.int64]]:
         """Return the columns of the index that items need, mapped, and the numbers of the rows that are left."""
         if self._view is None:
-            table = index_table(self.root, self.split)
-            rows = select(table, self.where, self.name)
+            schema = index_schema(self.root.metrics)
             for column in self.columns:
-                index_column(table, column)
+                check_column(schema, column)
+            # of local files the head is read, which takes less time than these columns take to be opened
             places = [] if self._reader.local else ["width", "height", "band_rows", "lq_bands", "gt_bands"]
             wanted = [*_ITEM, *_PLACES, *places, *(column.partition(".")[0] for column in self.columns)]
+            table = index_table(self.root, self.split, [*wanted, *needed_columns(schema, self.where)])
+            rows = select_of(table, schema, self.where, self.name)
             self._view = ({name: table[name] for name in wanted}, rows)
         return self._view
 
@@ -141,24 +143,31 @@ class PairDataset:
     def __getitem__(self, number: Any) -> Any:
         if isinstance(number, slice):
             return self.__getitems__(list(range(*number.indices(len(self)))))
-        (item,) = self._items([number], keep_faults=False)
+        (item,) = self._items([number], None, keep_faults=False)
         return item
 
     def __getitems__(self, numbers: Sequence[int]) -> list[Any]:
         """Return the items of a batch, in order: their bytes are fetched together and decoded on several threads."""
-        items = self._items(numbers, keep_faults=self.on_error == "skip")
+        items = self.read(numbers)
         good = [item for item in items if not isinstance(item, ShardError)]
         if items and not good:
             raise ShardError(f"every pair of a batch is damaged, the last: {items[-1]}")
         return good
 
+    def read(self, numbers: Sequence[int], epochs: Sequence[int] | None = None) -> list[Any]:
+        """Return the items of a batch, in order, with a ShardError in the place of each damaged pair that is skipped.
+
+        `epochs`: the epoch that each item's window is drawn for; None for the one that `set_epoch` has set.
+        """
+        return self._items(numbers, epochs, keep_faults=self.on_error == "skip")
+
     def __iter__(self) -> Iterator[Any]:
         for number in range(len(self)):
-            (item,) = self._items([number], keep_faults=self.on_error == "skip")
+            (item,) = self.read([number])
             if not isinstance(item, ShardError):
                 yield item
 
-    def _items(self, numbers: Sequence[int], keep_faults: bool) -> list[Any]:
+    def _items(self, numbers: Sequence[int], epochs: Sequence[int] | None, keep_faults: bool) -> list[Any]:
         columns, rows = self._rows()
         places = []
         for number in map(operator.index, numbers):
@@ -169,9 +178,8 @@ class PairDataset:
         data: dict[ByteRange, bytes] = {}
         if self.crop is not None and not self._reader.local and self.root.manifest["codec"] == "jpeg":
             self._read_at_once([self._head(row, name) for row in found for name in ("lq", "gt")], data, keep_faults)
-        plans = [
-            self._guard(keep_faults, self._plan, place, row, data) for place, row in zip(places, found, strict=True)
-        ]
+        draws = zip(places, epochs or [self._epoch.get()] * len(places), strict=True)
+        plans = [self._guard(keep_faults, self._plan, draw, row, data) for draw, row in zip(draws, found, strict=True)]
         ranges = [each for plan in plans if not isinstance(plan, ShardError) for each in plan.members.values()]
         self._read_at_once(ranges, data, keep_faults)
         threads = self._thread_count() if self.decode else 1
@@ -210,7 +218,7 @@ class PairDataset:
             _log.warning("skipped: %s", fault)
             return fault
 
-    def _plan(self, place: int, row: dict[str, Any], data: Mapping[ByteRange, bytes]) -> _Plan:
+    def _plan(self, draw: tuple[int, int], row: dict[str, Any], data: Mapping[ByteRange, bytes]) -> _Plan:
         """Plan what to read of a pair: the whole images, or the bands that the window touches."""
         members = {}
         for name in ("lq", "gt"):
@@ -227,8 +235,8 @@ class PairDataset:
             if not self._said_slow:
                 _log.warning("%s: key %s is not banded: it is decoded whole, which is slow", row["shard"], row["key"])
                 self._said_slow = True
-            return _Plan(row, members, {}, None, place)
-        window = self._window(place, row, lq.height, lq.width)
+            return _Plan(row, members, {}, None, draw)
+        window = self._window(draw, row, lq.height, lq.width)
         for name, about in bands.items():
             assert about is not None
             if (about.width, about.height) != (lq.width, lq.height):
@@ -252,9 +260,10 @@ class PairDataset:
             return None
         return Bands(row["width"], row["height"], row["band_rows"], tuple(row[f"{name}_bands"]))
 
-    def _window(self, place: int, row: dict[str, Any], height: int, width: int) -> tuple[int, int, int, int]:
-        """Draw (top, left, height, width) from (seed, epoch, place) alone."""
-        drawn = hashlib.blake2b(struct.pack(">qqq", self.seed, self._epoch.get(), place), digest_size=16).digest()
+    def _window(self, draw: tuple[int, int], row: dict[str, Any], height: int, width: int) -> tuple[int, int, int, int]:
+        """Draw (top, left, height, width) from the seed and `draw`, which is the pair's number and the epoch, alone."""
+        place, epoch = draw
+        drawn = hashlib.blake2b(struct.pack(">qqq", self.seed, epoch, place), digest_size=16).digest()
         if callable(self.crop):
             random = np.random.default_rng(int.from_bytes(drawn, "big"))
             facts = {name: row[name] for name in (*_ITEM, *(column.partition(".")[0] for column in self.columns))}
@@ -279,7 +288,7 @@ class PairDataset:
         item = {name: row[name] for name in _ITEM}
         ranges = list(plan.members.values())
         if not all(each in data for each in ranges):
-            data = dict(zip(ranges, self._reader.read(ranges), strict=True))
+            data = dict(zip(ranges, self._reader.read(ranges, reuse=self.decode), strict=True))
         for name, member in plan.members.items():
             read = data[member]
             where = f"{row['shard']}: key {row['key']}: {name}"
@@ -302,7 +311,7 @@ class PairDataset:
         height, width = item["lq"].shape[:2]
         if item["gt"].shape != item["lq"].shape:
             raise ShardError(f"{plan.row['shard']}: key {item['key']}: lq and gt are of two sizes; pack it again")
-        top, left, rows, columns = self._window(plan.place, plan.row, height, width)
+        top, left, rows, columns = self._window(plan.draw, plan.row, height, width)
         # copies: a view would keep the whole image in memory
         cut = {name: item[name][top : top + rows, left : left + columns].copy() for name in ("lq", "gt")}
         return item | cut
@@ -316,4 +325,4 @@ class _Plan:
     members: dict[str, ByteRange]
     bands: dict[str, Bands | None]
     window: tuple[int, int, int, int] | None
-    place: int = 0
+    draw: tuple[int, int] = (0, 0)

@@ -17,12 +17,14 @@ from typing import Any, NamedTuple, TypeVar
 
 import fsspec
 
+from ggt_format.buffers import empty
 from ggt_format.errors import ShardError
 from ggt_format.roots import Root
 from ggt_format.schema import NAME, SHARD
 
 T = TypeVar("T")
 U = TypeVar("U")
+Data = TypeVar("Data", bytes, memoryview)
 _log = logging.getLogger(NAME)
 
 
@@ -78,14 +80,17 @@ class RangeReader:
             self._pools[pool] = ThreadPoolExecutor(threads, thread_name_prefix=NAME)
         return list(self._pools[pool].map(function, items))
 
-    def read(self, ranges: Sequence[ByteRange]) -> list[bytes]:
-        """Return the bytes of each range. Raises ShardError where they cannot be read."""
+    def read(self, ranges: Sequence[ByteRange], *, reuse: bool = False) -> list[Any]:
+        """Return the bytes of each range. Raises ShardError where they cannot be read.
+
+        With `reuse`, those of local files are memoryviews of buffers that serve again once nobody holds them.
+        """
         for each in ranges:
             if not SHARD.fullmatch(each.shard):
                 raise ShardError(f"{self.root.url}: the index names {each.shard!r}, which is no shard's name")
         if self.local:
             of_shards = itertools.groupby(ranges, key=operator.attrgetter("shard"))
-            return [data for _, of_shard in of_shards for data in self._read_local(list(of_shard))]
+            return [data for _, of_shard in of_shards for data in self._read_local(list(of_shard), reuse)]
         joined: list[ByteRange] = []
         for each in sorted(set(ranges)):
             if joined and joined[-1].shard == each.shard and each.start <= joined[-1].stop + self.GAP:
@@ -99,14 +104,21 @@ class RangeReader:
             found.append(fetched[whole][start - whole.start : stop - whole.start])
         return found
 
-    def _read_local(self, ranges: Sequence[ByteRange]) -> list[bytes]:
+    def _read_local(self, ranges: Sequence[ByteRange], reuse: bool) -> list[bytes | memoryview]:
         """Read ranges of one local shard."""
         try:
             with io.FileIO(f"{self.root.url}/{ranges[0].shard}") as file:
-                found = []
+                found: list[bytes | memoryview] = []
+                size = os.fstat(file.fileno()).st_size
                 for each in ranges:
+                    if not 0 <= each.start <= each.stop <= size:  # before memory is taken for it
+                        raise self._short(each, size)
                     file.seek(each.start)
-                    found.append(self._whole(each, file.read(each.stop - each.start)))
+                    if reuse:
+                        buffer = empty(each.stop - each.start).data
+                        found.append(self._whole(each, buffer[: file.readinto(buffer)]))
+                    else:
+                        found.append(self._whole(each, file.read(each.stop - each.start)))
                 return found
         except FileNotFoundError as fault:
             raise self._absent(ranges[0]) from fault
@@ -115,11 +127,13 @@ class RangeReader:
         system, at = fsspec.core.url_to_fs(f"{self.root.url}/{each.shard}", **self.root.storage_options)
         try:
             if system.async_impl:
-                return self._whole(each, system.cat_file(at, start=each.start, end=each.stop))
+                fetched: bytes = system.cat_file(at, start=each.start, end=each.stop)
+                return self._whole(each, fetched)
             # the cache of cat_file would read megabytes around the range
             with system.open(at, "rb", cache_type="none") as file:
                 file.seek(each.start)
-                return self._whole(each, file.read(each.stop - each.start))
+                read: bytes = file.read(each.stop - each.start)
+                return self._whole(each, read)
         except FileNotFoundError as fault:
             raise self._absent(each) from fault
 
@@ -127,11 +141,13 @@ class RangeReader:
         where = f"{self.root.url}/{each.shard}: key {each.key}"
         return ShardError(f"{where}: the index names this shard; it is not there: fetch it")
 
-    def _whole(self, each: ByteRange, data: bytes) -> bytes:
+    def _whole(self, each: ByteRange, data: Data) -> Data:
         if len(data) != each.stop - each.start:
-            at = each.start + len(data)
-            raise ShardError(f"{each.shard}: key {each.key}: ends at byte {at}; fetch the shard again")
+            raise self._short(each, each.start + len(data))
         return data
+
+    def _short(self, each: ByteRange, size: int) -> ShardError:
+        return ShardError(f"{each.shard}: key {each.key}: ends at byte {size}; fetch the shard again")
 
     def _fetch(self, each: ByteRange) -> bytes:
         """Return a range from the cache, or fetch it with retries."""

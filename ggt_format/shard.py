@@ -20,7 +20,7 @@ from ggt_format.errors import PairError, ShardError
 from ggt_format.files import sync_folder
 from ggt_format.images import read_bands
 from ggt_format.jpeg import check_jpeg, note_of
-from ggt_format.png import BAND_ROWS, check_banded
+from ggt_format.png import check_banded
 from ggt_format.schema import CODECS, DEGRADATIONS, KEY, SHARD, SOURCES, fact_columns, index_schema, pair_key
 
 Pixels = npt.NDArray[np.uint8]
@@ -73,17 +73,22 @@ class ShardWriter:
             raise PairError("wrong_shard", f"{said}; give it to another")
         if key in self._keys:
             raise PairError("duplicate_key", f"{self.name}: key {key}: stands in it twice; ingest each photograph once")
+        bands = {field: read_bands(data, f"{self.name}: {key}.{field}") for field, data in (("lq", lq), ("gt", gt))}
+        lq_rows, gt_rows = (each.rows if each else 0 for each in bands.values())
+        if lq_rows != gt_rows:  # the index has one column for both
+            said = f"its lq has bands of {lq_rows} rows and its gt of {gt_rows}"
+            raise PairError("wrong_bands", f"{self.name}: key {key}: {said}; pack it again")
         self._keys.add(key)
-        row = dict(facts) | {"shard": self.name, "band_rows": BAND_ROWS}
+        row = dict(facts) | {"shard": self.name, "band_rows": lq_rows}
         parts = zip(("json", "lq", "gt"), members(self.codec), (encode_json(facts), lq, gt), strict=True)
         for field, member, data in parts:
             header = member_header(f"{key}.{member}", len(data))
             self._file.write(header)
             row |= {f"{field}_offset": self._file.tell(), f"{field}_size": len(data)}
             self._file.write(data + bytes(-len(data) % tarfile.BLOCKSIZE))
-            if field != "json":
-                bands = read_bands(data)
-                row[f"{field}_bands"] = list(bands.offsets) if bands else []
+            if field in bands:
+                of_image = bands[field]
+                row[f"{field}_bands"] = list(of_image.offsets) if of_image else []
         return row
 
 
@@ -132,12 +137,6 @@ def check_pair(facts: dict[str, Any], lq: bytes, gt: bytes, where: str, codec: s
         if pair_key(gt_pixels) == key:
             raise PairError("swapped", f"{at} lq and gt are swapped; pack it again")
         raise PairError("wrong_key", f"{at} is not the digest of its lq's pixels; ingest it again")
-    for data, member in ((lq, "lq"), (gt, "gt")):
-        bands = read_bands(data)
-        if bands is None or bands.rows != BAND_ROWS:
-            raise PairError(
-                "wrong_bands", f"{where}: key {key}: {member} is not in bands of {BAND_ROWS} rows; pack it again"
-            )
     if lq_pixels.shape != gt_pixels.shape:
         sizes = " and ".join(f"{a.shape[1]} x {a.shape[0]}" for a in (lq_pixels, gt_pixels))
         raise PairError("size_differs", f"{where}: key {key}: lq and gt are {sizes}; align the candidate")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import subprocess
 import sys
 import urllib.request
@@ -15,6 +16,7 @@ import pytest
 from tests.benchmarks import crops, decoders, loaders, material
 from tests.benchmarks.field import Field, Options
 from tests.benchmarks.processes import ContestantFailed
+from tests.benchmarks.progress import Progress
 from tests.benchmarks.remote import serve
 
 HERE = ["ours", "webdataset", "datasets, tar", "datasets, parquet", "datasets, map-style"]
@@ -109,3 +111,39 @@ def test_the_server_sends_ranges_and_counts_them(tmp_path: Path) -> None:
         with pytest.raises(urllib.error.HTTPError, match="404"):
             urllib.request.urlopen(f"{server.url}/../ten")
     assert (server.sent, server.requests) == (18, 5)
+
+
+def test_a_run_says_what_it_does_and_what_is_left_and_ends_in_time() -> None:
+    out, now = io.StringIO(), [100.0]
+    progress = Progress(out, clock=lambda: now[0])
+    progress.begin(["png", "loaders", "faults"], minutes=3)
+    assert progress.next_bench()
+    now[0] += 61
+    progress.say("PNG, 256 crops, one core: round 2 of 3")
+    assert progress.next_bench() and progress.seconds_left() == 119 and progress.seconds_left(0.5) == 29
+    progress.say("begins")
+    now[0] += 120
+    assert not progress.next_bench()
+    assert out.getvalue() == (
+        "[ 1:01] png, 1 of 3: PNG, 256 crops, one core: round 2 of 3. Left: loaders, faults\n"
+        "[ 1:01] loaders, 2 of 3: begins. Left: faults\n"
+        "[ 3:01] faults is left out, the 3 minutes are over: python -m tests.benchmarks faults\n"
+    )
+
+
+def test_rounds_that_differ_are_made_again_once(field: Field, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Fake:
+        def __init__(self, *seconds: float) -> None:
+            self.seconds = list(seconds)
+
+        def ask(self, do: str, **about: object) -> dict[str, float]:
+            return {"seconds": self.seconds.pop(0)}
+
+    def race(*seconds: float) -> list[float]:
+        fake = Fake(*seconds)
+        monkeypatch.setattr(field, "options", Options(pairs=6, rounds=2))
+        monkeypatch.setattr(field, "processes", {"pure bound": fake})
+        return field.race(["pure bound"], {})["pure bound"]
+
+    assert race(1.0, 1.1) == [1.0, 1.1]
+    assert race(1.0, 1.2, 1.0, 1.3) == [1.0, 1.3]

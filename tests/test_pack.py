@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import importlib.metadata
 import io
@@ -37,7 +38,7 @@ from ggt_tools.executors import Cluster
 from ggt_tools.executors.local import Local
 from ggt_tools.imaging.perceptual_hash import phash
 from ggt_tools.records import Aligned, HeldOutPair, PackedPair, Pair, PerceptualHash, Score, Stage, Verdict
-from ggt_tools.stages.pack import PackConfig, lock_folder, pack, pair_facts, plan_release, write_release
+from ggt_tools.stages.pack import PackConfig, lock_folder, pack, pair_facts, plan_release, write_release, writing
 from ggt_tools.stages.pack.cutting import cut_shards
 from ggt_tools.stages.pack.run import run
 from ggt_tools.stages.pack.splits import draw_test
@@ -102,7 +103,7 @@ def test_the_index_says_where_the_bytes_lie(tmp_path: Path) -> None:
         for name in ("lq", "gt"):
             bands = ggt100k.read_bands(part[name])
             assert bands is not None
-            assert (list(bands.offsets), bands.rows) == (row[f"{name}_bands"], row["band_rows"]) and bands.rows == 64
+            assert (list(bands.offsets), bands.rows) == (row[f"{name}_bands"], row["band_rows"]) and bands.rows == 32
             assert (bands.width, bands.height) == (row["width"], row["height"]) == (90, 70)
 
 
@@ -276,14 +277,81 @@ def test_a_shard_takes_its_own_class_and_at_least_one_pair(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
-def test_other_bands_than_the_formats_are_not_written(tmp_path: Path) -> None:
+def test_images_of_a_pair_have_bands_of_one_height_of_any_height(tmp_path: Path) -> None:
     facts, lq, gt = parts()
+    taller = encode_png(ggt100k.decode_image(gt), 64)
     with pytest.raises(PairError) as fault, ShardWriter(tmp_path / "a.tar", "data/rain/train-00000.tar") as shard:
-        shard.add(facts, lq, encode_png(ggt100k.decode_image(gt), 32))
+        shard.add(facts, lq, taller)
     assert (fault.value.reason, str(fault.value)) == (
         "wrong_bands",
-        f"{AT}gt is not in bands of 64 rows; pack it again",
+        f"{AT}its lq has bands of 32 rows and its gt of 64; pack it again",
     )
+    with ShardWriter(tmp_path / "a.tar", "data/rain/train-00000.tar") as shard:
+        row = shard.add(facts, encode_png(ggt100k.decode_image(lq), 64), taller)
+    assert row["band_rows"] == 64 and len(row["lq_bands"]) == len(row["gt_bands"]) == 3
+
+
+def test_shards_are_compressed_harder_than_the_workspaces_images(tmp_path: Path) -> None:
+    store = Store()
+    photograph = np.asarray(Image.open(sorted(ggt100k.sample_folder().glob("*.jpg"))[0]).convert("RGB"))[:300, :300]
+    images = [encode_png(image) for image in (photograph, np.ascontiguousarray(photograph[::-1]))]
+    pair = make_pair(store, 0, key=ggt100k.pair_key(photograph))
+    photo = dataclasses.replace(pair.photo, image=store.put(images[0]), width=300, height=300)
+    image = store.put(images[1])
+    pair = dataclasses.replace(
+        pair, photo=photo, image=image, candidate=dataclasses.replace(pair.candidate, image=image)
+    )
+    pack([pair], store, tmp_path / "out", PackConfig(test=0), gate=GATE)
+    (row,) = ggt100k.index(tmp_path / "out").to_pylist()
+    shard = (tmp_path / "out" / row["shard"]).read_bytes()
+    for name, stored in zip(("lq", "gt"), images, strict=True):
+        packed = shard[row[f"{name}_offset"] :][: row[f"{name}_size"]]
+        assert packed == encode_png(ggt100k.decode_image(stored), profile="shard")
+        assert len(packed) < 0.97 * len(stored)
+
+
+# --- an older layout ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def old_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A release in bands of 64 rows, as earlier versions wrote it."""
+    with monkeypatch.context() as patch:
+        patch.setattr(writing, "encode_png", functools.partial(encode_png, band_rows=64))
+        root = make_dataset(tmp_path / "old", count=6)
+    assert {row["band_rows"] for row in rows_of(root)} == {64}
+    assert list(validate(str(root))) == []
+    return root
+
+
+def rewritten(old: Path, out: Path, **options: Any) -> dict[str, Any]:
+    store = Store()
+    pairs = make_pairs(store, 6)
+    return pack(pairs, store, out, PackConfig(version="1.1.0", base=str(old), test=0, **options), gate=GATE)
+
+
+def test_a_release_of_the_older_layout_stays_the_base_byte_for_byte(old_release: Path, tmp_path: Path) -> None:
+    before = json.loads((old_release / ggt100k.MANIFEST).read_text())["shards"]
+    assert rewritten(old_release, tmp_path / "new")["shards"] == before
+
+
+def test_recompress_writes_the_older_layout_anew_and_keeps_every_pixel(old_release: Path, tmp_path: Path) -> None:
+    rewritten(old_release, tmp_path / "new", recompress=True)
+    assert list(validate(str(tmp_path / "new"))) == []
+    assert {row["band_rows"] for row in rows_of(tmp_path / "new")} == {32}
+    for split in ggt100k.SPLITS:
+        old, new = (ggt100k.PairDataset(root, split)[:] for root in (old_release, tmp_path / "new"))
+        assert [item["key"] for item in old] == [item["key"] for item in new]
+        for one, other in zip(old, new, strict=True):
+            assert np.array_equal(one["lq"], other["lq"]) and np.array_equal(one["gt"], other["gt"])
+    again = rewritten(tmp_path / "new", tmp_path / "again", recompress=True)
+    assert again["shards"] == json.loads((tmp_path / "new" / ggt100k.MANIFEST).read_text())["shards"]
+
+
+def test_recompress_needs_a_base() -> None:
+    with pytest.raises(ConfigError) as fault:
+        PackConfig(recompress=True)
+    assert str(fault.value) == "--recompress: there is no previous release to write anew. Name it: --base PREVIOUS."
 
 
 # --- bad input, interruptions ---------------------------------------------------------------------------------------
@@ -586,7 +654,8 @@ def test_a_changed_pair_rewrites_its_own_shard(
     (now,) = [row for row in rows_of(tmp_path / "out") if row["key"] == key_of(pairs[at])]
     assert written == {was["shard"], now["shard"]} and written.isdisjoint(kept)
     data = (tmp_path / "out" / now["shard"]).read_bytes()
-    assert data[now["gt_offset"] :][: now["gt_size"]] == store.image(changed[at].image)
+    gt = data[now["gt_offset"] :][: now["gt_size"]]
+    assert np.array_equal(ggt100k.decode_image(gt), ggt100k.decode_image(store.image(changed[at].image)))
     assert (now["author"], now["degradation"]) == (changed[at].photo.author, changed[at].photo.degradation)
 
 

@@ -696,14 +696,14 @@ def test_arrays_are_writable_and_of_the_caller_alone_in_every_flavour_and_window
                     assert np.array_equal(window, before), (name, part)
 
 
-@pytest.mark.parametrize("place", ["the header", "the band", "its checksum"])
+@pytest.mark.parametrize("place", ["the band", "its checksum"])
 def test_a_damaged_one_row_window_without_the_inflate_extra_is_a_shard_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     monkeypatch.setattr(ggt_format.bands, "deflate", None)
     out = make_dataset(tmp_path / "out", count=1, degradations=["rain"], test=0.0)
     row = ggt100k.index(out).to_pylist()[0]
-    at = {"the header": row["lq_offset"] + 18, "the band": row["lq_offset"] + row["lq_bands"][0] + 40}
+    at = {"the band": row["lq_offset"] + row["lq_bands"][0] + 40}
     at["its checksum"] = row["lq_offset"] + row["lq_bands"][1] - 2
     flip = at[place]
     change_shard(out, lambda data: data[:flip] + bytes([data[flip] ^ 255]) + data[flip + 1 :])
@@ -720,8 +720,10 @@ def test_a_shard_image_of_16_bits_is_refused_and_not_cut_to_8(tmp_path: Path) ->
 def test_a_damaged_index_in_the_cache_is_made_anew(png: Path, tmp_path: Path) -> None:
     code = f"import ggt100k; print(len(ggt100k.PairDataset({str(png)!r})))"
     assert run_python(code, tmp_path / "cwd").stdout == f"{COUNT - TEST}\n"
-    (index,) = (tmp_path / "cwd-home").rglob("index-*.arrow")
-    index.write_bytes(index.read_bytes()[:1000])
+    columns = sorted((tmp_path / "cwd-home").rglob("index-*.arrow"))
+    assert "key" in {path.stem.rpartition("-")[2] for path in columns}
+    for path in columns[::2]:
+        path.write_bytes(path.read_bytes()[:200])
     again = run_python(code, tmp_path / "cwd")
     assert again.stdout == f"{COUNT - TEST}\n" and "; it is made anew" in again.stderr
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from . import deciding, faults, gating, loaders, png, real, restoring, scaling, validating
 from .field import Options
+from .progress import MINUTES, PROGRESS
 
 BENCHES: dict[str, Callable[[Options], str]] = {
     "png": lambda options: png.bench(),
@@ -37,6 +38,12 @@ def main() -> None:
     )
     parser.add_argument("--count", type=int, help="photographs that deciding takes (default: all)")
     parser.add_argument("--out", metavar="FILE", help="gate file that deciding writes")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=MINUTES,
+        help=f"after so many minutes no further bench begins, and loaders make fewer rounds (default: {MINUTES:g})",
+    )
     asked = parser.parse_args()
     if asked.photographs:
         os.environ[deciding.PHOTOGRAPHS_VARIABLE] = asked.photographs
@@ -54,8 +61,12 @@ def main() -> None:
     if unknown:
         parser.error(f"no bench {', '.join(sorted(unknown))}; there are: {', '.join(BENCHES)}")
     few = {"pairs": 6, "rounds": 1, "seconds": 0.0} if asked.quick else {"pairs": asked.pairs, "rounds": asked.rounds}
-    for name in asked.names or BENCHES:
-        print(BENCHES[name](Options(quick=asked.quick, **few)), flush=True)
+    names = asked.names or list(BENCHES)
+    PROGRESS.begin(names, asked.minutes)
+    for name in names:
+        if PROGRESS.next_bench():
+            PROGRESS.say("begins")
+            print(BENCHES[name](Options(quick=asked.quick, **few)), flush=True)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ def measure(field: Field) -> dict[Condition, Seconds]:
         (codec, crop, workers): field.race(
             field.able(lambda kind: codec in kind.codecs and (kind.workers or not workers)),  # noqa: B023
             field.job(codec=codec, crop=crop, workers=workers),
+            what=f"{codec.upper()}, {_head(crop, workers)}",
         )
         for codec, crop, workers in conditions(field.options.quick)
     }

@@ -11,9 +11,12 @@ from typing import Any
 from . import material
 from .contestants import PEERS, Contestant, Job, contestant
 from .processes import ContestantFailed, Process, environment
+from .progress import PROGRESS
 
 OURS, BOUND, FAST = "ours", "pure bound", "webdataset, fastest decoder"
 Seconds = dict[str, list[float]]  # of each round, by contestant
+STEADY = 1.15  # rounds of one contestant that differ by more are made again
+SHARE = 0.75  # of the run's time: after that a column has one round
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +89,7 @@ class Field:
     def prepare(self) -> None:
         """Each makes its copy of the material, and the fastest decoders are found."""
         for codec in material.CODECS:
+            PROGRESS.say(f"each of {len(self.processes)} contestants writes its copy, {codec.upper()}")
             about = {"folder": str(self.folder), "codec": codec}
             self.gather(lambda name: self.processes[name].ask("write", **about))  # noqa: B023
             rounds = 1 if self.options.quick else 5
@@ -118,16 +122,29 @@ class Field:
                     self._drop(name, str(fault))
         return answers
 
-    def race(self, names: Iterable[str], job: dict[str, Any], seconds: float | None = None) -> Seconds:
-        """Seconds a pass of each round, by turns, after a pass in which every pair is held against what was packed."""
+    def race(self, names: Iterable[str], job: dict[str, Any], seconds: float | None = None, what: str = "") -> Seconds:
+        """Seconds a pass of each round, by turns, after a pass in which every pair is held against what was packed.
+
+        Where the rounds of one differ by more than STEADY allows, all are made once more, while there is time.
+        """
+        names = list(names)
+        PROGRESS.say(f"{what}: each of {len(names)} shows that its pixels are right")
         self.gather(lambda name: self.check(name, job), names)
         least = self.options.seconds if seconds is None else seconds
-        taken: Seconds = {name: [] for name in names}
-        for _ in range(self.options.rounds):
-            answers = self.gather(lambda name: self.processes[name].ask("round", job=job, seconds=least), names)
-            for name, answer in answers.items():
-                taken[name].append(answer["seconds"])
-        return {name: each for name, each in taken.items() if name in self.processes}
+        taken: Seconds = {}
+        for again in ("", " again"):
+            taken = {name: [] for name in names}
+            for number in range(self.options.rounds):
+                if number and PROGRESS.seconds_left(SHARE) < 0:
+                    break
+                PROGRESS.say(f"{what}: round {number + 1} of {self.options.rounds}{again}")
+                answers = self.gather(lambda name: self.processes[name].ask("round", job=job, seconds=least), names)
+                for name, answer in answers.items():
+                    taken[name].append(answer["seconds"])
+            taken = {name: each for name, each in taken.items() if name in self.processes}
+            if PROGRESS.seconds_left(SHARE) < 0 or all(max(each) <= STEADY * min(each) for each in taken.values()):
+                break
+        return taken
 
     def check(self, name: str, job: dict[str, Any]) -> dict[str, Any]:
         """Raises ContestantFailed where a pair is missing, comes twice or has other pixels."""

@@ -12,12 +12,14 @@ from pathlib import Path
 
 from . import crops, material, memory, targets, topics
 from .field import Field, Options, table
+from .progress import PROGRESS
 
 
 def bench(options: Options) -> str:
     """The tables as Markdown."""
     with tempfile.TemporaryDirectory(prefix="ggt100k-bench-") as name:
         folder = Path(name)
+        PROGRESS.say(f"{options.pairs} pairs are packed")
         material.make(folder, options.pairs)
         with Field(folder, options) as field:
             return tables(field)

@@ -14,6 +14,7 @@ from typing import Any
 from . import material
 from .field import OURS, Field, figure, table
 from .processes import Process
+from .progress import PROGRESS
 
 ROWS = (103_707, 1_000_000)
 ITEMS = 64  # that are read before memory is looked at
@@ -29,6 +30,7 @@ def report(field: Field) -> tuple[str, dict[int, dict[str, float]]]:
     least = _ask(field, field.folder / "png")
     figures, lines = {}, []
     for count in rows:
+        PROGRESS.say(f"an index of {count:,} rows")
         folder = field.folder / f"index-{count}"
         _make(field.folder / "png", folder, count)
         found = _ask(field, folder)

@@ -13,6 +13,7 @@ from . import material
 from .crops import ratio
 from .field import BOUND, OURS, Field, Seconds, figure, table
 from .processes import ContestantFailed, Process
+from .progress import PROGRESS
 from .remote import Server, serve
 
 DELAY = 0.02  # seconds added to each request
@@ -41,6 +42,7 @@ def one_class(field: Field) -> Figures | None:
     """One degradation of six, over HTTP: opened afresh, read whole."""
     if not over_http(field):
         return None
+    PROGRESS.say("one class of six over HTTP")
     wanted = material.facts(field.folder, "png")["wanted"]
     seconds: Seconds = {}
     sent: dict[str, int] = {}
@@ -70,6 +72,7 @@ def cut_off(field: Field) -> Figures | None:
     """A pass of 256 crops that ends at 80 % and goes on in a loader just made. Fetched files are not kept."""
     if not over_http(field):
         return None
+    PROGRESS.say("a pass that is cut off and goes on")
     batches = -(-field.options.pairs // BATCH)
     cut = round(0.8 * batches)
     rows = []
@@ -114,6 +117,7 @@ def _cut_off(field: Field, name: str, cut: int, server: Server) -> dict[str, Any
 
 def first_pair(field: Field) -> str:
     """From the start of the process to the first whole pair."""
+    PROGRESS.say("from nothing to the first pair")
     seconds: Seconds = {}
 
     def start(name: str) -> dict[str, Any]:
@@ -140,10 +144,11 @@ def network(field: Field) -> str:
     names = field.few(lambda kind: "png" in kind.codecs and kind.remote == "http")
     rows: dict[str, list[object]] = {name: [name] for name in names}
     columns = [0, 2] if importlib.util.find_spec("torch") and not field.options.quick else [0]
+    head = [f"256 crops over HTTP, {1000 * DELAY:.0f} ms more a request"]
     with serve(field.folder, DELAY) as server:
         for workers in columns:
             job = field.job(crop=256, workers=workers, url=server.url)
-            seconds = field.race(names, job, seconds=0.0)
+            seconds = field.race(names, job, seconds=0.0, what=f"{head[0]}, {workers} workers")
             for name in list(rows):
                 before = server.sent
                 read = field.gather(lambda name: field.processes[name].ask("round", job=job, seconds=0.0), [name])  # noqa: B023
@@ -153,7 +158,6 @@ def network(field: Field) -> str:
                     rows[name] += [figure((server.sent - before) / 1e6)] if not workers else []
                 else:
                     del rows[name]
-    head = [f"256 crops over HTTP, {1000 * DELAY:.0f} ms more a request"]
     for workers in columns:
         how = f"{workers} workers" if workers else "no workers"
         head += [f"{how}: pairs a second", "ours is as fast, times"] + (["MB a pass"] if not workers else [])

@@ -30,6 +30,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "for byte.",
     )
     parser.add_argument(
+        "--recompress",
+        action="store_true",
+        help="With --base: write PNG images of an older layout anew. Crops of them are then faster to read, the pixels "
+        "stay, and shards that have the present layout are kept.",
+    )
+    parser.add_argument(
         "--test",
         type=float,
         help="Number of pairs in the test split, at most a tenth of all pairs; below 1, their share. It is drawn "

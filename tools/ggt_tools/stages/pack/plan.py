@@ -39,6 +39,7 @@ class PackConfig:
         shard_bytes: Largest size of a shard.
         codec: "png", which keeps every pixel, or "jpeg", which has a third of the size.
         base: The previous release, a folder or fsspec URL; "" for none.
+        recompress: Whether to write the base's PNGs anew that have an older layout. Their pixels stay.
         priors: Whether to add outputs that were rejected for their frame alone, as visual priors.
         forget_packed: Whether pairs of earlier releases without a test split may be drawn for it all the same.
         limit: Pack at most this many pairs.
@@ -50,6 +51,7 @@ class PackConfig:
     shard_bytes: int = SHARD_BYTES
     codec: str = "png"
     base: str = ""
+    recompress: bool = False
     priors: bool = False
     forget_packed: bool = False
     limit: int | None = None
@@ -62,6 +64,8 @@ class PackConfig:
             raise ConfigError(f"--test {self.test}: is neither a number of pairs nor a share. Give 500, or 0.1.")
         if self.codec not in CODECS:
             raise ConfigError(f"--codec {self.codec}: is not a codec. Give one of {', '.join(CODECS)}.")
+        if self.recompress and not self.base:
+            raise ConfigError("--recompress: there is no previous release to write anew. Name it: --base PREVIOUS.")
         if self.shard_bytes < 1:
             raise ConfigError(f"--shard-bytes {self.shard_bytes}: is not 1 or more. Give a number of bytes.")
 
@@ -315,12 +319,13 @@ def _base_jobs(
             images=images,
             metrics=metrics,
             codec=config.codec,
+            recompress=config.recompress,
         )
 
 
 def _digest(config: PackConfig, gate: str, base: Root | None, jobs: Sequence[ShardJob]) -> str:
     """Return a hash of everything that decides the shards of a plan. The number of processes does not."""
-    settings = [config.version, config.test, config.shard_bytes, config.codec, config.base]
+    settings = [config.version, config.test, config.shard_bytes, config.codec, config.base, config.recompress]
     shards = base.manifest["shards"] if base else {}
     digest = hashlib.sha256(json.dumps([FORMAT_VERSION, settings, gate, shards]).encode())
     for job in sorted(jobs, key=lambda job: job.name):

@@ -20,7 +20,7 @@ from PIL import Image
 
 from ggt_format.images import decode_image
 from ggt_format.jpeg import encode_jpeg
-from ggt_format.png import encode_png
+from ggt_format.png import BAND_ROWS, encode_png
 from ggt_format.schema import PRIOR, fact_columns
 from ggt_format.shard import ShardWriter, check_pair, note, split_of
 from ggt_tools.errors import ShardError
@@ -69,6 +69,7 @@ class ShardJob:
         images: Where the images are.
         metrics: Metrics that have a column.
         codec: Format of the images.
+        recompress: Whether copied PNGs of an older layout are written anew.
     """
 
     part: Path
@@ -80,6 +81,7 @@ class ShardJob:
     images: Images
     metrics: Sequence[str]
     codec: str
+    recompress: bool = False
 
     @property
     def of_priors(self) -> bool:
@@ -119,7 +121,13 @@ class ShardJob:
     @property
     def is_unchanged(self) -> bool:
         """Whether the base's shard may stay as it is."""
-        return self.base is not None and not self.pairs and len(self.rows) == self.base.facts["pairs"]
+        if self.base is None or self.pairs or len(self.rows) != self.base.facts["pairs"]:
+            return False
+        return not any(map(self.is_recompressed, self.rows))
+
+    def is_recompressed(self, row: Mapping[str, Any]) -> bool:
+        """Return whether the images of a copied pair are written anew, since their bands have another height."""
+        return self.recompress and self.codec == "png" and bool(row["band_rows"] != BAND_ROWS)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,8 +250,13 @@ def _pairs_with_other_gt(job: ShardJob, source: _Source) -> dict[str, Pair]:
 def _has_gt(job: ShardJob, pair: Pair, base_gt: bytes) -> bool:
     """Return whether a gt of the base has the pixels that would be written now; the bytes of encoders differ."""
     if job.codec == "png" and not is_made_of_reply(pair, split_of(job.name)):
-        return hashlib.sha256(base_gt).hexdigest() == pair.image
-    gt = _encode_pair(job, pair)[2]
+        if (
+            hashlib.sha256(base_gt).hexdigest() == pair.image
+        ):  # of a release that was packed before shards had a profile
+            return True
+        gt = job.images.image(pair.image)
+    else:
+        gt = _encode_pair(job, pair)[2]
     return gt == base_gt or np.array_equal(decode_image(gt, job.name), decode_image(base_gt, job.name))
 
 
@@ -277,6 +290,10 @@ def _write_pairs(
                 row = copied[key]
                 facts = {name: row[name] for name in fact_columns(job.metrics)}
                 lq, gt = source.member(row, "lq"), source.member(row, "gt")
+                if job.is_recompressed(row):
+                    # the old bytes are checked here, and the new ones by the writer of the shard
+                    pixels = check_pair(facts, lq, gt, job.name)
+                    lq, gt = (encode_png(image, profile="shard") for image in pixels)
             rows.append(shard.add(facts, lq, gt))
             progress(1)
     return rows
@@ -288,13 +305,11 @@ def _encode_pair(job: ShardJob, pair: Pair) -> tuple[dict[str, Any], bytes, byte
     lq, gt = (job.images.image(image) for image in (pair.photo.image, pair.image))
     if is_made_of_reply(pair, split_of(job.name)):
         gt = _scale_reply(gt, pair, job.name)
+    lq_pixels, gt_pixels = check_pair(facts, lq, gt, job.name)
     if job.codec == "jpeg":
-        check_pair(facts, lq, gt, job.name)
-        lq, gt = (
-            encode_jpeg(decode_image(data, job.name), note=note(pair.photo.key, member))
-            for data, member in ((lq, "lq"), (gt, "gt"))
-        )
-    return facts, lq, gt
+        key = pair.photo.key
+        return facts, encode_jpeg(lq_pixels, note=note(key, "lq")), encode_jpeg(gt_pixels, note=note(key, "gt"))
+    return facts, encode_png(lq_pixels, profile="shard"), encode_png(gt_pixels, profile="shard")
 
 
 def _scale_reply(reply: bytes, pair: Pair, shard: str) -> bytes:

@@ -41,6 +41,7 @@ from ggt_tools.stages.validate.shards import ShardCheck, check_shard
 
 if TYPE_CHECKING:
     from ggt_tools.executors import Cluster
+    from ggt_tools.workspace.ledger import ImageFolder
 
 __all__ = ["validate", "why_not_passed"]
 
@@ -112,10 +113,13 @@ def _findings(
     split_by_key: dict[str, str] = {}
     for split, about in root.indices.items():
         yield from check_index(root, split, about, rows, split_by_key)
-    images: dict[str, tuple[str, str]] = {}
+    images: dict[str, str] = {}
+    workspace: ImageFolder | None = None
     if against is not None:
-        yield from check_against(against, rows, root.metrics, images, str(root.manifest.get("local_only", "")))
-    checks = list(_shard_checks(root, rows, images, gate, quick=quick))
+        workspace = yield from check_against(
+            against, rows, root.metrics, images, str(root.manifest.get("local_only", ""))
+        )
+    checks = list(_shard_checks(root, rows, images, workspace, gate, quick=quick))
     if cluster is not None:
         is_local = "://" not in root.url
         states = [str(before.get(check.name)) if is_local else remote_state(root, check.name) for check in checks]
@@ -130,7 +134,13 @@ def _findings(
 
 
 def _shard_checks(
-    root: Root, rows: Mapping[str, pa.Table], images: Mapping[str, tuple[str, str]], gate: str, *, quick: bool
+    root: Root,
+    rows: Mapping[str, pa.Table],
+    images: Mapping[str, str],
+    workspace: ImageFolder | None,
+    gate: str,
+    *,
+    quick: bool,
 ) -> Iterator[ShardCheck]:
     """Yield what is to be checked of each shard, by name."""
     no_rows = index_schema(root.metrics).empty_table()
@@ -147,6 +157,7 @@ def _shard_checks(
             gate=gate,
             quick=quick,
             images={key: images[key] for key in keys if key in images},
+            workspace=workspace,
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,24 +14,27 @@ from ggt_tools.records import Finding, HeldOutPair, Photo
 from ggt_tools.stages.pack import changed_facts, pair_facts
 from ggt_tools.stages.pack.priors import priors
 from ggt_tools.stages.validate.findings import finding
-from ggt_tools.workspace.ledger import Ledger
+from ggt_tools.workspace.ledger import ImageFolder, Ledger
 
 
 def check_against(
     path: Path,
     rows: Mapping[str, pa.Table],
     metrics: list[str],
-    images: dict[str, tuple[str, str]],
+    images: dict[str, str],
     local_only: str,
-) -> Iterator[Finding]:
+) -> Generator[Finding, None, ImageFolder]:
     """Yield the pairs that the gate does not keep, whose facts the ledger has otherwise, or that the release lacks.
 
     Args:
         path: Folder of the workspace, or its ledger.
         rows: The rows of the index, by shard.
         metrics: Metrics that have a column.
-        images: Is filled with the SHA-256 of the files of lq and gt, by key, for the check of the shards.
+        images: Is filled with the name of the gt in the workspace, by key, for the check of the shards.
         local_only: Why the release says that it must stay on this machine; "" where it need not.
+
+    Returns:
+        The images of the workspace.
 
     Raises:
         ConfigError: There is no ledger.
@@ -46,6 +49,7 @@ def check_against(
         photo_keys = {photo.key for photo in ledger.all(Photo)}
         test_keys = {held.key for held in ledger.all(HeldOutPair)}
         restrictions = ledger.must_stay()
+        stored = ledger.images
     packed = set()
     for shard, table in sorted(rows.items()):
         of_priors = split_of(shard) == PRIOR
@@ -66,10 +70,8 @@ def check_against(
                 if names := changed_facts(facts, row):
                     detail = f"the ledger has other values of {', '.join(names)}"
                     yield finding(shard, "ledger_differs", detail, key=key)
-                if of_priors:  # the gt of a prior is made while it is packed
-                    images.setdefault(key, (approved_priors[key].photo.image, ""))
-                else:
-                    images[key] = (approved[key].photo.image, approved[key].image)
+                if not of_priors:  # the gt of a prior is made while it is packed
+                    images[key] = approved[key].image
             if key in restrictions and not local_only:
                 detail = f"must stay on this machine ({restrictions[key]}), and the manifest does not say so"
                 yield finding(shard, "must_stay", detail, key=key)
@@ -78,3 +80,4 @@ def check_against(
     # a prior that the release lacks is not reported: priors are packed only with --priors
     for key in sorted(approved.keys() - packed - withdrawn.keys()):
         yield finding(str(workspace), "not_packed", "the gate keeps it, and the release does not hold it", key=key)
+    return stored

@@ -17,10 +17,10 @@ import pyarrow as pa
 
 from ggt_format import __version__
 from ggt_format.bands import HEAD
-from ggt_format.images import read_bands
+from ggt_format.images import decode_image, read_bands
 from ggt_format.schema import PRIOR, SHARD
 from ggt_format.shard import check_pair, encode_json, fact_fault, members, split_of
-from ggt_tools.errors import GGTError, PairError
+from ggt_tools.errors import GGTError, PairError, ShardError
 from ggt_tools.policy.gate import Gate
 from ggt_tools.records import Finding, work_id
 from ggt_tools.stages.validate.evidence import evidence_faults, prior_faults, read_gate
@@ -28,6 +28,7 @@ from ggt_tools.stages.validate.findings import DOWNLOAD_SHARD, JUDGE, PACK, find
 from ggt_tools.stages.validate.likeness import cells, find_mismatches
 from ggt_tools.stages.validate.passing import RULES
 from ggt_tools.stages.validate.tars import ALL_BYTES, Member, Reader, all_bytes, group_pairs, walk
+from ggt_tools.workspace.ledger import ImageFolder
 
 Cells = npt.NDArray[np.float32]
 
@@ -45,7 +46,8 @@ class ShardCheck:
         codec: Format of the images.
         gate: Text of the gate; "" where it cannot be read.
         quick: Whether to leave out checksums and pixels.
-        images: By key, the SHA-256 that the ledger has of the files of lq and gt.
+        images: By key, the name of the gt in the workspace that the release is compared with.
+        workspace: The images of that workspace.
         state: Changes when the file changes, where findings are kept for another run.
     """
 
@@ -57,7 +59,8 @@ class ShardCheck:
     codec: str
     gate: str
     quick: bool
-    images: Mapping[str, tuple[str, str]]
+    images: Mapping[str, str]
+    workspace: ImageFolder | None = None
     state: str = ""
 
     @property
@@ -186,16 +189,14 @@ def _check_pair(
         for reason, detail in evidence(row, _gate(check.gate)):
             add(reason, detail, JUDGE, offset=group[0].offset)
     lq, gt = group[1:]
-    names = check.images.get(key, ())[: 1 if check.of_priors else 2]
-    for member, digest, role in zip((lq, gt), names, ("lq", "gt"), strict=False):
-        if check.codec == "png" and not check.quick and hashlib.sha256(member.data).hexdigest() != digest:
-            add("other_image", f"its {role} is not the file that the ledger names", offset=member.offset)
     try:
         if check.quick:
             if problem := fact_fault(facts):
                 raise PairError("bad_facts", problem)
         else:
             pixels = check_pair(facts, lq.data, gt.data, check.name, check.codec)
+            if detail := _gt_fault(check, key, gt.data, pixels[1]):
+                add("other_image", detail, offset=gt.offset)
         for reason, detail in _band_faults(check, row, lq, gt):
             add(reason, detail)
     except GGTError as fault:
@@ -204,6 +205,21 @@ def _check_pair(
         add(reason, *split_message(message), offset=lq.offset)
         return None
     return None if check.quick else (cells(pixels[0]), cells(pixels[1]))
+
+
+def _gt_fault(check: ShardCheck, key: str, gt: bytes, pixels: npt.NDArray[np.uint8]) -> str:
+    """Return how a gt differs from the workspace's; "" where its pixels are equal or cannot be compared.
+
+    The key is the hash of the lq's pixels. JPEG changes pixels, and `pack` compresses harder than the workspace does.
+    """
+    name = check.images.get(key, "")
+    if check.codec != "png" or check.workspace is None or not name or hashlib.sha256(gt).hexdigest() == name:
+        return ""
+    try:
+        stored = decode_image(check.workspace.image(name), name)
+    except ShardError as fault:
+        return f"its gt cannot be compared with the workspace's: {fault}"
+    return "" if np.array_equal(stored, pixels) else "its gt has other pixels than the image that the ledger names"
 
 
 def _describe_json(data: bytes) -> str:
