@@ -249,6 +249,16 @@ def test_pairs_without_a_prompt_are_counted(tmp_path: Path) -> None:
     assert not events.warnings
 
 
+@pytest.mark.parametrize("to", ["kohya", "musubi"])
+def test_paths_are_absolute_where_the_folder_is_given_relatively(
+    to: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    export(root, Path("x"), ExportConfig(to=to, splits=("train",)))
+    monkeypatch.chdir(tmp_path.parent)
+    assert set(READERS[to](tmp_path / "x", "train")) == {item["key"] for item in ggt100k.PairDataset(root)}
+
+
 def test_musubi_paths_follow_a_folder_that_moved(root: Path, tmp_path: Path) -> None:
     export(root, tmp_path / "x", ExportConfig(to="musubi"))
     (tmp_path / "x").rename(tmp_path / "y")
