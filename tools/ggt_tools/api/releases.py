@@ -127,6 +127,8 @@ def export(
     where: Mapping[str, Any] | None = None,
     splits: Sequence[str] = (),
     file_bytes: int = 500_000_000,
+    prompt: str = "own",
+    prompt_texts: Mapping[str, str] | None = None,
     dry_run: bool = False,
     events: Events | None = None,
 ) -> Summary:
@@ -139,13 +141,23 @@ def export(
         where: Conditions on the pairs, as `ggt100k.PairDataset` takes them; None for all pairs.
         splits: Splits to export; () for all that hold pairs.
         file_bytes: Largest size of a tar or parquet file, counted in bytes of images.
+        prompt: Which prompts the layouts of edit trainers get: "own", "fixed" (one for each class) or "none".
+        prompt_texts: By class of degradation: the fixed text; None for those of the verb prompt.
         dry_run: Only tell what would be done, in `Summary.plan`.
         events: Where progress is reported; None for progress bars.
     """
     from ggt_tools.stages.export import ExportConfig
     from ggt_tools.stages.export.run import run
 
-    config = ExportConfig(to=to, where=where, splits=tuple(splits), file_bytes=file_bytes, dry_run=dry_run)
+    config = ExportConfig(
+        to=to,
+        where=where,
+        splits=tuple(splits),
+        file_bytes=file_bytes,
+        prompt=prompt,
+        prompt_texts=prompt_texts or {},
+        dry_run=dry_run,
+    )
     return run(release, Path(out), config, events=events or Bars())
 
 

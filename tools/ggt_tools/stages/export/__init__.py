@@ -1,7 +1,8 @@
 """export: write pairs of a release in the layouts that training code reads. Images keep their bytes.
 
-    formats.py   the files of each layout, and the metadata in them
-    run.py       the command
+    formats.py        the layouts that hold a release's images, most of them with its facts
+    edit_formats.py   the layouts of projects that train image editing models, with a prompt for each pair
+    run.py            the command
 
     basicsr       lq/KEY.png, gt/KEY.png, meta_info_SPLIT.txt: BasicSR's PairedImageDataset
     lmdb          lq.lmdb, gt.lmdb, each with its meta_info.txt: the same with its lmdb backend
@@ -9,6 +10,13 @@
     imagefolder   lq/KEY.png, gt/KEY.png, metadata.jsonl with lq_file_name and gt_file_name: datasets' imagefolder
     parquet       SPLIT-00000-of-00001.parquet, two image columns and the facts: datasets, and any parquet reader
     webdataset    SPLIT-00000.tar: KEY.json, KEY.lq.png, KEY.gt.png
+    diffsynth     lq/KEY.png, gt/KEY.png, metadata.jsonl with image, edit_image and prompt: DiffSynth-Studio
+    musubi        lq/KEY.png, gt/KEY.png, metadata.jsonl with image_path, control_path and caption, SPLIT.toml:
+                  musubi-tuner
+    ai-toolkit    control/KEY.png, target/KEY.png, target/KEY.txt: ai-toolkit
+    kohya         the same, and SPLIT.toml: sd-scripts
+    diffusers     lq/KEY.png, gt/KEY.png, metadata.jsonl with input_image, edited_image and edit_prompt: diffusers'
+                  train_instruct_pix2pix.py
 
 Each file appears complete or not at all, and a file that is already right is not written again. So an export that was
 killed, or that lost files, is continued by the same command. export.json records what the folder holds and of which
@@ -23,7 +31,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,21 +39,35 @@ import ggt_format
 from ggt_format.images import check_image
 from ggt_format.pairs import PairDataset
 from ggt_format.roots import Root
-from ggt_format.schema import KEY, PRIOR, fact_columns
+from ggt_format.schema import DEGRADATIONS, KEY, PRIOR, fact_columns
 from ggt_tools.errors import ConfigError, ShardError
+from ggt_tools.stages.export.edit_formats import EDIT_FORMATS
 from ggt_tools.stages.export.formats import (
-    FORMATS,
     MULTI_PAIR_FILES,
+    RELEASE_FORMATS,
     FinishedSizes,
     Row,
     Source,
+    Writer,
     split_pattern,
     write_if_different,
 )
+from ggt_tools.toml import read_toml
 from ggt_tools.workspace.ledger import write_whole
 
-__all__ = ["FORMATS", "ExportConfig", "export", "parse_where", "plan_export"]
+__all__ = [
+    "EDIT_FORMATS",
+    "FORMATS",
+    "PROMPTS",
+    "ExportConfig",
+    "export",
+    "parse_where",
+    "plan_export",
+    "read_prompt_texts",
+]
 
+FORMATS: dict[str, Writer] = dict(sorted((RELEASE_FORMATS | EDIT_FORMATS).items()))
+PROMPTS = ("own", "fixed", "none")
 RECORD = "export.json"
 # A cell that begins so is a formula to a spreadsheet; it may skip white space before one (OWASP, CSV injection).
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -61,6 +83,10 @@ class ExportConfig:
         where: Conditions on the pairs, as `ggt100k.PairDataset` takes them; None for all pairs.
         splits: Splits to export; () for all that hold pairs, without the visual priors.
         file_bytes: Largest size of a tar or parquet file, counted in bytes of images.
+        prompt: Which prompts the layouts of `EDIT_FORMATS` get: "own" for those that the GT images were made with,
+            "fixed" for one text for each class, "none" for no texts.
+        prompt_texts: By class of degradation: the fixed text. Classes that are not named keep the texts of the verb
+            prompt.
         dry_run: Only tell what would be done.
     """
 
@@ -68,6 +94,8 @@ class ExportConfig:
     where: Mapping[str, Any] | None = None
     splits: tuple[str, ...] = ()
     file_bytes: int = 500_000_000
+    prompt: str = "own"
+    prompt_texts: Mapping[str, str] = field(default_factory=dict)
     dry_run: bool = False
 
     def __post_init__(self) -> None:
@@ -75,6 +103,33 @@ class ExportConfig:
             raise ConfigError(f"--to {self.to}: is not a layout. Give one of {', '.join(FORMATS)}.")
         if self.file_bytes < 1:
             raise ConfigError(f"--file-bytes {self.file_bytes}: is not above 0. Give a number of bytes.")
+        if self.prompt not in PROMPTS:
+            raise ConfigError(f"--prompt {self.prompt}: is not known. Give one of {', '.join(PROMPTS)}.")
+        if self.to not in EDIT_FORMATS and (self.prompt != "own" or self.prompt_texts):
+            raise ConfigError(
+                f"--to {self.to}: this layout has no captions. Leave the prompt options out, or give one of "
+                f"{', '.join(EDIT_FORMATS)}."
+            )
+        if self.prompt_texts and self.prompt != "fixed":
+            raise ConfigError(f"--prompt {self.prompt}: the given texts would not be used. Give --prompt fixed.")
+        if unknown := [name for name in self.prompt_texts if name not in DEGRADATIONS]:
+            raise ConfigError(
+                f"--prompt-texts: {unknown[0]!r} is not a class of degradation. The classes are "
+                f"{', '.join(DEGRADATIONS)}."
+            )
+
+    def prompt_of(self, facts: Mapping[str, Any]) -> str | None:
+        """Return the text that is exported with a pair, given its facts; None for no text."""
+        if self.to not in EDIT_FORMATS or self.prompt == "none":
+            return None
+        if self.prompt == "own":
+            return str(facts["prompt"])
+        degradation = str(facts["degradation"])
+        if text := self.prompt_texts.get(degradation):
+            return text
+        from ggt_tools.stages.prompt import fixed_text  # it measures images too, and so imports much
+
+        return fixed_text(degradation)
 
 
 def export(
@@ -107,6 +162,8 @@ def export(
         "pairs": {source.split: len(source.rows) for source in sources},
         "local_only": release.manifest.get("local_only", ""),
     }
+    if config.to in EDIT_FORMATS:
+        record |= {"prompt": config.prompt, "prompt_texts": dict(config.prompt_texts)}
     finished_sizes = _begin(out, record)
     for source in sources:
         FORMATS[config.to](source, out, config.file_bytes, finished_sizes, progress)
@@ -149,7 +206,11 @@ def _source(root: Root, split: str, pairs: PairDataset, config: ExportConfig, fa
     columns = ["key", *facts, "lq_size", "gt_size"]
     table = ggt_format.index(root.url, split, where=config.where, columns=columns)
     rows = [
-        Row(facts={name: row[name] for name in columns[:-2]}, sizes=(row["lq_size"], row["gt_size"]))
+        Row(
+            facts={name: row[name] for name in columns[:-2]},
+            sizes=(row["lq_size"], row["gt_size"]),
+            prompt=config.prompt_of(row),
+        )
         for row in table.to_pylist()
     ]
     suffix = ggt_format.CODECS[root.manifest["codec"]]
@@ -207,6 +268,19 @@ def parse_where(conditions: Sequence[str]) -> dict[str, Any] | None:
             )
         where[column] = (bound, bounds[1]) if operator == ">=" else (bounds[0], bound)
     return where or None
+
+
+def read_prompt_texts(path: Path) -> dict[str, str]:
+    """Read the fixed prompts from a TOML file with one line for each class, for example ``rain = "Remove the rain."``.
+
+    Raises:
+        ConfigError: The file cannot be read, or holds something other than texts.
+    """
+    table = read_toml(path)
+    for name, text in table.items():
+        if not isinstance(text, str) or not text.strip():
+            raise ConfigError(f'{path}: {name}: is not a text. Write {name} = "..." with the prompt of this class.')
+    return table
 
 
 def _begin(out: Path, record: Mapping[str, Any]) -> FinishedSizes:

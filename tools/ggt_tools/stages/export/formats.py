@@ -42,10 +42,12 @@ class Row:
     Attributes:
         facts: Its facts by column; the key comes first.
         sizes: Sizes of the files of lq and gt in bytes.
+        prompt: The text that an edit trainer learns with this pair; None for no text at all.
     """
 
     facts: Mapping[str, Any]
     sizes: tuple[int, int]
+    prompt: str | None = None
 
     @property
     def key(self) -> str:
@@ -91,7 +93,7 @@ def split_pattern(to: str, split: str) -> str:
     """
     if to in ("parquet", "webdataset"):
         return {"parquet": "data/{}-*.parquet", "webdataset": "{}-*.tar"}[to].format(split)
-    return f"__{split}/**" if (to, split) == ("imagefolder", PRIOR) else f"{split}/**"
+    return f"__{split}/**" if to in ("diffusers", "imagefolder") and split == PRIOR else f"{split}/**"
 
 
 def write_if_different(path: Path, data: bytes) -> None:
@@ -115,14 +117,14 @@ def _write_basicsr(
     source: Source, out: Path, file_bytes: int, finished_sizes: FinishedSizes, progress: Progress
 ) -> None:
     del file_bytes
-    _write_images(source, [(out / source.split / side, "") for side in ("lq", "gt")], finished_sizes, progress)
+    write_images(source, [(out / source.split / side, "") for side in ("lq", "gt")], finished_sizes, progress)
     lines = [f"{source.name(row)} {row.shape}\n" for row in source.rows]
     write_if_different(out / f"meta_info_{source.split}.txt", "".join(lines).encode())
 
 
 def _write_pairs(source: Source, out: Path, file_bytes: int, finished_sizes: FinishedSizes, progress: Progress) -> None:
     del file_bytes
-    _write_images(source, [(out / source.split, f"_{side}") for side in ("lq", "gt")], finished_sizes, progress)
+    write_images(source, [(out / source.split, f"_{side}") for side in ("lq", "gt")], finished_sizes, progress)
 
 
 def _write_imagefolder(
@@ -131,7 +133,7 @@ def _write_imagefolder(
     """Write the facts beside the names. A score that was not measured becomes null, since JSON has no NaN."""
     del file_bytes
     folder = out / split_pattern("imagefolder", source.split).partition("/")[0]
-    _write_images(source, [(folder / side, "") for side in ("lq", "gt")], finished_sizes, progress)
+    write_images(source, [(folder / side, "") for side in ("lq", "gt")], finished_sizes, progress)
     lines = []
     for row in source.rows:
         name = source.name(row)
@@ -141,7 +143,7 @@ def _write_imagefolder(
     write_if_different(folder / "metadata.jsonl", ("\n".join(lines) + "\n").encode())
 
 
-def _write_images(
+def write_images(
     source: Source, targets: Sequence[tuple[Path, str]], finished_sizes: FinishedSizes, progress: Progress
 ) -> None:
     """Write lq and gt of each pair as files; `targets` has their folders and the endings of their names."""
@@ -298,7 +300,7 @@ def _replace_if_different(part: Path, path: Path) -> None:
     sync_folder(path.parent)
 
 
-FORMATS: dict[str, Writer] = {
+RELEASE_FORMATS: dict[str, Writer] = {  # they hold the facts of the pairs or only their images, and no captions
     "basicsr": _write_basicsr,
     "imagefolder": _write_imagefolder,
     "lmdb": _write_lmdb,

@@ -19,7 +19,7 @@ def run(release: str | Path, out: Path, config: ExportConfig, *, events: Events 
         release: Folder or fsspec URL of the release, or "sample".
         out: New folder, or one that an interrupted run of the same export has begun.
         config: Which pairs, and in which layout.
-        events: Told of progress, and of a release that must stay on this machine.
+        events: Told of progress, of pairs without a prompt, and of a release that must stay on this machine.
 
     Returns:
         The number of pairs by split.
@@ -36,6 +36,11 @@ def run(release: str | Path, out: Path, config: ExportConfig, *, events: Events 
         return Summary(
             stage="export",
             plan=(f"would export {pair_count} pairs, {size / 1e6:.1f} MB of images, to {out} as {config.to}",),
+        )
+    if missing := sum(row.prompt == "" for source in sources for row in source.rows):
+        events.warning(
+            f"{root.url}: {missing} of {pair_count} pairs have no prompt of their own. Give --prompt fixed for one "
+            "text for each class."
         )
     with events.progress("export", pair_count) as progress:
         counts = export(root.url, out, config, progress=progress.advance)

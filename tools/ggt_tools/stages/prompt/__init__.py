@@ -89,7 +89,7 @@ def write_fixed(photo: Photo, pixels: Image, *, created: str) -> Prompt:
     Raises:
         PairError: There is no text for the class.
     """
-    return _prompt(photo, "fixed", created, _text(photo.degradation))
+    return _prompt(photo, "fixed", created, fixed_text(photo.degradation))
 
 
 def write_measured(photo: Photo, pixels: Image, *, created: str) -> Prompt:
@@ -142,7 +142,7 @@ def write_by_vlm(photo: Photo, pixels: Image, model: VLM, *, created: str) -> Wr
 
     answer = ask(model, [pixels], QUESTION, _diagnosis())
     if answer.value is None:
-        text, note = _text(photo.degradation), f"the fixed prompt, for want of an answer: {answer.fault}"
+        text, note = fixed_text(photo.degradation), f"the fixed prompt, for want of an answer: {answer.fault}"
     else:
         text, note = _diagnosis_text(answer.value), ""
     prompt = _prompt(photo, "vlm", created, text, model=model.model, note=note)
@@ -199,7 +199,12 @@ def _strength_word(kind: str, strength: float) -> str:
     return words[-1] if words and kind != "old_photo" else ""  # nothing measures how much a photograph has aged
 
 
-def _text(name: str) -> str:
+def fixed_text(name: str) -> str:
+    """Return the fixed prompt of a class of degradation.
+
+    Raises:
+        PairError: There is no text for the class.
+    """
     if name not in (*DEGRADATIONS, "keep"):  # it becomes a file's name
         raise PairError("unknown_degradation", f"no prompt is known for {name!r}; known: {', '.join(DEGRADATIONS)}")
     return (TEXTS / f"{name}-{FIXED}.txt").read_text(encoding="utf-8").strip()
@@ -212,7 +217,7 @@ def _prompt(photo: Photo, strategy: str, created: str, text: str, *, model: str 
         key=photo.key,
         strategy=strategy,
         version=prompt_version,
-        text=f"{text}\n\n{_text('keep')}\n",
+        text=f"{text}\n\n{fixed_text('keep')}\n",
         note=note,
         created=created,
     )
