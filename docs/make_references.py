@@ -17,7 +17,7 @@ PAGES = {
     ),
     "cli-judge.md": (
         "Commands that judge candidates",
-        ("score", "screen", "verdict", "review", "calibrate", "study", "report", "status", "reasons"),
+        ("score", "weights", "screen", "verdict", "review", "calibrate", "study", "report", "status", "reasons"),
     ),
 }
 STAGES = {

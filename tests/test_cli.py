@@ -36,8 +36,8 @@ from ggt_tools.workspace.ledger import Ledger
 from .making import change_shard, picture
 
 VERBS = (
-    "ingest", "adopt", "prompt", "restore", "retry", "align", "score", "screen", "verdict", "refine", "review", "study",
-    "calibrate", "report", "pack", "validate", "card", "push", "diff", "yank", "export",
+    "ingest", "adopt", "prompt", "restore", "retry", "align", "score", "weights", "screen", "verdict", "refine",
+    "review", "study", "calibrate", "report", "pack", "validate", "card", "push", "diff", "yank", "export",
     "export-ledger", "evaluate", "status", "reasons", "train-fidelity",
     "train-classes", "demo",
 )  # fmt: skip
@@ -167,7 +167,10 @@ def test_help_names_every_verb() -> None:
 def test_each_verb_has_help(verb: str) -> None:
     said = well(verb, "--help")
     assert said.startswith(f"usage: ggt100k {verb} ")
-    reading = ("review", "report", "validate", "card", "diff", "export-ledger", "evaluate", "status", "reasons", "demo")
+    reading = (
+        *("review", "report", "validate", "card", "diff", "export-ledger", "evaluate", "status", "reasons", "demo"),
+        "weights",
+    )
     whole = ("push", "export", "train-classes")
     assert ("--dry-run" in said, "--limit N" in said) == (verb not in reading, verb not in (*reading, *whole))
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from ggt_tools.errors import ConfigError, PairError
-from ggt_tools.providers.fetch import FetchConfig, _is_public, _tls, fetch, without_secrets
+from ggt_tools.providers.fetch import FetchConfig, _is_public, fetch, tls_context, without_secrets
 
 HERE = FetchConfig(private=True, seconds=5, size=1000)
 Answer = bytes | Callable[[socket.socket], None]
@@ -141,15 +141,15 @@ def test_https_is_spoken_to_who_has_the_right_certificate(tmp_path: Path, monkey
         with server(answer, peek=True) as (url, _):
             return fetch(url.replace("http://127.0.0.1", f"https://{host}"), "a", HERE)
 
-    _tls.cache_clear()
+    tls_context.cache_clear()
     with pytest.raises(PairError, match="certificate verify failed"):
         ask("localhost")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert"))
-    _tls.cache_clear()
+    tls_context.cache_clear()
     assert ask("localhost") == b"secret"
     with pytest.raises(PairError, match="certificate verify failed"):
         ask("127.0.0.1")
-    _tls.cache_clear()
+    tls_context.cache_clear()
 
 
 # --- what does not --------------------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ VERBS = {
     "retry": "Retry what restore could not make, by the reason of the failure.",
     "align": "Warp each candidate into the frame of its photograph.",
     "score": "Measure each candidate against its photograph.",
+    "weights": "List the weights that metrics need, with licences; check a folder, or download them.",
     "screen": "Let a vision-language model judge each candidate.",
     "verdict": "Apply the gate to every candidate: keep, reject or unsure.",
     "refine": "Restore rejected photographs again, and tell the restorer what was wrong.",
@@ -52,7 +53,10 @@ VERBS = {
     "train-classes": "Train the classifier of photographs on synthetic and labelled degradations.",
     "demo": "Run the whole pipeline once on the sample's photographs.",
 }
-READING = ("review", "report", "validate", "card", "diff", "export-ledger", "evaluate", "status", "reasons", "demo")
+READING = (
+    *("review", "report", "validate", "card", "diff", "export-ledger", "evaluate", "status", "reasons", "demo"),
+    "weights",  # without --fetch it is its own dry run
+)
 WHOLE = ("push", "export", "train-classes")  # all or nothing: they have no --limit
 
 

@@ -18,7 +18,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--metrics",
         type=names,
         default=("core", "text"),
-        help="Sets (core, regions, text, faces, weight-free, offline, default) or names of metrics, separated by "
+        help="Sets (core, regions, text, faces, weight-free, offline, default, full) or names of metrics, separated by "
         "commas (default: core,text).",
     )
     parser.add_argument("--list", action="store_true", help="List the metrics and what is missing here, and stop.")
@@ -33,13 +33,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from ggt_tools.executors import ExecutorConfig
-    from ggt_tools.metrics.scorer import available
+    from ggt_tools.metrics.scorer import available, licence
     from ggt_tools.stages.score.run import ScoreConfig
     from ggt_tools.stages.score.run import run as run_score
 
     if options.list:
         for name, is_available, why in available():
-            print(f"{name:<18} {'runs here' if is_available else f'not here: {why}'}")
+            print(f"{name:<18} {'runs here' if is_available else f'not here: {why}'}{licence(name)}")
         return 0
     if options.workspace is None:
         raise ConfigError("name a workspace, or give --list")

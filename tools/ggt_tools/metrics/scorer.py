@@ -18,6 +18,7 @@ from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.imaging.degradations import opencv
 from ggt_tools.metrics import changes, fidelity, identity, iqa, light, regions, text
 from ggt_tools.metrics import core as witnesses
+from ggt_tools.metrics.iqa import weights
 
 CORE = {**witnesses.CORE, **light.METRICS, **changes.METRICS, **fidelity.METRICS}
 OWN = {**CORE, **regions.METRICS, **text.METRICS, **identity.METRICS}
@@ -35,6 +36,7 @@ SETS: dict[str, tuple[str, ...]] = {
         *(name for model in ("musiq", "maniqa", "clipiqa+", "topiq_nr", "liqe") for name in iqa.names(model)),
     ),
 }
+SETS["full"] = (*SETS["default"], "stlpips", "afine_fr", *iqa.names("afine_nr"))  # what the gate `full` asks for
 METRICS: tuple[str, ...] = tuple(sorted({*OWN, *iqa.all_names()}))
 Pairs = Sequence[tuple[str, Image, Image]]  # candidate's id, lq, gt
 
@@ -69,22 +71,24 @@ class Scorer:
         others = [name for name in self.metrics if name not in OWN]
         if own:
             opencv()
-        self.left_out = self._left_out(metrics)
+        config = config or iqa.IqaConfig()
+        self.left_out = self._left_out(metrics, config)
         self.metrics = tuple(name for name in self.metrics if name not in self.left_out)
         own = [name for name in own if name not in self.left_out]
         others = [name for name in others if name not in self.left_out]
-        self._models = iqa.Models(others, config or iqa.IqaConfig())
+        self._models = iqa.Models(others, config)
         self.batch = self._models.batch
         self.versions = {name: _version(name) for name in own}
         self.versions |= {name: self._models.versions[name] for name in others}
 
-    def _left_out(self, asked: Sequence[str]) -> dict[str, str]:
+    def _left_out(self, asked: Sequence[str], config: iqa.IqaConfig) -> dict[str, str]:
         """The metrics that cannot be measured here, each with the reason.
 
         Only sets leave metrics out: a metric that is asked for by its name has to run, and so has all of `core`, which
         the gate needs. Raises ConfigError where one of these cannot, or nothing is left.
         """
-        absent = {name: why for name in self.metrics if (why := _missing(name) if name in OWN else iqa.missing(name))}
+        reasons = {name: _missing(name) if name in OWN else iqa.missing(name, config.weights) for name in self.metrics}
+        absent = {name: why for name, why in reasons.items() if why}
         needed = {*(name for name in asked if name not in SETS), *(CORE if "core" in asked else ())}
         for name, why in absent.items():
             if name in needed or len(absent) == len(self.metrics):
@@ -146,9 +150,16 @@ def available() -> list[tuple[str, bool, str]]:
         core = str(fault)
     absent = {name: core or _missing(name) for name in OWN}
     rows = [(name, why == "", why) for name, why in absent.items()]
-    models = dict.fromkeys(iqa.model_of(name) for name in (*SETS["offline"], *SETS["default"]))
+    models = dict.fromkeys(iqa.model_of(name) for name in (*SETS["offline"], *SETS["full"]))
     rows += [(name, why == "", why) for model, why in iqa.faults(list(models)).items() for name in iqa.names(model)]
     return rows
+
+
+def licence(name: str) -> str:
+    """Return the licences of a metric of pyiqa and of its weights, as `score --list` shows them; "" for our own."""
+    if name in OWN:
+        return ""
+    return f" [pyiqa: {weights.PYIQA_LICENCE}; weights: {weights.licence_of(iqa.model_of(name))}]"
 
 
 def _missing(name: str) -> str:

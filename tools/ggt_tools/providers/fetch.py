@@ -131,7 +131,7 @@ def _get(parts: SplitResult, name: str, config: FetchConfig, end: float, look_up
     watch.start()
     try:
         if parts.scheme == "https":
-            sock = _tls().wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
+            sock = tls_context().wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
             watch.cancel()
             watch = threading.Timer(max(end - time.monotonic(), 0.001), _shut, [sock])  # wrapping made a new object
             watch.start()
@@ -232,7 +232,7 @@ def _is_public(text: str) -> bool:
 
 
 @functools.cache
-def _tls() -> ssl.SSLContext:
+def tls_context() -> ssl.SSLContext:
     """Return a context that trusts the system's certificates, and those of certifi where that is installed."""
     context = ssl.create_default_context()
     try:

