@@ -39,7 +39,7 @@ from typing import Any
 
 from ggt_format.schema import DEGRADATIONS
 from ggt_tools.errors import ConfigError
-from ggt_tools.imaging.degradations import SEEN
+from ggt_tools.imaging.degradations import DETECTABLE
 from ggt_tools.metrics.scorer import METRICS as MEASURED
 from ggt_tools.policy.decision import NOT_FITTED, ClassDecision, Model, parse_decision
 from ggt_tools.records import ALIGN_SCORES, UNCORRECTED
@@ -172,7 +172,7 @@ def parse_gate(path: Path, text: str) -> Gate:
         known(f"{where}: [degradation]", _classes(name), DEGRADATIONS)
         known(f"{where}: [degradation.{name}]", as_table(f"{where}: [degradation.{name}]", override), must)
     gains = as_table(f"{where}: [gain]", data.get("gain", {}))
-    known(f"{where}: [gain]", gains, (*DEGRADATIONS, *SEEN, OTHER))
+    known(f"{where}: [gain]", gains, (*DEGRADATIONS, *DETECTABLE, OTHER))
     if "gain" in data:
         _require(f"{where}: [gain]", gains, OTHER)
     decision, fitted_to = (
