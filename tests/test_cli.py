@@ -680,7 +680,7 @@ def test_a_restore_that_is_stopped_goes_on_and_does_nothing_twice(
     finally:
         process.kill()
     assert process.returncode == code
-    assert err == ("" if code < 0 else "ggt100k restore: stopped; run it again and it goes on\n")
+    assert err == ("" if code < 0 else "ggt100k restore: stopped. Run the command again: it continues.\n")
     with Ledger(workspace) as ledger:
         made = list(ledger.all(Candidate))
     assert 0 < len(made) < count, "it was stopped in the middle"

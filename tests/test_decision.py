@@ -244,7 +244,7 @@ def test_many_are_judged_as_each_alone(rows: list[dict[str, float]]) -> None:
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
-        ("halo = {", "hallo = {", "[decision.unfaithful] hallo: 'hallo' is not known; near: halo"),
+        ("halo = {", "hallo = {", "[decision.unfaithful] hallo: 'hallo' is not known. Did you mean halo"),
         ("from = 2.0, to = 6.0", "from = 2.0, to = 2.0", "[decision.unfaithful] halo: from and to are both 2."),
         ("weight = 4.0", "weight = -4.0", "[decision.unfaithful] halo: weight -4 is below 0."),
         ("weight = 4.0", "weight = nan", "[decision.unfaithful] halo weight: nan is not a finite number."),
@@ -257,7 +257,7 @@ def test_many_are_judged_as_each_alone(rows: list[dict[str, float]]) -> None:
             "from = { hallo = 4.0 }",
             "[decision.class.haze] unfaithful from: 'hallo' is not known",
         ),
-        ("[decision.class.snow]", "[decision.class.sow]", "[decision.class]: 'sow' is not known; near: snow"),
+        ("[decision.class.snow]", "[decision.class.sow]", "[decision.class]: 'sow' is not known. Did you mean snow"),
         (SNOW, "", "[decision.class]: snow missing."),
         (
             'metric = "colour_kept"',
@@ -267,7 +267,7 @@ def test_many_are_judged_as_each_alone(rows: list[dict[str, float]]) -> None:
         (
             "from = { halo = 4.0 }",
             "unless = { hallo = { from = 1, to = 0 } }",
-            "unless: 'hallo' is not known; near: halo",
+            "unless: 'hallo' is not known. Did you mean halo",
         ),
         ("from = { halo = 4.0 }", "unless = { halo = { from = 1, to = 1 } }", "unless halo: from and to are both 1."),
         ("fitted_to = [", "fitted_to = 1 # [", "[decision] fitted_to: 1 is not a list of names."),

@@ -12,7 +12,7 @@ import pytest
 
 from ggt100k import DEGRADATIONS
 from ggt_tools.errors import ConfigError, PairError
-from ggt_tools.imaging.degradations import SEEN, Degradations, classify, measure, strengths
+from ggt_tools.imaging.degradations import DETECTABLE, Degradations, classify, measure, strengths
 from tests.photographs import (
     Photograph,
     aged,
@@ -53,7 +53,7 @@ NOTHING = Degradations(haze=0, darkness=0, noise=0, chroma_noise=0, blur=0, bloc
         ("blockiness", jpeg, (90, 50, 25, 10)),
     ],
 )
-def test_a_stronger_fault_measures_more(
+def test_values_increase_with_the_degradation(
     name: str, field: str, plant: Callable[[Photograph, float], Photograph], strengths: Sequence[float]
 ) -> None:
     clean = blurred(crop(name, 384, 64, 64), 0.7)  # takes the photograph's own noise and blocks down
@@ -113,7 +113,7 @@ def test_without_opencv(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(ConfigError) as caught:
         measure(np.zeros((64, 64, 3), np.uint8))
-    assert str(caught.value) == "OpenCV is not installed: pip install 'ggt100k[generate]'"
+    assert str(caught.value) == "OpenCV is not installed. Install it: pip install 'ggt100k[generate]'"
 
 
 @pytest.mark.parametrize(
@@ -149,10 +149,10 @@ def test_without_opencv(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_classes(changes: dict[str, float], expected: tuple[str, tuple[str, ...]]) -> None:
     assert classify(dataclasses.replace(NOTHING, **changes)) == expected
-    assert set(expected[1]) <= set(SEEN)
+    assert set(expected[1]) <= set(DETECTABLE)
 
 
-def test_planted_classes_are_seen() -> None:
+def test_synthetic_degradations_are_detected() -> None:
     clean = crop("life-1", 384)
     assert classify(measure(clean))[0] == "mixed"
     assert classify(measure(hazed(clean, 0.6)))[0] == "haze"
@@ -160,7 +160,7 @@ def test_planted_classes_are_seen() -> None:
     assert classify(measure(blurred(clean, 2.5)))[0] == "defocus_blur"
 
 
-def test_the_class_is_the_fault_furthest_beyond_its_limit() -> None:
+def test_the_class_is_the_strongest_degradation() -> None:
     dark, soft = 0.30, 1.2
     d = dataclasses.replace(NOTHING, darkness=dark, blur=soft)
     assert classify(d) == ("low_light", ("low_light", "defocus_blur"))
@@ -177,7 +177,7 @@ def test_strength_is_in_units_of_the_limit() -> None:
 
 
 @pytest.mark.parametrize("sigma", [4.0, 8.0])
-def test_grain_is_told_from_the_noise_of_a_sensor(sigma: float) -> None:
+def test_grain_and_the_noise_of_a_sensor_are_separated(sigma: float) -> None:
     grey = np.full((256, 256, 3), 128, np.uint8)
     white = np.random.default_rng(1).normal(0, sigma, (256, 256, 1))
     assert measure(np.asarray(np.clip(grey + white, 0, 255), np.uint8)).grain < 0.1 * sigma
@@ -189,7 +189,7 @@ def test_a_picture_too_small_for_half_resolution_has_no_grain_to_measure() -> No
     assert measure(noisy(np.full((40, 40, 3), 128, np.uint8), 8)).grain == 0
 
 
-def test_one_hue_is_told_from_many() -> None:
+def test_monochrome_is_1_for_one_hue_only() -> None:
     image = crop("life-1", 384)
     assert measure(image).monochrome < 0.2
     assert measure(monochrome(image)).monochrome == 1
@@ -249,7 +249,7 @@ def sample_accuracy() -> dict[str, tuple[int, int]]:
     return table
 
 
-def test_how_often_what_was_planted_is_seen() -> None:
+def test_share_of_synthetic_degradations_that_are_detected() -> None:
     table = planted_accuracy()
     print(table)
     assert table == {

@@ -48,23 +48,26 @@ BEST = '[best]\nby = ["quality_gain"]'
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (f"[must]\nstructur = {{ min = 0.3 }}\n{GAIN}\n{BEST}", ": [must]: 'structur' is not known; near: structure"),
-        (f"[must]\nqqqq = {{ min = 0.3 }}\n{GAIN}\n{BEST}", ": [must]: 'qqqq' is not known; known: "),
+        (
+            f"[must]\nstructur = {{ min = 0.3 }}\n{GAIN}\n{BEST}",
+            ": [must]: 'structur' is not known. Did you mean structure",
+        ),
+        (f"[must]\nqqqq = {{ min = 0.3 }}\n{GAIN}\n{BEST}", ": [must]: 'qqqq' is not known. Known: "),
         (
             f'[must]\nstructure = {{ mim = 0.3, reason = "a", why = "w" }}\n{GAIN}\n{BEST}',
-            ": [must] structure: 'mim' is not known; near: min",
+            ": [must] structure: 'mim' is not known. Did you mean min",
         ),
-        (f"[musst]\n{MUST}\n{GAIN}\n{BEST}", ": 'musst' is not known; near: must"),
+        (f"[musst]\n{MUST}\n{GAIN}\n{BEST}", ": 'musst' is not known. Did you mean must"),
         (f"[must]\n{MUST}\n{BEST}", ": 'gain' is missing"),
         (f"[must]\n{MUST}\n{GAIN}", ": 'best' is missing"),
         (f"[must]\n{MUST}\n[gain]\n{BEST}", ": [gain]: 'other' is missing"),
         (
             f"[must]\n{MUST}\n{GAIN.replace('other', 'hase')}\n{BEST}",
-            ": [gain]: 'hase' is not known; near: haze",
+            ": [gain]: 'hase' is not known. Did you mean haze",
         ),
         (
             f"[must]\n{MUST}\n{GAIN.replace('noise_gain', 'nose_gain')}\n{BEST}",
-            ": [gain.other] any: 'nose_gain' is not known; near: noise_gain",
+            ": [gain.other] any: 'nose_gain' is not known. Did you mean noise_gain",
         ),
         (
             f"[must]\n{MUST}\n{GAIN.replace('{ noise_gain = { min = 0.5 } }', '{}')}\n{BEST}",
@@ -72,11 +75,11 @@ BEST = '[best]\nby = ["quality_gain"]'
         ),
         (
             f"[must]\n{MUST}\n[degradation.lowlight]\nstructure = {{ min = 0.1 }}\n{GAIN}\n{BEST}",
-            ": [degradation]: 'lowlight' is not known; near: low_light",
+            ": [degradation]: 'lowlight' is not known. Did you mean low_light",
         ),
         (
             f"[must]\n{MUST}\n[degradation.haze]\nhalo = {{ max = 0.1 }}\n{GAIN}\n{BEST}",
-            ": [degradation.haze]: 'halo' is not known; known: structure",
+            ": [degradation.haze]: 'halo' is not known. Known: structure",
         ),
         (
             f'[must]\nstructure = {{ min = "0.3", reason = "a", why = "w" }}\n{GAIN}\n{BEST}',
@@ -98,13 +101,16 @@ BEST = '[best]\nby = ["quality_gain"]'
             f'[must]\nstructure = {{ min = 0.3, reason = "a" }}\n{GAIN}\n{BEST}',
             ": [must] structure why: is missing. Say why the threshold has this value.",
         ),
-        (f"[must]\nstructure = 0.3\n{GAIN}\n{BEST}", ": [must] structure: a table is wanted, not 0.3"),
+        (f"[must]\nstructure = 0.3\n{GAIN}\n{BEST}", ": [must] structure: must be a table, not 0.3."),
         (
             f"[must]\n{MUST}\n{GAIN}\n[best]\nby = []",
             ": [best] by: [] is not a list of metrics. Name one metric or more.",
         ),
-        (f'[must]\n{MUST}\n{GAIN}\n[best]\nby = ["qality_gain"]', ": [best] by: 'qality_gain' is not known; near: "),
-        ("[must", ": not TOML: "),
+        (
+            f'[must]\n{MUST}\n{GAIN}\n[best]\nby = ["qality_gain"]',
+            ": [best] by: 'qality_gain' is not known. Did you mean ",
+        ),
+        ("[must", ": is not valid TOML: "),
     ],
 )
 def test_errors_in_the_file(tmp_path: Path, text: str, message: str) -> None:
@@ -165,7 +171,7 @@ def test_several_classes_have_one_table_and_the_later_of_two_counts() -> None:
     assert [len(parse_gate(PATH, text).must[name]) for name in ("mixed", "haze", "snow")] == [1, 0, 1]
     with pytest.raises(ConfigError) as caught:
         rule("max = 5", more='[degradation."haze, snaw"]\nhalo = { max = 9 }')
-    assert str(caught.value) == "gate.toml: [degradation]: 'snaw' is not known; near: snow, shadow"
+    assert str(caught.value) == "gate.toml: [degradation]: 'snaw' is not known. Did you mean snow or shadow?"
 
 
 @pytest.mark.parametrize(
@@ -179,7 +185,7 @@ def test_several_classes_have_one_table_and_the_later_of_two_counts() -> None:
         ("max = nan", "max: nan is not a number."),
         ("max = true", "max: True is not a number."),
         (f"max = 1{'0' * 400}", f"max: 1{'0' * 400} is not a number."),
-        ("max = 5, unsure = 3", "'unsure' is not known; near: unsure_below, unsure_above"),
+        ("max = 5, unsure = 3", "'unsure' is not known. Did you mean unsure_below or unsure_above?"),
     ],
 )
 def test_bounds_that_make_no_rule(bounds: str, message: str) -> None:
@@ -223,5 +229,5 @@ def test_rules_may_ask_for_what_align_and_screen_measure_and_need_not() -> None:
         "vlm_fidelity": "screen", "vlm_quality": "screen", "vlm_votes": "screen",
     }  # fmt: skip
     assert set(gate.must) == set(DEGRADATIONS)
-    with pytest.raises(ConfigError, match="'vlm_fidelty' is not known; near: vlm_fidelity"):
+    with pytest.raises(ConfigError, match="'vlm_fidelty' is not known. Did you mean vlm_fidelity"):
         parse_gate(PATH, f"[must]\nvlm_fidelty = {{ min = 1 }}\n{GAIN}\n{BEST}")

@@ -198,7 +198,7 @@ def test_a_head_comes_back_from_its_file(
 
 def test_a_file_of_another_format_is_no_head(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", format=np.array(99))
-    with pytest.raises(ValueError, match="is no head file of format 1"):
+    with pytest.raises(ValueError, match="is not a head file of format 1"):
         load_head(tmp_path / "a.npz")
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ggt100k import DEGRADATIONS, pair_key
 from ggt_format.schema import Image
 from ggt_tools.errors import PairError, TransientError
-from ggt_tools.imaging.degradations import SEEN, classify, measure, strengths
+from ggt_tools.imaging.degradations import DETECTABLE, classify, measure, strengths
 from ggt_tools.providers.protocol import Setting
 from ggt_tools.providers.vlm import Gemini, Look
 from ggt_tools.records import Photo, Prompt, work_id
@@ -118,7 +118,7 @@ def test_versions_name_the_strategy_and_its_model() -> None:
 
 
 def test_all_that_can_be_seen_has_a_sentence() -> None:
-    assert set(FAULTS) == {*DEGRADATIONS, *SEEN} - {"mixed"}
+    assert set(FAULTS) == {*DEGRADATIONS, *DETECTABLE} - {"mixed"}
 
 
 @pytest.mark.parametrize(

@@ -301,4 +301,4 @@ def test_a_missing_extra_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(ConfigError) as caught:
         report(facts(3), created="x")
-    assert str(caught.value) == "jinja2 is not installed: pip install 'ggt100k[report]'"
+    assert str(caught.value) == "jinja2 is not installed. Install it: pip install 'ggt100k[report]'"

@@ -511,8 +511,8 @@ def test_votes_count_as_far_as_the_gate_allows(
     [
         ("votes = 0", "[people] votes: 0 is not a whole number of 1 or more."),
         ('keep_over = "unsure"', "[people] keep_over: 'unsure' is not a list. Write a list of decisions."),
-        ('reject_over = ["unsur"]', "[people] reject_over: 'unsur' is not known; near: unsure"),
-        ("vote = 1", "[people]: 'vote' is not known; near: votes"),
+        ('reject_over = ["unsur"]', "[people] reject_over: 'unsur' is not known. Did you mean unsure"),
+        ("vote = 1", "[people]: 'vote' is not known. Did you mean votes"),
     ],
 )
 def test_wrong_values_in_the_gates_people_table(table: str, said: str) -> None:

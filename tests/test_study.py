@@ -74,20 +74,23 @@ def test_a_plan_has_defaults() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (("name =", "nmae ="), "plan.toml: 'nmae' is not known; near: name"),
+        (("name =", "nmae ="), "plan.toml: 'nmae' is not known. Did you mean name"),
         (('name = "three <models>"', ""), "plan.toml: name: is missing. Write a text."),
-        (('prompts = ["fixed"]', 'prompts = ["fxed"]'), "plan.toml: prompts: 'fxed' is not known; near: fixed"),
-        (('["structure",', '["structur",'), "plan.toml: [criteria] fidelity: 'structur' is not known; near: structure"),
+        (('prompts = ["fixed"]', 'prompts = ["fxed"]'), "plan.toml: prompts: 'fxed' is not known. Did you mean fixed"),
+        (
+            ('["structure",', '["structur",'),
+            "plan.toml: [criteria] fidelity: 'structur' is not known. Did you mean structure",
+        ),
         (('screen = ""', "best_of = 9"), "plan.toml: best_of: 9 is not between 2 and 6."),
         (('screen = ""', "reviewers = true"), "plan.toml: reviewers: True is not a whole number of 1 or more."),
-        (('with = "classical"', 'wiht = "x"'), "plan.toml: model 1: 'wiht' is not known; near: with"),
+        (('with = "classical"', 'wiht = "x"'), "plan.toml: model 1: 'wiht' is not known. Did you mean with"),
         (('with = "classical"', 'with = ""'), "plan.toml: model 1: with: is missing. Write a text."),
         (("[[model]]", "[model]"), "plan.toml: [[model]]: there is none. Add one or more."),
         (
             ("[criteria]", "[[model]]\nwith = 'classical'\n[criteria]"),
             "two models are named 'classical'. Give each a name",
         ),
-        (("[criteria]", "[criteria"), "plan.toml: not TOML: "),
+        (("[criteria]", "[criteria"), "plan.toml: is not valid TOML: "),
     ],
 )
 def test_a_wrong_plan_names_the_entry(change: tuple[str, str], said: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ggt_tools.errors import ConfigError
-from ggt_tools.toml import as_table, known, read_text, read_toml
+from ggt_tools.toml import as_table, check_names, read_text, read_toml
 
 
 def test_a_file_is_read(tmp_path: Path) -> None:
@@ -26,7 +26,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"a\.toml: cannot be read: 'utf-8' codec"):
         read_toml(file)
     file.write_text("a = ")
-    with pytest.raises(ConfigError, match=r"a\.toml: not TOML: Invalid value"):
+    with pytest.raises(ConfigError, match=r"a\.toml: is not valid TOML: Invalid value"):
         read_toml(file)
 
 
@@ -34,23 +34,23 @@ def test_a_table_is_a_table() -> None:
     assert as_table("here", {"a": 1}) == {"a": 1}
     with pytest.raises(ConfigError) as fault:
         as_table("here", 3)
-    assert str(fault.value) == "here: a table is wanted, not 3"
+    assert str(fault.value) == "here: must be a table, not 3."
 
 
 @pytest.mark.parametrize(
     ("name", "choices", "hint"),
     [
-        ("structur", ("shift", "structure"), "near: structure"),
-        ("q", ("b", "a"), "known: a, b"),
+        ("structur", ("shift", "structure"), "Did you mean structure?"),
+        ("q", ("b", "a"), "Known: a, b."),
         (
             "q",
             [f"{number:03}" for number in range(50)],
-            f"known: {', '.join(f'{n:03}' for n in range(40))} and 10 more",
+            f"Known: {', '.join(f'{n:03}' for n in range(40))} and 10 more.",
         ),
     ],
 )
-def test_an_unknown_name_is_told_what_is_near(name: str, choices: list[str], hint: str) -> None:
-    known("here", choices, choices)
+def test_an_unknown_name_is_an_error_that_suggests_similar_ones(name: str, choices: list[str], hint: str) -> None:
+    check_names("here", choices, choices)
     with pytest.raises(ConfigError) as fault:
-        known("here", [*choices, name], choices)
-    assert str(fault.value) == f"here: {name!r} is not known; {hint}"
+        check_names("here", [*choices, name], choices)
+    assert str(fault.value) == f"here: {name!r} is not known. {hint}"

@@ -1,4 +1,4 @@
-"""Pages out of Jinja templates, HTML and Markdown alike."""
+"""Render pages from Jinja templates, both HTML and Markdown."""
 
 from __future__ import annotations
 
@@ -11,17 +11,26 @@ if TYPE_CHECKING:
     import jinja2
 
 
-def environment(folder: Path, *, autoescape: bool = True, **more: Any) -> jinja2.Environment:
-    """The templates of a folder, where a name that is not given is a fault. ConfigError: jinja2 is not installed."""
+def environment(folder: Path, *, autoescape: bool = True, **options: Any) -> jinja2.Environment:
+    """Return the environment of the templates in a folder. A template that uses an undefined name raises an error.
+
+    Args:
+        folder: Folder of the templates.
+        autoescape: Whether to escape values for HTML.
+        **options: Further options of jinja2.Environment.
+
+    Raises:
+        ConfigError: jinja2 is not installed.
+    """
     try:
         import jinja2
     except ImportError as fault:
-        raise ConfigError("jinja2 is not installed: pip install 'ggt100k[report]'") from fault
+        raise ConfigError("jinja2 is not installed. Install it: pip install 'ggt100k[report]'") from fault
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder),
         autoescape=autoescape,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        **more,
+        **options,
     )

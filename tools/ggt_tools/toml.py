@@ -1,4 +1,4 @@
-"""TOML files, and what every table of them is held against; each error names the file and the place in it."""
+"""Read TOML files and check their tables; each error names the file and the location in it."""
 
 from __future__ import annotations
 
@@ -11,49 +11,83 @@ from typing import Any
 from ggt_tools.errors import ConfigError
 from ggt_tools.files import texts
 
-MOST_NAMED = 40  # names that an error lists
+MAX_LISTED = 40  # names that an error lists
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The file's table. ConfigError: it cannot be read, or is no TOML."""
+    """Return the table of a file.
+
+    Raises:
+        ConfigError: The file cannot be read, or is not TOML.
+    """
     return parse_toml(path, read_text(path))
 
 
-def read_text(path: Path, what: str = "") -> str:
-    """The file's text; `what` it is, for the ConfigError where it cannot be read."""
+def read_text(path: Path, description: str = "") -> str:
+    """Return the text of a file.
+
+    Args:
+        path: The file.
+        description: What the file is, for the error.
+
+    Raises:
+        ConfigError: The file cannot be read.
+    """
     try:
         return texts.read_text(path)
     except (OSError, UnicodeDecodeError) as fault:
-        raise ConfigError(f"{path}: {f'{what} ' if what else ''}cannot be read: {fault}") from fault
+        raise ConfigError(f"{path}: {f'{description} ' if description else ''}cannot be read: {fault}") from fault
 
 
 def parse_toml(path: Path, text: str) -> dict[str, Any]:
+    """Return the table of a TOML text.
+
+    Args:
+        path: The file that it is from, for errors.
+        text: The text.
+
+    Raises:
+        ConfigError: It is not TOML, or on Python 3.10 tomli is not installed.
+    """
     if sys.version_info >= (3, 11):
         import tomllib
     else:
         try:
             import tomli as tomllib
         except ImportError as fault:
-            raise ConfigError("tomli is not installed: pip install 'ggt100k[generate]'") from fault
+            raise ConfigError("tomli is not installed. Install it: pip install 'ggt100k[generate]'") from fault
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as fault:
-        raise ConfigError(f"{path}: not TOML: {fault}") from fault
+        raise ConfigError(f"{path}: is not valid TOML: {fault}. Correct that line.") from fault
 
 
 def as_table(where: str, value: Any) -> dict[str, Any]:
-    """The value, where it is a table."""
+    """Return the value if it is a table.
+
+    Raises:
+        ConfigError: It is not one.
+    """
     if not isinstance(value, dict):
-        raise ConfigError(f"{where}: a table is wanted, not {value!r}")
+        raise ConfigError(f"{where}: must be a table, not {value!r}.")
     return value
 
 
-def known(where: str, names: Iterable[str], choices: Iterable[str]) -> None:
-    """ConfigError with near names, or with the choices, for a name that is none of them."""
+def check_names(where: str, names: Iterable[str], choices: Iterable[str]) -> None:
+    """Check that every name is one of the choices.
+
+    Args:
+        where: The file and the location in it, for the error.
+        names: The names.
+        choices: The names that are allowed.
+
+    Raises:
+        ConfigError: A name is not allowed; the message suggests similar ones, or lists the choices.
+    """
     listed = sorted(choices)
     for name in names:
         if name not in listed:
             near = get_close_matches(name, listed, n=3, cutoff=0.5)
-            more = f" and {len(listed) - MOST_NAMED} more" if len(listed) > MOST_NAMED else ""
-            hint = f"near: {', '.join(near)}" if near else f"known: {', '.join(listed[:MOST_NAMED])}{more}"
-            raise ConfigError(f"{where}: {name!r} is not known; {hint}")
+            more = f" and {len(listed) - MAX_LISTED} more" if len(listed) > MAX_LISTED else ""
+            hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(listed[:MAX_LISTED])}{more}."
+            raise ConfigError(f"{where}: {name!r} is not known. {hint}")

@@ -1,7 +1,8 @@
-"""The command `ggt100k`: parses, calls the stage, prints. Nothing else prints, and no stage knows of a command line.
+"""The command `ggt100k`: it parses options, calls a stage, and prints the result. Only this package prints.
 
-A verb is a module here: `arguments(parser)` adds its options, `run(options)` does it and returns the exit status, and
-its EXAMPLE is shown by --help. Only the module of the verb that is called is imported, so that the command starts fast.
+Each verb has a module here: `arguments(parser)` adds its options, `run(options)` does the work and returns the exit
+status, and --help shows its EXAMPLE. Only the module of the verb that is called is imported, so that the command starts
+quickly.
 """
 
 from __future__ import annotations
@@ -57,11 +58,15 @@ READING = (
     *("review", "report", "validate", "card", "diff", "export-ledger", "evaluate", "status", "reasons", "demo"),
     "weights",  # without --fetch it is its own dry run
 )
-WHOLE = ("push", "export", "train-classes")  # all or nothing: they have no --limit
+WHOLE = ("push", "export", "train-classes")  # these have no --limit, since a part of their work is of no use
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb. Returns 0 where it is done, 1 where it has findings, 2 where input or set-up are wrong."""
+    """Run one verb.
+
+    Returns:
+        The exit status: 0 done; 1 findings, or nothing was made; 2 wrong input or set-up; 130 stopped by Ctrl-C.
+    """
     argv = sys.argv[1:] if argv is None else argv
     options = _parser(next((word for word in argv if not word.startswith("-")), "")).parse_args(argv)
     logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="%(levelname)s %(message)s")
@@ -70,18 +75,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except GGTError as fault:
         complain(options.verb, str(fault))
         return 2
-    except BrokenPipeError:  # the reader of our output has gone: no fault of ours
+    except BrokenPipeError:  # the program that reads the output has ended, which is not an error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except sqlite3.Error as fault:  # where no transaction has named the file
+    except sqlite3.Error as fault:  # outside a transaction, whose errors name the file
         file = getattr(options, "workspace", None) or Path()
         complain(options.verb, str(translated(file / "ledger.sqlite", fault)))
         return 2
-    except OSError as fault:  # a full disk, a folder that may not be written
-        complain(options.verb, f"{fault}; mend that and run it again, it goes on")
+    except OSError as fault:  # such as a full disk or a read-only folder
+        complain(options.verb, f"{fault}. Solve this and run the command again: it continues.")
         return 2
     except KeyboardInterrupt:
-        complain(options.verb, "stopped; run it again and it goes on")
+        complain(options.verb, "stopped. Run the command again: it continues.")
         return 130
 
 
@@ -91,7 +96,11 @@ def verb_module(verb: str) -> Any:
 
 
 def _parser(only: str | None = None) -> argparse.ArgumentParser:
-    """Build the parser, with the options of every verb, or of `only` one ("" for none) and just the names of others."""
+    """Build the parser.
+
+    Args:
+        only: The verb whose options are added, "" for none; the others get their name and summary. None for all verbs.
+    """
     parser = argparse.ArgumentParser(
         prog="ggt100k", description="Make, judge, publish and use pairs of photographs for image restoration."
     )
@@ -113,7 +122,7 @@ def _parser(only: str | None = None) -> argparse.ArgumentParser:
         sub.set_defaults(run=module.run)
         module.arguments(sub)
         if verb not in READING:
-            sub.add_argument("--dry-run", action="store_true", help="Say what would be done, and change nothing.")
+            sub.add_argument("--dry-run", action="store_true", help="Report what would be done, and change nothing.")
         if verb not in (*READING, *WHOLE):
             sub.add_argument(
                 "--limit", type=count, metavar="N", help="Work on at most N photographs, candidates or pairs."

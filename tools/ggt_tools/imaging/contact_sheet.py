@@ -1,4 +1,4 @@
-"""A contact sheet: lq beside gt, each pair with its key, degradation and scores."""
+"""Draw a contact sheet: LQ beside GT, each pair with its key, degradation and scores."""
 
 from __future__ import annotations
 
@@ -10,21 +10,26 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ggt_format.schema import DEGRADATIONS
 
-TILE = 384  # pixels of one image's longer side
-COLUMNS = 2  # pairs a row
-LINE = 15
-WIDTH = 2 * TILE + 12  # of a pair, with the gap to its neighbour
+TILE = 384  # pixels of the longer side of an image
+COLUMNS = 2  # pairs in a row
+LINE = 15  # pixels of a line of text
+WIDTH = 2 * TILE + 12  # pixels of a pair, with the gap to the next one
 
 
 def contact_sheet(pairs: Sequence[Mapping[str, Any]], sides: str = "lq | gt") -> Image.Image:
-    """`pairs` as the builder yields them (PIL images), two pairs a row: lq | gt, below it what they are."""
+    """Draw pairs on one sheet, with a description below each.
+
+    Args:
+        pairs: Pairs as `load_dataset` yields them, with PIL images.
+        sides: What the two images are called in the description.
+    """
     font = ImageFont.load_default(LINE - 3)
     texts = [_lines(pair, sides, font.getlength) for pair in pairs]
     height = TILE + (1 + max(map(len, texts), default=0)) * LINE
     sheet = Image.new("RGB", (COLUMNS * WIDTH, math.ceil(len(pairs) / COLUMNS) * height), "white")
     draw = ImageDraw.Draw(sheet)
-    for at, (pair, lines) in enumerate(zip(pairs, texts, strict=True)):
-        left, top = at % COLUMNS * WIDTH, at // COLUMNS * height
+    for number, (pair, lines) in enumerate(zip(pairs, texts, strict=True)):
+        left, top = number % COLUMNS * WIDTH, number // COLUMNS * height
         for side, name in enumerate(("lq", "gt")):
             image = pair[name].copy()
             image.thumbnail((TILE, TILE), Image.Resampling.LANCZOS)
@@ -35,7 +40,7 @@ def contact_sheet(pairs: Sequence[Mapping[str, Any]], sides: str = "lq | gt") ->
 
 
 def _lines(pair: Mapping[str, Any], sides: str, length: Callable[[str], float]) -> list[str]:
-    """What is written below a pair, in lines that end before its neighbour; `length` measures one in pixels."""
+    """Return the description of a pair, in lines that fit its width; `length` measures a text in pixels."""
     name = pair["degradation"]
     name = DEGRADATIONS[name] if isinstance(name, int) else name
     lines = [f"{pair['key']}   {name}   {sides}   {pair['restorer']}", ""]

@@ -1,8 +1,8 @@
-"""Split an image file into what a decoder needs for its pixels and what says how to read them.
+"""Separate the metadata of an image file from what a decoder needs for its pixels.
 
-A decoder that is given metadata refuses whole photographs for odd values in it: for a resolution of NaN, a comment of
-two megabytes, a checksum of a chunk that holds the time. So decoders get the file without. What counts of the metadata
-is read here, each item by itself: orientation, colour, depth, the number of images.
+Decoders reject whole photographs because of odd metadata: a resolution of NaN, a comment of two megabytes, a wrong
+checksum of the chunk that stores the time. So a decoder gets the file without metadata. The metadata that matter are
+read here, each item on its own: orientation, colour, depth, and the number of images.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ggt_tools.imaging.tiff_metadata import read_tiff
 
 
 def read_metadata(data: bytes) -> Metadata:
-    """The metadata of an image file. A file that is not understood comes back as it is: its decoder decides."""
+    """Return the metadata of an image file. A file that cannot be parsed is passed to its decoder unchanged."""
     try:
         if data[:2] == b"\xff\xd8":
             return read_jpeg(data)
@@ -38,20 +38,23 @@ def read_metadata(data: bytes) -> Metadata:
 
 
 def _read_webp(data: bytes) -> Metadata:
-    at, found = 12, dict[bytes, bytes]()
-    while at + 8 <= len(data):
-        size = int.from_bytes(data[at + 4 : at + 8], "little")
-        found.setdefault(data[at : at + 4], data[at + 8 : at + 8 + size])
-        at += 8 + size + size % 2
-    orientation, colour = read_camera(found.get(b"EXIF", b"").removeprefix(b"Exif\0\0"), found.get(b"XMP ", b""))
-    return Metadata(pixels=data, orientation=orientation, profile=found.get(b"ICCP", b""), colour=colour)
+    offset, chunks = 12, dict[bytes, bytes]()
+    while offset + 8 <= len(data):
+        size = int.from_bytes(data[offset + 4 : offset + 8], "little")
+        chunks.setdefault(data[offset : offset + 4], data[offset + 8 : offset + 8 + size])
+        offset += 8 + size + size % 2
+    orientation, colour = read_camera(chunks.get(b"EXIF", b"").removeprefix(b"Exif\0\0"), chunks.get(b"XMP ", b""))
+    return Metadata(pixels=data, orientation=orientation, profile=chunks.get(b"ICCP", b""), colour=colour)
 
 
 def _read_avif(data: bytes) -> Metadata:
-    """Its decoder turns it and gives the profile. EXIF, of which it wants no more than the turn, is renamed."""
+    """Return the metadata of an AVIF.
+
+    Its decoder rotates the image and returns the profile. The EXIF item is renamed, so that the decoder ignores it.
+    """
     colour = None
-    if (at := data.find(b"colrnclx")) >= 0:
-        primaries, transfer = struct.unpack_from(">HH", data, at + 8)
+    if (box := data.find(b"colrnclx")) >= 0:
+        primaries, transfer = struct.unpack_from(">HH", data, box + 8)
         colour = cicp_colour("avif_nclx", primaries, transfer)
     start = data.find(b"meta")
     stop = start - 4 + int.from_bytes(data[start - 4 : start], "big") if start >= 4 else 0
@@ -60,7 +63,7 @@ def _read_avif(data: bytes) -> Metadata:
 
 
 def _read_bmp(data: bytes) -> Metadata:
-    """The colour of the headers BITMAPV4HEADER and BITMAPV5HEADER."""
+    """Return the colour that the headers BITMAPV4HEADER and BITMAPV5HEADER state."""
     (size,) = struct.unpack_from("<I", data, 14)
     space = data[70:74] if size >= 108 else b""
     if space == b"DEBM":  # PROFILE_EMBEDDED, little endian
@@ -68,13 +71,13 @@ def _read_bmp(data: bytes) -> Metadata:
         return Metadata(pixels=data, profile=data[14 + offset : 14 + offset + length] or BROKEN_PROFILE)
     if space == b"KNIL":
         return Metadata(pixels=data, unsupported="of a colour that another file describes")
-    if space == b"\0\0\0\0":  # calibrated, by the XYZ of each primary and an exponent; most writers leave them zero
+    if space == b"\0\0\0\0":  # calibrated: XYZ of each primary and an exponent, which most writers leave zero
         numbers = [number / (1 << 30) for number in struct.unpack_from("<9I", data, 74)]
         gamma = struct.unpack_from("<3I", data, 110)[1] / (1 << 16)
-        ends = [numbers[start : start + 3] for start in (0, 3, 6)]
-        if all(sum(end) > 0 for end in ends):
-            white = [sum(axis) for axis in zip(*ends, strict=True)]
-            places = tuple(part / sum(end) for end in (*ends, white) for part in end[:2])
-            colour = with_primaries(Colour(source="bmp_header"), places)
+        primaries = [numbers[start : start + 3] for start in (0, 3, 6)]
+        if all(sum(primary) > 0 for primary in primaries):
+            white = [sum(axis) for axis in zip(*primaries, strict=True)]
+            chromaticities = tuple(part / sum(primary) for primary in (*primaries, white) for part in primary[:2])
+            colour = with_primaries(Colour(source="bmp_header"), chromaticities)
             return Metadata(pixels=data, colour=with_gamma(colour, gamma))
     return Metadata(pixels=data)

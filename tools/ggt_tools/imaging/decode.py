@@ -169,8 +169,8 @@ def _convert_to_srgb(
         raise _unsupported(name, "CMYK without a profile for their colours")
     if profile or named is None or named.is_srgb:
         return image, change
-    if named.refused:
-        raise _unsupported(name, named.refused)
+    if named.unsupported:
+        raise _unsupported(name, named.unsupported)
     source = colour.open_profile(colour.profile_of(named))
     converted = colour.to_srgb(image.convert("RGB"), source) if source is not None else None
     if converted is None:
@@ -308,8 +308,8 @@ def _convert_deep(samples: Deep, metadata: Metadata, name: str) -> tuple[Image.I
         elif source is not None and (converted := colour.deep_to_srgb(pixels, metadata.profile)) is not None:
             return Image.fromarray(converted), ()
     elif named is not None and not named.is_srgb:
-        if named.refused:
-            raise _unsupported(name, named.refused)
+        if named.unsupported:
+            raise _unsupported(name, named.unsupported)
         rgb = pixels if channels == 3 else np.repeat(samples, 3, axis=2)
         converted = colour.deep_to_srgb(rgb, colour.profile_of(named))
         if converted is None:

@@ -1,13 +1,14 @@
-"""What is wrong with a photograph, measured without a model.
+"""Measure the degradations of a photograph without a model.
 
-Each measure looks at one fault and says nothing of what caused it: a grey wall looks like haze to the dark channel, a
-black stone like darkness. They are first evidence, for the choice of a class, of a prompt and of a restorer's steps;
-the limits in `classify` are ours.
+Each metric measures one degradation and cannot tell its cause: a grey wall looks like haze to the dark channel, and a
+black stone looks like darkness. The values are a first estimate for the choice of a class, of a prompt and of the steps
+of a restorer. The limits in `strengths` are our own.
 
-Rain and snow are not measured. What was tried: bright lines of 15 px that share one direction everywhere, in
-thousandths of the pixels, and round bright specks in ten thousandths. A brick wall measured 116 and grass 20 where
-planted rain of good visibility measured 39 to 102; leaves 54 and gravel 88 where planted snow measured 32 to 70. A
-vision-language model, credits.csv or the folder's name says it (prompts.py, vlm.py, ingest.py).
+Rain and snow are not measured, because no simple metric separates them from texture. Two were tried: the share of
+pixels (in thousandths) on bright lines of 15 px that have the same direction everywhere, and the share (in ten
+thousandths) on round bright specks. A brick wall measured 116 and grass 20, where clearly visible synthetic rain
+measured 39 to 102. Leaves measured 54 and gravel 88, where synthetic snow measured 32 to 70. Rain and snow are named by
+the classifier (photo_classes), by a vision-language model, or in credits.csv.
 """
 
 from __future__ import annotations
@@ -27,20 +28,20 @@ from ggt_tools.errors import ConfigError, PairError
 Plane = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.intp]
 
-SEEN = (  # what classify() can see
+DETECTABLE = (  # degradations that classify() can detect
     "low_light", "haze", "old_photo", "noise", "grain", "defocus_blur", "compression", "fading"
 )  # fmt: skip
-EDGE_SLOPE = 2.0  # grey levels a pixel: a slope below it says nothing of blur in an 8-bit photograph
-KEPT = 64  # photographs whose measurements are kept, in each process
-PRE_BLUR = 0.5  # pixels, so that noise does not pass for sharpness
-PROBE_BLUR = 1.0  # pixels, the known blur added to an edge to learn how blurred it was before
+EDGE_SLOPE = 2.0  # grey levels per pixel: lower slopes of an 8-bit photograph do not show how blurred it is
+CACHE_SIZE = 64  # photographs whose measurements each process keeps
+PRE_BLUR = 0.5  # pixels, so that noise is not measured as sharpness
+PROBE_BLUR = 1.0  # pixels, the known blur that is added to an edge to find out how blurred it was
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Degradations:
-    """Each measure grows with its fault, all else equal. NaN: nothing in the photograph tells.
+    """The measured degradations of a photograph. Each value increases with its degradation; NaN: cannot be measured.
 
-    Those with a default are no faults by themselves: `classify` puts them together.
+    The values with a default are not degradations by themselves: `classify` combines them.
     """
 
     haze: float  # 0..1, mean share of airlight
@@ -57,17 +58,22 @@ class Degradations:
 
 
 def measure(image: Image) -> Degradations:
-    """Measure one photograph: uint8 RGB (height, width, 3), at least 32 px on each side.
+    """Measure one photograph.
 
-    Raises PairError `too_small` below that, ConfigError where OpenCV is not installed.
+    Args:
+        image: uint8 RGB (height, width, 3), at least 32 px on each side.
+
+    Raises:
+        PairError: `too_small`.
+        ConfigError: OpenCV is not installed.
     """
     height, width = image.shape[:2]
     if min(height, width) < 32:
         raise PairError("too_small", f"the photograph is {width} x {height} px; measuring needs 32 px on each side")
     cv2 = opencv()
-    bytes_of = cv2.split(cv2.cvtColor(image, cv2.COLOR_RGB2YCrCb))
-    luma, cr, cb = (plane.astype(np.float32) for plane in bytes_of)
-    (low, high), (median_cr,), (median_cb,) = map(_percentiles, bytes_of, ((0.5, 99.5), (50.0,), (50.0,)))
+    planes = cv2.split(cv2.cvtColor(image, cv2.COLOR_RGB2YCrCb))
+    luma, cr, cb = (plane.astype(np.float32) for plane in planes)
+    (low, high), (median_cr,), (median_cb,) = map(_percentiles, planes, ((0.5, 99.5), (50.0,), (50.0,)))
     return Degradations(
         haze=haze(image),
         darkness=darkness(image),
@@ -87,40 +93,43 @@ _measured: OrderedDict[bytes, Degradations] = OrderedDict()
 
 
 def measure_once(image: Image) -> Degradations:
-    """As measure(); the last KEPT photographs are recognised by their pixels and not measured again.
+    """Measure one photograph as measure() does, unless it is among the last CACHE_SIZE ones.
 
     A photograph has several candidates, and each is compared with the same measurements.
     """
     key = hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16, key=str(image.shape).encode()).digest()
     if key not in _measured:
         _measured[key] = measure(image)
-        if len(_measured) > KEPT:
+        if len(_measured) > CACHE_SIZE:
             _measured.popitem(last=False)
     _measured.move_to_end(key)
     return _measured[key]
 
 
 def classify(d: Degradations) -> tuple[str, tuple[str, ...]]:
-    """The class of a photograph, one of DEGRADATIONS, and all that is seen in it, of SEEN, the worst first.
+    """Choose the class of a photograph from its measurements.
 
-    The class is the worst fault that has one, by `strengths`; but a print that has aged is an old photograph, whatever
-    else is wrong with it.
+    The class is the strongest degradation that is a class. An aged print is always `old_photo`, whatever other
+    degradations it has.
+
+    Returns:
+        The class, one of DEGRADATIONS, and all degradations that were detected, of DETECTABLE, the strongest first.
     """
-    excess = strengths(d)
-    seen = tuple(sorted((name for name in SEEN if excess[name] >= 1.0), key=lambda name: -excess[name]))
-    classes = [name for name in seen if name in DEGRADATIONS]
+    strength = strengths(d)
+    detected = tuple(sorted((name for name in DETECTABLE if strength[name] >= 1.0), key=lambda name: -strength[name]))
+    classes = [name for name in detected if name in DEGRADATIONS]
     if "old_photo" in classes:
-        return "old_photo", seen
-    return (classes[0] if classes else "mixed"), seen
+        return "old_photo", detected
+    return (classes[0] if classes else "mixed"), detected
 
 
 def strengths(d: Degradations) -> dict[str, float]:
-    """Each fault of SEEN in units of its limit: 1 and above is seen, 2 is twice the limit. NaN: nothing tells.
+    """Return each degradation of DETECTABLE in units of its limit: from 1 on it is detected. NaN: cannot be measured.
 
-    The dark channel says nothing of a dark scene, so darkness rules haze out. Age is said only of what has no colours
-    of its own, in daylight: pale or grainy where it is brown, both where it is grey. Then grain goes by its own name,
-    and not as noise: texture and the smoothed noise of a camera measure as grain does. A faded colour print is not
-    seen: a hazy view and a plain wall have its tones.
+    The dark channel is meaningless in a dark scene, so a dark photograph is never called hazy. Only a monochrome
+    daylight photograph is called old: a brown one if it is faded or grainy, a grey one if it is both. Grain is reported
+    for old photographs alone, and then not as noise as well, because texture and the smoothed noise of a camera have
+    the same values. A faded colour print is not detected: a hazy view and a plain wall have the same tones.
     """
     dark = max(d.darkness / 0.20, d.night / 0.40)
     fading, grain = d.fading / 0.25, d.grain / 1.0
@@ -141,13 +150,13 @@ def strengths(d: Degradations) -> dict[str, float]:
 
 
 def haze(image: Image) -> float:
-    """The mean share of airlight in a photograph, 0..1 (dark channel prior: He, Sun, Tang, CVPR 2009).
+    """Return the mean share of airlight in a photograph, 0..1 (dark channel prior: He, Sun, Tang, CVPR 2009).
 
-    Without haze some channel is near zero almost everywhere. The dark channel over 15 x 15 px at 512 px long edge,
-    divided by the airlight (the brightest of its top thousandth).
+    Without haze, some channel is near zero almost everywhere. The dark channel is taken over 15 x 15 px at a long edge
+    of 512 px, and divided by the airlight: the brightest value where the dark channel is in its top thousandth.
     """
     cv2 = opencv()
-    small = _at_most(image, 512)
+    small = _shrink(image, 512)
     red, green, blue = cv2.split(small)
     darkest = cv2.min(cv2.min(red, green), blue)
     dark = cv2.erode(darkest, np.ones((15, 15), np.uint8)).astype(np.float32)
@@ -157,48 +166,50 @@ def haze(image: Image) -> float:
 
 
 def darkness(image: Image) -> float:
-    """How deep a photograph lies in the dark, 0..1: each pixel's shortfall of its brightest channel below 96 of 255.
+    """Return how dark a photograph is, 0..1: by how much the brightest channel of each pixel is below 96 of 255.
 
-    Ours. A grey rock in daylight is no darkness, so the mean brightness would not do.
+    This metric is our own. The mean brightness would call a grey rock in daylight dark.
     """
     counts = _histogram(_brightest(image))
     return float(counts @ np.maximum(0.0, 1.0 - np.arange(256) / 96.0)) / float(counts.sum())
 
 
 def night(image: Image) -> float:
-    """The share of a photograph that lies in the dark, 0..1, where lamps stand in that dark; 0 where none do. Ours.
+    """Return the share of a photograph that is dark, 0..1, if there are lamps in the dark; else 0.
 
-    A night with lamps is not dark in the mean. Dark is a luma below 64, a lamp a clipped pixel whose surroundings,
-    65 px at 512 px long edge, are below 100 in the mean; it takes a thousandth of the pixels.
+    This metric is our own: a night scene with lamps is not dark on average. A pixel is dark if its luma is below 64. It
+    belongs to a lamp if it is clipped and the mean of its surroundings (65 px at a long edge of 512 px) is below 100.
+    At least a thousandth of the pixels must belong to lamps.
     """
     cv2 = opencv()
-    small = _at_most(image, 512)
+    small = _shrink(image, 512)
     luma = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)
     lamps = (_brightest(small) >= 250) & (cv2.blur(luma, (65, 65)) < 100)
     return float((luma < 64).mean()) if lamps.mean() >= 1e-3 else 0.0
 
 
 def monochrome(image: Image) -> float:
-    """1 where the colours of a photograph follow from its brightness, 0 where they differ freely. Ours.
+    """Return 1 if the colours of a photograph follow from its brightness alone, down to 0 if they vary freely.
 
-    Grey, sepia and any other toning have one colour for each level. The root mean square of what the mean colour
-    of a pixel's level (steps of 8) leaves of Cr and Cb at 128 x 128 px, where noise is gone: 0 gives 1, 8 gives 0.
+    This metric is our own. A grey, sepia or otherwise toned picture has one colour for each grey level. The metric is
+    the root mean square deviation of Cr and Cb from the mean colour of the pixel's level (in steps of 8) at
+    128 x 128 px, where noise is averaged out: a deviation of 0 gives 1, and 8 gives 0.
     """
     cv2 = opencv()
     small = cv2.resize(image, (128, 128), interpolation=cv2.INTER_AREA)
     luma, *chroma = (plane.astype(np.float64).ravel() for plane in cv2.split(cv2.cvtColor(small, cv2.COLOR_RGB2YCrCb)))
     level = (luma / 8).astype(np.int64)
     count = np.maximum(np.bincount(level), 1)
-    left = sum(np.mean((plane - (np.bincount(level, plane) / count)[level]) ** 2) for plane in chroma)
-    return float(max(0.0, 1.0 - np.sqrt(left) / 8.0))
+    variance = sum(np.mean((plane - (np.bincount(level, plane) / count)[level]) ** 2) for plane in chroma)
+    return float(max(0.0, 1.0 - np.sqrt(variance) / 8.0))
 
 
 def grain(luma: Plane) -> float:
-    """Standard deviation of the noise that is coarser than a pixel, in grey levels at half resolution.
+    """Return the standard deviation of noise that is coarser than a pixel, in grey levels at half resolution.
 
-    The grains of film are blurred discs of several pixels once they are scanned (Newson, Delon, Galerne, Computer
-    Graphics Forum 36, 2017), a sensor's noise is white: averaging 2 x 2 px halves white noise, and leaves grain. What
-    is more than 0.6 of the noise at full resolution is grain. Texture without a calm area counts as well.
+    In a scan, film grains are blurred discs of several pixels (Newson, Delon, Galerne, Computer Graphics Forum 36,
+    2017), while the noise of a sensor is white. Averaging 2 x 2 px halves white noise and keeps grain, so noise beyond
+    0.6 of that at full resolution is grain. Texture counts too if the picture has no smooth area.
     """
     if min(luma.shape) < 64:
         return 0.0
@@ -207,11 +218,12 @@ def grain(luma: Plane) -> float:
 
 
 def noise(plane: Plane) -> float:
-    """Standard deviation of the noise in a plane, in its own units.
+    """Return the standard deviation of the noise in a plane, in its own units.
 
-    Immerkaer's difference of Laplacians (CVIU 64, 1996), which no straight edge passes, over 16 x 16 px blocks; of the
-    blocks that are not clipped, the median of the calmer quarter, so that texture does not count.
-    Noise that a camera has smoothed or compressed is seen at half resolution: the larger of both is returned.
+    Immerkaer's difference of Laplacians (CVIU 64, 1996), which ignores straight edges, is taken over blocks of
+    16 x 16 px. The result is the median of the smoothest quarter of the blocks that are not clipped, so that texture
+    does not count. Noise that a camera has smoothed or compressed shows at half resolution: the larger value of both
+    resolutions is returned.
     """
     return max(_noise_at(plane), _noise_at(_half(plane)) if min(plane.shape) >= 64 else 0.0)
 
@@ -225,30 +237,31 @@ def _noise_at(plane: Plane) -> float:
     usable = sigma[(level > 8) & (level < 247)]
     if usable.size == 0:
         return 0.0
-    calm = np.sort(usable)[: max(usable.size // 4, 1)]
-    return float(np.median(calm))
+    smoothest = np.sort(usable)[: max(usable.size // 4, 1)]
+    return float(np.median(smoothest))
 
 
 def blur(luma: Plane) -> float:
-    """The blur of the sharper edges as the standard deviation of a Gaussian, in pixels; NaN without edges.
+    """Return the blur of the sharper edges as the standard deviation of a Gaussian, in pixels; NaN without edges.
 
-    Blurring once more by a known amount weakens a sharp edge more than a soft one; the ratio of the slopes gives the
-    blur (Zhuo and Sim, Pattern Recognition 44, 2011). Of the strongest edges the quarter sharpest, since what lies
-    out of focus on purpose is no fault. What pixels themselves blur counts: a step between two measures about 0.7.
+    A further blur of known size weakens a sharp edge more than a soft one, so the ratio of the slopes gives the blur
+    (Zhuo and Sim, Pattern Recognition 44, 2011). The result is the lower quartile over the strongest edges, since a
+    background that is out of focus on purpose is not a degradation. The sampling by pixels counts as blur: a step
+    between two pixels measures about 0.7.
     """
     at_edges = edge_blur(luma, luma)
     return float(np.quantile(at_edges, 0.25)) if at_edges.size >= 50 else float("nan")
 
 
 def edge_blur(luma: Plane, where: Plane) -> Plane:
-    """The blur in pixels of `luma` at each strong edge of `where`, both (height, width) in 0..255."""
+    """Return the blur in pixels of `luma` at each strong edge of `where`, both (height, width) in 0..255."""
     return blur_at(luma, strong_edges(where))
 
 
 def strong_edges(luma: Plane) -> Indices:
-    """The crests of the steepest fiftieth of the slopes, as indices of the flat plane.
+    """Return the indices, in the flattened plane, of the local maxima among the steepest 2 % of the slopes.
 
-    Their threshold is taken of every other row and column.
+    The threshold is taken from every other row and column, which is faster.
     """
     cv2 = opencv()
     slope = _slope(cv2.GaussianBlur(luma, (0, 0), PROBE_BLUR))
@@ -257,7 +270,7 @@ def strong_edges(luma: Plane) -> Indices:
 
 
 def blur_at(luma: Plane, edges: Indices) -> Plane:
-    """The blur in pixels at each of the pixels that strong_edges() gave."""
+    """Return the blur in pixels at each of the pixels that strong_edges() returned."""
     cv2 = opencv()
     once = cv2.GaussianBlur(luma, (0, 0), PRE_BLUR)
     before, after = (_slope(plane).ravel()[edges] for plane in (once, cv2.GaussianBlur(once, (0, 0), PROBE_BLUR)))
@@ -267,10 +280,10 @@ def blur_at(luma: Plane, edges: Indices) -> Plane:
 
 
 def blockiness(luma: Plane) -> float:
-    """Grey levels by which the steps on an 8 x 8 grid exceed those off it; about 0 without compression.
+    """Return by how many grey levels the steps on an 8 x 8 grid exceed those elsewhere; about 0 without compression.
 
-    The step at a boundary less the mean slope at both its sides (after Wang, Sheikh, Bovik, ICIP 2002), cut off at
-    real edges; the grid may start anywhere, since photographs are cropped.
+    A step is the difference at a boundary minus the mean slope on both sides (after Wang, Sheikh, Bovik, ICIP 2002),
+    clipped so that real edges do not count. The grid may start anywhere, since photographs are cropped.
     """
     return max(_grid_excess(luma), _grid_excess(luma.T))
 
@@ -291,7 +304,7 @@ def _blocks(plane: Plane, size: int = 16) -> Plane:
 
 
 def _brightest(image: Image) -> Image:
-    """The largest channel of each pixel: numpy's max over so short an axis takes ten times as long."""
+    """Return the largest channel of each pixel; numpy's max over so short an axis takes ten times as long."""
     cv2 = opencv()
     red, green, blue = cv2.split(image)
     brightest: Image = cv2.max(cv2.max(red, green), blue)
@@ -304,13 +317,13 @@ def _histogram(plane: Image) -> npt.NDArray[np.int64]:
 
 
 def _percentiles(plane: Image, percents: tuple[float, ...]) -> list[float]:
-    """As np.percentile: counting whole numbers takes a tenth of the time of sorting them."""
+    """Return percentiles as np.percentile does; counting 8-bit values takes a tenth of the time of sorting them."""
     counts = np.cumsum(_histogram(plane))
     values = []
     for percent in percents:
         position = (int(counts[-1]) - 1) * percent / 100.0
-        around = math.floor(position), math.ceil(position)
-        low, high = (int(np.searchsorted(counts, index, side="right")) for index in around)
+        neighbours = math.floor(position), math.ceil(position)
+        low, high = (int(np.searchsorted(counts, index, side="right")) for index in neighbours)
         values.append(low + (high - low) * (position % 1.0))
     return values
 
@@ -321,7 +334,7 @@ def _half(plane: Plane) -> Plane:
     return half
 
 
-def _at_most(image: Image, long_edge: int) -> Image:
+def _shrink(image: Image, long_edge: int) -> Image:
     scale = long_edge / max(image.shape[:2])
     if scale >= 1:
         return image
@@ -338,9 +351,13 @@ def _slope(plane: Plane) -> Plane:
 
 
 def opencv() -> Any:
-    """OpenCV, or ConfigError with the way to install it."""
+    """Import OpenCV.
+
+    Raises:
+        ConfigError: It is not installed.
+    """
     try:
         import cv2
     except ImportError as error:
-        raise ConfigError("OpenCV is not installed: pip install 'ggt100k[generate]'") from error
+        raise ConfigError("OpenCV is not installed. Install it: pip install 'ggt100k[generate]'") from error
     return cv2

@@ -1,4 +1,4 @@
-"""The metadata of a JPEG, and which of its scans are missing."""
+"""Read the metadata of a JPEG, and find out which of its scans are missing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 def read_jpeg(data: bytes) -> Metadata:
-    """The segments of ITU-T T.81, annex B: tables, frames and scans stay, and what tells the colour model."""
+    """Return the metadata of a JPEG (ITU-T T.81, annex B).
+
+    Its decoder gets tables, frames and scans, and the segments that state the colour model.
+    """
     kept, exif, xmp = [b"\xff\xd8"], b"", b""
     parts: dict[int, bytes] = {}
     part_count = 0
@@ -35,14 +38,14 @@ def read_jpeg(data: bytes) -> Metadata:
             parts.setdefault(body[12], body[14:])
             part_count = max(part_count, body[13])
         elif not 0xE0 <= marker <= 0xEF and marker != 0xFE:
-            scans.see(marker, body)
+            scans.add(marker, body)
             kept += [segment, coded]
     profile = b"".join(parts[number] for number in sorted(parts))
     if parts and sorted(parts) != list(range(1, part_count + 1)):
         profile = BROKEN_PROFILE
     orientation, colour = read_camera(exif, xmp)
     if marker != 0xD9:
-        kept.append(b"\xff\xd9")  # decoders want it; where more than it is missing, libjpeg warns
+        kept.append(b"\xff\xd9")  # decoders need the end marker; if more is missing, libjpeg warns
     pixels = b"".join(kept)
     return Metadata(
         pixels=pixels, orientation=orientation, profile=profile, colour=colour, damage=scans.damage(), jpegs=(pixels,)
@@ -50,41 +53,49 @@ def read_jpeg(data: bytes) -> Metadata:
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-    """Each marker up to the end of the image, with its segment, and behind a scan's the coded data.
+    """Yield each marker up to the end of the image, its segment, and the coded data after the segment of a scan.
 
     Fill bytes and stray bytes before a marker are skipped, as decoders do.
+
+    Raises:
+        ValueError: A segment has no length.
     """
-    at = 2
-    while found := MARKER.search(data, at):
-        at, marker = found.start(), data[found.start() + 1]
+    offset = 2
+    while match := MARKER.search(data, offset):
+        offset, marker = match.start(), data[match.start() + 1]
         if marker in (0x01, 0xD8):  # markers without a segment
-            at += 2
+            offset += 2
             continue
         if marker == 0xD9:
-            yield marker, data[at : at + 2], b""
+            yield marker, data[offset : offset + 2], b""
             return
-        size = int.from_bytes(data[at + 2 : at + 4], "big")
+        size = int.from_bytes(data[offset + 2 : offset + 4], "big")
         if size < 2:
-            raise ValueError("a segment without its length")
-        segment = data[at : at + 2 + size]
-        at += 2 + size
+            raise ValueError("a segment has no length")
+        segment = data[offset : offset + 2 + size]
+        offset += 2 + size
         coded = b""
         if marker == 0xDA:
-            end = MARKER.search(data, at)
+            end = MARKER.search(data, offset)
             stop = end.start() if end else len(data)
-            coded, at = data[at:stop], stop
+            coded, offset = data[offset:stop], stop
         yield marker, segment, coded
 
 
 class _Scans:
-    """Which coefficients of a JPEG were sent: a file that ends between two scans is decoded without a warning."""
+    """Track which coefficients of a JPEG are in its scans.
+
+    A decoder does not warn about a file that ends between two scans.
+    """
 
     def __init__(self) -> None:
         self._components: list[int] = []
         self._is_progressive = False
-        self._bits: dict[int, list[int]] = {}  # by component and coefficient the bits that are to come; -1 for all
+        # by component and coefficient: the number of bits that are still missing; -1 if all are
+        self._missing_bits: dict[int, list[int]] = {}
 
-    def see(self, marker: int, body: bytes) -> None:
+    def add(self, marker: int, body: bytes) -> None:
+        """Add a frame or a scan; other segments are ignored."""
         if marker in FRAMES:
             self._is_progressive = marker in (0xC2, 0xC6, 0xCA, 0xCE)
             self._components = [body[6 + 3 * number] for number in range(body[5])]
@@ -94,15 +105,15 @@ class _Scans:
             if not self._is_progressive:
                 first, last, bits = 0, 63, 0
             for number in range(count):
-                sent = self._bits.setdefault(body[1 + 2 * number], [-1] * 64)
-                sent[first : last + 1] = [bits & 15] * (min(last, 63) + 1 - first)
+                missing = self._missing_bits.setdefault(body[1 + 2 * number], [-1] * 64)
+                missing[first : last + 1] = [bits & 15] * (min(last, 63) + 1 - first)
 
     def damage(self) -> str:
-        """What is missing; a component's detail may be left out where it is not the first, which is luma."""
-        if not self._bits:
-            return ""  # the decoder says so
+        """Return what is missing; "" if nothing is. Only the first component, luma, must have all its coefficients."""
+        if not self._missing_bits:
+            return ""  # without any scan the decoder raises an error
         for number, component in enumerate(self._components):
-            sent = self._bits.get(component, [-1])
-            if sent[0] == -1 or max(sent) > 0 or (number == 0 and -1 in sent):
+            missing = self._missing_bits.get(component, [-1])
+            if missing[0] == -1 or max(missing) > 0 or (number == 0 and -1 in missing):
                 return "its last scans are missing"
         return ""

@@ -1,4 +1,4 @@
-"""The metadata of a TIFF, and the file without it."""
+"""Read the metadata of a TIFF, and remove it from the file."""
 
 from __future__ import annotations
 
@@ -16,17 +16,25 @@ from ggt_tools.imaging.metadata import (
 )
 from ggt_tools.imaging.tiff_tags import Entry, TiffTags
 
-# Baseline and its extensions: what says how strips and tiles become samples
+# tags of the baseline and its extensions that state how strips and tiles become samples
 PIXEL_TAGS = frozenset(
     {254, *range(256, 260), 262, 266, 273, 277, 278, 279, 284, 292, 293, 317, 320, *range(322, 326), 332}
     | {338, 339, 340, 341, 347, *range(512, 522), 529, 530, 531, 532}
 )
-DEEP_SAMPLES = {0: 1, 1: 1, 2: 3}  # samples of a colour by photometric interpretation: grey both ways, RGB
+DEEP_SAMPLES = {
+    0: 1,
+    1: 1,
+    2: 3,
+}  # samples of a colour by photometric interpretation: white is zero, black is zero, RGB
 PHOTOMETRIC = {3: "palette", 5: "CMYK", 6: "YCbCr", 8: "CIELAB", 32803: "raw sensor", 34892: "raw sensor"}
 
 
 def read_tiff(data: bytes) -> Metadata:
-    """TIFF 6.0 and BigTIFF: of the first directory the tags of the pixels stay."""
+    """Return the metadata of a TIFF (TIFF 6.0 and BigTIFF); its decoder gets the tags of the first image's pixels.
+
+    Raises:
+        ValueError: The file is not a TIFF, or a directory is damaged.
+    """
     tags = TiffTags(data)
     main = tags.directory(tags.first)
 
@@ -62,23 +70,23 @@ def read_tiff(data: bytes) -> Metadata:
 
 
 def _tiff_jpegs(data: bytes, tags: TiffTags, main: Mapping[int, Entry]) -> Iterator[bytes]:
-    """The strips or tiles of a TIFF in JPEG, each with the tables that all share (TIFF Technical Note 2)."""
+    """Yield the JPEG streams of strips or tiles, each with the shared tables (TIFF Technical Note 2)."""
     tables = tags.value(main[347]) if 347 in main else b""
-    places = [tags.integers(main.get(tag)) for tag in ((324, 325) if 324 in main else (273, 279))]
-    for start, size in zip(*places, strict=False):
+    offsets_and_sizes = [tags.integers(main.get(tag)) for tag in ((324, 325) if 324 in main else (273, 279))]
+    for start, size in zip(*offsets_and_sizes, strict=False):
         stream = data[start : start + size]
         yield b"\xff\xd8" + tables[2:-2] + stream[2:] if len(tables) > 4 else stream
 
 
 def _clean_tiff(data: bytes, tags: TiffTags) -> tuple[bytes, int]:
-    """The file with its first directory alone, without other tags; and how many images it holds.
+    """Return the file with only the pixel tags of its first directory, and the number of images in it.
 
-    Of the others the reduced ones, thumbnails, and masks do not count.
+    Thumbnails and masks are not counted.
     """
     start, _ = tags.span(tags.first)
-    images, offset, seen = 1, tags.next(tags.first), {tags.first}
-    while offset and offset not in seen and offset < len(data):
-        seen.add(offset)
+    images, offset, visited = 1, tags.next(tags.first), {tags.first}
+    while offset and offset not in visited and offset < len(data):
+        visited.add(offset)
         images += not (*tags.integers(tags.directory(offset).get(254)), 0)[0] & 5
         offset = tags.next(offset)
     size = tags.entry_size

@@ -38,7 +38,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ggt_tools.errors import ConfigError
-from ggt_tools.toml import as_table, known
+from ggt_tools.toml import as_table, check_names
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -160,14 +160,14 @@ def parse_decision(
     ConfigError names the place in the file and what is wrong there.
     """
     table = as_table(where, value)
-    known(where, table, ("fitted_to", "class", *PROBABILITIES))
+    check_names(where, table, ("fitted_to", "class", *PROBABILITIES))
     classes, metrics = tuple(classes), tuple(metrics)
     fitted_to = table.get("fitted_to", [])
     if not isinstance(fitted_to, list) or not all(isinstance(name, str) for name in fitted_to):
         raise ConfigError(f"{where} fitted_to: {fitted_to!r} is not a list of names. Write fitted_to = [...].")
     facts = {name: _facts(f"{where[:-1]}.{name}]", table.get(name, {}), metrics) for name in PROBABILITIES}
     by_class = as_table(f"{where[:-1]}.class]", table.get("class", {}))
-    known(f"{where[:-1]}.class]", by_class, classes)
+    check_names(f"{where[:-1]}.class]", by_class, classes)
     if absent := [name for name in classes if name not in by_class]:
         raise ConfigError(
             f'{where[:-1]}.class]: {", ".join(absent)} missing. Add a table for each; without data: fit = "none".'
@@ -183,10 +183,10 @@ def _facts(where: str, value: Any, metrics: tuple[str, ...]) -> tuple[Fact, ...]
     for name, entry in as_table(where, value).items():
         place = f"{where} {name}"
         table = as_table(place, entry)
-        known(place, table, ("metric", "from", "to", "weight", "reason", "if_measured"))
+        check_names(place, table, ("metric", "from", "to", "weight", "reason", "if_measured"))
         named, reason, if_measured = table.get("metric", name), table.get("reason"), table.get("if_measured", False)
         listed = [str(each) for each in named] if isinstance(named, list) and named else [str(named)]
-        known(place, listed, metrics)
+        check_names(place, listed, metrics)
         reasons: list[Any] = reason if isinstance(reason, list) else [reason]
         if not all(isinstance(each, str) and REASON.fullmatch(each) for each in reasons):
             raise ConfigError(f"{place} reason: {reason!r} is not a reason code. Use small letters, digits and _.")
@@ -220,7 +220,7 @@ def _class_decision(
     where: str, value: Any, facts: Mapping[str, tuple[Fact, ...]], metrics: tuple[str, ...]
 ) -> ClassDecision:
     table = as_table(where, value)
-    known(where, table, ("fit", "data", "false_accepts", "false_rejects", *PROBABILITIES))
+    check_names(where, table, ("fit", "data", "false_accepts", "false_rejects", *PROBABILITIES))
     fit = table.get("fit")
     if fit not in FITS:
         raise ConfigError(f"{where} fit: {fit!r} is not one of {', '.join(FITS)}.")
@@ -239,7 +239,9 @@ def _model(
     where: str, name: str, value: Any, facts: tuple[Fact, ...], metrics: tuple[str, ...], *, is_fitted: bool
 ) -> Model:
     table = as_table(where, value)
-    known(where, table, ("intercept", "from", "weights", "unless", *(("unsure_above", "max") if is_fitted else ())))
+    check_names(
+        where, table, ("intercept", "from", "weights", "unless", *(("unsure_above", "max") if is_fitted else ()))
+    )
     unsure_above, most = 0.0, 1.0  # without a fit everything is unsure
     if is_fitted:
         unsure_above, most = (_number(where, key, table.get(key)) for key in ("unsure_above", "max"))
@@ -248,7 +250,7 @@ def _model(
     starts = as_table(f"{where} from", table.get("from", {}))
     weights = as_table(f"{where} weights", table.get("weights", {}))
     for key, overrides in (("from", starts), ("weights", weights)):
-        known(f"{where} {key}", overrides, [fact.name for fact in facts])
+        check_names(f"{where} {key}", overrides, [fact.name for fact in facts])
     moved = []
     for fact in facts:
         start = _number(f"{where} from", fact.name, starts.get(fact.name, fact.start))
@@ -259,7 +261,7 @@ def _model(
         raise ConfigError(f"{where}: no fact has a weight above 0. Give one.")
     intercept = _number(where, "intercept", table.get("intercept"))
     unless = as_table(f"{where} unless", table.get("unless", {}))
-    known(f"{where} unless", unless, metrics)
+    check_names(f"{where} unless", unless, metrics)
     return Model(
         name=name, intercept=intercept, facts=tuple(moved), unsure_above=unsure_above, max=most,
         unless=tuple(_excuse(f"{where} unless {metric}", metric, entry) for metric, entry in unless.items()),
@@ -268,7 +270,7 @@ def _model(
 
 def _excuse(where: str, metric: str, value: Any) -> Excuse:
     table = as_table(where, value)
-    known(where, table, ("from", "to"))
+    check_names(where, table, ("from", "to"))
     start, full = (_number(where, key, table.get(key)) for key in ("from", "to"))
     if start == full:
         raise ConfigError(f"{where}: from and to are both {start:g}. Give two different values.")

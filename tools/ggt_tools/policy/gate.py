@@ -39,11 +39,11 @@ from typing import Any
 
 from ggt_format.schema import DEGRADATIONS
 from ggt_tools.errors import ConfigError
-from ggt_tools.imaging.degradations import SEEN
+from ggt_tools.imaging.degradations import DETECTABLE
 from ggt_tools.metrics.scorer import METRICS as MEASURED
 from ggt_tools.policy.decision import NOT_FITTED, ClassDecision, Model, parse_decision
 from ggt_tools.records import ALIGN_SCORES, UNCORRECTED
-from ggt_tools.toml import as_table, known, parse_toml, read_text
+from ggt_tools.toml import as_table, check_names, parse_toml, read_text
 
 # What align and screen leave as scores.
 OTHER_METRICS = (
@@ -162,17 +162,17 @@ def parse_gate(path: Path, text: str) -> Gate:
     """Parse the text of a gate file. `path` is the name in error messages. Raises ConfigError."""
     data = parse_toml(path, text)
     where = str(path)
-    known(where, data, ("must", "degradation", "gain", "best", "people", "decision"))
+    check_names(where, data, ("must", "degradation", "gain", "best", "people", "decision"))
     for section in ("must", "best") if "decision" in data else ("must", "gain", "best"):
         _require(where, data, section)
     policy = hashlib.sha256(text.encode()).hexdigest()
     must = as_table(f"{where}: [must]", data["must"])
     overrides = as_table(f"{where}: [degradation]", data.get("degradation", {}))
     for name, override in overrides.items():
-        known(f"{where}: [degradation]", _classes(name), DEGRADATIONS)
-        known(f"{where}: [degradation.{name}]", as_table(f"{where}: [degradation.{name}]", override), must)
+        check_names(f"{where}: [degradation]", _classes(name), DEGRADATIONS)
+        check_names(f"{where}: [degradation.{name}]", as_table(f"{where}: [degradation.{name}]", override), must)
     gains = as_table(f"{where}: [gain]", data.get("gain", {}))
-    known(f"{where}: [gain]", gains, (*DEGRADATIONS, *SEEN, OTHER))
+    check_names(f"{where}: [gain]", gains, (*DEGRADATIONS, *DETECTABLE, OTHER))
     if "gain" in data:
         _require(f"{where}: [gain]", gains, OTHER)
     decision, fitted_to = (
@@ -181,11 +181,11 @@ def parse_gate(path: Path, text: str) -> Gate:
         else ({}, ())
     )
     best = as_table(f"{where}: [best]", data["best"])
-    known(f"{where}: [best]", best, ("by",))
+    check_names(f"{where}: [best]", best, ("by",))
     by = best.get("by")
     if not isinstance(by, list) or not by:
         raise ConfigError(f"{where}: [best] by: {by!r} is not a list of metrics. Name one metric or more.")
-    known(f"{where}: [best] by", [str(name) for name in by], METRICS)
+    check_names(f"{where}: [best] by", [str(name) for name in by], METRICS)
     return Gate(
         id=policy[:16],
         policy=policy,
@@ -201,7 +201,7 @@ def parse_gate(path: Path, text: str) -> Gate:
 
 def _people(where: str, value: Any) -> People:
     table = as_table(where, value)
-    known(where, table, ("votes", "keep_over", "reject_over"))
+    check_names(where, table, ("votes", "keep_over", "reject_over"))
     votes = table.get("votes", People().votes)
     if not isinstance(votes, int) or isinstance(votes, bool) or votes < 1:
         raise ConfigError(f"{where} votes: {votes!r} is not a whole number of 1 or more.")
@@ -211,7 +211,7 @@ def _people(where: str, value: Any) -> People:
         listed = table.get(name, list(getattr(People(), name)))
         if not isinstance(listed, list):
             raise ConfigError(f"{where} {name}: {listed!r} is not a list. Write a list of decisions.")
-        known(f"{where} {name}", [str(one) for one in listed], choices)
+        check_names(f"{where} {name}", [str(one) for one in listed], choices)
         chosen[name] = tuple(listed)
     return People(votes=votes, keep_over=chosen["keep_over"], reject_over=chosen["reject_over"])
 
@@ -242,7 +242,7 @@ def _must(where: str, must: Mapping[str, Any], overrides: list[tuple[str, Mappin
 
 def _gain(where: str, value: Any) -> Gain:
     table = as_table(where, value)
-    known(where, table, ("reason", "why", "any"))
+    check_names(where, table, ("reason", "why", "any"))
     reason, why = _texts(where, table)
     _require(where, table, "any")
     rules = as_table(f"{where} any", table["any"])
@@ -257,9 +257,9 @@ def _gain(where: str, value: Any) -> Gain:
 
 
 def _rule(where: str, metric: str, table: Mapping[str, Any]) -> Rule:
-    known(where, [metric], METRICS)
+    check_names(where, [metric], METRICS)
     where = f"{where} {metric}"
-    known(where, table, (*BOUNDS, "if_measured", "reason", "why"))
+    check_names(where, table, (*BOUNDS, "if_measured", "reason", "why"))
     if not isinstance(if_measured := table.get("if_measured", False), bool):
         raise ConfigError(f"{where} if_measured: {if_measured!r} is neither true nor false.")
     bounds = {}

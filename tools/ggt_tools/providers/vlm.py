@@ -20,7 +20,7 @@ from PIL import Image as PillowImage
 
 from ggt_format.schema import DEGRADATIONS, Image
 from ggt_tools.errors import ConfigError, PairError, TransientError
-from ggt_tools.imaging.degradations import SEEN
+from ggt_tools.imaging.degradations import DETECTABLE
 from ggt_tools.providers.clients import (
     COMPATIBLE_KEY,
     OPENAI_KEY,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 GEMINI_MODEL = "gemini-3-flash-preview"
 MOST_TEXT = 20_000  # characters of an answer
 MOST_TOKENS = 8192  # of an answer, with what is thought before it
-KINDS = tuple(dict.fromkeys((*DEGRADATIONS, *SEEN)))  # all that can be wrong with a photograph, by name
+KINDS = tuple(dict.fromkeys((*DEGRADATIONS, *DETECTABLE)))  # all that can be wrong with a photograph, by name
 T = TypeVar("T", bound="BaseModel")
 
 

@@ -1,11 +1,11 @@
-"""Name the class of a photograph by a classifier on pretrained features; no download, no torch.
+"""Classify the degradation of a photograph from pretrained features, without a download and without torch.
 
     named = classify_photo(pixels)
     named.name, named.probability, named.unsure
 
-The classifier was trained on synthetic degradations and some free real photographs (training.py). Where it is unsure,
-the measured class of degradations.py decides among the classes that the classifier holds possible. Where onnxruntime is
-not installed, the measured class stands alone.
+The classifier was trained on synthetic degradations and some free real photographs (ggt_tools.training). If it is
+unsure, the measured class of degradations.py is used, provided that the classifier considers it possible. Without
+onnxruntime, only the measured class is available.
 """
 
 from __future__ import annotations
@@ -24,19 +24,23 @@ from ggt_tools.imaging.photo_classes.head import Head, load_head
 
 HEAD = Path(__file__).with_name("head.npz")
 HEAD_SHA256 = "1f610b771075a7faed75256022b8edc397d2eba019f45030b056fd3596599665"
-SURE = 0.25  # the least probability of the likeliest of the twelve classes at which it is taken
-SURE_MIXED = 0.5  # the same of `mixed`, which a photograph without a clear degradation is called
-POSSIBLE = 0.15  # the least probability of a measured class that decides where the classifier is unsure
+SURE = 0.25  # lowest probability at which the likeliest of the twelve classes is taken
+SURE_MIXED = 0.5  # the same for `mixed`, the class of photographs without a clear degradation
+POSSIBLE = 0.15  # lowest probability of the measured class at which it is taken if the classifier is unsure
 FEATURES_VERSION = 1  # of describe()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedClass:
-    """What the classifier says of one photograph.
+    """The class of one photograph.
 
-    name: one of ggt100k.DEGRADATIONS. probability: of that class, 0..1. unsure: no class reached SURE, or `mixed` did
-    not reach SURE_MIXED, so the measured class or `mixed` was taken. probabilities: of every class, the likeliest
-    first. seen: the class, then what else was measured in the photograph.
+    Attributes:
+        name: The class, one of ggt100k.DEGRADATIONS.
+        probability: Probability of that class, 0..1.
+        unsure: Whether no class reached SURE, or `mixed` did not reach SURE_MIXED, so that the measured class or
+            `mixed` was taken.
+        probabilities: Each class with its probability, the likeliest first.
+        seen: The class, then the other degradations that were measured.
     """
 
     name: str
@@ -47,7 +51,10 @@ class NamedClass:
 
 
 def classify_photo(image: Image) -> NamedClass:
-    """Name the class of a photograph, uint8 RGB (height, width, 3), at least 32 px on each side.
+    """Classify a photograph.
+
+    Args:
+        image: uint8 RGB (height, width, 3), at least 32 px on each side.
 
     Raises:
         PairError: `too_small`.
@@ -60,7 +67,13 @@ def classify_photo(image: Image) -> NamedClass:
 
 
 def decide(chances: Mapping[str, float], measured: str, seen: Sequence[str]) -> NamedClass:
-    """Turn probabilities by class, the measured class and all that was measured into one class."""
+    """Choose a class.
+
+    Args:
+        chances: Probability of each class.
+        measured: The measured class.
+        seen: All degradations that were measured.
+    """
     probabilities = tuple(sorted(((name, round(p, 4)) for name, p in chances.items()), key=lambda item: -item[1]))
     name, probability = probabilities[0]
     unsure = probability < (SURE_MIXED if name == "mixed" else SURE)
@@ -76,12 +89,12 @@ def decide(chances: Mapping[str, float], measured: str, seen: Sequence[str]) -> 
 
 
 def missing() -> str:
-    """Say why the classifier cannot run here; "" where it can. Nothing is loaded."""
+    """Return why the classifier cannot run here, "" if it can, without loading anything."""
     return backbone_missing() or ("" if HEAD.is_file() else f"{HEAD.name} is missing. Install ggt100k again.")
 
 
 def version() -> str:
-    """The version of the features, the network and the head, as facts record it."""
+    """Return the version of the features, the network and the head, as facts record it."""
     return f"classifier-{FEATURES_VERSION} {BACKBONE_SHA256[:8]}-{HEAD_SHA256[:8]}"
 
 

@@ -1,7 +1,7 @@
 """Describe a photograph by numbers: statistics of a pretrained network's maps, and the measures of degradations.py.
 
-The network sees the whole photograph small, and up to five tiles of it larger: darkness, haze and water show in the
-whole; rain, grain and blur show in the tiles.
+The network gets the whole photograph at a small size, and up to five tiles of it at a larger size: darkness, haze and
+water show in the whole, and rain, grain and blur show in the tiles.
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ from ggt_tools.imaging.degradations import measure, opencv
 BACKBONE = Path(__file__).with_name("features.onnx")
 BACKBONE_SHA256 = "c7aff1c3b630bb6ef15496627ed1c56cd4efe65f6b9f8452210f2b62f3d67d13"
 CHANNELS = 1024  # of the network: means and standard deviations of 16 + 24 + 40 + 112 + 320 maps
-TILE_CHANNELS = 384  # the first of them, up to stride 16: what a tile shows of a thing says nothing of its degradation
+TILE_CHANNELS = (
+    384  # the first of them, up to stride 16: later ones describe objects, which say nothing about degradations
+)
 SIDE = 224  # pixels: the short side of the whole, and each side of a tile
 LONG_SIDE = 640  # pixels: larger photographs are reduced to it before tiles are cut
 MEASURED_SIDE = 320  # pixels: the long side at which the measures are taken
-ASPECT = 2.0  # the longest side of the whole, in short sides; what is longer is cut off at both ends
+ASPECT = 2.0  # longest side of the whole in short sides; a longer photograph is cut off at both ends
 MEASURES = 24
 SIZE = CHANNELS + 2 * TILE_CHANNELS + MEASURES
 
@@ -51,7 +53,11 @@ def describe(image: Image) -> Vector:
 
 
 def backbone_missing(find: Callable[[str], object] = find_spec) -> str:
-    """Say why describe() cannot run here; "" where it can. Nothing is loaded; `find` returns None for no module."""
+    """Return why describe() cannot run here, "" if it can, without loading anything.
+
+    Args:
+        find: Returns None for a module that is not installed.
+    """
     if find("onnxruntime") is None:
         return "onnxruntime is not installed. Install it: pip install 'ggt100k[generate]'"
     return "" if BACKBONE.is_file() else f"{BACKBONE.name} is missing. Install ggt100k again."
@@ -65,35 +71,35 @@ def _reduced(image: Image) -> Image:
     if scale == 1.0:
         return image
     size = max(SIDE, round(width * scale)), max(SIDE, round(height * scale))
-    way = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(image, size, interpolation=way), np.uint8)
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(image, size, interpolation=interpolation), np.uint8)
 
 
 def _whole(image: Image) -> Image:
-    """The photograph with a short side of SIDE and a long side that is a multiple of 32."""
+    """Return the photograph with a short side of SIDE and a long side that is a multiple of 32."""
     cv2 = opencv()
     height, width = image.shape[:2]
-    most = int(ASPECT * min(height, width))
-    top, left = max(0, height - most) // 2, max(0, width - most) // 2
-    cut = image[top : top + most, left : left + most]
+    max_side = int(ASPECT * min(height, width))
+    top, left = max(0, height - max_side) // 2, max(0, width - max_side) // 2
+    cut = image[top : top + max_side, left : left + max_side]
     scale = SIDE / min(cut.shape[:2])
     size = tuple(max(SIDE, round(side * scale / 32) * 32) for side in (cut.shape[1], cut.shape[0]))
     return np.asarray(cv2.resize(cut, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _tiles(image: Image) -> list[Image]:
-    """The corners and the middle, as far as they differ by a quarter of a tile."""
+    """Return tiles at the corners and in the middle; those that differ by less than a quarter of a tile are one."""
     spare_y, spare_x = image.shape[0] - SIDE, image.shape[1] - SIDE
     rows = (0, spare_y) if spare_y >= SIDE // 4 else (spare_y // 2,)
     columns = (0, spare_x) if spare_x >= SIDE // 4 else (spare_x // 2,)
-    places = [(y, x) for y in rows for x in columns]
-    if len(places) > 1:
-        places.append((spare_y // 2, spare_x // 2))
-    return [image[y : y + SIDE, x : x + SIDE] for y, x in places]
+    corners = [(y, x) for y in rows for x in columns]
+    if len(corners) > 1:
+        corners.append((spare_y // 2, spare_x // 2))
+    return [image[y : y + SIDE, x : x + SIDE] for y, x in corners]
 
 
 def _measures(image: Image) -> Vector:
-    """The measures of degradations.py, and the level, spread and range of brightness and colour, all of it reduced."""
+    """Return the values of degradations.py, and level, spread and range of brightness and colour, at a small size."""
     cv2 = opencv()
     scale = min(1.0, max(MEASURED_SIDE / max(image.shape[:2]), 64 / min(image.shape[:2])))
     small = np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
@@ -112,7 +118,7 @@ def _measures(image: Image) -> Vector:
 
 
 def _statistics(images: Image) -> Vector:
-    """The network's statistics of several pictures of one size, uint8 (n, height, width, 3)."""
+    """Return the network's statistics of several pictures of one size, uint8 (n, height, width, 3)."""
     batch = np.ascontiguousarray(images.transpose(0, 3, 1, 2)).astype(np.float32)
     return np.asarray(_session().run(None, {"image": batch})[0], np.float32)
 

@@ -1,7 +1,7 @@
-"""The classifier's head: a small network from features to log-probabilities of classes, in numpy alone.
+"""The classifier's head: small networks from features to probabilities of classes, in numpy alone.
 
-A head file is a NumPy archive without pickled objects: the class names, the mean and scale of each feature, and the
-weights of some networks, whose mean probability counts.
+A head file is a NumPy archive without pickled objects. It has the class names, the mean and scale of each feature, and
+the weights of some networks, whose probabilities are averaged.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 Matrix = npt.NDArray[np.float32]
 FORMAT = 1  # of the file
-CLIP = 4.0  # standard deviations: no feature counts for more
+CLIP = 4.0  # standard deviations at which features are clipped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,10 +30,14 @@ class Layers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
-    """What turns features into probabilities.
+    """Networks that compute probabilities from features.
 
-    names: the classes in the order of the outputs. mean, scale: of each feature. prior: how often each class is
-    expected, in any unit; the networks were fitted as if all were equally frequent.
+    Attributes:
+        names: The classes in the order of the outputs.
+        mean: Mean of each feature.
+        scale: Standard deviation of each feature.
+        prior: How often each class is expected, in any unit. The networks were fitted as if all were equally frequent.
+        networks: The networks, whose probabilities are averaged.
     """
 
     names: tuple[str, ...]
@@ -52,14 +56,16 @@ class Head:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitConfig:
+    """How the head is fitted."""
+
     networks: int = 3
     hidden: int = 64
     epochs: int = 12
     batch: int = 128
     rate: float = 1e-3
-    decay: float = 3e-2  # of the weights, per unit of rate and step
+    decay: float = 3e-2  # weight decay, per unit of rate and step
     drop: float = 0.5  # share of the features, and of the hidden units, left out of a step
-    smoothing: float = 0.1  # of the labels
+    smoothing: float = 0.1  # label smoothing
     jitter: float = 0.15  # standard deviations of noise that is added to the features
     seed: int = 0
 
@@ -96,6 +102,7 @@ def fit_head(
 
 
 def save_head(head: Head, path: Path) -> None:
+    """Write a head file."""
     arrays: dict[str, npt.NDArray[np.generic]] = {
         "format": np.array(FORMAT),
         "names": np.array(head.names),
@@ -111,10 +118,14 @@ def save_head(head: Head, path: Path) -> None:
 
 
 def load_head(path: Path) -> Head:
-    """Read a head file. Raises ValueError where it is of another format."""
+    """Read a head file.
+
+    Raises:
+        ValueError: The file has another format.
+    """
     with np.load(path, allow_pickle=False) as archive:
         if "format" not in archive.files or int(archive["format"]) != FORMAT:
-            raise ValueError(f"{path}: is no head file of format {FORMAT}")
+            raise ValueError(f"{path}: this is not a head file of format {FORMAT}. Install ggt100k again.")
         count = sum(name.startswith("first_bias_") for name in archive.files)
         networks = tuple(
             Layers(

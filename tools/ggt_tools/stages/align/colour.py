@@ -1,9 +1,9 @@
 """Colour alignment: one linear map of a candidate's colours onto those of its photograph.
 
-Models shift white balance, exposure and saturation of a whole picture by a little. As HarnessIR does (arXiv
-2610.10133), a 3 x 3 matrix in linear RGB is fitted between both pictures after a blur, and applied to the candidate.
-Where the restoration itself changes the colours (haze, darkness, faded prints, water), the photograph's colours are no
-target, so the map is for COLOUR_CLASSES alone. It is bounded: what no small map explains is left to the metrics.
+Models slightly shift white balance, exposure and saturation of the whole picture. As in HarnessIR (arXiv 2610.10133),
+a 3 x 3 matrix in linear RGB is fitted between both blurred pictures, and applied to the candidate. Restoring haze,
+darkness, faded prints or underwater photographs changes the colours on purpose, so the map is used for COLOUR_CLASSES
+alone. It is bounded: larger changes stay as they are, and the metrics measure them.
 """
 
 from __future__ import annotations
@@ -19,69 +19,76 @@ from ggt_tools.stages.align.blocks import Matrix
 
 COLOUR_CLASSES = ("mixed", "rain", "snow", "raindrop", "defocus_blur", "motion_blur")
 SIDE = 256  # pixels of the long edge at which the map is fitted
-BLUR = 3.0  # sigma there: rain, noise and offsets of some pixels vanish
+BLUR = 3.0  # sigma in pixels at SIDE: rain, noise and offsets of a few pixels vanish
 EXPOSURE = 0.5  # stops by which grey may change in any channel
 MIX = 0.2  # the largest part of one channel that may go into another
-LEAST = 0.5  # CIE 1976 colour difference, mean, that the map must take away, and
-LEAST_SHARE = 0.2  # at least this share of it: else the pixels stay as they are
-FEWEST = 500  # pixels at SIDE to fit from
+# The map must reduce the mean CIE 1976 colour difference by both of these; else the pixels stay as they are.
+MIN_REDUCTION = 0.5
+MIN_REDUCTION_SHARE = 0.2
+MIN_PIXELS = 500  # at SIDE, for the fit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColourMap:
-    """A map, and the mean colour difference (CIE 1976) of the blurred pictures without and with it."""
+    """A map of colours.
 
-    matrix: Matrix  # linear RGB of the photograph <- linear RGB of the candidate
+    Attributes:
+        matrix: Converts linear RGB of the candidate to linear RGB of the photograph.
+        before: Mean colour difference (CIE 1976) of the blurred pictures without the map.
+        after: The same with the map.
+    """
+
+    matrix: Matrix
     before: float
     after: float
 
 
 def takes_colour_map(degradation: str) -> bool:
-    """Whether the colours of a photograph of this class are a target."""
+    """Return whether a restoration of this class keeps the photograph's colours, so that they are a target."""
     return degradation in COLOUR_CLASSES
 
 
 def to_linear(srgb: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Linear RGB, 0..1, of sRGB, 0..1 (IEC 61966-2-1)."""
+    """Convert sRGB to linear RGB, both in 0..1 (IEC 61966-2-1)."""
     linear = np.where(srgb <= 0.04045, srgb / 12.92, ((np.maximum(srgb, 0.0) + 0.055) / 1.055) ** 2.4)
     return np.asarray(linear, np.float32)
 
 
 def to_srgb(linear: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """sRGB, 0..1, of linear RGB, which is clipped to 0..1."""
+    """Convert linear RGB to sRGB, both in 0..1; values outside are clipped."""
     clipped = np.clip(linear, 0.0, 1.0)
     srgb = np.where(clipped <= 0.0031308, clipped * 12.92, 1.055 * clipped ** (1 / 2.4) - 0.055)
     return np.asarray(srgb, np.float32)
 
 
 def fit_colour_map(lq: Image, gt: Image) -> ColourMap | None:
-    """The map that brings the candidate's colours to the photograph's, or None where none is worth it.
+    """Fit the map from the candidate's colours to the photograph's.
 
     Args:
-        lq: the photograph, uint8 RGB.
-        gt: the candidate in its frame, of the same size, not yet mapped.
+        lq: The photograph, uint8 RGB (height, width, 3).
+        gt: The aligned candidate, of the same size, before any colour map.
 
     Returns:
-        None where the map breaks a bound, or takes away less than LEAST and LEAST_SHARE of the difference, or where too
-        few pixels are neither clipped nor black.
+        The map. None if it exceeds a bound, reduces the difference too little, or if too few pixels are neither
+        clipped nor black.
     """
     target, source = _blurred(lq), _blurred(gt)
-    counts = (np.minimum(target, source) > 0.002).all(axis=1) & (np.maximum(target, source) < 0.95).all(axis=1)
-    if counts.sum() < FEWEST:
+    is_usable = (np.minimum(target, source) > 0.002).all(axis=1) & (np.maximum(target, source) < 0.95).all(axis=1)
+    if is_usable.sum() < MIN_PIXELS:
         return None
-    matrix = _fit(target[counts], source[counts])
+    matrix = _fit(target[is_usable], source[is_usable])
     if not _is_bounded(matrix):
         return None
     lab = _lab(target)
     before = float(np.linalg.norm(_lab(source) - lab, axis=1).mean())
     after = float(np.linalg.norm(_lab(np.asarray(source @ matrix.T, np.float32)) - lab, axis=1).mean())
-    if before - after < max(LEAST, LEAST_SHARE * before):
+    if before - after < max(MIN_REDUCTION, MIN_REDUCTION_SHARE * before):
         return None
     return ColourMap(matrix=matrix, before=before, after=after)
 
 
 def apply_colour_map(image: npt.NDArray[np.float32], matrix: Matrix) -> Image:
-    """uint8 RGB of float32 RGB in 0..255, which is rounded here for the first time."""
+    """Apply a map to float32 RGB in 0..255, and round to uint8 once."""
     cv2 = opencv()
     linear = cv2.transform(to_linear(image / np.float32(255.0)), matrix.astype(np.float32))
     mapped: Image = np.rint(to_srgb(linear) * 255.0).astype(np.uint8)
@@ -89,7 +96,7 @@ def apply_colour_map(image: npt.NDArray[np.float32], matrix: Matrix) -> Image:
 
 
 def _blurred(image: Image) -> npt.NDArray[np.float32]:
-    """(n, 3) linear RGB of the picture at SIDE, blurred."""
+    """Return the picture at SIDE, blurred, as linear RGB (n, 3)."""
     cv2 = opencv()
     height, width = image.shape[:2]
     scale = min(1.0, SIDE / max(height, width))
@@ -102,7 +109,7 @@ def _blurred(image: Image) -> npt.NDArray[np.float32]:
 
 
 def _fit(target: Plane, source: Plane) -> Matrix:
-    """Robust least squares of relative differences, drawn a little towards no change."""
+    """Fit by robust least squares of relative differences, with a small penalty for changes."""
     target, source = target.astype(np.float64), source.astype(np.float64)
     brightness = 1.0 / (target.mean(axis=1) + 0.05) ** 2
     weights, matrix = brightness, np.eye(3)
@@ -118,15 +125,18 @@ def _fit(target: Plane, source: Plane) -> Matrix:
 
 
 def _is_bounded(matrix: Matrix) -> bool:
+    """Return whether a map keeps within EXPOSURE and MIX."""
     grey = matrix.sum(axis=1)
-    beside = matrix - np.diag(np.diag(matrix))
+    off_diagonal = matrix - np.diag(np.diag(matrix))
     return bool(
-        (grey > 0).all() and (np.abs(np.log2(np.maximum(grey, 1e-9))) <= EXPOSURE).all() and np.abs(beside).max() <= MIX
+        (grey > 0).all()
+        and (np.abs(np.log2(np.maximum(grey, 1e-9))) <= EXPOSURE).all()
+        and np.abs(off_diagonal).max() <= MIX
     )
 
 
 def _lab(linear: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """(n, 3) CIE Lab of (n, 3) linear RGB."""
+    """Convert linear RGB (n, 3) to CIE Lab (n, 3)."""
     cv2 = opencv()
     lab: npt.NDArray[np.float32] = cv2.cvtColor(to_srgb(linear)[None], cv2.COLOR_RGB2LAB)[0]
     return lab

@@ -21,7 +21,7 @@ from ggt_tools.stages.align.colour import takes_colour_map
 from ggt_tools.summary import Summary
 from ggt_tools.workspace.ledger import Ledger
 
-WITH_COLOUR = "-colour"  # is added to the version of what was aligned with a colour map
+WITH_COLOUR = "-colour"  # suffix of the version of candidates that were aligned with a colour map
 NAN = float("nan")
 
 
@@ -30,10 +30,10 @@ class AlignConfig:
     """How candidates are aligned.
 
     Attributes:
-        colour: Whether to undo small colour shifts by a linear map, for the classes whose own colours are a target.
-            None: no, and candidates that were aligned with a map stay so.
+        colour: Whether to undo small colour shifts by a linear map, for the classes whose restoration keeps the
+            photograph's colours. None: no, but candidates that were aligned with a map keep it.
         limit: Align at most this many candidates.
-        dry_run: Only tell what would be done.
+        dry_run: Only report what would be done.
     """
 
     colour: bool | None = None
@@ -48,7 +48,7 @@ def run(workspace: Path, config: AlignConfig, *, executor: ExecutorConfig = LOCA
         workspace: Folder of the workspace.
         config: How to align.
         executor: Not used yet: align runs in this process.
-        events: Told of progress, and of each candidate that is rejected.
+        events: Receives progress, and a warning for each candidate that is rejected.
     """
     with Ledger(workspace) as ledger:
         photos = {photo.key: photo for photo in ledger.all(Photo)}
@@ -91,11 +91,11 @@ def run(workspace: Path, config: AlignConfig, *, executor: ExecutorConfig = LOCA
     )
 
 
-def _target_version(config: AlignConfig, photo: Photo, present: str | None) -> str:
-    """Return the version that a candidate of this photograph is to have, given the one that it has."""
+def _target_version(config: AlignConfig, photo: Photo, current: str | None) -> str:
+    """Return the version that a candidate of this photograph should have, given its current one."""
     with_colour = VERSION + WITH_COLOUR
     if config.colour is None:
-        return with_colour if present == with_colour else VERSION
+        return with_colour if current == with_colour else VERSION
     return with_colour if config.colour and takes_colour_map(photo.degradation) else VERSION
 
 
@@ -144,10 +144,15 @@ def _aligned(candidate: Candidate, version: str, image: str, result: InFrame) ->
 
 
 def uncorrected_scores(candidate: str, lq: Image, result: InFrame) -> list[Score]:
-    """Measure the colours of the pixels before the colour map; return nothing where there is no map.
+    """Measure the colours of the pixels before the colour map; return nothing if there is no map.
 
-    `score` measures the pixels as they are packed, after the map. So both can be judged: a gate may ask that a model's
-    own colours were not far off, whatever the map made of them.
+    `score` measures the pixels as they are packed, after the map. With both values, a gate can require that the colours
+    of a model were good before the map corrected them.
+
+    Args:
+        candidate: Id of the candidate.
+        lq: The photograph.
+        result: The result of align().
     """
     if result.uncorrected is None:
         return []

@@ -35,7 +35,7 @@ STRENGTHS = (0.5, "slight"), (1.4, "clear"), (2.0, "strong")  # from this multip
 HAZE_STRENGTHS = (0.5, "slight"), (1.2, "clear"), (1.55, "strong")  # 2.6 times its limit is a blank sheet
 MAX_FAULTS, MAX_KEPT, MAX_PLACE, MAX_THING = 6, 10, 120, 120  # of a model's answer: items and characters
 
-# What to do about each degradation: those of DEGRADATIONS except "mixed", and those of SEEN.
+# What to do about each degradation: those of DEGRADATIONS except "mixed", and those of DETECTABLE.
 FAULTS = {
     "rain": "falling rain: remove streaks, drops in the air and their grey veil, and rebuild what they hid from "
     "what is right beside",

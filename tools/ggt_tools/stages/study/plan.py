@@ -34,7 +34,7 @@ from ggt_tools.errors import ConfigError
 from ggt_tools.metrics.scorer import METRICS, SETS, expand
 from ggt_tools.restorers import restorers
 from ggt_tools.stages.prompt import STRATEGIES
-from ggt_tools.toml import as_table, known, parse_toml, read_text
+from ggt_tools.toml import as_table, check_names, parse_toml, read_text
 
 TEXTS = {"name": "", "photographs": "", "writer": "gemini", "screen": "gemini"}
 NUMBERS = {"best_of": 2, "reviewers": 1}
@@ -116,7 +116,7 @@ def parse_plan(path: Path, text: str) -> StudyPlan:
     """Return the plan of a file's text. Messages name `path`, and folders are beside it."""
     data = parse_toml(path, text)
     where = str(path)
-    known(where, data, (*TEXTS, *NUMBERS, "prompts", "metrics", "criteria", "model"))
+    check_names(where, data, (*TEXTS, *NUMBERS, "prompts", "metrics", "criteria", "model"))
     texts = {
         name: _text(f"{where}: {name}", data.get(name, value), empty=name != "name") for name, value in TEXTS.items()
     }
@@ -125,9 +125,9 @@ def parse_plan(path: Path, text: str) -> StudyPlan:
         raise ConfigError(f"{where}: best_of: {numbers['best_of']} is not between 2 and {MAX_BEST_OF}.")
     prompts = _strategies(f"{where}: prompts", data.get("prompts", ["fixed"]))
     criteria = as_table(f"{where}: [criteria]", data.get("criteria", {}))
-    known(f"{where}: [criteria]", criteria, ("fidelity", "quality"))
+    check_names(f"{where}: [criteria]", criteria, ("fidelity", "quality"))
     metrics = _texts(f"{where}: metrics", data.get("metrics", ["core"]))
-    known(f"{where}: metrics", metrics, (*SETS, *METRICS))
+    check_names(f"{where}: metrics", metrics, (*SETS, *METRICS))
     listed = data.get("model", [])
     if not isinstance(listed, list) or len(listed) < 1:
         raise ConfigError(f"{where}: [[model]]: there is none. Add one or more.")
@@ -153,7 +153,7 @@ def parse_plan(path: Path, text: str) -> StudyPlan:
 
 
 def _model(where: str, data: Any, prompts: tuple[str, ...]) -> StudyModel:
-    known(where, as_table(where, data), ("name", "with", "prompts", "options", "base_url"))
+    check_names(where, as_table(where, data), ("name", "with", "prompts", "options", "base_url"))
     restorer = _text(f"{where}: with", data.get("with", ""))
     options = as_table(f"{where}: options", data.get("options", {}))
     return StudyModel(
@@ -167,13 +167,13 @@ def _model(where: str, data: Any, prompts: tuple[str, ...]) -> StudyModel:
 
 def _criterion(where: str, value: Any) -> tuple[str, ...]:
     names = _texts(where, value)
-    known(where, [name.removeprefix("-") for name in names], METRICS)
+    check_names(where, [name.removeprefix("-") for name in names], METRICS)
     return names
 
 
 def _strategies(where: str, value: Any) -> tuple[str, ...]:
     names = _texts(where, value)
-    known(where, names, STRATEGIES)
+    check_names(where, names, STRATEGIES)
     return names
 
 
