@@ -64,4 +64,5 @@ class GGTDataModule(LightningDataModule):
 
     def _loader(self, phase: str, **options: Any) -> Any:
         has_workers = self.workers > 0
-        return DataLoader(self._datasets[phase], num_workers=self.workers, persistent_workers=has_workers, **options)
+        dataset: Any = self._datasets[phase]  # torch's Dataset is no Protocol, and ours has what a loader asks for
+        return DataLoader(dataset, num_workers=self.workers, persistent_workers=has_workers, **options)

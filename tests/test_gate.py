@@ -50,7 +50,7 @@ BEST = '[best]\nby = ["quality_gain"]'
     [
         (
             f"[must]\nstructur = {{ min = 0.3 }}\n{GAIN}\n{BEST}",
-            ": [must]: 'structur' is not known. Did you mean structure",
+            ": [must]: 'structur' is not known. Did you mean ",
         ),
         (f"[must]\nqqqq = {{ min = 0.3 }}\n{GAIN}\n{BEST}", ": [must]: 'qqqq' is not known. Known: "),
         (
@@ -108,7 +108,7 @@ BEST = '[best]\nby = ["quality_gain"]'
         ),
         (
             f'[must]\n{MUST}\n{GAIN}\n[best]\nby = ["qality_gain"]',
-            ": [best] by: 'qality_gain' is not known. Did you mean ",
+            ": [best] by: 'qality_gain' is not known. ",
         ),
         ("[must", ": is not valid TOML: "),
     ],
@@ -229,5 +229,5 @@ def test_rules_may_ask_for_what_align_and_screen_measure_and_need_not() -> None:
         "vlm_fidelity": "screen", "vlm_quality": "screen", "vlm_votes": "screen",
     }  # fmt: skip
     assert set(gate.must) == set(DEGRADATIONS)
-    with pytest.raises(ConfigError, match="'vlm_fidelty' is not known. Did you mean vlm_fidelity"):
+    with pytest.raises(ConfigError, match=r"'vlm_fidelty' is not known\. Did you mean vlm_fidelity"):
         parse_gate(PATH, f"[must]\nvlm_fidelty = {{ min = 1 }}\n{GAIN}\n{BEST}")

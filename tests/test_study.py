@@ -79,7 +79,7 @@ def test_a_plan_has_defaults() -> None:
         (('prompts = ["fixed"]', 'prompts = ["fxed"]'), "plan.toml: prompts: 'fxed' is not known. Did you mean fixed"),
         (
             ('["structure",', '["structur",'),
-            "plan.toml: [criteria] fidelity: 'structur' is not known. Did you mean structure",
+            "plan.toml: [criteria] fidelity: 'structur' is not known. ",
         ),
         (('screen = ""', "best_of = 9"), "plan.toml: best_of: 9 is not between 2 and 6."),
         (('screen = ""', "reviewers = true"), "plan.toml: reviewers: True is not a whole number of 1 or more."),
