@@ -14,8 +14,9 @@ import cv2
 import numpy as np
 
 from ggt_format.schema import Image
+from ggt_tools.training.scene_regions import blended, outline
 from ggt_tools.training.synthetic_degradations import Light, between, clouds, filtered, jpeg, slope, soft, to_bytes
-from ggt_tools.training.synthetic_faults import FAULTS, Fault, Scene, blended, outline
+from ggt_tools.training.synthetic_faults import FAULTS, Fault, Scene
 
 from .faults_kinds import GOOD, UNSEEN
 

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from ggt_format.schema import Image
+from ggt_tools.training.scene_regions import around, blended, outline, warped
 from ggt_tools.training.synthetic_degradations import (
     KINDS,
     Light,
@@ -18,7 +19,7 @@ from ggt_tools.training.synthetic_degradations import (
     soft,
     to_bytes,
 )  # fmt: skip
-from ggt_tools.training.synthetic_faults import FAULTS, Fault, Scene, around, blended, harmless, outline, warped
+from ggt_tools.training.synthetic_faults import FAULTS, Fault, Scene, harmless
 
 Random = np.random.Generator
 

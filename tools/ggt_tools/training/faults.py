@@ -13,10 +13,12 @@ import numpy as np
 
 from ggt_format.schema import Image
 from ggt_tools.imaging.degradations import opencv
+from ggt_tools.training import scene_regions
 from ggt_tools.training import synthetic_faults as planting
 from ggt_tools.training.restored import drifted, retoned
+from ggt_tools.training.scene_regions import around, blended, outline, toned, warped
 from ggt_tools.training.synthetic_degradations import Plane, between, clouds, jpeg, slope, soft, streak, to_bytes
-from ggt_tools.training.synthetic_faults import Fault, Scene, around, blended, outline, toned, warped
+from ggt_tools.training.synthetic_faults import Fault, Scene
 
 Random = np.random.Generator
 GLYPHS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz0123456789"
@@ -414,7 +416,7 @@ def painterly(scene: Scene, strength: float, random: Random) -> Image:
     cv2 = opencv()
     if random.random() < 0.5:
         return np.asarray(cv2.bilateralFilter(scene.gt, 11, between(20, 75, strength), between(3, 7, strength)))
-    return planting.flattened(scene.gt, between(8, 30, strength), round(between(3, 9, strength)))
+    return scene_regions.flattened(scene.gt, between(8, 30, strength), round(between(3, 9, strength)))
 
 
 def denoised(scene: Scene, strength: float, random: Random) -> Image:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from ggt_format.schema import Image
 from ggt_tools.imaging.degradations import opencv
+from ggt_tools.training import photo_effects as fx
 
 Plane = npt.NDArray[np.float32]  # (height, width), one value a pixel
 Light = npt.NDArray[np.float32]  # (height, width, 3), RGB, 0..1
@@ -42,25 +43,30 @@ def degrade(image: Image, name: str, random: Random, *, other: Image | None = No
     else:
         light = CLASSES[name](light, random)
     if name != "old_photo" and random.random() < GREY_SHARES.get(name, GREY_SHARE):
-        light = _tinted(_grey(light), random.uniform(-0.01, 0.03))
-    return _captured(light, random)
+        light = fx.tinted(fx.grey(light), random.uniform(-0.01, 0.03))
+    return fx.captured(light, random)
 
 
 def _mixed(light: Light, random: Random) -> Light:
     """Softness, noise and compression, none or several of them, in a random order and sometimes twice."""
     if random.random() < 0.3:
-        return _toned(light, random)
-    steps: list[Callable[[Light, Random], Light]] = [_soft, _enlarged, _noisy, _compressed]
+        return fx.toned(light, random)
+    steps: list[Callable[[Light, Random], Light]] = [
+        fx.soft,
+        fx.enlarged,
+        fx.noisy,
+        fx.compressed,
+    ]
     for index in random.permutation(len(steps))[: int(random.integers(1, 5))]:
         light = steps[int(index)](light, random)
-    return _toned(light, random)
+    return fx.toned(light, random)
 
 
 def _rain(light: Light, random: Random) -> Light:
     """One to three layers of streaks that share a direction, a veil that grows with distance, dull light."""
     shape = light.shape[:2]
-    light = _dulled(light, random, random.uniform(0.2, 0.8))
-    depth = _depth(light, random)
+    light = fx.dulled(light, random, random.uniform(0.2, 0.8))
+    depth = fx.depth(light, random)
     veil = random.uniform(0.0, 0.45) * (0.5 + 0.5 * depth)[..., None]
     light = light * (1 - veil) + random.uniform(0.6, 0.85) * veil
     scale = max(shape) / 600.0
@@ -71,14 +77,14 @@ def _rain(light: Light, random: Random) -> Light:
         length = random.uniform(8, 30) * scale * (1.0 + layer * random.uniform(0.3, 1.2))
         width = random.uniform(0.35, 0.8) * scale * (1.0 + 0.6 * layer)
         density = random.uniform(0.002, 0.02) / (1.0 + 1.5 * layer) / max(scale, 0.3)
-        streaks = _streaks(shape, length, width, angle + random.normal(0, 3), density, random)
+        streaks = fx.streaks(shape, length, width, angle + random.normal(0, 3), density, random)
         if random.random() < 0.5:
-            streaks = streaks * (0.6 + 0.4 * _clouds(shape, 0.3, random)).clip(0, 1.2)
+            streaks = streaks * (0.6 + 0.4 * fx.clouds(shape, 0.3, random)).clip(0, 1.2)
         opacity = (streaks * strength * random.uniform(0.5, 1.0)).clip(0, 0.85)[..., None]
         light = light * (1 - opacity) + random.uniform(0.75, 1.0) * opacity
     if random.random() < 0.3:  # splashes on the ground
         ground = np.linspace(-1, 1, shape[0], dtype=np.float32)[:, None].clip(0, 1)
-        dots = _flakes(shape, 0.8 * scale + 0.3, random.uniform(0.002, 0.01), random) * ground
+        dots = fx.flakes(shape, 0.8 * scale + 0.3, random.uniform(0.002, 0.01), random) * ground
         light = light + 0.6 * (1 - light) * dots.clip(0, 1)[..., None]
     return light
 
@@ -86,22 +92,22 @@ def _rain(light: Light, random: Random) -> Light:
 def _snow(light: Light, random: Random) -> Light:
     """Three layers of flakes from far and small to near, large and out of focus, and a white veil."""
     shape = light.shape[:2]
-    light = _dulled(light, random, random.uniform(0.0, 0.7))
-    depth = _depth(light, random)
+    light = fx.dulled(light, random, random.uniform(0.0, 0.7))
+    depth = fx.depth(light, random)
     veil = random.uniform(0.0, 0.5) * (0.4 + 0.6 * depth)[..., None]
     light = light * (1 - veil) + random.uniform(0.7, 0.95) * veil
     if random.random() < 0.4:  # snow that lies on the lighter and lower parts
         lying = ((light.mean(axis=2) - random.uniform(0.2, 0.5)) * 4).clip(0, 1)
         lying = lying * np.linspace(-0.3, 1.3, shape[0], dtype=np.float32)[:, None].clip(0, 1)
-        lying = (_blurred(lying, 1.0) * random.uniform(0.3, 0.9))[..., None]
+        lying = (fx.blurred(lying, 1.0) * random.uniform(0.3, 0.9))[..., None]
         light = light * (1 - lying) + np.array([0.86, 0.89, 0.94], np.float32) * lying
     scale = max(shape) / 600.0
     drift = random.uniform(0, 360)
     for radius, density in ((0.8, 0.012), (1.8, 0.0022), (4.5, 0.00022)):
         size = radius * scale * random.uniform(0.7, 1.5)
-        flakes = _flakes(shape, size, density * random.uniform(0.2, 1.6) / max(scale, 0.4) ** 2, random)
+        flakes = fx.flakes(shape, size, density * random.uniform(0.2, 1.6) / max(scale, 0.4) ** 2, random)
         if random.random() < 0.6:
-            flakes = _filtered(flakes, _line(random.uniform(1.5, 5.0) * size, drift + random.normal(0, 15)))
+            flakes = fx.filtered(flakes, fx.line(random.uniform(1.5, 5.0) * size, drift + random.normal(0, 15)))
             flakes = flakes * random.uniform(1.2, 2.2)
         opacity = (flakes * random.uniform(0.55, 1.0)).clip(0, 0.97)[..., None]
         light = light * (1 - opacity) + random.uniform(0.85, 1.0) * opacity
@@ -110,7 +116,7 @@ def _snow(light: Light, random: Random) -> Light:
 
 def _haze(light: Light, random: Random) -> Light:
     """Airlight by Koschmieder's law; the depth follows the picture's edges."""
-    through = np.exp(-random.uniform(0.7, 2.6) * (0.25 + _depth(light, random)))[..., None]
+    through = np.exp(-random.uniform(0.7, 2.6) * (0.25 + fx.depth(light, random)))[..., None]
     level = random.uniform(0.55, 0.95)
     tint = np.array([1.0, 1.0, 1.0], np.float32) + random.normal(0, 0.03) * np.array([1.0, 0.1, -1.2], np.float32)
     if random.random() < 0.2:  # smog and dust
@@ -125,54 +131,54 @@ def _low_light(light: Light, random: Random) -> Light:
     dim = linear * gain * random.uniform(0.8, 1.2, 3).astype(np.float32)
     if random.random() < 0.35:
         shape = light.shape[:2]
-        pool = _blurred(_flakes(shape, max(shape) / 200, 6e-5, random), max(shape) / random.uniform(12, 40))
+        pool = fx.blurred(fx.flakes(shape, max(shape) / 200, 6e-5, random), max(shape) / random.uniform(12, 40))
         pool = pool / max(float(pool.max()), 1e-6)
         lamp = np.array([1.0, random.uniform(0.65, 0.95), random.uniform(0.3, 0.9)], np.float32)
         dim = dim + (linear * random.uniform(0.2, 0.8) + 0.02) * pool[..., None] * lamp
     if random.random() < 0.35:
         lights = (linear.max(axis=2) > random.uniform(0.8, 0.97)).astype(np.float32)
-        glow = _blurred(lights, random.uniform(2, 10)) * random.uniform(0.05, 0.3)
+        glow = fx.blurred(lights, random.uniform(2, 10)) * random.uniform(0.05, 0.3)
         dim = dim + np.maximum(lights * random.uniform(0.2, 1.0), glow)[..., None]
     read, shot = random.uniform(0.0002, 0.003), random.uniform(0.0001, 0.0015)
     noise = random.standard_normal(light.shape, np.float32) * np.sqrt(read**2 + shot * dim.clip(0, 1))
     if random.random() < 0.5:
-        noise = _blurred(noise, 0.7) * 1.6
+        noise = fx.blurred(noise, 0.7) * 1.6
     return np.asarray(np.power((dim + noise).clip(0, 1), 1 / random.uniform(1.9, 2.4)), np.float32)
 
 
 def _old_photo(light: Light, random: Random) -> Light:
     """A scan of a print that has aged: grey, brown or faded, with grain, dust, scratches, creases, stains, a border."""
     shape = light.shape[:2]
-    light = _contrast(light, random.uniform(0.7, 1.5))
+    light = fx.contrast(light, random.uniform(0.7, 1.5))
     kind = random.random()
     if random.random() < 0.4:
-        light = _enlarged(light, random, most=5.0)
+        light = fx.enlarged(light, random, most=5.0)
     if kind < 0.80:
-        light = _contrast(_blurred(_grey(light), random.uniform(0.3, 1.3)), random.uniform(0.8, 1.5))
-        light = _tinted(light, random.uniform(-0.02, 0.02) if kind < 0.32 else random.uniform(0.04, 0.22))
+        light = fx.contrast(fx.blurred(fx.grey(light), random.uniform(0.3, 1.3)), random.uniform(0.8, 1.5))
+        light = fx.tinted(light, random.uniform(-0.02, 0.02) if kind < 0.32 else random.uniform(0.04, 0.22))
     else:  # a colour print
-        light = _grey(light) + (light - _grey(light)) * random.uniform(0.15, 0.75)
+        light = fx.grey(light) + (light - fx.grey(light)) * random.uniform(0.15, 0.75)
         cast = np.array([1.05, random.uniform(0.85, 1.0), random.uniform(0.6, 0.95)], np.float32)
         light = light * (cast if random.random() < 0.7 else cast[::-1])
     black, white = random.uniform(0.0, 0.28), random.uniform(0.68, 1.0)
     light = np.asarray(black + (white - black) * light.clip(0, 1), np.float32)
-    grain = _blurred(random.standard_normal(shape, np.float32), random.uniform(0.4, 1.4))
+    grain = fx.blurred(random.standard_normal(shape, np.float32), random.uniform(0.4, 1.4))
     light = light + (random.uniform(0.0, 0.07) * grain / max(float(grain.std()), 1e-6))[..., None]
-    light = light + (random.uniform(0.0, 0.06) * _clouds(shape, random.uniform(0.1, 0.5), random))[..., None]
+    light = light + (random.uniform(0.0, 0.06) * fx.clouds(shape, random.uniform(0.1, 0.5), random))[..., None]
     marks = np.zeros(shape, np.float32)
     if random.random() < 0.7:
-        _scratches(marks, random)
+        fx.scratches(marks, random)
     if random.random() < 0.6:
-        marks = np.maximum(marks, _flakes(shape, random.uniform(0.4, 1.5), random.uniform(0.0001, 0.002), random))
+        marks = np.maximum(marks, fx.flakes(shape, random.uniform(0.4, 1.5), random.uniform(0.0001, 0.002), random))
     ink = random.uniform(0.75, 1.0) if random.random() < 0.75 else random.uniform(0.0, 0.3)
     light = light + (ink - light) * (marks * random.uniform(0.3, 1.0)).clip(0, 1)[..., None]
     if random.random() < 0.4:
-        stain = (_clouds(shape, random.uniform(0.15, 0.4), random) - random.uniform(0.7, 1.6)).clip(0, 0.5)
+        stain = (fx.clouds(shape, random.uniform(0.15, 0.4), random) - random.uniform(0.7, 1.6)).clip(0, 0.5)
         light = light + (np.array([0.75, 0.66, 0.5], np.float32) - light) * stain[..., None]
     if random.random() < 0.5:
-        light = light * (1 - random.uniform(0.1, 0.6) * _vignette(shape))[..., None]
+        light = light * (1 - random.uniform(0.1, 0.6) * fx.vignette(shape))[..., None]
     if random.random() < 0.3:
-        _border(light, random)
+        fx.border(light, random)
     return np.asarray(light, np.float32)
 
 
@@ -181,8 +187,8 @@ def _raindrop(light: Light, random: Random) -> Light:
     cv2 = opencv()
     height, width = light.shape[:2]
     scale = max(height, width) / 600.0
-    background = _blurred(light, random.uniform(0.8, 4.0) * scale) if random.random() < 0.4 else light
-    background = _dulled(background, random, random.uniform(0.0, 0.8))
+    background = fx.blurred(light, random.uniform(0.8, 4.0) * scale) if random.random() < 0.4 else light
+    background = fx.dulled(background, random, random.uniform(0.0, 0.8))
     map_y, map_x = (plane.astype(np.float32) for plane in np.mgrid[0:height, 0:width])
     inside, rim = np.zeros((height, width), np.float32), np.zeros((height, width), np.float32)
     shine = np.zeros((height, width), np.float32)
@@ -212,18 +218,18 @@ def _raindrop(light: Light, random: Random) -> Light:
         shine[window] = np.where(within > 0, spot, shine[window])
     lens = cv2.remap(light, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     softness = random.uniform(2.5, 8.0) * scale if near else random.uniform(0.6, 2.0)
-    lens = _blurred(lens, softness) * random.uniform(0.85, 1.3) + random.uniform(-0.02, 0.15)
+    lens = fx.blurred(lens, softness) * random.uniform(0.85, 1.3) + random.uniform(-0.02, 0.15)
     contrast = 0.4 if near else 1.0
     lens = lens * (1 - contrast * random.uniform(0.1, 0.7) * rim)[..., None]
     lens = lens + (contrast * random.uniform(0.0, 0.6) * shine)[..., None]
     edge = random.uniform(1.5, 4.0) if near else random.uniform(0.5, 1.5)
-    mask = (_blurred(inside, edge * scale) * random.uniform(0.6, 1.0))[..., None]
+    mask = (fx.blurred(inside, edge * scale) * random.uniform(0.6, 1.0))[..., None]
     return np.asarray(background * (1 - mask) + lens * mask, np.float32)
 
 
 def _underwater(light: Light, random: Random) -> Light:
     """Red goes first, a blue to green veil grows with distance; softness and drifting particles."""
-    depth = _depth(light, random)
+    depth = fx.depth(light, random)
     hue = random.random()  # 0 is blue, 1 is green
     water = np.array(
         [random.uniform(0.0, 0.25), random.uniform(0.35, 0.6) + 0.2 * hue, random.uniform(0.5, 0.75) - 0.3 * hue + 0.05]
@@ -233,11 +239,11 @@ def _underwater(light: Light, random: Random) -> Light:
     direct = np.exp(-path * loss.astype(np.float32))
     veil = 1 - np.exp(-path * random.uniform(0.3, 1.1))
     light = light * direct + water * veil
-    light = _blurred(light, random.uniform(0.2, 1.6)) if random.random() < 0.7 else light
+    light = fx.blurred(light, random.uniform(0.2, 1.6)) if random.random() < 0.7 else light
     if random.random() < 0.3:
-        dust = _flakes(light.shape[:2], random.uniform(0.6, 2.0), random.uniform(0.0002, 0.002), random)
+        dust = fx.flakes(light.shape[:2], random.uniform(0.6, 2.0), random.uniform(0.0002, 0.002), random)
         light = light + 0.4 * dust.clip(0, 1)[..., None] * (water + 0.3)
-    return np.asarray(_contrast(light, random.uniform(0.8, 1.4)), np.float32)
+    return np.asarray(fx.contrast(light, random.uniform(0.8, 1.4)), np.float32)
 
 
 def _reflection(light: Light, random: Random, other: Image) -> Light:
@@ -245,11 +251,11 @@ def _reflection(light: Light, random: Random, other: Image) -> Light:
     cv2 = opencv()
     height, width = light.shape[:2]
     second = cv2.resize(other, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32) / 255.0
-    second = _blurred(second[:, ::-1], random.uniform(0.5, 5.0) * max(height, width) / 600)
+    second = fx.blurred(second[:, ::-1], random.uniform(0.5, 5.0) * max(height, width) / 600)
     if random.random() < 0.4:
         shift = tuple(int(by) for by in random.integers(-12, 13, size=2))
         second = 0.6 * second + 0.4 * np.roll(second, shift, axis=(0, 1))
-    where = (0.55 + 0.6 * _clouds((height, width), random.uniform(0.3, 0.8), random)).clip(0.0, 1)[..., None]
+    where = (0.55 + 0.6 * fx.clouds((height, width), random.uniform(0.3, 0.8), random)).clip(0.0, 1)[..., None]
     share = random.uniform(0.25, 0.65)
     mixed = light * (1 - share * where * random.uniform(0.2, 1.0)) + second * share * where
     return np.asarray(1 - (1 - mixed).clip(0, 1), np.float32)
@@ -267,7 +273,7 @@ def _shadow(light: Light, random: Random) -> Light:
         radii = random.uniform(0.15, 0.6, corners) * max(shape)
         points = centre + np.stack([np.cos(angles) * radii, np.sin(angles) * radii], axis=1)
         cv2.fillPoly(mask, [np.asarray(points, np.int32)], 1.0)
-    mask = _blurred(mask, random.uniform(0.8, 8.0))[..., None]
+    mask = fx.blurred(mask, random.uniform(0.8, 8.0))[..., None]
     shade = random.uniform(0.2, 0.6) * np.array([0.92, 1.0, 1.1], np.float32)
     linear = np.power(light.clip(0, 1), 2.2) * random.uniform(1.0, 1.3)
     return np.asarray(np.power((linear * (1 + (shade - 1) * mask)).clip(0, 1), 1 / 2.2), np.float32)
@@ -276,10 +282,10 @@ def _shadow(light: Light, random: Random) -> Light:
 def _motion_blur(light: Light, random: Random) -> Light:
     """The path of a shaking hand or a pan as the kernel, everywhere or in a part that moves."""
     scale = max(light.shape[:2]) / 600.0
-    moved = _filtered(light, _path(random.uniform(7, 34) * scale, random))
+    moved = fx.filtered(light, fx.path(random.uniform(7, 34) * scale, random))
     if random.random() < 0.35:
-        mask = (0.5 + 1.5 * _clouds(light.shape[:2], random.uniform(0.3, 0.7), random)).clip(0, 1)[..., None]
-        still = _filtered(light, _path(random.uniform(3, 9) * scale, random))
+        mask = (0.5 + 1.5 * fx.clouds(light.shape[:2], random.uniform(0.3, 0.7), random)).clip(0, 1)[..., None]
+        still = fx.filtered(light, fx.path(random.uniform(3, 9) * scale, random))
         return np.asarray(still * (1 - mask) + moved * mask, np.float32)
     return moved
 
@@ -288,11 +294,11 @@ def _defocus_blur(light: Light, random: Random) -> Light:
     """A point becomes a disc, everywhere or growing towards one side."""
     scale = max(light.shape[:2]) / 600.0
     near, far = sorted(random.uniform(1.8, 8.0, 2) * scale)
-    far_image = _filtered(light, _disc(far))
+    far_image = fx.filtered(light, fx.disc(far))
     if random.random() < 0.6:
         return far_image
-    mask = (0.5 + 0.9 * _clouds(light.shape[:2], 0.6, random)).clip(0, 1)[..., None]
-    return np.asarray(_filtered(light, _disc(near)) * (1 - mask) + far_image * mask, np.float32)
+    mask = (0.5 + 0.9 * fx.clouds(light.shape[:2], 0.6, random)).clip(0, 1)[..., None]
+    return np.asarray(fx.filtered(light, fx.disc(near)) * (1 - mask) + far_image * mask, np.float32)
 
 
 CLASSES: dict[str, Callable[[Light, Random], Light]] = {
@@ -309,214 +315,3 @@ CLASSES: dict[str, Callable[[Light, Random], Light]] = {
     "motion_blur": _motion_blur,
     "defocus_blur": _defocus_blur,
 }
-
-
-def _captured(light: Light, random: Random) -> Image:
-    """What any camera and any web page adds to any class: tone, slight softness, noise, resizing, JPEG."""
-    if random.random() < 0.4:
-        light = _toned(light, random)
-    if random.random() < 0.4:
-        light = _blurred(light, random.uniform(0.3, 0.9))
-    if random.random() < 0.25:
-        light = _enlarged(light, random, most=1.8)
-    if random.random() < 0.6:
-        light = light + random.uniform(0.002, 0.025) * random.standard_normal(light.shape, np.float32)
-    return _jpeg(_to_bytes(light), int(random.integers(45, 98)))
-
-
-def _toned(light: Light, random: Random) -> Light:
-    curve = np.power(light.clip(0, 1), random.uniform(0.75, 1.35))
-    return np.asarray(
-        _contrast(curve, random.uniform(0.8, 1.2)) * random.normal(1, 0.03, 3).astype(np.float32), np.float32
-    )
-
-
-def _soft(light: Light, random: Random) -> Light:
-    return _blurred(light, random.uniform(0.6, 1.8))
-
-
-def _enlarged(light: Light, random: Random, most: float = 3.5) -> Light:
-    """Down and up again, as a small picture that was enlarged."""
-    cv2 = opencv()
-    scale = 1 / random.uniform(1.2, most)
-    ways = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC)
-    down = cv2.resize(light, None, fx=scale, fy=scale, interpolation=ways[int(random.integers(3))])
-    size = light.shape[1], light.shape[0]
-    return np.asarray(cv2.resize(down, size, interpolation=ways[int(random.integers(1, 3))]), np.float32)
-
-
-def _noisy(light: Light, random: Random) -> Light:
-    noise = random.standard_normal(light.shape, np.float32)
-    if random.random() < 0.3:
-        noise = np.repeat(noise[..., :1], 3, axis=2)
-    if random.random() < 0.5:
-        noise = _blurred(noise, random.uniform(0.5, 1.0))
-        noise = noise / max(float(noise.std()), 1e-6)
-    return np.asarray(light + np.exp(random.uniform(np.log(0.012), np.log(0.18))) * noise, np.float32)
-
-
-def _compressed(light: Light, random: Random) -> Light:
-    return _jpeg(_to_bytes(light), int(random.integers(8, 60))).astype(np.float32) / 255.0
-
-
-def _dulled(light: Light, random: Random, amount: float) -> Light:
-    """The flat, grey light of bad weather."""
-    grey = _grey(light)
-    dull = grey + (light - grey) * random.uniform(0.3, 0.9)
-    dull = _contrast(dull, random.uniform(0.6, 1.0)) * random.uniform(0.75, 1.1)
-    return np.asarray(light + (dull - light) * amount, np.float32)
-
-
-def _depth(light: Light, random: Random) -> Plane:
-    """A made-up distance, 0..1, that keeps to the edges of the picture: farther up, and by regions of like tone."""
-    cv2 = opencv()
-    height, width = light.shape[:2]
-    size = max(8, width // 4), max(8, height // 4)
-    small = cv2.resize(light, size, interpolation=cv2.INTER_AREA)
-    up = np.linspace(1, 0, size[1], dtype=np.float32)[:, None] * np.ones((1, size[0]), np.float32)
-    rough = random.uniform(0.2, 0.9) * up + random.uniform(0.0, 0.25) * _clouds((size[1], size[0]), 0.3, random)
-    rough = rough + random.uniform(-0.2, 0.5) * small.mean(axis=2)
-    guided = _guided(small.mean(axis=2), rough, max(4, size[1] // 12))
-    depth = cv2.resize(guided, (width, height), interpolation=cv2.INTER_LINEAR)
-    low, high = np.percentile(depth, (1, 99))
-    return np.asarray(((depth - low) / max(float(high - low), 1e-3)).clip(0, 1), np.float32)
-
-
-def _guided(guide: Plane, plane: Plane, radius: int, regular: float = 1e-3) -> Plane:
-    """The guided filter (He, Sun, Tang, ECCV 2010)."""
-    cv2 = opencv()
-
-    def mean(values: Plane) -> Plane:
-        return np.asarray(cv2.blur(values, (2 * radius + 1, 2 * radius + 1)), np.float32)
-
-    mean_guide, mean_plane = mean(guide), mean(plane)
-    slope = (mean(guide * plane) - mean_guide * mean_plane) / (mean(guide * guide) - mean_guide**2 + regular)
-    return np.asarray(mean(slope) * guide + mean(mean_plane - slope * mean_guide), np.float32)
-
-
-def _streaks(
-    shape: tuple[int, int], length: float, width: float, degrees: float, density: float, random: Random
-) -> Plane:
-    seeds = (random.random(shape) < density).astype(np.float32) * random.uniform(0.4, 1.0, shape).astype(np.float32)
-    lines = _filtered(_blurred(seeds, max(width, 0.3)), _line(max(length, 3.0), degrees + 90))
-    top = float(np.percentile(lines, 99.8))
-    return np.asarray((lines / max(top, 1e-6)).clip(0, 1.2), np.float32)
-
-
-def _flakes(shape: tuple[int, int], radius: float, density: float, random: Random) -> Plane:
-    """Soft discs of about `radius` px; `density` is the share of pixels that start one."""
-    cv2 = opencv()
-    seeds = (random.random(shape) < density).astype(np.float32) * random.uniform(0.4, 1.0, shape).astype(np.float32)
-    if radius >= 1.2:
-        side = 2 * round(radius) + 1
-        seeds = cv2.dilate(seeds, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
-        return _blurred(seeds, 0.45 * radius)
-    spread = _blurred(seeds, max(radius, 0.3))
-    return np.asarray(spread * (6.28 * max(radius, 0.3) ** 2), np.float32)
-
-
-def _scratches(marks: Plane, random: Random) -> None:
-    """Thin lines, and creases that run through the whole picture."""
-    cv2 = opencv()
-    height, width = marks.shape
-    for _ in range(int(random.integers(0, 25))):
-        start = random.uniform(0, 1, 2) * (width, height)
-        step = random.normal(0, 0.12, 2) * max(width, height)
-        bend = start + step / 2 + random.normal(0, 3, 2)
-        points = np.asarray([start, bend, start + step], np.int32)
-        cv2.polylines(marks, [points], False, float(random.uniform(0.3, 1.0)), 1, cv2.LINE_AA)
-    for _ in range(int(random.integers(0, 4))):
-        along = np.linspace(0, 1, 12)[:, None]
-        ends = random.uniform(0, 1, (2, 2)) * (width, height)
-        points = ends[0] + (ends[1] - ends[0]) * (1.6 * along - 0.3) + random.normal(0, 0.008 * width, (12, 2))
-        thick = int(random.integers(1, max(2, width // 150) + 1))
-        cv2.polylines(marks, [np.asarray(points, np.int32)], False, float(random.uniform(0.6, 1.0)), thick, cv2.LINE_AA)
-
-
-def _border(light: Light, random: Random) -> None:
-    """The white or cream edge of a print."""
-    height, width = light.shape[:2]
-    wide = max(2, int(random.uniform(0.015, 0.07) * min(height, width)))
-    colour = random.uniform(0.75, 0.97) * np.array(
-        [1.0, random.uniform(0.93, 1.0), random.uniform(0.8, 1.0)], np.float32
-    )
-    for edge in (np.s_[:wide], np.s_[-wide:], np.s_[:, :wide], np.s_[:, -wide:]):
-        light[edge] = colour
-
-
-def _vignette(shape: tuple[int, int]) -> Plane:
-    y, x = np.mgrid[-1 : 1 : shape[0] * 1j, -1 : 1 : shape[1] * 1j]
-    return np.asarray(((x**2 + y**2) / 2.0) ** 1.5, np.float32)
-
-
-def _path(length: float, random: Random) -> Plane:
-    """The path of a point during the exposure: straight, or a smooth random walk."""
-    cv2 = opencv()
-    if random.random() < 0.5:
-        return _line(length, random.uniform(0, 180))
-    count = 40
-    turns = np.cumsum(random.normal(0, 0.22, count)) + random.uniform(0, 2 * np.pi)
-    points = np.cumsum(np.stack([np.cos(turns), np.sin(turns)], axis=1), axis=0)
-    points = (points - points.mean(axis=0)) * (length / max(float(np.ptp(points, axis=0).max()), 1e-6))
-    reach = int(np.ceil(np.abs(points).max())) + 1
-    kernel = np.zeros((2 * reach + 1, 2 * reach + 1), np.float32)
-    scaled = np.asarray(np.rint((points + reach) * 16), np.int32)
-    cv2.polylines(kernel, [scaled], False, 1.0, 1, cv2.LINE_AA, 4)
-    return np.asarray(kernel / max(float(kernel.sum()), 1e-6), np.float32)
-
-
-def _line(length: float, degrees: float) -> Plane:
-    """A straight kernel of sum 1; 0 degrees is level."""
-    cv2 = opencv()
-    reach = max(1, int(np.ceil(length / 2)))
-    kernel = np.zeros((2 * reach + 1, 2 * reach + 1), np.float32)
-    along = np.array([np.cos(np.radians(degrees)), np.sin(np.radians(degrees))]) * length / 2
-    ends = [(round((reach + sign * along[0]) * 16), round((reach + sign * along[1]) * 16)) for sign in (-1, 1)]
-    cv2.line(kernel, ends[0], ends[1], 1.0, 1, cv2.LINE_AA, 4)
-    return np.asarray(kernel / max(float(kernel.sum()), 1e-6), np.float32)
-
-
-def _disc(radius: float) -> Plane:
-    reach = int(np.ceil(radius))
-    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
-    disc = np.clip(radius + 0.5 - np.hypot(x, y), 0, 1).astype(np.float32)
-    return np.asarray(disc / disc.sum(), np.float32)
-
-
-def _clouds(shape: tuple[int, int], scale: float, random: Random) -> Plane:
-    """Smooth random values of standard deviation 1 that change over `scale` of the picture's sides."""
-    few = max(2, round(1 / scale) + 2)
-    small = random.normal(0, 1, (few, few)).astype(np.float32)
-    return np.asarray(opencv().resize(small, (shape[1], shape[0]), interpolation=opencv().INTER_CUBIC), np.float32)
-
-
-def _grey(light: Light) -> Light:
-    return np.repeat(light @ np.array([[0.299], [0.587], [0.114]], np.float32), 3, axis=2)
-
-
-def _tinted(light: Light, warmth: float) -> Light:
-    return np.asarray(light * np.array([1 + 0.4 * warmth, 1 - 0.1 * warmth, 1 - 1.4 * warmth], np.float32), np.float32)
-
-
-def _contrast(light: Light, factor: float) -> Light:
-    middle = float(light.mean())
-    return np.asarray((middle + (light - middle) * factor).clip(0, 1), np.float32)
-
-
-def _blurred(plane: Plane | Light, sigma: float) -> npt.NDArray[np.float32]:
-    return np.asarray(opencv().GaussianBlur(np.ascontiguousarray(plane), (0, 0), max(sigma, 0.2)), np.float32)
-
-
-def _filtered(plane: Plane | Light, kernel: Plane) -> npt.NDArray[np.float32]:
-    cv2 = opencv()
-    return np.asarray(cv2.filter2D(plane, -1, kernel, borderType=cv2.BORDER_REFLECT_101), np.float32)
-
-
-def _jpeg(image: Image, quality: int) -> Image:
-    cv2 = opencv()
-    data = cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-    return np.ascontiguousarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1])
-
-
-def _to_bytes(light: npt.NDArray[np.floating]) -> Image:
-    return np.asarray(np.rint(light.clip(0, 1) * 255), np.uint8)
