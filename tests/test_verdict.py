@@ -156,15 +156,16 @@ FACTS = [
 def test_each_fact_of_the_packages_gate_gives_its_reason(degradation: str, name: str, fact: Fact) -> None:
     """Where it alone adds anything to a probability, and that is too high."""
     scores = inside(GATE, (degradation,))
-    for excuse in (excuse for model in GATE.decision[degradation].models for excuse in model.unless):
-        scores[excuse.metric] = excuse.full  # nothing that excuses
+    excuses = [excuse for model in GATE.decision[degradation].models for excuse in model.unless]
+    scores |= {excuse.metric: excuse.full for excuse in excuses}  # nothing that excuses
+    others = {fact.metric, *(excuse.metric for excuse in excuses)}  # of these, other facts may add something
     worse = max if fact.full > fact.start else min
     scores[fact.metric] = worse(fact.full, scores.get(fact.metric, fact.full) if name == "no_gain" else fact.full)
     decided = GATE.decision[degradation]
     strict = tuple(replace(model, unsure_above=0.0 if model.name == name else 1.0, max=1.0) for model in decided.models)
     alone = tuple(
         replace(
-            model, facts=tuple(each for each in model.facts if each.name == fact.name or each.metric != fact.metric)
+            model, facts=tuple(each for each in model.facts if each.name == fact.name or each.metric not in others)
         )
         for model in strict
     )
