@@ -120,7 +120,8 @@ def test_the_same_pixels_in_other_shards_are_no_change(
     for pair in pairs:
         for name in (pair.photo.image, pair.image):
             other.put(store.image(name))
-    monkeypatch.setattr("ggt_format.png.LEVEL", 1)  # another file of the same pixels
+    # other files of the same pixels, in the workspace and in the shards
+    monkeypatch.setattr("ggt_format.png.PROFILES", {"ledger": (1, 0.0), "shard": (2, 0.0)})
     pairs[0] = dataclasses.replace(pairs[0], image=other.put(encode_png((picture(0) // 2 + 60).astype(np.uint8))))
     with pytest.raises(KeyError):
         store.image(pairs[0].image)
