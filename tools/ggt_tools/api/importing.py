@@ -102,6 +102,7 @@ class Importing(Facts):
         map: str | Path | None = None,
         meta_info: str | Path | None = None,
         pairs: str = "",
+        images: str | Path | None = None,
         suffixes: Sequence[str] = (),
         columns: Sequence[str] = (),
         dataset_config: str | None = None,
@@ -126,8 +127,9 @@ class Importing(Facts):
             refs: Zip or folder of the true ground truths, if they are separate.
             map: CSV with the columns original and output, and optionally class: only its pairs are imported.
             meta_info: Meta info text of BasicSR that lists the files of both sides.
-            pairs: Both sides together: a folder or zip with `suffixes`, one with metadata.jsonl, a parquet file, a
-                tar, or the name of a dataset on the Hub.
+            pairs: Both sides together: a folder or zip with `suffixes`, one with metadata.jsonl, a manifest (.json,
+                .jsonl or .csv), a parquet file, a tar, or the name of a dataset on the Hub.
+            images: Folder or zip that the file names of a manifest are relative to; None for the manifest's folder.
             suffixes: Ends of the file names of LQ image, ground truth and, optionally, true ground truth.
             columns: Columns of the same; empty to find them by their usual names.
             dataset_config: Configuration of a dataset on the Hub; None for its only one.
@@ -156,6 +158,7 @@ class Importing(Facts):
             map=_path(map),
             meta_info=_path(meta_info),
             pairs=pairs,
+            images=_path(images),
             suffixes=tuple(suffixes),
             columns=tuple(columns),
             dataset_config=dataset_config,

@@ -168,6 +168,9 @@ def evaluate(
     split: str = "test",
     where: Mapping[str, Any] | None = None,
     metrics: Sequence[str] = (),
+    crop_border: int = 0,
+    df_scores: str | Path | None = None,
+    table: str | Path | None = None,
     worst: int = 12,
     device: str = "auto",
     weights: str | Path | None = None,
@@ -180,7 +183,10 @@ def evaluate(
         release: Folder or fsspec URL of the release, or "sample"; None for the one that `load_dataset` finds.
         split: Split whose pairs the outputs are compared with.
         where: Conditions on the pairs, as `ggt100k.PairDataset` takes them; None for all pairs.
-        metrics: Names of pyiqa metrics; () for the usual ones.
+        metrics: Names of pyiqa metrics, or "psnr_y" and "ssim_y" for the Y channel; () for the usual ones.
+        crop_border: Number of pixels that are left out at each edge.
+        df_scores: File with the D and F that a vision-language model gave to each output.
+        table: File for the table, in Markdown (.md) or LaTeX (.tex).
         worst: Number of outputs on the contact sheet; 0 for no sheet.
         device: Device of metrics with models, as torch names it; "auto" for cuda where there is one.
         weights: Folder with downloaded weights; None for torch's cache.
@@ -193,6 +199,9 @@ def evaluate(
         split=split,
         where=where,
         metrics=tuple(metrics),
+        crop_border=crop_border,
+        df_scores=None if df_scores is None else Path(df_scores),
+        table=None if table is None else Path(table),
         worst=worst,
         device=device,
         weights=None if weights is None else Path(weights),

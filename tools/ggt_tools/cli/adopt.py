@@ -50,7 +50,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--pairs",
         default="",
         metavar="PATH_OR_ID",
-        help="Folder or zip with --suffixes, one with metadata.jsonl, a parquet file, a tar, or a dataset of the Hub.",
+        help="Folder or zip with --suffixes, one with metadata.jsonl, a manifest (.json, .jsonl, .csv), a parquet "
+        "file, a tar, or a dataset of the Hub.",
+    )
+    together.add_argument(
+        "--images",
+        type=Path,
+        metavar="PATH",
+        help="Folder or zip that the file names of a manifest are relative to (default: the folder of the manifest).",
     )
     together.add_argument(
         "--suffixes",

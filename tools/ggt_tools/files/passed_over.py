@@ -35,8 +35,8 @@ class PassedOver:
     """Files and folders that are passed over.
 
     A kind is the suffix of a file in lower case (`.gif`, NO_SUFFIX), or one of `hidden_file`, `hidden_folder`,
-    `thumbnail_folder`, `linked_folder`, `unreadable_folder`, `broken_link`, `link`, `special_file`, `other_role` and
-    `not_in_map`.
+    `thumbnail_folder`, `linked_folder`, `unreadable_folder`, `broken_link`, `link`, `special_file`, `other_role`,
+    `not_in_map` and `not_in_manifest`.
 
     Attributes:
         counts: Number of files or folders by kind.

@@ -5,6 +5,7 @@
     matching.py      which output belongs to which original, by their names
     layouts.py       pairs in folders and zips, matched by name, by a CSV, or by suffix
     lists.py         pairs that a list names: BasicSR's meta info, metadata.jsonl
+    manifests.py     pairs that a manifest names: HarnessIR, DiffSynth-Studio, musubi-tuner, Pico-Banana-400K
     datasets.py      pairs in the rows of a dataset: parquet, WebDataset, the Hub
     sets.py          the nine sets of GPT-4o-Restore, and what licences allow
     drift.py         how far the outputs of a set are from their photographs
@@ -35,6 +36,8 @@ from ggt_tools.stages.restore import FORMATS, NO_PROMPT
 
 ADOPTED = "adopted:"  # before the name of a set, as `Candidate.restorer_name` has it
 
+STATED_PROMPT = "stated"  # the strategy of a prompt that a manifest states
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExternalPair:
@@ -48,6 +51,8 @@ class ExternalPair:
         ref: Returns the file of the true ground truth, or raises PairError; None where there is none.
         lacks: Why there is no true ground truth, where nothing has reported that yet.
         degradation: Class of the pair; "" for that of the set.
+        prompt: Prompt that the restored image was made with; "" where it is not stated.
+        restorer: Model that made the restored image; "" for that of the set.
     """
 
     name: str
@@ -57,6 +62,8 @@ class ExternalPair:
     ref: Callable[[], bytes] | None = None
     lacks: str = ""
     degradation: str = ""
+    prompt: str = ""
+    restorer: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +160,7 @@ def adopt(
         try:
             lq, gt = pair.lq(), pair.gt()
             lq_digest, gt_digest = (hashlib.sha256(data).hexdigest() for data in (lq, gt))
-            work = work_id(lq_digest, "adopt", options.name, options.restorer, gt_digest)
+            work = work_id(lq_digest, "adopt", options.name, pair.restorer or options.restorer, gt_digest)
             yield None if work in done else _import(pair, options, file, lq, gt, work, clock())
         except PairError as error:
             yield Refusal(file=file, reason=error.reason, detail=f"{options.name}: {error}")
@@ -202,9 +209,9 @@ def _import(
         candidate=Candidate(
             id=work,
             key=key,
-            restorer=options.restorer,
-            strategy=NO_PROMPT,
-            prompt="",
+            restorer=pair.restorer or options.restorer,
+            strategy=STATED_PROMPT if pair.prompt else NO_PROMPT,
+            prompt=pair.prompt,
             round=0,
             seed=0,
             created=created,

@@ -25,6 +25,7 @@ from ggt_tools.stages.adopt.datasets import READERS, list_by_dataset
 from ggt_tools.stages.adopt.image_source import ImageSource, open_image_source
 from ggt_tools.stages.adopt.layouts import Listing, list_by_name, list_by_suffix
 from ggt_tools.stages.adopt.lists import list_by_meta_info, list_by_metadata
+from ggt_tools.stages.adopt.manifests import MANIFESTS, list_by_manifest
 from ggt_tools.stages.adopt.sets import FAMILY, SETS, UNSTATED, KnownSet, local_only_reason
 from ggt_tools.summary import Summary
 from ggt_tools.workspace.ledger import Ledger
@@ -45,8 +46,9 @@ class AdoptConfig:
         refs: Zip or folder of the true ground truths, if they are separate.
         map: CSV with the columns original and output, and optionally class: only its pairs are imported.
         meta_info: Meta info text of BasicSR that lists the files of both sides.
-        pairs: Both sides together: a folder or zip with `suffixes`, one with metadata.jsonl, a parquet file, a tar, or
-            the name of a dataset on the Hub; "" for none.
+        pairs: Both sides together: a folder or zip with `suffixes`, one with metadata.jsonl, a manifest (.json, .jsonl
+            or .csv), a parquet file, a tar, or the name of a dataset on the Hub; "" for none.
+        images: Folder or zip that the file names of a manifest are relative to; None for the manifest's own folder.
         suffixes: Ends of the file names of LQ image, ground truth and, optionally, true ground truth.
         columns: Columns of the same; empty to find them by their usual names.
         dataset_config: Configuration of a dataset on the Hub; None for its only one.
@@ -70,6 +72,7 @@ class AdoptConfig:
     map: Path | None = None
     meta_info: Path | None = None
     pairs: str = ""
+    images: Path | None = None
     suffixes: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     dataset_config: str | None = None
@@ -94,6 +97,8 @@ class AdoptConfig:
             raise ConfigError(
                 f"--map {self.map}: this works with --outputs and --originals only. Leave the other list out."
             )
+        if self.images and Path(self.pairs).suffix.lower() not in MANIFESTS:
+            raise ConfigError(f"--images {self.images}: this works with a manifest only. Name one: --pairs FILE.json")
 
 
 def run(workspace: Path, config: AdoptConfig, *, events: Events = SILENT) -> Summary:
@@ -183,6 +188,8 @@ def _list_pairs(config: AdoptConfig, known_set: KnownSet) -> Listing:
     path = Path(config.pairs)
     if path.is_dir() and (path / METADATA).is_file():
         return list_by_metadata(open_image_source(path), path / METADATA, config.columns)
+    if path.suffix.lower() in MANIFESTS and not path.is_dir():
+        return list_by_manifest(open_image_source(config.images or path.parent), path, config.columns)
     if config.suffixes:
         return list_by_suffix(open_image_source(path), config.suffixes)
     is_images = path.is_dir() and not any(file.suffix.lower() in READERS for file in path.rglob("*"))

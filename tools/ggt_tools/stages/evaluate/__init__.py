@@ -8,6 +8,11 @@ KEY.png, KEY_out.png, predKEY.png. An output that is missing, has another size, 
 listed with a reason and not measured. Full-reference metrics compare the output with gt; no-reference metrics judge the
 output alone. Beside each value stands the value of the photograph itself (`lq`), which is the value of a model that
 changes nothing.
+
+    compare.py    differences between models, with intervals
+    df_score.py   D-Score, F-Score and DF-Score, from the scores that a vision-language model has given
+    tables.py     tables in Markdown and LaTeX
+    run.py        the command
 """
 
 from __future__ import annotations
@@ -31,6 +36,9 @@ from ggt_tools.files.folders import find_images, read_file
 from ggt_tools.imaging import MAX_PIXELS, read_image
 from ggt_tools.imaging.contact_sheet import contact_sheet
 from ggt_tools.metrics import iqa
+from ggt_tools.metrics.y_channel import Y_METRICS
+from ggt_tools.stages.evaluate.df_score import DF_METRICS, UNCHANGED, read_df_scores
+from ggt_tools.stages.evaluate.tables import check_table_path
 
 METRICS = ("psnr", "ssim", "lpips", "dists", "niqe", "piqe", "musiq")  # those that papers usually report
 # Every position where a key may begin: a word before or after it may end or begin with hexadecimal letters (`pred`,
@@ -48,29 +56,41 @@ class EvaluateConfig:
     Attributes:
         split: Split whose pairs the outputs are compared with.
         where: Conditions on the pairs, as `ggt100k.PairDataset` takes them; None for all pairs.
-        metrics: Names of pyiqa metrics; () for `METRICS`. One of those may be impossible to measure here.
+        metrics: Names of pyiqa metrics, or of `Y_METRICS`; () for `METRICS`. One of those may be impossible to measure
+            here.
+        crop_border: Number of pixels that are left out at each edge of the images before they are measured.
+        df_scores: File with the D and F of the outputs, as `read_df_scores` reads it; None for no DF-Score.
         worst: Number of outputs on the contact sheet; 0 for no sheet.
         device: Device of metrics with models, as torch names it; "auto" for cuda where there is one.
         weights: Folder with downloaded weights; None for torch's cache.
         out: JSON file to write; None for OUTPUTS.evaluation.json beside the folder of outputs.
         sheet: Contact sheet to write; None for OUTPUTS.evaluation.png beside the folder of outputs.
+        table: File for the table, in Markdown (.md) or LaTeX (.tex); None for no file.
     """
 
     split: str = "test"
     where: Mapping[str, Any] | None = None
     metrics: tuple[str, ...] = ()
+    crop_border: int = 0
+    df_scores: Path | None = None
     worst: int = 12
     device: str = "auto"
     weights: Path | None = None
     out: Path | None = None
     sheet: Path | None = None
+    table: Path | None = None
 
     def __post_init__(self) -> None:
         for name in self.metrics:
-            if name not in iqa.models():
+            if name not in iqa.models() and name not in Y_METRICS:
                 raise ConfigError(
-                    f"--metrics {name}: is not a metric of pyiqa. The usual metrics are {', '.join(METRICS)}."
+                    f"--metrics {name}: is not a metric of pyiqa. The usual metrics are "
+                    f"{', '.join((*METRICS, *Y_METRICS))}."
                 )
+        if self.crop_border < 0:
+            raise ConfigError(f"--crop-border {self.crop_border}: is below 0. Give a number of pixels.")
+        if self.table is not None:
+            check_table_path(self.table)
 
     @property
     def metric_names(self) -> tuple[str, ...]:
@@ -124,6 +144,11 @@ class Evaluation:
         """Yield what the table does not show: metrics, outputs and files that were left out."""
         for name, why in self.missing.items():
             yield f"{name} was not measured: {why}"
+        if missing := [key for key, scores in self.values.items() if math.isnan(scores.get("df_score", 0.0))]:
+            yield (
+                f"{self.model}: {len(missing)} of {len(self.values)} outputs have no D and F, the first is "
+                f"{missing[0]}. Let the evaluator score them too."
+            )
         for _, message in self.faults.values():
             yield message
         for kind, number in self.passed_over.items():
@@ -136,8 +161,8 @@ class Evaluation:
 
 
 def is_lower_better(metric: str) -> bool:
-    """Return whether a smaller value of a pyiqa metric means a better image."""
-    return iqa.models()[metric][1]
+    """Return whether a smaller value of a metric means a better image."""
+    return metric not in Y_METRICS and metric not in DF_METRICS and iqa.models()[metric][1]
 
 
 def evaluate(
@@ -162,21 +187,29 @@ def evaluate(
     pairs = ggt_format.PairDataset(root, config.split, where=config.where)
     keys = _keys(root, config)
     files, faults, unknown = find_outputs(outputs, keys)
+    df_scores = {} if config.df_scores is None else read_df_scores(config.df_scores, keys)
     values: dict[str, dict[str, float]] = {}
     rows: dict[str, dict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
     with _models(config) as models:
-        missing = {n: why for n in config.metric_names if (why := iqa.missing(n) or models.faults.get(n, ""))}
-        metrics = tuple(name for name in config.metric_names if name not in missing)
-        if not metrics:
+        iqa_names = [name for name in config.metric_names if name not in Y_METRICS]
+        missing = {n: why for n in iqa_names if (why := iqa.missing(n) or models.faults.get(n, ""))}
+        measured = tuple(name for name in config.metric_names if name not in missing)
+        if not measured:
             first = config.metric_names[0]
             raise ConfigError(f"metric {first!r} cannot be measured: {missing[first]}")
+        metrics = measured + (DF_METRICS if config.df_scores is not None else ())
         for number, key in enumerate(keys):
             if key in files:
                 try:
-                    degradation, of_output, of_lq = _measure(models, metrics, pairs[number], files[key])
+                    degradation, of_output, of_lq = _measure(
+                        models, measured, pairs[number], files[key], config.crop_border
+                    )
                 except PairError as fault:
                     faults[key] = fault.reason, str(fault)
                 else:
+                    if config.df_scores is not None:
+                        of_output |= df_scores.get(key, dict.fromkeys(DF_METRICS, math.nan))
+                        of_lq |= UNCHANGED
                     values[key] = of_output
                     for name in metrics:
                         for row in (degradation, ALL):
@@ -203,19 +236,33 @@ def _keys(root: str | Path, config: EvaluateConfig) -> list[str]:
 
 
 def _measure(
-    models: iqa.Models, metrics: Sequence[str], pair: Mapping[str, Any], file: Path
+    models: iqa.Models, metrics: Sequence[str], pair: Mapping[str, Any], file: Path, crop_border: int
 ) -> tuple[str, dict[str, float], dict[str, float]]:
     """Return the degradation of a pair, and the metrics of its output and of its lq.
 
     Raises:
         PairError: The output cannot be compared.
+        ConfigError: Nothing is left of the images without their border.
     """
     output = _read_output(file, pair["gt"].shape)
+    if min(output.shape[:2]) <= 2 * crop_border:
+        raise ConfigError(
+            f"--crop-border {crop_border}: key {pair['key']}: nothing is left of {output.shape[1]} x {output.shape[0]} "
+            "pixels. Give a smaller border."
+        )
+    gt, lq, output = (_without_border(image, crop_border) for image in (pair["gt"], pair["lq"], output))
+    iqa_names = [name for name in metrics if name not in Y_METRICS]
     of_output, of_lq = (
-        {name: values[0] for name, values in models.measure([(pair["gt"], judged)], metrics).items()}
-        for judged in (output, pair["lq"])
+        {name: values[0] for name, values in models.measure([(gt, judged)], iqa_names).items()}
+        | {name: Y_METRICS[name](gt, judged) for name in metrics if name in Y_METRICS}
+        for judged in (output, lq)
     )
     return str(pair["degradation"]), of_output, of_lq
+
+
+def _without_border(image: Image, border: int) -> Image:
+    height, width = image.shape[:2]
+    return np.ascontiguousarray(image[border : height - border, border : width - border])
 
 
 def find_outputs(outputs: Path, keys: Sequence[str]) -> tuple[dict[str, Path], dict[str, Fault], tuple[str, ...]]:
@@ -264,7 +311,7 @@ def draw_worst(root: str | Path, outputs: Path, evaluation: Evaluation) -> Pillo
 
 
 def _models(config: EvaluateConfig) -> iqa.Models:
-    names = [name for name in config.metric_names if not iqa.missing(name)]
+    names = [name for name in config.metric_names if name not in Y_METRICS and not iqa.missing(name)]
     return iqa.Models(names, iqa.IqaConfig(device=config.device, weights=config.weights), strict=False)
 
 
