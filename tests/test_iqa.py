@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.metrics import iqa
 from ggt_tools.metrics.iqa import BATCHED, IqaConfig, Models, models, names
-from ggt_tools.metrics.iqa.worker import in_batches
+from ggt_tools.metrics.iqa.worker import Batches
 from ggt_tools.metrics.scorer import SETS, Scorer, available, score
 
 from .photographs import Photograph, crop, noisy
@@ -197,32 +199,78 @@ def test_a_list_of_what_runs_here() -> None:
 # --- memory ---------------------------------------------------------------------------------------------------------
 
 
-def halves(limit: int, count: int, size: int) -> tuple[list[int], list[int]]:
-    sizes: list[int] = []
+class FakeDevice:
+    """Doubles numbers; its memory holds `limit` at a time, and `spoilt` gives NaN for all that is measured with it."""
 
-    def run(part: Sequence[int]) -> list[int]:
-        sizes.append(len(part))
-        if len(part) > limit:
+    def __init__(self, limit: int, spoilt: int = -1, always_nan: int = -1) -> None:
+        self.limit, self.spoilt, self.always_nan = limit, spoilt, always_nan
+        self.sizes: list[int] = []
+        self.freed = 0
+
+    def measure(self, part: Sequence[int]) -> list[float]:
+        self.sizes.append(len(part))
+        if len(part) > self.limit:
             raise RuntimeError("CUDA out of memory")
-        return [2 * item for item in part]
+        if self.spoilt in part and len(part) > 1:
+            return [math.nan] * len(part)
+        return [math.nan if item == self.always_nan else 2.0 * item for item in part]
 
-    return in_batches(run, list(range(count)), size, lambda fault: "out of memory" in str(fault)), sizes
+    def free(self) -> None:
+        self.freed += 1
+
+    def batches(self) -> Batches:
+        return Batches(lambda fault: "out of memory" in str(fault), self.free)
 
 
 def test_where_memory_is_full_the_batch_is_halved_and_it_goes_on() -> None:
-    values, sizes = halves(3, 20, 16)
-    assert values == [2 * item for item in range(20)]
-    assert sizes == [16, 8, 4, 2, *[2] * 9]
+    device = FakeDevice(limit=3)
+    values = device.batches().values("m", device.measure, range(20), 16)
+    assert values == [2.0 * item for item in range(20)]
+    assert device.sizes == [16, 8, 4, 2, *[2] * 9] and device.freed == 3
+
+
+def test_the_size_that_fits_is_remembered_for_the_same_model_and_size_alone() -> None:
+    device = FakeDevice(limit=3)
+    batches = device.batches()
+    batches.values(("m", 64, 64), device.measure, range(16), 16)
+    device.sizes.clear()
+    assert batches.values(("m", 64, 64), device.measure, range(4), 16) == [0.0, 2.0, 4.0, 6.0]
+    assert device.sizes == [2, 2]
+    batches.values(("m", 32, 32), device.measure, range(4), 16)
+    assert device.sizes[2:] == [4, 2, 2]
+
+
+def test_what_gives_nan_in_a_batch_is_measured_alone() -> None:
+    device = FakeDevice(limit=4, spoilt=5)
+    assert device.batches().values("m", device.measure, range(8), 4) == [2.0 * item for item in range(8)]
+    assert device.sizes == [4, 4, 1, 1, 1, 1]
+    device = FakeDevice(limit=4, always_nan=2)
+    values = device.batches().values("m", device.measure, range(4), 4)
+    assert math.isnan(values[2]) and [values[0], values[1], values[3]] == [0.0, 2.0, 6.0]
 
 
 def test_one_alone_that_is_too_large_is_given_up() -> None:
+    device = FakeDevice(limit=0)
     with pytest.raises(RuntimeError, match="out of memory"):
-        halves(0, 4, 4)
+        device.batches().values("m", device.measure, range(4), 4)
 
 
 def test_other_faults_are_not_taken_for_a_full_memory() -> None:
-    def run(part: Sequence[int]) -> list[int]:
+    def run(part: Sequence[int]) -> list[float]:
         raise RuntimeError("sizes differ")
 
     with pytest.raises(RuntimeError, match="sizes differ"):
-        in_batches(run, [1, 2], 2, lambda fault: "out of memory" in str(fault))
+        FakeDevice(limit=4).batches().values("m", run, [1, 2], 2)
+
+
+@pytest.mark.slow
+def test_a_device_that_dies_is_an_error_that_says_so() -> None:
+    """A driver that fails takes its process with it."""
+    pytest.importorskip("pyiqa")
+    images = crop("life-1", 64), crop("life-1", 64)
+    with Models(["psnr"], IqaConfig(device="cpu", processes=1)) as loaded:
+        assert loaded.measure([images], ["psnr"])["psnr"][0] > 40
+        (process,) = loaded._processes
+        process.submit(os._exit, 139)
+        with pytest.raises(ConfigError, match="metric 'psnr': its process died"):
+            loaded.measure([images], ["psnr"])

@@ -254,6 +254,7 @@ def test_nothing_is_missing_for_metrics_without_weights(tmp_path: Path) -> None:
         WeightsConfig(metrics=())
 
 
+@pytest.mark.slow
 def test_a_set_leaves_out_metrics_whose_weights_are_missing(tmp_path: Path) -> None:
     pytest.importorskip("pyiqa")
     config = iqa.IqaConfig(weights=tmp_path, processes=1, device="cpu")

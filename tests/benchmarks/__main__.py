@@ -10,7 +10,7 @@ import argparse
 import os
 from collections.abc import Callable
 
-from . import deciding, faults, gating, loaders, png, real, restoring, scaling, validating
+from . import deciding, faults, gating, gpu, loaders, png, real, restoring, scaling, validating
 from .field import Options
 from .progress import MINUTES, PROGRESS
 
@@ -24,6 +24,7 @@ BENCHES: dict[str, Callable[[Options], str]] = {
     "scaling": scaling.bench,
     "real": real.bench,
     "deciding": deciding.bench,
+    "gpu": gpu.bench,
 }
 
 

@@ -87,7 +87,7 @@ class Judging(Facts):
         """Apply the gate to every candidate: keep, reject or unsure.
 
         Args:
-            gate: Gate file; None for the gate.toml of the package.
+            gate: Gate file, or the name of a gate of the package: offline, full. None for offline.
             limit: Change at most this many verdicts.
             dry_run: Count the verdicts, and store nothing.
 

@@ -20,7 +20,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="CSV or JSON lines with the columns candidate or key, and decision (keep or reject).",
     )
     parser.add_argument("--out", type=Path, required=True, help="Gate file to write; it must not exist yet.")
-    parser.add_argument("--gate", type=Path, help="Gate file to start from (default: the package's gate.toml).")
+    parser.add_argument(
+        "--gate", type=Path, help="Gate to start from: a file, or one of the package: offline, full (default: offline)."
+    )
     parser.add_argument(
         "--false-accept",
         type=float,

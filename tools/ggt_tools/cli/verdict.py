@@ -13,12 +13,14 @@ EXAMPLE = "ggt100k verdict workspace --gate fitted.toml"
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("workspace", type=Path, help="Folder of the workspace.")
-    parser.add_argument("--gate", type=Path, help="Gate file (default: the package's gate.toml).")
+    parser.add_argument(
+        "--gate", type=Path, help="Gate file, or a gate of the package: offline, full (default: offline)."
+    )
     parser.add_argument(
         "--what-if",
         type=Path,
         metavar="OTHER",
-        help="Change nothing, and show how this gate file would change the verdicts of --gate or, without it, those in "
+        help="Change nothing, and show how this gate would change the verdicts of --gate or, without it, those in "
         "the workspace.",
     )
 

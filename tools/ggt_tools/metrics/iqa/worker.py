@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     Images = tuple[npt.NDArray[np.uint8], ...]
 
 T = TypeVar("T")
-V = TypeVar("V")
 _models: dict[str, Any] = {}
 _device = "cpu"
 
@@ -79,21 +79,34 @@ def _digest(model: Any) -> str:
 
 
 def run(model: str, items: Sequence[Images], size: int) -> list[float]:
-    """A value for each item: its images uint8 (height, width, 3), all of one size, in the model's own order.
+    """Return a model's value for each item.
 
-    At most `size` at a time, and half of that where memory does not suffice.
+    Args:
+        model: Name of a loaded model.
+        items: For each item its images, uint8 (height, width, 3), all of one size, in the model's own order.
+        size: Largest number of items at a time.
     """
     import torch
 
-    def some(part: Sequence[Images]) -> list[float]:
+    def measure(part: Sequence[Images]) -> list[float]:
         with torch.inference_mode():
             columns = [torch.stack([_tensor(i) for i in column]).to(_device) for column in zip(*part, strict=True)]
             return [float(value) for value in _models[model](*columns).reshape(len(part), -1)[:, 0]]
 
-    def full(fault: RuntimeError) -> bool:
-        return isinstance(fault, torch.OutOfMemoryError) or "not enough memory" in str(fault)
+    shape = items[0][0].shape[:2] if items else (0, 0)
+    return _batches.values((model, *shape), measure, items, size)
 
-    return in_batches(some, items, size, full, torch.cuda.empty_cache)
+
+def _is_out_of_memory(fault: RuntimeError) -> bool:
+    import torch
+
+    return isinstance(fault, torch.OutOfMemoryError) or "not enough memory" in str(fault)
+
+
+def _free_memory() -> None:
+    import torch
+
+    torch.cuda.empty_cache()
 
 
 def _tensor(image: npt.NDArray[np.uint8]) -> Any:
@@ -102,25 +115,51 @@ def _tensor(image: npt.NDArray[np.uint8]) -> Any:
     return torch.from_numpy(image.copy()).permute(2, 0, 1).float() / 255.0
 
 
-def in_batches(
-    run: Callable[[Sequence[T]], list[V]],
-    items: Sequence[T],
-    size: int,
-    full: Callable[[RuntimeError], bool],
-    free: Callable[[], None] = lambda: None,
-) -> list[V]:
-    """`run` over batches of at most `size`; where memory is full the batch is halved, and one alone is given up."""
-    values: list[V] = []
-    while len(values) < len(items):
-        part = items[len(values) : len(values) + size]
-        try:
-            values += run(part)
-        except RuntimeError as fault:
-            if not full(fault) or len(part) == 1:
-                raise
-            free()
-            size = len(part) // 2
-    return values
+class Batches:
+    """Runs functions over items in batches that fit into the memory of a device.
+
+    Where memory is full the batch is halved, and the size that fits is remembered for the same key, so that the device
+    fails once and not at every call. A batch that gives NaN is repeated item by item, since one item may spoil it.
+    """
+
+    def __init__(self, is_out_of_memory: Callable[[RuntimeError], bool], free_memory: Callable[[], None]) -> None:
+        """Args: whether an error means that memory is full, and what frees memory that is not in use."""
+        self._is_out_of_memory, self._free_memory = is_out_of_memory, free_memory
+        self._fitting: dict[Hashable, int] = {}  # by key, the size to which a batch was halved
+
+    def values(
+        self, key: Hashable, measure: Callable[[Sequence[T]], list[float]], items: Sequence[T], size: int
+    ) -> list[float]:
+        """Return the value of each item; NaN where it is NaN for the item alone, too.
+
+        Args:
+            key: What decides how much memory an item needs: the model and the size of the images.
+            measure: Returns the values of a batch.
+            items: The items.
+            size: Largest number of items in a batch.
+
+        Raises:
+            RuntimeError: `measure` raised it, and memory was not full, or it was full for one item alone.
+        """
+        values: list[float] = []
+        while len(values) < len(items):
+            most = min(size, self._fitting.get(key, size))
+            part = items[len(values) : len(values) + most]
+            try:
+                measured = measure(part)
+            except RuntimeError as fault:
+                if not self._is_out_of_memory(fault) or len(part) == 1:
+                    raise
+                self._free_memory()
+                self._fitting[key] = len(part) // 2
+                continue
+            if len(part) > 1 and any(math.isnan(value) for value in measured):
+                measured = [measure([item])[0] for item in part]
+            values += measured
+        return values
+
+
+_batches = Batches(_is_out_of_memory, _free_memory)
 
 
 def file_digest(path: Path) -> str:

@@ -16,7 +16,7 @@ from ggt_tools.policy.calibration_plot import plot
 from ggt_tools.policy.fitted_gate import fitted_gate_text
 from ggt_tools.policy.gate import Gate
 from ggt_tools.policy.labels import LabelFile, majority, read_labels
-from ggt_tools.policy.verdicts import DEFAULT_GATE, load_gate
+from ggt_tools.policy.profiles import load_profile
 from ggt_tools.records import Aligned, Candidate, Photo
 from ggt_tools.summary import Summary
 from ggt_tools.tables import printable
@@ -30,7 +30,7 @@ class CalibrateConfig:
     Attributes:
         labels: CSV or JSON lines with the columns candidate or key, and decision (keep or reject).
         out: Gate file to write; it must not exist yet.
-        gate: Gate file to start from; None for the gate.toml of the package.
+        gate: Gate to start from: a file, or the name of one of the package (offline, full). None for offline.
         false_accept: Largest share of kept candidates that people reject, between 0 and 1.
         plot: PNG to write, with precision, recall, ROC and reliability; None for `out` with the suffix .png.
         limit: Use at most this many labels.
@@ -95,7 +95,7 @@ def run(workspace: Path, config: CalibrateConfig) -> CalibrateResult:
             raise ConfigError(f"{path}: this file exists, and no file is overwritten. Name another one.")
         if not path.parent.is_dir():
             raise ConfigError(f"{path}: there is no such folder. Make it first.")
-    gate = load_gate(config.gate or DEFAULT_GATE)
+    gate = load_profile(config.gate)
     facts = _read_facts(workspace)
     file = read_labels(config.labels, facts.keys, facts.unjudgeable)
     labelled, candidates, disputed_count = _labelled(gate, facts, file, config)

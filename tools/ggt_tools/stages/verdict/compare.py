@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 
-from ggt_tools.policy.verdicts import Judge, load_gate
+from ggt_tools.policy.profiles import load_profile
+from ggt_tools.policy.verdicts import Judge
 from ggt_tools.policy.what_if import NOT_JUDGED, Change, what_if
 from ggt_tools.records import Verdict
 from ggt_tools.stages.verdict.run import judge_one_by_one, votes_in_force
@@ -83,8 +84,8 @@ def run(workspace: Path, config: CompareConfig) -> GateComparison:
     Raises:
         ConfigError: A gate file cannot be read or is wrong.
     """
-    other_gate = load_gate(config.what_if)
-    gate = load_gate(config.gate) if config.gate else None
+    other_gate = load_profile(config.what_if)
+    gate = load_profile(config.gate) if config.gate else None
     with Ledger(workspace) as ledger:
         people = votes_in_force(ledger)
         present = ledger.all(Verdict) if gate is None else judge_one_by_one(ledger, Judge(gate, people))

@@ -12,7 +12,8 @@ from pathlib import Path
 from ggt_format.cores import core_count
 from ggt_tools.events import SILENT, Events, Progress
 from ggt_tools.policy.gate import Gate
-from ggt_tools.policy.verdicts import DEFAULT_GATE, Judge, load_gate
+from ggt_tools.policy.profiles import load_profile, starting_points
+from ggt_tools.policy.verdicts import Judge
 from ggt_tools.policy.votes import Votes, count_votes, decisions_in_force, read_decisions
 from ggt_tools.processes import garbage_collection_paused, in_processes
 from ggt_tools.records import Verdict
@@ -31,7 +32,7 @@ class VerdictConfig:
     """By what candidates are judged.
 
     Attributes:
-        gate: Gate file; None for the gate.toml of the package.
+        gate: Gate file, or the name of a gate of the package: offline, full. None for offline.
         limit: Change at most this many verdicts. Those that the gate does not change come last.
         dry_run: Count the verdicts, and store nothing.
     """
@@ -52,7 +53,7 @@ def run(workspace: Path, config: VerdictConfig, *, events: Events = SILENT) -> S
     Raises:
         ConfigError: The gate file cannot be read or is wrong.
     """
-    gate = load_gate(config.gate or DEFAULT_GATE)
+    gate = load_profile(config.gate)
     with Ledger(workspace) as ledger:
         judge = Judge(gate, votes_in_force(ledger))
         if config.limit is None:
@@ -66,7 +67,15 @@ def run(workspace: Path, config: VerdictConfig, *, events: Events = SILENT) -> S
         stage="verdict",
         counts={"kept": sum(count for (decision, _), count in counts.items() if decision == "keep")},
         reasons={"rejected": _reasons(counts, "reject"), "unsure": _reasons(counts, "unsure")},
+        notes=_notes(gate),
     )
+
+
+def _notes(gate: Gate) -> tuple[str, ...]:
+    metrics = starting_points(gate)
+    if not metrics:
+        return ()
+    return (f"  bounds of this gate that were fitted to nothing: {', '.join(metrics)}. Fit them: ggt100k calibrate",)
 
 
 def votes_in_force(ledger: Ledger) -> dict[str, Votes]:
