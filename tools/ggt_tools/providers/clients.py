@@ -307,7 +307,7 @@ def fetch_image(url: str, model: str, base_url: str, timeout: float, *, other_ho
     if not same and not other_hosts:
         what = f"{model}: its image lies at another host, {host}; allow that: --option other_hosts=yes, and retry"
         raise PairError("bad_reply", what, paid=True)
-    config = FetchConfig(seconds=timeout, private=same, redirects=0 if same else 5)
+    config = FetchConfig(timeout=timeout, allow_private=same, redirects=0 if same else 5)
     try:
         return fetch(url, host, config)
     except PairError as fault:
