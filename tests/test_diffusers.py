@@ -136,7 +136,7 @@ def test_what_it_is_called(model: Path) -> None:
         ({"offload": "model"}, "diffusers: --option offload=model: needs a GPU. Leave it out on a CPU."),
         (
             {"step": "2"},
-            "diffusers: no option is named 'step'; known: device, dtype, guidance, offload, revision, steps, strength",
+            "diffusers: no option is named 'step'. Known: device, dtype, guidance, offload, revision, steps, strength.",
         ),
     ],
 )

@@ -139,8 +139,8 @@ def test_options_that_change_the_image_change_the_version_and_others_do_not() ->
     ("name", "options", "said"),
     [
         ("gemini", {"size": "3K"}, "gemini: --option size=3K: is not known. Choose one of: 512, 1K, 2K, 4K."),
-        ("gemini", {"quality": "high"}, "gemini: no option is named 'quality'; known: insecure, size"),
-        ("openai", {"sise": "1"}, "openai: no option is named 'sise'; known: fidelity, insecure, quality, size"),
+        ("gemini", {"quality": "high"}, "gemini: no option is named 'quality'. Known: insecure, size."),
+        ("openai", {"sise": "1"}, "openai: no option is named 'sise'. Known: fidelity, insecure, quality, size."),
         (
             "openai-compatible:x",
             {"endpoint": "chat"},

@@ -181,9 +181,11 @@ def test_results_by_the_photographs_names_with_their_folders_first(tmp_path: Pat
 def test_a_photograph_without_a_result(tmp_path: Path) -> None:
     out = results(tmp_path / "out", "b.png")
     maker = restorer(f"folder:{out}", Setting(names=NAMES))
-    assert maker.restore(LQ[0], "", seed=0) == Restored(reason="no_result", detail="no result is for haze/a.jpg")
+    assert maker.restore(LQ[0], "", seed=0) == Restored(
+        reason="no_result", detail="the folder has no result for haze/a.jpg"
+    )
     other = picture(9, 40, 50)
-    assert maker.restore(other, "", seed=0).detail == f"no result is for {pair_key(other)}"
+    assert maker.restore(other, "", seed=0).detail == f"the folder has no result for {pair_key(other)}"
 
 
 def test_a_result_for_two_photographs(tmp_path: Path) -> None:
