@@ -12,7 +12,7 @@ from pathlib import Path
 from ggt_tools.errors import ConfigError
 from ggt_tools.executors.task import Perform
 from ggt_tools.records import Score, work_id
-from ggt_tools.workspace.arrow import Fault
+from ggt_tools.workspace.arrow import WorkFailure
 from ggt_tools.workspace.store import Store
 
 from .making import Store as Images
@@ -67,13 +67,13 @@ class Squaring:
                 time.sleep(0.01)
         return self._perform
 
-    def _perform(self, works: Sequence[Number]) -> Iterator[Score | Fault]:
+    def _perform(self, works: Sequence[Number]) -> Iterator[Score | WorkFailure]:
         for work in works:
             time.sleep(self.seconds)
             if work.value in self.deadly and self._first(work.value):
                 os.kill(os.getpid(), signal.SIGKILL)
             if work.value in self.odd:
-                yield Fault(work=work.id, subject=work.subject, reason="odd", detail=f"{work.value} is odd")
+                yield WorkFailure(work=work.id, subject=work.subject, reason="odd", detail=f"{work.value} is odd")
             else:
                 yield square(work.value)
 

@@ -19,7 +19,7 @@ from .making import picture
 
 pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
-LESS = "take less: --option offload=model, then offload=sequential, --option dtype=bfloat16"
+LESS = "Use less: --option offload=model, or offload=sequential, or --option dtype=bfloat16."
 
 
 def tokenizer(folder: Path) -> Any:
@@ -126,14 +126,17 @@ def test_what_it_is_called(model: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"steps": "0"}, "diffusers: --option steps=0: is no number above 0"),
-        ({"guidance": "much"}, "diffusers: --option guidance=much: is no number above 0"),
-        ({"dtype": "int8"}, "diffusers: --option dtype=int8: is none of float32, bfloat16, float16"),
-        ({"offload": "disk"}, "diffusers: --option offload=disk: is none of none, model, sequential"),
-        ({"offload": "model"}, "diffusers: --option offload=model: wants a GPU to offload from"),
+        ({"steps": "0"}, "diffusers: --option steps=0: is not a number above 0."),
+        ({"guidance": "much"}, "diffusers: --option guidance=much: is not a number above 0."),
+        ({"dtype": "int8"}, "diffusers: --option dtype=int8: is not known. Choose one of: float32, bfloat16, float16."),
+        (
+            {"offload": "disk"},
+            "diffusers: --option offload=disk: is not known. Choose one of: none, model, sequential.",
+        ),
+        ({"offload": "model"}, "diffusers: --option offload=model: needs a GPU. Leave it out on a CPU."),
         (
             {"step": "2"},
-            "diffusers: no option is named 'step'; known: device, dtype, guidance, offload, revision, steps, strength",
+            "diffusers: no option is named 'step'. Known: device, dtype, guidance, offload, revision, steps, strength.",
         ),
     ],
 )
@@ -146,14 +149,16 @@ def test_options_that_cannot_be(options: dict[str, str], said: str) -> None:
 def test_an_option_that_the_pipeline_has_not(model: Path) -> None:
     with pytest.raises(ConfigError) as fault:
         restored(model, strength="0.5")
-    assert str(fault.value) == ("tiny-pix2pix: --option strength: its pipeline takes no strength; leave it out")
+    assert str(fault.value) == (
+        "tiny-pix2pix: --option strength: its pipeline has no parameter strength. Leave the option out."
+    )
 
 
 def test_without_a_model() -> None:
     with pytest.raises(ConfigError) as fault:
         restorer("diffusers")
     assert str(fault.value) == (
-        "diffusers: wants a model: --with diffusers:NAME, e.g. diffusers:Qwen/Qwen-Image-Edit-2511"
+        "diffusers: the model is missing. Name it: --with diffusers:MODEL, such as Qwen/Qwen-Image-Edit-2511"
     )
 
 
@@ -161,7 +166,7 @@ def test_a_folder_without_a_pipeline(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as fault:
         restored(tmp_path)
     assert str(fault.value).startswith(f"{tmp_path}: cannot be loaded: ")
-    assert str(fault.value).endswith("; name a pipeline that edits")
+    assert str(fault.value).endswith(". Name a pipeline that edits images.")
 
 
 def test_weights_that_are_pickles_are_not_opened(model: Path, tmp_path: Path) -> None:
@@ -192,7 +197,7 @@ def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "diffusers", None)
     with pytest.raises(ConfigError) as fault:
         restorer("diffusers:a/b", Setting(options={"device": "cpu"}))
-    assert str(fault.value) == "diffusers: diffusers not installed: pip install 'ggt100k[diffusers]'"
+    assert str(fault.value) == "diffusers: diffusers not installed. Install it: pip install 'ggt100k[diffusers]'"
 
 
 class Pipeline:
@@ -228,7 +233,7 @@ def test_too_little_memory_says_what_to_do() -> None:
     for fault in faults:
         with pytest.raises(ConfigError) as caught:
             through(Pipeline(fault))
-        assert str(caught.value) == f"a/b: cpu has too little memory; {LESS}"
+        assert str(caught.value) == f"a/b: cpu has too little memory. {LESS}"
 
 
 def test_a_model_that_fails_on_one_photograph() -> None:
@@ -242,7 +247,7 @@ def test_an_image_that_the_safety_checker_blanked_is_a_refusal() -> None:
 
     made = SimpleNamespace(images=[], nsfw_content_detected=[True])
     assert through(Pipeline(made)) == Restored(
-        reason="refused", detail="the pipeline's own safety checker blanked the image"
+        reason="refused", detail="the safety checker of the pipeline removed the image"
     )
 
 

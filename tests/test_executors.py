@@ -21,7 +21,7 @@ from ggt_tools.executors.task import Stage, Task, make_task, perform, result_fil
 from ggt_tools.records import Aligned, Score
 from ggt_tools.stages.pack.worker import Packing
 from ggt_tools.stages.validate.worker import Validating
-from ggt_tools.workspace.arrow import Fault, from_parquet, to_parquet
+from ggt_tools.workspace.arrow import WorkFailure, from_parquet, to_parquet
 from ggt_tools.workspace.ledger import Ledger
 from ggt_tools.workspace.store import Store
 
@@ -42,14 +42,14 @@ def squares(ledger: Ledger) -> list[Score]:
     return list(ledger.all(Score))
 
 
-def do(stage: Stage, works: Sequence[Any], ledger: Ledger, executor: Executor, **how: Any) -> list[Fault]:
+def do(stage: Stage, works: Sequence[Any], ledger: Ledger, executor: Executor, **how: Any) -> list[WorkFailure]:
     """Run to the end and return the faults. No fact is yielded twice, and progress counts each work once."""
     done: list[int] = []
     yielded = list(run(stage, works, ledger, executor, progress=done.append, **how))
     scores = [fact for fact in yielded if isinstance(fact, Score)]
     assert len(scores) == len({score.candidate for score in scores})
     assert sum(done) == len(works)
-    return [fact for fact in yielded if isinstance(fact, Fault)]
+    return [fact for fact in yielded if isinstance(fact, WorkFailure)]
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_facts_come_back_from_parquet_as_they_were() -> None:
                 support=0.4, scatter=0.5, motion=0.6, improvement=0.7, offset=0.8, residual_median=0.1,
                 residual_p99=0.2, colour=(1.0, 0.0), colour_before=0.9, colour_after=0.3),
         candidate("c", "k", frame=(1, 2, 3, 4, 5, 6), prompt="Zoë\n«x»"),
-        Fault(work="w", subject="candidate c", reason="odd", detail="é"),
+        WorkFailure(work="w", subject="candidate c", reason="odd", detail="é"),
     ]  # fmt: skip
     assert from_parquet(to_parquet(every)) == every
     assert from_parquet(to_parquet([])) == []
@@ -121,7 +121,7 @@ def test_a_work_that_kills_its_worker_twice_is_a_fault_and_its_neighbours_are_do
 def test_gather_yields_results_in_order_and_another_run_does_only_lost_works(tmp_path: Path) -> None:
     store, works, done = Store(str(tmp_path)), numbers(6), list[Number]()
     found = list(gather(Squaring(deadly=(3,)), works, store, make_executor("local", workers=2), progress=done.append))
-    (fault,) = [each for each in found if isinstance(each, Fault)]
+    (fault,) = [each for each in found if isinstance(each, WorkFailure)]
     assert found == [fault if value == 3 else square(value) for value in range(6)]
     assert (fault.subject, fault.reason) == ("number 3", "worker_died")
     assert sorted(work.value for work in done) == [0, 1, 2, 4, 5]

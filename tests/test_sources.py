@@ -272,7 +272,7 @@ def echo() -> Iterator[tuple[str, list[str]]]:
 
 def from_rows(path: Path, **options: Any) -> Source:
     asked: dict[str, Any] = {"is_known": lambda name, credit: False, "has_licence": True}
-    return from_list(path, FetchConfig(private=True, seconds=10), **(asked | options))
+    return from_list(path, FetchConfig(allow_private=True, timeout=10), **(asked | options))
 
 
 def write_list(path: Path, rows: list[dict[str, str]]) -> Path:

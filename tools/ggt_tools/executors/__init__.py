@@ -28,7 +28,7 @@ from ggt_tools.executors.config import open_cluster as open_cluster
 from ggt_tools.executors.config import open_executor as open_executor
 from ggt_tools.executors.config import wait_for_jobs
 from ggt_tools.executors.task import Stage, Task, make_task, result_file, result_folder
-from ggt_tools.workspace.arrow import Fault, from_parquet
+from ggt_tools.workspace.arrow import WorkFailure, from_parquet
 from ggt_tools.workspace.ledger import Ledger
 from ggt_tools.workspace.store import Store
 
@@ -59,8 +59,8 @@ def run(
     *,
     chunk: int = 64,
     progress: Callable[[int], object] = lambda done: None,
-) -> Iterator[Fault | Any]:
-    """Do the works, add their facts to the ledger, and yield each fact and each Fault after it was added.
+) -> Iterator[WorkFailure | Any]:
+    """Do the works, add their facts to the ledger, and yield each fact and each WorkFailure after it was added.
 
     Args:
         stage: What is done to each work.
@@ -72,7 +72,7 @@ def run(
 
     Yields:
         The facts, in the order in which tasks end. If the process of a task dies, each of its works is tried once more
-        in a task of its own; one that dies again yields a Fault with the reason `worker_died`.
+        in a task of its own; one that dies again yields a WorkFailure with the reason `worker_died`.
 
     Raises:
         ConfigError: The stage cannot work on a worker at all, or too many workers die in a row.
@@ -82,7 +82,7 @@ def run(
     lost: list[Task] = []
     yield from _run_once(stage, tasks, ledger, executor, progress, lambda task, why: lost.append(task))
     single = [make_task(stage, [work]) for task in lost for work in task.works]
-    faults: list[Fault] = []
+    faults: list[WorkFailure] = []
     yield from _run_once(stage, single, ledger, executor, progress, lambda task, why: faults.append(_died(task, why)))
     yield from faults
     progress(len(faults))
@@ -95,7 +95,7 @@ def gather(
     executor: Executor,
     *,
     progress: Callable[[Any], object] = lambda work: None,
-) -> Iterator[Fault | Any]:
+) -> Iterator[WorkFailure | Any]:
     """Do works whose results belong to no ledger, one in each task.
 
     What the tasks wrote stays in the store until remove_results() is called: if the run dies, the next one continues
@@ -109,7 +109,7 @@ def gather(
         progress: Called with each work that is done.
 
     Yields:
-        The results, in the order of the works. A work whose process dies twice yields a Fault with the reason
+        The results, in the order of the works. A work whose process dies twice yields a WorkFailure with the reason
         `worker_died`.
 
     Raises:
@@ -138,9 +138,9 @@ def remove_results(stage: Stage, works: Sequence[Any], store: Store) -> None:
         store.remove(result_file(stage.name, make_task(stage, [work])))
 
 
-def _died(task: Task, why: str) -> Fault:
+def _died(task: Task, why: str) -> WorkFailure:
     (work,) = task.works
-    return Fault(work=work.id, subject=work.subject, reason="worker_died", detail=f"twice: {why}")
+    return WorkFailure(work=work.id, subject=work.subject, reason="worker_died", detail=f"twice: {why}")
 
 
 def _run_once(
@@ -203,7 +203,7 @@ def _merge(ledger: Ledger, files: Sequence[str]) -> list[Any]:
             why = f"cannot be read: {str(fault).rstrip('.')}. Remove it; its works are done again."
             raise ShardError(f"{ledger.store.root}/{name}: {why}") from fault
         facts += file_facts
-        batch += [fact for fact in file_facts if not isinstance(fact, Fault)]
+        batch += [fact for fact in file_facts if not isinstance(fact, WorkFailure)]
         batch_files.append(name)
         if len(batch) >= MERGE_SIZE or name == files[-1]:
             ledger.add(*batch)

@@ -164,7 +164,7 @@ class Step:
             raise not_shared_error(self.store.root) from fault
         try:
             perform(stage, task, self.store)
-        except GGTError as fault:  # it ends the run; the failure of a single work is a Fault among the facts
+        except GGTError as fault:  # it ends the run; the failure of a single work is one of the facts, a WorkFailure
             self.store.write(f"{_error_folder(stage.name)}/{task.id}", str(fault).encode())
             raise
         return iter(())

@@ -50,7 +50,7 @@ class Stage(Hashable, Protocol):
         """Load the model, once in each process.
 
         Returns:
-            A function that makes the facts of works, and a Fault for each work that fails.
+            A function that makes the facts of works, and a WorkFailure for each work that fails.
 
         Raises:
             ConfigError: This machine lacks something; the run ends.

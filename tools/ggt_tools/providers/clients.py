@@ -1,7 +1,7 @@
-"""The providers' doors: keys, clients of their SDKs, and what their errors mean here.
+"""Keys, clients of the providers' SDKs, and the translation of their errors.
 
-Nothing that holds a key leaves this module: texts from outside are scrubbed of every key that was handed out, and the
-SDKs' own exceptions, which hold requests and their headers, are not chained to ours.
+No key leaves this module: keys are replaced in texts from outside, and the SDKs' exceptions, which contain requests and
+their headers, are not chained to ours.
 """
 
 from __future__ import annotations
@@ -30,18 +30,19 @@ if TYPE_CHECKING:
     from httpx2 import Response
     from openai import OpenAI
 
-SERVICE = "ggt100k"  # under which keyring keeps the keys
+SERVICE = "ggt100k"  # name of the service in the keyring
 GEMINI_KEY, OPENAI_KEY, COMPATIBLE_KEY = "GEMINI_API_KEY", "OPENAI_API_KEY", "OPENAI_COMPATIBLE_API_KEY"
 MOST = 100 * 1024 * 1024  # bytes of a reply: two images of 4096 x 4096 as text
-LONGEST_ERROR = 1024 * 1024  # bytes of a reply that is looked into for an error
-LONGEST = 24 * 3600.0  # seconds that a call may be given
+LONGEST_ERROR = 1024 * 1024  # bytes of the largest reply that is searched for an error
+LONGEST = 24 * 3600.0  # seconds of the longest timeout
 BATCH_MOST, BATCH_WAIT = 8 * 1024**3, 4 * 3600.0  # bytes of a batch's results, and seconds to fetch them
 
 
 def secret(variable: str) -> str:
-    """The key in that variable of the environment, else in the keyring where `keyring` is installed.
+    """Return the key of an environment variable, else of the keyring if `keyring` is installed.
 
-    ConfigError: there is none, or it holds what no key holds. It names the variable and never a value.
+    Raises:
+        ConfigError: There is no key, or it has characters that no key has. The message never contains a key.
     """
     value = os.environ.get(variable, "").strip()
     if not value:
@@ -72,7 +73,7 @@ def _from_keyring(variable: str) -> str | None:
 
 
 def loopback(host: str) -> bool:
-    """Whether the name or address is this machine's own."""
+    """Return whether a host name or address is this machine's own."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -80,7 +81,15 @@ def loopback(host: str) -> bool:
 
 
 def checked_url(url: str, *, insecure: bool) -> str:
-    """The base URL, or ConfigError where a key would go in the clear, or the URL itself may hold one."""
+    """Check a base URL, and return it.
+
+    Args:
+        url: The URL.
+        insecure: Whether http is allowed, which sends the key unencrypted.
+
+    Raises:
+        ConfigError: It is not a URL, would send a key unencrypted, or may contain a key.
+    """
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname or "", parts.port
@@ -99,9 +108,15 @@ def checked_url(url: str, *, insecure: bool) -> str:
 
 
 def gemini_client(setting: Setting, *, most: int = MOST, whole: float = 0.0) -> GeminiClient:
-    """A client of Gemini, or of a server that speaks as it does. `most`: bytes of a reply; `whole`: seconds for it.
+    """Return a client of Gemini, or of a server with the same API. It does not retry or follow redirects.
 
-    It tries nothing again, follows no redirect, and does not wait for ever. ConfigError: no package, no key, a bad URL.
+    Args:
+        setting: Base URL, timeout and options.
+        most: Largest size of a reply in bytes.
+        whole: Seconds for a whole reply; 0 for the timeout of the setting.
+
+    Raises:
+        ConfigError: A package or the key is missing, or the URL is wrong.
     """
     try:
         from google import genai
@@ -112,7 +127,7 @@ def gemini_client(setting: Setting, *, most: int = MOST, whole: float = 0.0) -> 
     transport = _transport(whole or setting.timeout, most)
     options = genai.types.HttpOptions(
         base_url=base,
-        api_version="v1beta",  # what previews of models are under
+        api_version="v1beta",  # the version that has previews of models
         timeout=max(1, round(setting.timeout * 1000)),
         client_args=transport,
         retry_options=genai.types.HttpRetryOptions(attempts=1),
@@ -121,13 +136,13 @@ def gemini_client(setting: Setting, *, most: int = MOST, whole: float = 0.0) -> 
 
 
 def openai_client(setting: Setting, *, variable: str = OPENAI_KEY, most: int = MOST, whole: float = 0.0) -> OpenAI:
-    """A client of OpenAI, or of a server that speaks as it does. As gemini_client()."""
+    """Return a client of OpenAI, or of a server with the same API; see gemini_client()."""
     url = setting.base_url or os.environ.get("OPENAI_BASE_URL", "") or "https://api.openai.com/v1"
     return _openai(setting, checked_url(url, insecure=_insecure(setting)), secret(variable), most, whole)
 
 
 def compatible_client(setting: Setting) -> OpenAI:
-    """A client of any server that speaks as OpenAI does; one on this machine needs no key. As gemini_client()."""
+    """Return a client of any server with the API of OpenAI; one on this machine needs no key. See gemini_client()."""
     url = setting.base_url or os.environ.get("OPENAI_COMPATIBLE_BASE_URL", "")
     if not url:
         raise ConfigError("openai-compatible: wants the server's address: --base-url, or OPENAI_COMPATIBLE_BASE_URL")
@@ -155,11 +170,11 @@ def _insecure(setting: Setting) -> bool:
 
 
 def _transport(timeout: float, most: int) -> dict[str, Any]:
-    """Arguments of an httpx2 client: no redirects, which might carry the key elsewhere, and an end to every reply.
+    """Return arguments of an httpx2 client without redirects, which might send the key to another host.
 
-    httpx2 limits the time between two packets alone, and no size. A reply with status 200 that holds an error gets the
-    status that the error names, so that both SDKs take it for what it is. The large files of batches (`most` above
-    MOST) are not looked into.
+    httpx2 limits only the time between two packets, so size and time of a whole reply are limited here. A reply with
+    status 200 that contains an error gets the status that the error states, so that both SDKs treat it as an error. The
+    large files of batch jobs (`most` above MOST) are not searched for errors.
     """
     import httpx2
 
@@ -191,7 +206,7 @@ def _transport(timeout: float, most: int) -> dict[str, Any]:
         if len(encodings) > 1 or not DEFLATED.issuperset(encodings):
             raise BadReply(f"its answer is compressed by {', '.join(encodings)}, which was not asked for")
         response.stream = Bounded(response.stream, deflated=bool(encodings))
-        response.headers.pop("content-encoding", None)  # the SDK shall not undo it once more
+        response.headers.pop("content-encoding", None)  # so that the SDK does not decode it again
         if response.status_code == 200 and not (most > MOST and response.request.method == "GET"):
             response.status_code = _status_within(response.read())
 
@@ -204,18 +219,18 @@ def _transport(timeout: float, most: int) -> dict[str, Any]:
 
 
 def _status_within(content: bytes) -> int:
-    """200, or the status that the error within a reply names."""
+    """Return 200, or the status that an error in the reply states."""
     if len(content) > LONGEST_ERROR:
         return 200
     try:
         error = error_within(json.loads(content))
     except (ValueError, RecursionError):
-        return 200  # what it is instead is for the SDK to find out
+        return 200  # the SDK reports what is wrong with it
     return error.status if error else 200
 
 
 def _error_of(response: Any) -> ProviderError:
-    """The error object of a reply, or its text where it is no JSON."""
+    """Return the error object of a reply, or its text if it is not JSON."""
     try:
         body = json.loads(response.content)
     except UNREADABLE:
@@ -225,10 +240,12 @@ def _error_of(response: Any) -> ProviderError:
 
 @contextmanager
 def gemini_faults(model: str) -> Iterator[None]:
-    """Around one call of google-genai: its errors become ours.
+    """Translate the errors of one call of google-genai.
 
-    TransientError: rate_limited, server_error, timeout, cut_off, unavailable. PairError: refused, bad_request,
-    bad_reply. ConfigError: the key, the account, the model's name, a quota that is used up.
+    Raises:
+        TransientError: rate_limited, server_error, timeout, cut_off or unavailable.
+        PairError: refused, bad_request or bad_reply.
+        ConfigError: The key, the account or the model's name is wrong, or the quota is used up.
     """
     from google.genai import errors
 
@@ -252,7 +269,7 @@ def gemini_faults(model: str) -> Iterator[None]:
 
 @contextmanager
 def openai_faults(model: str, *, variable: str = OPENAI_KEY) -> Iterator[None]:
-    """Around one call of openai: its errors become ours, as with gemini_faults()."""
+    """Translate the errors of one call of openai, as gemini_faults() does."""
     import openai
 
     try:
@@ -276,7 +293,11 @@ def openai_faults(model: str, *, variable: str = OPENAI_KEY) -> Iterator[None]:
 
 
 def batch_lines(path: Path, model: str) -> Iterator[dict[str, Any]]:
-    """The lines of a batch's results, JSON objects, one at a time in memory. PairError "bad_reply": one is none."""
+    """Yield the lines of a batch job's results, one JSON object at a time.
+
+    Raises:
+        PairError: `bad_reply`: a line is not a JSON object.
+    """
     with path.open("rb") as file:
         for number in count(1):
             line = file.readline(MOST)
@@ -294,9 +315,17 @@ def batch_lines(path: Path, model: str) -> Iterator[dict[str, Any]]:
 
 
 def fetch_image(url: str, model: str, base_url: str, timeout: float, *, other_hosts: bool) -> bytes:
-    """The image that a server says lies at `url`, at most 50 MB: from that very server, or any public one if told so.
+    """Fetch the image whose URL a reply states, at most 50 MB. The key is not sent.
 
-    The key is not sent there. PairError, TransientError: it cannot be had, though paid.
+    Args:
+        url: The URL.
+        model: Name of the model, for messages.
+        base_url: Address of the server.
+        timeout: Seconds for the download.
+        other_hosts: Whether the image may be on another public host.
+
+    Raises:
+        PairError, TransientError: The image cannot be fetched, although it was paid.
     """
     try:
         here, there = urlsplit(base_url), urlsplit(url)
@@ -307,7 +336,7 @@ def fetch_image(url: str, model: str, base_url: str, timeout: float, *, other_ho
     if not same and not other_hosts:
         what = f"{model}: its image lies at another host, {host}; allow that: --option other_hosts=yes, and retry"
         raise PairError("bad_reply", what, paid=True)
-    config = FetchConfig(seconds=timeout, private=same, redirects=0 if same else 5)
+    config = FetchConfig(timeout=timeout, allow_private=same, redirects=0 if same else 5)
     try:
         return fetch(url, host, config)
     except PairError as fault:

@@ -1,4 +1,4 @@
-"""What a reply is wrapped in: content encodings, and the forms in which an image comes as text."""
+"""Decode the content encodings of replies, and the forms in which servers send an image as text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from urllib.parse import unquote_to_bytes
 
-DEFLATED = frozenset({"gzip", "x-gzip", "deflate", "x-deflate"})  # what is unpacked here
+DEFLATED = frozenset({"gzip", "x-gzip", "deflate", "x-deflate"})  # the encodings that inflate() decodes
 COMPRESSED = DEFLATED | {
     "br",
     "zstd",
@@ -28,22 +28,25 @@ _WRAPPING = re.compile(r"[\s\"'\ufeff\u200b]|\\[nrt]")
 
 
 def compressions(content_encoding: str) -> list[str]:
-    """The compressions that a Content-Encoding names, in the order in which they were applied.
+    """Return the compressions that a Content-Encoding names, in the order in which they were applied.
 
-    "", "identity", "utf-8" and whatever else is no compression count for nothing.
+    Names that are not compressions, such as "identity" and "utf-8", are ignored.
     """
     tokens = (token.strip().strip('"').lower() for token in content_encoding.split(","))
     return [token for token in tokens if token in COMPRESSED]
 
 
 def inflate(parts: Iterable[bytes]) -> Iterator[bytes]:
-    """Unpacks gzip, zlib or raw deflate, at most 64 KiB a piece. Raises ValueError where it is damaged or cut.
+    """Inflate gzip, zlib or raw deflate, and yield pieces of at most 64 KiB.
 
-    A JSON object that is not compressed, whatever the headers say, is given as it is.
+    JSON that is not compressed is yielded unchanged, since some servers state a compression that they do not apply.
+
+    Raises:
+        ValueError: The data are damaged or cut off.
     """
     decoder, is_plain, is_gzip = None, False, False
     for part in parts:
-        if decoder is None and part and not is_plain:  # both zlib and raw deflate are called "deflate"
+        if decoder is None and part and not is_plain:  # "deflate" may be zlib or raw deflate
             is_plain = part[0] in b"{["
             is_gzip = part[:2] == b"\x1f\x8b"[: len(part)]
             decoder = None if is_plain else zlib.decompressobj(47 if is_gzip or part[0] & 0x0F == 8 else -15)
@@ -68,11 +71,13 @@ def inflate(parts: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def decode_base64(text: str) -> bytes:
-    """The bytes of a base64 text in any of its usual forms.
+    """Decode a base64 text in any of the forms that servers send.
 
-    These are a data URL, whole or without its beginning, percent-encoding, line breaks, also as `\\n`, quotes around
-    it, spaces in the place of `+`, the URL-safe alphabet and missing padding. Raises ValueError for any other
-    character, and for a length that no base64 text has.
+    Accepted are a data URL, also without its beginning, percent-encoding, line breaks, also as `\\n`, quotes around the
+    text, spaces instead of `+`, the URL-safe alphabet, and missing padding.
+
+    Raises:
+        ValueError: The text has other characters, or a length that no base64 text has.
     """
     if head := _HEAD.match(text[:1000]):
         text = text[head.end() :]
@@ -80,6 +85,6 @@ def decode_base64(text: str) -> bytes:
         text = unquote_to_bytes(text).decode("ascii")
     text = text.strip()
     if " " in text and not any(letter in text for letter in "+-\n"):
-        text = text.replace(" ", "+")  # as a form decodes it
+        text = text.replace(" ", "+")  # decoding a form replaces + by a space
     compact = _WRAPPING.sub("", text).translate(str.maketrans("-_", "+/")).rstrip("=")
     return base64.b64decode(compact + "=" * (-len(compact) % 4), validate=True)

@@ -1,6 +1,6 @@
-"""What the errors of providers mean here, and what may be shown of their words.
+"""Translate the errors of providers, and make texts from outside safe to show.
 
-Texts from outside are scrubbed of every key that was handed out in this process, of what looks like one, and cut.
+Every key that this process uses, and every text that looks like a key, is replaced in them, and long texts are cut.
 """
 
 from __future__ import annotations
@@ -18,10 +18,16 @@ from ggt_tools.providers.codes import RPC_STATUS, ProviderError
 from ggt_tools.providers.protocol import Restored
 
 LONGEST_WAIT = 3600.0  # seconds that a server may ask for
-UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError)  # what parsers raise, pydantic's too
-ACCOUNT = "account"  # the reason of a request of a batch that failed for what concerns all of them
-FAILED_PRECONDITION = 9  # of google.rpc
-SAID = 300  # characters of what a server said
+UNREADABLE = (
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    RecursionError,
+)  # errors of parsers, with those of pydantic
+ACCOUNT = "account"  # reason of a failed request of a batch job whose cause is the account
+FAILED_PRECONDITION = 9  # code of google.rpc
+MAX_SHOWN = 300  # characters of a text from outside
 
 _secrets: set[str] = set()
 _LIKE_A_KEY = re.compile(
@@ -30,40 +36,48 @@ _LIKE_A_KEY = re.compile(
 
 
 class BadReply(Exception):
-    """An answer that is not read to its end: raised within a SDK's call, and no one's to see."""
+    """A reply that was not read completely. It is raised within a call of an SDK, and translated by broken()."""
 
 
 def hide(value: str) -> None:
-    """No text of said() holds this value from now on."""
+    """Replace this value in all further texts that said() returns."""
     _secrets.add(value)
 
 
 def said(text: object) -> str:
-    """What a server said, to be shown: without keys and control characters, and not long."""
+    """Return a text from outside so that it can be shown: without keys and control characters, and cut."""
     plain = str(text)
     for value in sorted(_secrets, key=len, reverse=True):
         for form in {value, quote(value, safe="")}:
             plain = plain.replace(form, "<key>")
-    plain = _LIKE_A_KEY.sub("<key>", plain[: 20 * SAID])
+    plain = _LIKE_A_KEY.sub("<key>", plain[: 20 * MAX_SHOWN])
     plain = " ".join("".join(letter if letter.isprintable() else " " for letter in plain).split())
-    return plain if len(plain) <= SAID else plain[: SAID - 3] + "..."
+    return plain if len(plain) <= MAX_SHOWN else plain[: MAX_SHOWN - 3] + "..."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorReply:
-    """A reply that is an error, whoever gave it."""
+    """A reply that is an error, of any provider.
+
+    Attributes:
+        model: Name of the model.
+        variable: Environment variable that contains the key.
+        status: Status of HTTP.
+        error: The error object in the reply.
+        wait: Seconds to wait that the provider asks for.
+    """
 
     model: str
-    variable: str  # of the environment, that holds the key
-    status: int  # of HTTP
+    variable: str
+    status: int
     error: ProviderError
-    wait: float = 0.0  # seconds that Retry-After asks for
+    wait: float = 0.0
 
     def translated(self) -> GGTError:
-        """The error of ours that it comes to.
+        """Return the error of ours for it.
 
-        A refusal is a PairError "refused"; what concerns the key, the account or the model's name is a ConfigError,
-        which stops the run; what passes is a TransientError; the rest is a PairError "bad_request".
+        A refusal is a PairError "refused". An error of the key, the account or the model's name is a ConfigError, which
+        stops the run. A temporary error is a TransientError. All others are a PairError "bad_request".
         """
         text = said(self.error.text)
         what = f"{self.model}: answers {self.status}: {text.rstrip('.') or 'without a word'}"
@@ -86,7 +100,7 @@ class ErrorReply:
 
 
 def _passing(what: str, status: int, wait: float) -> TransientError | None:
-    """The error of a status that a later attempt may not meet again; None for any other status."""
+    """Return the error for a temporary status; None for any other status."""
     if status == 429:
         return TransientError(what, reason="rate_limited", retry_after=wait)
     if status in (408, 409, 425, 499) or status >= 500:
@@ -95,7 +109,7 @@ def _passing(what: str, status: int, wait: float) -> TransientError | None:
 
 
 def broken(model: str, fault: Exception) -> GGTError:
-    """No answer, or one that the SDK cannot read."""
+    """Return the error of ours for a call without an answer, or with one that the SDK cannot read."""
     import httpx2
 
     link: BaseException | None = fault
@@ -119,12 +133,12 @@ def broken(model: str, fault: Exception) -> GGTError:
 
 
 def retry_delay(error: ProviderError) -> float:
-    """Seconds that an error object itself asks to wait, as Gemini's RetryInfo does; 0 where it does not."""
+    """Return the seconds to wait that an error object asks for, as Gemini's RetryInfo does; 0 if none."""
     return max((seconds(value) for name, value in error.parts if name in ("retrydelay", "retry_after")), default=0.0)
 
 
 def retry_after(headers: Mapping[str, str]) -> float:
-    """Seconds of Retry-After, which is a number or a date; 0 where it is absent or odd."""
+    """Return the seconds of Retry-After, a number or a date; 0 if it is absent or invalid."""
     value = headers.get("retry-after", "")
     try:
         when = parsedate_to_datetime(value)
@@ -136,7 +150,7 @@ def retry_after(headers: Mapping[str, str]) -> float:
 
 
 def seconds(text: object) -> float:
-    """Seconds of a text such as "34.5s", within what anyone may ask for; 0 where it is none."""
+    """Return the seconds of a text such as "34.5s", at most LONGEST_WAIT; 0 if it is invalid."""
     try:
         value = float(str(text).removesuffix("s"))
     except ValueError:
@@ -145,9 +159,13 @@ def seconds(text: object) -> float:
 
 
 def batch_outcome(code: object, error: object) -> Restored:
-    """What a request of a batch came to that failed, by its status of HTTP or code of RPC, and its error object.
+    """Return the result for a failed request of a batch job.
 
-    The reasons are those of a single call, and "account" where a single call would have stopped the run.
+    The reasons are those of a single call, and "account" for errors after which a single call would stop the run.
+
+    Args:
+        code: Status of HTTP or code of google.rpc.
+        error: The error object.
     """
     found = ProviderError(error)
     status = RPC_STATUS.get(code, code) if isinstance(code, int) else found.named_status

@@ -1,9 +1,9 @@
-"""Fetch one file by http or https, from a public address, within a size and a time.
+"""Fetch one file by http or https from a public address, with limits of size and time.
 
-A URL comes from outside: it may name this machine, or a server of the local network that trusts it. So each host name
-is looked up once, its addresses are checked, and the connection goes to the address that was checked; the same for each
-redirect. A name that is resolved to another address the second time gains nothing. A proxy would look up names itself,
-so none is used. http.client does the rest, since it takes a connection that is open already.
+A URL comes from outside: it may name this machine, or a server of the local network that trusts this machine. So each
+host name is looked up once, its addresses are checked, and the connection goes to an address that was checked; the same
+holds for each redirect. A name that would resolve to another address the second time has no effect. A proxy would look
+up names itself, so none is used. http.client is used because it accepts a connection that is already open.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.providers.envelope import DEFLATED, compressions, inflate
 
 REDIRECTS = (301, 302, 303, 307, 308)
-TEMPORARY_STATUSES = (408, 425, 429, 500, 502, 503, 504)  # that a later run may not meet again
+TEMPORARY_STATUSES = (408, 425, 429, 500, 502, 503, 504)  # a later run may succeed
 CHUNK = 1 << 16
-_SAFE = "/?%:@!$&'()*+,;=~-._"  # what stands in a path or a query as it is
+_SAFE = "/?%:@!$&'()*+,;=~-._"  # characters that are not quoted in a path or a query
 LookUp = Callable[..., list[Any]]
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
@@ -38,27 +38,37 @@ class FetchConfig:
     """The limits of a download.
 
     Attributes:
-        size: Bytes that the file may have.
-        seconds: Time that it may take, with redirects; a slow look-up of a host name may add to it.
+        max_bytes: Largest size of the file.
+        timeout: Seconds that the download may take, with redirects; a slow look-up of a host name may add to it.
         redirects: Number of redirects that are followed.
-        private: Whether addresses of this machine and of private networks are allowed too.
+        allow_private: Whether addresses of this machine and of private networks are allowed too.
     """
 
-    size: int = 50_000_000
-    seconds: float = 60.0
+    max_bytes: int = 50_000_000
+    timeout: float = 60.0
     redirects: int = 5
-    private: bool = False
+    allow_private: bool = False
 
     def __post_init__(self) -> None:
-        if not self.size > 0:
-            raise ConfigError(f"max_bytes: {self.size} is not above 0. Give a number of bytes.")
-        if not 0 < self.seconds <= 86400:
+        if not self.max_bytes > 0:
+            raise ConfigError(f"max_bytes: {self.max_bytes} is not above 0. Give a number of bytes.")
+        if not 0 < self.timeout <= 86400:
             raise ConfigError(
-                f"seconds: {self.seconds} is not above 0 and at most 86400, a day. Give a number of seconds."
+                f"timeout: {self.timeout} is not above 0 and at most 86400, a day. Give a number of seconds."
             )
 
 
-SECRET_PARTS = ("token", "key", "secret", "sig", "pass", "auth", "cred", "x-amz", "x-goog")  # of the names in a query
+SECRET_PARTS = (
+    "token",
+    "key",
+    "secret",
+    "sig",
+    "pass",
+    "auth",
+    "cred",
+    "x-amz",
+    "x-goog",
+)  # parts of names in a query whose values may be secrets
 
 
 def without_secrets(url: str) -> str:
@@ -77,7 +87,7 @@ def fetch(url: str, name: str, config: FetchConfig, *, look_up: LookUp = socket.
 
     Args:
         url: The URL.
-        name: Its name in messages: the query of a URL may hold a secret.
+        name: Its name in messages, since the query of a URL may hold a secret.
         config: The limits.
         look_up: Looks up a host name, as `socket.getaddrinfo` does.
 
@@ -85,14 +95,14 @@ def fetch(url: str, name: str, config: FetchConfig, *, look_up: LookUp = socket.
         PairError: `bad_url` (not http or https, user or password in it, an address that is not public, too many
             redirects), `too_large`, `not_served` (404 and others), `unreachable` (a later run may succeed).
     """
-    end = time.monotonic() + config.seconds
+    end = time.monotonic() + config.timeout
     for _ in range(config.redirects + 1):
         parts = _parts(url, name)
         try:
             status, location, data = _get(parts, name, config, end, look_up)
         except (OSError, http.client.HTTPException, ValueError) as fault:
             is_late = time.monotonic() >= end
-            problem = f"the download took more than {config.seconds:g} s" if is_late else _describe(fault)
+            problem = f"the download took more than {config.timeout:g} s" if is_late else _describe(fault)
             raise PairError("unreachable", f"{name}: {problem}. Try again later.") from fault
         if status not in REDIRECTS:
             return data
@@ -127,7 +137,8 @@ def _get(parts: SplitResult, name: str, config: FetchConfig, end: float, look_up
     host, port = str(parts.hostname), parts.port or {"http": 80, "https": 443}[parts.scheme]
     connection = http.client.HTTPConnection(host, port)
     sock = _connect(host, port, name, config, end, look_up)
-    watch = threading.Timer(max(end - time.monotonic(), 0.001), _shut, [sock])  # also over headers that drip
+    # the timer ends a server that sends its headers slowly, too
+    watch = threading.Timer(max(end - time.monotonic(), 0.001), _shut, [sock])
     watch.start()
     try:
         if parts.scheme == "https":
@@ -138,12 +149,16 @@ def _get(parts: SplitResult, name: str, config: FetchConfig, end: float, look_up
             sock.do_handshake()
         connection.sock = sock
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        where = {"Host": parts.netloc, "User-Agent": f"ggt100k/{ggt_format.__version__}"}
-        connection.request("GET", target, headers={**where, "Accept": "image/*", "Accept-Encoding": "identity"})
+        identity = {"Host": parts.netloc, "User-Agent": f"ggt100k/{ggt_format.__version__}"}
+        connection.request("GET", target, headers={**identity, "Accept": "image/*", "Accept-Encoding": "identity"})
         response = connection.getresponse()
         location = response.headers.get("Location", "")
         if response.status in REDIRECTS and location:
-            return response.status, location.encode("latin-1").decode(errors="replace"), b""  # as it came
+            return (
+                response.status,
+                location.encode("latin-1").decode(errors="replace"),
+                b"",
+            )  # with the bytes that the server sent
         if response.status != 200:
             reason = "unreachable" if response.status in TEMPORARY_STATUSES else "not_served"
             hint = "Try again later." if response.status in TEMPORARY_STATUSES else "Remove it from the list."
@@ -156,23 +171,23 @@ def _get(parts: SplitResult, name: str, config: FetchConfig, end: float, look_up
 
 
 def _body(response: http.client.HTTPResponse, name: str, config: FetchConfig, end: float) -> bytes:
-    large = PairError(
-        "too_large", f"{name}: the file has more than {config.size} bytes. Raise --max-bytes, or leave it out."
+    too_large = PairError(
+        "too_large", f"{name}: the file has more than {config.max_bytes} bytes. Raise --max-bytes, or leave it out."
     )
-    whole = response.length  # None without Content-Length
-    if whole is not None and whole > config.size:
-        raise large
+    length = response.length  # None without Content-Length
+    if length is not None and length > config.max_bytes:
+        raise too_large
     data = bytearray()
     while chunk := response.read1(CHUNK):
         data += chunk
-        if len(data) > config.size:
-            raise large
+        if len(data) > config.max_bytes:
+            raise too_large
         if time.monotonic() >= end:
             raise TimeoutError
-    if time.monotonic() >= end:  # the watch has shut the connection, and that looks like its end
+    if time.monotonic() >= end:  # the timer has closed the connection, which looks like the end of the file
         raise TimeoutError
-    if whole is not None and len(data) != whole:
-        raise http.client.IncompleteRead(b"", whole - len(data))
+    if length is not None and len(data) != length:
+        raise http.client.IncompleteRead(b"", length - len(data))
     return bytes(data)
 
 
@@ -184,26 +199,27 @@ def _unpacked(data: bytes, content_encoding: str, name: str, config: FetchConfig
     if len(encodings) > 1 or not DEFLATED.issuperset(encodings):
         problem = f"the server compresses the file by {', '.join(encodings)}, which was not requested"
         raise PairError("not_served", f"{name}: {problem}. Remove it from the list.")
-    found = bytearray()
+    unpacked = bytearray()
     for piece in inflate([data]):
-        found += piece
-        if len(found) > config.size:
+        unpacked += piece
+        if len(unpacked) > config.max_bytes:
             raise PairError(
-                "too_large", f"{name}: the file has more than {config.size} bytes. Raise --max-bytes, or leave it out."
+                "too_large",
+                f"{name}: the file has more than {config.max_bytes} bytes. Raise --max-bytes, or leave it out.",
             )
-    return bytes(found)
+    return bytes(unpacked)
 
 
 def _connect(host: str, port: int, name: str, config: FetchConfig, end: float, look_up: LookUp) -> socket.socket:
     """Connect to an allowed address of the host."""
     try:
-        found = look_up(host, port, type=socket.SOCK_STREAM)
+        addresses = look_up(host, port, type=socket.SOCK_STREAM)
     except UnicodeError as error:
         raise PairError("bad_url", f"{name}: the name of the host is not valid. Correct it in the list.") from error
-    allowed = [each for each in found if config.private or _is_public(str(each[4][0]))]
+    allowed = [info for info in addresses if config.allow_private or _is_public(str(info[4][0]))]
     if not allowed:
         problem = "the address of the host is not public"
-        raise PairError("bad_url", f"{name}: {problem}. Allow those of your own networks: --allow-private")
+        raise PairError("bad_url", f"{name}: {problem}. To fetch from your own network: --allow-private")
     fault: OSError = TimeoutError()
     for family, kind, protocol, _, address in allowed:
         sock = socket.socket(family, kind, protocol)
@@ -218,14 +234,14 @@ def _connect(host: str, port: int, name: str, config: FetchConfig, end: float, l
 
 
 def _is_public(text: str) -> bool:
-    """Return whether an address is public, also one of IPv4 that is written as one of IPv6."""
+    """Return whether an address is public; an IPv6 address that contains an IPv4 address counts as that one."""
     address = ipaddress.ip_address(text.partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address):
-        within = address.ipv4_mapped or address.sixtofour
-        if within is None and address in _NAT64:
-            within = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        if within is not None:
-            return _is_public(str(within))
+        embedded = address.ipv4_mapped or address.sixtofour
+        if embedded is None and address in _NAT64:
+            embedded = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        if embedded is not None:
+            return _is_public(str(embedded))
         if address.is_site_local:
             return False
     return address.is_global and not (address.is_multicast or address.is_reserved)
@@ -233,7 +249,7 @@ def _is_public(text: str) -> bool:
 
 @functools.cache
 def tls_context() -> ssl.SSLContext:
-    """Return a context that trusts the system's certificates, and those of certifi where that is installed."""
+    """Return a context that trusts the system's certificates, and those of certifi if that is installed."""
     context = ssl.create_default_context()
     try:
         import certifi
@@ -244,19 +260,19 @@ def tls_context() -> ssl.SSLContext:
 
 
 def _shut(sock: socket.socket) -> None:
-    """Shut a connection down, so that nothing waits on it. TLS would exchange messages first, so it is bypassed."""
-    with contextlib.suppress(OSError):  # it has ended by itself
+    """Close a connection so that nothing waits for it. TLS would exchange messages first, so it is bypassed."""
+    with contextlib.suppress(OSError):  # the connection has ended already
         socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
 def _describe(fault: Exception) -> str:
-    """Return what went wrong, without text that the server may have put into the exception."""
+    """Return what went wrong, without any text that comes from the server."""
     if isinstance(fault, http.client.IncompleteRead):
         return "the file ended early"
     if isinstance(fault, ssl.SSLCertVerificationError):
         return f"certificate verify failed: {fault.verify_message}"
     if isinstance(fault, (http.client.HTTPException, ValueError)):
-        return "the server does not speak HTTP as it should"
+        return "the answer of the server is not valid HTTP"
     if isinstance(fault, TimeoutError):
         return "the server did not answer in time"
     return str(getattr(fault, "strerror", None) or type(fault).__name__)

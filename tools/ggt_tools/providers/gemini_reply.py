@@ -1,7 +1,7 @@
-"""A GenerateContentResponse of Gemini, read from its JSON.
+"""Read a GenerateContentResponse of Gemini from its JSON.
 
-The SDK's own type refuses a whole answer for one base64 text with a line break, and for a field that is newer than the
-SDK: an image that is paid for would be lost. What is not needed here is not looked at.
+The SDK's own type rejects a whole answer because of a line break in a base64 text, or a field that is newer than the
+SDK, so that a paid image would be lost. Here only the needed fields are read.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ NOT_IMAGES = ("audio/", "video/", "text/")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GeminiCandidate:
-    """One of the answers to a request; without what the model thought before it."""
+    """One of the answers to a request, without the thoughts of the model."""
 
     texts: tuple[str, ...]
-    images: tuple[bytes, ...]  # image files, not looked into
+    images: tuple[bytes, ...]  # image files, not decoded yet
     calls_tool: bool
-    finish_reason: str  # "STOP", "MAX_TOKENS", "IMAGE_SAFETY", ...; "" where it is not said
+    finish_reason: str  # "STOP", "MAX_TOKENS", "IMAGE_SAFETY", ...; "" if it is not stated
     finish_message: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GeminiReply:
-    """An answer; without candidates where the prompt was blocked, `block_reason`."""
+    """An answer. If the prompt was blocked, it has a `block_reason` and no candidates."""
 
     candidates: tuple[GeminiCandidate, ...]
     block_reason: str
     block_message: str
-    tokens_in: int  # 0 where it is not said
-    tokens_out: int  # with what it thought
+    tokens_in: int  # 0 if it is not stated
+    tokens_out: int  # including thoughts
 
 
 def generate(client: Client, model: str, contents: Content | list[Part], config: GenerateContentConfig) -> GeminiReply:
-    """Asks a model and reads its answer. Raises what the SDK raises, and as read_gemini_reply()."""
+    """Call a model and read its answer. Raises the errors of the SDK and of read_gemini_reply()."""
     raw = config.model_copy(update={"should_return_http_response": True})
     reply = client.models.generate_content(model=model, contents=contents, config=raw)  # type: ignore[arg-type]
     response = reply.sdk_http_response
@@ -50,7 +50,11 @@ def generate(client: Client, model: str, contents: Content | list[Part], config:
 
 
 def read_gemini_reply(body: Any) -> GeminiReply:
-    """The answer of a JSON object. Raises ValueError or TypeError where it has another shape than Gemini's."""
+    """Read an answer from a JSON object.
+
+    Raises:
+        ValueError, TypeError: It does not have the form of Gemini's answers.
+    """
     used, feedback = body.get("usageMetadata"), _object(body, "promptFeedback")
     return GeminiReply(
         candidates=tuple(_candidate(each) for each in _list(body, "candidates")),
@@ -74,7 +78,7 @@ def _candidate(value: Any) -> GeminiCandidate:
         if _text(blob, "data") and not kind.startswith(NOT_IMAGES):
             try:
                 images.append(decode_base64(_text(blob, "data")))
-            except ValueError as damage:  # another image of the answer may be whole
+            except ValueError as damage:  # another image of the answer may be complete
                 fault = damage
         texts.append(_text(part, "text"))
         calls_tool = calls_tool or bool(part.get("functionCall") or part.get("executableCode"))
@@ -111,5 +115,5 @@ def _text(value: dict[str, Any], *names: str) -> str:
 
 
 def _count(value: object, name: str) -> int:
-    found = value.get(name) if isinstance(value, dict) else None  # what was counted oddly spoils no answer
+    found = value.get(name) if isinstance(value, dict) else None  # an invalid count does not make the answer invalid
     return found if isinstance(found, int) and 0 <= found < 10**9 else 0

@@ -1,4 +1,4 @@
-"""What a call to a model costs: prices.toml, with its date and where each price was read."""
+"""The prices of calls to models, read from prices.toml, which states the date and source of each price."""
 
 from __future__ import annotations
 
@@ -15,17 +15,26 @@ PRICES = Path(__file__).with_name("prices.toml")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
-    """Prices in USD. NaN: not known."""
+    """Prices of a model in USD; NaN if not known.
+
+    Attributes:
+        model: Name of the model.
+        call: The most that a call costs, for a photograph of 1024 x 1024 px.
+        input: Price of a million input tokens.
+        output: Price of a million output tokens.
+        tokens: Input and output tokens that a call is expected to use, for the rate limit.
+        batch: Share of the price that a call in a batch job costs.
+    """
 
     model: str
-    call: float  # what a call costs at most, for a photograph of 1024 x 1024
-    input: float = math.nan  # a million tokens in
-    output: float = math.nan  # a million tokens out
-    tokens: int = 0  # in and out of a call, for the rate limit
-    batch: float = 1.0  # share that is paid for a call in a batch
+    call: float
+    input: float = math.nan
+    output: float = math.nan
+    tokens: int = 0
+    batch: float = 1.0
 
     def usd(self, tokens_in: int, tokens_out: int) -> float:
-        """What a call cost that used so many tokens; 0 and 0: it did not say, so the most that it may."""
+        """Return the cost of a call by its tokens; if the provider states none, the most that a call costs."""
         by_token = (tokens_in * self.input + tokens_out * self.output) / 1e6
         return self.call if math.isnan(by_token) or tokens_in + tokens_out == 0 else by_token
 
@@ -39,10 +48,10 @@ def _prices() -> dict[str, Price]:
         try:
             prices[model] = Price(model=model, **known)
         except TypeError as fault:
-            raise ConfigError(f"{PRICES}: {model}: {fault}; mend that line") from fault
+            raise ConfigError(f"{PRICES}: {model}: {fault}. Correct that line.") from fault
     return prices
 
 
 def price(model: str) -> Price:
-    """The price of a model; one that stands nowhere has NaN, which no budget can be kept with."""
+    """Return the price of a model. A model that prices.toml does not list has NaN, which allows no budget."""
     return _prices().get(model, Price(model=model, call=math.nan))

@@ -1,4 +1,4 @@
-"""What a model is made with, and what it returns: shared by the clients of hosted models and by all restorers."""
+"""The settings and results of models, which clients of hosted models and all restorers share."""
 
 from __future__ import annotations
 
@@ -11,31 +11,58 @@ from ggt_tools.errors import ConfigError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restored:
-    """What a restorer made of a photograph: pixels, or a file as it came from elsewhere, or the reason why nothing."""
+    """The result of a restorer: pixels, an image file, or the reason why there is neither.
 
-    image: Image | None = None  # uint8 RGB (height, width, 3)
-    data: bytes = b""  # an image file, not looked into yet
-    reason: str = ""  # stable, where there is neither: a refusal, say
-    detail: str = ""  # what was said of it
-    tokens_in: int = 0  # as the provider counts; 0 and 0 where it does not say
+    Attributes:
+        image: uint8 RGB (height, width, 3).
+        data: An image file that has not been decoded yet.
+        reason: Reason code if there is neither, such as "refused".
+        detail: Explanation of the reason.
+        tokens_in: Input tokens as the provider counts them; both counts are 0 if it states none.
+        tokens_out: Output tokens.
+    """
+
+    image: Image | None = None
+    data: bytes = b""
+    reason: str = ""
+    detail: str = ""
+    tokens_in: int = 0
     tokens_out: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """What a restorer is made with. "" and {}: its own defaults."""
+    """How a restorer or a vision-language model is made.
+
+    Attributes:
+        model: Name of the model; "" for the default.
+        base_url: Address of another server with the same API; "" for the provider's own.
+        timeout: Seconds after which a call is given up.
+        names: The file that each photograph was imported from, by key.
+        frames: Conversion.frame of each photograph where it is known, by key.
+        options: Values of --option, by the names that the restorer documents.
+    """
 
     model: str = ""
     base_url: str = ""
-    timeout: float = 300.0  # seconds a call
-    names: Mapping[str, str] = field(default_factory=dict)  # key -> the file that the photograph came in as
-    frames: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # key -> Conversion.frame, where it is known
-    options: dict[str, str] = field(default_factory=dict)  # NAME=VALUE of --option, as the restorer documents them
+    timeout: float = 300.0
+    names: Mapping[str, str] = field(default_factory=dict)
+    frames: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    options: dict[str, str] = field(default_factory=dict)
 
 
-def options(maker: str, setting: Setting, **known: str) -> dict[str, str]:
-    """The options of `maker` with their defaults, `known`; ConfigError lists them where another one is given."""
+def options(owner: str, setting: Setting, **defaults: str) -> dict[str, str]:
+    """Return the options of a setting, and the defaults of the others.
+
+    Args:
+        owner: Name of the restorer or model, for the error.
+        setting: The setting.
+        **defaults: The options that the owner has, with their defaults.
+
+    Raises:
+        ConfigError: The owner has no such option; the message lists those that it has.
+    """
     for name in setting.options:
-        if name not in known:
-            raise ConfigError(f"{maker}: no option is named {name!r}; known: {', '.join(sorted(known))}")
-    return known | setting.options
+        if name not in defaults:
+            raise ConfigError(f"{owner}: no option is named {name!r}. Known: {', '.join(sorted(defaults))}.")
+    return defaults | setting.options

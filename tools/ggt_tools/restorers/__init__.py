@@ -1,9 +1,9 @@
-"""Restorers: makers of ground truth, each behind one method.
+"""Restorers produce candidates, each behind one method.
 
-restorer("classical").restore(image, prompt, seed=0).image
+    restorer("classical").restore(image, prompt, seed=0).image
 
-Another one is added from outside by an entry point of the group "ggt100k.restorers": a function that takes a Setting
-and gives a Restorer, under the name that --with is to know it by.
+Another package adds a restorer by an entry point of the group "ggt100k.restorers": a function that takes a Setting and
+returns a Restorer. The name of the entry point is the name for --with.
 """
 
 from __future__ import annotations
@@ -74,29 +74,42 @@ RESTORERS: dict[str, Callable[[Setting], Restorer]] = {
 
 
 def restorers() -> dict[str, Callable[[Setting], Restorer]]:
-    """Every restorer by name: ours, and what other packages bring. Ours cannot be replaced from outside."""
-    found = {point.name: point.load for point in entry_points(group=GROUP)}
-    return {name: _loaded(name, load) for name, load in found.items()} | RESTORERS  # ours last: they stay
+    """Return the factory of every restorer by name: those of this package, and those of other packages.
+
+    Another package cannot replace a restorer of this one.
+    """
+    loaders = {point.name: point.load for point in entry_points(group=GROUP)}
+    return {name: _load_later(name, load) for name, load in loaders.items()} | RESTORERS
 
 
-def _loaded(name: str, load: Callable[[], Callable[[Setting], Restorer]]) -> Callable[[Setting], Restorer]:
+def _load_later(name: str, load: Callable[[], Callable[[Setting], Restorer]]) -> Callable[[Setting], Restorer]:
+    """Return a factory that loads its package when it is called."""
+
     def make(setting: Setting) -> Restorer:
         try:
-            maker = load()
-        except Exception as fault:  # importing a stranger's module may raise anything
-            raise ConfigError(f"restorer {name!r}: its package cannot be loaded: {fault}; install it again") from fault
-        return maker(setting)
+            factory = load()
+        except Exception as fault:  # importing a module of another package may raise anything
+            raise ConfigError(f"restorer {name!r}: its package cannot be loaded: {fault}. Install it again.") from fault
+        return factory(setting)
 
     return make
 
 
 def restorer(name: str, setting: Setting | None = None) -> Restorer:
-    """The restorer of that name, or of "NAME:MODEL"; ConfigError lists the known ones."""
-    known = restorers()
+    """Return a restorer.
+
+    Args:
+        name: Its name, or "NAME:MODEL".
+        setting: How it is made (default: its own defaults).
+
+    Raises:
+        ConfigError: No restorer has this name, or it lacks a package, a key or an option.
+    """
+    factories = restorers()
     name, _, model = name.partition(":")
-    if name not in known:
-        near = get_close_matches(name, known, n=1)
-        meant = f" (did you mean {near[0]}?)" if near else ""
-        raise ConfigError(f"no restorer is named {name!r}{meant}; known: {', '.join(sorted(known))}")
+    if name not in factories:
+        near = get_close_matches(name, factories, n=1)
+        suggestion = f" Did you mean {near[0]}?" if near else ""
+        raise ConfigError(f"no restorer is named {name!r}.{suggestion} Known: {', '.join(sorted(factories))}.")
     setting = setting or Setting()
-    return known[name](replace(setting, model=model) if model else setting)
+    return factories[name](replace(setting, model=model) if model else setting)

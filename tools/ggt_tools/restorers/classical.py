@@ -1,7 +1,7 @@
-"""A restorer without a model or a network: steps of image processing, chosen and tuned by what was measured.
+"""A restorer without a model: steps of image processing, which are chosen and tuned by the measured degradations.
 
-In order: deblock, denoise, dehaze, relight, deblur. A photograph that measures well passes unchanged, and the gate
-then says so. Nothing is invented: no step can put in what the photograph does not hold.
+The steps are, in order: deblock, dehaze, relight, denoise, deblur. A photograph without measured degradations is
+returned unchanged, and the gate then rejects it as unchanged. No step adds content that the photograph does not have.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Colour = npt.NDArray[np.float32]  # (height, width, 3), RGB in 0..1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Classical:
-    """The chain. Deterministic: the prompt and the seed change nothing."""
+    """The restorer. It is deterministic: prompt and seed have no effect."""
 
     name: str = "classical"
     model: str = "classical-1"
@@ -30,7 +30,12 @@ class Classical:
     prompted: bool = False
 
     def restore(self, image: Image, prompt: str, *, seed: int) -> Restored:
-        """Restore uint8 RGB (height, width, 3); PairError below 32 px, ConfigError without OpenCV."""
+        """Restore a photograph, uint8 RGB (height, width, 3).
+
+        Raises:
+            PairError: A side is shorter than 32 px.
+            ConfigError: OpenCV is not installed.
+        """
         d = measure(image)
         kind, _ = classify(d)
         result = image
@@ -50,8 +55,11 @@ class Classical:
 def deblock(image: Image, *, quality: int) -> Image:
     """Compress again on 16 shifted grids and average (Nosratinia, Journal of VLSI Signal Processing 27, 2001).
 
-    What depends on where the grid lies, blocks and ringing, averages out; what does not, stays.
-    `quality` is of JPEG, 1..100: the lower, the more is smoothed.
+    Blocks and ringing depend on the position of the grid, so the average removes them and keeps everything else.
+
+    Args:
+        image: uint8 RGB (height, width, 3).
+        quality: Quality of the JPEG, 1..100: a lower one smooths more.
     """
     cv2 = opencv()
     height, width = image.shape[:2]
@@ -61,31 +69,35 @@ def deblock(image: Image, *, quality: int) -> Image:
     for down in range(0, 8, 2):
         for right in range(0, 8, 2):
             view = np.ascontiguousarray(padded[down:, right:])
-            again = cv2.imdecode(cv2.imencode(".jpg", view, flags)[1], cv2.IMREAD_COLOR)
-            total += again[8 - down : 8 - down + height, 8 - right : 8 - right + width]
+            decoded = cv2.imdecode(cv2.imencode(".jpg", view, flags)[1], cv2.IMREAD_COLOR)
+            total += decoded[8 - down : 8 - down + height, 8 - right : 8 - right + width]
     return np.asarray(np.rint(total / 16), np.uint8)
 
 
 def denoise(image: Image, *, before: Image) -> Image:
-    """Non-local means (Buades, Coll, Morel, CVPR 2005) on luma, and stronger on colour at half resolution.
+    """Apply non-local means (Buades, Coll, Morel, CVPR 2005) to luma, and more strongly to colour at half resolution.
 
-    As strong as the noise is now, stronger where a step since `before` has raised it with the light. A fifth of
-    what is taken from luma is put back: all of it gone looks like plastic.
+    The strength follows the measured noise. It is higher where an earlier step brightened the image, and so increased
+    its noise. A fifth of what is removed from luma is added back, since a picture without any noise looks like plastic.
+
+    Args:
+        image: uint8 RGB (height, width, 3).
+        before: The photograph before the earlier steps.
     """
     cv2 = opencv()
     height, width = image.shape[:2]
-    now = measure(image)
+    measured = measure(image)
     luma, cr, cb = cv2.split(cv2.cvtColor(image, cv2.COLOR_RGB2YCrCb))
     old = cv2.GaussianBlur(cv2.cvtColor(before, cv2.COLOR_RGB2GRAY), (0, 0), 4.0).astype(np.float32)
-    raised = (cv2.GaussianBlur(luma, (0, 0), 4.0).astype(np.float32) + 4.0) / (old + 4.0)
-    weight = np.clip((raised - 1.2) / 1.0, 0.0, 1.0)
-    light = _means(luma, 1.0 + 1.1 * now.noise)
-    strong = _means(luma, 3.0 + 2.5 * now.noise)
+    brightening = (cv2.GaussianBlur(luma, (0, 0), 4.0).astype(np.float32) + 4.0) / (old + 4.0)
+    weight = np.clip((brightening - 1.2) / 1.0, 0.0, 1.0)
+    light = _means(luma, 1.0 + 1.1 * measured.noise)
+    strong = _means(luma, 3.0 + 2.5 * measured.noise)
     clean = light * (1.0 - weight) + strong * weight
     planes = [np.asarray(np.rint(0.8 * clean + 0.2 * luma), np.uint8)]
     for plane in (cr, cb):
         half = cv2.resize(plane, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-        light, strong = _means(half, 2.0 + 2.0 * now.chroma_noise), _means(half, 5.0 + 4.0 * now.chroma_noise)
+        light, strong = _means(half, 2.0 + 2.0 * measured.chroma_noise), _means(half, 5.0 + 4.0 * measured.chroma_noise)
         share = cv2.resize(weight, half.shape[::-1], interpolation=cv2.INTER_AREA)
         half = np.asarray(np.rint(light * (1.0 - share) + strong * share), np.uint8)
         planes.append(cv2.resize(half, (width, height), interpolation=cv2.INTER_CUBIC))
@@ -99,10 +111,14 @@ def _means(plane: Image, strength: float) -> Plane:
 
 
 def dehaze(image: Image, *, strength: float) -> Image:
-    """Take the airlight out: dark channel prior (He, Sun, Tang, CVPR 2009), refined by the guided filter.
+    """Remove the airlight by the dark channel prior (He, Sun, Tang, CVPR 2009), refined by the guided filter.
 
-    The airlight is grey or blue, never another tint (air scatters blue), as blue as the local minima are where haze is
-    thick, since distance is bluer than the sky. What darkens is brightened half-way again. `strength`: 0..1.
+    Air scatters blue light, so the airlight is grey or blue. It is as blue as the local minima in thick haze, since
+    distant objects are bluer than the sky. Half of the darkening that results is undone.
+
+    Args:
+        image: uint8 RGB (height, width, 3).
+        strength: Share of the haze to remove, 0..1.
     """
     cv2 = opencv()
     colour: Colour = image.astype(np.float32) / 255.0
@@ -123,27 +139,34 @@ def dehaze(image: Image, *, strength: float) -> Image:
 
 
 def relight(image: Image, *, darkness: float) -> Image:
-    """Brighten what is dark and leave what is bright (after LIME: Guo, Li, Ling, TIP 26, 2017).
+    """Brighten dark areas and keep bright ones (after LIME: Guo, Li, Ling, TIP 26, 2017).
 
-    The illumination, the brightest channel smoothed along edges, is raised by a gamma; all channels of a pixel grow by
-    one factor, so colours stay. Night stays night: the factor has a bound. `darkness`: 0..1, as measured.
+    The illumination is the brightest channel, smoothed along edges, and is raised by a gamma. All channels of a pixel
+    are multiplied by the same factor, so colours stay the same. The factor is bounded, so that night stays night.
+
+    Args:
+        image: uint8 RGB (height, width, 3).
+        darkness: The measured darkness, 0..1.
     """
     cv2 = opencv()
     colour: Colour = image.astype(np.float32) / 255.0
     bright = colour.max(axis=2)
     light = np.clip(guided(bright, cv2.blur(bright, (15, 15)), radius=15, smooth=1e-2), 0.02, 1.0)
     gamma = float(np.clip(1.0 - 1.6 * (darkness - 0.03), 0.5, 1.0))
-    toe = np.clip((light - 0.02) / 0.13, 0.0, 1.0)  # black stays black: there is only noise in it
+    toe = np.clip((light - 0.02) / 0.13, 0.0, 1.0)  # black stays black, since it contains only noise
     factor = 1.0 + toe * (np.minimum(light ** (gamma - 1.0), 3.0) - 1.0)
     factor = np.minimum(factor, np.maximum(1.0 / np.maximum(bright, 1e-3), 1.0))
     return _bytes(colour * factor[..., None])
 
 
 def deblur(image: Image, *, blur: float) -> Image:
-    """Undo a Gaussian blur of luma (Richardson 1972, Lucy 1974), where there is more structure than noise.
+    """Undo a Gaussian blur of luma (Richardson 1972, Lucy 1974) where there is more structure than noise.
 
-    No pixel leaves the range of its 5 x 5 neighbours by more than a little: that keeps halos out.
-    `blur` in pixels, as measured.
+    Each pixel stays near the range of its 5 x 5 neighbours, which prevents halos.
+
+    Args:
+        image: uint8 RGB (height, width, 3).
+        blur: The measured blur in pixels.
     """
     cv2 = opencv()
     ycc = cv2.cvtColor(image.astype(np.float32) / 255.0, cv2.COLOR_RGB2YCrCb)

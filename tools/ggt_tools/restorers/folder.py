@@ -1,12 +1,13 @@
 """Results that were made elsewhere: files in a folder, each for one photograph.
 
---with folder:RESULTS. A result belongs to the photograph that manifest.csv or manifest.jsonl names for it (columns
-`key` or `file`, and `result`), else to the one that has its name: the photograph's key, or its file's name without the
-ending, with its folders or without. What else the folder holds is passed over, and logged as a warning. Options: path
-(the folder), model (what made them; default: the folder's name). A result may show the photograph as the workspace has
-it, or the whole image of its file where `ingest --fit crop` or `--fit resize` took a window of that: the ratio of its
-sides tells, and align cuts the whole one to the window. A file that is exchanged for another after it was taken is not
-noticed: use another name for the model then.
+--with folder:RESULTS. manifest.csv or manifest.jsonl may name the photograph of each result (columns `key` or `file`,
+and `result`). Without a manifest, a result belongs to the photograph of the same name: the photograph's key, or the
+name of its file without suffix, with or without folders. Other files in the folder are ignored, with a warning in the
+log. Options: path (the folder), model (what made the results; default: the folder's name).
+
+A result may show the photograph as it is in the workspace. If `ingest --fit crop` or `--fit resize` took a window of a
+file, a result may also show the whole image of that file. The aspect ratio tells which, and align crops the whole image
+to the window. A file that is replaced after it was imported is not noticed: then use another name for the model.
 """
 
 from __future__ import annotations
@@ -39,15 +40,22 @@ from ggt_tools.records import Photo
 _log = logging.getLogger(__name__)
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp")  # what align reads
 MANIFESTS = ("manifest.csv", "manifest.jsonl")
-MOST = 50 * 1024 * 1024  # bytes of a result
+MAX_BYTES = 50 * 1024 * 1024  # of a result
 FORMATS = ("PNG", "JPEG", "WEBP")
-RATIO = 0.02  # by which the ratio of a result's sides may differ: models round to multiples
-ENLARGED = 0.9  # a result whose scale is below is said to be small
+RATIO = 0.02  # by which the aspect ratio of a result may differ, since models round sides to multiples
+ENLARGED = 0.9  # a result with a smaller scale is reported as small
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Folder:
-    """A Restorer. `results`: files by key, by name with folders, and by name alone; `names`: the photographs'."""
+    """The restorer.
+
+    Attributes:
+        model: What made the results.
+        results: The file of each result, by key.
+        names: The file that each photograph was imported from, by key.
+        frames: Conversion.frame of each photograph where it is known, by key.
+    """
 
     model: str
     results: Mapping[str, Path] = field(repr=False)
@@ -60,15 +68,15 @@ class Folder:
     prompted: bool = False
 
     def restore(self, image: Pixels, prompt: str, *, seed: int) -> Restored:
-        """As Restorer.restore(): the file as it is. Without one, the reason is no_result."""
+        """Return the file of the result unchanged; without one, the reason is `no_result`."""
         key = ggt_format.pair_key(image)
         path = self.results.get(key)
         if path is None:
-            return Restored(reason="no_result", detail=f"no result is for {self.names.get(key, key)}")
-        return Restored(data=read_file(path, str(path), max_bytes=MOST))
+            return Restored(reason="no_result", detail=f"the folder has no result for {self.names.get(key, key)}")
+        return Restored(data=read_file(path, str(path), max_bytes=MAX_BYTES))
 
     def frame(self, photo: Photo) -> tuple[int, ...]:
-        """As FramingRestorer.frame(): by the ratio of the result's sides, and where that fits both, by its name."""
+        """See FramingRestorer.frame(): the aspect ratio decides, or the name of the result if it fits both."""
         path, frame = self.results.get(photo.key), self.frames.get(photo.key, ())
         if path is None or not frame or frame[:2] == frame[4:]:
             return ()
@@ -110,7 +118,7 @@ class Folder:
 
 
 def _off(size: tuple[int, int], width: int, height: int) -> float:
-    """By how much the ratio of a result's sides differs from that one, as a logarithm."""
+    """Return the difference of two aspect ratios, as a logarithm."""
     return abs(math.log(size[0] * height / (size[1] * width)))
 
 
@@ -120,9 +128,9 @@ def _is_like(size: tuple[int, int], photo: Photo, frame: tuple[int, ...]) -> boo
 
 
 def _shown(path: Path, photo: Photo, frame: tuple[int, ...]) -> tuple[str, bool]:
-    """What a result shows by the ratio of its sides, whole or window; and whether that is like both."""
+    """Return whether a result shows the "whole" image or the "window", and whether its aspect ratio fits both."""
     size = _upright_size(path)
-    if size is None:  # restore() says what is wrong with it
+    if size is None:  # restore() reports what is wrong with it
         return "window", False
     window, whole = _off(size, photo.width, photo.height), _off(size, frame[0], frame[1])
     is_like_both = max(window, whole) <= RATIO and abs(window - whole) <= RATIO / 2
@@ -131,23 +139,27 @@ def _shown(path: Path, photo: Photo, frame: tuple[int, ...]) -> tuple[str, bool]
 
 @lru_cache(1 << 20)
 def _upright_size(path: Path) -> tuple[int, int] | None:
-    """Width and height of a result as it is to be seen, mostly from the first bytes of its file; None of no image."""
+    """Return width and height of a result after its orientation is applied; None if it is not an image."""
     try:
         with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
             size, exif = image.size, image.info.get("exif", b"")
         orientation = read_camera_tags(exif.removeprefix(b"Exif\0\0")).orientation
-    except Exception:  # metadata that the decoder stumbles over, or no image
+    except Exception:  # metadata that the decoder rejects, or not an image
         try:
-            about = read_metadata(path.read_bytes())
-            with Image.open(io.BytesIO(about.pixels), formats=FORMATS) as image:
-                size, orientation = image.size, about.orientation
+            metadata = read_metadata(path.read_bytes())
+            with Image.open(io.BytesIO(metadata.pixels), formats=FORMATS) as image:
+                size, orientation = image.size, metadata.orientation
         except Exception:
             return None
     return (size[1], size[0]) if orientation >= 5 else size
 
 
 def folder(setting: Setting) -> Folder:
-    """ConfigError: there is no such folder, a photograph has two results, or a result two photographs."""
+    """Return the restorer.
+
+    Raises:
+        ConfigError: The folder does not exist, a photograph has two results, or a result has two photographs.
+    """
     chosen = options("folder", setting, path=setting.model, model="")
     root = Path(chosen["path"])
     if not chosen["path"] or not root.is_dir():
@@ -155,8 +167,8 @@ def folder(setting: Setting) -> Folder:
     manifest = next((root / name for name in MANIFESTS if (root / name).is_file()), None)
     found = find_images(root, suffixes=SUFFIXES, besides=MANIFESTS)
     claims = list(_listed(root, manifest, setting.names) if manifest else _named(root, found.paths, setting.names))
-    if multiprocessing.parent_process() is None:  # the processes of an engine open the same folder again
-        _tell(root, found, {path.resolve() for _, path in claims} if setting.names else None)
+    if multiprocessing.parent_process() is None:  # worker processes open the same folder again, without warnings
+        _log_unused(root, found, {path.resolve() for _, path in claims} if setting.names else None)
     return Folder(
         model=chosen["model"] or root.resolve().name,
         results=_single(claims),
@@ -165,8 +177,8 @@ def folder(setting: Setting) -> Folder:
     )
 
 
-def _tell(root: Path, found: ImageFiles, claimed: Collection[Path] | None) -> None:
-    """Log what of the folder is not used."""
+def _log_unused(root: Path, found: ImageFiles, claimed: Collection[Path] | None) -> None:
+    """Log which files of the folder are not used."""
     for fault in found.faults:
         _log.warning("%s", fault)
     if str(found.passed_over):
@@ -175,8 +187,8 @@ def _tell(root: Path, found: ImageFiles, claimed: Collection[Path] | None) -> No
         return
     left = [path.relative_to(root).as_posix() for path in found.paths if path.resolve() not in claimed]
     if left:
-        said = "%s: %d results belong to no photograph of the workspace: %s"
-        _log.warning(said, root, len(left), shorten(left))
+        message = "%s: %d results belong to no photograph of the workspace: %s"
+        _log.warning(message, root, len(left), shorten(left))
 
 
 def _single(claims: Iterable[tuple[str, Path]]) -> dict[str, Path]:
@@ -188,9 +200,9 @@ def _single(claims: Iterable[tuple[str, Path]]) -> dict[str, Path]:
 
 
 def _named(root: Path, files: Sequence[Path], names: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
-    """Each photograph's key with the result of its name: with its folders where there is one, else without.
+    """Yield the key of each photograph and the result of the same name, first with folders, then without.
 
-    A result whose name is the same but for its Unicode form counts where no other photograph has the very name.
+    A name in another Unicode form matches if no other photograph has exactly that name.
     """
     whole: dict[str, list[Path]] = defaultdict(list)
     stems: dict[str, list[Path]] = defaultdict(list)

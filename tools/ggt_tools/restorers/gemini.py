@@ -1,6 +1,6 @@
-"""Gemini's image models (Nano Banana), one photograph at a time or by its batch interface at half the price.
+"""Gemini's image models (Nano Banana), one photograph at a time or in batch jobs at half the price.
 
-Options: size (512, 1K, 2K or 4K; default 1K), insecure (yes: a base URL of plain http).
+Options: size (512, 1K, 2K or 4K; default: 1K), insecure (yes: allow a base URL of plain http).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ENDED = ("FAILED", "CANCELLED", "EXPIRED")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gemini:
-    """A BatchRestorer."""
+    """The restorer, which also takes batch jobs."""
 
     model: str
     size: str
@@ -48,7 +48,7 @@ class Gemini:
     batch_bytes: int = 1_900_000_000  # a file may have 2 GB
 
     def restore(self, image: Image, prompt: str, *, seed: int) -> Restored:
-        """As Restorer.restore(). TransientError, PairError, ConfigError: as providers.gemini_faults() has them."""
+        """See Restorer.restore(); the errors are those of gemini_faults()."""
         from google.genai import types
 
         content = [types.Part.from_text(text=prompt), types.Part.from_bytes(data=encode_png(image), mime_type=PNG)]
@@ -59,7 +59,7 @@ class Gemini:
 
     def _config(self, seed: int) -> dict[str, Any]:
         return {
-            "responseModalities": ["TEXT", "IMAGE"],  # with the text, a refusal says why
+            "responseModalities": ["TEXT", "IMAGE"],  # a refusal states its reason as text
             "imageConfig": {"aspectRatio": "1:1", "imageSize": self.size},
             "seed": seed % 2**31,
         }
@@ -74,12 +74,12 @@ class Gemini:
                     file.write(json.dumps({"key": request.id, "request": self._request(request)}) + "\n")
             with gemini_faults(self.model):
                 config = types.UploadFileConfig(display_name=job, mime_type="application/jsonl")
-                sent = self.slow_client.files.upload(file=path, config=config)
+                uploaded = self.slow_client.files.upload(file=path, config=config)
         with gemini_faults(self.model):
-            made = self.client.batches.create(
-                model=self.model, src=sent.name or "", config=types.CreateBatchJobConfig(display_name=job)
+            batch = self.client.batches.create(
+                model=self.model, src=uploaded.name or "", config=types.CreateBatchJobConfig(display_name=job)
             )
-        return made.name or ""
+        return batch.name or ""
 
     def _request(self, request: Request) -> dict[str, Any]:
         data = base64.b64encode(encode_png(request.image)).decode()
@@ -102,7 +102,7 @@ class Gemini:
             except errors.ClientError as fault:
                 if fault.code != 404:
                     raise
-                text = f"{self.model}: no job {said(name)} is known; use the key and --base-url it was sent with"
+                text = f"{self.model}: no job {said(name)} is known. Use the key and --base-url that it was sent with."
                 raise ConfigError(text) from None
         return _state(batch)
 
@@ -131,10 +131,14 @@ PNG = "image/png"
 
 
 def gemini(setting: Setting) -> Gemini:
-    """ConfigError: no package, no key, an option that cannot be."""
+    """Return the restorer.
+
+    Raises:
+        ConfigError: A package or the key is missing, or an option is wrong.
+    """
     chosen = options("gemini", setting, size="1K", insecure="no")
     if chosen["size"] not in SIZES:
-        raise ConfigError(f"gemini: --option size={chosen['size']}: is none of {', '.join(SIZES)}")
+        raise ConfigError(f"gemini: --option size={chosen['size']}: is not known. Choose one of: {', '.join(SIZES)}.")
     return Gemini(
         model=setting.model or MODEL,
         size=chosen["size"],
@@ -147,7 +151,7 @@ def gemini(setting: Setting) -> Gemini:
 
 
 def _restored(answer: GeminiReply) -> Restored:
-    """The first image that is no draft, as it came; else why there is none."""
+    """Return the first image that is not a draft, or why there is none."""
     tokens_in, tokens_out = answer.tokens_in, answer.tokens_out
     texts: list[str] = []
     for candidate in answer.candidates:
@@ -172,7 +176,7 @@ def _state(batch: BatchJob) -> str:
     if state in ("SUCCEEDED", "PARTIALLY_SUCCEEDED"):
         return "done"
     if state in ENDED:
-        return f"failed: the provider says {state} and not why"
+        return f"failed: the provider reports {state} without a reason"
     return "running"
 
 

@@ -1,12 +1,20 @@
-"""OpenAI's image models, and any server that speaks as OpenAI does: vLLM, gateways, Seedream, Qwen.
+"""OpenAI's image models, and any server with the same API: vLLM, gateways, Seedream, Qwen.
 
-Options of `openai`: quality (default high), size (default: 1024x1024 for a square, else auto), fidelity (that is
-input_fidelity, for models that take it), insecure (yes: a base URL of plain http).
+Options of `openai`:
 
-Options of `openai-compatible`, which wants --base-url and a model (NAME:MODEL): the same, without defaults; endpoint
-(edits, or generations with the image as data URL in `image`); seed (yes: it is sent); format (response_format, default
-b64_json; none: it is not sent); body.NAME=VALUE (a further field of the request, VALUE as JSON or text);
-other_hosts (yes: an image that the reply gives the URL of may lie on another public host).
+quality      quality of the image (default: high)
+size         size of the image (default: 1024x1024 for a square, else auto)
+fidelity     input_fidelity, for models that have it
+insecure     yes: allow a base URL of plain http
+
+`openai-compatible` needs --base-url and a model (openai-compatible:MODEL). It has the same options without defaults,
+and these:
+
+endpoint     edits, or generations with the image as a data URL in the field `image` (default: edits)
+seed         yes: send the seed
+format       response_format; none: do not send it (default: b64_json)
+body.NAME    a further field of the request, as JSON or text
+other_hosts  yes: allow the reply to name the URL of an image on another public host
 """
 
 from __future__ import annotations
@@ -44,19 +52,19 @@ if TYPE_CHECKING:
 
 MODEL = "gpt-image-2"
 EDITS: Literal["/v1/images/edits"] = "/v1/images/edits"
-KEPT = 3 * 86400  # seconds that the requests of a batch stay there: an account has little room
-FIELDS = {"quality": "quality", "size": "size", "fidelity": "input_fidelity"}  # by our options
-FURTHER = "body."
-WEB = re.compile(r"https?:", re.I)  # an address; any other text of an image is base64
-PLACES = ("data", "images", "artifacts", "output")  # of an answer's images
-# of an image of these, and of what it holds further objects for
-NAMES = ("b64_json", "url", "image_url", "image_urls", "base64", "b64", "image", "image_base64")
-LABEL = "ggt100k"  # our job's id among a batch's metadata
+EXPIRES_SECONDS = 3 * 86400  # after which the provider deletes a batch's requests, since accounts have little space
+FIELDS = {"quality": "quality", "size": "size", "fidelity": "input_fidelity"}  # fields of a request by our options
+BODY_PREFIX = "body."
+WEB = re.compile(r"https?:", re.I)  # a URL; any other text of an image is base64
+IMAGE_LISTS = ("data", "images", "artifacts", "output")  # fields of a reply that contain its images
+# fields of an image that contain its data, its URL, or a further object with these fields
+IMAGE_FIELDS = ("b64_json", "url", "image_url", "image_urls", "base64", "b64", "image", "image_base64")
+LABEL = "ggt100k"  # field of a batch's metadata with our id of the job
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenAI:
-    """A BatchRestorer."""
+    """The restorer for OpenAI, which also takes batch jobs."""
 
     model: str
     options: dict[str, str]
@@ -70,7 +78,7 @@ class OpenAI:
     batch_bytes: int = 190_000_000  # a file may have 200 MB
 
     def restore(self, image: Image, prompt: str, *, seed: int) -> Restored:
-        """As Restorer.restore(); the model takes no seed. Errors: as providers.openai_faults() has them."""
+        """See Restorer.restore(); the seed is ignored. The errors are those of openai_faults()."""
         file = ("lq.png", encode_png(image), "image/png")
         try:
             with openai_faults(self.model):
@@ -96,13 +104,13 @@ class OpenAI:
                     file.write(json.dumps(line) + "\n")
             with openai_faults(self.model), path.open("rb") as sent:
                 stored = self.slow_client.files.create(
-                    file=sent, purpose="batch", expires_after={"anchor": "created_at", "seconds": KEPT}
+                    file=sent, purpose="batch", expires_after={"anchor": "created_at", "seconds": EXPIRES_SECONDS}
                 )
         with openai_faults(self.model):
-            made = self.client.batches.create(
+            batch = self.client.batches.create(
                 input_file_id=stored.id, endpoint=EDITS, completion_window="24h", metadata={LABEL: job}
             )
-        return made.id
+        return batch.id
 
     def find(self, job: str) -> str:
         with openai_faults(self.model):
@@ -118,14 +126,14 @@ class OpenAI:
             try:
                 batch = self.client.batches.retrieve(name)
             except openai.NotFoundError:
-                text = f"{self.model}: no job {said(name)} is known; use the key and --base-url it was sent with"
+                text = f"{self.model}: no job {said(name)} is known. Use the key and --base-url that it was sent with."
                 raise ConfigError(text) from None
         if batch.status in ("validating", "in_progress", "finalizing", "cancelling"):
             return "running"
         if batch.status == "completed" or batch.output_file_id or batch.error_file_id:
-            return "done"  # of one that expired or was cancelled, what was ready by then
+            return "done"  # a job that expired or was cancelled has the results that were ready by then
         faults = (batch.errors.data if batch.errors else None) or []
-        why = said(faults[0].message) if faults and faults[0].message else "the provider does not say why"
+        why = said(faults[0].message) if faults and faults[0].message else "the provider states no reason"
         return f"failed: {why}" if batch.status == "failed" else f"failed: {said(batch.status)}: {why}"
 
     def results(self, name: str) -> Iterator[tuple[str, Restored]]:
@@ -144,7 +152,7 @@ class OpenAI:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compatible:
-    """A Restorer."""
+    """The restorer for servers with the same API as OpenAI."""
 
     model: str
     options: dict[str, str]
@@ -157,7 +165,7 @@ class Compatible:
     prompted: bool = True
 
     def restore(self, image: Image, prompt: str, *, seed: int) -> Restored:
-        """As Restorer.restore(). Errors: as providers.openai_faults() has them."""
+        """See Restorer.restore(); the errors are those of openai_faults()."""
         body = _fields(self.options, image)
         if self.options["format"] != "none":
             body["response_format"] = self.options["format"]
@@ -182,7 +190,11 @@ class Compatible:
 
 
 def openai(setting: Setting) -> OpenAI:
-    """ConfigError: no package, no key, an option that cannot be."""
+    """Return the restorer for OpenAI.
+
+    Raises:
+        ConfigError: A package or the key is missing, or an option is wrong.
+    """
     chosen = options("openai", setting, quality="high", size="", fidelity="", insecure="no")
     changing = [f"{name}={value}" for name, value in sorted(setting.options.items()) if name != "insecure"]
     return OpenAI(
@@ -195,18 +207,22 @@ def openai(setting: Setting) -> OpenAI:
 
 
 def compatible(setting: Setting) -> Compatible:
-    """ConfigError: no package, address, model or key, an option that cannot be."""
-    body = {name: value for name, value in setting.options.items() if name.startswith(FURTHER)}
-    known = {"quality": "", "size": "", "fidelity": "", "endpoint": "edits", "seed": "no", "format": "b64_json"}
-    chosen = options("openai-compatible", setting, **known, other_hosts="no", insecure="no", **body)
+    """Return the restorer for a server with the same API as OpenAI.
+
+    Raises:
+        ConfigError: A package, the address, the model or the key is missing, or an option is wrong.
+    """
+    body = {name: value for name, value in setting.options.items() if name.startswith(BODY_PREFIX)}
+    defaults = {"quality": "", "size": "", "fidelity": "", "endpoint": "edits", "seed": "no", "format": "b64_json"}
+    chosen = options("openai-compatible", setting, **defaults, other_hosts="no", insecure="no", **body)
     if chosen["endpoint"] not in ("edits", "generations"):
         raise ConfigError(
-            f"openai-compatible: --option endpoint={chosen['endpoint']}: is neither edits nor generations"
+            f"openai-compatible: --option endpoint={chosen['endpoint']}: is not known. Use edits or generations."
         )
     if not setting.model:
-        raise ConfigError("openai-compatible: wants the model's name: --with openai-compatible:MODEL")
-    safe = ("insecure", "other_hosts")
-    changing = [f"{name}={value}" for name, value in sorted(setting.options.items()) if name not in safe]
+        raise ConfigError("openai-compatible: the model is missing. Name it: --with openai-compatible:MODEL")
+    irrelevant = ("insecure", "other_hosts")  # options that do not change the result
+    changing = [f"{name}={value}" for name, value in sorted(setting.options.items()) if name not in irrelevant]
     return Compatible(
         model=setting.model,
         options=chosen,
@@ -217,14 +233,14 @@ def compatible(setting: Setting) -> Compatible:
 
 
 def _fields(chosen: Mapping[str, str], image: Image) -> dict[str, Any]:
-    """The fields of a request that options set."""
+    """Return the fields of a request that options set."""
     height, width = image.shape[:2]
     fields: dict[str, Any] = {name: chosen[option] for option, name in FIELDS.items() if chosen[option]}
     if "size" not in fields and "endpoint" not in chosen:
         fields["size"] = "1024x1024" if height == width else "auto"
     for name in chosen:
-        if name.startswith(FURTHER):
-            fields[name.removeprefix(FURTHER)] = _value(chosen[name])
+        if name.startswith(BODY_PREFIX):
+            fields[name.removeprefix(BODY_PREFIX)] = _value(chosen[name])
     return fields
 
 
@@ -246,43 +262,49 @@ def _refusal(fault: PairError) -> Restored:
 
 
 def _restored(answer: Any, fetch: Callable[[str], bytes] | None = None) -> Restored:
-    """The first image, as it came; else why there is none. ValueError and the like: it cannot be read."""
+    """Return the first image of a reply, or why there is none.
+
+    Raises:
+        ValueError, TypeError, AttributeError: The reply cannot be read.
+    """
     usage = answer.get("usage")
-    used = usage if isinstance(usage, dict) else {}
-    tokens_in, tokens_out = _count(used.get("input_tokens")), _count(used.get("output_tokens"))
-    images: Any = next((answer[name] for name in PLACES if answer.get(name)), [])
+    token_counts = usage if isinstance(usage, dict) else {}
+    tokens_in, tokens_out = _count(token_counts.get("input_tokens")), _count(token_counts.get("output_tokens"))
+    images: Any = next((answer[name] for name in IMAGE_LISTS if answer.get(name)), [])
     fault: Exception | None = None
     for image in images if isinstance(images, list) else [images]:
-        end = (image.get("finish_reason") or image.get("finishReason")) if isinstance(image, dict) else None
-        if is_refusal(end):  # some send a black image with it
-            detail = f"the answer ended for {said(end)}"
+        finish_reason = (image.get("finish_reason") or image.get("finishReason")) if isinstance(image, dict) else None
+        if is_refusal(finish_reason):  # some servers send a black image with a refusal
+            detail = f"the answer ended with {said(finish_reason)}"
             return Restored(reason="refused", detail=detail, tokens_in=tokens_in, tokens_out=tokens_out)
-        for given in _image_texts(image):
+        for text in _image_texts(image):
             try:
-                if not isinstance(given, str):
-                    raise TypeError("an image that is no text")
-                if WEB.match(given) and not fetch:
+                if not isinstance(text, str):
+                    raise TypeError("an image is not a text")
+                if WEB.match(text) and not fetch:
                     continue
-                data = fetch(given) if fetch and WEB.match(given) else decode_base64(given)
-            except (ValueError, TypeError) as damage:  # another image of the answer may be whole
+                data = fetch(text) if fetch and WEB.match(text) else decode_base64(text)
+            except (ValueError, TypeError) as damage:  # another image of the answer may be complete
                 fault = damage
                 continue
             if data:
                 return Restored(data=data, tokens_in=tokens_in, tokens_out=tokens_out)
     if fault is not None:
         raise fault
-    return Restored(reason="no_image", detail="the answer holds no image", tokens_in=tokens_in, tokens_out=tokens_out)
+    return Restored(
+        reason="no_image", detail="the answer contains no image", tokens_in=tokens_in, tokens_out=tokens_out
+    )
 
 
 def _image_texts(value: object, depth: int = 4) -> Iterator[object]:
-    """What may be an image as text or its address, wherever a server puts it."""
+    """Yield each text that may be an image or its URL, in any field that servers use for it."""
     if isinstance(value, str):
         yield value.strip()
     elif depth and isinstance(value, list):
         for item in value:
             yield from _image_texts(item, depth - 1)
     elif depth and isinstance(value, dict):
-        for name in NAMES:
+        for name in IMAGE_FIELDS:
             yield from _image_texts(value.get(name), depth - 1)
     elif value is not None:
         yield value

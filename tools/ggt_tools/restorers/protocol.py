@@ -1,4 +1,4 @@
-"""What a restorer is asked and what it answers: the protocol that every one of them speaks."""
+"""The protocols of restorers."""
 
 from __future__ import annotations
 
@@ -12,49 +12,59 @@ from ggt_tools.records import Photo
 
 
 class Restorer(Protocol):
-    """Restores one photograph at a time; what it changes besides its faults is for the gate to find."""
+    """Restores one photograph at a time. The gate judges whether its result is faithful."""
 
     @property
     def name(self) -> str:
-        """The name it is called by, e.g. "classical"."""
+        """Its name for --with, such as "classical"."""
 
     @property
     def model(self) -> str:
-        """What made the image, as it is written with every pair, e.g. "classical-1", "gpt-image-2"."""
+        """Name of its model, which is stored with every pair, such as "classical-1" or "gpt-image-2"."""
 
     @property
     def version(self) -> str:
-        """Changes whenever the same photograph, prompt and seed may come out otherwise: code, options."""
+        """Its version: it changes with code or options that may change the result of the same request."""
 
     @property
     def remote(self) -> bool:
-        """It asks a server, which takes many calls at a time, and money."""
+        """Whether it calls a server, which takes many calls at the same time and costs money."""
 
     @property
     def square(self) -> bool:
-        """It keeps the sides' ratio of square images only: others are padded for it, and cut back by align."""
+        """Whether it keeps the aspect ratio of square images alone: others are padded for it, and align crops them."""
 
     @property
     def prompted(self) -> bool:
-        """It reads the prompt."""
+        """Whether it uses the prompt."""
 
     def restore(self, image: Image, prompt: str, *, seed: int) -> Restored:
-        """Restore uint8 RGB (height, width, 3). A refusal is a Restored with a reason, not an error.
+        """Restore a photograph. If it is remote, several threads may call this at the same time.
 
-        Threads may call it side by side where it is remote. Raises ConfigError where a package or a key is missing,
-        PairError where this photograph cannot be worked on, TransientError where the outside world failed for now.
+        Args:
+            image: uint8 RGB (height, width, 3).
+            prompt: What to do.
+            seed: Seed of random numbers, for models that take one.
+
+        Returns:
+            The result. A refusal is a result with a reason, not an error.
+
+        Raises:
+            ConfigError: A package or a key is missing.
+            PairError: This photograph cannot be restored.
+            TransientError: The call failed, and a later attempt may succeed.
         """
 
 
 @runtime_checkable
 class FramingRestorer(Restorer, Protocol):
-    """A restorer whose results may show more than the photograph: the whole image that ingest took a window of."""
+    """A restorer whose results may show the whole image of a file of which ingest took a window."""
 
     def frame(self, photo: Photo) -> tuple[int, ...]:
-        """Candidate.frame of what it gives for this photograph; () where that shows the photograph alone."""
+        """Return Candidate.frame of its result for this photograph; () if that shows the photograph alone."""
 
     def frame_notes(self, photos: Iterable[Photo]) -> list[str]:
-        """What a user must know of these photographs' frames before the work begins, a sentence or two a line."""
+        """Return what a user must know about the frames of these results before the work starts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,20 +79,20 @@ class Request:
 
 @runtime_checkable
 class BatchRestorer(Restorer, Protocol):
-    """A restorer that also takes many photographs at once, and answers within a day."""
+    """A restorer that also takes batch jobs of many photographs, which are finished within a day."""
 
     @property
     def batch_bytes(self) -> int:
-        """How large one job may be, in bytes of its requests."""
+        """Largest size of the requests of one job, in bytes."""
 
     def send(self, job: str, requests: Iterable[Request]) -> str:
-        """Hands a job over under our id and gives the provider's name for it. Errors as of restore()."""
+        """Submit a job under our id, and return the provider's name for it. Raises the errors of restore()."""
 
     def find(self, job: str) -> str:
-        """The provider's name for the job that was handed over under our id; "" where there is none."""
+        """Return the provider's name for the job that was submitted under our id; "" if there is none."""
 
     def state(self, name: str) -> str:
-        """running | done | failed: what the provider said."""
+        """Return "running", "done", or "failed: " and the provider's reason."""
 
     def results(self, name: str) -> Iterator[tuple[str, Restored]]:
-        """What came of each request of a job that is done, by its id. A request that failed has its reason."""
+        """Yield the id and the result of each request of a finished job; a failed request has a reason."""

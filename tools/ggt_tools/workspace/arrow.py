@@ -18,18 +18,18 @@ from ggt_tools.workspace.codec import arrow_schema, from_arrow_row, to_arrow_row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
-    """A work item without a result, and why. It is no fact of the ledger: the next run tries the work again."""
+class WorkFailure:
+    """A work without a result, and why. It is not stored in the ledger: the next run tries the work again."""
 
-    work: str  # its id
+    work: str  # id of the work
     subject: str  # what it was about: a candidate, a photograph
-    reason: str  # stable
+    reason: str  # reason code
     detail: str
 
 
 CLASSES: dict[str, type[DataclassRecord]] = {
     **{table.name: record_class for record_class, table in TABLES.items()},
-    "fault": Fault,
+    "fault": WorkFailure,
     "finding": Finding,
 }
 NAMES = {record_class: name for name, record_class in CLASSES.items()}
@@ -43,7 +43,7 @@ def to_parquet(facts: Iterable[DataclassRecord]) -> bytes:
             [to_arrow_row(fact) if type(fact) is record_class else None for fact in listed],
             pa.struct(list(arrow_schema(record_class))),
         )
-        for record_class in dict.fromkeys([*(type(fact) for fact in listed), Fault])
+        for record_class in dict.fromkeys([*(type(fact) for fact in listed), WorkFailure])
     }
     file = io.BytesIO()
     pq.write_table(pa.table(columns), file, compression="zstd")

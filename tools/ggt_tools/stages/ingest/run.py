@@ -222,7 +222,9 @@ def _open_source(config: IngestConfig, earlier: EarlierRuns) -> Source:
         if name.endswith(ZIPS):
             return from_zip(path)
         if config.is_list:
-            fetching = FetchConfig(size=config.max_bytes, seconds=config.fetch_timeout, private=config.allow_private)
+            fetching = FetchConfig(
+                max_bytes=config.max_bytes, timeout=config.fetch_timeout, allow_private=config.allow_private
+            )
             return from_list(path, fetching, earlier.is_known, has_licence=bool(config.licence), dry_run=config.dry_run)
         suffixes = ", ".join((*TARS, *ZIPS, *LISTS))
         raise ConfigError(

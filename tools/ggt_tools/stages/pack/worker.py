@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ggt_tools.executors.task import Perform, not_shared_error
-from ggt_tools.workspace.arrow import Fault
+from ggt_tools.workspace.arrow import WorkFailure
 from ggt_tools.workspace.store import Store
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Packing:
         if read_plan(Path(self.part)) != self.plan:
             raise not_shared_error(self.part)
 
-        def perform(works: Sequence[ShardJob]) -> Iterator[Fault]:
+        def perform(works: Sequence[ShardJob]) -> Iterator[WorkFailure]:
             for job in works:
                 write_shard(job, int)
             yield from ()

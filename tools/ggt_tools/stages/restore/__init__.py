@@ -217,7 +217,7 @@ def check_reply(work: str, restored: Restored, keep: Callable[[str, bytes], None
         if not reason:
             keep(work, data)
     elif not reason:
-        reason, detail = "no_image", "the answer holds no image"
+        reason, detail = "no_image", "the answer contains no image"
     return Reply(reason=reason, detail=detail, tokens_in=restored.tokens_in, tokens_out=restored.tokens_out)
 
 

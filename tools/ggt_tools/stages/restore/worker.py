@@ -12,7 +12,7 @@ from ggt_tools.executors.task import Perform
 from ggt_tools.providers.protocol import Setting
 from ggt_tools.records import Candidate
 from ggt_tools.stages.restore import Work, check_reply, prepare_image
-from ggt_tools.workspace.arrow import Fault
+from ggt_tools.workspace.arrow import WorkFailure
 from ggt_tools.workspace.ledger import ImageFolder
 from ggt_tools.workspace.store import Store
 
@@ -48,7 +48,7 @@ class Restoring:
         restorer = load_restorer(self.restorer, setting)
         images = ImageFolder(store)
 
-        def perform(works: Sequence[Work]) -> Iterator[Candidate | Fault]:
+        def perform(works: Sequence[Work]) -> Iterator[Candidate | WorkFailure]:
             files: dict[str, str] = {}
             for work in works:
                 photo, candidate = work.photo, work.candidate
@@ -63,6 +63,6 @@ class Restoring:
                     reason, detail = fault.reason, str(fault)
                 yield replace(candidate, image=files.get(work.id, ""), reason=reason, created=utc_now())
                 if reason:
-                    yield Fault(work=work.id, subject=work.subject, reason=reason, detail=detail)
+                    yield WorkFailure(work=work.id, subject=work.subject, reason=reason, detail=detail)
 
         return perform

@@ -15,7 +15,7 @@ from ggt_tools.imaging.degradations import opencv
 from ggt_tools.metrics.iqa import IqaConfig
 from ggt_tools.metrics.scorer import OWN, Scorer
 from ggt_tools.records import Score, work_id
-from ggt_tools.workspace.arrow import Fault
+from ggt_tools.workspace.arrow import WorkFailure
 from ggt_tools.workspace.ledger import ImageFolder
 from ggt_tools.workspace.store import Store
 
@@ -73,7 +73,7 @@ class Scoring:
         """What ready() gives, of a scorer that is there."""
         images = ImageFolder(store)
 
-        def perform(works: Sequence[ScoreWork]) -> Iterator[Score | Fault]:
+        def perform(works: Sequence[ScoreWork]) -> Iterator[Score | WorkFailure]:
             for some in _batches(works, scorer.batch):
                 wanted = [metric for metric, _ in some[0].metrics]
                 pairs = [
@@ -91,7 +91,9 @@ class Scoring:
                         try:
                             yield from scorer.score([pair], wanted)
                         except PairError as fault:
-                            yield Fault(work=work.id, subject=work.subject, reason=fault.reason, detail=str(fault))
+                            yield WorkFailure(
+                                work=work.id, subject=work.subject, reason=fault.reason, detail=str(fault)
+                            )
 
         return perform
 

@@ -171,7 +171,7 @@ def _check_on_cluster(
     """
     from ggt_tools.executors import gather, remove_results
     from ggt_tools.stages.validate.worker import Validating
-    from ggt_tools.workspace.arrow import Fault
+    from ggt_tools.workspace.arrow import WorkFailure
 
     stage = Validating(root=root.url, identity=root.identity, options=tuple(root.storage_options.items()))
     lost = []
@@ -179,7 +179,7 @@ def _check_on_cluster(
         stage, checks, cluster.store, cluster.executor, progress=lambda check: progress(check.facts["pairs"])
     )
     for result in results:
-        if isinstance(result, Fault):
+        if isinstance(result, WorkFailure):
             lost.append(result)
         else:
             yield result
