@@ -164,9 +164,7 @@ def test_each_fact_of_the_packages_gate_gives_its_reason(degradation: str, name:
     decided = GATE.decision[degradation]
     strict = tuple(replace(model, unsure_above=0.0 if model.name == name else 1.0, max=1.0) for model in decided.models)
     alone = tuple(
-        replace(
-            model, facts=tuple(each for each in model.facts if each.name == fact.name or each.metric not in others)
-        )
+        replace(model, facts=tuple(each for each in model.facts if each.name == fact.name or each.metric not in others))
         for model in strict
     )
     gate = replace(GATE, decision={**GATE.decision, degradation: replace(decided, models=alone)})
