@@ -90,7 +90,7 @@ def measure(lq: Pixels, reply: bytes) -> dict[str, Any]:
 def report(folder: Path) -> str:
     """Align every pair of real.csv that has an output, and tell of each and of all."""
     rows, counted, medians = [], Counter[tuple[str, str]](), []
-    with open(folder / "real.csv", encoding="utf-8", newline="") as file:
+    with (folder / "real.csv").open(encoding="utf-8", newline="") as file:
         items = [item for item in csv.DictReader(file) if item["kind"] in ("model", "truth")]
     for item in items:
         lq = np.asarray(Image.open(folder / item["in"]).convert("RGB"))

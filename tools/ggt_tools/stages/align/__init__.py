@@ -348,7 +348,8 @@ def _warped(image: Pixels, matrix: Matrix, warp: Warp | None, width: int, height
     sigma = [0.5 * np.sqrt(max(scale * scale - 1.0, 0.0)) for scale in (x, y)]
     if max(sigma) > 0.2:
         image = cv2.GaussianBlur(image, (0, 0), sigmaX=max(sigma[0], 0.01), sigmaY=max(sigma[1], 0.01))
-    border, brought = cv2.BORDER_REFLECT_101, image
+    border = cv2.BORDER_REFLECT_101
+    brought: Pixels
     if warp is not None:
         x_map, y_map = warp_maps(matrix, warp, (height, width))
         brought = cv2.remap(image, x_map, y_map, cv2.INTER_LANCZOS4, borderMode=border)
