@@ -31,7 +31,7 @@ def drift(shape: tuple[int, int], amount: float, seed: int) -> Field:
         for _ in range(2)
     ]
     field = np.stack(parts, axis=2).astype(np.float64)
-    return field * amount * max(shape) / 1024 / np.sqrt((field**2).sum(axis=2).mean())
+    return np.asarray(field * amount * max(shape) / 1024 / np.sqrt((field**2).sum(axis=2).mean()), np.float64)
 
 
 def redrawn(image: Pixels, field: Field) -> tuple[Pixels, Field]:
@@ -41,7 +41,8 @@ def redrawn(image: Pixels, field: Field) -> tuple[Pixels, Field]:
     source = np.stack([x, y], axis=2) + field
     maps = source.astype(np.float32)
     border = cv2.BORDER_REFLECT_101
-    return cv2.remap(image, maps[..., 0], maps[..., 1], cv2.INTER_CUBIC, borderMode=border), source
+    taken = cv2.remap(image, maps[..., 0], maps[..., 1], cv2.INTER_CUBIC, borderMode=border)
+    return np.asarray(taken, np.uint8), np.asarray(source, np.float64)
 
 
 def left(found: InFrame, source: Field) -> Field:
@@ -80,7 +81,7 @@ def test_a_drift_on_top_of_a_motion_of_the_frame_is_undone_with_it() -> None:
     found = align(encoded(reply), noisy(image, 6), candidate())
     assert found.model.endswith(SMOOTH) and found.confidence >= CONFIDENT
     assert 7.0 < found.motion < 9.0
-    back = moved(np.linalg.inv(matrix), source.reshape(-1, 2)).reshape(source.shape)
+    back = moved(np.linalg.inv(matrix), source.reshape(-1, 2).astype(np.float64)).reshape(source.shape)
     assert rms(left(found, back)) < 0.5
 
 
@@ -140,7 +141,7 @@ def test_noise_alone_is_not_warped() -> None:
 
 @pytest.mark.parametrize("name", ["sunset-2", "wine-2"])
 def test_a_thin_frame_does_not_hold_the_content_of_a_small_picture_in_place(name: str) -> None:
-    image = cv2.resize(photograph(name)[:384, :576], (288, 192), interpolation=cv2.INTER_AREA)
+    image = np.asarray(cv2.resize(photograph(name)[:384, :576], (288, 192), interpolation=cv2.INTER_AREA), np.uint8)
     matrix = planted(288, 192, "shift", 6.0)
     reply, lq = restored(image, matrix), noisy(blurred(image, 1.5), 6)
     for picture in (reply, lq):

@@ -30,10 +30,9 @@ SQUARE, FEWEST = 96, 3  # px at 1024, and the matches that a square needs
 FARTHEST = 24.0  # px at 1024: what is farther off is a wrong match
 ELSEWHERE = 6.0  # px at 1024
 RATIO_OF_DISTANCES = 0.8  # of the best match to the best one that lies elsewhere (Lowe 2004)
-CANDIDATE = Candidate(**{
-    name: {"str": "", "int": 0, "float": 0.0}.get(str(kind).partition("[")[0], ())
-    for name, kind in Candidate.__annotations__.items()
-})  # fmt: skip
+_EMPTY: dict[str, Any] = {"str": "", "int": 0, "float": 0.0}
+_FIELDS: dict[str, Any] = {name: _EMPTY.get(str(kind), ()) for name, kind in Candidate.__annotations__.items()}
+CANDIDATE = Candidate(**_FIELDS)
 
 
 def left(lq: Pixels, gt: Pixels) -> npt.NDArray[np.float64]:
@@ -66,7 +65,8 @@ def _keypoints(image: Pixels) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.f
     way = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     grey = cv2.resize(grey, (round(image.shape[1] * scale), round(image.shape[0] * scale)), interpolation=way)
     grey = cv2.createCLAHE(4.0, (8, 8)).apply(grey)  # dark and hazy pictures have keypoints, too
-    points, described = cv2.SIFT_create(2000, contrastThreshold=0.02).detectAndCompute(grey, None)
+    sift: Any = cv2  # whose stubs have no SIFT_create
+    points, described = sift.SIFT_create(2000, contrastThreshold=0.02).detectAndCompute(grey, None)
     if described is None:
         return np.zeros((0, 2)), np.zeros((0, 128), np.float32)
     return np.array([point.pt for point in points]), described
