@@ -81,7 +81,8 @@ def test_a_drift_on_top_of_a_motion_of_the_frame_is_undone_with_it() -> None:
     found = align(encoded(reply), noisy(image, 6), candidate())
     assert found.model.endswith(SMOOTH) and found.confidence >= CONFIDENT
     assert 7.0 < found.motion < 9.0
-    back = moved(np.linalg.inv(matrix), source.reshape(-1, 2).astype(np.float64)).reshape(source.shape)
+    inverse = np.asarray(np.linalg.inv(matrix), np.float64)
+    back = moved(inverse, source.reshape(-1, 2).astype(np.float64)).reshape(source.shape)
     assert rms(left(found, back)) < 0.5
 
 
