@@ -19,7 +19,8 @@ from PIL import Image, ImageCms
 
 from ggt_tools.records import Candidate
 from ggt_tools.stages.align import CONFIDENT, InFrame, align, residual
-from ggt_tools.stages.align.blocks import SMALLEST, Matrix, moved, places, scaling
+from ggt_tools.stages.align.blocks import SMALLEST
+from ggt_tools.stages.align.geometry import Matrix, moved, places, scaling
 from ggt_tools.stages.restore import pad
 
 from .making import Store, make_pair
@@ -241,7 +242,7 @@ def restored(image: Pixels, matrix: Matrix, size: tuple[int, int] | None = None)
 def off(found: InFrame, matrix: Matrix, width: int, height: int) -> float:
     """Px at 1024, RMS over the frame: where the reply was taken from, against where it should have been."""
     points = places(width, height)
-    error = moved(np.array(found.transform).reshape(3, 3) @ matrix, points) - points
+    error = moved(np.array(found.transform[:9]).reshape(3, 3) @ matrix, points) - points
     return float(np.sqrt((error**2).sum(axis=1).mean())) * 1024 / max(width, height)
 
 

@@ -206,8 +206,9 @@ class Aligned:
     version: str  # of align
     image: str  # SHA-256 of the image's file, of the photograph's size; "" where there is none
     reason: str  # "" or why there is none
-    model: str = "identity"  # how it moved: identity | translation | similarity | affine | homography
-    transform: tuple[float, ...] = ()  # 9 numbers, photograph <- reply
+    model: str = "identity"  # how it moved: identity | translation | similarity | affine | homography, also + "+smooth"
+    # 9 numbers, photograph <- reply; with "+smooth", then rows, columns and coefficients of the warp (align.geometry)
+    transform: tuple[float, ...] = ()
     confidence: float = float("nan")  # 0..1; from 0.5 it is aligned, or in place, to about a pixel; below, unsure
     error: float = float("nan")  # pixels at 1024, RMS, by which the fit is likely to be off
     support: float = float("nan")  # 0..1, share of the photograph's blocks that the fit explains

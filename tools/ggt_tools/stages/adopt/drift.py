@@ -16,8 +16,8 @@ import numpy as np
 
 from ggt_tools.policy.gate import Gate
 from ggt_tools.records import Adopted, Aligned, Photo, Verdict
-from ggt_tools.stages.align import CONFIDENT, RATIO
-from ggt_tools.stages.align.blocks import moved, places, scaling
+from ggt_tools.stages.align import CONFIDENT, RATIO, SMOOTH
+from ggt_tools.stages.align.geometry import moved, places, scaling
 
 MIN_SHIFT = 1.0  # px at 1024: a smaller shift does not matter to training
 OTHER_VIEWPOINT = ("affine", "homography")  # models of align that no shift, rotation or zoom produces
@@ -124,7 +124,7 @@ def _drift_of(
         shift=_percentile(shifts),
         shift_worst=_percentile(shifts, 90),
         shifted=_mean([float(distance > MIN_SHIFT) for distance in shifts]),
-        viewpoint=_mean([float(fit.reason == "misaligned" or fit.model in OTHER_VIEWPOINT) for _, _, fit in confident]),
+        viewpoint=_mean([float(_is_other_viewpoint(fit)) for _, _, fit in confident]),
         objects=_mean([_is_changed(v, lq.degradation, gate) for v, lq in zip(values, lqs, strict=True)]),
         local=_percentile([fit.residual_p99 for fit in fits]),
         unsure=1.0 - len(confident) / len(fits),
@@ -140,9 +140,13 @@ def shift(adopted: Adopted, photo: Photo, fit: Aligned) -> float:
     """Return how far a fit moved the content of an output, apart from resizing it: mean over the frame, px at 1024."""
     points = places(photo.width, photo.height)
     resize = scaling(adopted.width / photo.width, adopted.height / photo.height)  # photograph -> output
-    inverse = np.array(fit.transform, np.float64).reshape(3, 3)
+    inverse = np.array(fit.transform[:9], np.float64).reshape(3, 3)
     offsets = moved(inverse @ resize, points) - points
     return float(np.linalg.norm(offsets, axis=1).mean()) * 1024.0 / max(photo.width, photo.height)
+
+
+def _is_other_viewpoint(fit: Aligned) -> bool:
+    return fit.reason == "misaligned" or fit.model.removesuffix(SMOOTH) in OTHER_VIEWPOINT
 
 
 def _is_changed(scores: Mapping[str, float], degradation: str, gate: Gate) -> float:

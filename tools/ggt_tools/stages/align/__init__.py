@@ -9,7 +9,8 @@ below STILL.
 
 On request, a small shift of the whole picture's colours is undone in the same resampling (colour.py).
 
-What moves on its own, an object or a face, stays where it is: `residual_p99` shows it.
+Generative models also let regions drift slowly by a pixel or two. A small smooth warp (warp.py) undoes that in the same
+resampling. What moves on its own, an object or a face, stays where it is: `residual_p99` shows it.
 """
 
 from __future__ import annotations
@@ -24,15 +25,19 @@ from ggt_tools.errors import PairError
 from ggt_tools.imaging import MAX_PIXELS, read_image
 from ggt_tools.imaging.degradations import Plane, opencv
 from ggt_tools.records import Candidate
-from ggt_tools.stages.align.blocks import SMALLEST, Matrix, local_contrast, moved, places, scaling
+from ggt_tools.stages.align.blocks import SMALLEST, local_contrast, without_edge
 from ggt_tools.stages.align.colour import ColourMap, apply_colour_map, fit_colour_map
 from ggt_tools.stages.align.confidence import CONFIDENT as CONFIDENT
 from ggt_tools.stages.align.confidence import STILL as STILL
 from ggt_tools.stages.align.confidence import Belief, believe, clear_offset
 from ggt_tools.stages.align.fit import Fit, fit
+from ggt_tools.stages.align.geometry import Matrix, Warp, moved, places, scaling, warp_maps
+from ggt_tools.stages.align.warp import add_warp
 
-VERSION = "align-4"  # raise it whenever a pixel may change
+VERSION = "align-5"  # raise it whenever a pixel may change
+SMOOTH = "+smooth"  # is added to the model of the frame's motion where a warp was added to it
 RATIO = 0.02  # by which the sides' ratio of a reply may differ from what was sent: models round to multiples
+WARP_GAIN = 0.05  # px at 1024 by which a warp must better a reply that is moved anyway; any other, STILL
 NAN = float("nan")
 Pixels = TypeVar("Pixels", Image, Plane)  # uint8, or float32 in 0..255
 # How far a model may drift before its candidate is no longer taken for the same view. Ours: what the paper on
@@ -54,8 +59,11 @@ class InFrame:
     image: Image | None  # uint8 RGB, of the photograph's size
     reason: str = ""
     detail: str = ""
-    model: str = "identity"  # of what the model did: identity | translation | similarity | affine | homography
-    transform: tuple[float, ...] = ()  # 3 x 3 by rows, photograph <- reply, in pixels whose centres are whole
+    # of what the model did: identity | translation | similarity | affine | homography, with SMOOTH where warped, too
+    model: str = "identity"
+    # 3 x 3 by rows, photograph <- reply, in pixels whose centres are whole; after them, where there is one, the warp's
+    # numbers (geometry.Warp)
+    transform: tuple[float, ...] = ()
     confidence: float = 0.0  # 0..1, that `image` is aligned, or was in place; unsure below CONFIDENT
     error: float = NAN  # px at 1024, RMS over the structure, by which the fit may be off; NaN where there is none
     support: float = 0.0  # 0..1, share of the photograph's blocks that the fit explains
@@ -100,8 +108,7 @@ def align(reply: bytes, lq: Image, candidate: Candidate, *, colour: bool = False
     starts = _starts(image.shape[1], image.shape[0], frame)
     sent = starts[0]
     changed = abs(image.shape[1] * frame[1] / (image.shape[0] * frame[0]) - 1) > RATIO
-    found = _fit(lq, image, starts)
-    belief = believe(found, _largest(sent, found.matrix, width, height) if found is not None else 0.0)
+    found, belief = _fit(lq, image, starts)
     facts = _facts(found, belief)
     is_sure = belief.confidence >= CONFIDENT
     if not is_sure and changed:
@@ -111,14 +118,17 @@ def align(reply: bytes, lq: Image, candidate: Candidate, *, colour: bool = False
         detail = f"{said}; {_advice(candidate)}"
         return InFrame(image=None, reason="aspect_changed", detail=detail, transform=_flat(sent), **facts)
     matrix, model = (found.matrix, found.model) if found is not None and belief.apply else (sent, "identity")
+    warp = found.warp if found is not None else None
+    if warp is not None:
+        model += SMOOTH
     missing, beyond, offset = _missing(matrix, width, height, image), "", NAN
     if model != "identity":
-        nearest = min(starts, key=lambda start: _largest(start, matrix, width, height))
+        nearest = min(starts, key=lambda start: _largest(start, matrix, None, width, height))
         beyond = _beyond(np.linalg.inv(nearest) @ matrix, width, height, missing)
-    if beyond and not is_sure:
+    if beyond and not is_sure:  # without a warp: there is one only where it is sure
         matrix, model, beyond, missing = sent, "identity", "", _missing(sent, width, height, image)
     if not is_sure and max(width, height) >= SMALLEST and min(*lq.shape[:2], *image.shape[:2]) >= 32:
-        offset, is_off = clear_offset(_luma(lq), _luma(image), matrix)
+        offset, is_off = clear_offset(without_edge(_luma(lq)), without_edge(_luma(image)), matrix)
         if is_off:
             beyond = f"most of it is about {offset:.0f} px (at 1024) from its place, and no one motion brings it back"
     if beyond:
@@ -133,11 +143,11 @@ def align(reply: bytes, lq: Image, candidate: Candidate, *, colour: bool = False
             **facts,
         )
     is_moved = model != "identity"
-    brought, resampled = (_warped(image, matrix, width, height), True) if is_moved else _sent(image, frame)
+    brought, resampled = (_warped(image, matrix, warp, width, height), True) if is_moved else _sent(image, frame)
     colour_map, uncorrected = fit_colour_map(lq, brought) if colour and is_sure else None, None
     if colour_map is not None:
         exact = image.astype(np.float32)  # so that the pixels are rounded once, after both
-        exact = _warped(exact, matrix, width, height) if is_moved else _sent(exact, frame)[0]
+        exact = _warped(exact, matrix, warp, width, height) if is_moved else _sent(exact, frame)[0]
         brought, uncorrected, resampled = apply_colour_map(exact, colour_map.matrix), brought, True
     median, p99 = residual(lq, brought)
     return InFrame(
@@ -145,7 +155,7 @@ def align(reply: bytes, lq: Image, candidate: Candidate, *, colour: bool = False
         colour=colour_map,
         uncorrected=uncorrected,
         model=model,
-        transform=_flat(matrix),
+        transform=_flat(matrix) + (warp.numbers if warp is not None else ()),
         offset=offset,
         residual_median=median,
         residual_p99=p99,
@@ -250,16 +260,31 @@ def _starts(width: int, height: int, frame: tuple[int, ...]) -> list[Matrix]:
     return starts
 
 
-def _fit(lq: Image, image: Image, starts: list[Matrix]) -> Fit | None:
+def _fit(lq: Image, image: Image, starts: list[Matrix]) -> tuple[Fit | None, Belief]:
+    """The fit and how far it is to be believed. It has a warp only where it is sure with it."""
     if max(lq.shape[:2]) < SMALLEST or min(*lq.shape[:2], *image.shape[:2]) < 32:
-        return None
-    return fit(_luma(lq), _luma(image), starts)
+        return None, believe(None, 0.0)
+    planes = without_edge(_luma(lq)), without_edge(_luma(image))
+    height, width = lq.shape[:2]
+    found = fit(*planes, starts)
+    if found is None:
+        return None, believe(None, 0.0)
+    belief = believe(found, _largest(starts[0], found.matrix, None, width, height))
+    # where the reply is resampled anyway, a warp costs nothing more
+    warped = add_warp(*planes, starts[0], found, WARP_GAIN if belief.apply else STILL)
+    if warped is not None:
+        largest = _largest(starts[0], warped.matrix, warped.warp, width, height)
+        warped_belief = believe(warped, largest)
+        if warped_belief.confidence >= CONFIDENT and warped_belief.apply:
+            return warped, warped_belief
+    return found, belief
 
 
-def _largest(start: Matrix, matrix: Matrix, width: int, height: int) -> float:
+def _largest(start: Matrix, matrix: Matrix, warp: Warp | None, width: int, height: int) -> float:
     """Px at 1024 by which two ways into the reply lie apart, the largest over the frame."""
     points = places(width, height)
-    there = moved(np.linalg.inv(start) @ matrix, points) - points
+    shown = points if warp is None else points + warp.displacement(points, (height, width))
+    there = moved(np.linalg.inv(start) @ matrix, shown) - points
     return float(np.linalg.norm(there, axis=1).max()) * 1024.0 / max(width, height)
 
 
@@ -311,7 +336,7 @@ def _sent(image: Pixels, frame: tuple[int, ...]) -> tuple[Pixels, bool]:
     return np.ascontiguousarray(image[top : top + height, left : left + width]), not same
 
 
-def _warped(image: Pixels, matrix: Matrix, width: int, height: int) -> Pixels:
+def _warped(image: Pixels, matrix: Matrix, warp: Warp | None, width: int, height: int) -> Pixels:
     """The photograph's frame out of the reply's own pixels: Lanczos, after a blur where it shrinks them.
 
     A Gaussian of sigma 0.5 sqrt(scale² - 1) leaves what a pixel of that scale would see.
@@ -323,8 +348,12 @@ def _warped(image: Pixels, matrix: Matrix, width: int, height: int) -> Pixels:
     sigma = [0.5 * np.sqrt(max(scale * scale - 1.0, 0.0)) for scale in (x, y)]
     if max(sigma) > 0.2:
         image = cv2.GaussianBlur(image, (0, 0), sigmaX=max(sigma[0], 0.01), sigmaY=max(sigma[1], 0.01))
-    flags = cv2.INTER_LANCZOS4 | cv2.WARP_INVERSE_MAP
-    brought: Pixels = cv2.warpPerspective(
-        image, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REFLECT_101
-    )
+    border = cv2.BORDER_REFLECT_101
+    brought: Pixels
+    if warp is not None:
+        x_map, y_map = warp_maps(matrix, warp, (height, width))
+        brought = cv2.remap(image, x_map, y_map, cv2.INTER_LANCZOS4, borderMode=border)
+    else:
+        flags = cv2.INTER_LANCZOS4 | cv2.WARP_INVERSE_MAP
+        brought = cv2.warpPerspective(image, matrix, (width, height), flags=flags, borderMode=border)
     return brought

@@ -8,19 +8,19 @@ import numpy as np
 import numpy.typing as npt
 
 from ggt_tools.imaging.degradations import Plane, opencv
-
-Matrix = npt.NDArray[np.float64]  # 3 x 3, of homogeneous (x, y, 1)
-Points = npt.NDArray[np.float64]  # (n, 2)
+from ggt_tools.stages.align.geometry import Matrix, Points, Warp, scaling, warp_maps
 
 # (long edge, side of a block, step, reach of the search), all in pixels of that level
 LEVELS = ((128, 32, 12, 12), (256, 40, 20, 6), (512, 48, 40, 4), (1024, 64, 64, 3))
 SMALLEST = 96  # pixels of the long edge: below it a fit has too few blocks to check itself by
-FOUND = 0.25  # correlation from which a block counts as found
+FOUND = 0.25  # correlation from which a block counts as found, if its rival is lower by RIVAL_MARGIN
+FOUND_ALONE = 0.5  # or whatever its rival is: along an edge many places are alike
+RIVAL_MARGIN = 0.03
 OFFSET_LEVEL = (256, 48, 24, 16)  # the level at which `offset` looks, up to 64 px at 1024 away
 CLEAR = (0.5, 0.1)  # correlation of a clear match, and by how much its rival must be below it
 RIVAL = 4  # pixels of a level from which another peak of the correlation is another place
 AGREEMENT_CELL = 24  # pixels of a level
-PLACES = 12  # the frame is judged at PLACES x PLACES points
+EDGE = 0.01  # of the long edge: what lies nearer to the border of a picture is not compared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ class Blocks:
     at: Points  # (n, 2) centres
     moved: Points  # (n, 2) by how much each was found displaced
     weight: npt.NDArray[np.float64]  # (n, 2, 2) information: large where the peak is sharp, in that direction
-    found: npt.NDArray[np.bool_]  # (n,) correlation above FOUND, and not at the border of the search
+    found: npt.NDArray[np.bool_]  # (n,) a peak that noise alone hardly makes, and not at the border of the search
     peak: npt.NDArray[np.float64]  # (n,) correlation where it is highest
     rival: npt.NDArray[np.float64]  # (n,) the highest correlation at least RIVAL pixels away from there
     structured: Points  # (total, 2) centres of all blocks that have structure in the photograph
@@ -55,6 +55,15 @@ def smoothed(plane: Plane, sigma: float) -> Plane:
     return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
+def without_edge(luma: Plane) -> Plane:
+    """The picture with its outermost EDGE replaced by the pixels next to it.
+
+    Screenshots, scans and figures have thin borders of their own, which stay in place whatever the content does.
+    """
+    edge = max(2, round(EDGE * max(luma.shape)))
+    return np.pad(luma[edge:-edge, edge:-edge], edge, mode="edge")
+
+
 def local_contrast(luma: Plane) -> Plane:
     """Luma minus the mean of its neighbourhood, divided by the contrast there: tones, haze and darkness cancel.
 
@@ -64,25 +73,6 @@ def local_contrast(luma: Plane) -> Plane:
     detail = fine - smoothed(luma, 6.0)
     spread = np.sqrt(np.maximum(smoothed(detail * detail, 10.0), 0.0))
     return np.asarray(detail / (spread + (0.5 * float(np.median(spread[::2, ::2])) + 0.05)), np.float32)
-
-
-def scaling(x: float, y: float) -> Matrix:
-    """Scales about the corner of the picture, half a pixel above and left of the first pixel's centre."""
-    return np.array([[x, 0.0, 0.5 * x - 0.5], [0.0, y, 0.5 * y - 0.5], [0.0, 0.0, 1.0]])
-
-
-def moved(matrix: Matrix, points: Points) -> Points:
-    """Where the matrix takes points."""
-    homogeneous = np.c_[points, np.ones(len(points))] @ matrix.T
-    result: Points = homogeneous[:, :2] / homogeneous[:, 2:]
-    return result
-
-
-def places(width: int, height: int) -> Points:
-    """PLACES x PLACES points over the frame, its corners included."""
-    x, y = np.meshgrid(np.linspace(0, width - 1, PLACES), np.linspace(0, height - 1, PLACES))
-    points: Points = np.stack([x.ravel(), y.ravel()], axis=1)
-    return points
 
 
 class Pyramid:
@@ -126,13 +116,18 @@ class Level:
     def lowered(self, motion: Matrix) -> Matrix:
         return np.asarray(np.linalg.inv(self.up) @ motion @ self.up)
 
-    def warped(self, matrix: Matrix, margin: int) -> tuple[Plane, npt.NDArray[np.bool_]]:
+    def warped(self, matrix: Matrix, margin: int, warp: Warp | None = None) -> tuple[Plane, npt.NDArray[np.bool_]]:
         """The reply's local contrast in the level's frame and `margin` pixels around it, and where there is any."""
         cv2 = opencv()
         back = matrix @ self.up @ np.array([[1.0, 0, -margin], [0, 1.0, -margin], [0, 0, 1.0]])
         density = np.sqrt(abs(np.linalg.det(matrix[:2, :2]))) * self.up[0, 0]
         plane, down = self.reply.at(1.0 / max(float(density), 1e-3))
         size = (self.width + 2 * margin, self.height + 2 * margin)
+        if warp is not None:
+            x, y = warp_maps(down @ matrix @ self.up, warp, (self.height, self.width), margin)
+            luma = cv2.remap(plane, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+            inside = (np.minimum(x, y) > -0.5) & (x < plane.shape[1] - 0.5) & (y < plane.shape[0] - 0.5)
+            return local_contrast(luma), inside
         flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
         luma = cv2.warpPerspective(plane, down @ back, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
         there = np.full(plane.shape, 255, np.uint8)
@@ -146,7 +141,9 @@ class Level:
         norm = float(np.sqrt((self.contrast**2).sum() * (other**2).sum()))
         return float((self.contrast * other).sum()) / norm if norm > 0 else 0.0
 
-    def agreement(self, matrix: Matrix) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    def agreement(
+        self, matrix: Matrix, warp: Warp | None = None
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
         """Correlation of each cell of the frame with the reply's pixels at the same place, and where it counts.
 
         Returns:
@@ -154,7 +151,7 @@ class Level:
             compared cell by cell; and (n,) whether the reply covers the cell and the photograph has structure there.
         """
         cv2 = opencv()
-        contrast, inside = self.warped(matrix, 0)
+        contrast, inside = self.warped(matrix, 0, warp)
         edge = max(2, AGREEMENT_CELL // 8)  # replies and figures often have a border of their own
         inside[:edge], inside[-edge:], inside[:, :edge], inside[:, -edge:] = False, False, False, False
         size = (max(1, self.width // AGREEMENT_CELL), max(1, self.height // AGREEMENT_CELL))
@@ -168,11 +165,11 @@ class Level:
         correlation: npt.NDArray[np.float64] = mean(lq * gt) / np.sqrt(np.maximum(here * there, 0.02**2))
         return correlation, (mean(mask) > 0.6) & (here > 0.15**2)
 
-    def blocks(self, matrix: Matrix) -> Blocks:
-        """Looks for each block of the photograph in the reply, as `matrix` (reply <- photograph) brings it here."""
+    def blocks(self, matrix: Matrix, warp: Warp | None = None) -> Blocks:
+        """Look for each block of the photograph in the reply, as `matrix` (reply <- photograph) brings it here."""
         cv2 = opencv()
         reach, block = self.reach, self.block
-        contrast, inside = self.warped(matrix, reach)
+        contrast, inside = self.warped(matrix, reach, warp)
         height, width = min(block, self.height), min(block, self.width)
         sums = cv2.integral(inside.astype(np.uint8))
         at: list[tuple[float, float]] = []
@@ -245,5 +242,6 @@ def _peaks(
     step = np.clip(np.einsum("nij,nj->ni", vectors, along), -1.0, 1.0)
     information = np.einsum("nij,nj,nkj->nik", vectors, values, vectors)
     information *= (value / (1.02 - np.minimum(value, 1.0) ** 2))[:, None, None]
+    found &= (value > FOUND_ALONE) | (value - rival > RIVAL_MARGIN)
     place = np.stack([column, row], axis=1) + np.where(found[:, None], step, 0.0)
     return place, np.where(found[:, None, None], information, 0.0), found, value, rival

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ggt_format.schema import Image
 from ggt_tools.imaging.degradations import Plane, opencv
-from ggt_tools.stages.align.blocks import Matrix
+from ggt_tools.stages.align.geometry import Matrix
 
 COLOUR_CLASSES = ("mixed", "rain", "snow", "raindrop", "defocus_blur", "motion_blur")
 SIDE = 256  # pixels of the long edge at which the map is fitted

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ggt_tools.imaging.degradations import Plane
-from ggt_tools.stages.align.blocks import CLEAR, OFFSET_LEVEL, Level, Matrix, Pyramid
+from ggt_tools.stages.align.blocks import CLEAR, OFFSET_LEVEL, Level, Pyramid
 from ggt_tools.stages.align.fit import Fit
+from ggt_tools.stages.align.geometry import Matrix
 
 CONFIDENT = 0.5  # from here an output is taken to be aligned, or in place, to about a pixel
 STILL = 0.25  # px at 1024: less motion than this anywhere does less harm than a resampling
@@ -23,7 +24,7 @@ ERROR = 0.15  # px at 1024, of a fit that moves little
 ERROR_SHARE = 0.4  # of the motion that a fit undoes
 LARGEST_ERROR = 0.8  # px at 1024, of any fit
 SUPPORT = 0.25  # share of the blocks
-SCATTER = 1.3  # px at 1024
+SCATTER = 1.0  # px at 1024
 IMPROVEMENT = (1.65, 4.5)  # standard errors by which the correlation of local contrast must have risen: least, most
 IMPROVEMENT_PER_PIXEL = 0.45  # and between them, for each px at 1024 of motion: undoing much must show clearly
 IN_PLACE = 0.6  # px at 1024, motion and error together, of an output that is left where it is
@@ -44,7 +45,7 @@ class Belief:
 
 
 def believe(fit: Fit | None, largest: float) -> Belief:
-    """Judges a fit. `largest`: px at 1024 that it moves any point of the frame."""
+    """Judge a fit. `largest`: px at 1024 that it moves any point of the frame."""
     if fit is None:
         return Belief(confidence=0.0, apply=False)
     weakness = (SUPPORT / max(fit.support, 1e-6)) ** 2 + (fit.scatter / SCATTER) ** 2

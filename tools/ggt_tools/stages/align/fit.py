@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ggt_tools.imaging.degradations import Plane, opencv
-from ggt_tools.stages.align.blocks import LEVELS, Blocks, Level, Matrix, Points, Pyramid, moved, places
+from ggt_tools.stages.align.blocks import LEVELS, Blocks, Level, Pyramid
+from ggt_tools.stages.align.geometry import Matrix, Points, Warp, moved, places
 
 MODELS = {"translation": 2, "similarity": 4, "affine": 6, "homography": 8}  # and the numbers each has
 
@@ -35,6 +36,7 @@ class Fit:
     motion: float  # px at 1024: how far it is from the first start, RMS over the photograph's structure
     agreement: float  # -1..1, mean correlation of local contrast over the cells of the frame, under `matrix`
     improvement: float  # by how much that is more than under the first start, in its standard errors
+    warp: Warp | None = None  # what is applied before `matrix`, as warp.py adds it
 
 
 def _jacobian(points: Points, numbers: int) -> npt.NDArray[np.float64]:
@@ -247,7 +249,7 @@ def fit(lq: Plane, reply: Plane, starts: Sequence[Matrix]) -> Fit | None:
         return None
     level, solution, motion, structured = found
     matrix = start @ motion / (start @ motion)[2, 2]
-    agreement, improvement = _improvement(seen_at, starts[0], matrix)
+    agreement, improvement = improvement_from(seen_at, starts[0], matrix)
     far = moved(np.linalg.inv(starts[0]) @ matrix, structured) - structured
     return Fit(
         matrix=matrix,
@@ -261,9 +263,9 @@ def fit(lq: Plane, reply: Plane, starts: Sequence[Matrix]) -> Fit | None:
     )
 
 
-def _improvement(level: Level, start: Matrix, matrix: Matrix) -> tuple[float, float]:
+def improvement_from(level: Level, start: Matrix, matrix: Matrix, warp: Warp | None = None) -> tuple[float, float]:
     """Mean correlation of the cells of the frame under `matrix`, and its rise from `start` in standard errors."""
-    (before, covered), (after, counts) = level.agreement(start), level.agreement(matrix)
+    (before, covered), (after, counts) = level.agreement(start), level.agreement(matrix, warp)
     both = covered & counts
     if both.sum() < 4:
         return 0.0, 0.0
