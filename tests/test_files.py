@@ -310,7 +310,7 @@ def _restored(root: Path) -> str:
 
 
 def _evaluated(root: Path) -> str:
-    return _reason(lambda: evaluate._read(huge(root / "a.png"), (64, 64, 3)))
+    return _reason(lambda: evaluate.read_output(huge(root / "a.png"), (64, 64, 3)))
 
 
 def _of_a_row(root: Path) -> str:

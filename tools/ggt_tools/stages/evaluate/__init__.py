@@ -244,7 +244,7 @@ def _measure(
         PairError: The output cannot be compared.
         ConfigError: Nothing is left of the images without their border.
     """
-    output = _read_output(file, pair["gt"].shape)
+    output = read_output(file, pair["gt"].shape)
     if min(output.shape[:2]) <= 2 * crop_border:
         raise ConfigError(
             f"--crop-border {crop_border}: key {pair['key']}: nothing is left of {output.shape[1]} x {output.shape[0]} "
@@ -304,7 +304,7 @@ def draw_worst(root: str | Path, outputs: Path, evaluation: Evaluation) -> Pillo
     where = {"key": list(evaluation.worst)}
     tiles = {}
     for pair in ggt_format.PairDataset(root, evaluation.split, where=where, columns=["restorer"]):
-        output = Pillow.fromarray(_read_output(files[pair["key"]], pair["gt"].shape))
+        output = Pillow.fromarray(read_output(files[pair["key"]], pair["gt"].shape))
         images = {"lq": output, "gt": Pillow.fromarray(pair["gt"])}
         tiles[order[pair["key"]]] = pair | images | {"scores": evaluation.values[pair["key"]]}
     return contact_sheet([tiles[number] for number in sorted(tiles)], "output | gt")
@@ -315,7 +315,7 @@ def _models(config: EvaluateConfig) -> iqa.Models:
     return iqa.Models(names, iqa.IqaConfig(device=config.device, weights=config.weights), strict=False)
 
 
-def _read_output(path: Path, shape: tuple[int, ...]) -> Image:
+def read_output(path: Path, shape: tuple[int, ...]) -> Image:
     pixels: Image = np.asarray(read_image(read_file(path, str(path)), str(path), MAX_PIXELS).image)
     if pixels.shape != shape:
         sizes = [f"{width} x {height}" for height, width, *_ in (pixels.shape, shape)]
