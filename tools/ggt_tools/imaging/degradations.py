@@ -14,18 +14,17 @@ the classifier (photo_classes), by a vision-language model, or in credits.csv.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ggt_format.schema import DEGRADATIONS, Image
-from ggt_tools.errors import ConfigError, PairError
+from ggt_tools.errors import PairError
+from ggt_tools.imaging import planes
+from ggt_tools.imaging.planes import Plane, opencv
 
-Plane = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.intp]
 
 DETECTABLE = (  # degradations that classify() can detect
@@ -73,12 +72,12 @@ def measure(image: Image) -> Degradations:
     cv2 = opencv()
     planes = cv2.split(cv2.cvtColor(image, cv2.COLOR_RGB2YCrCb))
     luma, cr, cb = (plane.astype(np.float32) for plane in planes)
-    (low, high), (median_cr,), (median_cb,) = map(_percentiles, planes, ((0.5, 99.5), (50.0,), (50.0,)))
+    (low, high), (median_cr,), (median_cb,) = map(planes.percentiles, planes, ((0.5, 99.5), (50.0,), (50.0,)))
     return Degradations(
         haze=haze(image),
         darkness=darkness(image),
         noise=noise(luma),
-        chroma_noise=max(noise(_half(cr)), noise(_half(cb))),
+        chroma_noise=max(noise(planes.half(cr)), noise(planes.half(cb))),
         blur=blur(luma),
         blockiness=blockiness(luma),
         fading=1.0 - float(high - low) / 255.0,
@@ -156,7 +155,7 @@ def haze(image: Image) -> float:
     of 512 px, and divided by the airlight: the brightest value where the dark channel is in its top thousandth.
     """
     cv2 = opencv()
-    small = _shrink(image, 512)
+    small = planes.shrink(image, 512)
     red, green, blue = cv2.split(small)
     darkest = cv2.min(cv2.min(red, green), blue)
     dark = cv2.erode(darkest, np.ones((15, 15), np.uint8)).astype(np.float32)
@@ -170,7 +169,7 @@ def darkness(image: Image) -> float:
 
     This metric is our own. The mean brightness would call a grey rock in daylight dark.
     """
-    counts = _histogram(_brightest(image))
+    counts = planes.histogram(planes.brightest(image))
     return float(counts @ np.maximum(0.0, 1.0 - np.arange(256) / 96.0)) / float(counts.sum())
 
 
@@ -182,9 +181,9 @@ def night(image: Image) -> float:
     At least a thousandth of the pixels must belong to lamps.
     """
     cv2 = opencv()
-    small = _shrink(image, 512)
+    small = planes.shrink(image, 512)
     luma = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    lamps = (_brightest(small) >= 250) & (cv2.blur(luma, (65, 65)) < 100)
+    lamps = (planes.brightest(small) >= 250) & (cv2.blur(luma, (65, 65)) < 100)
     return float((luma < 64).mean()) if lamps.mean() >= 1e-3 else 0.0
 
 
@@ -213,7 +212,7 @@ def grain(luma: Plane) -> float:
     """
     if min(luma.shape) < 64:
         return 0.0
-    fine, coarse = _noise_at(luma), _noise_at(_half(luma))
+    fine, coarse = _noise_at(luma), _noise_at(planes.half(luma))
     return float(np.sqrt(max(0.0, coarse**2 - (0.6 * fine) ** 2)))
 
 
@@ -225,15 +224,15 @@ def noise(plane: Plane) -> float:
     does not count. Noise that a camera has smoothed or compressed shows at half resolution: the larger value of both
     resolutions is returned.
     """
-    return max(_noise_at(plane), _noise_at(_half(plane)) if min(plane.shape) >= 64 else 0.0)
+    return max(_noise_at(plane), _noise_at(planes.half(plane)) if min(plane.shape) >= 64 else 0.0)
 
 
 def _noise_at(plane: Plane) -> float:
     cv2 = opencv()
     kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
     response = np.abs(cv2.filter2D(plane, cv2.CV_32F, kernel))[1:-1, 1:-1]
-    sigma = _blocks(response) * (np.sqrt(np.pi / 2) / 6)
-    level = _blocks(plane[1:-1, 1:-1])
+    sigma = planes.blocks(response) * (np.sqrt(np.pi / 2) / 6)
+    level = planes.blocks(plane[1:-1, 1:-1])
     usable = sigma[(level > 8) & (level < 247)]
     if usable.size == 0:
         return 0.0
@@ -264,7 +263,7 @@ def strong_edges(luma: Plane) -> Indices:
     The threshold is taken from every other row and column, which is faster.
     """
     cv2 = opencv()
-    slope = _slope(cv2.GaussianBlur(luma, (0, 0), PROBE_BLUR))
+    slope = planes.slope(cv2.GaussianBlur(luma, (0, 0), PROBE_BLUR))
     strong = slope >= max(EDGE_SLOPE, float(np.quantile(slope[::2, ::2], 0.98)))
     return np.flatnonzero(strong & (slope >= 0.98 * cv2.dilate(slope, np.ones((3, 3), np.uint8))))
 
@@ -273,7 +272,7 @@ def blur_at(luma: Plane, edges: Indices) -> Plane:
     """Return the blur in pixels at each of the pixels that strong_edges() returned."""
     cv2 = opencv()
     once = cv2.GaussianBlur(luma, (0, 0), PRE_BLUR)
-    before, after = (_slope(plane).ravel()[edges] for plane in (once, cv2.GaussianBlur(once, (0, 0), PROBE_BLUR)))
+    before, after = (planes.slope(plane).ravel()[edges] for plane in (once, cv2.GaussianBlur(once, (0, 0), PROBE_BLUR)))
     ratio = np.maximum(before / np.maximum(after, 1e-3), 1.0 + 1e-3)
     variance = PROBE_BLUR**2 / (ratio**2 - 1.0) - PRE_BLUR**2
     return np.asarray(np.sqrt(np.clip(variance, 0.0, 100.0)), np.float32)
@@ -295,69 +294,3 @@ def _grid_excess(luma: Plane) -> float:
     columns = columns[: columns.size // 8 * 8].reshape(-1, 8)
     phases = np.sort(np.median(columns, axis=0))
     return float(phases[-1] - np.median(phases))
-
-
-def _blocks(plane: Plane, size: int = 16) -> Plane:
-    height, width = (side // size * size for side in plane.shape)
-    tiles = plane[:height, :width].reshape(height // size, size, width // size, size)
-    return np.asarray(tiles.mean(axis=(1, 3)), np.float32)
-
-
-def _brightest(image: Image) -> Image:
-    """Return the largest channel of each pixel; numpy's max over so short an axis takes ten times as long."""
-    cv2 = opencv()
-    red, green, blue = cv2.split(image)
-    brightest: Image = cv2.max(cv2.max(red, green), blue)
-    return brightest
-
-
-def _histogram(plane: Image) -> npt.NDArray[np.int64]:
-    counts = opencv().calcHist([np.ascontiguousarray(plane)], [0], None, [256], [0, 256])
-    return np.asarray(np.rint(counts).ravel(), np.int64)  # OpenCV 4 gives a column, 5 a row
-
-
-def _percentiles(plane: Image, percents: tuple[float, ...]) -> list[float]:
-    """Return percentiles as np.percentile does; counting 8-bit values takes a tenth of the time of sorting them."""
-    counts = np.cumsum(_histogram(plane))
-    values = []
-    for percent in percents:
-        position = (int(counts[-1]) - 1) * percent / 100.0
-        neighbours = math.floor(position), math.ceil(position)
-        low, high = (int(np.searchsorted(counts, index, side="right")) for index in neighbours)
-        values.append(low + (high - low) * (position % 1.0))
-    return values
-
-
-def _half(plane: Plane) -> Plane:
-    cv2 = opencv()
-    half: Plane = cv2.resize(plane, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-    return half
-
-
-def _shrink(image: Image, long_edge: int) -> Image:
-    scale = long_edge / max(image.shape[:2])
-    if scale >= 1:
-        return image
-    small: Image = opencv().resize(image, None, fx=scale, fy=scale, interpolation=opencv().INTER_AREA)
-    return small
-
-
-def _slope(plane: Plane) -> Plane:
-    cv2 = opencv()
-    along_x = cv2.Sobel(plane, cv2.CV_32F, 1, 0, scale=0.125)
-    along_y = cv2.Sobel(plane, cv2.CV_32F, 0, 1, scale=0.125)
-    slope: Plane = cv2.magnitude(along_x, along_y)
-    return slope
-
-
-def opencv() -> Any:
-    """Import OpenCV.
-
-    Raises:
-        ConfigError: It is not installed.
-    """
-    try:
-        import cv2
-    except ImportError as error:
-        raise ConfigError("OpenCV is not installed. Install it: pip install 'ggt100k[generate]'") from error
-    return cv2

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import ggt_format
 from ggt_format.schema import Image
 from ggt_tools.errors import ConfigError, PairError, ShardError
-from ggt_tools.imaging.degradations import opencv
+from ggt_tools.imaging.planes import opencv
 from ggt_tools.records import PerceptualHash, Photo
 
 if TYPE_CHECKING:

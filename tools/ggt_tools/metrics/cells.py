@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ggt_format.schema import Image
-from ggt_tools.imaging.degradations import Plane, opencv
+from ggt_tools.imaging.planes import Plane, opencv
 from ggt_tools.metrics.colours import colour_map
 
 VERSION = "cells-1"  # raise it whenever a value may change; the network must then be trained again

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ggt_tools.imaging.degradations import Plane, opencv
+from ggt_tools.imaging.planes import Plane, opencv
 from ggt_tools.metrics.core import Pair, resize_to
 
 CELL = 16  # px of a place

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ggt_tools.imaging.degradations import Plane
+from ggt_tools.imaging.planes import Plane
 
 Values = npt.NDArray[np.float64]
 

@@ -12,10 +12,11 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from ggt_format.schema import Image
-from ggt_tools.imaging.degradations import Degradations, Plane, blur_at, measure, measure_once, opencv, strong_edges
+from ggt_tools.imaging.degradations import Degradations, blur_at, measure, measure_once, strong_edges
+from ggt_tools.imaging.planes import Plane, opencv
+from ggt_tools.metrics import planes
 from ggt_tools.metrics.colours import ColourMap, colour_map
 from ggt_tools.metrics.ssim import moments, ssim_map, ssim_of_moments
 
@@ -23,7 +24,6 @@ VERSION = "core-4"  # raise it whenever a value may change
 NAN = float("nan")
 Value = TypeVar("Value")
 Picture = TypeVar("Picture", Image, Plane)
-WELCH = 128  # pixels of a tile whose spectrum is taken
 
 
 @dataclass(frozen=True)
@@ -160,8 +160,8 @@ def pattern(pair: Pair) -> float:
     the median of its surroundings, of gt less lq, its highest at 20 px a period or less. Detail has no such peak;
     what is periodic in the scene has it in both.
     """
-    lq, gt = (_peaks(plane) for plane in pair.grey)
-    rows, columns = np.meshgrid(np.fft.fftfreq(WELCH), np.fft.rfftfreq(WELCH), indexing="ij")
+    lq, gt = (planes.peaks(plane) for plane in pair.grey)
+    rows, columns = np.meshgrid(np.fft.fftfreq(planes.WELCH), np.fft.rfftfreq(planes.WELCH), indexing="ij")
     fine = np.hypot(rows, columns) > 1 / 20
     known = np.maximum(opencv().dilate(lq, np.ones((3, 3), np.uint8)), 0.0)
     return float((gt - known)[fine].max())
@@ -183,7 +183,7 @@ def shift(pair: Pair) -> float:
     Kuglin and Hines 1975; sub-pixel by the centroid of the peak. Unsure is a peak of under a tenth of a copy's.
     """
     cv2 = opencv()
-    lq, gt = (_slopes(plane) for plane in pair.grey)
+    lq, gt = (planes.slopes(plane) for plane in pair.grey)
     window = cv2.createHanningWindow(lq.shape[::-1], cv2.CV_32F)
     (right, down), response = cv2.phaseCorrelate(lq, gt, window)
     return float(np.hypot(right, down)) if response >= 0.10 else NAN
@@ -213,7 +213,7 @@ def halo(pair: Pair) -> float:
     cv2 = opencv()
     lq, gt = pair.grey
     mean_l, mean_g = cv2.blur(lq, (33, 33)), cv2.blur(gt, (33, 33))
-    std_l, std_g = _std(lq, mean_l), _std(gt, mean_g)
+    std_l, std_g = planes.std(lq, mean_l), planes.std(gt, mean_g)
     level = (gt - mean_g) * np.minimum((std_l + 2.0) / (std_g + 2.0), 1.0) + mean_l
     window = np.ones((7, 7), np.uint8)
     over = np.maximum(level - cv2.dilate(lq, window), cv2.erode(lq, window) - level)
@@ -236,7 +236,7 @@ def contrast_gain(pair: Pair) -> float:
     cv2 = opencv()
     stds = []
     for grey in pair.small_grey:
-        stds.append(float(np.median(_std(grey, cv2.blur(grey, (9, 9)), 9))) + 0.5)
+        stds.append(float(np.median(planes.std(grey, cv2.blur(grey, (9, 9)), 9))) + 0.5)
     return float(np.log2(stds[1] / stds[0]))
 
 
@@ -301,50 +301,6 @@ def _colourfulness(small: Image) -> float:
     light = small.astype(np.float32)
     luma = light.mean(axis=2, keepdims=True)
     return float(np.sqrt((opencv().blur((light - luma) / (luma + 24.0), (5, 5)) ** 2).sum(axis=2)).mean())
-
-
-def _peaks(plane: Plane) -> Plane:
-    """How far each frequency stands out of those around it, natural logarithm of power (WELCH, WELCH // 2 + 1)."""
-    cv2 = opencv()
-    height, width = (max(side, WELCH) for side in plane.shape)
-    whole = cv2.copyMakeBorder(plane, 0, height - plane.shape[0], 0, width - plane.shape[1], cv2.BORDER_REFLECT_101)
-    window = np.outer(np.hanning(WELCH), np.hanning(WELCH)).astype(np.float32)
-    squares, tiles = np.zeros((WELCH, WELCH), np.float64), 0
-    for top in range(0, height - WELCH + 1, WELCH // 2):
-        for left in range(0, width - WELCH + 1, WELCH // 2):
-            tile = whole[top : top + WELCH, left : left + WELCH]
-            squares += np.square(cv2.dft((tile - tile.mean()) * window))
-            tiles += 1
-    power = _unpacked(squares)
-    log = np.fft.fftshift(np.log(power / tiles + 1.0), axes=0).astype(np.float32)
-    mirrored = np.concatenate([log[::-1, 8:0:-1], log], axis=1)  # left of zero is the other half, turned
-    most = float(mirrored.max()) or 1.0
-    median = cv2.medianBlur(np.asarray(mirrored / most * 255, np.uint8), 11).astype(np.float32) / 255 * most
-    return np.asarray(np.fft.ifftshift((mirrored - median)[:, 8:], axes=0), np.float32)
-
-
-def _unpacked(squares: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Power (size, size // 2 + 1), as np.fft.rfft2 orders it, of squares of what cv2.dft packs into (size, size)."""
-    size = len(squares)
-    power = np.empty((size, size // 2 + 1))
-    power[:, 1:-1] = squares[:, 1:-1:2] + squares[:, 2:-1:2]
-    for column, packed in ((0, squares[:, 0]), (size // 2, squares[:, -1])):
-        half = packed[1:-1:2] + packed[2:-1:2]
-        power[:, column] = np.concatenate([packed[:1], half, packed[-1:], half[::-1]])
-    return power
-
-
-def _slopes(plane: Plane) -> Plane:
-    cv2 = opencv()
-    smooth = cv2.GaussianBlur(plane, (0, 0), 1.5)
-    slope = cv2.magnitude(cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1))
-    result: Plane = slope / (cv2.blur(slope, (65, 65)) + 8.0)
-    return result
-
-
-def _std(plane: Plane, mean: Plane, size: int = 33) -> Plane:
-    square = opencv().blur(plane * plane, (size, size))
-    return np.asarray(np.sqrt(np.maximum(square - mean * mean, 0.0)), np.float32)
 
 
 def to_grey(image: Image) -> Plane:

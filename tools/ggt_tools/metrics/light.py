@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ggt_format.schema import Image
-from ggt_tools.imaging.degradations import Plane, opencv
+from ggt_tools.imaging.planes import Plane, opencv
 from ggt_tools.metrics.core import Pair, resize_to, to_grey
 
 Values = npt.NDArray[np.float64]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ggt_format.schema import Image
-from ggt_tools.imaging.degradations import opencv
+from ggt_tools.imaging.planes import opencv
 from ggt_tools.metrics.ssim import RADIUS, ssim_map
 from ggt_tools.records import Score
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from ggt_format.schema import Image
 from ggt_tools.errors import ConfigError
-from ggt_tools.imaging.degradations import Plane, opencv
+from ggt_tools.imaging.planes import Plane, opencv
 from ggt_tools.metrics.core import Pair
 
 VERSION = "regions-1"  # raise it whenever a value may change

@@ -15,7 +15,7 @@ from types import TracebackType
 from ggt_format.schema import Image
 from ggt_tools import records
 from ggt_tools.errors import ConfigError, PairError
-from ggt_tools.imaging.degradations import opencv
+from ggt_tools.imaging.planes import opencv
 from ggt_tools.metrics import changes, fidelity, identity, iqa, light, regions, text
 from ggt_tools.metrics import core as witnesses
 from ggt_tools.metrics.iqa import weights

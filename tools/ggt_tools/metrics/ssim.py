@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ggt_tools.imaging.degradations import opencv
+from ggt_tools.imaging.planes import opencv
 
 RADIUS = 5  # pixels of the window: nearer to an edge, a value rests on mirrored pixels
 C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2

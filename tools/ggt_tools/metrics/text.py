@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from ggt_format.schema import Image
 from ggt_tools.errors import ConfigError
-from ggt_tools.imaging.degradations import opencv
+from ggt_tools.imaging.planes import opencv
 from ggt_tools.metrics.core import Pair, resize_to, to_grey
 
 VERSION = "text-2"  # raise it whenever a value may change

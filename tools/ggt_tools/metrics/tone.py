@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ggt_format.schema import Image
-from ggt_tools.imaging.degradations import opencv
+from ggt_tools.imaging.planes import opencv
 
 Values = npt.NDArray[np.float64]
 VERSION = "tone-1"  # raise it whenever a value may change

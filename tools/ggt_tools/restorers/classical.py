@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ggt_format.schema import Image
-from ggt_tools.imaging.degradations import Plane, classify, measure, opencv
+from ggt_tools.imaging.degradations import classify, measure
+from ggt_tools.imaging.planes import Plane, opencv
 from ggt_tools.providers.protocol import Restored
 
 Colour = npt.NDArray[np.float32]  # (height, width, 3), RGB in 0..1

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from ggt_format.schema import Image
 from ggt_tools.errors import ConfigError, PairError
-from ggt_tools.imaging.degradations import opencv
+from ggt_tools.imaging.planes import opencv
 from ggt_tools.providers.protocol import Restored
 
 MODEL = "realesrgan-x4plus"

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from ggt_tools.errors import ConfigError
-from ggt_tools.imaging.degradations import opencv
+from ggt_tools.imaging.planes import opencv
 from ggt_tools.metrics.cells import COUNT
 from ggt_tools.metrics.tone import FACTS
 from ggt_tools.processes import in_processes

@@ -17,7 +17,7 @@ from functools import partial
 import numpy as np
 
 from ggt_format.schema import Image
-from ggt_tools.imaging.degradations import opencv
+from ggt_tools.imaging.planes import opencv
 from ggt_tools.training import synthetic_degradations as degrading
 from ggt_tools.training.synthetic_degradations import Light, Step, between, clouds, filtered, jpeg, soft, to_bytes
 from ggt_tools.training.video import compress_frame

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ggt_format.schema import Image
-from ggt_tools.imaging.degradations import opencv
+from ggt_tools.imaging.planes import opencv
 from ggt_tools.training import scene_regions
 from ggt_tools.training import synthetic_faults as planting
 from ggt_tools.training.restored import drifted, retoned

@@ -18,9 +18,9 @@ import numpy.typing as npt
 
 from ggt_format.schema import Image
 from ggt_tools.errors import ConfigError
-from ggt_tools.imaging.degradations import opencv
 from ggt_tools.imaging.photo_classes.features import describe
 from ggt_tools.imaging.photo_classes.head import FitConfig, Head, fit_head, save_head
+from ggt_tools.imaging.planes import opencv
 from ggt_tools.processes import in_processes
 from ggt_tools.training.photo_synthesis import CLASSES, degrade
 

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ggt_format.schema import Image
-from ggt_tools.imaging.degradations import opencv
+from ggt_tools.imaging.planes import opencv
 
 Plane = npt.NDArray[np.float32]  # (height, width), one value a pixel
 Light = npt.NDArray[np.float32]  # (height, width, 3), RGB, 0..1

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ggt_format.schema import Image
-from ggt_tools.imaging.degradations import opencv
+from ggt_tools.imaging.planes import opencv
 from ggt_tools.training import photo_effects as fx
 
 Plane = npt.NDArray[np.float32]  # (height, width), one value a pixel

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from ggt_format.schema import Image
-from ggt_tools.imaging.degradations import Plane, opencv
+from ggt_tools.imaging.planes import Plane, opencv
 from ggt_tools.restorers import realesrgan
 from ggt_tools.training.synthetic_degradations import between, clouds, jpeg, soft, to_bytes
 from ggt_tools.training.synthetic_faults import Scene

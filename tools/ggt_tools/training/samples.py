@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from ggt_format.schema import Image
 from ggt_tools.errors import ConfigError, PairError
-from ggt_tools.imaging.degradations import opencv
+from ggt_tools.imaging.planes import opencv
 from ggt_tools.metrics.fidelity import CLASSES, TILE, prepare
 from ggt_tools.training import synthetic_faults as planting
 from ggt_tools.training.chains import FREE, Chain, random_chain

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ggt_format.schema import Image
-from ggt_tools.imaging.degradations import opencv
+from ggt_tools.imaging.planes import opencv
 from ggt_tools.training.synthetic_degradations import Plane, soft, to_bytes
 
 Mask = npt.NDArray[np.bool_]

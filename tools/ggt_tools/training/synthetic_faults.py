@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ggt_format.schema import Image
-from ggt_tools.imaging.degradations import opencv
+from ggt_tools.imaging.planes import opencv
 from ggt_tools.restorers.classical import guided
 from ggt_tools.training.scene_regions import around, blended, filled, flattened, outline, toned, warped
 from ggt_tools.training.synthetic_degradations import between, clouds, filtered, jpeg, soft, streak, to_bytes

@@ -18,7 +18,8 @@ import numpy.typing as npt
 
 from ggt_format.schema import Image
 from ggt_tools.errors import ConfigError
-from ggt_tools.imaging.degradations import measure, opencv
+from ggt_tools.imaging.degradations import measure
+from ggt_tools.imaging.planes import opencv
 
 BACKBONE = Path(__file__).with_name("features.onnx")
 BACKBONE_SHA256 = "c7aff1c3b630bb6ef15496627ed1c56cd4efe65f6b9f8452210f2b62f3d67d13"

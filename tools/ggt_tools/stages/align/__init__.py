@@ -23,7 +23,7 @@ import numpy as np
 from ggt_format.schema import Image
 from ggt_tools.errors import PairError
 from ggt_tools.imaging import MAX_PIXELS, read_image
-from ggt_tools.imaging.degradations import Plane, opencv
+from ggt_tools.imaging.planes import Plane, opencv
 from ggt_tools.records import Candidate
 from ggt_tools.stages.align.blocks import SMALLEST, local_contrast, without_edge
 from ggt_tools.stages.align.colour import ColourMap, apply_colour_map, fit_colour_map

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ggt_tools.imaging.degradations import Plane, opencv
+from ggt_tools.imaging.planes import Plane, opencv
 from ggt_tools.stages.align.geometry import Matrix, Points, Warp, scaling, warp_maps
 
 # (long edge, side of a block, step, reach of the search), all in pixels of that level

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ggt_format.schema import Image
-from ggt_tools.imaging.degradations import Plane, opencv
+from ggt_tools.imaging.planes import Plane, opencv
 from ggt_tools.stages.align.geometry import Matrix
 
 COLOUR_CLASSES = ("mixed", "rain", "snow", "raindrop", "defocus_blur", "motion_blur")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ggt_tools.imaging.degradations import Plane
+from ggt_tools.imaging.planes import Plane
 from ggt_tools.stages.align.blocks import CLEAR, OFFSET_LEVEL, Level, Pyramid
 from ggt_tools.stages.align.fit import Fit
 from ggt_tools.stages.align.geometry import Matrix

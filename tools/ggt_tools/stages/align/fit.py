@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from ggt_tools.imaging.degradations import Plane, opencv
+from ggt_tools.imaging.planes import Plane, opencv
 from ggt_tools.stages.align.blocks import LEVELS, Blocks, Level, Pyramid
 from ggt_tools.stages.align.geometry import Matrix, Points, Warp, moved, places
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ggt_tools.imaging.degradations import Plane
+from ggt_tools.imaging.planes import Plane
 
 Matrix = npt.NDArray[np.float64]  # 3 x 3, of homogeneous (x, y, 1)
 Points = npt.NDArray[np.float64]  # (n, 2)

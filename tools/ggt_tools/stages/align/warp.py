@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from ggt_tools.imaging.degradations import Plane
+from ggt_tools.imaging.planes import Plane
 from ggt_tools.stages.align.blocks import RIVAL_MARGIN, Blocks, Level, Pyramid
 from ggt_tools.stages.align.fit import Fit, improvement_from
 from ggt_tools.stages.align.geometry import Floats, Matrix, Points, Warp, moved, spline_basis

@@ -9,7 +9,7 @@ from PIL import Image as Pillow
 from ggt_format.schema import Image
 from ggt_tools.errors import PairError
 from ggt_tools.imaging import MAX_PIXELS
-from ggt_tools.imaging.degradations import opencv
+from ggt_tools.imaging.planes import opencv
 
 FITS = ("crop", "resize", "pad")
 STEP = 16  # pixels between two positions of a window

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ggt_tools.imaging.degradations import opencv
+from ggt_tools.imaging.planes import opencv
 
 Pixels = npt.NDArray[np.uint8]
 # The limits are our own. 265 photographs and restorations were tested, as they are and as a JPEG of quality 60: none

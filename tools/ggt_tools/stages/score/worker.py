@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import ggt_format
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.executors.task import Perform
-from ggt_tools.imaging.degradations import opencv
+from ggt_tools.imaging.planes import opencv
 from ggt_tools.metrics.iqa import IqaConfig
 from ggt_tools.metrics.scorer import OWN, Scorer
 from ggt_tools.records import Score, work_id
