@@ -34,11 +34,19 @@ class _Lease:
             "data": buffer[1],
         }
 
-    def __del__(self, free: dict[int, deque[_Buffer]] = _FREE, most: int = MOST_KEPT) -> None:
-        # no lock: this may run in the middle of any other step, and a few bytes too many do no harm
-        size = self._buffer[0].nbytes
-        if sum(each * len(buffers) for each, buffers in tuple(free.items())) + size <= most:
-            free.setdefault(size, deque()).append(self._buffer)
+    def __del__(
+        self,
+        free: dict[int, deque[_Buffer]] = _FREE,
+        most: int = MOST_KEPT,
+        make: type[deque[_Buffer]] = deque,
+    ) -> None:
+        # Neither globals nor builtins: both are gone before the last arrays when Python ends. No lock: this may run
+        # in the middle of any other step, and a few bytes too many do no harm.
+        size = kept = self._buffer[0].nbytes
+        for each, buffers in free.copy().items():
+            kept += each * buffers.__len__()
+        if kept <= most:
+            free.setdefault(size, make()).append(self._buffer)
 
 
 def empty(size: int) -> Pixels:

@@ -5,6 +5,7 @@ The environment variable GGT100K_NATIVE=0 leaves it out: numpy then does the sam
 
 from __future__ import annotations
 
+import importlib
 import os
 from typing import Any
 
@@ -13,8 +14,8 @@ VERSION = 1  # of the functions: a build that lies in a checkout may be older th
 native: Any = None
 if os.environ.get("GGT100K_NATIVE") != "0":
     try:
-        from ggt_format import _native
+        built = importlib.import_module("ggt_format._native")
     except ImportError:
         pass
     else:
-        native = _native if _native.VERSION == VERSION else None
+        native = built if built.VERSION == VERSION else None

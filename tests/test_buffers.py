@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import pickle
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -82,6 +84,19 @@ def test_a_copy_and_a_pickle_have_memory_of_their_own() -> None:
     gc.collect()
     empty_image(200, 200)[...] = 9
     assert (copy == 7).all() and (pickled == 7).all()
+
+
+def test_arrays_that_outlive_their_module_are_no_trouble() -> None:
+    """When Python ends, a module that something still holds loses its names; the one imported last goes first."""
+    code = """
+import sys, types
+sys.modules["holder"] = holder = types.ModuleType("holder")
+from ggt_format import buffers
+holder.held = buffers.empty_image(200, 200)
+sys.held = (holder, buffers)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
 
 
 def test_threads_never_get_one_buffer_at_once() -> None:
