@@ -47,7 +47,7 @@ def ssim_y(gt: Image, image: Image) -> float:
 def _blur(plane: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     kernel = cv2.getGaussianKernel(WINDOW, SIGMA)
     side = WINDOW // 2
-    return np.asarray(cv2.sepFilter2D(plane, -1, kernel, kernel))[side:-side, side:-side]
+    return np.asarray(cv2.sepFilter2D(plane, -1, kernel, kernel)[side:-side, side:-side], np.float64)
 
 
 Y_METRICS: dict[str, Callable[[Image, Image], float]] = {"psnr_y": psnr_y, "ssim_y": ssim_y}  # larger is better

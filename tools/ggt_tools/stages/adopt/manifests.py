@@ -153,8 +153,8 @@ class _Listed:
                 self._refuse(lq, "unknown_class", f"{where}: {error}")
                 return
             pair = pair_of_source(self.source, lq, gt, None)
-            facts = {"prompt": _first_text(row, PROMPTS), "restorer": _first_text(row, MODELS)}
-            self.pairs.append(replace(pair, degradation=degradation, **facts))
+            prompt, restorer = _first_text(row, PROMPTS), _first_text(row, MODELS)
+            self.pairs.append(replace(pair, degradation=degradation, prompt=prompt, restorer=restorer))
 
     def _refuse(self, name: str, reason: str, detail: str) -> None:
         self.unmatched.append(Unmatched(name=name, reason=reason, detail=detail))
@@ -184,7 +184,7 @@ def _read_class(row: Mapping[str, Any]) -> str:
     Raises:
         ValueError: A type is not known.
     """
-    cell = next((row[name] for name in CLASSES if row.get(name)), [])
+    cell: Any = next((row[name] for name in CLASSES if row.get(name)), [])
     types = cell if isinstance(cell, list) else str(cell).split("|")
     names = [str(name).strip().lower() for name in types if str(name).strip()]
     if unknown := [name for name in names if name not in CLASS_NAMES]:

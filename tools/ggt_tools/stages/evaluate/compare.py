@@ -105,7 +105,7 @@ def _difference(
         if metric in values[key] and metric in baseline_values[key]
     ]
     table = np.asarray([pair for pair in both if all(map(math.isfinite, pair))], np.float64).reshape(-1, 2)
-    difference, low, high = paired_difference(table[:, 0], table[:, 1], seed=seed)
+    difference, low, high = paired_difference(table[:, 0].tolist(), table[:, 1].tolist(), seed=seed)
     signs = np.sign(table[:, 0] - table[:, 1]) * (-1 if is_lower_better else 1)
     mean, baseline_mean = table.mean(axis=0) if len(table) else (math.nan, math.nan)
     return Difference(

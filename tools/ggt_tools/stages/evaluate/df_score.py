@@ -60,7 +60,7 @@ def read_df_scores(path: Path, keys: Sequence[str]) -> dict[str, dict[str, float
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
     text = read_text(path)
     if path.suffix.lower() == ".csv":
-        rows: list[Any] = list(csv.DictReader(io.StringIO(text)))
+        rows: Any = list(csv.DictReader(io.StringIO(text)))
     else:
         try:
             is_lines = text.lstrip()[:1] == "{" and path.suffix.lower() != ".json"
@@ -76,7 +76,7 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
 
 def _key(fields: Mapping[str, Any], known: set[str]) -> str:
     for name in _NAMES:
-        found = {key for key in _KEY.findall(str(fields.get(name, "")).lower()) if key in known}
+        found: set[str] = {key for key in _KEY.findall(str(fields.get(name, "")).lower()) if key in known}
         if len(found) == 1:
             return found.pop()
     return ""
