@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from ggt_format.schema import DEGRADATIONS, Image
 from ggt_tools.errors import PairError
-from ggt_tools.imaging import planes
+from ggt_tools.imaging import planes as plane_ops
 from ggt_tools.imaging.planes import Plane, opencv
 
 Indices = npt.NDArray[np.intp]
@@ -72,12 +72,12 @@ def measure(image: Image) -> Degradations:
     cv2 = opencv()
     planes = cv2.split(cv2.cvtColor(image, cv2.COLOR_RGB2YCrCb))
     luma, cr, cb = (plane.astype(np.float32) for plane in planes)
-    (low, high), (median_cr,), (median_cb,) = map(planes.percentiles, planes, ((0.5, 99.5), (50.0,), (50.0,)))
+    (low, high), (median_cr,), (median_cb,) = map(plane_ops.percentiles, planes, ((0.5, 99.5), (50.0,), (50.0,)))
     return Degradations(
         haze=haze(image),
         darkness=darkness(image),
         noise=noise(luma),
-        chroma_noise=max(noise(planes.half(cr)), noise(planes.half(cb))),
+        chroma_noise=max(noise(plane_ops.half(cr)), noise(plane_ops.half(cb))),
         blur=blur(luma),
         blockiness=blockiness(luma),
         fading=1.0 - float(high - low) / 255.0,
@@ -155,7 +155,7 @@ def haze(image: Image) -> float:
     of 512 px, and divided by the airlight: the brightest value where the dark channel is in its top thousandth.
     """
     cv2 = opencv()
-    small = planes.shrink(image, 512)
+    small = plane_ops.shrink(image, 512)
     red, green, blue = cv2.split(small)
     darkest = cv2.min(cv2.min(red, green), blue)
     dark = cv2.erode(darkest, np.ones((15, 15), np.uint8)).astype(np.float32)
@@ -169,7 +169,7 @@ def darkness(image: Image) -> float:
 
     This metric is our own. The mean brightness would call a grey rock in daylight dark.
     """
-    counts = planes.histogram(planes.brightest(image))
+    counts = plane_ops.histogram(plane_ops.brightest(image))
     return float(counts @ np.maximum(0.0, 1.0 - np.arange(256) / 96.0)) / float(counts.sum())
 
 
@@ -181,9 +181,9 @@ def night(image: Image) -> float:
     At least a thousandth of the pixels must belong to lamps.
     """
     cv2 = opencv()
-    small = planes.shrink(image, 512)
+    small = plane_ops.shrink(image, 512)
     luma = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    lamps = (planes.brightest(small) >= 250) & (cv2.blur(luma, (65, 65)) < 100)
+    lamps = (plane_ops.brightest(small) >= 250) & (cv2.blur(luma, (65, 65)) < 100)
     return float((luma < 64).mean()) if lamps.mean() >= 1e-3 else 0.0
 
 
@@ -212,7 +212,7 @@ def grain(luma: Plane) -> float:
     """
     if min(luma.shape) < 64:
         return 0.0
-    fine, coarse = _noise_at(luma), _noise_at(planes.half(luma))
+    fine, coarse = _noise_at(luma), _noise_at(plane_ops.half(luma))
     return float(np.sqrt(max(0.0, coarse**2 - (0.6 * fine) ** 2)))
 
 
@@ -224,15 +224,15 @@ def noise(plane: Plane) -> float:
     does not count. Noise that a camera has smoothed or compressed shows at half resolution: the larger value of both
     resolutions is returned.
     """
-    return max(_noise_at(plane), _noise_at(planes.half(plane)) if min(plane.shape) >= 64 else 0.0)
+    return max(_noise_at(plane), _noise_at(plane_ops.half(plane)) if min(plane.shape) >= 64 else 0.0)
 
 
 def _noise_at(plane: Plane) -> float:
     cv2 = opencv()
     kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
     response = np.abs(cv2.filter2D(plane, cv2.CV_32F, kernel))[1:-1, 1:-1]
-    sigma = planes.blocks(response) * (np.sqrt(np.pi / 2) / 6)
-    level = planes.blocks(plane[1:-1, 1:-1])
+    sigma = plane_ops.blocks(response) * (np.sqrt(np.pi / 2) / 6)
+    level = plane_ops.blocks(plane[1:-1, 1:-1])
     usable = sigma[(level > 8) & (level < 247)]
     if usable.size == 0:
         return 0.0
@@ -263,7 +263,7 @@ def strong_edges(luma: Plane) -> Indices:
     The threshold is taken from every other row and column, which is faster.
     """
     cv2 = opencv()
-    slope = planes.slope(cv2.GaussianBlur(luma, (0, 0), PROBE_BLUR))
+    slope = plane_ops.slope(cv2.GaussianBlur(luma, (0, 0), PROBE_BLUR))
     strong = slope >= max(EDGE_SLOPE, float(np.quantile(slope[::2, ::2], 0.98)))
     return np.flatnonzero(strong & (slope >= 0.98 * cv2.dilate(slope, np.ones((3, 3), np.uint8))))
 
@@ -272,7 +272,9 @@ def blur_at(luma: Plane, edges: Indices) -> Plane:
     """Return the blur in pixels at each of the pixels that strong_edges() returned."""
     cv2 = opencv()
     once = cv2.GaussianBlur(luma, (0, 0), PRE_BLUR)
-    before, after = (planes.slope(plane).ravel()[edges] for plane in (once, cv2.GaussianBlur(once, (0, 0), PROBE_BLUR)))
+    before, after = (
+        plane_ops.slope(plane).ravel()[edges] for plane in (once, cv2.GaussianBlur(once, (0, 0), PROBE_BLUR))
+    )
     ratio = np.maximum(before / np.maximum(after, 1e-3), 1.0 + 1e-3)
     variance = PROBE_BLUR**2 / (ratio**2 - 1.0) - PRE_BLUR**2
     return np.asarray(np.sqrt(np.clip(variance, 0.0, 100.0)), np.float32)

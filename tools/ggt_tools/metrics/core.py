@@ -16,7 +16,7 @@ import numpy as np
 from ggt_format.schema import Image
 from ggt_tools.imaging.degradations import Degradations, blur_at, measure, measure_once, strong_edges
 from ggt_tools.imaging.planes import Plane, opencv
-from ggt_tools.metrics import planes
+from ggt_tools.metrics import planes as plane_ops
 from ggt_tools.metrics.colours import ColourMap, colour_map
 from ggt_tools.metrics.ssim import moments, ssim_map, ssim_of_moments
 
@@ -160,8 +160,8 @@ def pattern(pair: Pair) -> float:
     the median of its surroundings, of gt less lq, its highest at 20 px a period or less. Detail has no such peak;
     what is periodic in the scene has it in both.
     """
-    lq, gt = (planes.peaks(plane) for plane in pair.grey)
-    rows, columns = np.meshgrid(np.fft.fftfreq(planes.WELCH), np.fft.rfftfreq(planes.WELCH), indexing="ij")
+    lq, gt = (plane_ops.peaks(plane) for plane in pair.grey)
+    rows, columns = np.meshgrid(np.fft.fftfreq(plane_ops.WELCH), np.fft.rfftfreq(plane_ops.WELCH), indexing="ij")
     fine = np.hypot(rows, columns) > 1 / 20
     known = np.maximum(opencv().dilate(lq, np.ones((3, 3), np.uint8)), 0.0)
     return float((gt - known)[fine].max())
@@ -183,7 +183,7 @@ def shift(pair: Pair) -> float:
     Kuglin and Hines 1975; sub-pixel by the centroid of the peak. Unsure is a peak of under a tenth of a copy's.
     """
     cv2 = opencv()
-    lq, gt = (planes.slopes(plane) for plane in pair.grey)
+    lq, gt = (plane_ops.slopes(plane) for plane in pair.grey)
     window = cv2.createHanningWindow(lq.shape[::-1], cv2.CV_32F)
     (right, down), response = cv2.phaseCorrelate(lq, gt, window)
     return float(np.hypot(right, down)) if response >= 0.10 else NAN
@@ -213,7 +213,7 @@ def halo(pair: Pair) -> float:
     cv2 = opencv()
     lq, gt = pair.grey
     mean_l, mean_g = cv2.blur(lq, (33, 33)), cv2.blur(gt, (33, 33))
-    std_l, std_g = planes.std(lq, mean_l), planes.std(gt, mean_g)
+    std_l, std_g = plane_ops.std(lq, mean_l), plane_ops.std(gt, mean_g)
     level = (gt - mean_g) * np.minimum((std_l + 2.0) / (std_g + 2.0), 1.0) + mean_l
     window = np.ones((7, 7), np.uint8)
     over = np.maximum(level - cv2.dilate(lq, window), cv2.erode(lq, window) - level)
@@ -236,7 +236,7 @@ def contrast_gain(pair: Pair) -> float:
     cv2 = opencv()
     stds = []
     for grey in pair.small_grey:
-        stds.append(float(np.median(planes.std(grey, cv2.blur(grey, (9, 9)), 9))) + 0.5)
+        stds.append(float(np.median(plane_ops.std(grey, cv2.blur(grey, (9, 9)), 9))) + 0.5)
     return float(np.log2(stds[1] / stds[0]))
 
 
