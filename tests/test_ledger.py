@@ -48,6 +48,7 @@ from ggt_tools.records import (
     Withdrawal,
 )
 from ggt_tools.workspace.ledger import Ledger
+from ggt_tools.workspace.schema import SCHEMA_VERSION
 
 from .making import FORKED, evidence, lines_of, make_workspace
 
@@ -142,13 +143,16 @@ def test_a_newer_schema_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
         ledger.add(photo("a"))
     file = tmp_path / "ledger.sqlite"
     db = sqlite3.connect(file)
-    db.execute("PRAGMA user_version=9")
+    db.execute(f"PRAGMA user_version={SCHEMA_VERSION + 1}")
     db.close()
     before = file.read_bytes()
     for create in (False, True):
         with pytest.raises(ConfigError) as fault:
             Ledger(tmp_path, create=create)
-        assert str(fault.value) == f"{file}: schema version 9, this ggt100k reads 8; install the one that wrote it"
+        assert str(fault.value) == (
+            f"{file}: schema version {SCHEMA_VERSION + 1}, this ggt100k reads {SCHEMA_VERSION}; "
+            "install the one that wrote it"
+        )
     assert file.read_bytes() == before
 
 

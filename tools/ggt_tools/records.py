@@ -1,6 +1,7 @@
 """What passes between the stages and lies in the ledger: facts, each a frozen record.
 
-No record holds a threshold, and none is edited: a stage reads some and adds others.
+No record holds a threshold, and none is edited: a stage reads some and adds others. The module is long because it is a
+list: every record stands here with its table, so that a new fact is added in one place.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ TABLES: dict[type, Table] = {}
 def stored(
     table: str, *key: str, is_replaced: bool = False, empty_column: str = "", is_view: bool = False
 ) -> Callable[[type[Record]], type[Record]]:
-    """Declare how the ledger stores a record: see Table. A new fact needs nothing else."""
+    """Declare how the ledger stores a record: see Table. A new fact also needs a raised SCHEMA_VERSION (schema.py)."""
 
     def register(record_class: type[Record]) -> type[Record]:
         TABLES[record_class] = Table(table, key, is_replaced, empty_column, is_view)

@@ -1,9 +1,8 @@
-"""Scores: what is measured on pairs of lq and candidate gt. Facts without a threshold; verdict.py has those.
+"""Scores: what is measured on pairs of lq and candidate gt. Facts without a threshold; policy/ has those.
 
     for score in score([(candidate.id, lq, gt)], ["core"]): ...
 
-Our own metrics (witnesses/) need OpenCV and onnxruntime, extra `generate`; the others come from pyiqa (iqa/), extra
-`quality`.
+Our own metrics need OpenCV and onnxruntime, extra `generate`; the others come from pyiqa (iqa/), extra `quality`.
 """
 
 from __future__ import annotations
@@ -17,10 +16,10 @@ from ggt_tools import records
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.imaging.planes import opencv
 from ggt_tools.metrics import changes, fidelity, identity, iqa, light, regions, text
-from ggt_tools.metrics import core as witnesses
+from ggt_tools.metrics import core as core_metrics
 from ggt_tools.metrics.iqa import weights
 
-CORE = {**witnesses.CORE, **light.METRICS, **changes.METRICS, **fidelity.METRICS}
+CORE = {**core_metrics.CORE, **light.METRICS, **changes.METRICS, **fidelity.METRICS}
 OWN = {**CORE, **regions.METRICS, **text.METRICS, **identity.METRICS}
 _FREE = ("psnr", "ssim", "gmsd", "vsi", "nlpd", *iqa.names("piqe"))
 SETS: dict[str, tuple[str, ...]] = {
@@ -115,7 +114,7 @@ class Scorer:
         measured = self._models.measure([(lq, gt) for _, lq, gt in pairs], others)
         found = []
         for place, (candidate, lq, gt) in enumerate(pairs):
-            pair = witnesses.Pair(lq, gt)
+            pair = core_metrics.Pair(lq, gt)
             for name in names:
                 value = OWN[name](pair) if name in OWN else measured[name][place]
                 found.append(
@@ -178,7 +177,7 @@ def _version(name: str) -> str:
         return text.version()
     if name in identity.METRICS:
         return identity.VERSION
-    return regions.VERSION if name in regions.METRICS else witnesses.VERSION
+    return regions.VERSION if name in regions.METRICS else core_metrics.VERSION
 
 
 def _size(image: Image) -> str:

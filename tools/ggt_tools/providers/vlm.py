@@ -34,6 +34,7 @@ from ggt_tools.providers.codes import is_refusal
 from ggt_tools.providers.faults import said
 from ggt_tools.providers.gemini_reply import generate
 from ggt_tools.providers.protocol import Setting
+from ggt_tools.providers.vlm_reply import as_count, as_object, explain_missing_text, text_of_part
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -193,7 +194,7 @@ class Gemini:
         if stopped:
             raise PairError("refused", f"{self.model}: refuses: {said(stopped)}", paid=True)
         text = "".join(first.texts) if first else ""
-        fault = "" if text or not first else _without_text(first.calls_tool, first.finish_reason)
+        fault = "" if text or not first else explain_missing_text(first.calls_tool, first.finish_reason)
         return Look(text=text, tokens_in=reply.tokens_in, tokens_out=reply.tokens_out, fault=fault)
 
 
@@ -232,54 +233,31 @@ class OpenAICompatible:
 
     def _look(self, body: dict[str, Any]) -> Look:
         """Read a chat completion. Each part of it may be missing or have another type."""
-        used = _object(body.get("usage"))
-        tokens = {"tokens_in": _count(used.get("prompt_tokens")), "tokens_out": _count(used.get("completion_tokens"))}
+        used = as_object(body.get("usage"))
+        tokens = {
+            "tokens_in": as_count(used.get("prompt_tokens")),
+            "tokens_out": as_count(used.get("completion_tokens")),
+        }
         choices = body.get("choices")
         if not isinstance(choices, list) or not choices:
             return Look(text="", fault="the answer has no choices", **tokens)
-        choice = _object(choices[0])
-        message = _object(choice.get("message"))
+        choice = as_object(choices[0])
+        message = as_object(choice.get("message"))
         finish, refusal = str(choice.get("finish_reason") or ""), message.get("refusal")
         content = message.get("content")
         items = content if isinstance(content, list) else []
-        refused = [_object(item).get("refusal") for item in items if _object(item).get("type") == "refusal"]
+        refused = [as_object(item).get("refusal") for item in items if as_object(item).get("type") == "refusal"]
         if refusal or refused or is_refusal(finish):
             words = refusal or next(filter(None, refused), "")
             why = said(words) if words else "its content filter stopped the answer"
             raise PairError("refused", f"{self.model}: refuses: {why}", paid=True)
-        text = content if isinstance(content, str) else "".join(map(_text_of, items))
+        text = content if isinstance(content, str) else "".join(map(text_of_part, items))
         fault = ""
         if not message:
             fault = "the answer has no message"
         elif not text.strip():
-            fault = _without_text(bool(message.get("tool_calls") or message.get("function_call")), finish)
+            fault = explain_missing_text(bool(message.get("tool_calls") or message.get("function_call")), finish)
         return Look(text=text, fault=fault, **tokens)
-
-
-def _without_text(calls_tool: bool, finish_reason: str) -> str:
-    """Return why an answer has no text; "" if that is not known."""
-    if calls_tool:
-        return "the answer is a call of a tool, not a text"
-    if finish_reason.lower() in ("", "stop"):
-        return ""
-    return f"the answer has no text; it ended for {said(finish_reason)}"
-
-
-def _text_of(item: object) -> str:
-    """Return the text of a part of a content; "" if it is something else, such as a thought."""
-    if isinstance(item, str):
-        return item
-    part = _object(item)
-    text = part.get("text")
-    return text if isinstance(text, str) and part.get("type", "text") in ("text", "output_text") else ""
-
-
-def _object(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _count(value: object) -> int:
-    return value if isinstance(value, int) and 0 <= value < 10**9 else 0
 
 
 VLMS: dict[str, Callable[[Setting], VLM]] = {

@@ -1,8 +1,10 @@
 """Synthetic faults: what generative models do wrong, put into good candidates.
 
-FAULTS holds those of planting.py and more: objects pasted, copied and taken away, regions drawn anew, text written,
-changed and lost, smooth areas painted, other views, other styles, slow changes of light, other seasons, colours put
-into a grey print, ringing, seams, bands, texture taken for noise, tones lifted and nothing restored.
+FAULTS holds those of synthetic_faults.py and more: objects pasted, copied and taken away, regions drawn anew, text
+written, changed and lost, smooth areas painted, other views, other styles, slow changes of light, other seasons,
+colours put into a grey print, ringing, seams, bands, texture taken for noise, tones lifted and nothing restored.
+
+The module is long because it is a list: one function for each kind of fault, and the table that names them.
 """
 
 from __future__ import annotations

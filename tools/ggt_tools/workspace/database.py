@@ -93,6 +93,10 @@ def translated(file: Path, fault: sqlite3.Error) -> ConfigError:
         return cannot_write(unwritable)
     if "full" in message:
         return ConfigError(f"{file}: {message}. Make room on the disk, then run this again: it continues.")
+    if "no such" in message:
+        return ConfigError(
+            f"{file}: {message}. The ledger lacks what a record declares: raise SCHEMA_VERSION in workspace/schema.py."
+        )
     return ConfigError(f"{file}: {message}. Check the disk that it lies on, then run this again: it continues.")
 
 

@@ -93,7 +93,7 @@ def ensure_schema(db: sqlite3.Connection, file: Path, *, is_writable: bool) -> N
     with Transaction(db, file):
         version = _version(db)  # another process may have migrated it meanwhile
         for older in range(version, SCHEMA_VERSION) if version else ():
-            for statement in MIGRATIONS[older]:
+            for statement in MIGRATIONS.get(older, ()):
                 db.execute(statement)
         if version:
             _rename_8(db)

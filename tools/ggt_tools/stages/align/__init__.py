@@ -25,13 +25,15 @@ from ggt_tools.errors import PairError
 from ggt_tools.imaging import MAX_PIXELS, read_image
 from ggt_tools.imaging.planes import Plane, opencv
 from ggt_tools.records import Candidate
-from ggt_tools.stages.align.blocks import SMALLEST, local_contrast, without_edge
+from ggt_tools.stages.align.blocks import SMALLEST, without_edge
 from ggt_tools.stages.align.colour import ColourMap, apply_colour_map, fit_colour_map
 from ggt_tools.stages.align.confidence import CONFIDENT as CONFIDENT
 from ggt_tools.stages.align.confidence import STILL as STILL
 from ggt_tools.stages.align.confidence import Belief, believe, clear_offset
 from ggt_tools.stages.align.fit import Fit, fit
 from ggt_tools.stages.align.geometry import Matrix, Warp, moved, places, scaling, warp_maps
+from ggt_tools.stages.align.residual import luma_of
+from ggt_tools.stages.align.residual import residual as residual
 from ggt_tools.stages.align.warp import add_warp
 
 VERSION = "align-5"  # raise it whenever a pixel may change
@@ -128,7 +130,7 @@ def align(reply: bytes, lq: Image, candidate: Candidate, *, colour: bool = False
     if beyond and not is_sure:  # without a warp: there is one only where it is sure
         matrix, model, beyond, missing = sent, "identity", "", _missing(sent, width, height, image)
     if not is_sure and max(width, height) >= SMALLEST and min(*lq.shape[:2], *image.shape[:2]) >= 32:
-        offset, is_off = clear_offset(without_edge(_luma(lq)), without_edge(_luma(image)), matrix)
+        offset, is_off = clear_offset(without_edge(luma_of(lq)), without_edge(luma_of(image)), matrix)
         if is_off:
             beyond = f"most of it is about {offset:.0f} px (at 1024) from its place, and no one motion brings it back"
     if beyond:
@@ -198,42 +200,6 @@ def _advice(candidate: Candidate, *, first: str = "") -> str:
     return f"{first}try another seed or restorer"
 
 
-def residual(lq: Image, gt: Image) -> tuple[float, float]:
-    """Local displacement between a photograph and its restoration: median and 99th percentile, in px at 1024.
-
-    Dense inverse search flow (Kroeger et al., ECCV 2016) of local contrast at 512 px long edge, both ways; it counts
-    where both ways agree and both pictures hold structure. NaN where that is less than a hundredth of the picture.
-    """
-    height, width = lq.shape[:2]
-    if max(height, width) < SMALLEST or min(height, width) < 32:
-        return NAN, NAN
-    cv2 = opencv()
-    scale = min(1.0, 512.0 / max(height, width))
-    size = (max(32, round(width * scale)), max(32, round(height * scale)))
-    one, other = (
-        local_contrast(luma if scale == 1.0 else cv2.resize(luma, size, interpolation=cv2.INTER_AREA))
-        for luma in (_luma(lq), _luma(gt))
-    )
-    first, second = (np.asarray(np.clip(plane * 50.0 + 128.0, 0, 255), np.uint8) for plane in (one, other))
-    flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    there, back = flow.calc(first, second, None), flow.calc(second, first, None)
-    x, y = np.meshgrid(np.arange(first.shape[1], dtype=np.float32), np.arange(first.shape[0], dtype=np.float32))
-    returned = cv2.remap(back, x + there[..., 0], y + there[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    agrees = np.linalg.norm(there + returned, axis=2) < 0.5
-    textured = cv2.GaussianBlur(np.minimum(np.abs(one), np.abs(other)), (0, 0), 3.0) > 0.25
-    counts = agrees & textured
-    if counts.mean() < 0.01:
-        return NAN, NAN
-    length = np.linalg.norm(there[counts], axis=1) * 1024.0 / max(first.shape)
-    median, p99 = np.percentile(length, (50, 99))
-    return float(median), float(p99)
-
-
-def _luma(image: Image) -> Plane:
-    luma: Plane = opencv().cvtColor(image, opencv().COLOR_RGB2GRAY).astype(np.float32)
-    return luma
-
-
 def _flat(matrix: Matrix) -> tuple[float, ...]:
     """Photograph <- reply, of reply <- photograph."""
     back = np.linalg.inv(matrix)
@@ -264,7 +230,7 @@ def _fit(lq: Image, image: Image, starts: list[Matrix]) -> tuple[Fit | None, Bel
     """The fit and how far it is to be believed. It has a warp only where it is sure with it."""
     if max(lq.shape[:2]) < SMALLEST or min(*lq.shape[:2], *image.shape[:2]) < 32:
         return None, believe(None, 0.0)
-    planes = without_edge(_luma(lq)), without_edge(_luma(image))
+    planes = without_edge(luma_of(lq)), without_edge(luma_of(image))
     height, width = lq.shape[:2]
     found = fit(*planes, starts)
     if found is None:

@@ -1,0 +1,33 @@
+"""Parts of a reply of an OpenAI-compatible server, read without trust in their types."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ggt_tools.providers.faults import said
+
+
+def explain_missing_text(calls_tool: bool, finish_reason: str) -> str:
+    """Return why an answer has no text; "" if that is not known."""
+    if calls_tool:
+        return "the answer is a call of a tool, not a text"
+    if finish_reason.lower() in ("", "stop"):
+        return ""
+    return f"the answer has no text; it ended for {said(finish_reason)}"
+
+
+def text_of_part(item: object) -> str:
+    """Return the text of a part of a content; "" if it is something else, such as a thought."""
+    if isinstance(item, str):
+        return item
+    part = as_object(item)
+    text = part.get("text")
+    return text if isinstance(text, str) and part.get("type", "text") in ("text", "output_text") else ""
+
+
+def as_object(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def as_count(value: object) -> int:
+    return value if isinstance(value, int) and 0 <= value < 10**9 else 0
