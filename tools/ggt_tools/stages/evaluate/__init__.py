@@ -12,6 +12,7 @@ changes nothing.
     compare.py    differences between models, with intervals
     df_score.py   D-Score, F-Score and DF-Score, from the scores that a vision-language model has given
     tables.py     tables in Markdown and LaTeX
+    outputs.py    the output of each pair, found by its name
     run.py        the command
 """
 
@@ -19,7 +20,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,21 +32,16 @@ from PIL import Image as Pillow
 import ggt_format
 from ggt_format.schema import Image
 from ggt_tools.errors import ConfigError, PairError
-from ggt_tools.files.folders import find_images, read_file
-from ggt_tools.imaging import MAX_PIXELS, read_image
+from ggt_tools.files.folders import find_images
 from ggt_tools.imaging.contact_sheet import contact_sheet
 from ggt_tools.metrics import iqa
 from ggt_tools.metrics.y_channel import Y_METRICS
 from ggt_tools.stages.evaluate.df_score import DF_METRICS, UNCHANGED, read_df_scores
+from ggt_tools.stages.evaluate.outputs import NAMING_RULE, Fault, find_outputs, read_output
 from ggt_tools.stages.evaluate.tables import check_table_path
 
 METRICS = ("psnr", "ssim", "lpips", "dists", "niqe", "piqe", "musiq")  # those that papers usually report
-# Every position where a key may begin: a word before or after it may end or begin with hexadecimal letters (`pred`,
-# `fake`), and only the keys of the split count; with a digit beside it, it would be another number.
-KEY = re.compile(r"(?<![0-9])(?=([0-9a-f]{16})(?![0-9]))")
-NAMING_RULE = "with no digit right before or after it"
 ALL = "all"  # the row over all degradations: the mean of all outputs
-Fault = tuple[str, str]  # stable reason (no_output, wrong_size, not_an_image, two_outputs), message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,38 +260,6 @@ def _without_border(image: Image, border: int) -> Image:
     return np.ascontiguousarray(image[border : height - border, border : width - border])
 
 
-def find_outputs(outputs: Path, keys: Sequence[str]) -> tuple[dict[str, Path], dict[str, Fault], tuple[str, ...]]:
-    """Find the output of each pair by its name.
-
-    Returns:
-        The file of each key that has one, the faults of the other keys, and the images that belong to no key.
-
-    Raises:
-        ConfigError: `outputs` is not a folder.
-    """
-    if not outputs.is_dir():
-        raise ConfigError(f"{outputs}: is not a folder. Name the folder of the model's outputs, each named by its key.")
-    all_keys, paths_by_key, unknown = set(keys), defaultdict(list), []
-    for path in find_images(outputs).paths:
-        in_name = {key for key in KEY.findall(path.stem.lower()) if key in all_keys}
-        if len(in_name) == 1:
-            paths_by_key[in_name.pop()].append(path)
-        else:
-            unknown.append(path.relative_to(outputs).as_posix())
-    faults = {}
-    for key in keys:
-        paths = paths_by_key[key]
-        if len(paths) > 1:
-            names = ", ".join(path.relative_to(outputs).as_posix() for path in paths[:3])
-            faults[key] = "two_outputs", f"{outputs}: key {key}: {names} may all be its output. Leave one of them."
-        elif not paths:
-            faults[key] = (
-                "no_output",
-                f"{outputs}: key {key}: no image has the key in its name, {NAMING_RULE}. Save the output as {key}.png.",
-            )
-    return {key: paths[0] for key, paths in paths_by_key.items() if len(paths) == 1}, faults, tuple(unknown)
-
-
 def draw_worst(root: str | Path, outputs: Path, evaluation: Evaluation) -> Pillow.Image:
     """Draw a contact sheet of the worst outputs: each beside its ground truth, with its values."""
     order = {key: number for number, key in enumerate(evaluation.worst)}
@@ -313,16 +276,6 @@ def draw_worst(root: str | Path, outputs: Path, evaluation: Evaluation) -> Pillo
 def _models(config: EvaluateConfig) -> iqa.Models:
     names = [name for name in config.metric_names if name not in Y_METRICS and not iqa.missing(name)]
     return iqa.Models(names, iqa.IqaConfig(device=config.device, weights=config.weights), strict=False)
-
-
-def read_output(path: Path, shape: tuple[int, ...]) -> Image:
-    pixels: Image = np.asarray(read_image(read_file(path, str(path)), str(path), MAX_PIXELS).image)
-    if pixels.shape != shape:
-        sizes = [f"{width} x {height}" for height, width, *_ in (pixels.shape, shape)]
-        raise PairError(
-            "wrong_size", f"{path}: has {sizes[0]} pixels, its ground truth {sizes[1]}. Write it in the same size."
-        )
-    return pixels
 
 
 def _means(values: Mapping[str, Sequence[tuple[float, float]]], metrics: Sequence[str]) -> dict[str, Any]:

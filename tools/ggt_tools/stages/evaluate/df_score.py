@@ -15,17 +15,16 @@ import csv
 import io
 import json
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ggt_tools.errors import ConfigError
+from ggt_tools.stages.evaluate.outputs import KEY
 from ggt_tools.toml import read_text
 
 DF_METRICS = ("d_score", "f_score", "df_score")  # larger is better
 UNCHANGED = {"d_score": 0.0, "f_score": 100.0, "df_score": 0.0}  # of an output that is a copy of the LQ image
-_KEY = re.compile(r"(?<![0-9])(?=([0-9a-f]{16})(?![0-9]))")
 _NAMES = ("key", "id", "output", "lq")  # fields that may hold the key of a pair
 
 
@@ -76,7 +75,7 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
 
 def _key(fields: Mapping[str, Any], known: set[str]) -> str:
     for name in _NAMES:
-        found: set[str] = {key for key in _KEY.findall(str(fields.get(name, "")).lower()) if key in known}
+        found: set[str] = {key for key in KEY.findall(str(fields.get(name, "")).lower()) if key in known}
         if len(found) == 1:
             return found.pop()
     return ""
