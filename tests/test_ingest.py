@@ -773,14 +773,14 @@ def test_what_is_published_is_refused_and_hashed_once(tmp_path: Path) -> None:
     assert facts(w)[2] == rows
 
 
-def test_a_workspace_of_before_there_were_looks(tmp_path: Path) -> None:
+def test_a_workspace_without_hashes_gets_them(tmp_path: Path) -> None:
     photos, w = tmp_path / "photos", tmp_path / "w"
     photos.mkdir()
     Image.open(ggt100k.sample_folder() / "wine-1.jpg").save(photos / "a.png")
     command(photos, w, "--licence", "MIT")
     seen = facts(w)[2]
     with contextlib.closing(sqlite3.connect(w / "ledger.sqlite")) as db, db:
-        db.execute("DELETE FROM seen")
+        db.execute("DELETE FROM perceptual_hash")
     Image.open(photos / "a.png").save(photos / "b.jpg", quality=80)
     lines = ["ingest: 0 imported, 1 already done", "  rejected      1  near_duplicate"]
     assert command(photos, w, "--licence", "MIT")[1] == lines
