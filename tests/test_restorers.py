@@ -221,7 +221,7 @@ def test_results_by_a_manifest(tmp_path: Path) -> None:
     [
         ("file,result\nb.png,../x.png\n", "line 2: result '../x.png' lies outside the folder; copy it there"),
         ("file,result\nb.png,/etc/passwd\n", "line 2: result '/etc/passwd' lies outside the folder; copy it there"),
-        ("file,result\n\nb.png,absent.png\n", "line 3: result 'absent.png' is no file; mend its name"),
+        ("file,result\n\nb.png,absent.png\n", "line 3: result 'absent.png' is not a file. Correct its name."),
         ("file,result\nb.png,\n", "line 2: wants 'result', and 'key' or 'file'; write them there"),
         ("name,result\nb.png,1.png\n", "line 2: wants 'result', and 'key' or 'file'; write them there"),
     ],

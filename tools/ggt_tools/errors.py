@@ -6,8 +6,8 @@
     ├── ShardError       this shard is not to be trusted
     └── TransientError   try again, visibly
 
-A message names the file or shard, the key, the fault and the mend. The first, second and fourth name are ggt100k's
-own, since the reader raises them too.
+A message names the file or shard, the key, what is wrong and what to do. All but TransientError are defined in
+ggt_format, since the reader raises them too.
 """
 
 from __future__ import annotations

