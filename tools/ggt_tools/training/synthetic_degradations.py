@@ -2,8 +2,8 @@
 
     lq = degrade(gt, "haze", strength=0.5, seed=7)
 
-None of them models the real degradation exactly, and no such pair is published. Each comes with a little softness, noise
-and compression, as in real photographs.
+None of them models the real degradation exactly, and no such pair is published. Each comes with a little softness,
+noise and compression, as in real photographs.
 """
 
 from __future__ import annotations
