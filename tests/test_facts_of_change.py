@@ -184,6 +184,6 @@ def test_the_measurements_of_a_photograph_are_kept() -> None:
     assert measure_once(image.copy()) is first  # by pixels, not by object
     assert first == measure(image)
     assert measure_once(np.ascontiguousarray(image[:, ::-1])) is not first
-    for number in range(degradations.KEPT):
+    for number in range(degradations.CACHE_SIZE):
         measure_once(np.full((32, 32, 3), number, np.uint8))
     assert measure_once(image) is not first  # it was the oldest

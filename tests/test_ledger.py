@@ -642,7 +642,7 @@ def test_a_verb_that_pays_is_alone(tmp_path: Path) -> None:
         with one.lock():
             with pytest.raises(ConfigError) as fault, other.lock():
                 pass
-            said = f"{tmp_path}: process {os.getpid()} (this very process) makes paid calls for it. "
+            said = f"{tmp_path}: process {os.getpid()} (this very process) works in it and may make paid calls. "
             assert str(fault.value) == said + "Wait for its end, or stop it, then run this again."
         with other.lock():
             pass

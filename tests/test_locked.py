@@ -237,8 +237,8 @@ def test_a_ledger_that_another_process_writes_is_read_and_its_process_named(
 @pytest.mark.parametrize(
     ("lock", "argv", "said"),
     [
-        ("paying.lock", ("restore",), "makes paid calls for it"),
-        ("paying.lock", ("prompt", "--strategy", "fixed"), "makes paid calls for it"),
+        ("paying.lock", ("restore",), "works in it and may make paid calls"),
+        ("paying.lock", ("prompt", "--strategy", "fixed"), "works in it and may make paid calls"),
         ("review.lock", ("review", "--port", "0"), "serves it for review"),
         ("../.out.lock", ("pack", "../out"), "packs it"),
     ],

@@ -1080,3 +1080,29 @@ def test_the_stage_packs_a_workspace_without_a_command_line(tmp_path: Path) -> N
     with Ledger(workspace) as ledger:
         (held,) = ledger.all(HeldOutPair)
     assert split_by_key(out)[held.key] == "test"
+
+
+# --- a release that stands in the folder ----------------------------------------------------------------------------
+
+
+def test_another_version_is_not_written_over_a_release_without_base(tmp_path: Path) -> None:
+    workspace, out = tmp_path / "w", tmp_path / "out"
+    make_workspace(workspace, 2)
+    run(workspace, out, PackConfig(version="2.0.0", test=0))
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with pytest.raises(ConfigError) as caught:
+        run(workspace, out, PackConfig(version="1.5.0", test=0))
+    next_step = f"Give --base {out} to make its next version, or name another folder."
+    assert str(caught.value) == f"{out}: holds version 2.0.0, and 1.5.0 is packed. {next_step}"
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_a_release_of_another_workspace_is_not_replaced(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    make_workspace(tmp_path / "w1", 3)
+    make_workspace(tmp_path / "w2", 2)  # two of the three photographs
+    run(tmp_path / "w1", out, PackConfig(test=0))
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with pytest.raises(ConfigError, match="1 of its pairs are of photographs that the workspace does not have"):
+        run(tmp_path / "w2", out, PackConfig(test=0))
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before

@@ -29,6 +29,8 @@ class ImageFolder:
 
     def image(self, name: str) -> bytes:
         """Return the bytes of an image. Raises ShardError if they are not those that were stored."""
+        if not name.isalnum():
+            raise ConfigError(f"{name!r}: is not the name of an image. Give the name that a record has.")
         try:
             data = self.store.read(self.path_of(name))
         except FileNotFoundError as fault:

@@ -60,6 +60,8 @@ class Ledger:
             raise ConfigError(
                 f"{workspace}: no ledger.sqlite, so no workspace; begin one: ggt100k ingest PHOTOS {workspace}"
             )
+        if exists and not file.stat().st_size and any((workspace / "images").glob("*")):
+            raise ConfigError(f"{file}: is empty, though the workspace has images. Restore it from its backup.")
         try:
             self.store = open_store(workspace, images)
             self._database = open_database(file, schema.SCHEMA_VERSION)
@@ -101,7 +103,8 @@ class Ledger:
         self._require_writable()
         return held(
             self.workspace / "paying.lock",
-            f"{self.workspace}: {{holder}} makes paid calls for it. Wait for its end, or stop it, then run this again.",
+            f"{self.workspace}: {{holder}} works in it and may make paid calls. Wait for its end, or stop it, then run "
+            "this again.",
         )
 
     def _require_writable(self) -> None:

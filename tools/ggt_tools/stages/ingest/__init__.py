@@ -155,7 +155,7 @@ def _import(file: SourceFile, options: PhotoOptions) -> ImportedPhoto | Refusal:
     try:
         if file.fault is not None and file.fault.reason == "bad_name":
             raise file.fault
-        licence = credit.licence or options.licence
+        licence = credit.licence.strip() or options.licence.strip()
         if not licence:
             raise no_licence(name)
         if file.fault is not None:

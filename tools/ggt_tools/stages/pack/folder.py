@@ -12,8 +12,11 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow.parquet as pq
+
+import ggt_format
 from ggt_format.schema import MANIFEST
-from ggt_tools.errors import ConfigError
+from ggt_tools.errors import ConfigError, GGTError
 from ggt_tools.workspace.ledger import sync_folder, write_whole
 from ggt_tools.workspace.locks import held
 
@@ -35,6 +38,33 @@ def check_folder(out: Path) -> Path:
     if out.is_dir() and not is_release and any(out.iterdir()):
         raise ConfigError(f"{out}: holds other files than a release. Name another folder.")
     return out
+
+
+def check_replaced(out: Path, version: str, photo_keys: set[str]) -> None:
+    """Check that a release may be replaced: the same version, of photographs that the workspace has.
+
+    Args:
+        out: Folder of the release that is to be written.
+        version: Version that is to be written.
+        photo_keys: Keys of all photographs of the workspace.
+
+    Raises:
+        ConfigError: It holds another version, or pairs of photographs that the workspace does not have.
+    """
+    try:
+        manifest = ggt_format.open_root(str(out)).manifest
+        tables = [pq.read_table(path, columns=["key"]) for path in sorted((out / "index").glob("*.parquet"))]
+    except (GGTError, OSError, ValueError):  # there is none, or a damaged one, which a new one may replace
+        return
+    next_step = f"Give --base {out} to make its next version, or name another folder."
+    if manifest["dataset_version"] != version:
+        raise ConfigError(f"{out}: holds version {manifest['dataset_version']}, and {version} is packed. {next_step}")
+    unknown = {key for table in tables for key in table["key"].to_pylist()} - photo_keys
+    if unknown:
+        raise ConfigError(
+            f"{out}: key {min(unknown)}: {len(unknown)} of its pairs are of photographs that the workspace does not "
+            f"have. {next_step}"
+        )
 
 
 @contextlib.contextmanager

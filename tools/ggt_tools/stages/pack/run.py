@@ -25,6 +25,7 @@ from ggt_tools.stages.pack import (
     plan_release,
     write_release,
 )
+from ggt_tools.stages.pack.folder import check_replaced
 from ggt_tools.stages.pack.priors import priors
 from ggt_tools.stages.pack.splits import PAIRS_PER_TEST_PAIR, TEST_SIZE
 from ggt_tools.stages.pack.writing import WrittenShard
@@ -124,6 +125,8 @@ def _read_source(ledger: Ledger, workspace: Path, out: Path, config: PackConfig)
     with garbage_collection_paused():
         approved = list(ledger.pairs())
     check_folder(out)
+    if not config.base:
+        check_replaced(out, config.version, ledger.photo_keys())
     gates = ledger.gates()
     if len(gates) > 1:
         raise ConfigError(
