@@ -264,6 +264,7 @@ def test_folders_that_differ_are_never_overlooked() -> None:
     assert pairs == {"c/2.png": "c/2.png"} and alone == {"b/1.png": "no_original", "a/1.png": "no_output"}
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.from_regex(r"(?:[ab]/)?[a-c]?0{0,2}[1-3](?:-1|_output|_gt)?\.(?:png|JPG)", fullmatch=True), max_size=8),
     st.lists(st.from_regex(r"(?:[ab]/)?[a-c]?0{0,2}[1-3](?:-1|_hazy)?\.(?:png|jpg)", fullmatch=True), max_size=8),
@@ -282,6 +283,7 @@ def test_match_reports_each_name_once_in_any_order(outputs: list[str], originals
     assert match(outputs, originals, choose_steps=lambda names: STEPS) == found  # nor do the steps that are left out
 
 
+@pytest.mark.slow
 def test_a_long_list_of_what_belongs_together_is_read_in_linear_time(tmp_path: Path) -> None:
     count = 20_000
     originals, outputs = (
@@ -907,6 +909,7 @@ def test_parquet_webdataset_and_a_folder_of_them(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_datasets_of_the_hub(tmp_path: Path) -> None:
     """One whose images lie beside a list, and one whose rows name a file of another dataset, which nobody opens."""
     (lq, gt), (lq2, gt2) = pairs_of()
@@ -956,6 +959,7 @@ def test_a_file_or_dataset_that_is_not_there(tmp_path: Path) -> None:
 # --- what is taken in -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_sizes_formats_and_what_is_refused(tmp_path: Path) -> None:
     image = crop("life-1", 256)
     large = cv2.resize(image, (1500, 1000))
@@ -1129,6 +1133,7 @@ def test_fidelity_against_numbers_that_are_known() -> None:
     assert ssim(*constant) == pytest.approx((2 * 100 * 110 + c1) / (100**2 + 110**2 + c1))
 
 
+@pytest.mark.slow
 def test_drift_of_a_set_from_planted_drift_to_the_report(tmp_path: Path) -> None:
     """Six photographs: one as it was, one shifted, one cut to other proportions, one from elsewhere, one changed."""
     from .photographs import credits, photograph
@@ -1194,6 +1199,7 @@ def test_a_report_without_adopted_sets_does_not_speak_of_them(tmp_path: Path) ->
     assert "Adopted sets" not in report(facts(3), created="2026-01-01T00:00:00Z")
 
 
+@pytest.mark.slow
 def test_outputs_that_drifted_go_along_as_priors_of_the_true_ones(tmp_path: Path) -> None:
     """Adopted once with a model's outputs, once with the true ground truths: these are the pairs, those the priors."""
     from .photographs import credits, photograph

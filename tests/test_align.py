@@ -283,6 +283,7 @@ def show(counted: Counter[tuple[str, str, str]]) -> str:
 WAYS = ("right", "unsure", "wrong")
 
 
+@pytest.mark.slow
 def test_geometry_is_found_to_a_share_of_itself_or_the_fit_is_unsure_and_never_wrong() -> None:
     counted: Counter[tuple[str, str, str]] = Counter()
     cases = list(itertools.product(GEOMETRY, DEGRADED))
@@ -361,6 +362,7 @@ def sized(ratio: tuple[int, int], how: str) -> tuple[Pixels, Pixels, Matrix]:
     return image, restored(image, matrix, ratio), matrix
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ratio", [(896, 1152), (1280, 960), (720, 640)])
 @pytest.mark.parametrize("how", ["stretched", "painted around"])
 def test_another_ratio_is_undone_where_the_fit_tells_how_it_came(ratio: tuple[int, int], how: str) -> None:
@@ -502,6 +504,7 @@ def test_the_same_comes_out_twice() -> None:
     assert one.transform == other.transform
 
 
+@pytest.mark.slow
 def test_a_larger_reply_is_brought_down_without_aliasing() -> None:
     image = photograph("aitzgorri-2")
     large = cv2.resize(image, (1600, 1600), interpolation=cv2.INTER_CUBIC)

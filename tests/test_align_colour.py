@@ -134,6 +134,7 @@ def test_colours_are_left_where_the_frame_is_unsure() -> None:
     assert found.confidence < 0.5 and found.colour is None
 
 
+@pytest.mark.slow
 def test_the_colours_before_the_map_are_scored_under_names_of_their_own() -> None:
     image = photograph("aitzgorri-2")
     found = align(encoded(recoloured(image, CAST)), noisy(image, 6), candidate(), colour=True)

@@ -163,6 +163,7 @@ def test_the_border_of_a_picture_is_replaced_by_what_lies_next_to_it() -> None:
 # --- what the bench measures with ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_benchs_check_measures_px_at_1024_without_the_fit() -> None:
     image = photograph("aitzgorri-2")
     shifted = restored(image, planted(640, 640, "shift", 3.0))

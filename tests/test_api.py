@@ -72,6 +72,7 @@ def images(out: Path) -> dict[str, bytes]:
     return found
 
 
+@pytest.mark.slow
 def test_a_second_run_has_nothing_left_to_do(inputs: Path, made: Path) -> None:
     ingest, restore, align, score, _, _ = run_pipeline(inputs, made)
     assert [s.count("already done") for s in (ingest, restore, align, score)] == [3, 3, 3, 3]
@@ -131,6 +132,7 @@ def test_what_is_no_workspace_is_not_opened(tmp_path: Path) -> None:
         Workspace(tmp_path)
 
 
+@pytest.mark.slow
 def test_worker_processes_measure_the_same(inputs: Path, made: Path, tmp_path: Path) -> None:
     workspace = Workspace.create(tmp_path / "w", events=SILENT, executor=ExecutorConfig(workers=2))
     workspace.ingest(inputs / "photos", licence="CC0-1.0", classes="measured")
@@ -167,6 +169,7 @@ run_pipeline(Path(sys.argv[1]), Path(sys.argv[2]), KillAtFirstResult())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="needs kill -9")
 def test_a_pipeline_killed_in_each_stage_continues_to_the_same_images(inputs: Path, made: Path, tmp_path: Path) -> None:
     for label in ("ingest", "restore", "align", "score"):

@@ -19,6 +19,8 @@ from tests.benchmarks.processes import ContestantFailed
 from tests.benchmarks.progress import Progress
 from tests.benchmarks.remote import serve
 
+pytestmark = pytest.mark.slow
+
 HERE = ["ours", "webdataset", "datasets, tar", "datasets, parquet", "datasets, map-style"]
 QUICK = Options(pairs=6, rounds=1, quick=True, seconds=0.0)
 ROOT = Path(__file__).parent.parent

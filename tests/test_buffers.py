@@ -76,6 +76,7 @@ def test_an_eighth_is_wasted_at_most() -> None:
         assert size <= kept() <= 1.125 * size + 1
 
 
+@pytest.mark.slow
 def test_a_copy_and_a_pickle_have_memory_of_their_own() -> None:
     image = empty_image(200, 200)
     image[...] = 7

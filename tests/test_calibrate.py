@@ -582,6 +582,7 @@ def test_no_file_is_overwritten(asked: Callable[..., int], tmp_path: Path) -> No
         asked(out=tmp_path / "no" / "fitted.toml")
 
 
+@pytest.mark.slow
 def test_a_dry_run_and_a_limit(asked: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert asked("--dry-run") == 0
     assert list(tmp_path.iterdir()) == []
@@ -615,6 +616,7 @@ def test_a_rate_is_between_0_and_1(asked: Callable[..., int], rate: str) -> None
     assert str(caught.value) == f"--false-accept {rate}: is not between 0 and 1. Give a share like 0.02."
 
 
+@pytest.mark.slow
 def test_run_returns_the_fit_and_what_was_written(workspace: Path, tmp_path: Path) -> None:
     home, out = workspace.parent, tmp_path / "fitted.toml"
     config = CalibrateConfig(labels=home / "labels.csv", gate=home / "gate.toml", out=out, false_accept=0.05)

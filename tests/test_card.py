@@ -247,6 +247,7 @@ def test_datasets_reads_every_config_streaming_and_not(hostile: Path, tmp_path: 
 # --- its snippets ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_each_snippet_runs_as_it_stands(release: Path, hub: Hub, tmp_path: Path) -> None:
     snippets = re.findall(r"```python\n(.*?)```", body(release), re.DOTALL)
     assert len(snippets) == 6
@@ -342,6 +343,7 @@ def test_its_credits_name_every_author_and_source(release: Path) -> None:
     assert sum(int(count) for count in re.findall(r"^    .*: (\d+) pair", licence, re.MULTILINE)) == len(table)
 
 
+@pytest.mark.slow
 def test_many_sources_are_counted_and_stand_in_the_licence(tmp_path: Path) -> None:
     store = Store()
     pairs = [make_pair(store, seed, source_name=f"source {seed:02}", author=f"author {seed}") for seed in range(43)]
@@ -354,6 +356,7 @@ def test_many_sources_are_counted_and_stand_in_the_licence(tmp_path: Path) -> No
     assert "figures/funnel.png" not in files and "### The funnel" not in text
 
 
+@pytest.mark.slow
 def test_the_change_log_stands_in_it(tmp_path: Path) -> None:
     root = make_dataset(tmp_path / "out")
     files = card(ggt100k.open_root(str(root)), REPO)
@@ -368,6 +371,7 @@ def test_the_change_log_stands_in_it(tmp_path: Path) -> None:
     assert json.loads((root / "croissant.json").read_text())["datePublished"] == "2026-11-22"
 
 
+@pytest.mark.slow
 def test_the_light_flavour(tmp_path: Path) -> None:
     root = make_dataset(tmp_path / "out", count=6, codec="jpeg")
     ggt_card(root)
@@ -459,6 +463,7 @@ def pixels(root: Path, name: str) -> npt.NDArray[np.uint8]:
     return np.asarray(Image.open(root / name).convert("RGBA"))
 
 
+@pytest.mark.slow
 def test_its_figures_have_no_ground_of_their_own_and_only_its_colours(release: Path) -> None:
     colours = [tuple(int(c[at : at + 2], 16) for at in (1, 3, 5)) for c in (INK, FAINT, *FILLS)]
     for name in FIGURES:
@@ -526,6 +531,7 @@ def test_mlcroissant_reads_what_the_index_says(release: Path) -> None:
         assert set(facts) | {"scores"} == set(ggt100k.fact_columns(list(scores)))
 
 
+@pytest.mark.slow
 def test_mlcroissant_reads_the_images_from_the_hub(release: Path, hub: Hub) -> None:
     import mlcroissant
 
@@ -562,6 +568,7 @@ def test_croissant_names_every_file_with_its_checksum(release: Path, manifest: d
 # --- the verb -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_verb_writes_what_has_changed(tmp_path: Path) -> None:
     root = make_dataset(tmp_path / "out")
     names = "figures/composition.png, figures/sample.jpg, figures/scores.png, LICENSE, croissant.json, README.md"
@@ -579,6 +586,7 @@ def test_validate_finds_nothing_in_a_folder_with_its_card(release: Path, capsys:
     assert main(["validate", str(release)]) == 0, capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_equal_releases_give_equal_bytes_whatever_the_users_settings_are(hostile: Path, tmp_path: Path) -> None:
     """The settings of matplotlib, the seed of hashes, the time zone and the place of the folder are others."""
     root = tmp_path / "elsewhere"
@@ -633,6 +641,7 @@ def test_what_is_no_folder_of_ours_is_said(tmp_path: Path, capsys: pytest.Captur
     assert "a card is written into a folder. Download the release first." in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_stage_names_the_files_that_it_changed(release: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(release, tmp_path / "out"))
     (root / "LICENSE").write_text("another")

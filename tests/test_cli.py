@@ -235,6 +235,7 @@ print(sorted(heavy & set(sys.modules)))
     assert (done.returncode, done.stdout.splitlines()[-1], done.stderr) == (0, "[]", "")
 
 
+@pytest.mark.slow
 def test_status_waits_for_no_heavy_import(tmp_path: Path) -> None:
     with Ledger(tmp_path / "w", create=True):
         pass
@@ -305,6 +306,7 @@ def test_what_came_out_is_what_went_in(chain: Chain) -> None:
         assert (pair["author"], pair["licence"]) == ("Zoë", "CC0-1.0")
 
 
+@pytest.mark.slow
 def test_a_second_run_does_nothing_anew(chain: Chain, copy: Callable[[str], Path], tmp_path: Path) -> None:
     workspace = copy("status")
     before, images = facts(workspace), files(workspace / "images")
@@ -341,6 +343,7 @@ def test_a_dry_run_changes_nothing(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_align_undoes_colours_on_request_and_keeps_what_it_undid(tmp_path: Path) -> None:
     """Three photographs, rain, snow and haze; of the last the colours are no target."""
     workspace = tmp_path / "w"
@@ -389,6 +392,7 @@ def test_a_dry_run_of_ingest_makes_no_workspace(chain: Chain, tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_limit_is_kept_and_the_next_run_takes_the_next(chain: Chain, tmp_path: Path) -> None:
     workspace = tmp_path / "w"
     assert well("ingest", chain.photos, workspace, "--limit", "2").startswith("ingest: 2 imported, ")
@@ -647,6 +651,7 @@ def test_validate_of_what_is_no_dataset(tmp_path: Path) -> None:
     assert fails("validate", tmp_path) == f"{tmp_path}: {said}"
 
 
+@pytest.mark.slow
 def test_metrics_are_listed() -> None:
     said = well("score", "--list")
     assert re.search(r"^structure +runs here$", said, re.M)
@@ -655,6 +660,7 @@ def test_metrics_are_listed() -> None:
 # --- stopped in the middle ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="wants kill -9")
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
 def test_a_restore_that_is_stopped_goes_on_and_does_nothing_twice(

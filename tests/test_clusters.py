@@ -29,6 +29,8 @@ from .making import Store as Images
 from .slurm import lacking, slurm
 from .test_executors import do, marks, numbers, squares
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 NOT_SHARED = r"^memory://driver: the worker on .* does not see it"
 

@@ -223,6 +223,7 @@ def test_verdicts_are_stored_and_read_back(scores: dict[str, float], degradation
     assert all(line in ("unfaithful: %s", "no_gain: %s") for line in lines if ": " in line), "few outcomes are stored"
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.fixed_dictionaries(dict.fromkeys(GOOD, VALUE)), min_size=1, max_size=12))
 def test_many_are_judged_as_each_alone(rows: list[dict[str, float]]) -> None:

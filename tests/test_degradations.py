@@ -249,6 +249,7 @@ def sample_accuracy() -> dict[str, tuple[int, int]]:
     return table
 
 
+@pytest.mark.slow
 def test_share_of_synthetic_degradations_that_are_detected() -> None:
     table = planted_accuracy()
     print(table)

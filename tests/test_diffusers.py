@@ -100,6 +100,7 @@ def restored(model: Path, prompt: str = "haze away", seed: int = 0, **options: s
     return result.image
 
 
+@pytest.mark.slow
 def test_a_photograph_goes_through_the_pipeline_and_prompt_seed_and_options_change_what_comes(model: Path) -> None:
     first = restored(model)
     assert first.shape == (64, 64, 3)

@@ -47,6 +47,7 @@ COMMANDS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("snippet", SNIPPETS)
 def test_a_snippet_runs_as_it_stands(snippet: str, tmp_path: Path) -> None:
     result = run_python(snippet, tmp_path / "cwd")
@@ -108,6 +109,7 @@ def literals(call: ast.Call) -> list[str]:
     return [node.value for node in values if isinstance(node, ast.Constant) and node.value]
 
 
+@pytest.mark.slow
 def test_every_reason_code_of_the_code_and_the_gate_is_explained() -> None:
     reasons = load_reasons()
     explained = {reason.code for reason in reasons}
@@ -137,6 +139,7 @@ def test_the_generated_references_are_up_to_date() -> None:
         assert text(ROOT / "docs" / name) == page, f"run: python docs/make_references.py ({name})"
 
 
+@pytest.mark.slow
 def test_the_site_builds_without_a_warning_and_asks_nothing_of_the_network(tmp_path: Path) -> None:
     pytest.importorskip("furo", reason="wants Sphinx and Furo: pip install 'ggt100k[docs]'")
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", "docs", str(tmp_path)]

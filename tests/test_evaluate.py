@@ -89,6 +89,7 @@ def test_a_word_beside_the_key_may_end_in_a_hex_letter(tmp_path: Path) -> None:
     assert list(faults) == [keys[2]] and unknown == (f"2{keys[2]}.png", f"{keys[2]}7.jpg")
 
 
+@pytest.mark.slow
 def test_outputs_against_the_split(root: Path, tmp_path: Path) -> None:
     """The whole way by the command: psnr by degradation is the mean of what it is by hand; weights that are missing."""
     pytest.importorskip("pyiqa")
@@ -142,6 +143,7 @@ def test_outputs_against_the_split(root: Path, tmp_path: Path) -> None:
         assert sheet.width > 700 and sheet.height > 300
 
 
+@pytest.mark.slow
 def test_a_second_model_leaves_the_first_alone_and_no_sheet_is_stale(root: Path, tmp_path: Path) -> None:
     pytest.importorskip("pyiqa")
     pair = next(iter(ggt100k.PairDataset(root, "test")))

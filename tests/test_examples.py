@@ -66,6 +66,7 @@ def test_all_examples_are_run_here() -> None:
         assert f'"{path.stem}"' in here, path.name
 
 
+@pytest.mark.slow
 def test_the_pipeline_by_the_python_api_ends_with_training_pairs(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
@@ -82,12 +83,14 @@ def test_the_pipeline_by_the_python_api_ends_with_training_pairs(tmp_path: Path)
     assert f"ingest: 0 imported, {len(taken)} already done" in again.splitlines()
 
 
+@pytest.mark.slow
 def test_plain_pytorch(tmp_path: Path) -> None:
     out = ended(start(tmp_path, "plain_pytorch", "--steps", 20, "--crop", 64, "--workers", 1))
     assert re.search(r"^step 20: loss 0\.\d{4}$", out, re.MULTILINE), out
     assert fell(out) < 0.9, out
 
 
+@pytest.mark.slow
 def test_ddp_on_two_processes_sees_each_pair_once_and_keeps_weights_equal(tmp_path: Path) -> None:
     pytest.importorskip("accelerate")
     # a free port for the two to meet at, not the one that another run may hold
@@ -101,6 +104,7 @@ def test_ddp_on_two_processes_sees_each_pair_once_and_keeps_weights_equal(tmp_pa
     assert fell(out) < 0.9, out
 
 
+@pytest.mark.slow
 def test_resume_after_a_kill_goes_on_as_if_nothing_had_been(tmp_path: Path) -> None:
     pytest.importorskip("torchdata")
     arguments = ("--steps", 6, "--crop", 64, "--workers", 1, "--checkpoint")  # more than an epoch
@@ -122,6 +126,7 @@ def test_resume_after_a_kill_goes_on_as_if_nothing_had_been(tmp_path: Path) -> N
     assert seen == lines[: len(seen)]
 
 
+@pytest.mark.slow
 def test_with_webdataset(tmp_path: Path) -> None:
     pytest.importorskip("webdataset")
     assert "ggt100k" not in re.findall(
@@ -132,6 +137,7 @@ def test_with_webdataset(tmp_path: Path) -> None:
     assert fell(out) < 0.9, out
 
 
+@pytest.mark.slow
 def test_finetune_diffusers_changes_the_unet_and_nothing_else(tmp_path: Path, pix2pix: Path) -> None:
     arguments = ("--model", pix2pix, "--steps", 30, "--crop", 64, "--rate", 1e-2, "--out", "tuned")
     out = run_here(tmp_path, "finetune_diffusers", *arguments)
@@ -165,6 +171,7 @@ def test_visual_prior_of_a_release_that_has_such(tmp_path: Path) -> None:
     ], out
 
 
+@pytest.mark.slow
 def test_visual_prior(tmp_path: Path) -> None:
     out = ended(start(tmp_path, "visual_prior", "--steps", 30, "--crop", 64))
     windows = 8 * len(ggt100k.PairDataset(name="sample", split="test"))
@@ -173,6 +180,7 @@ def test_visual_prior(tmp_path: Path) -> None:
     assert float(found[1][1]) > float(found[0][1]) + 1, out
 
 
+@pytest.mark.slow
 def test_does_it_help(tmp_path: Path) -> None:
     out = ended(start(tmp_path, "does_it_help", "--quick", "--out", "rows.json"))
     rows = json.loads((tmp_path / "rows.json").read_text())["rows"]

@@ -184,6 +184,7 @@ def _run(workspace: Path, seconds: float) -> None:
         list(run(Squaring(seconds=seconds), numbers(400), ledger, make_executor("local", workers=2), chunk=4))
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_leaves_no_process_and_the_next_does_only_the_rest(ledger: Ledger, tmp_path: Path) -> None:
     process = CONTEXT.Process(target=_run, args=(ledger.workspace, 0.02))
     process.start()
@@ -217,6 +218,7 @@ def children(pid: int) -> list[int]:
     return direct + [below for child in direct for below in children(child)]
 
 
+@pytest.mark.slow
 def test_workers_ignore_ctrl_c(ledger: Ledger) -> None:
     executor = make_executor("local", workers=1)
     facts = run(Squaring(seconds=0.2), numbers(8), ledger, executor, chunk=1)

@@ -138,6 +138,7 @@ def test_each_layout_has_a_reader() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 @pytest.mark.parametrize("to", READERS)
 def test_the_project_reads_input_target_and_prompt(to: str, root: Path, tmp_path: Path) -> None:
     counts = export(root, tmp_path / "x", ExportConfig(to=to))

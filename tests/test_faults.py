@@ -131,6 +131,7 @@ def test_no_photograph_is_in_two_parts() -> None:
     assert len(faults_photographs.REPORT) >= 30
 
 
+@pytest.mark.slow
 def test_a_photograph_goes_through_the_bench(tmp_path: Path) -> None:
     from PIL import Image
 

@@ -271,6 +271,7 @@ def test_more_bytes_than_allowed(answer: bytes) -> None:
         assert fails(url) == ("too_large", said)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "answer",
     [

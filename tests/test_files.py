@@ -761,6 +761,7 @@ def test_links_in_a_tar_are_named(tmp_path: Path) -> None:
     assert dict(from_tar(tmp_path / "x.tar").passed_over.lines()) == {"link: b.png, c.png": 2}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
 def test_folders_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     """In a process of its own, which gives up root's right to read everything."""
@@ -889,6 +890,7 @@ def test_a_folder_whose_images_are_files_is_a_dataset(tmp_path: Path, layout: Ca
     assert [one.credit.licence for one in found] == (["MIT"] * 2 if layout is listed else [""] * 2)
 
 
+@pytest.mark.slow
 def test_a_repository_whose_images_are_files_is_a_dataset(tmp_path: Path) -> None:
     program = ["from ggt_tools.stages.ingest.lists import from_dataset"]
     with Hub() as hub:

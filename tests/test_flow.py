@@ -17,6 +17,8 @@ from ggt_tools.demo import batch
 from ggt_tools.stages.validate import validate
 from ggt_tools.stages.validate.passing import NOTE
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:

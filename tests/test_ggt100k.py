@@ -187,6 +187,7 @@ def test_builder_and_streams_are_pickled(root: Path) -> None:
     assert pixels(pickle.loads(pickle.dumps(stream))) == pixels(stream)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["fork", "forkserver", "spawn"])
 def test_dataloader_workers(root: Path, start: str) -> None:
     pytest.importorskip("torch", reason="wants torch: pip install 'ggt100k[quality]'")
@@ -258,6 +259,7 @@ def foreign(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["empty", "foreign"])
 def test_door_a_and_c_from_any_working_directory(root: Path, tmp_path: Path, place: str) -> None:
     cwd = tmp_path / "cwd"
@@ -275,6 +277,7 @@ def test_a_folder_of_the_name_in_the_working_directory_comes_first(root: Path, t
     assert result.stdout == f"{COUNT - TEST}\n", result.stderr
 
 
+@pytest.mark.slow
 def test_other_names_go_the_way_they_went(tmp_path: Path) -> None:
     code = """
 import ggt100k, datasets
@@ -292,6 +295,7 @@ except Exception as fault:
     assert result.stdout == "{'a': 1, 'b': 2}\nDatasetNotFoundError True\n", result.stderr
 
 
+@pytest.mark.slow
 def test_door_b_needs_no_hook(root: Path, tmp_path: Path) -> None:
     code = f"""
 import datasets.load, datasets.inspect
@@ -370,6 +374,7 @@ def test_where_nothing_is_found_the_error_lists_the_places_and_the_mend(tmp_path
     ]
 
 
+@pytest.mark.slow
 def test_a_checkout_without_data_says_so(tmp_path: Path) -> None:
     cwd = tmp_path / "cwd"
     checkout = cwd / "ggt-100k"
@@ -508,6 +513,7 @@ def releases(tmp_path: Path) -> Iterator[tuple[Hub, Path]]:
         yield hub, cwd
 
 
+@pytest.mark.slow
 def test_the_hub_by_name_by_tag_and_after_a_new_version(releases: tuple[Hub, Path]) -> None:
     hub, cwd = releases
     code = """
@@ -522,6 +528,7 @@ print(ggt100k.index(revision="v1.0.0", columns=["key"]).num_rows)
     assert result.stdout == "[5, 4, 5, 5, 4]\n4\n4\n4\n", result.stderr
 
 
+@pytest.mark.slow
 def test_from_the_hub_only_the_wanted_bytes_are_read(releases: tuple[Hub, Path]) -> None:
     hub, cwd = releases
     hub.requests.clear()
@@ -536,6 +543,7 @@ def test_from_the_hub_only_the_wanted_bytes_are_read(releases: tuple[Hub, Path])
     assert wanted <= sent <= wanted + 5 * 1536, "the images, and what lies between two of them"
 
 
+@pytest.mark.slow
 def test_plain_datasets_reads_the_hubs_repository(releases: tuple[Hub, Path]) -> None:
     hub, cwd = releases
     code = DOOR_C.replace("PLACE", repr(ggt100k.REPO_ID))
@@ -543,6 +551,7 @@ def test_plain_datasets_reads_the_hubs_repository(releases: tuple[Hub, Path]) ->
     assert result.stdout == "5 (90, 70) rain\n", result.stderr
 
 
+@pytest.mark.slow
 def test_an_unknown_revision_is_told(releases: tuple[Hub, Path]) -> None:
     hub, cwd = releases
     result = run_python(NOWHERE.format(', revision="v9"'), cwd, HF_ENDPOINT=hub.url)
@@ -559,6 +568,7 @@ def test_the_index_is_read_by_column(root: Path) -> None:
         ggt100k.index(root, "val")
 
 
+@pytest.mark.slow
 def test_the_files_that_push_uploads_load_a_release_by_themselves(root: Path, tmp_path: Path) -> None:
     """`ggt100k.py` and `ggt_format` lie beside README.md in the Hub's repository, without ggt_tools."""
     for name, path in reader_files().items():

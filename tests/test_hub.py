@@ -244,6 +244,7 @@ def test_tree_comes_in_pages(tmp_path: Path) -> None:
 # --- datasets -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_load_dataset(hub: Hub, tmp_path: Path) -> None:
     result = client(
         hub,
@@ -269,6 +270,7 @@ result = {
     assert all("://datasets-server." in target for target in outside), outside
 
 
+@pytest.mark.slow
 def test_load_dataset_of_unknown_names(hub: Hub, tmp_path: Path) -> None:
     result = client(
         hub,
@@ -419,6 +421,7 @@ def test_a_repository_is_made_once(written: Hub) -> None:
 # --- trouble --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_client_sends_again_what_was_cut_off_or_failed(written: Hub) -> None:
     data = bytes(range(256)) * 4000
     written.trouble("PUT", "/objects/", drop_after=3000)

@@ -64,6 +64,7 @@ def test_without_faces_nothing_changed() -> None:
     assert compare_faces(grey(50), grey(60), FakeReader([], [])) == 0.0
 
 
+@pytest.mark.slow
 @needs_dlib
 @pytest.mark.parametrize("kind", ["blur and noise", "low_light", "old_photo"])
 def test_a_restored_face_is_the_same_and_other_features_are_not(kind: str) -> None:

@@ -885,6 +885,7 @@ def test_a_photograph_that_was_worked_on_meanwhile_is_not_removed(tmp_path: Path
 # --- what was changed is a fact -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "change"),
     [
@@ -926,6 +927,7 @@ def test_what_was_changed_of_a_photograph_is_a_fact_and_counted(
         assert keys["a.img.png"] == ggt100k.pair_key(np.ascontiguousarray(wanted))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="wants kill -9")
 def test_an_ingest_that_is_killed_goes_on_and_takes_nothing_twice(tmp_path: Path) -> None:
     w = tmp_path / "w"

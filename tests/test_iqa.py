@@ -65,6 +65,7 @@ def test_without_the_weights_of_a_wheel(monkeypatch: pytest.MonkeyPatch) -> None
     )
 
 
+@pytest.mark.slow
 def test_a_missing_weight_is_a_line_that_says_which_file_to_put_where(tmp_path: Path) -> None:
     pytest.importorskip("pyiqa")
     for metric, url, place in (
@@ -79,6 +80,7 @@ def test_a_missing_weight_is_a_line_that_says_which_file_to_put_where(tmp_path: 
         assert "\n" not in said
 
 
+@pytest.mark.slow
 def test_weights_of_a_folder_are_taken_and_named_in_the_version(tmp_path: Path) -> None:
     """MUSIQ with weights made here: the way of fetched ones, without fetching."""
     pytest.importorskip("pyiqa")
@@ -188,6 +190,7 @@ def test_a_model_that_fails_over_a_pair_names_itself(scorer: Scorer) -> None:
     assert str(caught.value).startswith("metric 'niqe' cannot be measured: ")
 
 
+@pytest.mark.slow
 def test_a_list_of_what_runs_here() -> None:
     pytest.importorskip("pyiqa")
     rows = {name: (runs, why) for name, runs, why in available()}
@@ -263,6 +266,7 @@ def test_other_faults_are_not_taken_for_a_full_memory() -> None:
         FakeDevice(limit=4).batches().values("m", run, [1, 2], 2)
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 def test_a_device_that_dies_is_an_error_that_says_so() -> None:
     """A driver that fails takes its process with it."""

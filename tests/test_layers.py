@@ -121,6 +121,7 @@ def strings(path: Path) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.value
 
 
+@pytest.mark.slow
 def test_no_sql_stands_outside_the_workspace_package() -> None:
     found = [
         f"{module}:{line}"
@@ -165,6 +166,7 @@ def private_uses(path: Path) -> Iterator[tuple[int, str]]:
                 yield node.lineno, f"?.{node.attr}"
 
 
+@pytest.mark.slow
 def test_private_names_cross_no_border_of_a_package() -> None:
     import ggt_format
 

@@ -787,6 +787,7 @@ def test_an_image_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
         assert [path.name for path in (tmp_path / "images").glob("*/*")] == [name]
 
 
+@pytest.mark.slow
 @posix
 def test_a_kill_at_any_moment_loses_no_committed_row_and_leaves_no_row_without_its_image(tmp_path: Path) -> None:
     moments, said, went_on, checked = random.Random(0), set[int](), 0, 0

@@ -99,6 +99,7 @@ def test_a_true_ground_truth_that_is_damaged_is_left_out_with_a_remark() -> None
     assert found.ref == b"" and "pixels are missing" in found.remark
 
 
+@pytest.mark.slow
 def test_evaluate_measures_outputs_that_are_odd_and_lists_those_that_are_damaged(tmp_path: Path) -> None:
     root = make_dataset(tmp_path / "release" / "ggt-100k", count=len(TAKEN) + len(REFUSED) + 7, test=0.6)
     pairs = list(ggt100k.PairDataset(root, "test"))

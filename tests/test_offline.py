@@ -68,6 +68,7 @@ def used(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tu
     yield environment, home, commit, first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("revision", ["", "v1.0.0"], ids=["main", "tag"])
 @pytest.mark.parametrize("offline", ["1", ""], ids=["offline", "unreachable"])
 def test_what_is_cached_opens_at_its_commit(offline: str, revision: str, used: Any) -> None:
@@ -77,6 +78,7 @@ def test_what_is_cached_opens_at_its_commit(offline: str, revision: str, used: A
     assert f"{URL}: opened at its cached commit {commit}, since the Hub cannot be reached: " in again.said
 
 
+@pytest.mark.slow
 def test_a_commit_is_named_in_the_url(used: Any, release: Path, tmp_path: Path) -> None:
     with Hub() as hub:
         commit = hub.publish("org/ggt-100k", release)
@@ -87,6 +89,7 @@ def test_a_commit_is_named_in_the_url(used: Any, release: Path, tmp_path: Path) 
     assert f"cached commit {commit}" in again.said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("whole", [True, False])
 def test_a_snapshot_that_is_whole_is_opened_and_half_of_one_is_not(whole: bool, release: Path, tmp_path: Path) -> None:
     with Hub() as hub:

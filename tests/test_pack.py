@@ -896,6 +896,7 @@ def test_a_metric_that_the_base_has_not_stays_out_and_is_named(base: Path, pairs
     assert (plan.left_out, plan.metrics) == (["lpips"], ["gmsd", "structure"])
 
 
+@pytest.mark.slow
 def test_a_base_elsewhere_and_more_processes_give_the_same_bytes(
     tmp_path: Path, base: Path, pairs: list[Pair], store: Store
 ) -> None:
@@ -908,6 +909,7 @@ def test_a_base_elsewhere_and_more_processes_give_the_same_bytes(
     assert tree(tmp_path / "one") == tree(tmp_path / "far")
 
 
+@pytest.mark.slow
 def test_an_error_of_another_process_is_the_same_error(tmp_path: Path, pairs: list[Pair], store: Store) -> None:
     wrong = dataclasses.replace(pairs[3], image=pairs[3].photo.image)
     with pytest.raises(PairError, match="lq and gt are the same image; judge it again") as fault:
@@ -1003,6 +1005,7 @@ def half(out: Path) -> str:
     return f"{manifest['dataset_version']}: {wrong}" if wrong and same else ""  # else it was moved meanwhile
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="wants kill -9")
 def test_killed_at_any_step_the_folder_is_old_or_new_or_absent_and_the_next_run_finishes(tmp_path: Path) -> None:
     context = multiprocessing.get_context("forkserver")

@@ -318,6 +318,7 @@ def torch() -> Any:
     return pytest.importorskip("torch", reason="wants torch: pip install 'ggt100k[quality]'")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["fork", "forkserver", "spawn"])
 def test_two_epochs_are_the_same_on_any_number_of_workers_and_ranks(torch: Any, root: Path, start: str) -> None:
     from torch.utils.data import DataLoader, DistributedSampler
@@ -347,6 +348,7 @@ def test_two_epochs_are_the_same_on_any_number_of_workers_and_ranks(torch: Any, 
     assert [set(epoch) for epoch in epochs(0, 2)] == [set(epoch) for epoch in alone]
 
 
+@pytest.mark.slow
 def test_a_stateful_dataloader_cut_at_any_batch_resumes_exactly(torch: Any, png: Path) -> None:
     stateful = pytest.importorskip("torchdata.stateful_dataloader", reason="wants torchdata")
 
@@ -466,6 +468,7 @@ def served(root: Path) -> Iterator[Any]:
     server.server_close()
 
 
+@pytest.mark.slow
 def test_over_http_the_items_are_the_same_and_only_wanted_bytes_are_read(served: Any, root: Path) -> None:
     here, there = (PairDataset(place, crop=16) for place in (root, served.url))
     assert [told(item) for item in there] == [told(item) for item in here]
@@ -481,6 +484,7 @@ def test_over_http_the_items_are_the_same_and_only_wanted_bytes_are_read(served:
     assert {path.split("/")[2] for path, _, _ in served.sent} == {"snow"}
 
 
+@pytest.mark.slow
 def test_a_dropped_connection_is_tried_again_visibly(served: Any, root: Path, caplog: pytest.LogCaptureFixture) -> None:
     pairs = PairDataset(served.url)
     served.fail = lambda number: number % 3 == 0
@@ -494,6 +498,7 @@ def test_a_dropped_connection_is_tried_again_visibly(served: Any, root: Path, ca
         pairs[0]
 
 
+@pytest.mark.slow
 def test_the_cache_keeps_what_was_fetched_up_to_its_size(served: Any, root: Path, tmp_path: Path) -> None:
     pairs = PairDataset(served.url, cache=tmp_path / "cache")
     first = [told(item) for item in pairs]
@@ -506,6 +511,7 @@ def test_the_cache_keeps_what_was_fetched_up_to_its_size(served: Any, root: Path
     assert sum(path.stat().st_size for path in (tmp_path / "small").iterdir()) <= 40_000
 
 
+@pytest.mark.slow
 def test_a_damaged_cache_heals_and_one_that_cannot_be_written_is_done_without(
     served: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -520,6 +526,7 @@ def test_a_damaged_cache_heals_and_one_that_cannot_be_written_is_done_without(
     assert any("the cache does not keep" in record.message for record in caplog.records)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["fork", "forkserver", "spawn"])
 def test_workers_read_over_http(torch: Any, served: Any, start: str) -> None:
     from torch.utils.data import DataLoader
@@ -530,6 +537,7 @@ def test_workers_read_over_http(torch: Any, served: Any, start: str) -> None:
     assert Counter(item for batch in loader for item in batch) == alone
 
 
+@pytest.mark.slow
 def test_a_revision_on_the_hub_is_resolved_once_and_kept(tmp_path: Path) -> None:
     with Hub() as hub:
         for version, count in (("1.0.0", 4), ("1.1.0", 5)):
@@ -717,6 +725,7 @@ def test_a_shard_image_of_16_bits_is_refused_and_not_cut_to_8(tmp_path: Path) ->
         ggt_format.decode_image(cv2.imencode(".png", deep)[1].tobytes(), "a.tar: key 0")
 
 
+@pytest.mark.slow
 def test_a_damaged_index_in_the_cache_is_made_anew(png: Path, tmp_path: Path) -> None:
     code = f"import ggt100k; print(len(ggt100k.PairDataset({str(png)!r})))"
     assert run_python(code, tmp_path / "cwd").stdout == f"{COUNT - TEST}\n"

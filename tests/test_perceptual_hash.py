@@ -104,6 +104,7 @@ def reference_phash(pixels: Pixels) -> str:
     return f"{int(''.join(str(int(value > median)) for value in low), 2):036x}"
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 70), st.integers(1, 70), st.integers(0, 2**32 - 1), st.sampled_from([1, 40, 255]))
 def test_the_hash_is_that_of_exact_integers(height: int, width: int, seed: int, contrast: int) -> None:

@@ -317,6 +317,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 QUICK = ClassTraining(samples=2, workers=1, fit=FitConfig(networks=1, hidden=8, epochs=2, batch=8))
 
 
+@pytest.mark.slow
 def test_training_writes_a_head_that_knows_every_class(folder: Path, tmp_path: Path) -> None:
     lines: list[str] = []
     out = tmp_path / "head.npz"
@@ -326,6 +327,7 @@ def test_training_writes_a_head_that_knows_every_class(folder: Path, tmp_path: P
     assert [line for line in lines if line.startswith("held-out synthetic samples: ")] == lines[1:2]
 
 
+@pytest.mark.slow
 def test_samples_do_not_depend_on_the_number_of_workers(folder: Path) -> None:
     clean = find_photographs([folder / "clean"])
     assert len(clean) == HELD_OUT, "the small one is left out"

@@ -161,6 +161,7 @@ def test_which_filters_a_profile_uses(
     assert {kind for row, kind in enumerate(filters) if row % bands.rows} == within_bands
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("profile", "most"), [("ledger", 1.10), ("shard", 1.00)])
 def test_the_size_of_photographs_against_pillows_default(
     profile: str, most: float, photographs: list[npt.NDArray[np.uint8]]
@@ -292,6 +293,7 @@ needs_native = pytest.mark.skipif(native is None, reason="the C extension is not
 GUARD = 64  # bytes on both sides of a buffer that nobody may change
 
 
+@pytest.mark.slow
 @needs_native
 @given(st.data())
 @settings(max_examples=1000, deadline=None)

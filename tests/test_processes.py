@@ -65,6 +65,7 @@ def large(job: bytes, tell: Tell) -> None:
     raise PairError("broken", "key 0: is broken")
 
 
+@pytest.mark.slow
 def test_a_fault_ends_it_while_a_job_is_on_its_way_to_a_process() -> None:
     """A job larger than what a pipe holds, whose reader is gone: Python before 3.11.5 waited for ever (gh-94777)."""
     for _ in range(3):
@@ -94,6 +95,7 @@ def is_alive(pid: int) -> bool:
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="sends kill -9")
 def test_workers_end_in_the_middle_of_their_work_when_their_parent_is_killed(tmp_path: Path) -> None:
     script = tmp_path / "parent.py"
@@ -122,6 +124,7 @@ def returns_what_cannot_be_sent(job: int, tell: Tell) -> object:
     return lambda: None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("work", [raises_what_cannot_be_sent, returns_what_cannot_be_sent])
 def test_what_cannot_be_sent_back_is_an_error_and_no_hang(work: Callable[[int, Tell], object]) -> None:
     with pytest.raises((RuntimeError, TypeError)):

@@ -148,6 +148,7 @@ def test_calibrate_replaces_starting_points() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_stlpips_is_measured_and_judged() -> None:
     """The learned metric whose weights a wheel ships, from the pixels to the verdict."""
     pytest.importorskip("pyiqa")

@@ -312,6 +312,7 @@ PASSING: list[tuple[str, Any, str, str, float, bool]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ASK)
 @pytest.mark.parametrize(
     ("reply", "reason", "message", "wait", "paid"), [case[1:] for case in PASSING], ids=[case[0] for case in PASSING]

@@ -410,6 +410,7 @@ def test_main_that_moved_meanwhile_stops_it(published: Hub, first: Path, second:
     assert contents(published) == files(second) | {"a.txt": b"a"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "path", "what"),
     [
@@ -570,6 +571,7 @@ def test_the_command_shows_sizes_before_it_starts_and_a_dry_run_ends_there(
     )
 
 
+@pytest.mark.slow
 def test_the_command_says_no_token_whatever_happens(published: Hub, second: Path, tmp_path: Path) -> None:
     """In a process of its own, with all that the client logs."""
     published.trouble("PUT", "/objects/", status=500)
@@ -644,6 +646,7 @@ class Reader(threading.Thread):
         self.join()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="kill -9")
 def test_killed_at_any_moment_it_goes_on_and_main_is_always_whole(published: Hub, second: Path, tmp_path: Path) -> None:
     context = multiprocessing.get_context("forkserver")
@@ -725,6 +728,7 @@ def laid_out(commit: Commit, folder: Path) -> Path:
 # --- old versions ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_tag_gives_the_old_version_after_a_new_one_is_out_also_from_a_warm_cache(
     published: Hub, first: Path, second: Path, tmp_path: Path
 ) -> None:

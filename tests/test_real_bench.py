@@ -23,6 +23,8 @@ from tests.photographs import blurred, crop, psnr
 from .making import evidence
 from .test_verdict import candidate
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 
 

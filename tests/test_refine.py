@@ -388,6 +388,7 @@ def judge_all(folder: Path, reasons: Sequence[str]) -> None:
         ledger.judge("g", "", verdicts)
 
 
+@pytest.mark.slow
 def test_the_verb_says_what_and_why_makes_each_once_and_stops_after_its_rounds(tmp_path: Path) -> None:
     folder = workspace(tmp_path / "w", 4)
     done = ggt("refine", folder)
@@ -491,6 +492,7 @@ def test_what_a_kill_left_is_made_by_the_next_run_under_the_same_id(tmp_path: Pa
     assert Counter(call.outcome for call in facts(folder, Call)) == {"ok": 6, "lost": 1}
 
 
+@pytest.mark.slow
 def test_what_is_refused_goes_to_the_next_restorer_in_its_time(tmp_path: Path) -> None:
     folder = workspace(tmp_path / "w", 1)
     with Models(

@@ -104,6 +104,7 @@ def options(models: Models, *more: str) -> tuple[str, ...]:
 # --- faults ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("maker", ["gemini", "openai", "openai-compatible:some-model"])
 def test_every_fault_that_passes_is_outlived(tmp_path: Path, maker: str) -> None:
     faults = [too_many(0.3), failed(500), failed(503), cut(Reply(image=b"x" * 5000)), slow(5.0), too_many(0.2)]
@@ -303,6 +304,7 @@ def test_a_model_without_a_price_keeps_no_budget(tmp_path: Path) -> None:
 # --- batches --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("maker", ["gemini", "openai"])
 def test_a_batch_is_half_the_price_and_picked_up_after_a_restart(tmp_path: Path, maker: str) -> None:
     with Models(script(refusal("no"), then=brightened), jobs_done=False) as models:
@@ -348,6 +350,7 @@ def test_a_job_that_was_noted_and_perhaps_handed_over_is_looked_for_before_it_is
         assert [one.name for one in facts(folder, Job)] == [job.name]
 
 
+@pytest.mark.slow
 def test_what_was_begun_when_ids_did_not_begin_with_the_key_goes_on_under_its_id(tmp_path: Path) -> None:
     with Models(script(failed(503))) as models:
         folder = workspace(tmp_path / "w", 5)
@@ -374,6 +377,7 @@ def test_what_was_begun_when_ids_did_not_begin_with_the_key_goes_on_under_its_id
         assert left == {id: IN_FLIGHT if id == waits.id else "" for id in older}
 
 
+@pytest.mark.slow
 def test_a_batch_job_looked_for_at_another_address_stays_where_it_is(tmp_path: Path) -> None:
     with Models(jobs_done=False) as models, Models() as others:
         folder = workspace(tmp_path / "w", 2)
@@ -412,6 +416,7 @@ def test_a_batch_is_cut_to_what_the_budget_holds(tmp_path: Path) -> None:
 # --- again ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_retry_that_is_killed_can_be_retried(tmp_path: Path) -> None:
     with Models(failed(503)) as models:
         folder = workspace(tmp_path / "w", 3)
@@ -460,6 +465,7 @@ def test_what_has_a_prompt_is_made_and_the_others_are_counted(tmp_path: Path) ->
 # --- secrets --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_key_appears_nowhere(tmp_path: Path) -> None:
     faults = [echo(), too_many(0.1), failed(500, f"key {KEY} is odd"), refusal(f"not with {KEY}")]
     with Models(script(*faults)) as models:
@@ -494,6 +500,7 @@ def test_a_key_that_is_not_there_is_named_before_anything_starts(
 # --- prompts by a model ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_prompts_by_a_model_are_paid_once_and_what_is_no_json_becomes_the_fixed_one(tmp_path: Path) -> None:
     good = json.dumps({"faults": [{"kind": "rain", "strength": "clear", "where": "the sky"}], "keep": ["two lamps"]})
     answers = [Reply(text="Sure! " + good), Reply(text="{"), too_many(0.1)]
@@ -520,6 +527,7 @@ def test_prompts_by_a_model_are_paid_once_and_what_is_no_json_becomes_the_fixed_
     }
 
 
+@pytest.mark.slow
 def test_classes_by_a_model_are_paid_for_and_a_refusal_leaves_the_measured_one(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     for name in ("aitzgorri-1", "friends-1", "life-1"):
@@ -537,6 +545,7 @@ def test_classes_by_a_model_are_paid_for_and_a_refusal_leaves_the_measured_one(t
     assert outcomes == {("ingest", "ok"): 2, ("ingest", "refused"): 1, ("ingest", "rate_limited"): 1}
 
 
+@pytest.mark.slow
 def test_a_class_is_asked_for_once_however_often_it_is_ingested(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     for name in ("aitzgorri-1", "friends-1", "life-1", "wine-2"):
@@ -580,6 +589,7 @@ def paid(url: str) -> dict[str, Any]:
         return dict(json.load(reply))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="wants kill -9")
 def test_fifty_kills_pay_for_no_more_than_was_in_flight(tmp_path: Path) -> None:
     count, kills, in_flight = 100, 50, 2
@@ -624,6 +634,7 @@ def test_fifty_kills_pay_for_no_more_than_was_in_flight(tmp_path: Path) -> None:
 # --- many at a time -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc for a process's memory")
 def test_two_thousand_photographs_in_flat_memory(tmp_path: Path) -> None:
     count = 2000

@@ -39,6 +39,7 @@ def test_what_is_restored_has_changed_nowhere(portrait: tuple[Photograph, Photog
     assert max(values.values()) < 0.05
 
 
+@pytest.mark.slow
 def test_another_face_shows(portrait: tuple[Photograph, Photograph]) -> None:
     lq, gt = portrait
     other = gt.copy()
@@ -49,6 +50,7 @@ def test_another_face_shows(portrait: tuple[Photograph, Photograph]) -> None:
     assert measured(lq, gone)["face_changed"] > 0.3  # found in lq alone
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strength", [0.5, 1.0])
 def test_other_letters_show(strength: float) -> None:
     right, wrong = lettered(crop("life-1", 512, 100, 100), strength, np.random.default_rng(4))

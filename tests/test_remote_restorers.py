@@ -127,6 +127,7 @@ def test_what_they_are_called(name: str) -> None:
     assert isinstance(maker, BatchRestorer) == (name in BATCHES)
 
 
+@pytest.mark.slow
 def test_options_that_change_the_image_change_the_version_and_others_do_not() -> None:
     with Models() as models:
         assert made("gemini", models, size="2K", insecure="yes").version == "1 size=2K"
@@ -164,6 +165,7 @@ def test_the_image_is_kept_as_it_came_with_what_it_cost(name: str) -> None:
     assert restored(name) == Restored(data=BRIGHT, tokens_in=1300, tokens_out=tokens_out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("size", [(896, 1152), (24, 24), (1, 1)])
 def test_an_image_of_another_size_is_kept_as_it_came(name: str, size: tuple[int, int]) -> None:
@@ -303,6 +305,7 @@ def test_the_key_is_not_in_what_a_restorer_shows_of_itself(name: str) -> None:
         assert KEY not in repr(made(name, models))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_threads_may_call_side_by_side(name: str) -> None:
     from concurrent.futures import ThreadPoolExecutor
@@ -335,6 +338,7 @@ def brighter(count: int = 3) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BATCHES)
 def test_a_batch_goes_there_and_comes_back(name: str) -> None:
     with Models(jobs_done=False) as models:
@@ -359,6 +363,7 @@ def test_a_batch_goes_there_and_comes_back(name: str) -> None:
         assert models.asked[0].options == {"quality": "high", "size": "1024x1024"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BATCHES)
 def test_a_job_is_found_again_by_our_id_on_whichever_page(name: str) -> None:
     with Models(jobs_done=False) as models:
@@ -459,6 +464,7 @@ def test_results_that_cannot_be_read(name: str, line: bytes) -> None:
             next(results)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BATCHES)
 @pytest.mark.parametrize(
     "line",
@@ -483,6 +489,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("read", [gemini._from_line, openai._from_line])
 @given(line=st.dictionaries(WORDS, JSON, max_size=4))
 @settings(max_examples=300, deadline=None)
@@ -510,6 +517,7 @@ def test_faults_of_batches_are_ours(name: str, monkeypatch: pytest.MonkeyPatch) 
             assert KEY not in str(fault.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BATCHES)
 def test_a_large_batch_is_written_a_line_at_a_time(name: str) -> None:
     """32 photographs of 1 MB each pass through, and less than 20 MB are alive at any time."""
@@ -538,6 +546,7 @@ def test_a_large_batch_is_written_a_line_at_a_time(name: str) -> None:
 # --- the providers on loopback as a process of their own ------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_server_of_these_tests_runs_alone_too(tmp_path: Path) -> None:
     from urllib.request import urlopen
 

@@ -148,6 +148,7 @@ GEMINI_ODD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", GEMINI_ODD)
 def test_an_odd_reply_of_gemini_is_a_bad_reply(case: str) -> None:
     value, reason, fault = GEMINI_ODD[case]
@@ -323,6 +324,7 @@ JSON = st.recursive(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @given(JSON)
 @settings(max_examples=500, deadline=None)
 def test_any_body_is_an_error_with_a_status_or_none(value: object) -> None:
@@ -610,6 +612,7 @@ def test_what_is_no_fault_of_the_account(name: str, status: int, error: dict[str
     assert fault.value.reason == reason
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["location", "limit 0", "arrears", "not paid for"])
 @pytest.mark.parametrize("verb", ["restore", "prompt"])
 def test_after_the_first_no_other_photograph_is_sent(verb: str, case: str, tmp_path: Path) -> None:

@@ -384,6 +384,7 @@ def test_the_guided_filter_keeps_a_constant_and_an_edge() -> None:
     assert kept[:, 32].min() > 0.98
 
 
+@pytest.mark.slow
 def test_the_sample_through_restorer_and_gate() -> None:
     """16 of 17 are kept; of one so little changed that people decide."""
     gate = load_gate(DEFAULT_GATE)
@@ -407,6 +408,7 @@ needs_model = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 @needs_model
 def test_realesrgan_sharpens_at_the_same_size() -> None:
     clean = crop("aitzgorri-2", 64, 280, 200)[:, :57]  # an odd width
@@ -419,6 +421,7 @@ def test_realesrgan_sharpens_at_the_same_size() -> None:
     assert psnr(result.image, clean) > psnr(bad, clean)
 
 
+@pytest.mark.slow
 @needs_model
 def test_realesrgan_shows_no_seam_between_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     image = crop("friends-1", 32, 200, 200)

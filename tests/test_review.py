@@ -853,6 +853,7 @@ def test_a_token_that_cannot_be_used_is_refused(sixty: Path, monkeypatch: pytest
 # --- many at once -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_5000_decisions_by_four_clients_none_lost_none_doubled(tmp_path: Path) -> None:
     workspace = make_many(tmp_path / "w", 5000)
     handed: list[list[str]] = [[], [], [], []]
@@ -959,6 +960,7 @@ class Process:
         self._process.stdout.close()  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_a_whole_review_by_keyboard_with_a_restart_in_the_middle(tmp_path: Path, chromium: Any) -> None:
     workspace = make_workspace(tmp_path / "w", 30, decisions=("unsure", "unsure", "keep", "reject"), file=NASTY)
     token, options = "t" * 24, ("--audit", "50%", "--known", "20%", "--reviewers", "2", "--port")
@@ -1038,6 +1040,7 @@ def pixels_of(page: Any) -> Any:
         return np.asarray(image.convert("RGB"))
 
 
+@pytest.mark.slow
 def test_pixels_are_the_files_own_at_1_to_1_and_at_8_to_1(tmp_path: Path, chromium: Any) -> None:
     workspace = make_workspace(tmp_path / "w", 1)
     lq = picture(0)
@@ -1080,6 +1083,7 @@ def test_pixels_are_the_files_own_at_1_to_1_and_at_8_to_1(tmp_path: Path, chromi
         assert (moved[:, :-60] == before[:, 60:]).all(), "60 of the screen's pixels further"
 
 
+@pytest.mark.slow
 def test_evidence_is_hidden_until_one_has_judged_and_written_as_text(tmp_path: Path, chromium: Any) -> None:
     workspace = make_workspace(tmp_path / "w", 4, file=NASTY, author=NASTY)
     with served(workspace) as site:
@@ -1120,6 +1124,7 @@ def test_evidence_is_hidden_until_one_has_judged_and_written_as_text(tmp_path: P
         assert NASTY in page.inner_text("#evidence") and page.wrong == []
 
 
+@pytest.mark.slow
 def test_a_single_pair_is_judged_undone_and_judged_again(tmp_path: Path, chromium: Any) -> None:
     workspace = make_workspace(tmp_path / "w", 2, decisions=("keep",))
     with served(workspace, audit=0.0) as site:
@@ -1148,6 +1153,7 @@ def test_a_single_pair_is_judged_undone_and_judged_again(tmp_path: Path, chromiu
         ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_second_page_shows_the_decision_that_counts(tmp_path: Path, chromium: Any) -> None:
     workspace = make_workspace(tmp_path / "w", 1)
     with served(workspace) as site:
@@ -1167,6 +1173,7 @@ def test_a_second_page_shows_the_decision_that_counts(tmp_path: Path, chromium: 
     assert [d.decision for d in facts(workspace)] == ["keep"]
 
 
+@pytest.mark.slow
 def test_pages_keep_decisions_while_the_server_is_away(tmp_path: Path, chromium: Any) -> None:
     here, there = (make_workspace(tmp_path / name, 16, decisions=("unsure", "keep")) for name in ("here", "there"))
     token, options = "t" * 24, ("--audit", "0", "--known", "0", "--port")
@@ -1217,6 +1224,7 @@ def test_pages_keep_decisions_while_the_server_is_away(tmp_path: Path, chromium:
         process.kill()
 
 
+@pytest.mark.slow
 def test_an_image_that_cannot_be_fetched_is_fetched_again(tmp_path: Path, chromium: Any) -> None:
     workspace = make_workspace(tmp_path / "w", 8)
     with served(workspace) as site:
@@ -1262,6 +1270,7 @@ NAMELESS = """() => [...document.querySelectorAll("button, input, select, img, c
     || one.getAttribute("alt") || one.getAttribute("aria-labelledby"))).map((one) => one.outerHTML)"""
 
 
+@pytest.mark.slow
 def test_every_control_has_a_name_and_no_page_is_too_wide(tmp_path: Path, chromium: Any) -> None:
     workspace = make_workspace(tmp_path / "w", 3, file="x" * 300 + NASTY)
     with served(workspace) as site:

@@ -56,6 +56,7 @@ segments = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(st.integers(0, 150), st.integers(0, 3), st.booleans(), segments, st.data())
 @settings(max_examples=200, deadline=None)
 def test_each_pair_comes_once_when_ranks_workers_and_batches_change(
@@ -123,6 +124,7 @@ def test_wrong_numbers_and_other_pairs_are_refused() -> None:
     )
 
 
+@pytest.mark.slow
 def test_workers_and_ranks_that_change_keep_each_pair_and_its_window(tmp_path: Path) -> None:
     """With torch's own loader and its workers: the multiset of (key, window) is that of a run without a change."""
     data = pytest.importorskip("torch.utils.data")

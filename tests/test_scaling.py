@@ -112,6 +112,7 @@ def test_options_of_engines_that_cannot_be(restored: Path) -> None:
 # images elsewhere
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["{}/shared", "file://{}/shared"])
 def test_images_may_lie_elsewhere_and_processes_find_them(place: str, tmp_path: Path) -> None:
     from PIL import Image
@@ -275,6 +276,7 @@ def test_a_candidate_batch_holds_what_the_whole_ledger_says(tmp_path: Path) -> N
         }
 
 
+@pytest.mark.slow
 def test_the_verdict_by_parts_and_processes_is_that_of_the_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

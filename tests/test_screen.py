@@ -318,6 +318,7 @@ USELESS: dict[str, tuple[Callable[[Asked], Reply] | Reply, str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", USELESS)
 def test_an_answer_that_cannot_be_used_is_kept_with_its_fault_and_lets_no_pair_in(name: str, tmp_path: Path) -> None:
     reply, fault = USELESS[name]
@@ -566,6 +567,7 @@ def judged(folder: Path, tmp_path: Path) -> Counter[tuple[str, str]]:
     return Counter((one.decision, one.reason) for one in facts(folder, Verdict))
 
 
+@pytest.mark.slow
 def test_every_candidate_is_screened_once_in_both_orders_and_its_scores_are_there(tmp_path: Path) -> None:
     folder = workspace(tmp_path / "w", 3)
     assert judged(folder, tmp_path) == {("unsure", "unmeasured_vlm_votes"): 3}, "what was not screened is not kept"
@@ -623,6 +625,7 @@ def test_a_model_that_praises_everything_is_not_asked_a_second_time(tmp_path: Pa
     assert judged(folder, tmp_path) == {("unsure", "unmeasured_vlm_votes"): 4}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", USELESS)
 def test_no_answer_that_cannot_be_used_lets_a_pair_in(name: str, tmp_path: Path) -> None:
     folder = workspace(tmp_path / "w", 2)
@@ -644,6 +647,7 @@ def test_no_answer_that_cannot_be_used_lets_a_pair_in(name: str, tmp_path: Path)
     assert judged(folder, tmp_path) == ({("keep", ""): 2} if passes else decisions)
 
 
+@pytest.mark.slow
 def test_more_votes_that_a_kill_or_a_budget_cuts_off_leave_nothing_to_stand_on(tmp_path: Path) -> None:
     folder = workspace(tmp_path / "w", 1)
     with Models(says()) as models:
@@ -699,6 +703,7 @@ class Counting:
         return dataclasses.replace(says()(asked), latency=0.15)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="wants kill -9")
 def test_kills_ask_for_nothing_twice_but_what_was_in_flight(tmp_path: Path) -> None:
     count, kills, in_flight = 16, 5, 3

@@ -286,6 +286,7 @@ def write_list(path: Path, rows: list[dict[str, str]]) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
 def test_a_list_is_fetched_in_its_order_with_its_facts(tmp_path: Path, ending: str) -> None:
     with echo() as (url, _):

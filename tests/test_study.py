@@ -362,6 +362,7 @@ options = { path = "ELSEWHERE", model = "worst-model" }
 """
 
 
+@pytest.mark.slow
 def test_three_models_whose_order_is_known_and_found_on_the_page(
     tmp_path: Path, chromium: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -432,6 +433,7 @@ def test_three_models_whose_order_is_known_and_found_on_the_page(
     assert vlm["two"] > vlm["one"] > vlm["three, <b>elsewhere</b>"]
 
 
+@pytest.mark.slow
 def test_the_nine_model_plan_runs_end_to_end_on_loopback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     nine = load_plan(NINE)
     assert len(nine.models) == 9 and all(model.prompts == ("fixed", "vlm") for model in nine.models)
@@ -457,6 +459,7 @@ def test_the_nine_model_plan_runs_end_to_end_on_loopback(tmp_path: Path, capsys:
     assert done.out.count("1 of 1") == 18 and "study: take " in done.out
 
 
+@pytest.mark.slow
 def test_a_model_without_a_key_is_a_failure_and_the_others_are_made(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -110,6 +110,7 @@ def shown(ledger: Ledger) -> list[Any]:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.lists(facts(), min_size=1, max_size=4), max_size=8))
 def test_whatever_comes_in_status_tells_what_the_facts_say(batches: list[list[Any]]) -> None:

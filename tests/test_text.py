@@ -145,6 +145,7 @@ def test_edit_distance_by_hand() -> None:
     assert edit_distance("", "abc") == 3
 
 
+@pytest.mark.slow
 @needs_rapidocr
 @pytest.mark.parametrize("strength", [0.3, 0.6])
 def test_rapidocr_sees_other_letters_through_blur_and_noise(strength: float) -> None:
@@ -156,6 +157,7 @@ def test_rapidocr_sees_other_letters_through_blur_and_noise(strength: float) -> 
     assert altered == {"text_added": 0, "text_lost": 0, "text_altered": 1, "text_unsure": 0}
 
 
+@pytest.mark.slow
 @needs_rapidocr
 def test_rapidocr_sees_a_sign_that_was_added_or_removed() -> None:
     plain = crop("life-1", 512, 20, 20)

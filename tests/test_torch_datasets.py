@@ -101,6 +101,7 @@ def test_windows_and_orientations_are_those_of_basicsr(root: Path, tmp_path: Pat
             assert item[side].dtype == torch.float32 and torch.allclose(item[side], expected[side], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_both_images_are_turned_equally(root: Path) -> None:
     """Each window of LQ, turned, lies where the window of GT lies; all eight orientations occur."""
     dataset = GGTPairDataset(TRAIN | {"dataroot": root, "gt_size": 70})
@@ -188,6 +189,7 @@ def test_workers_draw_other_windows_in_each_epoch(root: Path) -> None:
 # --- lightning --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_lightning_trains_and_validates(root: Path, tmp_path: Path) -> None:
     lightning = pytest.importorskip("lightning.pytorch")
     from ggt_format.lightning import GGTDataModule

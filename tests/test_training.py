@@ -168,6 +168,7 @@ def test_the_maps_of_the_backbone() -> None:
 # --- samples ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_sample_is_labelled_where_its_fault_shows() -> None:
     photographs = [crop("friends-1", 512), crop("life-1", 512)]
     found: set[str] = set()
@@ -238,6 +239,7 @@ def test_settings_that_make_no_sense() -> None:
         TrainConfig(epochs=0)
 
 
+@pytest.mark.slow
 def test_a_model_is_trained_and_exported(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

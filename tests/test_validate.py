@@ -696,6 +696,7 @@ def test_no_dataset_at_all(tmp_path: Path) -> None:
         list(validate(str(tmp_path)))
 
 
+@pytest.mark.slow
 def test_any_flipped_bit_is_found(root: Path) -> None:
     """Through the whole verb, with the shard's hash to help, and without it; and a shard alone, 200 times."""
     random = np.random.default_rng(1)
@@ -1076,6 +1077,7 @@ def test_quick_sees_all_but_checksums_and_pixels(root: Path) -> None:
         assert reason in {finding.reason for finding in validate(str(root), quick=True)}
 
 
+@pytest.mark.slow
 def test_more_processes_find_the_same_and_count_the_pairs(tmp_path: Path) -> None:
     root = make_dataset(tmp_path / "many", count=8)
     change_shard(root, lambda data: data[:-512] + b"x" + bytes(511))

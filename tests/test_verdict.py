@@ -654,6 +654,7 @@ FAULTS: dict[str, Callable[[Photograph, Photograph], Photograph]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", HARMLESS)
 def test_good_results_and_harmless_changes_are_not_rejected(
     change: str, results: dict[str, tuple[Photograph, Photograph]]
@@ -662,6 +663,7 @@ def test_good_results_and_harmless_changes_are_not_rejected(
     assert "reject" not in {found.decision for found in said.values()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_synthetic_fault_is_not_kept(fault: str, results: dict[str, tuple[Photograph, Photograph]]) -> None:
     for name, (lq, gt) in results.items():

@@ -112,6 +112,7 @@ def test_a_redirect_to_another_scheme_is_refused(tmp_path: Path, target: str) ->
     assert files_in(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_the_checksum_that_the_hub_states_is_compared(tmp_path: Path) -> None:
     for etag, is_right in ((SHA256, True), ("0" * 64, False)):
         headers = {"Location": "/b", "X-Linked-Etag": f'"{etag}"'}
@@ -254,6 +255,7 @@ def test_nothing_is_missing_for_metrics_without_weights(tmp_path: Path) -> None:
         WeightsConfig(metrics=())
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 def test_a_set_leaves_out_metrics_whose_weights_are_missing(tmp_path: Path) -> None:
     pytest.importorskip("pyiqa")

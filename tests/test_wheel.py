@@ -15,6 +15,8 @@ from pathlib import Path
 import datasets
 import pytest
 
+pytestmark = pytest.mark.slow
+
 CHECKOUT = Path(__file__).parents[1]
 
 

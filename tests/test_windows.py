@@ -95,6 +95,7 @@ RESULTS: dict[str, Callable[[Image.Image, Path], None]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "result"),
     [*(("landscape", result) for result in RESULTS), *((shape, "of the same size") for shape in list(SHAPES)[1:])],
@@ -118,6 +119,7 @@ def test_a_result_for_the_whole_file_is_cut_to_the_window_that_ingest_took(
     assert psnr(found, np.asarray(restored(pixels))) > (28 if result.startswith(("smaller", "larger")) else 34)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fit", ["resize", "pad"])
 def test_a_result_for_the_whole_file_fits_the_other_ways_of_ingest_too(tmp_path: Path, fit: str) -> None:
     image = original(1400, 1120)
@@ -130,6 +132,7 @@ def test_a_result_for_the_whole_file_fits_the_other_ways_of_ingest_too(tmp_path:
     assert psnr(found, np.asarray(restored(pixels))) > 28
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["IMG_1.png", "KEY.png"])
 def test_a_result_for_the_window_is_taken_as_it_is(tmp_path: Path, name: str) -> None:
     w, out, photo, pixels = start(tmp_path, original(1600, 1150))
@@ -139,6 +142,7 @@ def test_a_result_for_the_window_is_taken_as_it_is(tmp_path: Path, name: str) ->
     assert found is not None and np.array_equal(found, np.asarray(restored(pixels)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shows", ["the whole file", "the window"])
 def test_of_a_square_file_the_name_and_the_content_tell_what_a_result_shows(tmp_path: Path, shows: str) -> None:
     """Both have the same ratio of sides."""
@@ -154,6 +158,7 @@ def test_of_a_square_file_the_name_and_the_content_tell_what_a_result_shows(tmp_
     assert found is not None and psnr(found, np.asarray(restored(pixels))) > 34
 
 
+@pytest.mark.slow
 def test_the_first_lines_say_what_will_not_fit_and_what_to_do(tmp_path: Path) -> None:
     image = original(1600, 1150)
     w, out, _, _ = start(tmp_path, image)
@@ -164,6 +169,7 @@ def test_the_first_lines_say_what_will_not_fit_and_what_to_do(tmp_path: Path) ->
     )
 
 
+@pytest.mark.slow
 def test_of_a_photograph_whose_window_nobody_noted_the_first_line_says_so(tmp_path: Path) -> None:
     image = original(1600, 1150)
     _, out, photo, _ = start(tmp_path, image)
@@ -175,6 +181,7 @@ def test_of_a_photograph_whose_window_nobody_noted_the_first_line_says_so(tmp_pa
     assert "(an older version took some in, and did not note its window)" in note
 
 
+@pytest.mark.slow
 def test_a_result_that_is_much_smaller_is_said_to_be_enlarged(tmp_path: Path) -> None:
     image = original(1600, 1150)
     w, out, _, _ = start(tmp_path, image)
@@ -200,6 +207,7 @@ def test_a_result_that_is_no_image_has_no_frame_and_is_refused(tmp_path: Path, n
     assert (candidate.frame, candidate.image) == ((), "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["16 bits", "two megabytes of text", "odd EXIF", "a broken profile"])
 def test_results_are_read_as_photographs_are(tmp_path: Path, kind: str) -> None:
     """What ingest takes of a photograph, restore and align take of a result; and a change is a fact."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -51,4 +52,4 @@ class Progress:
         print(f"[{minutes:2}:{seconds:02}] {text}", file=self._out or sys.stderr, flush=True)
 
 
-PROGRESS = Progress()
+PROGRESS = Progress(minutes=math.inf)  # nothing is cut short until a run begins
