@@ -133,6 +133,22 @@ def test_what_is_no_workspace_is_not_opened(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("limit", [0, -1, "2"])
+def test_a_limit_below_one_is_refused_by_every_stage(made: Path, inputs: Path, limit: int) -> None:
+    workspace = Workspace(made / "workspace", events=SILENT)
+    for run in (
+        lambda: workspace.ingest(inputs / "photos", licence="CC0-1.0", limit=limit),
+        lambda: workspace.restore("classical", limit=limit),
+        lambda: workspace.prompt(limit=limit),
+        lambda: workspace.align(limit=limit),
+        lambda: workspace.score(METRICS, limit=limit),
+        lambda: workspace.verdict(inputs / "gate.toml", limit=limit),
+        lambda: workspace.pack(made / "elsewhere", limit=limit),
+    ):
+        with pytest.raises(ConfigError, match=r"^limit: "):
+            run()
+
+
 def test_worker_processes_measure_the_same(inputs: Path, made: Path, tmp_path: Path) -> None:
     workspace = Workspace.create(tmp_path / "w", events=SILENT, executor=ExecutorConfig(workers=2))
     workspace.ingest(inputs / "photos", licence="CC0-1.0", classes="measured")

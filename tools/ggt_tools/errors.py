@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from ggt_format.errors import ConfigError, GGTError, PairError, ShardError
 
-__all__ = ["ConfigError", "GGTError", "PairError", "ShardError", "TransientError"]
+__all__ = ["ConfigError", "GGTError", "PairError", "ShardError", "TransientError", "check_limit"]
 
 TEMPORARY_REASONS = ("rate_limited", "server_error", "timeout", "cut_off", "unavailable")  # of a TransientError
 
@@ -29,3 +29,13 @@ class TransientError(GGTError):
         self.reason = reason  # stable: one of TEMPORARY_REASONS
         self.retry_after = retry_after  # seconds that the other side asked for; 0 where it did not
         self.paid = paid  # whether a provider may charge for it all the same
+
+
+def check_limit(limit: int | None) -> None:
+    """Check the largest number of items that a stage works on.
+
+    Raises:
+        ConfigError: It is a number below 1, or not a whole number.
+    """
+    if limit is not None and (not isinstance(limit, int) or limit < 1):
+        raise ConfigError(f"limit: {limit!r} is not a whole number of 1 or more. Give one, or None for no limit.")

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from ggt_tools.errors import ConfigError
+from ggt_tools.errors import ConfigError, check_limit
 from ggt_tools.events import SILENT, Events
 from ggt_tools.summary import Summary
 from ggt_tools.training import TrainConfig, train_fidelity
@@ -42,6 +42,7 @@ class TrainFidelityConfig:
     dry_run: bool = False
 
     def __post_init__(self) -> None:
+        check_limit(self.limit)
         if not self.photographs:
             raise ConfigError("train-fidelity: no folder of photographs is given. Name one or more.")
         self.training()

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from ggt_tools.clock import utc_now
-from ggt_tools.errors import ConfigError, PairError
+from ggt_tools.errors import ConfigError, PairError, check_limit
 from ggt_tools.events import SILENT, Events, track
 from ggt_tools.imaging.perceptual_hash import HashIndex, check_hashes, stored_hashes
 from ggt_tools.records import Adopted, Candidate, Photo, Refusal
@@ -89,6 +89,7 @@ class AdoptConfig:
     dry_run: bool = False
 
     def __post_init__(self) -> None:
+        check_limit(self.limit)
         if self.pairs and (self.outputs or self.originals):
             raise ConfigError(
                 f"--pairs {self.pairs}: this takes the place of --outputs and --originals. Leave one of them out."

@@ -11,6 +11,7 @@ import numpy as np
 from ggt_format.images import decode_image
 from ggt_format.png import encode_png
 from ggt_format.schema import Image
+from ggt_tools.errors import check_limit
 from ggt_tools.events import SILENT, Events, track
 from ggt_tools.executors import LOCAL, ExecutorConfig
 from ggt_tools.metrics import core
@@ -39,6 +40,9 @@ class AlignConfig:
     colour: bool | None = None
     limit: int | None = None
     dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        check_limit(self.limit)
 
 
 def run(workspace: Path, config: AlignConfig, *, executor: ExecutorConfig = LOCAL, events: Events = SILENT) -> Summary:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ggt_tools.clock import utc_now
-from ggt_tools.errors import ConfigError
+from ggt_tools.errors import ConfigError, check_limit
 from ggt_tools.policy.bounds import Bools, read_bounds
 from ggt_tools.policy.calibration import Calibration, LabelledCandidates, calibrate
 from ggt_tools.policy.calibration_plot import plot
@@ -46,6 +46,7 @@ class CalibrateConfig:
     dry_run: bool = False
 
     def __post_init__(self) -> None:
+        check_limit(self.limit)
         if not 0 < self.false_accept < 1:
             raise ConfigError(f"--false-accept {self.false_accept:g}: is not between 0 and 1. Give a share like 0.02.")
 

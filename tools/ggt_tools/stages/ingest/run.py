@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ggt_format.png import encode_png
 from ggt_format.schema import SOURCES
-from ggt_tools.errors import ConfigError
+from ggt_tools.errors import ConfigError, check_limit
 from ggt_tools.events import SILENT, Events, track
 from ggt_tools.files.tars import TARS
 from ggt_tools.providers.fetch import FetchConfig
@@ -92,6 +92,7 @@ class IngestConfig:
     dry_run: bool = False
 
     def __post_init__(self) -> None:
+        check_limit(self.limit)
         if self.dataset and self.photos is not None:
             raise ConfigError(
                 f"{self.photos}: --dataset {self.dataset} takes the place of the photographs. Leave one of them out."

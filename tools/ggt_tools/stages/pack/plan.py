@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from ggt_format.roots import Root, open_root
 from ggt_format.schema import CODECS, FORMAT_VERSION, METRIC, PRIOR, SPLITS
 from ggt_format.shard import split_of
-from ggt_tools.errors import ConfigError, PairError
+from ggt_tools.errors import ConfigError, PairError, check_limit
 from ggt_tools.records import Pair
 from ggt_tools.stages.pack.cutting import new_shards
 from ggt_tools.stages.pack.facts import changed_facts, pair_facts
@@ -58,6 +58,7 @@ class PackConfig:
     dry_run: bool = False
 
     def __post_init__(self) -> None:
+        check_limit(self.limit)
         if not re.fullmatch(r"\d+\.\d+\.\d+", self.version):
             raise ConfigError(f"--version {self.version}: is not a version. Give three numbers, for example 1.1.0.")
         if self.test is not None and not (0 <= self.test <= 1 or (self.test > 1 and self.test % 1 == 0)):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ggt_format.images import decode_image
 from ggt_format.schema import Image
 from ggt_tools.clock import utc_now
-from ggt_tools.errors import ConfigError
+from ggt_tools.errors import ConfigError, check_limit
 from ggt_tools.events import SILENT, Events, track
 from ggt_tools.providers.recording import lock_calls, open_calls, write_off_calls
 from ggt_tools.providers.service import ServiceConfig
@@ -45,6 +45,7 @@ class PromptConfig:
     dry_run: bool = False
 
     def __post_init__(self) -> None:
+        check_limit(self.limit)
         if self.strategy not in STRATEGIES:
             raise ConfigError(f"strategy: {self.strategy!r} is not known. Known: {', '.join(STRATEGIES)}.")
 

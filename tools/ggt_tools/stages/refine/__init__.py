@@ -15,7 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ggt_tools.errors import TEMPORARY_REASONS, ConfigError
+from ggt_tools.errors import TEMPORARY_REASONS, ConfigError, check_limit
 from ggt_tools.providers.service import ServiceConfig
 from ggt_tools.providers.vlm import plain
 from ggt_tools.records import IN_FLIGHT, Candidate, Opinion, Photo, Prompt, Verdict
@@ -101,6 +101,7 @@ class RefineConfig:
     dry_run: bool = False
 
     def __post_init__(self) -> None:
+        check_limit(self.limit)
         if self.rounds < 1:
             raise ConfigError(f"rounds: {self.rounds} is not 1 or more")
 

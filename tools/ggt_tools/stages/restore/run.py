@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ggt_tools.clock import utc_now
-from ggt_tools.errors import ConfigError
+from ggt_tools.errors import ConfigError, check_limit
 from ggt_tools.events import SILENT, Events
 from ggt_tools.executors import LOCAL, ExecutorConfig, merge_earlier_results, open_executor
 from ggt_tools.executors import run as run_tasks
@@ -54,6 +54,7 @@ class RestoreConfig:
     dry_run: bool = False
 
     def __post_init__(self) -> None:
+        check_limit(self.limit)
         if not self.restorers:
             raise ConfigError("restorers: there is none. Name one, for example classical.")
         if self.candidates_per_photo < 1:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ggt_tools.errors import ConfigError
+from ggt_tools.errors import ConfigError, check_limit
 from ggt_tools.events import SILENT, Events
 from ggt_tools.providers.recording import lock_calls
 from ggt_tools.providers.service import ServiceConfig
@@ -37,6 +37,7 @@ class RetryConfig:
     dry_run: bool = False
 
     def __post_init__(self) -> None:
+        check_limit(self.limit)
         if not self.reasons:
             raise ConfigError("reasons: there is none. Give a reason code, as status shows it.")
 

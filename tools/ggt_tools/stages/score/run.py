@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from ggt_format.images import decode_image
-from ggt_tools.errors import ConfigError
+from ggt_tools.errors import ConfigError, check_limit
 from ggt_tools.events import SILENT, Events
 from ggt_tools.executors import LOCAL, ExecutorConfig, merge_earlier_results, open_executor
 from ggt_tools.executors import run as run_tasks
@@ -45,6 +45,9 @@ class ScoreConfig:
     batch: int = 8
     limit: int | None = None
     dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        check_limit(self.limit)
 
 
 def run(workspace: Path, config: ScoreConfig, *, executor: ExecutorConfig = LOCAL, events: Events = SILENT) -> Summary:

@@ -11,7 +11,7 @@ from pathlib import Path
 from ggt_format.images import decode_image
 from ggt_format.schema import Image
 from ggt_tools.clock import utc_now
-from ggt_tools.errors import TEMPORARY_REASONS, ConfigError
+from ggt_tools.errors import TEMPORARY_REASONS, ConfigError, check_limit
 from ggt_tools.events import SILENT, Events
 from ggt_tools.executors import LOCAL, ExecutorConfig, merge_earlier_results, open_executor
 from ggt_tools.executors import run as run_tasks
@@ -47,6 +47,7 @@ class ScreenConfig:
     dry_run: bool = False
 
     def __post_init__(self) -> None:
+        check_limit(self.limit)
         if self.votes < 1:
             raise ConfigError(f"votes: {self.votes} is not 1 or more.")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ggt_tools.clock import utc_now
-from ggt_tools.errors import ConfigError
+from ggt_tools.errors import ConfigError, check_limit
 from ggt_tools.events import SILENT, Events
 from ggt_tools.providers.service import ServiceConfig
 from ggt_tools.records import Aligned, Call, Choice, Entry, Photo, Study
@@ -44,6 +44,7 @@ class StudyConfig:
     dry_run: bool = False
 
     def __post_init__(self) -> None:
+        check_limit(self.limit)
         if self.service.base_url:
             raise ConfigError("--base-url: a study may have several providers. Use --server PROVIDER=URL.")
         if self.service.options:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 
+from ggt_tools.errors import check_limit
 from ggt_tools.policy.profiles import load_profile
 from ggt_tools.policy.verdicts import Judge
 from ggt_tools.policy.what_if import NOT_JUDGED, Change, what_if
@@ -32,6 +33,9 @@ class CompareConfig:
     what_if: Path
     gate: Path | None = None
     limit: int | None = None
+
+    def __post_init__(self) -> None:
+        check_limit(self.limit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

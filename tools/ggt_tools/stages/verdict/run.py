@@ -10,6 +10,7 @@ from multiprocessing.util import Finalize
 from pathlib import Path
 
 from ggt_format.cores import core_count
+from ggt_tools.errors import check_limit
 from ggt_tools.events import SILENT, Events, Progress
 from ggt_tools.policy.gate import Gate
 from ggt_tools.policy.profiles import load_profile, starting_points
@@ -40,6 +41,9 @@ class VerdictConfig:
     gate: Path | None = None
     limit: int | None = None
     dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        check_limit(self.limit)
 
 
 def run(workspace: Path, config: VerdictConfig, *, events: Events = SILENT) -> Summary:

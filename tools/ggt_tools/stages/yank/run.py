@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ggt_tools.clock import utc_now
-from ggt_tools.errors import ConfigError
+from ggt_tools.errors import ConfigError, check_limit
 from ggt_tools.events import SILENT, Events
 from ggt_tools.records import Photo
 from ggt_tools.stages.yank import withdraw
@@ -34,6 +34,7 @@ class YankConfig:
     dry_run: bool = False
 
     def __post_init__(self) -> None:
+        check_limit(self.limit)
         if not self.reason.strip():
             raise ConfigError(
                 "--reason: is empty. Say why the pairs are withdrawn, for people who ask about them in a year."
