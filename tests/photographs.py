@@ -1,4 +1,4 @@
-"""The sample's photographs, and faults of known kind and strength planted in them."""
+"""The sample's photographs, and synthetic faults of known kind and strength."""
 
 from __future__ import annotations
 

@@ -180,7 +180,7 @@ def test_a_reply_that_is_damaged_is_refused_as_ingest_refuses_it() -> None:
     assert (found.image, found.reason) == (None, "damaged")
 
 
-# --- planted geometry -----------------------------------------------------------------------------------------------
+# --- known geometry -------------------------------------------------------------------------------------------------
 
 RIGHT = 0.3  # px RMS at 1024, of what moved little
 RIGHT_SHARE = 0.4  # of a motion that is undone
@@ -208,7 +208,7 @@ GEOMETRY: tuple[tuple[str, float], ...] = (
 )  # fmt: skip
 
 
-def planted(width: int, height: int, kind: str, amount: float) -> Matrix:
+def known_motion(width: int, height: int, kind: str, amount: float) -> Matrix:
     """reply <- photograph: shifts in px at 1024, angles in degrees, all else in per cent; about the centre."""
     centre = np.array([[1, 0, (width - 1) / 2], [0, 1, (height - 1) / 2], [0, 0, 1]])
     matrix, share, side = np.eye(3), amount / 100, max(width, height)
@@ -263,7 +263,7 @@ def grid(
     for name, (kind, amount), fault in itertools.product(names, geometry, degraded):
         image = photograph(name)
         height, width = image.shape[:2]
-        matrix = planted(width, height, kind, amount)
+        matrix = known_motion(width, height, kind, amount)
         found = align(encoded(restored(image, matrix)), DEGRADED[fault](image), candidate())
         counted[kind, fault, outcome(found, matrix, width, height)] += 1
     return counted
@@ -300,7 +300,7 @@ def test_geometry_is_found_to_a_share_of_itself_or_the_fit_is_unsure_and_never_w
 @pytest.mark.parametrize("kind", ["shift", "scale", "rotation", "stretch", "shear", "perspective"])
 def test_what_the_fit_finds_is_undone(kind: str) -> None:
     image = photograph("aitzgorri-2")
-    matrix = planted(640, 640, kind, 8.0 if kind == "shift" else 1.0)
+    matrix = known_motion(640, 640, kind, 8.0 if kind == "shift" else 1.0)
     found = align(encoded(restored(image, matrix)), hazed(image, 0.3), candidate())
     inner = np.s_[32:-32, 32:-32]
     assert found.image is not None and found.resampled and found.confidence > 0.8
@@ -321,7 +321,7 @@ def test_a_reply_in_place_stays_bit_by_bit(fault: str) -> None:
 
 def test_a_quarter_of_a_pixel_is_not_worth_a_resampling() -> None:
     image = photograph("aitzgorri-2")
-    reply = restored(image, planted(640, 640, "shift", 0.2))
+    reply = restored(image, known_motion(640, 640, "shift", 0.2))
     found = align(encoded(reply), image, candidate())
     assert found.image is not None and np.array_equal(found.image, reply)
     assert found.confidence >= CONFIDENT
@@ -405,7 +405,7 @@ def test_padding_that_the_model_cut_off_itself() -> None:
 )
 def test_a_motion_beyond_its_bound_is_misaligned(kind: str, amount: float, said: str) -> None:
     image = photograph("aitzgorri-2")
-    found = align(encoded(restored(image, planted(640, 640, kind, amount))), image, candidate())
+    found = align(encoded(restored(image, known_motion(640, 640, kind, amount))), image, candidate())
     assert (found.image, found.reason) == (None, "misaligned")
     assert found.detail.startswith(said)
     assert found.detail.endswith("; ask for the same framing and viewpoint, or try another seed or restorer")
@@ -433,7 +433,7 @@ def drifted(image: Pixels, matrix: Matrix, amount: float, cells: int = 5) -> Pix
 @pytest.mark.parametrize(("kind", "amount"), [("shift", 6.0), ("scale", -1.5), ("perspective", 1.0)])
 def test_what_a_model_redrew_is_aligned_although_no_motion_fits_it_exactly(kind: str, amount: float) -> None:
     image = photograph("aitzgorri-2")
-    matrix = planted(640, 640, kind, amount)
+    matrix = known_motion(640, 640, kind, amount)
     reply = drifted(restored(image, np.eye(3)), matrix, 1.0)
     found = align(encoded(reply), noisy(image, 6), candidate())
     assert found.confidence >= CONFIDENT and found.model != "identity"
@@ -462,7 +462,7 @@ def test_an_offset_that_no_motion_explains_is_misaligned() -> None:
 
 def test_an_uncertain_fit_is_applied_where_it_certainly_improves_and_says_that_it_is_unsure() -> None:
     image = photograph("aitzgorri-2")
-    matrix = planted(640, 640, "shift", 12.0)
+    matrix = known_motion(640, 640, "shift", 12.0)
     reply = drifted(restored(image, np.eye(3)), matrix, 3.0)
     found = align(encoded(reply), noisy(image, 6), candidate())
     assert found.image is not None and found.model != "identity"
@@ -498,7 +498,7 @@ def test_a_small_picture_is_not_fitted() -> None:
 
 def test_the_same_comes_out_twice() -> None:
     image = photograph("friends-1")
-    reply = encoded(restored(image, planted(576, 576, "rotation", 1.0)))
+    reply = encoded(restored(image, known_motion(576, 576, "rotation", 1.0)))
     one, other = (align(reply, noisy(image, 12), candidate()) for _ in range(2))
     assert one.image is not None and other.image is not None and np.array_equal(one.image, other.image)
     assert one.transform == other.transform
@@ -516,7 +516,7 @@ def test_a_larger_reply_is_brought_down_without_aliasing() -> None:
 
 def test_a_pair_of_1024_takes_little_time() -> None:
     image = cv2.resize(photograph("aitzgorri-2"), (1024, 1024), interpolation=cv2.INTER_CUBIC)
-    reply = encoded(restored(image, planted(1024, 1024, "shift", 9.0)))
+    reply = encoded(restored(image, known_motion(1024, 1024, "shift", 9.0)))
     started = time.process_time()
     align(reply, image, candidate())
     assert time.process_time() - started < 3.0  # 1.2 s of one core when it is alone; CI's are slower

@@ -25,7 +25,7 @@ from ggt_tools.stages.align.colour import (
 from ggt_tools.stages.align.run import uncorrected_scores
 
 from .photographs import noisy, photograph, psnr, rained_on
-from .test_align import Pixels, candidate, encoded, planted, restored
+from .test_align import Pixels, candidate, encoded, known_motion, restored
 
 CAST = np.array([[1.12, 0.03, 0.0], [0.02, 0.97, 0.0], [0.0, -0.02, 0.86]])
 
@@ -104,7 +104,7 @@ def test_the_classes_whose_colours_are_a_target() -> None:
 
 def test_align_undoes_the_colours_only_when_asked_and_rounds_once() -> None:
     image = photograph("aitzgorri-2")
-    matrix = planted(640, 640, "shift", 9.0)
+    matrix = known_motion(640, 640, "shift", 9.0)
     reply = encoded(recoloured(cv2.warpPerspective(image, matrix, (640, 640), flags=cv2.INTER_CUBIC), CAST))
     plain, mapped = (align(reply, noisy(image, 6), candidate(), colour=asked) for asked in (False, True))
     assert plain.colour is None and plain.uncorrected is None and plain.image is not None

@@ -16,7 +16,7 @@ from ggt_tools.stages.align.warp import WARP_LEVEL, fit_warp
 
 from .benchmarks.aligning import left as left_by_keypoints
 from .photographs import blurred, noisy, photograph
-from .test_align import Pixels, candidate, encoded, off, planted, restored
+from .test_align import Pixels, candidate, encoded, known_motion, off, restored
 
 Field = npt.NDArray[np.float64]
 SHAPES = st.tuples(st.integers(40, 90), st.integers(40, 90))
@@ -76,7 +76,7 @@ def test_a_smooth_drift_is_undone_in_one_resampling(name: str, amount: float) ->
 
 def test_a_drift_on_top_of_a_motion_of_the_frame_is_undone_with_it() -> None:
     image = photograph("aitzgorri-2")
-    matrix = planted(640, 640, "shift", 8.0)
+    matrix = known_motion(640, 640, "shift", 8.0)
     reply, source = redrawn(restored(image, matrix), drift((640, 640), 1.0, 0))
     found = align(encoded(reply), noisy(image, 6), candidate())
     assert found.model.endswith(SMOOTH) and found.confidence >= CONFIDENT
@@ -143,7 +143,7 @@ def test_noise_alone_is_not_warped() -> None:
 @pytest.mark.parametrize("name", ["sunset-2", "wine-2"])
 def test_a_thin_frame_does_not_hold_the_content_of_a_small_picture_in_place(name: str) -> None:
     image = np.asarray(cv2.resize(photograph(name)[:384, :576], (288, 192), interpolation=cv2.INTER_AREA), np.uint8)
-    matrix = planted(288, 192, "shift", 6.0)
+    matrix = known_motion(288, 192, "shift", 6.0)
     reply, lq = restored(image, matrix), noisy(blurred(image, 1.5), 6)
     for picture in (reply, lq):
         picture[:2], picture[-2:], picture[:, :2], picture[:, -2:] = 255, 255, 255, 255
@@ -166,7 +166,7 @@ def test_the_border_of_a_picture_is_replaced_by_what_lies_next_to_it() -> None:
 @pytest.mark.slow
 def test_the_benchs_check_measures_px_at_1024_without_the_fit() -> None:
     image = photograph("aitzgorri-2")
-    shifted = restored(image, planted(640, 640, "shift", 3.0))
+    shifted = restored(image, known_motion(640, 640, "shift", 3.0))
     distances = left_by_keypoints(noisy(image, 4), shifted)
     assert len(distances) > 20 and np.median(distances) == pytest.approx(3.0, abs=0.2)
     assert np.median(left_by_keypoints(noisy(image, 4), restored(image, np.eye(3)))) < 0.2

@@ -525,7 +525,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
             rows.append((name, "keep" if number < 120 else "reject"))
         ledger.add(photo, *facts)
         ledger.add(
-            candidate("astray", photo.key), Aligned(candidate="astray", version="1", image="", reason="misaligned")
+            candidate("misaligned", photo.key),
+            Aligned(candidate="misaligned", version="1", image="", reason="misaligned"),
         )
     (home / "labels.csv").write_text("candidate,decision\n" + "".join(f"{a},{b}\n" for a, b in rows), encoding="utf-8")
     text = TEXT.replace("max = 5.0, unsure_above = 3.0", "max = 6.0")

@@ -510,7 +510,7 @@ def test_what_is_not_taken_is_counted_by_reason(chain: Chain, tmp_path: Path) ->
     assert refused["small.png"].detail.startswith("small.png: the image is 300 x 300, ")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photos", "w"]
     said = ggt("ingest", folder, workspace, "--licence", "CC0-1.0").out.splitlines()
-    assert said == ["ingest: 1 imported, 3 already done", lines[0], *lines[2:]], "what was mended is taken"
+    assert said == ["ingest: 1 imported, 3 already done", lines[0], *lines[2:]], "what was corrected is imported"
     funnel = "ingest            7      4   1 duplicate, 1 not_an_image, 1 too_small"
     assert well("status", workspace).splitlines()[1] == funnel
 

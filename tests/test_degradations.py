@@ -1,4 +1,4 @@
-"""Planted degradations on real photographs raise the measure that is meant for them."""
+"""Synthetic degradations on real photographs raise the measure that is meant for them."""
 
 from __future__ import annotations
 
@@ -211,8 +211,8 @@ def test_lamps_in_the_dark_are_night() -> None:
 
 
 CLEAN = ("friends-1", "life-1", "picosdeeuropa-1", "seeding-1", "picture-1a-1", "wine-3")  # "mixed" by credits.csv
-Plant = Callable[[Photograph], Photograph]
-PLANTED: dict[str, tuple[str, dict[str, Plant]]] = {
+Degrade = Callable[[Photograph], Photograph]
+SYNTHETIC: dict[str, tuple[str, dict[str, Degrade]]] = {
     "haze": ("haze", {f"airlight {share:.0%}": lambda p, s=share: veiled(p, s) for share in (0.4, 0.5, 0.6, 0.8)}),
     "low_light": ("low_light", {f"light {gain:.0%}": lambda p, g=gain: at_night(p, g) for gain in (0.5, 0.3, 0.2)}),
     "old_photo": ("old_photo", {f"age {age:.0%}": lambda p, a=age: aged(p, a) for age in (0.2, 0.5, 0.8)}),
@@ -226,12 +226,12 @@ PLANTED: dict[str, tuple[str, dict[str, Plant]]] = {
 
 
 def planted_accuracy() -> dict[str, tuple[int, int]]:
-    """By what was planted in six photographs, each strength in turn: how often it was said, and of how many.
+    """By what was added to six photographs, each strength in turn: how often it was said, and of how many.
 
     Of what has a class the class must be right; noise and compression must be among what is seen.
     """
     table = {}
-    for fault, (expected, plants) in PLANTED.items():
+    for fault, (expected, plants) in SYNTHETIC.items():
         said = [classify(measure(plant(photograph(name)))) for plant in plants.values() for name in CLEAN]
         right = sum(kind == expected or (expected not in DEGRADATIONS and expected in seen) for kind, seen in said)
         table[fault] = (right, len(said))

@@ -199,8 +199,8 @@ def test_an_entry_stands_above_older_ones_and_takes_the_place_of_its_own() -> No
     log = insert_entry(log, second)
     assert log == f"# Change log\n\n{second}\n{first}"
     assert insert_entry(log, second) == log
-    mended = "## 1.0.0, 2026-01-01\n\nThe very first.\n"
-    assert insert_entry(log, mended) == f"# Change log\n\n{second}\n{mended}"
+    corrected = "## 1.0.0, 2026-01-01\n\nThe very first.\n"
+    assert insert_entry(log, corrected) == f"# Change log\n\n{second}\n{corrected}"
 
 
 versions_ = st.tuples(*[st.integers(0, 20)] * 3).map(lambda v: ".".join(map(str, v)))

@@ -1,4 +1,4 @@
-"""The bench of planted faults: what is planted shows, what is harmless does not, and its tables say what they count."""
+"""The bench of synthetic faults: a fault is visible, a harmless change is not, and its tables say what they count."""
 
 from __future__ import annotations
 
@@ -10,8 +10,16 @@ import pytest
 
 from ggt_tools.policy.verdicts import DEFAULT_GATE, load_gate
 from ggt_tools.training import synthetic_degradations as degrading
-from ggt_tools.training import synthetic_faults as planting
-from ggt_tools.training.synthetic_faults import FAULTS, GROUPS, Planted, Scene, harmless, plant, planted
+from ggt_tools.training import synthetic_faults
+from ggt_tools.training.synthetic_faults import (
+    FAULTS,
+    GROUPS,
+    FaultedImage,
+    Scene,
+    add_fault,
+    add_named_fault,
+    harmless,
+)
 from tests.benchmarks import faults, faults_kinds, faults_photographs
 from tests.benchmarks.faults_kinds import CLASS, DEGRADING, GOOD, NEW, TEXT, UNSEEN, USUAL, lettered
 from tests.benchmarks.field import Options
@@ -26,8 +34,8 @@ def scene() -> Scene:
     return Scene(gt=gt, lq=degrading.degrade(gt, "blur and noise", strength=0.5, seed=1), other=other)
 
 
-def made(scene: Scene, kind: str, strength: float, seed: int = 3) -> Planted:
-    return planted(EVERY[kind][1], scene, strength, np.random.default_rng(seed))
+def made(scene: Scene, kind: str, strength: float, seed: int = 3) -> FaultedImage:
+    return add_fault(EVERY[kind][1], scene, strength, np.random.default_rng(seed))
 
 
 @pytest.mark.parametrize("kind", EVERY)
@@ -39,7 +47,7 @@ def test_a_planted_fault_shows_and_is_the_same_again(scene: Scene, kind: str) ->
     assert one.seen.mean() >= 1 / 2000
     assert np.array_equal(scene.gt, before)
     outside = np.abs(one.image.astype(int) - scene.gt).mean(axis=2)[~one.seen]
-    assert outside.size == 0 or outside.mean() < planting.VISIBLE
+    assert outside.size == 0 or outside.mean() < synthetic_faults.VISIBLE
 
 
 GROWS = [kind for kind in EVERY if kind not in ("unchanged", "wrong photo")]  # those two show whole at any strength
@@ -64,7 +72,7 @@ def test_every_kind_belongs_to_a_group() -> None:
 @pytest.mark.parametrize("kind", {**DEGRADING, **degrading.KINDS})
 def test_a_degradation_is_the_same_again_and_worse_with_its_strength(kind: str) -> None:
     gt = crop("life-1", 256, 100, 100)
-    light, heavy, again = (faults.spoil(gt, kind, strength, seed=5) for strength in (0.0, 1.0, 1.0))
+    light, heavy, again = (faults.make_lq(gt, kind, strength, seed=5) for strength in (0.0, 1.0, 1.0))
     assert np.array_equal(heavy, again)
     assert psnr(gt, heavy) < psnr(gt, light)
 
@@ -149,5 +157,8 @@ def test_planting_looks_for_a_place_where_the_fault_shows(scene: Scene) -> None:
     plain: Photograph = np.full((256, 256, 3), 128, np.uint8)
     plain[100:160, 100:160] = crop("life-1", 60, 200, 200)
     flat = Scene(gt=plain, lq=plain, other=plain)
-    found = [plant("removed", flat, strength=0.2, random=np.random.default_rng(seed)).seen.any() for seed in range(8)]
+    found = [
+        add_named_fault("removed", flat, strength=0.2, random=np.random.default_rng(seed)).seen.any()
+        for seed in range(8)
+    ]
     assert sum(found) >= 6

@@ -16,9 +16,8 @@ from ggt_tools.metrics import fidelity
 from ggt_tools.metrics.cells import COUNT, measure_cells
 from ggt_tools.metrics.core import Pair
 from ggt_tools.metrics.tone import FACTS, fit_tone
-from ggt_tools.training import faults, restored
+from ggt_tools.training import faults, restored, synthetic_faults
 from ggt_tools.training import synthetic_degradations as degrading
-from ggt_tools.training import synthetic_faults as planting
 from tests.photographs import Photograph, crop, psnr
 
 pytest.importorskip("onnxruntime")
@@ -26,9 +25,9 @@ SIZE = 384
 
 
 @pytest.fixture(scope="module", params=["haze", "noise", "blur", "low_light"])
-def scene(request: pytest.FixtureRequest) -> planting.Scene:
+def scene(request: pytest.FixtureRequest) -> synthetic_faults.Scene:
     gt, other = crop("friends-1", SIZE, 150, 150), crop("picosdeeuropa-1", SIZE, 100, 100)
-    return planting.Scene(gt=gt, lq=degrading.degrade(gt, request.param, strength=0.4, seed=1), other=other)
+    return synthetic_faults.Scene(gt=gt, lq=degrading.degrade(gt, request.param, strength=0.4, seed=1), other=other)
 
 
 def scores(lq: Photograph, gt: Photograph) -> dict[str, float]:
@@ -54,21 +53,23 @@ def test_the_weights_are_those_of_the_version() -> None:
         ("unchanged", "fidelity_gain", 3),
     ],
 )  # fmt: skip
-def test_a_fault_counts_more_than_the_truth(scene: planting.Scene, fault: str, metric: str, least: float) -> None:
-    image = planting.planted(faults.FAULTS[fault][2], scene, 0.8, np.random.default_rng(3)).image
+def test_a_fault_counts_more_than_the_truth(
+    scene: synthetic_faults.Scene, fault: str, metric: str, least: float
+) -> None:
+    image = synthetic_faults.add_fault(faults.FAULTS[fault][2], scene, 0.8, np.random.default_rng(3)).image
     sign = -1 if metric == "fidelity_gain" else 1
     assert sign * (scores(scene.lq, image)[metric] - scores(scene.lq, scene.gt)[metric]) > least
 
 
-def test_a_faithful_restoration_is_no_changed_content(scene: planting.Scene) -> None:
+def test_a_faithful_restoration_is_no_changed_content(scene: synthetic_faults.Scene) -> None:
     drifted = restored.drifted(scene.gt, 2.0, np.random.default_rng(1))
     toned = restored.retoned(drifted, 1.0, np.random.default_rng(2))
     for image in (scene.gt, drifted, toned):
         assert scores(scene.lq, image)["fidelity_content"] < 0
 
 
-def test_where_a_region_was_swapped_is_where_the_tiles_say(scene: planting.Scene) -> None:
-    done = planting.planted(planting.swapped, scene, 0.9, np.random.default_rng(3))
+def test_where_a_region_was_swapped_is_where_the_tiles_say(scene: synthetic_faults.Scene) -> None:
+    done = synthetic_faults.add_fault(synthetic_faults.swapped, scene, 0.9, np.random.default_rng(3))
     tiles = fidelity.look(scene.lq, done.image).tiles[0]
     inside = done.seen.reshape(SIZE // 16, 16, SIZE // 16, 16).mean(axis=(1, 3)) > 0.5
     assert tiles[inside].mean() > tiles[~inside].mean() + 2
@@ -87,7 +88,7 @@ def test_values_on_two_pairs() -> None:
         assert tuple(scores(lq, image).values()) == pytest.approx(VALUES[name], abs=fidelity.TOLERANCE), name
 
 
-def test_it_answers_the_same_again_whatever_came_between(scene: planting.Scene) -> None:
+def test_it_answers_the_same_again_whatever_came_between(scene: synthetic_faults.Scene) -> None:
     first = scores(scene.lq, scene.gt)
     scores(scene.gt, scene.lq)
     assert scores(scene.lq.copy(), scene.gt.copy()) == first

@@ -203,10 +203,10 @@ def test_a_list_of_what_runs_here() -> None:
 
 
 class FakeDevice:
-    """Doubles numbers; its memory holds `limit` at a time, and `spoilt` gives NaN for all that is measured with it."""
+    """Doubles numbers. Its memory holds `limit` of them, and `failing_item` makes its whole batch NaN."""
 
-    def __init__(self, limit: int, spoilt: int = -1, always_nan: int = -1) -> None:
-        self.limit, self.spoilt, self.always_nan = limit, spoilt, always_nan
+    def __init__(self, limit: int, failing_item: int = -1, always_nan: int = -1) -> None:
+        self.limit, self.failing_item, self.always_nan = limit, failing_item, always_nan
         self.sizes: list[int] = []
         self.freed = 0
 
@@ -214,7 +214,7 @@ class FakeDevice:
         self.sizes.append(len(part))
         if len(part) > self.limit:
             raise RuntimeError("CUDA out of memory")
-        if self.spoilt in part and len(part) > 1:
+        if self.failing_item in part and len(part) > 1:
             return [math.nan] * len(part)
         return [math.nan if item == self.always_nan else 2.0 * item for item in part]
 
@@ -244,7 +244,7 @@ def test_the_size_that_fits_is_remembered_for_the_same_model_and_size_alone() ->
 
 
 def test_what_gives_nan_in_a_batch_is_measured_alone() -> None:
-    device = FakeDevice(limit=4, spoilt=5)
+    device = FakeDevice(limit=4, failing_item=5)
     assert device.batches().values("m", device.measure, range(8), 4) == [2.0 * item for item in range(8)]
     assert device.sizes == [4, 4, 1, 1, 1, 1]
     device = FakeDevice(limit=4, always_nan=2)

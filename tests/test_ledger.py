@@ -385,9 +385,9 @@ def test_scores_are_there_to_the_last_bit_however_they_came_in(batches: list[lis
         )
         ledger.add(photo("k"), *(candidate(name, "k") for name in "cd"))
         (share,) = ledger.shares(10)
-        docket = ledger.candidate_batch(*share)
-        for place, each in enumerate(docket.candidates):
-            known = {metric: repr(float(values[place])) for metric, values in docket.measured.items()}
+        batch = ledger.candidate_batch(*share)
+        for place, each in enumerate(batch.candidates):
+            known = {metric: repr(float(values[place])) for metric, values in batch.measured.items()}
             wanted = {metric: repr(value) for metric, value in newest.get(each, {}).items()}
             assert known == dict.fromkeys(known, "nan") | wanted
         # by SQL: what is no number is NULL, and SQLite may round the last bit of a number otherwise

@@ -677,11 +677,11 @@ def test_the_test_split_is_drawn_once_and_never_gives_to_train(
     assert {key for key, split in split_by_key(tmp_path / "v3").items() if split == "test"} == test
     version(tmp_path / "anew", pairs, store, number="2.0.0", test_keys=test, test=0.9)
     assert {key for key, split in split_by_key(tmp_path / "anew").items() if split == "test"} == test
-    astray = next(key for key, split in before.items() if split == "train")
+    moved_key = next(key for key, split in before.items() if split == "train")
     with pytest.raises(
-        ConfigError, match=f"key {astray}: is of the test split of this workspace, and is in train there"
+        ConfigError, match=f"key {moved_key}: is of the test split of this workspace, and is in train there"
     ):
-        plan_release(pairs, store, PackConfig(base=str(base)), gate=GATE, test_keys={astray})
+        plan_release(pairs, store, PackConfig(base=str(base)), gate=GATE, test_keys={moved_key})
 
 
 def release_of(workspace: Path, out: Path, *argv: str) -> dict[str, str]:

@@ -52,7 +52,9 @@ def judged(ledger: Ledger, candidate: Candidate, stage: str, reason: str, *lines
     ledger.judge(ID, FRAMED, [verdict])
 
 
-def astray(ledger: Ledger, pair: Pair, name: str, reply: bytes, reason: str = "misaligned", **more: object) -> None:
+def add_misaligned(
+    ledger: Ledger, pair: Pair, name: str, reply: bytes, reason: str = "misaligned", **more: object
+) -> None:
     """One more output of a pair's photograph, which align could not bring into its frame."""
     facts = {"id": name, "restorer": "drifter-1", "image": ledger.put_image(reply)} | more
     candidate = dataclasses.replace(pair.candidate, **facts)  # type: ignore[arg-type]
@@ -87,11 +89,11 @@ def workspace(tmp_path: Path) -> Path:
         ledger.add(HeldOutPair(key=kept[9].photo.key, version="1.0.0"))
         wide = picture(99, 60, 140)
         for at, pair in enumerate((*kept[:3], kept[9])):  # of three in train, and of the one in test
-            astray(ledger, pair, f"away-{at}", png(wide))
-        astray(ledger, kept[0], "away-later", png(wide), created="2026-02-01T00:00:00Z")
-        astray(ledger, alone[0], "alone", png(picture(98, 140, 180)), frame=(90, 90, 0, 10, 90, 70))
-        astray(ledger, alone[1], "stretched", png(wide), reason="aspect_changed")
-        astray(ledger, alone[2], "withdrawn", png(wide))
+            add_misaligned(ledger, pair, f"away-{at}", png(wide))
+        add_misaligned(ledger, kept[0], "away-later", png(wide), created="2026-02-01T00:00:00Z")
+        add_misaligned(ledger, alone[0], "alone", png(picture(98, 140, 180)), frame=(90, 90, 0, 10, 90, 70))
+        add_misaligned(ledger, alone[1], "stretched", png(wide), reason="aspect_changed")
+        add_misaligned(ledger, alone[2], "withdrawn", png(wide))
         ledger.add(
             Withdrawal(key=alone[2].photo.key, reason="asked", withdrawn_by="Ann", created="2026-01-01T00:00:00Z")
         )
@@ -148,7 +150,7 @@ def test_what_a_person_rejects_is_none_after_align_was_run_anew_either(workspace
         [image] = [each.image for each in ledger.all(Aligned) if each.candidate == "moved"]
         ledger.add(Decision(id="0", image=image, **facts | {"known_answer": "another_photograph"}))
         ledger.add(Decision(id="1", image=image, **facts | {"candidate": "alone", "decision": "keep", "reason": ""}))
-    assert {"moved", "alone"} <= set(by_id(workspace)), "of a planted one it was another image that was judged"
+    assert {"moved", "alone"} <= set(by_id(workspace)), "for a known answer another image was judged"
     with Ledger(workspace) as ledger:
         ledger.add(Decision(id="2", image=image, **facts))
         ledger.add(Aligned(candidate="moved", version="2", image="", reason="misaligned"))
@@ -336,7 +338,7 @@ def test_none_looks_like_a_photograph_of_the_test_split(workspace: Path, tmp_pat
         photo = dataclasses.replace(test.photo, key=key, image=image, file="like.jpg")
         ledger.add(photo)
         like = dataclasses.replace(test, photo=photo, candidate=dataclasses.replace(test.candidate, key=key))
-        astray(ledger, like, "like", png(picture(97, 60, 140)))
+        add_misaligned(ledger, like, "like", png(picture(97, 60, 140)))
     assert "like" in by_id(workspace)
     out = pack(workspace, tmp_path / "out", "--priors")
     assert key not in keys(out, "prior") and findings(out) == []
@@ -451,7 +453,7 @@ def test_the_card_counts_them_apart_and_credits_their_photographs(workspace: Pat
         )
         photo = dataclasses.replace(photo, key=ggt100k.pair_key(picture(77)))
         ledger.add(photo)
-        astray(
+        add_misaligned(
             ledger,
             dataclasses.replace(alone, photo=photo, candidate=dataclasses.replace(alone.candidate, key=photo.key)),
             "solo",

@@ -1,4 +1,4 @@
-"""The restorers: what they mend, what they leave, and what they say when they cannot."""
+"""The restorers: what they improve, what they leave, and their errors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ggt_tools.restorers.protocol import BatchRestorer
 from tests.making import picture
 from tests.photographs import Photograph, blurred, credits, crop, dimmed, hazed, jpeg, noisy, photograph, psnr
 
-SHARP = "aitzgorri-2", 320, 64  # the sharpest and calmest of the sample: planted faults are all that is wrong with it
+SHARP = "aitzgorri-2", 320, 64  # the sharpest and calmest of the sample: only synthetic faults degrade it
 
 
 def restored(image: Photograph, name: str = "classical") -> Photograph:

@@ -257,9 +257,9 @@ def test_pairs_with_a_known_answer_are_a_fixed_share_and_no_votes(ledger: Ledger
     while looks := one.hand_out("Anna", PAGE, 4):
         seen += looks
         one.store("Anna", [made(look.id, "reject", "halos") for look in looks])
-    planted = [look for look in seen if look.known_answer]
-    assert len(seen) - len(planted) == 20 and len(planted) == 7
-    assert {look.known_answer for look in planted} <= {"unchanged", "another_photograph"}
+    known_answers = [look for look in seen if look.known_answer]
+    assert len(seen) - len(known_answers) == 20 and len(known_answers) == 7
+    assert {look.known_answer for look in known_answers} <= {"unchanged", "another_photograph"}
     images = {a.candidate: a.image for a in ledger.all(Aligned)}
     found = count_votes(decisions_in_force(read_decisions(ledger)), images)
     assert len(found) == 20, "they count for no pair"
@@ -1024,7 +1024,7 @@ def test_a_whole_review_by_keyboard_with_a_restart_in_the_middle(tmp_path: Path,
         text = ben.inner_text("main")
         assert "Cohen's kappa" in text and "Anna: reject" in text and "Ben: keep" in text
         known = sum(bool(d.known_answer) for d in said if d.reviewer == "Ben")
-        assert f"0 of {known} (" in text, "Ben kept what was planted"
+        assert f"0 of {known} (" in text, "Ben kept the known answers"
     finally:
         process.kill()
 

@@ -284,9 +284,9 @@ def test_the_verdict_by_parts_and_processes_is_that_of_the_whole(
     with Ledger(folder) as ledger:
         candidates = [each for each in ledger.all(Candidate) if each.reason != IN_FLIGHT]
         seen = {each.key: each.degradations for each in ledger.all(Photo)}
-        astray = {each.candidate: each.reason for each in ledger.all(Aligned) if not each.image}
+        not_aligned = {each.candidate: each.reason for each in ledger.all(Aligned) if not each.image}
         expected = sorted(
-            verdict(candidates, ledger.scores(), seen, gate, not_aligned=astray), key=lambda v: v.candidate
+            verdict(candidates, ledger.scores(), seen, gate, not_aligned=not_aligned), key=lambda v: v.candidate
         )
     monkeypatch.setattr(verdict_run, "PHOTOS_PER_PART", 2)
     said = well("verdict", folder)

@@ -15,8 +15,7 @@ from ggt_tools.cli import train_fidelity as verb
 from ggt_tools.errors import ConfigError
 from ggt_tools.metrics import fidelity
 from ggt_tools.metrics.cells import COUNT
-from ggt_tools.training import TrainConfig, chains, faults, joined, restored, samples
-from ggt_tools.training import synthetic_faults as planting
+from ggt_tools.training import TrainConfig, chains, faults, joined, restored, samples, synthetic_faults
 from ggt_tools.training.video import compress_frame, step_size
 from tests.photographs import crop, psnr
 
@@ -32,10 +31,10 @@ def other() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def scene() -> planting.Scene:
+def scene() -> synthetic_faults.Scene:
     gt = crop("friends-1", SIDE, 150, 150)
     chain = chains.random_chain(np.random.default_rng(3), other(), "haze")
-    return planting.Scene(gt=gt, lq=chain.apply(gt), other=other())
+    return synthetic_faults.Scene(gt=gt, lq=chain.apply(gt), other=other())
 
 
 # --- degradations ----------------------------------------------------------------------------------------------------
@@ -56,7 +55,7 @@ def test_a_chain_applied_twice_gives_equal_pixels(kind: str) -> None:
     assert psnr(gt, lq) < 45
 
 
-def test_a_change_of_gt_shows_in_lq_unless_the_chain_hides_it(scene: planting.Scene) -> None:
+def test_a_change_of_gt_shows_in_lq_unless_the_chain_hides_it(scene: synthetic_faults.Scene) -> None:
     mild = chains.Chain(kind="mixed", steps=((chains.saved, 0.0, 1),))
     opaque = chains.Chain(kind="haze", steps=((lambda light, s, r: 0 * light + 200, 1.0, 1),))
     changed = scene.gt.copy()
@@ -68,7 +67,7 @@ def test_a_change_of_gt_shows_in_lq_unless_the_chain_hides_it(scene: planting.Sc
 # --- restorations ----------------------------------------------------------------------------------------------------
 
 
-def test_a_faithful_restoration_keeps_the_structure(scene: planting.Scene) -> None:
+def test_a_faithful_restoration_keeps_the_structure(scene: synthetic_faults.Scene) -> None:
     cv2 = pytest.importorskip("cv2")
     small_truth = cv2.resize(scene.gt, (88, 88), interpolation=cv2.INTER_AREA).mean(axis=2).ravel()
     for seed in range(12):
@@ -78,7 +77,7 @@ def test_a_faithful_restoration_keeps_the_structure(scene: planting.Scene) -> No
         assert np.corrcoef(small, small_truth)[0, 1] > 0.85, seed
 
 
-def test_texture_is_drawn_anew_only_where_lq_has_lost_it(scene: planting.Scene) -> None:
+def test_texture_is_drawn_anew_only_where_lq_has_lost_it(scene: synthetic_faults.Scene) -> None:
     from ggt_tools.training.synthetic_degradations import soft, to_bytes
 
     lost = to_bytes(soft(scene.gt.astype(np.float32), 4.0))
@@ -99,9 +98,11 @@ def test_a_drift_moves_by_what_was_asked() -> None:
 
 
 @pytest.mark.parametrize("kind", faults.FAULTS)
-def test_a_fault_shows_and_is_the_same_again(scene: planting.Scene, kind: str) -> None:
+def test_a_fault_shows_and_is_the_same_again(scene: synthetic_faults.Scene, kind: str) -> None:
     before = scene.gt.copy()
-    first, again = (planting.planted(faults.FAULTS[kind][2], scene, 0.8, np.random.default_rng(5)) for _ in range(2))
+    first, again = (
+        synthetic_faults.add_fault(faults.FAULTS[kind][2], scene, 0.8, np.random.default_rng(5)) for _ in range(2)
+    )
     assert np.array_equal(first.image, again.image) and first.image.dtype == np.uint8
     assert first.image.shape == scene.gt.shape and first.seen.mean() >= 1 / 2000
     assert np.array_equal(scene.gt, before), "the scene stays as it was"
@@ -112,8 +113,8 @@ def test_text_is_changed_where_it_stands_and_nowhere_else() -> None:
     first, second = faults.with_text(gt, np.random.default_rng(4))
     scene = faults.TextScene(gt=first, lq=first, other=gt, truth=first, rewritten=second, blank=gt)
     changed = faults.rewritten(scene, 0.5, np.random.default_rng(0))
-    assert 0.0005 < planting.differs(first, changed).mean() < 0.5
-    far = ~planting.differs(first, changed)
+    assert 0.0005 < synthetic_faults.differs(first, changed).mean() < 0.5
+    far = ~synthetic_faults.differs(first, changed)
     assert np.abs(changed.astype(int) - first)[far].mean() < 0.5
 
 

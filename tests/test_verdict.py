@@ -1,4 +1,4 @@
-"""Verdicts: every reason, what is unsure, the best of many, what another gate would change, and planted faults."""
+"""Verdicts: every reason, what is unsure, the best of many, what another gate would change, and synthetic faults."""
 
 from __future__ import annotations
 
@@ -352,14 +352,14 @@ def test_many_at_once_are_judged_as_each_alone(
     listed: list[tuple[str, str, bool, dict[str, float]]], gate: Gate
 ) -> None:
     seen = {"k": ("haze", "noise"), "l": ("mixed",), "m": ("haze", "noise")}
-    candidates, scores, astray, expected = [], {}, {}, []
+    candidates, scores, not_aligned, expected = [], {}, {}, []
     for at, (key, lost, good, values) in enumerate(listed):
         name = f"{at:02}"
         candidates.append(candidate(name, key, image="" if lost == "no image" else "i", reason="safety"))
         scores[name] = {**(GOOD if good else {}), **values}
         said = plainly(scores[name], seen[key], gate)
         if lost:
-            astray |= {name: lost} if lost == "misaligned" else {}
+            not_aligned |= {name: lost} if lost == "misaligned" else {}
             said = ("reject", "align", lost, []) if lost == "misaligned" else ("reject", "restore", "safety", [])
         expected.append(said)
     for key in seen:
@@ -369,7 +369,7 @@ def test_many_at_once_are_judged_as_each_alone(
         for _, at in sorted(zip(ranks, kept, strict=True))[1:]:
             best = f"the best is {min(zip(ranks, kept, strict=True))[1]:02}"
             expected[at] = ("reject", "verdict", "not_the_best", [*expected[at][3], best])
-    found = list(verdict(candidates, scores, seen, gate, not_aligned=astray))
+    found = list(verdict(candidates, scores, seen, gate, not_aligned=not_aligned))
     assert [(v.candidate, v.gate) for v in found] == [(c.id, gate.id) for c in candidates]
     assert [(v.decision, v.stage, v.reason, list(lines_of(v))) for v in found] == expected
 
@@ -417,12 +417,12 @@ def calls(work: Callable[[], object]) -> int:
     """How many functions are called, Python's and C's: work, whatever the machine."""
     count = 0
 
-    def tally(frame: FrameType, event: str, argument: Any) -> None:
+    def count_call(frame: FrameType, event: str, argument: Any) -> None:
         nonlocal count
         count += event in ("call", "c_call")
 
     before = sys.getprofile()
-    sys.setprofile(tally)
+    sys.setprofile(count_call)
     try:
         work()
     finally:

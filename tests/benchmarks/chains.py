@@ -2,7 +2,7 @@
 
 The degradations are chains of random steps that training does not have: several causes come together, and each of them
 is drawn anew. Good candidates hold the freedom that a restorer has: another tone curve, a smooth displacement of up to
-3 px, fine texture of its own, compression of the reply. Faults are planted in such candidates too, not only in the
+3 px, fine texture of its own, compression of the reply. Faults are added to such candidates too, not only in the
 clean photograph, so that no fault is recognised by what every restorer does.
 """
 

@@ -256,7 +256,7 @@ def without_align(rows: Sequence[Measured], cache: Path) -> list[Measured]:
                 known[key] = {one.metric: one.value for one in scorer.score([(key, pair[0], pair[1])])}
                 cache.write_text(json.dumps(known))
             item = dataclasses.replace(row.item, key=f"{row.item.key} as it came")
-            found.append(dataclasses.replace(row, item=item, scores=known[key], astray=""))
+            found.append(dataclasses.replace(row, item=item, scores=known[key], align_reason=""))
     return found
 
 
@@ -288,7 +288,7 @@ class Fitted:
 
 def fit(rows: Sequence[Measured], name: str) -> Fitted:
     """Fit one probability to the rows that were aligned and tell of it."""
-    known = [(row, bad) for row in rows if not row.astray and (bad := label(row, name)) is not None]
+    known = [(row, bad) for row in rows if not row.align_reason and (bad := label(row, name)) is not None]
     is_bad = np.array([bad for _, bad in known], bool)
     is_real = np.array([row.item.kind != "synthetic" for row, _ in known], bool)
     classes = np.array([DEGRADATIONS.index(row.wrong[0]) for row, _ in known], np.int64)

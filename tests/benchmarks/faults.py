@@ -28,7 +28,7 @@ from ggt_tools.policy.verdicts import DEFAULT_GATE, load_gate, verdict
 from ggt_tools.processes import in_processes
 from ggt_tools.records import Candidate
 from ggt_tools.training import synthetic_degradations as degrading
-from ggt_tools.training import synthetic_faults as planting
+from ggt_tools.training import synthetic_faults
 
 from . import faults_kinds as kinds
 from . import faults_photographs as photographs
@@ -147,24 +147,24 @@ def _cases(
     job: Job, turn: int, gt: Image, other: Image, degradation: str, heavy: float, seed: int
 ) -> Iterator[tuple[str, float, Image, Image]]:
     """kind, strength, lq, candidate: the good ones, and this turn's share of the faults."""
-    lq = spoil(gt, degradation, heavy, seed)
-    scene = planting.Scene(gt=gt, lq=lq, other=other)
+    lq = make_lq(gt, degradation, heavy, seed)
+    scene = synthetic_faults.Scene(gt=gt, lq=lq, other=other)
     random = np.random.default_rng([7, seed])
     for kind, change in kinds.GOOD.items():
         for _ in range(2):
             yield kind, 0.0, lq, change(scene, random)
-    everything = {**planting.FAULTS, **kinds.UNSEEN}
+    everything = {**synthetic_faults.FAULTS, **kinds.UNSEEN}
     for number, (kind, (_, fault)) in enumerate(everything.items()):
         for level, strength in enumerate(job.strengths):
             if (number + level) % job.lqs == turn:
-                yield kind, strength, lq, planting.planted(fault, scene, strength, random).image
+                yield kind, strength, lq, synthetic_faults.add_fault(fault, scene, strength, random).image
     for level, strength in enumerate(job.strengths):
         if level % job.lqs == turn:
             right, wrong = kinds.lettered(gt, strength, random)
-            yield kinds.TEXT, strength, spoil(right, degradation, heavy, seed), wrong
+            yield kinds.TEXT, strength, make_lq(right, degradation, heavy, seed), wrong
 
 
-def spoil(gt: Image, degradation: str, heavy: float, seed: int) -> Image:
+def make_lq(gt: Image, degradation: str, heavy: float, seed: int) -> Image:
     if degradation in degrading.KINDS:
         return degrading.degrade(gt, degradation, strength=heavy, seed=seed)
     random = np.random.default_rng([seed, 1])

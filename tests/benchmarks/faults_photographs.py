@@ -29,7 +29,7 @@ FILL = (
     "each of them in FOLDER (dpkg -x, tar -x); then give --photographs FOLDER, or set GGT100K_PHOTOGRAPHS"
 )
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")
-MARGIN = 32  # pixels on each side that are cut off after a fault is planted, so that no border betrays it
+MARGIN = 32  # pixels on each side that are cut off after a fault was added, so that no border betrays it
 
 REPORT = (  # names of files, with the folder where there are two; or of that three above, whose file is named by size
     "Bridge_by_Sander_Klootwijk", "Dragonfly_by_Bolly", "Kleiber_by_Lukas_Baubkus", "free_by_Peter_Nerlich",

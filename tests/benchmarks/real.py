@@ -72,7 +72,7 @@ class Measured:
     candidate: Candidate
     wrong: tuple[str, ...]  # the class, and what else is seen in the photograph
     scores: Mapping[str, float]
-    astray: str = ""  # why align has no image of it
+    align_reason: str = ""  # why align has no image of it
     aligned: str = ""  # name of the image that was scored
 
 
@@ -151,7 +151,7 @@ def stored_measurements(workspace: Path, items: Mapping[str, Item]) -> list[Meas
     """What a workspace holds of these pairs, in their order."""
     with Ledger(workspace) as ledger:
         names = {adopted.candidate: adopted.output for adopted in ledger.all(Adopted) if adopted.candidate}
-        astray = {aligned.candidate: aligned.reason for aligned in ledger.all(Aligned) if not aligned.image}
+        align_reason = {aligned.candidate: aligned.reason for aligned in ledger.all(Aligned) if not aligned.image}
         images = {aligned.candidate: aligned.image for aligned in ledger.all(Aligned) if aligned.image}
         photos = {photo.key: photo for photo in ledger.all(Photo)}
         scores = ledger.scores()
@@ -163,7 +163,7 @@ def stored_measurements(workspace: Path, items: Mapping[str, Item]) -> list[Meas
             candidate=candidates[key],
             wrong=photos[candidates[key].key].degradations,
             scores=scores.get(candidates[key].id, {}),
-            astray=astray.get(candidates[key].id, ""),
+            align_reason=align_reason.get(candidates[key].id, ""),
             aligned=images.get(candidates[key].id, ""),
         )
         for key, item in items.items()
@@ -212,7 +212,7 @@ def judge(pairs: Sequence[Measured], gate: Gate) -> list[Judged]:
         {str(at): pair.scores for at, pair in enumerate(pairs)},
         {str(at): pair.wrong for at, pair in enumerate(pairs)},
         gate,
-        not_aligned={str(at): pair.astray for at, pair in enumerate(pairs) if pair.astray},
+        not_aligned={str(at): pair.align_reason for at, pair in enumerate(pairs) if pair.align_reason},
     )
     return [Judged(measured=pair, verdict=found) for pair, found in zip(pairs, verdicts, strict=True)]
 

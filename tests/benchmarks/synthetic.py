@@ -21,13 +21,13 @@ from PIL import Image as Pillow
 from ggt_format.schema import Image
 from ggt_tools.processes import in_processes
 from ggt_tools.restorers.classical import Classical
-from ggt_tools.training.synthetic_faults import Scene, planted
+from ggt_tools.training.synthetic_faults import Scene, add_fault
 
 from .chains import CHAINS, EVERY_FAULT, NO_FAULT, degrade, restored
 from .faults_kinds import TEXT, lettered
 
 SIDES = (320, 448, 576, 704)  # px of the longer side, drawn
-MARGIN = 24  # px that are cut off on each side after a fault was planted
+MARGIN = 24  # px that are cut off on each side after a fault was added
 GOOD_COUNT, FAULT_COUNT = 4, 6  # candidates of one degraded photograph
 LEAST_SEEN = 1 / 2000  # share of the picture in which a fault changes more than is overlooked
 STRENGTHS = (0.25, 0.5, 0.75, 1.0)
@@ -120,7 +120,7 @@ def _candidates(
             continue
         base = restored(scene, random)[1] if random.random() < 0.6 else gt
         group, fault = EVERY_FAULT[kind]
-        done = planted(fault, Scene(gt=base, lq=lq, other=scene.other), strength, random)
+        done = add_fault(fault, Scene(gt=base, lq=lq, other=scene.other), strength, random)
         if done.seen.mean() < LEAST_SEEN:
             continue  # nothing is smooth, or nothing has a colour: there is no fault
         yield group, "reject", f"{kind} {strength:g}", lq, done.image

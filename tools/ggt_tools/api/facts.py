@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ggt_tools.events import Bars, Events
 from ggt_tools.executors import LOCAL, ExecutorConfig
+from ggt_tools.providers.service import ServiceConfig
 from ggt_tools.records import Aligned, Candidate, Photo, Record, Score, Verdict
 from ggt_tools.workspace.ledger import Ledger
 
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
     from ggt_tools.stages.status import Status
 
 Opened = TypeVar("Opened", bound="Facts")
+SERVICE = ServiceConfig()  # of stages that call a model, where the caller gives none
+
+
+def optional_path(path: str | Path | None) -> Path | None:
+    """Return a path as a Config has it."""
+    return None if path is None else Path(path)
 
 
 class Facts:

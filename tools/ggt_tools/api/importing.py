@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ggt_tools.api.facts import Facts
+from ggt_tools.api.facts import SERVICE, Facts, optional_path
 from ggt_tools.providers.service import ServiceConfig
 from ggt_tools.summary import Summary
-
-SERVICE = ServiceConfig()
 
 
 class Importing(Facts):
@@ -152,13 +150,13 @@ class Importing(Facts):
 
         config = AdoptConfig(
             set=set,
-            outputs=_path(outputs),
-            originals=_path(originals),
-            refs=_path(refs),
-            map=_path(map),
-            meta_info=_path(meta_info),
+            outputs=optional_path(outputs),
+            originals=optional_path(originals),
+            refs=optional_path(refs),
+            map=optional_path(map),
+            meta_info=optional_path(meta_info),
             pairs=pairs,
-            images=_path(images),
+            images=optional_path(images),
             suffixes=tuple(suffixes),
             columns=tuple(columns),
             dataset_config=dataset_config,
@@ -175,7 +173,3 @@ class Importing(Facts):
             dry_run=dry_run,
         )
         return run(self.path, config, events=self.events)
-
-
-def _path(path: str | Path | None) -> Path | None:
-    return None if path is None else Path(path)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ggt_tools.api.facts import Facts
+from ggt_tools.api.facts import SERVICE, Facts, optional_path
 from ggt_tools.providers.service import ServiceConfig
 from ggt_tools.summary import Summary
 
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from ggt_tools.stages.calibrate.run import CalibrateResult
     from ggt_tools.stages.study.run import StudyReport
     from ggt_tools.stages.verdict.compare import GateComparison
-
-SERVICE = ServiceConfig()
 
 
 class Judging(Facts):
@@ -49,7 +47,7 @@ class Judging(Facts):
         config = ScoreConfig(
             metrics=tuple(metrics),
             device=device,
-            weights=_path(weights),
+            weights=optional_path(weights),
             batch=batch,
             limit=limit,
             dry_run=dry_run,
@@ -96,7 +94,7 @@ class Judging(Facts):
         """
         from ggt_tools.stages.verdict.run import VerdictConfig, run
 
-        config = VerdictConfig(gate=_path(gate), limit=limit, dry_run=dry_run)
+        config = VerdictConfig(gate=optional_path(gate), limit=limit, dry_run=dry_run)
         return run(self.path, config, events=self.events)
 
     def compare_gates(
@@ -111,7 +109,7 @@ class Judging(Facts):
         """
         from ggt_tools.stages.verdict.compare import CompareConfig, run
 
-        return run(self.path, CompareConfig(what_if=Path(what_if), gate=_path(gate), limit=limit))
+        return run(self.path, CompareConfig(what_if=Path(what_if), gate=optional_path(gate), limit=limit))
 
     def calibrate(
         self,
@@ -140,9 +138,9 @@ class Judging(Facts):
         config = CalibrateConfig(
             labels=Path(labels),
             out=Path(out),
-            gate=_path(gate),
+            gate=optional_path(gate),
             false_accept=false_accept,
-            plot=_path(plot),
+            plot=optional_path(plot),
             limit=limit,
             dry_run=dry_run,
         )
@@ -156,7 +154,7 @@ class Judging(Facts):
         """
         from ggt_tools.stages.report.run import ReportConfig, run
 
-        return run(self.path, ReportConfig(out=_path(out)), events=self.events)
+        return run(self.path, ReportConfig(out=optional_path(out)), events=self.events)
 
     def study(
         self,
@@ -181,10 +179,11 @@ class Judging(Facts):
         from ggt_tools.stages.study.run import StudyConfig, run
 
         config = StudyConfig(
-            plan=_path(plan), out=_path(out), servers=servers or {}, service=service, limit=limit, dry_run=dry_run
+            plan=optional_path(plan),
+            out=optional_path(out),
+            servers=servers or {},
+            service=service,
+            limit=limit,
+            dry_run=dry_run,
         )
         return run(self.path, config, events=self.events)
-
-
-def _path(path: str | Path | None) -> Path | None:
-    return None if path is None else Path(path)

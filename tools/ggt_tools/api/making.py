@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ggt_tools.api.facts import Facts
+from ggt_tools.api.facts import SERVICE, Facts
 from ggt_tools.providers.service import ServiceConfig
 from ggt_tools.summary import Summary
-
-SERVICE = ServiceConfig()
 
 
 class Making(Facts):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ggt_format.schema import REPO_ID
+from ggt_tools.api.facts import optional_path
 from ggt_tools.events import Bars, Events
 from ggt_tools.executors import LOCAL, ExecutorConfig
 from ggt_tools.summary import Summary
@@ -43,8 +44,8 @@ def validate(
 
     config = ValidateConfig(
         quick=quick,
-        against=None if against is None else Path(against),
-        findings=None if findings is None else Path(findings),
+        against=optional_path(against),
+        findings=optional_path(findings),
     )
     return run(release, config, executor=executor, events=events or Bars())
 
@@ -112,8 +113,8 @@ def diff(
 
     config = DiffConfig(
         repo=repo,
-        changelog=None if changelog is None else Path(changelog),
-        sheet=None if sheet is None else Path(sheet),
+        changelog=optional_path(changelog),
+        sheet=optional_path(sheet),
         max_pairs=max_pairs,
     )
     return run(before, after, config, events=events or Bars())
@@ -200,10 +201,10 @@ def evaluate(
         where=where,
         metrics=tuple(metrics),
         crop_border=crop_border,
-        df_scores=None if df_scores is None else Path(df_scores),
-        table=None if table is None else Path(table),
+        df_scores=optional_path(df_scores),
+        table=optional_path(table),
         worst=worst,
         device=device,
-        weights=None if weights is None else Path(weights),
+        weights=optional_path(weights),
     )
     return run(release, outputs, config, events=events or Bars())

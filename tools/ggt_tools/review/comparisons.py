@@ -13,7 +13,7 @@ from itertools import combinations
 
 from ggt_tools.records import Aligned, Choice, Entry, Photo, Study, work_id
 from ggt_tools.review.leases import Leases
-from ggt_tools.review.submissions import InvalidSubmission, SubmittedChoice, check_seconds
+from ggt_tools.review.submissions import InvalidSubmission, SubmittedChoice, check_seconds, make_facts
 from ggt_tools.workspace.ledger import Ledger
 
 
@@ -177,19 +177,14 @@ class ComparisonDesk:
         Raises:
             InvalidSubmission: One of them cannot be stored, and so none was.
         """
-        is_new = []
-        by_view: dict[str, Choice] = {}
-        by_id: dict[str, Choice] = {}
-        for submission in submitted:
-            stored = self._stored.get(submission.id) or by_id.get(submission.id)
-            if stored and (_view_id_of(stored), place_of_best(stored)) != (submission.view, submission.best):
-                raise InvalidSubmission("Another choice has this id.")
-            fact = None if stored or submission.view in by_view else self._choice(reviewer, submission)
-            is_new.append(fact is not None)
-            if fact is not None:
-                by_view[submission.view] = by_id[fact.id] = fact
-        self._ledger.add(*by_view.values())
-        for fact in by_view.values():
+        facts, is_new = make_facts(
+            submitted,
+            self._stored,
+            is_same=lambda fact, choice: (_view_id_of(fact), place_of_best(fact)) == (choice.view, choice.best),
+            make=lambda choice: self._choice(reviewer, choice),
+        )
+        self._ledger.add(*facts)
+        for fact in facts:
             self._stored[fact.id] = fact
             self._add_in_force(fact)
             self._leases.drop(comparison_of(fact), reviewer)

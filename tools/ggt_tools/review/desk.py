@@ -17,7 +17,7 @@ from ggt_tools.records import Aligned, Candidate, Decision, Photo, Verdict
 from ggt_tools.review.comparisons import ComparisonDesk
 from ggt_tools.review.leases import Leases
 from ggt_tools.review.queue import GALLERY, KnownAnswers, PairView, list_items, make_view
-from ggt_tools.review.submissions import InvalidSubmission, SubmittedDecision, check_decision, check_id
+from ggt_tools.review.submissions import InvalidSubmission, SubmittedDecision, check_decision, check_id, make_facts
 from ggt_tools.review.worklists import Worklists, view_id_of
 from ggt_tools.workspace.ledger import Ledger
 
@@ -188,21 +188,17 @@ class Desk:
         Raises:
             InvalidSubmission: One of them cannot be stored, and so none was.
         """
-        is_new = []
-        by_view: dict[str, Decision] = {}
-        by_id: dict[str, Decision] = {}
-        for submission in submitted:
-            stored = self._stored.get(submission.id) or by_id.get(submission.id)
-            content = submission.view, submission.decision, submission.reason
-            if stored and (view_id_of(stored), stored.decision, stored.reason) != content:
-                raise InvalidSubmission("Another decision has this id.")
-            fact = None if stored or submission.view in by_view else self._decision(reviewer, submission)
-            is_new.append(fact is not None)
-            if fact is not None:
-                by_view[submission.view] = by_id[fact.id] = fact
-        self.ledger.add(*by_view.values())
-        self.stored_count += len(by_view)
-        for fact in by_view.values():
+        facts, is_new = make_facts(
+            submitted,
+            self._stored,
+            is_same=lambda fact, look: (
+                (view_id_of(fact), fact.decision, fact.reason) == (look.view, look.decision, look.reason)
+            ),
+            make=lambda look: self._decision(reviewer, look),
+        )
+        self.ledger.add(*facts)
+        self.stored_count += len(facts)
+        for fact in facts:
             self._stored[fact.id] = fact
             self._worklists.add_decision(fact)
             self._leases.drop(fact.candidate, reviewer)

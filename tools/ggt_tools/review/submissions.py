@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from ggt_tools.policy.votes import DECISIONS
+from ggt_tools.records import Choice, Decision
 
 MAX_SECONDS = 86_400.0  # of a look at a pair
 MAX_SUBMISSIONS = 1000  # in one request
@@ -17,6 +18,54 @@ ID = re.compile(r"[0-9a-f]{16,64}")
 
 class InvalidSubmission(ValueError):
     """What a page submitted cannot be stored; the message says why."""
+
+
+class Submission(Protocol):
+    """What both kinds of submission have."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def view(self) -> str: ...
+
+
+Submitted = TypeVar("Submitted", bound=Submission)
+Fact = TypeVar("Fact", Choice, Decision)
+
+
+def make_facts(
+    submitted: Sequence[Submitted],
+    stored: Mapping[str, Fact],
+    *,
+    is_same: Callable[[Fact, Submitted], bool],
+    make: Callable[[Submitted], Fact | None],
+) -> tuple[list[Fact], list[bool]]:
+    """Make the facts of submissions, one at most for each view.
+
+    Args:
+        submitted: What a page submits, in its order.
+        stored: The facts that are stored already, by id.
+        is_same: Whether a submission is the one that a stored fact of its id was made of.
+        make: Makes the fact of a submission; None if its view is done. Raises InvalidSubmission.
+
+    Returns:
+        The new facts, and for each submission whether it is new.
+
+    Raises:
+        InvalidSubmission: Another submission has the id of one of them, or `make` raises it.
+    """
+    is_new = []
+    by_view: dict[str, Fact] = {}
+    by_id: dict[str, Fact] = {}
+    for submission in submitted:
+        present = stored.get(submission.id) or by_id.get(submission.id)
+        if present and not is_same(present, submission):
+            raise InvalidSubmission(f"Another {type(present).__name__.lower()} has this id.")
+        fact = None if present or submission.view in by_view else make(submission)
+        is_new.append(fact is not None)
+        if fact is not None:
+            by_view[submission.view] = by_id[fact.id] = fact
+    return list(by_view.values()), is_new
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

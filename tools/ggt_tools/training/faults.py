@@ -15,8 +15,7 @@ import numpy as np
 
 from ggt_format.schema import Image
 from ggt_tools.imaging.planes import opencv
-from ggt_tools.training import scene_regions
-from ggt_tools.training import synthetic_faults as planting
+from ggt_tools.training import scene_regions, synthetic_faults
 from ggt_tools.training.restored import drifted, retoned
 from ggt_tools.training.scene_regions import around, blended, outline, toned, warped
 from ggt_tools.training.synthetic_degradations import Plane, between, clouds, jpeg, slope, soft, streak, to_bytes
@@ -57,7 +56,7 @@ def pasted(scene: Scene, strength: float, random: Random) -> Image:
     mask = np.ascontiguousarray(blob[rows, columns].astype(np.uint8) * 255)
     height, width = patch.shape[:2]
     if height >= scene.gt.shape[0] - 8 or width >= scene.gt.shape[1] - 8:
-        return planting.swapped(scene, strength, random)
+        return synthetic_faults.swapped(scene, strength, random)
     x = int(random.integers(width // 2 + 3, scene.gt.shape[1] - width // 2 - 3))
     y = int(random.integers(height // 2 + 3, scene.gt.shape[0] - height // 2 - 3))
     if random.random() < 0.6:
@@ -246,7 +245,7 @@ def restyled(scene: Scene, strength: float, random: Random) -> Image:
 
 def another_view(scene: Scene, strength: float, random: Random) -> Image:
     """Another photograph or another part of this one, in the tones of this one."""
-    return planting.wrong_photo(scene, 0.5 * strength, random)
+    return synthetic_faults.wrong_photo(scene, 0.5 * strength, random)
 
 
 # --- colour and light ------------------------------------------------------------------------------------------------
@@ -520,12 +519,12 @@ def with_text(scene_gt: Image, random: Random) -> tuple[Image, Image]:
 
 
 FAULTS: dict[str, tuple[str, float, Fault]] = {  # class, share within it, function
-    "removed": ("content", 1.0, planting.removed),
-    "moved": ("content", 1.0, planting.moved),
-    "swapped": ("content", 1.0, planting.swapped),
-    "scrambled": ("content", 0.5, planting.scrambled),
-    "perspective": ("content", 0.5, planting.perspective),
-    "shifted": ("content", 0.4, lambda scene, s, r: planting.shifted(scene, 0.6 + 0.4 * s, r)),
+    "removed": ("content", 1.0, synthetic_faults.removed),
+    "moved": ("content", 1.0, synthetic_faults.moved),
+    "swapped": ("content", 1.0, synthetic_faults.swapped),
+    "scrambled": ("content", 0.5, synthetic_faults.scrambled),
+    "perspective": ("content", 0.5, synthetic_faults.perspective),
+    "shifted": ("content", 0.4, lambda scene, s, r: synthetic_faults.shifted(scene, 0.6 + 0.4 * s, r)),
     "pasted": ("content", 1.5, pasted),
     "copied": ("content", 1.0, copied),
     "redrawn": ("content", 2.0, redrawn),
@@ -538,11 +537,11 @@ FAULTS: dict[str, tuple[str, float, Fault]] = {  # class, share within it, funct
     "repainted": ("content", 0.8, repainted),
     "retiled": ("content", 1.0, retiled),
     "restyled": ("content", 0.8, restyled),
-    "wrong photo": ("content", 0.5, planting.wrong_photo),
+    "wrong photo": ("content", 0.5, synthetic_faults.wrong_photo),
     "another view": ("content", 0.5, another_view),
-    "cast": ("colour", 1.0, planting.cast),
-    "drained": ("colour", 1.5, planting.drained),
-    "toned apart": ("colour", 0.7, planting.toned_apart),
+    "cast": ("colour", 1.0, synthetic_faults.cast),
+    "drained": ("colour", 1.5, synthetic_faults.drained),
+    "toned apart": ("colour", 0.7, synthetic_faults.toned_apart),
     "light trend": ("colour", 1.3, light_trend),
     "rebalanced": ("colour", 1.0, rebalanced),
     "another hour": ("colour", 1.0, another_hour),
@@ -552,21 +551,21 @@ FAULTS: dict[str, tuple[str, float, Fault]] = {  # class, share within it, funct
     "true colours": ("colour", 0.6, true_colours),
     "rematerialised": ("colour", 1.0, rematerialised),
     "crushed": ("colour", 0.8, crushed),
-    "smoothed": ("detail", 1.0, planting.smoothed),
+    "smoothed": ("detail", 1.0, synthetic_faults.smoothed),
     "painterly": ("detail", 0.7, painterly),
     "denoised": ("detail", 0.7, denoised),
     "streaked": ("detail", 0.3, streaked),
-    "texture": ("artefact", 1.0, planting.texture),
-    "double exposure": ("artefact", 1.2, planting.double),
-    "halos": ("artefact", 1.0, planting.halos),
-    "compressed": ("artefact", 0.7, planting.compressed),
+    "texture": ("artefact", 1.0, synthetic_faults.texture),
+    "double exposure": ("artefact", 1.2, synthetic_faults.double),
+    "halos": ("artefact", 1.0, synthetic_faults.halos),
+    "compressed": ("artefact", 0.7, synthetic_faults.compressed),
     "ringing": ("artefact", 1.0, ringing),
     "banded": ("artefact", 0.4, banded),
     "gridded": ("artefact", 0.6, gridded),
     "overdrawn": ("artefact", 1.0, overdrawn),
     "tiled": ("artefact", 0.5, tiled),
-    "half restored": ("unrestored", 1.3, planting.half_restored),
-    "unchanged": ("unrestored", 0.7, planting.unchanged),
+    "half restored": ("unrestored", 1.3, synthetic_faults.half_restored),
+    "unchanged": ("unrestored", 0.7, synthetic_faults.unchanged),
     "only toned": ("unrestored", 1.0, only_toned),
     "little done": ("unrestored", 1.0, little_done),
 }

@@ -19,7 +19,7 @@ from ggt_format.schema import Image
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.imaging.planes import opencv
 from ggt_tools.metrics.fidelity import CLASSES, TILE, prepare
-from ggt_tools.training import synthetic_faults as planting
+from ggt_tools.training import synthetic_faults
 from ggt_tools.training.chains import FREE, Chain, random_chain
 from ggt_tools.training.faults import (
     FAULTS,
@@ -93,15 +93,15 @@ def read_photograph(path: Path) -> Image:
     return np.asarray(image)
 
 
-def make_scene(photographs: Sequence[Image], side: int, random: Random) -> tuple[planting.Scene, Chain]:
+def make_scene(photographs: Sequence[Image], side: int, random: Random) -> tuple[synthetic_faults.Scene, Chain]:
     """A good pair, another photograph, and the chain that made lq; squares of `side` px."""
     first, second = random.permutation(len(photographs))[:2]
     gt = other_light(window(photographs[first], side, random), random)
     other = window(photographs[second], side, random)
     if random.random() < 0.35:  # what looks pasted may well be there: only the comparison can tell
         for _ in range(int(random.integers(1, 4))):
-            puzzle = (pasted, copied, redrawn, turned_over, planting.swapped)[random.integers(5)]
-            gt = puzzle(planting.Scene(gt=gt, lq=gt, other=other), random.random(), random)
+            puzzle = (pasted, copied, redrawn, turned_over, synthetic_faults.swapped)[random.integers(5)]
+            gt = puzzle(synthetic_faults.Scene(gt=gt, lq=gt, other=other), random.random(), random)
     rewritten = blank = gt
     has_text = random.random() < 0.18
     if has_text:
@@ -113,7 +113,7 @@ def make_scene(photographs: Sequence[Image], side: int, random: Random) -> tuple
     lq = chain.apply(gt)
     if has_text:
         return TextScene(gt=gt, lq=lq, other=other, truth=gt, rewritten=rewritten, blank=blank), chain
-    return planting.Scene(gt=gt, lq=lq, other=other), chain
+    return synthetic_faults.Scene(gt=gt, lq=lq, other=other), chain
 
 
 def grey_print(image: Image) -> Image:
@@ -149,7 +149,7 @@ def other_light(image: Image, random: Random) -> Image:
     return to_bytes(255.0 * np.clip(light / 255.0, 0, 1) ** random.uniform(0.75, 1.3))
 
 
-def make_sample(scene: planting.Scene, chain: Chain, inner: int, random: Random) -> Sample:
+def make_sample(scene: synthetic_faults.Scene, chain: Chain, inner: int, random: Random) -> Sample:
     """A candidate with a fault or none, cut to `inner` px and labelled."""
     fault = random_fault(random) if random.random() < 0.55 else ""
     if isinstance(scene, GreyScene) and random.random() < 0.3:
@@ -173,7 +173,7 @@ def make_sample(scene: planting.Scene, chain: Chain, inner: int, random: Random)
         group, _, function = FAULTS[fault]
         strength = float(random.uniform(0.1, 1.0))
         changed = with_gt(scene, base)
-        done = planting.planted(function, changed, strength, random)
+        done = synthetic_faults.add_fault(function, changed, strength, random)
         image, seen = done.image, done.seen
         certain = seen
         number = CLASSES.index(group)
@@ -223,19 +223,19 @@ def ignored(group: str, fault: str) -> tuple[str, ...]:
     }[group]
 
 
-def with_gt(scene: planting.Scene, gt: Image) -> planting.Scene:
+def with_gt(scene: synthetic_faults.Scene, gt: Image) -> synthetic_faults.Scene:
     from dataclasses import replace
 
     return replace(scene, gt=gt)
 
 
-def shows_in_lq(base: Image, image: Image, chain: Chain, scene: planting.Scene) -> planting.Mask:
+def shows_in_lq(base: Image, image: Image, chain: Chain, scene: synthetic_faults.Scene) -> synthetic_faults.Mask:
     """Where the photograph would have been another one, had the candidate been the truth."""
     cv2 = opencv()
     first, second = (chain.apply(one).astype(np.float32).mean(axis=2) for one in (base, image))
     contrast = float(np.clip((scene.lq.std() + 2.0) / (scene.gt.std() + 2.0), 0.1, 1.0))
     difference = np.abs(cv2.blur(first - second, (5, 5)))
-    return np.asarray(cv2.blur(difference, (9, 9)) > 0.6 * planting.VISIBLE * contrast)
+    return np.asarray(cv2.blur(difference, (9, 9)) > 0.6 * synthetic_faults.VISIBLE * contrast)
 
 
 def by_classical(lq: Image) -> Image:

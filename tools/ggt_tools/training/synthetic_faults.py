@@ -1,10 +1,10 @@
-"""Faults planted in good ground truths: the fidelity model is trained on these and others (training/faults.py).
+"""Synthetic faults in good ground truths: the fidelity model is trained on these and on those of training/faults.py.
 
     random = np.random.default_rng(7)
-    planted = plant("removed", Scene(gt=gt, lq=lq, other=another_photograph), strength=0.5, random=random)
+    faulted = add_named_fault("removed", Scene(gt=gt, lq=lq, other=another_photograph), strength=0.5, random=random)
 
-`strength` 0..1 runs from what is hardly seen to what nobody overlooks. A fault that changes nothing that can be seen,
-an object removed from a plain sky, is none: `Planted.seen` tells, pixel by pixel, and `plant` looks for a better place.
+`strength` is 0 to 1, from hardly visible to obvious. A fault that changes nothing visible, such as an object removed
+from a plain sky, does not count: `FaultedImage.seen` is the mask of the visible change, and other places are tried.
 """
 
 from __future__ import annotations
@@ -36,27 +36,29 @@ class Scene:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Planted:
+class FaultedImage:
+    """A ground truth with a fault, uint8 RGB (height, width, 3), and the mask (height, width) where it is visible."""
+
     image: Image
-    seen: Mask  # where the planted fault shows
+    seen: Mask
 
 
 Fault = Callable[[Scene, float, np.random.Generator], Image]
 
 
-def plant(kind: str, scene: Scene, *, strength: float, random: np.random.Generator) -> Planted:
-    """The gt with the fault. Of four places tried, the first where at least a 2000th of the picture changes visibly."""
-    return planted(FAULTS[kind][1], scene, strength, random)
+def add_named_fault(kind: str, scene: Scene, *, strength: float, random: np.random.Generator) -> FaultedImage:
+    """Return the gt with a fault of FAULTS, at the first of four places where 1/2000 of the image changes visibly."""
+    return add_fault(FAULTS[kind][1], scene, strength, random)
 
 
-def planted(fault: Fault, scene: Scene, strength: float, random: np.random.Generator) -> Planted:
-    """As plant(), for a fault that is not of FAULTS."""
+def add_fault(fault: Fault, scene: Scene, strength: float, random: np.random.Generator) -> FaultedImage:
+    """Return the gt with any fault, as add_named_fault() does."""
     for _ in range(4):
         image = fault(scene, strength, random)
         seen = differs(scene.gt, image)
         if seen.mean() >= 1 / 2000:
             break
-    return Planted(image=image, seen=seen)
+    return FaultedImage(image=image, seen=seen)
 
 
 def differs(before: Image, after: Image) -> Mask:

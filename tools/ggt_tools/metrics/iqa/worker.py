@@ -119,7 +119,7 @@ class Batches:
     """Runs functions over items in batches that fit into the memory of a device.
 
     Where memory is full the batch is halved, and the size that fits is remembered for the same key, so that the device
-    fails once and not at every call. A batch that gives NaN is repeated item by item, since one item may spoil it.
+    fails once and not at every call. A batch that gives NaN is repeated item by item, as one item may cause it.
     """
 
     def __init__(self, is_out_of_memory: Callable[[RuntimeError], bool], free_memory: Callable[[], None]) -> None:

@@ -134,7 +134,6 @@ def _read_source(ledger: Ledger, workspace: Path, out: Path, config: PackConfig)
         )
     keys = {pair.photo.key for pair in approved}
     packed_keys = frozenset(packed.key for packed in ledger.all(PackedPair))
-    packed_keys = frozenset(packed.key for packed in ledger.all(PackedPair))
     return _Source(
         pairs=list(islice(approved, config.limit)),
         priors=list(islice(priors(ledger), config.limit)) if config.priors else [],
