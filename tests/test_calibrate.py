@@ -604,7 +604,7 @@ def test_too_few_labels_are_reported(
 def test_a_label_of_a_candidate_without_an_aligned_image_is_skipped(
     asked: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "labels.csv").write_text("candidate,decision\nastray,reject\n0001,keep\n", encoding="utf-8")
+    (tmp_path / "labels.csv").write_text("candidate,decision\nmisaligned,reject\n0001,keep\n", encoding="utf-8")
     assert asked("--dry-run", labels=tmp_path / "labels.csv") == 0
     said = capsys.readouterr().out.splitlines()[0]
     assert said == "calibrate: 1 labels, 1 keep, 0 reject, 0 disputed, 1 skipped"

