@@ -812,8 +812,11 @@ def kept_of(workspace: Path) -> list[str]:
         ({"a-600.jpg": 600, "b-800.jpg": 800, "c-1000.jpg": 1000}, "c-1000.jpg"),
         ({"a-800.jpg": 800, "b-600.jpg": 600, "c-1000.jpg": 1000}, "c-1000.jpg"),
         ({"a-1000.jpg": 1000, "b-600.jpg": 600, "c-800.jpg": 800}, "a-1000.jpg"),
+        ({"a-thumb.jpg": 640, "b.jpg": 2400}, "b.jpg"),
+        ({"a.jpg": 2400, "b-thumb.jpg": 640}, "a.jpg"),
+        ({"a-half.jpg": 1300, "b.jpg": 2400, "c-thumb.jpg": 640}, "b.jpg"),
     ],
-    ids=["small first", "large first", "in a folder", "rising", "in between", "falling"],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
 def test_of_near_duplicates_the_largest_is_kept(tmp_path: Path, files: dict[str, int], wanted: str, fit: str) -> None:
     photos, w = tmp_path / "photos", tmp_path / "w"
@@ -834,16 +837,21 @@ def test_of_near_duplicates_the_largest_is_kept(tmp_path: Path, files: dict[str,
         assert [(stage.entered, stage.left) for stage in ledger.funnel()][:1] == [(len(files), 1)]
 
 
-def test_an_original_that_comes_in_a_later_run_replaces_its_thumbnail(tmp_path: Path) -> None:
+@pytest.mark.parametrize("side", [900, 2400], ids=["whole", "cropped"])
+def test_an_original_that_comes_in_a_later_run_replaces_its_thumbnail(tmp_path: Path, side: int) -> None:
     photos, w = tmp_path / "photos", tmp_path / "w"
     photos.mkdir()
     (photos / "z-thumb.jpg").write_bytes(sized(600))
     command(photos, w, "--licence", "MIT")
-    (photos / "a.jpg").write_bytes(sized(900))
+    (photos / "a.jpg").write_bytes(sized(side))
     code, out, err = command(photos, w, "--licence", "MIT")
     assert (code, out) == (0, ["ingest: 1 imported, 1 already done", "  rejected      1  near_duplicate"])
     said = "z-thumb.jpg: a.jpg looks the same and is larger. Leave one of them out."
     assert err == [f"ggt100k ingest: near_duplicate: {said}"]
+    assert kept_of(w) == ["a.jpg"]
+    (photos / "small.jpg").write_bytes(sized(700))
+    code, out, err = command(photos, w, "--licence", "MIT")
+    assert err[0].startswith("ggt100k ingest: near_duplicate: small.jpg: a.jpg looks the same")
     assert kept_of(w) == ["a.jpg"]
 
 

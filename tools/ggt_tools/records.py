@@ -116,6 +116,7 @@ class Conversion:
     frame: tuple[int, ...]  # of a photograph: width and height of its whole image at the scale of its pixels here, then
     # left, top, width, height of the window of it that was taken; () of a candidate
     changes: tuple[str, ...]  # what a viewer of the file may not expect, e.g. "16_bit_to_8_bit"
+    phash: str = ""  # perceptual hash of the file's whole image, where the photograph is a window of it
 
 
 @stored("photo_class", "key", "version")

@@ -19,6 +19,8 @@ from ggt_tools.imaging.planes import opencv
 from ggt_tools.records import PerceptualHash, Photo
 
 if TYPE_CHECKING:
+    from PIL import Image as Pillow
+
     from ggt_tools.workspace.ledger import Ledger
 
 SIDE = 12  # coefficients a side: 144 bits
@@ -63,6 +65,14 @@ def phash(pixels: Image) -> str:
     return np.packbits(low > int(np.sort(low[1:])[(low.size - 1) // 2])).tobytes().hex()
 
 
+def phash_of_whole(image: Pillow.Image) -> str:
+    """Return the perceptual hash of a whole photograph of any size (an upright RGB image).
+
+    It is reduced to less than 2048 px a side first, by whole numbers, which is exact integer arithmetic too.
+    """
+    return phash(np.asarray(image.reduce(max(1, max(image.size) // 1024))))
+
+
 def _overlaps(length: int) -> npt.NDArray[np.float64]:
     """Return how much of each pixel of a side is in each of its THUMBNAIL cells, in units of 1 / THUMBNAIL pixel."""
     cell_edges = np.arange(THUMBNAIL + 1) * length
@@ -94,43 +104,49 @@ class HashIndex:
         self._entries: list[tuple[str, int, bool]] = []  # key, pixels of the file, whether it may be replaced
         self._keys: dict[str, str] = {}
 
-    def add(self, seen: PerceptualHash, name: str, *, pixels: int = 0, is_replaceable: bool = False) -> None:
+    def add(
+        self, seen: PerceptualHash, name: str, *, pixels: int = 0, whole: str = "", is_replaceable: bool = False
+    ) -> None:
         """Add a photograph.
 
         Args:
             seen: Its key and hash.
             name: Its name in messages about photographs that resemble it.
-            pixels: Image of the whole image of its file; 0 where that is not known.
+            pixels: Number of pixels of the whole image of its file; 0 where that is not known.
+            whole: Hash of that whole image, where the photograph is a window of it; else "".
             is_replaceable: Whether a larger near duplicate may replace it.
         """
-        count = len(self._names)
-        if count == self._words.shape[1]:
-            self._words = np.concatenate([self._words, np.empty_like(self._words)], axis=1)
-        self._words[:, count] = _words(seen.phash)
-        self._names.append(name)
-        self._entries.append((seen.key, pixels, is_replaceable and pixels > 0))
+        for bits in filter(None, (seen.phash, whole)):
+            count = len(self._names)
+            if count == self._words.shape[1]:
+                self._words = np.concatenate([self._words, np.empty_like(self._words)], axis=1)
+            self._words[:, count] = _words(bits)
+            self._names.append(name)
+            self._entries.append((seen.key, pixels, is_replaceable and pixels > 0))
         self._keys.setdefault(seen.key, name)
 
     def remove(self, keys: Iterable[str]) -> None:
         """Remove photographs that were replaced."""
         for key in keys:
-            index = next(
+            indexes = [
                 i for i, (other, _, is_replaceable) in enumerate(self._entries) if other == key and is_replaceable
-            )
+            ]
             del self._keys[key]
-            last = len(self._names) - 1
-            self._words[:, index] = self._words[:, last]
-            self._names[index], self._entries[index] = self._names[last], self._entries[last]
-            self._names.pop()
-            self._entries.pop()
+            for index in reversed(indexes):
+                last = len(self._names) - 1
+                self._words[:, index] = self._words[:, last]
+                self._names[index], self._entries[index] = self._names[last], self._entries[last]
+                self._names.pop()
+                self._entries.pop()
 
-    def check(self, seen: PerceptualHash, name: str, *, pixels: int = 0) -> tuple[str, ...]:
+    def check(self, seen: PerceptualHash, name: str, *, pixels: int = 0, whole: str = "") -> tuple[str, ...]:
         """Check a new photograph against all others. Of near duplicates the larger one is kept.
 
         Args:
             seen: Its key and hash.
             name: Its name in messages.
-            pixels: Image of the whole image of its file; 0 where that is not known.
+            pixels: Number of pixels of the whole image of its file; 0 where that is not known.
+            whole: Hash of that whole image, where the photograph is a window of it; else "".
 
         Returns:
             The keys of near duplicates that have fewer pixels and may be replaced.
@@ -140,16 +156,10 @@ class HashIndex:
         """
         if seen.key in self._keys:
             raise PairError("duplicate", f"{name}: {self._keys[seen.key]} has the same pixels. Leave one of them out.")
-        words = _words(seen.phash)
-        # the first word alone excludes nearly all photographs
-        near = np.flatnonzero(_count_ones(self._words[0, : len(self._names)] ^ words[0]) <= DISTANCE)
-        distance = sum(_count_ones(self._words[i, near] ^ words[i]).astype(np.int64) for i in range(WORDS))
-        if not near.size or int(np.min(distance)) > DISTANCE:
-            return ()
-        alike = [(int(distance[i]), int(near[i])) for i in np.flatnonzero(distance <= DISTANCE)]
+        alike = sorted(pair for bits in filter(None, (seen.phash, whole)) for pair in self._near(bits))
         kept = [(bits, i) for bits, i in alike if not self._entries[i][2] or self._entries[i][1] >= pixels]
         if not kept:
-            return tuple(self._entries[i][0] for _, i in alike)
+            return tuple(dict.fromkeys(self._entries[i][0] for _, i in alike))
         bits, index = min(kept)
         detail = f"{bits} of {SIDE * SIDE} bits of their perceptual hashes differ"
         if 0 < self._entries[index][1] < pixels:
@@ -157,6 +167,15 @@ class HashIndex:
         raise PairError(
             "near_duplicate", f"{name}: {self._names[index]} looks the same ({detail}). Leave one of them out."
         )
+
+    def _near(self, phash: str) -> Iterator[tuple[int, int]]:
+        """Yield, of each hash that is near this one, how many bits differ, and its index."""
+        words = _words(phash)
+        # the first word alone excludes nearly all photographs
+        near = np.flatnonzero(_count_ones(self._words[0, : len(self._names)] ^ words[0]) <= DISTANCE)
+        distance = sum(_count_ones(self._words[i, near] ^ words[i]).astype(np.int64) for i in range(WORDS))
+        for i in np.flatnonzero(distance <= DISTANCE):
+            yield int(distance[i]), int(near[i])
 
 
 def stored_hashes(ledger: Ledger) -> list[PerceptualHash]:

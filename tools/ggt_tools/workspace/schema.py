@@ -18,7 +18,7 @@ from ggt_tools.workspace import funnel, score_table, verdict_table
 from ggt_tools.workspace.codec import columns
 from ggt_tools.workspace.database import Transaction
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 CHUNK = 10_000  # rows that a migration reads and writes at a time
 # The statements that bring a ledger of a version to the next version. They run before new tables are created.
 MIGRATIONS: dict[int, tuple[str, ...]] = {
@@ -143,6 +143,8 @@ def _create_tables(db: sqlite3.Connection) -> None:
 
 
 def _migrate_rows(db: sqlite3.Connection, version: int) -> None:
+    if "phash" not in _column_names(db, "conversion"):
+        db.execute("ALTER TABLE conversion ADD COLUMN phash TEXT NOT NULL DEFAULT ''")
     if version < 6:
         for name in ALIGNED_6.keys() - _column_names(db, "aligned"):
             db.execute(f"ALTER TABLE aligned ADD COLUMN {name} {ALIGNED_6[name]}")

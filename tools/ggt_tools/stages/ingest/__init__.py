@@ -27,7 +27,7 @@ from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.files.names import normalize_name
 from ggt_tools.imaging import MAX_PIXELS, read_image
 from ggt_tools.imaging.degradations import classify, measure
-from ggt_tools.imaging.perceptual_hash import HashIndex, is_flat, is_screenshot, phash
+from ggt_tools.imaging.perceptual_hash import HashIndex, is_flat, is_screenshot, phash, phash_of_whole
 from ggt_tools.records import Conversion, PerceptualHash, Photo, Refusal
 from ggt_tools.stages.ingest.crop import FITS, fit_with_frame
 from ggt_tools.stages.ingest.panels import is_page_over_photograph
@@ -141,12 +141,12 @@ def ingest(files: Iterable[SourceFile], options: PhotoOptions, hashes: HashIndex
         photo = result.photo
         file_pixels = result.conversion.width * result.conversion.height
         try:
-            replaces = hashes.check(result.seen, photo.file, pixels=file_pixels)
+            replaces = hashes.check(result.seen, photo.file, pixels=file_pixels, whole=result.conversion.phash)
         except PairError as error:
             yield Refusal(file=photo.file, reason=error.reason, detail=str(error))
             continue
         hashes.remove(replaces)
-        hashes.add(result.seen, photo.file, pixels=file_pixels, is_replaceable=True)
+        hashes.add(result.seen, photo.file, pixels=file_pixels, whole=result.conversion.phash, is_replaceable=True)
         yield result._replace(replaces=replaces)
 
 
@@ -193,8 +193,15 @@ def _import(file: SourceFile, options: PhotoOptions) -> ImportedPhoto | Refusal:
         original=hashlib.sha256(file.data).hexdigest(),
     )
     width, height = decoded.image.size
+    is_window = frame[:2] != frame[4:]
     conversion = Conversion(
-        key=photo.key, candidate="", width=width, height=height, frame=frame, changes=decoded.changes
+        key=photo.key,
+        candidate="",
+        width=width,
+        height=height,
+        frame=frame,
+        changes=decoded.changes,
+        phash=phash_of_whole(decoded.image) if is_window else "",
     )
     return ImportedPhoto(photo, PerceptualHash(key=photo.key, phash=phash(pixels), split=""), pixels, conversion)
 

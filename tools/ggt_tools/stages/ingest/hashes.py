@@ -39,17 +39,19 @@ def known_hashes(ledger: Ledger, published: Sequence[str], events: Events) -> Ha
             hashes.update({(record.key, record.split): record for record in records})
     if not published:
         check_hashes(stored.values(), ledger.workspace)
-    file_pixels = {c.key: c.width * c.height for c in ledger.all(Conversion) if not c.candidate}
+    conversions = {conversion.key: conversion for conversion in ledger.all(Conversion) if not conversion.candidate}
     processed = ledger.worked_on()
     index = HashIndex()
     for record in hashes.values():
         if record.split:
             index.add(record, f"{record.key} of the published {record.split} split")
         else:
+            conversion = conversions.get(record.key)
             index.add(
                 record,
                 photos[record.key].file,
-                pixels=file_pixels.get(record.key, 0),
+                pixels=conversion.width * conversion.height if conversion else 0,
+                whole=conversion.phash if conversion else "",
                 is_replaceable=record.key not in processed,
             )
     return index
