@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ggt_tools.cli.options import add_number, add_path, share
+from ggt_tools.cli.options import add_number, add_path
 from ggt_tools.cli.shared import add_workspace, build
 from ggt_tools.cli.show import finish
 
@@ -19,7 +19,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     text = "Gate to start from: a file, or one of the package: offline, full"
     add_path(parser, "--gate", text, "GATE", shown="offline")
     text = "Largest share of kept candidates that people reject"
-    add_number(parser, "--false-accept", text, "SHARE", default=0.02, kind=share)
+    add_number(parser, "--false-accept", text, "SHARE", default=0.02, kind=float)
     text = "Plot of precision, recall, ROC and reliability to write"
     add_path(parser, "--plot", text, "PNG", shown="OUT with .png")
 

@@ -42,6 +42,7 @@ from ggt_format.roots import Root
 from ggt_format.schema import DEGRADATIONS, KEY, PRIOR, fact_columns
 from ggt_tools.choices import EXPORTED_PROMPTS
 from ggt_tools.errors import ConfigError, ShardError
+from ggt_tools.files.outputs import check_output_folder
 from ggt_tools.stages.export.edit_formats import EDIT_FORMATS
 from ggt_tools.stages.export.formats import (
     MULTI_PAIR_FILES,
@@ -288,8 +289,7 @@ def _begin(out: Path, record: Mapping[str, Any]) -> FinishedSizes:
     Returns:
         The sizes of its files, where this very export was finished in `out`; else None.
     """
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"{out}: is a file. Name a folder.")
+    check_output_folder(out)
     if out.is_dir() and any(out.iterdir()):
         try:
             present = json.loads((out / RECORD).read_bytes())
