@@ -579,7 +579,7 @@ def test_no_file_is_overwritten(asked: Callable[..., int], tmp_path: Path) -> No
         )
         assert (tmp_path / name).read_text(encoding="utf-8") == "mine"
         (tmp_path / name).unlink()
-    with pytest.raises(ConfigError, match=r"there is no such folder\. Make it first\."):
+    with pytest.raises(ConfigError, match=r"its folder does not exist\. Create the folder first\."):
         asked(out=tmp_path / "no" / "fitted.toml")
 
 

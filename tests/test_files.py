@@ -683,14 +683,14 @@ TREE = (
     *("a.jpg", "b.jfif", "c.JPE", "d.mpo", "deep/e.png"),
     *(f"{n}.gif" for n in range(18)), "x.jp2", "y.JP2", "README",
     "@eaDir/a.jpg/SYNOPHOTO_THUMB_XL.jpg", "deep/.thumbnails/e.png", "__MACOSX/._a.jpg", ".git/x.png",
-    "deep/thumbs/e.png", "._a.jpg",
+    "deep/thumbs/e.png", "._a.jpg", ".hidden.png", "deep/.DS_Store",
 )  # fmt: skip
 TAKEN = ["a.jpg", "b.jfif", "c.JPE", "d.mpo", "deep/e.png"]
 PASSED = {
     ".gif": 18,
     ".jp2": 2,
     "no suffix": 1,
-    "hidden_file": 1,
+    "hidden_file": 3,
     "hidden_folder: .git, __MACOSX": 2,
     "thumbnail_folder: @eaDir, deep/.thumbnails, deep/thumbs": 3,
 }

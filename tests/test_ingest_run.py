@@ -38,6 +38,15 @@ def photograph_file(name: str = "wine-1") -> bytes:
     return encoded(photograph(name)[:512, :512])
 
 
+def tar_of(path: Path, files: dict[str, bytes]) -> Path:
+    with tarfile.open(path, "w") as tar:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return path
+
+
 def read_all(source: Source) -> list[tuple[str, str, bytes, str]]:
     return [(file.name, file.folder, file.data, file.credit.licence) for file in source.files]
 
@@ -60,6 +69,31 @@ def test_a_zip_gives_its_images_with_their_credits_and_counts_the_rest(tmp_path:
     assert source.passed_over.lines() == {".txt": 1, "hidden_folder: __MACOSX": 1}
 
 
+@pytest.mark.parametrize("kind", ["folder", "zip", "tar"])
+def test_a_table_of_credits_may_have_capital_letters_in_its_name(tmp_path: Path, kind: str) -> None:
+    files = {"a.png": b"a", "Credits.CSV": b"file,licence\na.png,MIT\n"}
+    if kind == "folder":
+        for name, data in files.items():
+            (tmp_path / name).write_bytes(data)
+        source = from_folder(tmp_path)
+    elif kind == "zip":
+        source = from_zip(zip_of(tmp_path / "x.zip", files))
+    else:
+        source = from_tar(tar_of(tmp_path / "x.tar", files))
+    assert [licence for _, _, _, licence in read_all(source)] == ["MIT"]
+    assert source.passed_over.lines() == {}
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_two_tables_of_credits_in_one_folder(tmp_path: Path, kind: str) -> None:
+    table = b"file,licence\na.png,MIT\n"
+    files = {"rain/a.png": b"a", "rain/credits.csv": table, "rain/CREDITS.csv": table}
+    path = tmp_path / f"x.{kind}"
+    with pytest.raises(ConfigError) as caught:
+        from_zip(zip_of(path, files)) if kind == "zip" else from_tar(tar_of(path, files))
+    assert str(caught.value) == f"{path}: rain: there are two tables of credits. Keep one credits.csv."
+
+
 @given(
     st.dictionaries(
         st.from_regex(r"([a-c]/)?[a-e]{1,3}\.(png|jpg)", fullmatch=True), st.binary(max_size=99), min_size=1, max_size=6
@@ -75,11 +109,7 @@ def test_a_zip_gives_what_a_tar_and_a_folder_of_the_same_files_give(
         path = root / "folder" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-    with tarfile.open(root / "x.tar", "w") as tar:
-        for name, data in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
+    tar_of(root / "x.tar", files)
     from_a_zip = sorted(read_all(from_zip(zip_of(root / "x.zip", files, method))))
     assert from_a_zip == sorted(read_all(from_tar(root / "x.tar")))
     assert [(name, data) for name, _, data, _ in from_a_zip] == sorted(

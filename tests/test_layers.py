@@ -33,9 +33,9 @@ LAYERS = (
     ("workspace",),
     ("reasons",),
     ("pages", "tables", "toml", "summary"),
-    ("files", "processes", "events", "clock", "retries"),
+    ("files", "processes", "events", "clock", "retries", "configs"),
     ("records",),
-    ("evidence",),
+    ("evidence", "choices"),
     ("errors",),
 )
 RANK = {name: number for number, names in enumerate(LAYERS) for name in names}

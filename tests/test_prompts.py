@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 
 from ggt100k import DEGRADATIONS, pair_key
 from ggt_format.schema import Image
+from ggt_tools.choices import STRATEGIES
 from ggt_tools.errors import PairError, TransientError
 from ggt_tools.imaging.degradations import DETECTABLE, classify, measure, strengths
 from ggt_tools.providers.protocol import Setting
 from ggt_tools.providers.vlm import Gemini, Look
 from ggt_tools.records import Photo, Prompt, work_id
-from ggt_tools.stages.prompt import FAULTS, FIXED, STRATEGIES, TEXTS, version, write_by_vlm, write_fixed, write_measured
+from ggt_tools.stages.prompt import FAULTS, FIXED, TEXTS, version, write_by_vlm, write_fixed, write_measured
 from tests.models import KEY, Models, Reply, failed, refusal, script
 from tests.photographs import aged, at_night, blurred, credits, crop, noisy, photograph, veiled
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import logging
 import socket
 import sys
@@ -30,7 +32,8 @@ from ggt_tools.providers.clients import (
     openai_faults,
     secret,
 )
-from ggt_tools.providers.faults import batch_outcome, retry_after, said, seconds
+from ggt_tools.providers.faults import UNREADABLE, batch_outcome, retry_after, said, seconds, why_unreadable
+from ggt_tools.providers.gemini_reply import read_gemini_reply
 from ggt_tools.providers.protocol import Restored, Setting
 
 from .making import picture
@@ -113,7 +116,9 @@ def test_a_keyring_that_cannot_be_read_is_told_without_its_words(monkeypatch: py
     monkeypatch.setitem(sys.modules, "keyring", SimpleNamespace(get_password=locked))
     with pytest.raises(ConfigError) as fault:
         secret("GEMINI_API_KEY")
-    assert str(fault.value) == "GEMINI_API_KEY: is not set, and the keyring cannot be read: RuntimeError; export it"
+    assert str(fault.value) == (
+        "GEMINI_API_KEY: is not set, and the keyring cannot be read. Unlock the keyring, or set the variable."
+    )
 
 
 @pytest.mark.parametrize("value", ["zwei wörter", "two words", "a\tb", "schlüssel", "a\nb"])
@@ -357,10 +362,29 @@ def test_what_is_wrong_with_one_photograph(model: str) -> None:
 
 
 BAD: list[tuple[str, Reply]] = [
-    ("cannot be read: JSONDecodeError", Reply(body=b'{"candidates": [')),
-    ("cannot be read: RecursionError", Reply(body=b"[" * 100_000)),
+    ("cannot be read: it is not valid JSON (Expecting value at character 16)", Reply(body=b'{"candidates": [')),
+    ("cannot be read: its JSON is nested too deeply", Reply(body=b"[" * 100_000)),
     ("is compressed by br, which was not asked for", Reply(body=b"{}", headers={"Content-Encoding": "br"})),
 ]
+
+
+@pytest.mark.parametrize(
+    ("read", "why"),
+    [
+        (lambda: json.loads("{"), "it is not valid JSON (Expecting property name enclosed in double quotes at"),
+        (lambda: b"\xff".decode(), "it is not text in UTF-8"),
+        (lambda: base64.b64decode("a", validate=True), "its image is not valid base64 ("),
+        (lambda: dict[str, int]()["choices"], "it has no field choices"),
+        (lambda: json.loads("[]").get("choices"), "its fields do not have the types that the API documents"),
+        (lambda: json.loads("5")["choices"], "its fields do not have the types that the API documents"),
+        (lambda: read_gemini_reply([1]), "it is not a JSON object"),
+        (lambda: read_gemini_reply({"candidates": [{"content": 5}]}), "its field content is not an object"),
+    ],
+)
+def test_why_a_reply_cannot_be_read(read: Callable[[], object], why: str) -> None:
+    with pytest.raises(UNREADABLE) as caught:
+        read()
+    assert why_unreadable(caught.value).startswith(why)
 
 
 @pytest.mark.parametrize("model", ASK)

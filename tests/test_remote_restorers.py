@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -480,6 +481,7 @@ def test_a_line_of_results_may_have_any_shape(name: str, line: dict[str, Any]) -
         ((work, found),) = maker.results(job)
     assert work == "work-0"
     assert found.reason in ("bad_reply", "bad_request", "no_image")
+    assert not re.search(r"Error\b|object is not|has no attribute", found.detail), "no words of Python"
 
 
 JSON = st.recursive(

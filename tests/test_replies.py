@@ -143,7 +143,11 @@ GEMINI_ODD = {
         "bad_reply",
         "the answer has no text; it ended for MALFORMED_FUNCTION_CALL",
     ),
-    "candidates a number": ({"candidates": 5}, "bad_reply", "gemini-3-flash-preview: its answer cannot be read"),
+    "candidates a number": (
+        {"candidates": 5},
+        "bad_reply",
+        "gemini-3-flash-preview: its answer cannot be read: its field candidates is not a list of objects",
+    ),
     "a refusal": ({"candidates": [{"finishReason": "SAFETY"}]}, "refused", "gemini-3-flash-preview: refuses: SAFETY"),
 }
 

@@ -277,7 +277,7 @@ def test_the_verb_writes_one_file(workspace: Path, capsys: pytest.CaptureFixture
     page = Page((workspace / "report.html").read_text(encoding="utf-8"))
     assert "mixed 4 2 0" in page.text
     assert sum(tag == "img" for tag, _ in page.tags) == 2 * 4
-    with pytest.raises(ConfigError, match=r"there is no such folder\. Make it first\."):
+    with pytest.raises(ConfigError, match=r"its folder does not exist\. Create the folder first\."):
         ggt(workspace, "--out", workspace / "no" / "r.html")
 
 

@@ -383,7 +383,7 @@ def test_exported_decisions_are_those_in_force_on_the_present_images(ledger: Led
     row = f"{third.item.candidate},{third.item.key},reject,halos,Anna,2.0,2026-01-01T00:00:00Z"
     assert out.read_text(encoding="utf-8").splitlines() == [",".join(COLUMNS), row]
     assert summarize(ledger.workspace).reviewers[0].decisions == 3
-    with pytest.raises(ConfigError, match="there is no such folder"):
+    with pytest.raises(ConfigError, match="its folder does not exist"):
         export_decisions(ledger.workspace, tmp_path / "no" / "labels.csv")
 
 

@@ -11,18 +11,28 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ggt_tools.api import Workspace as Workspace
     from ggt_tools.api import card as card
+    from ggt_tools.api import compare_models as compare_models
     from ggt_tools.api import diff as diff
     from ggt_tools.api import evaluate as evaluate
     from ggt_tools.api import export as export
     from ggt_tools.api import push as push
+    from ggt_tools.api import train_classes as train_classes
+    from ggt_tools.api import train_fidelity as train_fidelity
     from ggt_tools.api import validate as validate
+    from ggt_tools.api import weights as weights
     from ggt_tools.events import SILENT as SILENT
     from ggt_tools.executors import ExecutorConfig as ExecutorConfig
     from ggt_tools.providers.service import ServiceConfig as ServiceConfig
     from ggt_tools.summary import Summary as Summary
 
 _MODULES = {
-    **dict.fromkeys(("Workspace", "card", "diff", "evaluate", "export", "push", "validate"), "ggt_tools.api"),
+    **dict.fromkeys(
+        (
+            *("Workspace", "card", "compare_models", "diff", "evaluate", "export", "push", "train_classes"),
+            *("train_fidelity", "validate", "weights"),
+        ),
+        "ggt_tools.api",
+    ),
     "ExecutorConfig": "ggt_tools.executors",
     "SILENT": "ggt_tools.events",
     "ServiceConfig": "ggt_tools.providers.service",

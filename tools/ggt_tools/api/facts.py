@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from ggt_tools.configs import convert
+from ggt_tools.errors import ConfigError
 from ggt_tools.events import Bars, Events
 from ggt_tools.executors import LOCAL, ExecutorConfig
 from ggt_tools.providers.service import ServiceConfig
-from ggt_tools.records import Aligned, Candidate, Photo, Record, Score, Verdict
+from ggt_tools.records import TABLES, Aligned, Candidate, Photo, Record, Score, Verdict
 from ggt_tools.workspace.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -22,9 +24,20 @@ Opened = TypeVar("Opened", bound="Facts")
 SERVICE = ServiceConfig()  # of stages that call a model, where the caller gives none
 
 
-def optional_path(path: str | Path | None) -> Path | None:
-    """Return a path as a Config has it."""
-    return None if path is None else Path(path)
+def checked_events(events: Events | None) -> Events:
+    """Return where a stage reports to; None for progress bars.
+
+    Raises:
+        ConfigError: It is not an object that can be reported to.
+    """
+    if events is None:
+        return Bars()
+    if not all(callable(getattr(events, method, None)) for method in ("progress", "warning")):
+        raise ConfigError(
+            f"events: {events!r} has no methods progress and warning. Pass an object such as ggt_tools.SILENT, or None "
+            "for progress bars."
+        )
+    return events
 
 
 class Facts:
@@ -41,9 +54,9 @@ class Facts:
     """
 
     def __init__(self, path: str | Path, *, events: Events | None = None, executor: ExecutorConfig = LOCAL) -> None:
-        self.path = Path(path)
-        self.events: Events = events or Bars()
-        self.executor = executor
+        self.path: Path = convert("path", path, Path)
+        self.events = checked_events(events)
+        self.executor: ExecutorConfig = convert("executor", executor, ExecutorConfig)
         with Ledger(self.path):
             pass
 
@@ -52,7 +65,7 @@ class Facts:
         cls: type[Opened],
         path: str | Path,
         *,
-        images: str = "",
+        images: str | Path = "",
         events: Events | None = None,
         executor: ExecutorConfig = LOCAL,
     ) -> Opened:
@@ -64,7 +77,7 @@ class Facts:
             events: As for `Workspace`.
             executor: As for `Workspace`.
         """
-        with Ledger(Path(path), create=True, images=images):
+        with Ledger(convert("path", path, Path), create=True, images=convert("images", images, str)):
             pass
         return cls(path, events=events, executor=executor)
 
@@ -100,13 +113,19 @@ class Facts:
 
     def records(self, kind: type[Record]) -> Iterator[Record]:
         """Iterate over all records of a kind, for example `ggt_tools.records.Prompt`, in the order of their key."""
+        if not isinstance(kind, type) or kind not in TABLES:
+            names = ", ".join(record_class.__name__ for record_class in TABLES)
+            raise ConfigError(f"kind: {kind!r} is not a class of records. Pass one of ggt_tools.records: {names}.")
+        return self._read(kind)
+
+    def _read(self, kind: type[Record]) -> Iterator[Record]:
         with Ledger(self.path) as ledger:
             yield from ledger.all(kind)
 
     def image(self, name: str) -> bytes:
         """Return an image file of the workspace by its name: `Photo.image`, `Candidate.image` or `Aligned.image`."""
         with Ledger(self.path) as ledger:
-            return ledger.image(name)
+            return ledger.image(convert("name", name, str))
 
     def to_arrow(self, kind: type[Record]) -> pa.Table:
         """Return a table of all records of a kind: a column a field, tuples as lists, NaN where not defined."""
@@ -131,7 +150,7 @@ class Facts:
         from ggt_tools.workspace.export import export_ledger
 
         with Ledger(self.path) as ledger:
-            return dict(export_ledger(ledger, str(out)))
+            return dict(export_ledger(ledger, convert("out", out, str)))
 
     def status(self) -> Status:
         """Return how many photographs entered and left each stage, and what the calls to providers cost."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ggt_tools.api.facts import SERVICE, Facts, optional_path
+from ggt_tools.api.facts import SERVICE, Facts
+from ggt_tools.configs import build
 from ggt_tools.providers.service import ServiceConfig
 from ggt_tools.summary import Summary
 
@@ -29,7 +30,7 @@ class Importing(Facts):
         vlm: str = "gemini",
         service: ServiceConfig = SERVICE,
         fit: str = "crop",
-        published: Sequence[str] = (),
+        published: Sequence[str | Path] = (),
         max_bytes: int = 50_000_000,
         fetch_timeout: float = 60.0,
         allow_private: bool = False,
@@ -67,8 +68,9 @@ class Importing(Facts):
         """
         from ggt_tools.stages.ingest.run import IngestConfig, run
 
-        config = IngestConfig(
-            photos=None if photos is None else Path(photos),
+        config = build(
+            IngestConfig,
+            photos=photos,
             dataset=dataset,
             column=column,
             dataset_config=dataset_config,
@@ -81,7 +83,7 @@ class Importing(Facts):
             vlm=vlm,
             service=service,
             fit=fit,
-            published=tuple(published),
+            published=published,
             max_bytes=max_bytes,
             fetch_timeout=fetch_timeout,
             allow_private=allow_private,
@@ -99,7 +101,7 @@ class Importing(Facts):
         refs: str | Path | None = None,
         map: str | Path | None = None,
         meta_info: str | Path | None = None,
-        pairs: str = "",
+        pairs: str | Path = "",
         images: str | Path | None = None,
         suffixes: Sequence[str] = (),
         columns: Sequence[str] = (),
@@ -148,17 +150,18 @@ class Importing(Facts):
         """
         from ggt_tools.stages.adopt.run import AdoptConfig, run
 
-        config = AdoptConfig(
+        config = build(
+            AdoptConfig,
             set=set,
-            outputs=optional_path(outputs),
-            originals=optional_path(originals),
-            refs=optional_path(refs),
-            map=optional_path(map),
-            meta_info=optional_path(meta_info),
+            outputs=outputs,
+            originals=originals,
+            refs=refs,
+            map=map,
+            meta_info=meta_info,
             pairs=pairs,
-            images=optional_path(images),
-            suffixes=tuple(suffixes),
-            columns=tuple(columns),
+            images=images,
+            suffixes=suffixes,
+            columns=columns,
             dataset_config=dataset_config,
             split=split,
             revision=revision,

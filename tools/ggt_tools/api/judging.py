@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ggt_tools.api.facts import SERVICE, Facts, optional_path
+from ggt_tools.api.facts import SERVICE, Facts
+from ggt_tools.configs import build
 from ggt_tools.providers.service import ServiceConfig
 from ggt_tools.summary import Summary
 
@@ -44,10 +45,11 @@ class Judging(Facts):
         """
         from ggt_tools.stages.score.run import ScoreConfig, run
 
-        config = ScoreConfig(
-            metrics=tuple(metrics),
+        config = build(
+            ScoreConfig,
+            metrics=metrics,
             device=device,
-            weights=optional_path(weights),
+            weights=weights,
             batch=batch,
             limit=limit,
             dry_run=dry_run,
@@ -76,8 +78,14 @@ class Judging(Facts):
         """
         from ggt_tools.stages.screen.run import ScreenConfig, run
 
-        config = ScreenConfig(
-            vlm=vlm, votes=votes, include_rejected=include_rejected, service=service, limit=limit, dry_run=dry_run
+        config = build(
+            ScreenConfig,
+            vlm=vlm,
+            votes=votes,
+            include_rejected=include_rejected,
+            service=service,
+            limit=limit,
+            dry_run=dry_run,
         )
         return run(self.path, config, executor=self.executor, events=self.events)
 
@@ -94,7 +102,7 @@ class Judging(Facts):
         """
         from ggt_tools.stages.verdict.run import VerdictConfig, run
 
-        config = VerdictConfig(gate=optional_path(gate), limit=limit, dry_run=dry_run)
+        config = build(VerdictConfig, gate=gate, limit=limit, dry_run=dry_run)
         return run(self.path, config, events=self.events)
 
     def compare_gates(
@@ -109,7 +117,7 @@ class Judging(Facts):
         """
         from ggt_tools.stages.verdict.compare import CompareConfig, run
 
-        return run(self.path, CompareConfig(what_if=Path(what_if), gate=optional_path(gate), limit=limit))
+        return run(self.path, build(CompareConfig, what_if=what_if, gate=gate, limit=limit))
 
     def calibrate(
         self,
@@ -135,12 +143,13 @@ class Judging(Facts):
         """
         from ggt_tools.stages.calibrate.run import CalibrateConfig, run
 
-        config = CalibrateConfig(
-            labels=Path(labels),
-            out=Path(out),
-            gate=optional_path(gate),
+        config = build(
+            CalibrateConfig,
+            labels=labels,
+            out=out,
+            gate=gate,
             false_accept=false_accept,
-            plot=optional_path(plot),
+            plot=plot,
             limit=limit,
             dry_run=dry_run,
         )
@@ -154,7 +163,7 @@ class Judging(Facts):
         """
         from ggt_tools.stages.report.run import ReportConfig, run
 
-        return run(self.path, ReportConfig(out=optional_path(out)), events=self.events)
+        return run(self.path, build(ReportConfig, out=out), events=self.events)
 
     def study(
         self,
@@ -178,10 +187,11 @@ class Judging(Facts):
         """
         from ggt_tools.stages.study.run import StudyConfig, run
 
-        config = StudyConfig(
-            plan=optional_path(plan),
-            out=optional_path(out),
-            servers=servers or {},
+        config = build(
+            StudyConfig,
+            plan=plan,
+            out=out,
+            servers={} if servers is None else servers,
             service=service,
             limit=limit,
             dry_run=dry_run,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ggt_tools.api.facts import SERVICE, Facts
+from ggt_tools.configs import build
 from ggt_tools.providers.service import ServiceConfig
 from ggt_tools.summary import Summary
 
@@ -33,7 +34,7 @@ class Making(Facts):
         """
         from ggt_tools.stages.prompt.run import PromptConfig, run
 
-        config = PromptConfig(strategy=strategy, vlm=vlm, service=service, limit=limit, dry_run=dry_run)
+        config = build(PromptConfig, strategy=strategy, vlm=vlm, service=service, limit=limit, dry_run=dry_run)
         return run(self.path, config, events=self.events)
 
     def restore(
@@ -66,7 +67,8 @@ class Making(Facts):
         """
         from ggt_tools.stages.restore.run import RestoreConfig, run
 
-        config = RestoreConfig(
+        config = build(
+            RestoreConfig,
             restorers=restorers or ("classical",),
             prompt=prompt,
             candidates_per_photo=candidates_per_photo,
@@ -100,7 +102,7 @@ class Making(Facts):
         """
         from ggt_tools.stages.retry.run import RetryConfig, run
 
-        config = RetryConfig(reasons=tuple(reasons), service=service, limit=limit, dry_run=dry_run)
+        config = build(RetryConfig, reasons=reasons, service=service, limit=limit, dry_run=dry_run)
         return run(self.path, config, events=self.events)
 
     def align(self, *, colour: bool | None = None, limit: int | None = None, dry_run: bool = False) -> Summary:
@@ -114,7 +116,7 @@ class Making(Facts):
         """
         from ggt_tools.stages.align.run import AlignConfig, run
 
-        config = AlignConfig(colour=colour, limit=limit, dry_run=dry_run)
+        config = build(AlignConfig, colour=colour, limit=limit, dry_run=dry_run)
         return run(self.path, config, executor=self.executor, events=self.events)
 
     def refine(
@@ -140,7 +142,8 @@ class Making(Facts):
         """
         from ggt_tools.stages.refine.run import RefineConfig, run
 
-        config = RefineConfig(
+        config = build(
+            RefineConfig,
             restorers=restorers,
             rounds=rounds,
             unsure=unsure,

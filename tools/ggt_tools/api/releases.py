@@ -1,4 +1,4 @@
-"""Functions for releases: validate, card, push, diff, export, evaluate."""
+"""Functions for releases: validate, card, push, diff, export, evaluate, compare_models."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ggt_format.schema import REPO_ID
-from ggt_tools.api.facts import optional_path
-from ggt_tools.events import Bars, Events
+from ggt_tools.api.facts import checked_events
+from ggt_tools.configs import build, convert
+from ggt_tools.events import Events
 from ggt_tools.executors import LOCAL, ExecutorConfig
 from ggt_tools.summary import Summary
 
 if TYPE_CHECKING:
     from ggt_tools.stages.diff.run import DiffResult
-    from ggt_tools.stages.evaluate.run import EvaluateResult
+    from ggt_tools.stages.evaluate.run import ComparisonResult, EvaluateResult
     from ggt_tools.stages.validate.run import Validation
 
 
@@ -24,6 +25,7 @@ def validate(
     quick: bool = False,
     against: str | Path | None = None,
     findings: str | Path | None = None,
+    tasks: str | Path = "",
     executor: ExecutorConfig = LOCAL,
     events: Events | None = None,
 ) -> Validation:
@@ -34,6 +36,8 @@ def validate(
         quick: Leave out checksums and pixels; check sizes, names and texts.
         against: Workspace whose ledger every fact is compared with; None for none.
         findings: File to write the findings to, as JSON lines; None for none.
+        tasks: Folder or fsspec URL where tasks on a cluster leave their findings, which every node can write; "" for
+            RELEASE.tasks.
         executor: Where the shards are read.
         events: Where progress is reported; None for a progress bar.
 
@@ -42,24 +46,33 @@ def validate(
     """
     from ggt_tools.stages.validate.run import ValidateConfig, run
 
-    config = ValidateConfig(
+    config = build(
+        ValidateConfig,
         quick=quick,
-        against=optional_path(against),
-        findings=optional_path(findings),
+        against=against,
+        findings=findings,
+        tasks=tasks,
     )
-    return run(release, config, executor=executor, events=events or Bars())
+    return run(
+        convert("release", release, str),
+        config,
+        executor=convert("executor", executor, ExecutorConfig),
+        events=checked_events(events),
+    )
 
 
-def card(release: str | Path, *, repo: str = REPO_ID) -> Summary:
+def card(release: str | Path, *, repo: str = REPO_ID, events: Events | None = None) -> Summary:
     """Write the README, licences, figures and Croissant file of a release.
 
     Args:
         release: Folder of the release.
         repo: Dataset repository on the Hub that the release will be in, as ORG/ggt-100k.
+        events: Where progress is reported; None for progress bars.
     """
     from ggt_tools.stages.card.run import CardConfig, run
 
-    return run(release, CardConfig(repo=repo))
+    config = build(CardConfig, repo=repo)
+    return run(convert("release", release, Path), config, events=checked_events(events))
 
 
 def push(
@@ -84,8 +97,8 @@ def push(
     from ggt_tools.stages.push import PushConfig
     from ggt_tools.stages.push.run import run
 
-    config = PushConfig(repo=repo, tag=tag, pull_request=pull_request, dry_run=dry_run)
-    return run(release, config, events=events or Bars())
+    config = build(PushConfig, repo=repo, tag=tag, pull_request=pull_request, dry_run=dry_run)
+    return run(convert("release", release, Path), config, events=checked_events(events))
 
 
 def diff(
@@ -111,13 +124,14 @@ def diff(
     """
     from ggt_tools.stages.diff.run import DiffConfig, run
 
-    config = DiffConfig(
+    config = build(
+        DiffConfig,
         repo=repo,
-        changelog=optional_path(changelog),
-        sheet=optional_path(sheet),
+        changelog=changelog,
+        sheet=sheet,
         max_pairs=max_pairs,
     )
-    return run(before, after, config, events=events or Bars())
+    return run(convert("before", before, str), convert("after", after, str), config, events=checked_events(events))
 
 
 def export(
@@ -150,16 +164,17 @@ def export(
     from ggt_tools.stages.export import ExportConfig
     from ggt_tools.stages.export.run import run
 
-    config = ExportConfig(
+    config = build(
+        ExportConfig,
         to=to,
         where=where,
-        splits=tuple(splits),
+        splits=splits,
         file_bytes=file_bytes,
         prompt=prompt,
-        prompt_texts=prompt_texts or {},
+        prompt_texts={} if prompt_texts is None else prompt_texts,
         dry_run=dry_run,
     )
-    return run(release, Path(out), config, events=events or Bars())
+    return run(convert("release", release, str), convert("out", out, Path), config, events=checked_events(events))
 
 
 def evaluate(
@@ -171,6 +186,8 @@ def evaluate(
     metrics: Sequence[str] = (),
     crop_border: int = 0,
     df_scores: str | Path | None = None,
+    out: str | Path | None = None,
+    sheet: str | Path | None = None,
     table: str | Path | None = None,
     worst: int = 12,
     device: str = "auto",
@@ -187,6 +204,8 @@ def evaluate(
         metrics: Names of pyiqa metrics, or "psnr_y" and "ssim_y" for the Y channel; () for the usual ones.
         crop_border: Number of pixels that are left out at each edge.
         df_scores: File with the D and F that a vision-language model gave to each output.
+        out: JSON file to write; None for OUTPUTS.evaluation.json beside the folder of outputs.
+        sheet: Contact sheet to write; None for OUTPUTS.evaluation.png beside the folder of outputs.
         table: File for the table, in Markdown (.md) or LaTeX (.tex).
         worst: Number of outputs on the contact sheet; 0 for no sheet.
         device: Device of metrics with models, as torch names it; "auto" for cuda where there is one.
@@ -196,15 +215,66 @@ def evaluate(
     from ggt_tools.stages.evaluate import EvaluateConfig
     from ggt_tools.stages.evaluate.run import run
 
-    config = EvaluateConfig(
+    config = build(
+        EvaluateConfig,
         split=split,
         where=where,
-        metrics=tuple(metrics),
+        metrics=metrics,
         crop_border=crop_border,
-        df_scores=optional_path(df_scores),
-        table=optional_path(table),
+        df_scores=df_scores,
+        out=out,
+        sheet=sheet,
+        table=table,
         worst=worst,
         device=device,
-        weights=optional_path(weights),
+        weights=weights,
     )
-    return run(release, outputs, config, events=events or Bars())
+    folder = convert("outputs", outputs, Path)
+    return run(convert("release", release, str | None), folder, config, events=checked_events(events))
+
+
+def compare_models(
+    outputs: Sequence[str | Path],
+    release: str | Path | None = None,
+    *,
+    split: str = "test",
+    where: Mapping[str, Any] | None = None,
+    metrics: Sequence[str] = (),
+    crop_border: int = 0,
+    table: str | Path | None = None,
+    worst: int = 12,
+    device: str = "auto",
+    weights: str | Path | None = None,
+    events: Events | None = None,
+) -> ComparisonResult:
+    """Score the outputs of several models as `evaluate` does, and compare each model with the first.
+
+    Args:
+        outputs: Folders with the models' images, at least two with different names.
+        release: As for `evaluate`.
+        split: As for `evaluate`.
+        where: As for `evaluate`.
+        metrics: As for `evaluate`.
+        crop_border: As for `evaluate`.
+        table: File for the tables of all models and the table of differences, in Markdown (.md) or LaTeX (.tex).
+        worst: Number of outputs on the contact sheet of each model; 0 for no sheets.
+        device: As for `evaluate`.
+        weights: As for `evaluate`.
+        events: As for `evaluate`.
+    """
+    from ggt_tools.stages.evaluate import EvaluateConfig
+    from ggt_tools.stages.evaluate.run import run_comparison
+
+    config = build(
+        EvaluateConfig,
+        split=split,
+        where=where,
+        metrics=metrics,
+        crop_border=crop_border,
+        table=table,
+        worst=worst,
+        device=device,
+        weights=weights,
+    )
+    folders = convert("outputs", outputs, tuple[Path, ...])
+    return run_comparison(convert("release", release, str | None), folders, config, events=checked_events(events))

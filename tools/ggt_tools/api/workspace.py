@@ -8,10 +8,12 @@ from pathlib import Path
 from ggt_tools.api.importing import Importing
 from ggt_tools.api.judging import Judging
 from ggt_tools.api.making import Making
+from ggt_tools.api.reviewing import Reviewing
+from ggt_tools.configs import build, convert
 from ggt_tools.summary import Summary
 
 
-class Workspace(Importing, Making, Judging):
+class Workspace(Importing, Making, Judging, Reviewing):
     """A folder with the photographs, candidates, facts and verdicts of one dataset in the making.
 
     Args:
@@ -30,8 +32,10 @@ class Workspace(Importing, Making, Judging):
         *,
         version: str = "1.0.0",
         test: float | None = None,
-        base: str = "",
+        base: str | Path = "",
+        recompress: bool = False,
         priors: bool = False,
+        forget_packed: bool = False,
         codec: str = "png",
         shard_bytes: int = 500_000_000,
         limit: int | None = None,
@@ -44,7 +48,10 @@ class Workspace(Importing, Making, Judging):
             version: Version of the dataset, three numbers.
             test: Number of pairs in the test split, at most a tenth of all pairs; below 1, their share; None for 500.
             base: The previous release, a folder or fsspec URL; "" for none.
+            recompress: Whether to write PNG images of the base anew that have an older layout. Their pixels stay.
             priors: Whether to add outputs that were rejected for their frame alone, as visual priors.
+            forget_packed: Whether pairs of earlier releases without a test split may be in the test split; only if no
+                model was trained on these releases.
             codec: "png", which keeps every pixel, or "jpeg", which has a third of the size.
             shard_bytes: Largest size of a shard.
             limit: Pack at most this many pairs.
@@ -56,17 +63,20 @@ class Workspace(Importing, Making, Judging):
         from ggt_tools.stages.pack import PackConfig
         from ggt_tools.stages.pack.run import run
 
-        config = PackConfig(
+        config = build(
+            PackConfig,
             version=version,
             test=test,
             base=base,
+            recompress=recompress,
             priors=priors,
+            forget_packed=forget_packed,
             codec=codec,
             shard_bytes=shard_bytes,
             limit=limit,
             dry_run=dry_run,
         )
-        return run(self.path, Path(out), config, executor=self.executor, events=self.events)
+        return run(self.path, convert("out", out, Path), config, executor=self.executor, events=self.events)
 
     def yank(
         self,
@@ -88,5 +98,5 @@ class Workspace(Importing, Making, Judging):
         """
         from ggt_tools.stages.yank.run import YankConfig, run
 
-        config = YankConfig(keys=tuple(keys), reason=reason, by=by, limit=limit, dry_run=dry_run)
+        config = build(YankConfig, keys=keys, reason=reason, by=by, limit=limit, dry_run=dry_run)
         return run(self.path, config, events=self.events)

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import ggt_format
-from ggt_tools.cli.show import complain, count
+from ggt_tools.cli.options import add_flag, add_number
+from ggt_tools.cli.show import complain
 from ggt_tools.errors import GGTError
 from ggt_tools.workspace.database import translated
 
@@ -122,9 +123,7 @@ def _parser(only: str | None = None) -> argparse.ArgumentParser:
         sub.set_defaults(run=module.run)
         module.arguments(sub)
         if verb not in READING:
-            sub.add_argument("--dry-run", action="store_true", help="Report what would be done, and change nothing.")
+            add_flag(sub, "--dry-run", "Report what would be done, and change nothing")
         if verb not in (*READING, *WHOLE):
-            sub.add_argument(
-                "--limit", type=count, metavar="N", help="Work on at most N photographs, candidates or pairs."
-            )
+            add_number(sub, "--limit", "Work on at most N photographs, candidates or pairs", default=None)
     return parser

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from ggt_tools.cli.shared import build
+from ggt_tools.cli.shared import add_workspace, build
 from ggt_tools.cli.show import Terminal, finish
 
 EXAMPLE = "ggt100k align workspace"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("workspace", type=Path, help="Folder of the workspace.")
+    add_workspace(parser)
     parser.add_argument(
         "--colour",
         action=argparse.BooleanOptionalAction,
@@ -22,8 +21,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from ggt_tools.stages.align.run import AlignConfig
-    from ggt_tools.stages.align.run import run as run_align
+    from ggt_tools.stages.align import run as stage
 
-    config = build(AlignConfig, vars(options))
-    return finish(run_align(options.workspace, config, events=Terminal("align")))
+    return finish(stage.run(options.workspace, build(stage.AlignConfig, options), events=Terminal("align")))

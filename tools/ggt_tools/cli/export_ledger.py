@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
+from ggt_tools.cli.shared import add_workspace
 from ggt_tools.cli.show import columns
 from ggt_tools.workspace.ledger import Ledger
 
 EXAMPLE = "ggt100k export-ledger workspace tables"
 
 
-def arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("workspace", type=Path, help="Folder of the workspace.")
-    sub.add_argument("out", help="Folder or fsspec URL to write to.")
+def arguments(parser: argparse.ArgumentParser) -> None:
+    add_workspace(parser)
+    parser.add_argument("out", help="Folder or fsspec URL to write to.")
 
 
 def run(options: argparse.Namespace) -> int:

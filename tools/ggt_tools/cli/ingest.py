@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ggt_format.schema import SOURCES
-from ggt_tools.cli.shared import add_service, add_vlm, build
+from ggt_tools.choices import CLASS_METHODS, FITS
+from ggt_tools.cli.options import add_choice, add_flag, add_number, add_repeated, add_text
+from ggt_tools.cli.shared import add_hub_dataset, add_service, add_vlm, build
 from ggt_tools.cli.show import Terminal, finish
 
 EXAMPLE = "ggt100k ingest photos workspace --licence CC-BY-4.0"
@@ -45,89 +47,46 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         workspace=workspace,
         help="Name of the dataset, ORG/NAME.",
     )
-    dataset.add_argument("--column", default="image", help="Column that holds the images (default: image).")
-    dataset.add_argument(
-        "--config",
-        dest="dataset_config",
-        metavar="CONFIG",
-        help="Configuration of the dataset (default: its only one).",
-    )
-    dataset.add_argument("--split", default="train", help="Split of the dataset (default: train).")
-    dataset.add_argument("--revision", help="Branch, tag or commit of the dataset (default: main).")
+    add_text(dataset, "--column", "Column that holds the images", default="image")
+    add_hub_dataset(dataset)
     facts = parser.add_argument_group("facts of the photographs, where credits or list do not state them")
-    facts.add_argument(
-        "--licence", default="", help="Licence as an SPDX identifier; without any, a photograph is rejected."
-    )
-    facts.add_argument(
-        "--source",
-        default="",
-        choices=SOURCES,
-        help="Kind of source (default: internet for a list, dataset for a dataset, else captured).",
-    )
-    facts.add_argument("--source-name", default="", help="Name of the source, for example of the collection.")
-    facts.add_argument(
-        "--classes",
-        default="classifier",
-        choices=("classifier", "measured", "folder", "vlm"),
-        help="Take the class from the classifier, a measurement, the folder's name, or a vision-language model "
-        "(default: classifier; measured without onnxruntime).",
-    )
+    add_text(facts, "--licence", "Licence as an SPDX identifier; without any, a photograph is rejected")
+    kinds = "internet for a list, dataset for a dataset, else captured"
+    add_choice(facts, "--source", "Kind of source", SOURCES, shown=kinds)
+    add_text(facts, "--source-name", "Name of the source, for example of the collection")
+    text = "Take the class from the classifier, a measurement, the folder's name, or a vision-language model"
+    shown = "classifier; measured without onnxruntime"
+    add_choice(facts, "--classes", text, CLASS_METHODS, "classifier", shown=shown)
     add_vlm(facts, "for --classes vlm")
     pixels = parser.add_argument_group("selection and storage")
-    pixels.add_argument(
-        "--fit",
-        default="crop",
-        choices=("crop", "resize", "pad"),
-        help="How a photograph becomes 1024 x 1024: crop a window, resize the shorter side and crop, "
-        "or resize the longer side and pad for the model's call (default: crop).",
+    text = (
+        "How a photograph becomes 1024 x 1024: crop a window, resize the shorter side and crop, or resize the longer "
+        "side and pad for the model's call"
     )
-    pixels.add_argument(
-        "--published",
-        action="append",
-        default=[],
-        metavar="RELEASE",
-        help="Reject photographs that look like one in this release, a folder or URL; can be given several times.",
-    )
-    pixels.add_argument(
-        "--images",
-        default="",
-        metavar="FOLDER_OR_URL",
-        help="Where a new workspace stores its images (default: in the workspace).",
-    )
+    add_choice(pixels, "--fit", text, FITS, "crop")
+    text = "Reject photographs that look like one in this release, a folder or URL; can be given several times"
+    add_repeated(pixels, "--published", text, "RELEASE", dest="published")
+    text = "Where a new workspace stores its images"
+    add_text(pixels, "--images", text, "FOLDER_OR_URL", shown="in the workspace")
     fetching = parser.add_argument_group("fetching URLs")
-    fetching.add_argument(
-        "--max-bytes",
-        type=int,
-        default=50_000_000,
-        metavar="BYTES",
-        help="Reject files larger than this (default: 50000000).",
-    )
-    fetching.add_argument(
+    add_number(fetching, "--max-bytes", "Reject files larger than this", "BYTES", default=50_000_000, kind=int)
+    add_number(
+        fetching,
         "--seconds",
-        dest="fetch_timeout",
-        type=float,
+        "Give up on a file after this many seconds",
+        "SECONDS",
         default=60.0,
-        metavar="SECONDS",
-        help="Give up on a file after this many seconds (default: 60).",
+        shown="60",
+        kind=float,
+        dest="fetch_timeout",
     )
-    fetching.add_argument("--allow-private", action="store_true", help="Fetch from private addresses too.")
+    add_flag(fetching, "--allow-private", "Fetch from private addresses too")
     add_service(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    from ggt_tools.providers.service import ServiceConfig
-    from ggt_tools.stages.ingest.run import IngestConfig
-    from ggt_tools.stages.ingest.run import run as run_ingest
+    from ggt_tools.stages.ingest import run as stage
 
-    values = vars(options)
-    photos, workspace = options.photos, options.workspace
-    if workspace is None:  # --dataset takes the place of PHOTOS
-        photos, workspace = None, photos
-    config = build(
-        IngestConfig,
-        values,
-        photos=photos,
-        published=tuple(options.published),
-        service=build(ServiceConfig, values),
-    )
-    return finish(run_ingest(workspace, config, events=Terminal("ingest")))
+    if options.workspace is None:  # --dataset takes the place of PHOTOS
+        options.photos, options.workspace = None, options.photos
+    return finish(stage.run(options.workspace, build(stage.IngestConfig, options), events=Terminal("ingest")))

@@ -3,42 +3,29 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from ggt_tools.cli.shared import add_service, build
-from ggt_tools.cli.show import Terminal, count, finish
+from ggt_tools.cli.options import add_flag, add_number, add_repeated, add_text
+from ggt_tools.cli.shared import add_service, add_workspace, build
+from ggt_tools.cli.show import Terminal, finish
 
 EXAMPLE = "ggt100k refine workspace --with gemini --rounds 2 --budget 20usd"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("workspace", type=Path, help="Folder of the workspace.")
-    parser.add_argument(
-        "--with",
-        dest="restorers",
-        action="append",
-        metavar="RESTORER",
-        help="Restorer as NAME or NAME:MODEL, in order of preference; the next one follows after two failed rounds "
-        "(default: those that made the candidates).",
+    add_workspace(parser)
+    text = (
+        "Restorer as NAME or NAME:MODEL, in order of preference; the next one follows after two failed rounds "
+        "(default: those that made the candidates)"
     )
-    parser.add_argument(
-        "--rounds", type=count, default=3, metavar="N", help="Largest number of rounds after the first (default: 3)."
-    )
-    parser.add_argument("--unsure", action="store_true", help="Also refine photographs that wait for review.")
-    parser.add_argument(
-        "--prompt",
-        metavar="STRATEGY",
-        help="Prompts to start from after a restorer that reads none (default: the newest).",
-    )
+    add_repeated(parser, "--with", text, "RESTORER", dest="restorers")
+    add_number(parser, "--rounds", "Largest number of rounds after the first", default=3)
+    add_flag(parser, "--unsure", "Also refine photographs that wait for review")
+    text = "Prompts to start from after a restorer that reads none"
+    add_text(parser, "--prompt", text, "STRATEGY", default=None, shown="the newest")
     add_service(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    from ggt_tools.providers.service import ServiceConfig
-    from ggt_tools.stages.refine.run import RefineConfig
-    from ggt_tools.stages.refine.run import run as run_refine
+    from ggt_tools.stages.refine import run as stage
 
-    values = vars(options)
-    restorers = tuple(options.restorers or ())
-    config = build(RefineConfig, values, restorers=restorers, service=build(ServiceConfig, values))
-    return finish(run_refine(options.workspace, config, events=Terminal("refine")))
+    return finish(stage.run(options.workspace, build(stage.RefineConfig, options), events=Terminal("refine")))

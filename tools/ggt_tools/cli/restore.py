@@ -3,63 +3,33 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from ggt_tools.cli.shared import add_executor, add_service, build
-from ggt_tools.cli.show import Terminal, count, finish, seconds, seed
+from ggt_tools.cli.options import add_flag, add_number, add_repeated, add_text, positive, seed
+from ggt_tools.cli.shared import add_executor, add_service, add_workspace, build, executor_of
+from ggt_tools.cli.show import Terminal, finish
 
 EXAMPLE = "ggt100k restore workspace --with gemini --prompt vlm --budget 20usd"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("workspace", type=Path, help="Folder of the workspace.")
+    add_workspace(parser)
     candidates = parser.add_argument_group("what is made")
-    candidates.add_argument(
-        "--with",
-        dest="restorers",
-        action="append",
-        metavar="RESTORER",
-        help="Restorer as NAME or NAME:MODEL; can be given several times (default: classical).",
-    )
-    candidates.add_argument(
-        "--prompt", metavar="STRATEGY", help="Prompts to use: fixed, measured or vlm (default: the only ones written)."
-    )
-    candidates.add_argument(
-        "--n",
-        dest="candidates_per_photo",
-        type=count,
-        default=1,
-        metavar="N",
-        help="Number of candidates for each photograph, each with its own seed (default: 1).",
-    )
-    candidates.add_argument("--seed", type=seed, default=0, help="Seed of the first candidate (default: 0).")
-    candidates.add_argument(
-        "--batch", action="store_true", help="Use the provider's batch jobs: half the price, results within a day."
-    )
-    candidates.add_argument(
-        "--poll",
-        dest="poll_seconds",
-        type=seconds,
-        default=60.0,
-        metavar="SECONDS",
-        help="Seconds between two checks of batch jobs (default: 60).",
-    )
+    text = "Restorer as NAME or NAME:MODEL; can be given several times (default: classical)"
+    add_repeated(candidates, "--with", text, "RESTORER", dest="restorers")
+    text = "Prompts to use: fixed, measured or vlm"
+    add_text(candidates, "--prompt", text, "STRATEGY", default=None, shown="the only ones written")
+    text = "Number of candidates for each photograph, each with its own seed"
+    add_number(candidates, "--n", text, default=1, dest="candidates_per_photo")
+    add_number(candidates, "--seed", "Seed of the first candidate", default=0, kind=seed)
+    add_flag(candidates, "--batch", "Use the provider's batch jobs: half the price, results within a day")
+    text = "Seconds between two checks of batch jobs"
+    add_number(candidates, "--poll", text, "SECONDS", default=60.0, shown="60", kind=positive, dest="poll_seconds")
     add_service(parser)
     add_executor(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    from ggt_tools.executors import ExecutorConfig
-    from ggt_tools.providers.service import ServiceConfig
-    from ggt_tools.stages.restore.run import RestoreConfig
-    from ggt_tools.stages.restore.run import run as run_restore
+    from ggt_tools.stages.restore import run as stage
 
-    values = vars(options)
-    config = build(
-        RestoreConfig,
-        values,
-        restorers=tuple(options.restorers or ("classical",)),
-        service=build(ServiceConfig, values),
-    )
-    executor = build(ExecutorConfig, values, prefix="executor_")
-    return finish(run_restore(options.workspace, config, executor=executor, events=Terminal("restore")))
+    config, events = build(stage.RestoreConfig, options), Terminal("restore")
+    return finish(stage.run(options.workspace, config, executor=executor_of(options), events=events))

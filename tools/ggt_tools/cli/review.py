@@ -4,82 +4,51 @@ from __future__ import annotations
 
 import argparse
 import webbrowser
-from pathlib import Path
 
 from ggt_format.schema import DEGRADATIONS
-from ggt_tools.cli.shared import build
-from ggt_tools.cli.show import Terminal, count, finish
-
-BIND = "Address to listen on; other machines should use ssh -L (default: 127.0.0.1, this machine only)."
+from ggt_tools.cli.options import add_choice, add_flag, add_number, add_path, add_repeated, add_text, share
+from ggt_tools.cli.shared import add_workspace, build
+from ggt_tools.cli.show import Terminal, finish
 
 EXAMPLE = "ggt100k review workspace --reviewers 2 --open"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("workspace", type=Path, help="Folder of the workspace.")
+    add_workspace(parser)
     queue = parser.add_argument_group("what is shown")
-    queue.add_argument(
-        "--audit",
-        type=share,
-        default=0.02,
-        metavar="SHARE",
-        help="Share of the kept and rejected candidates that is shown as well (default: 2%%).",
-    )
-    queue.add_argument(
-        "--reviewers", type=count, default=1, metavar="N", help="Number of people who judge each pair (default: 1)."
-    )
-    queue.add_argument(
-        "--known", type=share, default=0.04, metavar="SHARE", help="Share of pairs with a known answer (default: 4%%)."
-    )
-    queue.add_argument(
-        "--degradation",
-        default="",
-        choices=("", *DEGRADATIONS),
-        metavar="CLASS",
-        help="Show only this class, for example haze (default: all).",
-    )
-    queue.add_argument("--show-evidence", action="store_true", help="Show scores and boxes before a decision, too.")
+    text = "Share of the kept and rejected candidates that is shown as well"
+    add_number(queue, "--audit", text, "SHARE", default=0.02, shown="2%%", kind=share)
+    add_number(queue, "--reviewers", "Number of people who judge each pair", default=1)
+    text = "Share of pairs with a known answer"
+    add_number(queue, "--known", text, "SHARE", default=0.04, shown="4%%", kind=share)
+    text = "Show only this class, for example haze"
+    add_choice(queue, "--degradation", text, ("", *DEGRADATIONS), metavar="CLASS", shown="all")
+    add_flag(queue, "--show-evidence", "Show scores and boxes before a decision, too")
     server = parser.add_argument_group("server")
-    server.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help=BIND)
-    server.add_argument("--port", type=int, default=8642, help="Port; 0 takes any free one (default: 8642).")
-    server.add_argument(
-        "--name",
-        dest="names",
-        action="append",
-        default=[],
-        metavar="HOST",
-        help="A further host name by which the page is reached.",
-    )
-    server.add_argument("--open", action="store_true", help="Open the browser.")
+    text = "Address to listen on; other machines should use ssh -L"
+    add_text(server, "--host", text, "ADDRESS", default="127.0.0.1", shown="127.0.0.1, this machine only")
+    add_number(server, "--port", "Port; 0 takes any free one", default=8642, kind=int)
+    add_repeated(server, "--name", "A further host name by which the page is reached", "HOST", dest="names")
+    add_flag(server, "--open", "Open the browser")
     output = parser.add_argument_group("without a server")
-    output.add_argument("--summary", action="store_true", help="Print the decisions and the agreement, and stop.")
-    output.add_argument("--export", type=Path, metavar="CSV", help="Write the decisions in force, and stop.")
+    add_flag(output, "--summary", "Print the decisions and the agreement, and stop")
+    add_path(output, "--export", "Write the decisions in force, and stop", "CSV")
 
 
 def run(options: argparse.Namespace) -> int:
-    if options.export or options.summary:
-        from ggt_tools.review.decisions import export_decisions, summarize
+    from ggt_tools.review import decisions, serve
 
-        if options.export:
-            finish(export_decisions(options.workspace, options.export))
-        if options.summary:
-            print(summarize(options.workspace))
+    if options.export:
+        finish(decisions.export_decisions(options.workspace, options.export))
+    if options.summary:
+        print(decisions.summarize(options.workspace))
+    if options.export or options.summary:
         return 0
-    from ggt_tools.review.serve import ReviewConfig
-    from ggt_tools.review.serve import run as run_review
 
     def open_page(url: str) -> None:
         print(f"review: open {url}", flush=True)
         if options.open:
             webbrowser.open(url)
 
-    config = build(ReviewConfig, vars(options), names=tuple(options.names))
-    return finish(run_review(options.workspace, config, on_ready=open_page, events=Terminal("review")))
-
-
-def share(text: str) -> float:
-    """Read a share: "2%" or "0.02"."""
-    number = float(text[:-1]) / 100 if text.endswith("%") else float(text)
-    if not 0 <= number <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 100%")
-    return number
+    config = build(serve.ReviewConfig, options)
+    return finish(serve.run(options.workspace, config, on_ready=open_page, events=Terminal("review")))

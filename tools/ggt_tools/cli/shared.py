@@ -4,143 +4,131 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Mapping
-from dataclasses import fields
-from typing import Any, TypeVar
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
-from ggt_tools.cli.show import count, per_minute, usd
+from ggt_tools import configs
+from ggt_tools.choices import EXECUTORS
+from ggt_tools.cli.options import (
+    Parser,
+    add_choice,
+    add_number,
+    add_pairs,
+    add_path,
+    add_repeated,
+    add_text,
+    positive,
+    usd,
+)
+
+if TYPE_CHECKING:
+    from ggt_tools.executors import ExecutorConfig
 
 Config = TypeVar("Config")
-EXECUTORS = ("local", "slurm", "ray")
 
 
-def build(kind: type[Config], values: Mapping[str, Any], *, prefix: str = "", **known: Any) -> Config:
+def build(config_class: type[Config], options: argparse.Namespace, *, prefix: str = "", **values: Any) -> Config:
     """Return a Config of the values of the options that have the names of its fields.
 
+    A field that is a Config itself is built of the same options.
+
     Args:
-        kind: A dataclass whose fields are named as the options are.
-        values: The values of the options, by name: `vars(options)`.
+        config_class: A dataclass whose fields are named as the options are.
+        options: The parsed options. A list that was not given keeps the default of its field.
         prefix: What the options' names have before the fields' names.
-        known: Fields whose values come from elsewhere.
+        values: Fields whose values come from elsewhere.
     """
-    names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
-    return kind(**{name: values[prefix + name] for name in names - known.keys() if prefix + name in values} | known)
+    given = vars(options)
+    for name, hint in get_type_hints(config_class).items():
+        if name in values:
+            continue
+        if isinstance(hint, type) and is_dataclass(hint):
+            values[name] = build(hint, options)
+        elif given.get(prefix + name) is not None:
+            values[name] = given[prefix + name]
+    return configs.build(config_class, **values)
 
 
-def names(text: str) -> tuple[str, ...]:
-    """Names that are separated by commas."""
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+def executor_of(options: argparse.Namespace) -> ExecutorConfig:
+    """Return the executor that the options of `add_executor` ask for."""
+    from ggt_tools.executors import ExecutorConfig
+
+    return build(ExecutorConfig, options, prefix="executor_")
 
 
-class NameValue(argparse.Action):
-    """Collects NAME=VALUE options in a dict."""
-
-    def __call__(self, parser: Any, options: argparse.Namespace, value: Any, option: str | None = None) -> None:
-        name, mark, text = str(value).partition("=")
-        if not mark:
-            parser.error(f"argument {option}: {value}: = is missing. Write {option} NAME=VALUE.")
-        setattr(options, self.dest, {**(getattr(options, self.dest) or {}), name: text})
+def add_workspace(parser: Parser) -> None:
+    """The folder of a workspace, which most verbs work in."""
+    parser.add_argument("workspace", type=Path, help="Folder of the workspace.")
 
 
 def add_executor(parser: argparse.ArgumentParser) -> None:
-    """Options of `ExecutorConfig`: read them with ``build(ExecutorConfig, values, prefix="executor_")``."""
+    """Options of `ExecutorConfig`: read them with `executor_of(options)`."""
     execution = parser.add_argument_group("execution")
-    execution.add_argument(
-        "--engine",
-        dest="executor_name",
-        choices=EXECUTORS,
-        default="local",
-        help="Run on this machine or on a cluster (default: local).",
-    )
-    execution.add_argument(
+    add_choice(execution, "--engine", "Run on this machine or on a cluster", EXECUTORS, "local", dest="executor_name")
+    add_number(
+        execution,
         "--workers",
+        "Number of worker processes",
+        default=None,
+        shown="one for each GPU or core",
         dest="executor_workers",
-        type=count,
-        metavar="N",
-        help="Number of worker processes (default: one for each GPU or core).",
     )
-    execution.add_argument(
-        "--cluster",
-        dest="executor_options",
-        action=NameValue,
-        default={},
-        metavar="NAME=VALUE",
-        help="Setting of the cluster: partition, time, gpus_per_task (slurm); address, cpus_per_task, gpus_per_task "
-        "(ray). A wrong name lists all.",
-    )
+    settings = "partition, time, gpus_per_task (slurm); address, cpus_per_task, gpus_per_task (ray)"
+    text = f"Setting of the cluster: {settings}. A wrong name lists all"
+    add_pairs(execution, "--cluster", text, "NAME=VALUE", dest="executor_options")
 
 
-def add_vlm(parser: argparse._ActionsContainer, purpose: str) -> None:
-    """The option --vlm, in a parser or a group of it. `purpose`: what the model is for, as the help says it."""
-    parser.add_argument(
-        "--vlm",
-        default="gemini",
-        metavar="PROVIDER[:MODEL]",
-        help=f"Vision-language model {purpose} (default: gemini).",
-    )
+def add_hub_dataset(group: Parser) -> None:
+    """Which part of a dataset on the Hub is read."""
+    text = "Configuration of a dataset on the Hub"
+    add_text(group, "--config", text, "CONFIG", default=None, shown="its only one", dest="dataset_config")
+    add_text(group, "--split", "Split of a dataset on the Hub", default="train")
+    add_text(group, "--revision", "Branch, tag or commit of a dataset on the Hub", default=None, shown="main")
+
+
+def add_models(group: Parser) -> None:
+    """Where metrics with models run, and where their weights are."""
+    add_text(group, "--device", "Device as torch names it", default="auto", shown="cuda if there is one, else cpu")
+    add_path(group, "--weights", "Folder with downloaded weights", "FOLDER", shown="torch's cache")
+
+
+def add_vlm(group: Parser, purpose: str) -> None:
+    """The option --vlm. `purpose`: what the model is for, as the help says it."""
+    add_text(group, "--vlm", f"Vision-language model {purpose}", "PROVIDER[:MODEL]", default="gemini")
 
 
 def add_service(parser: argparse.ArgumentParser) -> None:
-    """Options of `ServiceConfig`: read them with ``build(ServiceConfig, values)``."""
+    """Options of `ServiceConfig`, which `build` makes of them where a Config has such a field."""
     money = parser.add_argument_group("budget and rate limits of calls to a provider")
-    money.add_argument(
-        "--budget",
-        type=usd,
-        default=math.inf,
-        metavar="USD",
-        help="Stop before all calls cost more than this (default: none).",
-    )
-    money.add_argument(
-        "--price", type=usd, metavar="USD", help="Price of one call, for a model that prices.toml does not list."
-    )
-    money.add_argument(
-        "--in-flight", type=count, metavar="N", help="Number of simultaneous calls (default: 16 to a server)."
-    )
-    money.add_argument(
-        "--rpm",
-        dest="requests_per_minute",
-        type=per_minute,
-        default=math.inf,
-        metavar="N",
-        help="Most requests in a minute (default: no limit).",
-    )
-    money.add_argument(
-        "--tpm",
-        dest="tokens_per_minute",
-        type=per_minute,
-        default=math.inf,
-        metavar="N",
-        help="Most tokens in a minute (default: no limit).",
-    )
-    money.add_argument(
-        "--attempts", type=count, default=6, metavar="N", help="Attempts at a call that fails temporarily (default: 6)."
-    )
-    money.add_argument(
-        "--timeout",
-        type=float,
-        default=300.0,
-        metavar="SECONDS",
-        help="Give up on a call after this many seconds (default: 300).",
-    )
+    text = "Stop before all calls cost more than this"
+    add_number(money, "--budget", text, "USD", default=math.inf, shown="none", kind=usd)
+    text = "Price of one call, for a model that prices.toml does not list"
+    add_number(money, "--price", text, "USD", default=None, kind=usd)
+    add_number(money, "--in-flight", "Number of simultaneous calls", default=None, shown="16 to a server")
+    for name, unit in (("--rpm", "requests"), ("--tpm", "tokens")):
+        add_number(
+            money,
+            name,
+            f"Most {unit} in a minute",
+            default=math.inf,
+            shown="no limit",
+            kind=positive,
+            dest=f"{unit}_per_minute",
+        )
+    add_number(money, "--attempts", "Attempts at a call that fails temporarily", default=6)
+    text = "Give up on a call after this many seconds"
+    add_number(money, "--timeout", text, "SECONDS", default=300.0, shown="300", kind=positive)
     model = parser.add_argument_group("model")
-    model.add_argument("--base-url", default="", metavar="URL", help="Address of another server with the same API.")
-    model.add_argument(
-        "--option",
-        dest="options",
-        action=NameValue,
-        default={},
-        metavar="NAME=VALUE",
-        help="Option of the model or restorer; can be given several times.",
-    )
+    add_text(model, "--base-url", "Address of another server with the same API", "URL")
+    text = "Option of the model or restorer; can be given several times"
+    add_pairs(model, "--option", text, "NAME=VALUE", dest="options")
 
 
-def add_where(parser: argparse.ArgumentParser) -> None:
+def add_where(parser: Parser) -> None:
     """Conditions on pairs: read them with ``ggt_tools.stages.export.parse_where(options.where)``."""
-    parser.add_argument(
-        "--where",
-        action="append",
-        default=[],
-        metavar="CONDITION",
-        help="COLUMN=VALUE[,VALUE], COLUMN>=NUMBER or COLUMN<=NUMBER, for example degradation=rain,snow or "
-        "scores.structure>=0.5; with several, all must hold.",
+    text = (
+        "COLUMN=VALUE[,VALUE], COLUMN>=NUMBER or COLUMN<=NUMBER, for example degradation=rain,snow or "
+        "scores.structure>=0.5; with several, all must hold"
     )
+    add_repeated(parser, "--where", text, "CONDITION", dest="where", default=[])

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
+from ggt_tools.cli.shared import add_workspace
 from ggt_tools.cli.show import printable_lines
 
 EXAMPLE = "ggt100k status workspace"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("workspace", type=Path, help="Folder of the workspace.")
+    add_workspace(parser)
 
 
 def run(options: argparse.Namespace) -> int:

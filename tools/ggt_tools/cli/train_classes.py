@@ -5,31 +5,25 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ggt_tools.cli.options import add_number, add_path, seed
 from ggt_tools.cli.shared import build
-from ggt_tools.cli.show import Terminal, count, finish
+from ggt_tools.cli.show import Terminal, finish
 
 EXAMPLE = "ggt100k train-classes photographs head.npz --labelled degraded"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "photographs", type=Path, nargs="+", help="Folders of clean photographs with sides of 256 px or more."
-    )
+    text = "Folders of clean photographs with sides of 256 px or more."
+    parser.add_argument("photographs", type=Path, nargs="+", help=text)
     parser.add_argument("out", type=Path, help="Head file to write (.npz).")
-    parser.add_argument(
-        "--labelled",
-        type=Path,
-        metavar="FOLDER",
-        help="Folder of real degraded photographs, with a folder for each class (default: none).",
-    )
-    parser.add_argument("--samples", type=count, default=8, help="Degraded samples of each photograph (default: 8).")
-    parser.add_argument("--workers", type=count, default=2, help="Processes that make samples (default: 2).")
-    parser.add_argument("--seed", type=int, default=0, help="Seed (default: 0).")
+    text = "Folder of real degraded photographs, with a folder for each class"
+    add_path(parser, "--labelled", text, "FOLDER", shown="none")
+    add_number(parser, "--samples", "Degraded samples of each photograph", default=8)
+    add_number(parser, "--workers", "Processes that make samples", default=2)
+    add_number(parser, "--seed", "Seed", default=0, kind=seed)
 
 
 def run(options: argparse.Namespace) -> int:
-    from ggt_tools.training.classes_run import TrainClassesConfig
-    from ggt_tools.training.classes_run import run as run_training
+    from ggt_tools.training import classes_run
 
-    config = build(TrainClassesConfig, vars(options), photographs=tuple(options.photographs))
-    return finish(run_training(config, events=Terminal("train-classes")))
+    return finish(classes_run.run(build(classes_run.TrainClassesConfig, options), events=Terminal("train-classes")))

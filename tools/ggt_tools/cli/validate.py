@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from ggt_tools.cli.shared import add_executor, build
+from ggt_tools.cli.options import add_flag, add_path, add_text
+from ggt_tools.cli.shared import add_executor, build, executor_of
 from ggt_tools.cli.show import Terminal, finish, printable
 
 EXAMPLE = "ggt100k validate ggt-100k --against workspace"
@@ -13,33 +13,21 @@ EXAMPLE = "ggt100k validate ggt-100k --against workspace"
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("root", help="Release: a folder or an fsspec URL.")
-    parser.add_argument(
-        "--quick", action="store_true", help="Leave out checksums and pixels; check sizes, names and texts."
-    )
-    parser.add_argument(
-        "--against", type=Path, metavar="WORKSPACE", help="Compare every fact with the ledger of this workspace."
-    )
-    parser.add_argument("--findings", type=Path, metavar="FILE", help="Write the findings to this file as JSON lines.")
+    add_flag(parser, "--quick", "Leave out checksums and pixels; check sizes, names and texts")
+    add_path(parser, "--against", "Compare every fact with the ledger of this workspace", "WORKSPACE")
+    add_path(parser, "--findings", "Write the findings to this file as JSON lines", "FILE")
     add_executor(parser)
-    parser.add_argument(
-        "--tasks",
-        default="",
-        metavar="FOLDER_OR_URL",
-        help="Where tasks on a cluster leave their findings; every node must be able to write there "
-        "(default: ROOT.tasks).",
-    )
+    text = "Where tasks on a cluster leave their findings; every node must be able to write there"
+    add_text(parser, "--tasks", text, "FOLDER_OR_URL", shown="ROOT.tasks")
 
 
 def run(options: argparse.Namespace) -> int:
-    from ggt_tools.executors import ExecutorConfig
-    from ggt_tools.stages.validate.run import ValidateConfig
-    from ggt_tools.stages.validate.run import run as run_validate
+    from ggt_tools.stages.validate import run as stage
 
-    values = vars(options)
-    validation = run_validate(
+    validation = stage.run(
         options.root,
-        build(ValidateConfig, values),
-        executor=build(ExecutorConfig, values, prefix="executor_"),
+        build(stage.ValidateConfig, options),
+        executor=executor_of(options),
         events=Terminal("validate"),
         on_finding=lambda finding: print(f"{finding.reason}: {printable(str(finding))}"),
     )

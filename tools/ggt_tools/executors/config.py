@@ -8,13 +8,14 @@ from importlib.util import find_spec
 from typing import Any, Protocol
 
 from ggt_format.cores import core_count
+from ggt_tools.choices import EXECUTORS
+from ggt_tools.configs import check_types
 from ggt_tools.errors import ConfigError
 from ggt_tools.events import Events
 from ggt_tools.executors.local import CONTEXT, Local
 from ggt_tools.executors.task import SHARED_MARKER, Stage, Task
 from ggt_tools.workspace.store import Store
 
-EXECUTORS = ("local", "slurm", "ray")
 WORKS_PER_PROCESS = 16  # that another process must have to do, to be worth the seconds that its start takes
 
 
@@ -55,6 +56,7 @@ class ExecutorConfig:
     options: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_types(self)
         if self.name not in EXECUTORS:
             raise ConfigError(f"executor: none is named {self.name!r}. Known: {', '.join(EXECUTORS)}.")
         if self.workers is not None and self.workers < 1:

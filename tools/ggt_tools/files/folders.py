@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.files import MAX_FILE_BYTES, SUFFIXES
-from ggt_tools.files.passed_over import APPLE_DOUBLE, NO_SUFFIX, PassedOver, folder_kind
+from ggt_tools.files.passed_over import HIDDEN, NO_SUFFIX, PassedOver, folder_kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,9 +36,9 @@ def find_images(
     """Find the image files below a folder, by their suffixes.
 
     Args:
-        root: The folder. Hidden and thumbnail folders in it, linked folders and `._` files are passed over.
+        root: The folder. Hidden and thumbnail folders in it, linked folders and hidden files are passed over.
         suffixes: Suffixes of image files, in lower case.
-        besides: Names of other files to find, such as a table of credits.
+        besides: Names of other files to find, such as a table of credits, in lower case; any case is found.
         links: Whether links to files count as files. Otherwise they are passed over.
 
     Raises:
@@ -67,7 +67,7 @@ def find_images(
                 folders.remove(name)
         for name in files:
             path = folder / name
-            if name in besides:
+            if name.lower() in besides:
                 other_paths.append(path)
             elif kind := _file_kind(path, suffixes, links):
                 passed_over.add(kind, path.relative_to(root).as_posix() if kind.endswith("link") else "")
@@ -83,7 +83,7 @@ def find_images(
 
 def _file_kind(path: Path, suffixes: Collection[str], links: bool) -> str:
     """Return the kind for which a file is passed over; "" where it is an image file."""
-    if path.name.startswith(APPLE_DOUBLE):
+    if path.name.startswith(HIDDEN):
         return "hidden_file"
     if path.suffix.lower() not in suffixes:
         return path.suffix.lower() or NO_SUFFIX

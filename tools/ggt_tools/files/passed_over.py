@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from ggt_tools.files.names import printable, shorten
 
 NO_SUFFIX = "no suffix"
-APPLE_DOUBLE = "._"  # prefix of the files in which macOS stores resource forks: `._a.png` is not an image
+HIDDEN = "."  # prefix of hidden files; `._a.png` is where macOS stores the resource fork of `a.png`
 # Folders that hold small copies of the photographs beside them, in lower case.
 THUMBNAIL_FOLDERS = frozenset(
     ("@eadir", ".thumbnails", "thumbnails", ".thumbs", "thumbs", ".thumb", ".@__thumb", ".xvpics")
@@ -65,7 +65,7 @@ class PassedOver:
             if kind := folder_kind(folder):
                 self.add(kind, "/".join(folders[:depth]))
                 return True
-        if file.startswith(APPLE_DOUBLE):
+        if file.startswith(HIDDEN):
             self.add("hidden_file")
             return True
         return False

@@ -35,7 +35,8 @@ class ImageZip:
     Args:
         file: The zip. It stays open for as long as the object is used.
         label: Name of the zip in messages.
-        besides: Names, without folders, of other files that can be read too, such as a table of credits.
+        besides: Names, without folders, of other files that can be read too, such as a table of credits, in lower
+            case; any case is found.
 
     Attributes:
         names: Names of the images, with `/` between folders, sorted.
@@ -69,7 +70,7 @@ class ImageZip:
         self.besides = tuple(sorted(name for name in self._members if self._is_beside(name)))
 
     def _is_beside(self, name: str) -> bool:
-        return name.rpartition("/")[2] in self._besides
+        return name.rpartition("/")[2].lower() in self._besides
 
     def _add(self, member: zipfile.ZipInfo) -> None:
         # zipfile cuts a name at its first NUL, and replaces backslashes on a system that has them between folders

@@ -66,9 +66,9 @@ def _from_keyring(variable: str) -> str | None:
     try:
         value: str | None = keyring.get_password(SERVICE, variable)
         return value
-    except Exception as fault:  # each backend has errors of its own
+    except Exception:  # each backend has errors of its own, and their texts may hold the key
         raise ConfigError(
-            f"{variable}: is not set, and the keyring cannot be read: {type(fault).__name__}; export it"
+            f"{variable}: is not set, and the keyring cannot be read. Unlock the keyring, or set the variable."
         ) from None
 
 

@@ -5,6 +5,8 @@ Every key that this process uses, and every text that looks like a key, is repla
 
 from __future__ import annotations
 
+import binascii
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -25,6 +27,7 @@ UNREADABLE = (
     AttributeError,
     RecursionError,
 )  # errors of parsers, with those of pydantic
+WRONG_FORM = "its fields do not have the types that the API documents"
 ACCOUNT = "account"  # reason of a failed request of a batch job whose cause is the account
 FAILED_PRECONDITION = 9  # code of google.rpc
 MAX_SHOWN = 300  # characters of a text from outside
@@ -37,6 +40,23 @@ _LIKE_A_KEY = re.compile(
 
 class BadReply(Exception):
     """A reply that was not read completely. It is raised within a call of an SDK, and translated by broken()."""
+
+
+def why_unreadable(fault: Exception) -> str:
+    """Return why a reply could not be read, given one of UNREADABLE, in words for a user."""
+    if isinstance(fault, json.JSONDecodeError):
+        return f"it is not valid JSON ({fault.msg} at character {fault.pos})"
+    if isinstance(fault, UnicodeDecodeError):
+        return "it is not text in UTF-8"
+    if isinstance(fault, binascii.Error):
+        return f"its image is not valid base64 ({fault})"
+    if isinstance(fault, RecursionError):
+        return "its JSON is nested too deeply"
+    if isinstance(fault, KeyError):
+        return f"it has no field {said(fault.args[0])}" if fault.args else WRONG_FORM
+    if isinstance(fault, ValueError) and not hasattr(fault, "errors"):  # pydantic's text has several lines
+        return said(fault) or WRONG_FORM
+    return WRONG_FORM  # the text of a TypeError or an AttributeError speaks of classes of Python
 
 
 def hide(value: str) -> None:
@@ -128,7 +148,7 @@ def broken(model: str, fault: Exception) -> GGTError:
             return TransientError(f"{model}: the connection was cut: {said(link)}", reason="cut_off", paid=True)
         link = link.__cause__
     if isinstance(fault, UNREADABLE):
-        return PairError("bad_reply", f"{model}: its answer cannot be read: {type(fault).__name__}", paid=True)
+        return PairError("bad_reply", f"{model}: its answer cannot be read: {why_unreadable(fault)}", paid=True)
     raise fault
 
 

@@ -53,8 +53,10 @@ def read_gemini_reply(body: Any) -> GeminiReply:
     """Read an answer from a JSON object.
 
     Raises:
-        ValueError, TypeError: It does not have the form of Gemini's answers.
+        ValueError: It does not have the form of Gemini's answers.
     """
+    if not isinstance(body, dict):
+        raise ValueError("it is not a JSON object")
     used, feedback = body.get("usageMetadata"), _object(body, "promptFeedback")
     return GeminiReply(
         candidates=tuple(_candidate(each) for each in _list(body, "candidates")),
@@ -96,21 +98,21 @@ def _candidate(value: Any) -> GeminiCandidate:
 def _object(value: Any, *names: str) -> dict[str, Any]:
     found: Any = next((value[name] for name in names if value.get(name)), {})
     if not isinstance(found, dict):
-        raise TypeError(f"{names[0]} is not an object")
+        raise ValueError(f"its field {names[0]} is not an object")
     return found
 
 
 def _list(value: dict[str, Any], name: str) -> list[dict[str, Any]]:
     found = value.get(name) or []
     if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
-        raise TypeError(f"{name} is not a list of objects")
+        raise ValueError(f"its field {name} is not a list of objects")
     return found
 
 
 def _text(value: dict[str, Any], *names: str) -> str:
     found = next((value[name] for name in names if value.get(name)), "")
     if not isinstance(found, str):
-        raise TypeError(f"{names[0]} is not a text")
+        raise ValueError(f"its field {names[0]} is not text")
     return found
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ggt_tools.configs import check_types
 from ggt_tools.errors import ConfigError
 from ggt_tools.providers.calls import CallConfig
 from ggt_tools.providers.prices import Price, price
@@ -42,6 +43,7 @@ class ServiceConfig:
     attempts: int = 6
 
     def __post_init__(self) -> None:
+        check_types(self)
         if not 0 < self.timeout < math.inf:
             raise ConfigError(f"timeout: {self.timeout} is not above 0. Give a number of seconds.")
         if self.price is not None and not 0 < self.price < math.inf:

@@ -18,7 +18,7 @@ from ggt_format.schema import Image
 from ggt_tools.errors import ConfigError
 from ggt_tools.providers.clients import BATCH_MOST, BATCH_WAIT, batch_lines, gemini_client, gemini_faults
 from ggt_tools.providers.codes import error_within, is_refusal
-from ggt_tools.providers.faults import UNREADABLE, batch_outcome, said
+from ggt_tools.providers.faults import UNREADABLE, batch_outcome, said, why_unreadable
 from ggt_tools.providers.gemini_reply import GeminiReply, generate, read_gemini_reply
 from ggt_tools.providers.protocol import Restored, Setting, options
 from ggt_tools.restorers.protocol import Request
@@ -199,4 +199,4 @@ def _read(body: Any) -> Restored:
 
 
 def _unreadable(fault: Exception) -> Restored:
-    return Restored(reason="bad_reply", detail=f"the answer cannot be read: {type(fault).__name__}")
+    return Restored(reason="bad_reply", detail=f"the answer cannot be read: {why_unreadable(fault)}")

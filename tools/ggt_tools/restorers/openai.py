@@ -43,7 +43,7 @@ from ggt_tools.providers.clients import (
 )
 from ggt_tools.providers.codes import error_within, is_refusal
 from ggt_tools.providers.envelope import decode_base64
-from ggt_tools.providers.faults import UNREADABLE, batch_outcome, said
+from ggt_tools.providers.faults import UNREADABLE, batch_outcome, said, why_unreadable
 from ggt_tools.providers.protocol import Restored, Setting, options
 from ggt_tools.restorers.protocol import Request
 
@@ -325,4 +325,4 @@ def _from_line(line: dict[str, Any]) -> Restored:
             return Restored(reason="expired", detail=said(error.get("message")))
         return batch_outcome(None if status == 200 else status, error)
     except UNREADABLE as fault:
-        return Restored(reason="bad_reply", detail=f"the answer cannot be read: {type(fault).__name__}")
+        return Restored(reason="bad_reply", detail=f"the answer cannot be read: {why_unreadable(fault)}")

@@ -6,7 +6,7 @@ import csv
 import io
 from pathlib import Path
 
-from ggt_tools.errors import ConfigError
+from ggt_tools.files.outputs import check_output_file
 from ggt_tools.policy.agreement import ReviewSummary, summarize_reviews
 from ggt_tools.policy.votes import decisions_in_force, is_current, read_decisions
 from ggt_tools.records import Aligned, Candidate
@@ -35,10 +35,9 @@ def export_decisions(workspace: Path, out: Path) -> Summary:
         out: The file to write.
 
     Raises:
-        ConfigError: There is no folder for the file.
+        ConfigError: The file cannot be written.
     """
-    if not out.parent.is_dir():
-        raise ConfigError(f"{out}: there is no such folder. Make it first.")
+    check_output_file(out)
     with Ledger(workspace) as ledger:
         images = _images(ledger)
         decisions = decisions_in_force(read_decisions(ledger))

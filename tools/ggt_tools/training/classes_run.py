@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ggt_tools.errors import ConfigError
 from ggt_tools.events import SILENT, Events
+from ggt_tools.files.outputs import check_output_file
 from ggt_tools.summary import Summary
 from ggt_tools.training.photo_classifier import EXTRA, ClassTraining, find_photographs, train_classes
 
@@ -54,6 +55,7 @@ def run(config: TrainClassesConfig, *, events: Events = SILENT) -> Summary:
     Raises:
         ConfigError: The photographs are too few, or a labelled folder does not have the name of a class.
     """
+    check_output_file(config.out)
     if config.dry_run:
         photo_count = len(find_photographs(config.photographs))
         sample_count = photo_count * (config.samples + len(EXTRA))

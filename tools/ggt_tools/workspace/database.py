@@ -10,7 +10,8 @@ from pathlib import Path
 from types import TracebackType
 
 from ggt_tools.errors import ConfigError
-from ggt_tools.workspace.locks import holder, why_unwritable
+from ggt_tools.files.outputs import why_unwritable
+from ggt_tools.workspace.locks import holder
 
 WAIT = 60.0  # seconds for a lock that another process holds
 BESIDE = ("-wal", "-shm")  # files that SQLite keeps beside a database

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pyarrow.parquet as pq
 
 from ggt_tools.errors import ConfigError
+from ggt_tools.files.outputs import check_output_folder
 from ggt_tools.records import TABLES
 from ggt_tools.workspace.codec import arrow_schema, rows_to_batch
 from ggt_tools.workspace.ledger import Ledger
@@ -36,6 +38,8 @@ def export_ledger(ledger: Ledger, out: str) -> Iterator[tuple[str, int]]:
         system, root = fsspec.core.url_to_fs(out)
     except (ValueError, ImportError) as fault:
         raise ConfigError(f"{out}: cannot be opened: {fault}") from fault
+    if "://" not in out:
+        check_output_folder(Path(out))
     system.makedirs(root, exist_ok=True)
     for record_class, table in TABLES.items():
         count = 0

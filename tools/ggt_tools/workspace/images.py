@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ggt_format.files import make_folder, sync_folder, write_whole
 from ggt_tools.errors import ConfigError, ShardError
-from ggt_tools.workspace.locks import why_unwritable
+from ggt_tools.files.outputs import why_unwritable
 from ggt_tools.workspace.store import Store
 
 

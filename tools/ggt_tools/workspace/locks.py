@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ggt_tools.errors import ConfigError
+from ggt_tools.files.outputs import why_unwritable
 
 COMMAND_LENGTH = 80  # characters of a command that a message shows
 UNKNOWN = "another process"
@@ -64,31 +65,6 @@ def holder(*paths: Path) -> str:
             continue
         return _named(pid, command) + ("" if host == socket.gethostname() else f" on {_shown(host)}")
     return UNKNOWN
-
-
-def why_unwritable(path: Path) -> str:
-    """Why a file cannot be written or made, in words; "" where it can.
-
-    Looks at the file, or at the folder in which it would be made.
-    """
-    target = path if path.exists() else next(folder for folder in path.parents if folder.exists())
-    by_effective_ids = os.access in os.supports_effective_ids
-    if os.access(target, os.W_OK, effective_ids=by_effective_ids):
-        return ""
-    if hasattr(os, "statvfs") and os.statvfs(target).f_flag & os.ST_RDONLY:
-        return "it is on a read-only file system"
-    stat = target.stat()
-    whose = f"{target} belongs to {_user(stat.st_uid)} and has mode {stat.st_mode & 0o777:03o}"
-    return f"permission denied ({whose})"
-
-
-def _user(uid: int) -> str:
-    try:
-        import pwd
-
-        return pwd.getpwuid(uid).pw_name
-    except (ImportError, KeyError):
-        return f"user {uid}"
 
 
 def _note_of(path: Path) -> Path:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ggt_tools.clock import utc_now
 from ggt_tools.errors import ConfigError, check_limit
+from ggt_tools.files.outputs import check_output_file
 from ggt_tools.policy.bounds import Bools, read_bounds
 from ggt_tools.policy.calibration import Calibration, LabelledCandidates, calibrate
 from ggt_tools.policy.calibration_plot import plot
@@ -92,10 +93,9 @@ def run(workspace: Path, config: CalibrateConfig) -> CalibrateResult:
     """
     plot_path = config.plot or config.out.with_suffix(".png")
     for path in (config.out, plot_path):
+        check_output_file(path)
         if path.exists():
             raise ConfigError(f"{path}: this file exists, and no file is overwritten. Name another one.")
-        if not path.parent.is_dir():
-            raise ConfigError(f"{path}: there is no such folder. Make it first.")
     gate = load_profile(config.gate)
     facts = _read_facts(workspace)
     file = read_labels(config.labels, facts.keys, facts.unjudgeable)

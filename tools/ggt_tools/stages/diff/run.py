@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ggt_format.roots import Root, open_root
 from ggt_tools.clock import utc_now
-from ggt_tools.errors import ConfigError
 from ggt_tools.events import SILENT, Events
+from ggt_tools.files.outputs import check_output_file
 from ggt_tools.files.texts import read_text
 from ggt_tools.stages.diff import Diff, diff, draw_sheet
 from ggt_tools.stages.diff.changelog import changelog_entry, insert_entry
@@ -59,12 +59,12 @@ def run(before: str | Path, after: str | Path, config: DiffConfig, *, events: Ev
         events: Told of progress.
 
     Raises:
-        ConfigError: A version cannot be found, or the folder of a file does not exist.
+        ConfigError: A version cannot be found, or a file cannot be written.
         ShardError: An index or an image cannot be read.
     """
     for path in (config.changelog, config.sheet):
-        if path is not None and not path.parent.is_dir():
-            raise ConfigError(f"{path}: its folder does not exist. Create the folder first.")
+        if path is not None:
+            check_output_file(path)
     old, new = (open_root(_url(str(version), config.repo)) for version in (before, after))
     pair_count = sum(about["pairs"] for about in new.manifest["splits"].values())
     with events.progress("diff", pair_count) as progress:

@@ -12,6 +12,7 @@ from pathlib import Path
 import ggt_format
 from ggt_tools.errors import ConfigError
 from ggt_tools.events import SILENT, Events
+from ggt_tools.files.outputs import check_output_file
 from ggt_tools.stages.evaluate import EvaluateConfig, Evaluation, draw_worst, evaluate, is_lower_better
 from ggt_tools.stages.evaluate.compare import Difference, compare, difference_table
 from ggt_tools.stages.evaluate.tables import write_tables
@@ -54,8 +55,7 @@ def run(
     out = config.out or folder.with_name(f"{folder.name}.evaluation.json")
     sheet = config.sheet or folder.with_name(f"{folder.name}.evaluation.png")
     for path in (out, sheet):
-        if not path.parent.is_dir():
-            raise ConfigError(f"{path}: its folder does not exist. Create the folder first.")
+        check_output_file(path)
     is_sample = release is not None and str(release) == SAMPLE
     root = str(ggt_format.sample_folder() / "packed") if is_sample else ggt_format.locate(release).url
     pair_count = len(ggt_format.index(root, config.split, where=config.where, columns=["key"]))

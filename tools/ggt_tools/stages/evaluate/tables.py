@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ggt_tools.errors import ConfigError
+from ggt_tools.files.outputs import check_output_file
 
 Rows = Sequence[Sequence[str]]  # the names of the columns first
 _MARKDOWN = {"|": "\\|", "\n": " ", "<": "&lt;", "*": "\\*", "_": "\\_", "`": "\\`"}
@@ -46,11 +47,10 @@ WRITERS = {".md": markdown, ".tex": latex}
 
 
 def check_table_path(path: Path) -> None:
-    """Raise ConfigError where the ending of a file names no kind of table, or its folder does not exist."""
+    """Raise ConfigError where the ending of a file names no kind of table, or it cannot be written."""
     if path.suffix.lower() not in WRITERS:
         raise ConfigError(f"{path}: its ending names no kind of table. Give a file that ends with .md or .tex.")
-    if not path.absolute().parent.is_dir():
-        raise ConfigError(f"{path}: its folder does not exist. Create the folder first.")
+    check_output_file(path)
 
 
 def write_tables(path: Path, tables: Sequence[tuple[str, Rows]]) -> bytes:

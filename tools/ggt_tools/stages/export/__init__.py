@@ -40,7 +40,9 @@ from ggt_format.images import check_image
 from ggt_format.pairs import PairDataset
 from ggt_format.roots import Root
 from ggt_format.schema import DEGRADATIONS, KEY, PRIOR, fact_columns
+from ggt_tools.choices import EXPORTED_PROMPTS
 from ggt_tools.errors import ConfigError, ShardError
+from ggt_tools.files.outputs import check_output_folder
 from ggt_tools.stages.export.edit_formats import EDIT_FORMATS
 from ggt_tools.stages.export.formats import (
     MULTI_PAIR_FILES,
@@ -58,7 +60,6 @@ from ggt_tools.workspace.ledger import write_whole
 __all__ = [
     "EDIT_FORMATS",
     "FORMATS",
-    "PROMPTS",
     "ExportConfig",
     "export",
     "parse_where",
@@ -67,7 +68,6 @@ __all__ = [
 ]
 
 FORMATS: dict[str, Writer] = dict(sorted((RELEASE_FORMATS | EDIT_FORMATS).items()))
-PROMPTS = ("own", "fixed", "none")
 RECORD = "export.json"
 # A cell that begins so is a formula to a spreadsheet; it may skip white space before one (OWASP, CSV injection).
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -103,8 +103,8 @@ class ExportConfig:
             raise ConfigError(f"--to {self.to}: is not a layout. Give one of {', '.join(FORMATS)}.")
         if self.file_bytes < 1:
             raise ConfigError(f"--file-bytes {self.file_bytes}: is not above 0. Give a number of bytes.")
-        if self.prompt not in PROMPTS:
-            raise ConfigError(f"--prompt {self.prompt}: is not known. Give one of {', '.join(PROMPTS)}.")
+        if self.prompt not in EXPORTED_PROMPTS:
+            raise ConfigError(f"--prompt {self.prompt}: is not known. Give one of {', '.join(EXPORTED_PROMPTS)}.")
         if self.to not in EDIT_FORMATS and (self.prompt != "own" or self.prompt_texts):
             raise ConfigError(
                 f"--to {self.to}: this layout has no captions. Leave the prompt options out, or give one of "
@@ -289,8 +289,7 @@ def _begin(out: Path, record: Mapping[str, Any]) -> FinishedSizes:
     Returns:
         The sizes of its files, where this very export was finished in `out`; else None.
     """
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"{out}: is a file. Name a folder.")
+    check_output_folder(out)
     if out.is_dir() and any(out.iterdir()):
         try:
             present = json.loads((out / RECORD).read_bytes())

@@ -23,13 +23,14 @@ from typing import NamedTuple
 import numpy as np
 
 from ggt_format.schema import DEGRADATIONS, SOURCES, Image, pair_key
+from ggt_tools.choices import FITS
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.files.names import normalize_name
 from ggt_tools.imaging import MAX_PIXELS, read_image
 from ggt_tools.imaging.degradations import classify, measure
 from ggt_tools.imaging.perceptual_hash import HashIndex, is_flat, is_screenshot, phash, phash_of_whole
 from ggt_tools.records import Conversion, PerceptualHash, Photo, Refusal
-from ggt_tools.stages.ingest.crop import FITS, fit_with_frame
+from ggt_tools.stages.ingest.crop import fit_with_frame
 from ggt_tools.stages.ingest.panels import is_page_over_photograph
 from ggt_tools.stages.ingest.sources import SourceFile, map_in_order, no_licence
 

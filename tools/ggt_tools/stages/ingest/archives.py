@@ -9,10 +9,10 @@ from pathlib import Path, PurePosixPath
 
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.files import MAX_FILE_BYTES, SUFFIXES
-from ggt_tools.files.passed_over import APPLE_DOUBLE, PassedOver, folder_kind
+from ggt_tools.files.passed_over import HIDDEN, PassedOver, folder_kind
 from ggt_tools.files.tars import MAX_TAR_BYTES, Tar, member_name, open_tar
 from ggt_tools.files.zips import ImageZip, open_zip
-from ggt_tools.stages.ingest.credits import CREDITS, Credit, find_credits, parse_credits
+from ggt_tools.stages.ingest.credits import CREDITS, Credit, add_table, find_credits, parse_credits
 from ggt_tools.stages.ingest.sources import Source, SourceFile, bad_name, no_photograph
 
 ZIPS = (".zip",)
@@ -31,11 +31,11 @@ def from_zip(path: Path) -> Source:
     archive = open_zip(path, besides=(CREDITS,))
     tables: dict[str, dict[str, Credit]] = {}
     for name, fault in archive.refused.items():
-        if PurePosixPath(name).name == CREDITS:
+        if PurePosixPath(name).name.lower() == CREDITS:
             raise ConfigError(f"{path}: {fault}")
     for name in archive.besides:
         try:
-            tables[name.rpartition("/")[0]] = parse_credits(archive.read(name), f"{path}: {name}")
+            add_table(tables, name.rpartition("/")[0], parse_credits(archive.read(name), f"{path}: {name}"), str(path))
         except PairError as error:
             raise ConfigError(f"{path}: {error}") from error
     names = sorted({*archive.names, *archive.refused})
@@ -82,8 +82,8 @@ def from_tar(path: Path, *, max_member_bytes: int = MAX_FILE_BYTES, max_tar_byte
             folder, _, base = name.rpartition("/")
             if _is_photo(member, name):
                 names.append(name)
-            elif base == CREDITS and member.isreg() and not _is_hidden(name):
-                tables[folder] = _read_table(tar, member, f"{path}: {name}", max_member_bytes)
+            elif base.lower() == CREDITS and member.isreg() and not _is_hidden(name):
+                add_table(tables, folder, _read_table(tar, member, f"{path}: {name}", max_member_bytes), str(path))
             elif member.issym() or member.islnk():
                 passed_over.add("link", name)
             elif member.isreg() and not passed_over.add_hidden(name):
@@ -134,4 +134,4 @@ def _is_photo(member: tarfile.TarInfo, name: str) -> bool:
 
 def _is_hidden(name: str) -> bool:
     *folders, file = name.split("/")
-    return file.startswith(APPLE_DOUBLE) or any(map(folder_kind, folders))
+    return file.startswith(HIDDEN) or any(map(folder_kind, folders))

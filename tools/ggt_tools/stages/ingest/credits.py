@@ -58,8 +58,21 @@ def read_credits(folder: Path, tables: Iterable[Path], names: Collection[str]) -
             data = read_bytes(path)
         except OSError as error:
             raise ConfigError(f"{path}: the file cannot be read: {error}. Check its permissions.") from error
-        credits_by_folder[path.parent.relative_to(folder).as_posix()] = parse_credits(data, str(path))
+        parent = path.parent.relative_to(folder).as_posix()
+        add_table(credits_by_folder, parent, parse_credits(data, str(path)), str(folder))
     return find_credits(names, credits_by_folder, str(folder), lambda name: (folder / name).is_file())
+
+
+def add_table(tables: dict[str, dict[str, Credit]], folder: str, table: dict[str, Credit], label: str) -> None:
+    """Add the table of a folder to those of a source.
+
+    Raises:
+        ConfigError: The folder has another table: `Credits.CSV` is found beside `credits.csv`.
+    """
+    if folder in tables:
+        where = f"{label}: {folder}" if folder not in ("", ".") else label
+        raise ConfigError(f"{where}: there are two tables of credits. Keep one {CREDITS}.")
+    tables[folder] = table
 
 
 def find_credits(

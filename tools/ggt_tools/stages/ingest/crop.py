@@ -11,7 +11,6 @@ from ggt_tools.errors import PairError
 from ggt_tools.imaging import MAX_PIXELS
 from ggt_tools.imaging.planes import opencv
 
-FITS = ("crop", "resize", "pad")
 STEP = 16  # pixels between two positions of a window
 
 

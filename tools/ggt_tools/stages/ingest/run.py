@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ggt_format.png import encode_png
 from ggt_format.schema import SOURCES
+from ggt_tools.choices import CLASS_METHODS, FITS
 from ggt_tools.errors import ConfigError, check_limit
 from ggt_tools.events import SILENT, Events, track
 from ggt_tools.files.tars import TARS
@@ -29,7 +30,6 @@ from ggt_tools.stages.ingest import (
 )
 from ggt_tools.stages.ingest.archives import ZIPS, from_tar, from_zip
 from ggt_tools.stages.ingest.classes import ClassNamer
-from ggt_tools.stages.ingest.crop import FITS
 from ggt_tools.stages.ingest.earlier import EarlierRuns
 from ggt_tools.stages.ingest.hashes import known_hashes
 from ggt_tools.stages.ingest.lists import LISTS, from_dataset, from_list
@@ -37,8 +37,6 @@ from ggt_tools.stages.ingest.sources import Source, from_folder
 from ggt_tools.stages.ingest.vlm import VlmClasses, leave_class_open
 from ggt_tools.summary import Summary
 from ggt_tools.workspace.ledger import Ledger
-
-CLASSES = ("classifier", "measured", "folder", "vlm")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +98,7 @@ class IngestConfig:
         if not self.dataset and self.photos is None:
             raise ConfigError("photos: nothing is named to import. Name a folder, a tar, a zip, a list or a dataset.")
         for option, value, choices in (
-            ("classes", self.classes, CLASSES),
+            ("classes", self.classes, CLASS_METHODS),
             ("source", self.source, ("", *SOURCES)),
             ("fit", self.fit, FITS),
         ):

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import ggt_format
 from ggt_format.schema import MANIFEST
 from ggt_tools.errors import ConfigError, GGTError
+from ggt_tools.files.outputs import check_output_folder
 from ggt_tools.workspace.ledger import sync_folder, write_whole
 from ggt_tools.workspace.locks import held
 
@@ -33,8 +34,7 @@ def check_folder(out: Path) -> Path:
     out = out.resolve()
     was_killed = (part_of(out) / PLAN).is_file() or _old_of(out).is_dir()  # while it moved the new release in
     is_release = was_killed or (out / MANIFEST).is_file()
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"{out}: is a file. Name a folder.")
+    check_output_folder(out)
     if out.is_dir() and not is_release and any(out.iterdir()):
         raise ConfigError(f"{out}: holds other files than a release. Name another folder.")
     return out

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from ggt_tools.providers.vlm import VLM
 
-STRATEGIES = ("fixed", "measured", "vlm")
 TEXTS = Path(__file__).with_name("prompts_fixed")
 FIXED = 1  # version of the texts, rain-1.txt and so on, and of every prompt made of them: raise it when one changes
 MEASURED = 1  # the same for FAULTS and how they are composed

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 from ggt_format.images import decode_image
 from ggt_format.schema import Image
+from ggt_tools.choices import STRATEGIES
 from ggt_tools.clock import utc_now
 from ggt_tools.errors import ConfigError, check_limit
 from ggt_tools.events import SILENT, Events, track
 from ggt_tools.providers.recording import lock_calls, open_calls, write_off_calls
 from ggt_tools.providers.service import ServiceConfig
 from ggt_tools.records import Call, Photo, Prompt, work_id
-from ggt_tools.stages.prompt import STRATEGIES, Written, version, write_by_vlm, write_fixed, write_measured
+from ggt_tools.stages.prompt import Written, version, write_by_vlm, write_fixed, write_measured
 from ggt_tools.summary import Summary
 from ggt_tools.workspace.ledger import Ledger
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from ggt_tools.clock import utc_now
 from ggt_tools.errors import ConfigError
 from ggt_tools.events import SILENT, Events
+from ggt_tools.files.outputs import check_output_file, why_unwritable
 from ggt_tools.policy.gate import parse_gate
 from ggt_tools.records import Adopted, Aligned, Candidate, Photo, Verdict
 from ggt_tools.stages.adopt.drift import drift
@@ -16,7 +17,6 @@ from ggt_tools.stages.report import ReportFacts, report
 from ggt_tools.summary import Summary
 from ggt_tools.tables import printable
 from ggt_tools.workspace.ledger import Ledger, write_whole
-from ggt_tools.workspace.locks import why_unwritable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,10 +42,9 @@ def run(workspace: Path, config: ReportConfig, *, events: Events = SILENT) -> Su
     Raises:
         ConfigError: Nothing has been judged, or by more than one gate, or the file cannot be written.
     """
-    out = config.out or _default_out(workspace, events)
-    if not out.parent.is_dir():
-        raise ConfigError(f"{out}: there is no such folder. Make it first.")
     with Ledger(workspace) as ledger:
+        out = config.out or _default_out(workspace, events)
+        check_output_file(out)
         facts = _read_facts(ledger)
         page = report(facts, created=utc_now())
     write_whole(out, page.encode())

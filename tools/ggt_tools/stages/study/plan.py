@@ -30,10 +30,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from ggt_tools.choices import STRATEGIES
 from ggt_tools.errors import ConfigError
 from ggt_tools.metrics.scorer import METRICS, SETS, expand
 from ggt_tools.restorers import restorers
-from ggt_tools.stages.prompt import STRATEGIES
 from ggt_tools.toml import as_table, check_names, parse_toml, read_text
 
 TEXTS = {"name": "", "photographs": "", "writer": "gemini", "screen": "gemini"}

@@ -11,6 +11,7 @@ from pathlib import Path
 from ggt_tools.clock import utc_now
 from ggt_tools.errors import ConfigError, check_limit
 from ggt_tools.events import SILENT, Events
+from ggt_tools.files.outputs import check_output_file
 from ggt_tools.providers.service import ServiceConfig
 from ggt_tools.records import Aligned, Call, Choice, Entry, Photo, Study
 from ggt_tools.stages.study import StudyFacts, choices_in_force, study
@@ -82,8 +83,8 @@ def run(workspace: Path, config: StudyConfig, *, events: Events = SILENT) -> Stu
     Raises:
         ConfigError: The plan is wrong, nothing can be made, or the workspace has no study.
     """
-    if config.out and not config.out.parent.is_dir():
-        raise ConfigError(f"{config.out}: there is no such folder. Make it first.")
+    if config.out:
+        check_output_file(config.out)
     steps: tuple[Summary, ...] = ()
     failures: tuple[str, ...] = ()
     plan_id = ""

@@ -15,10 +15,12 @@ from ggt_format.schema import PRIOR
 from ggt_tools.errors import ConfigError
 from ggt_tools.events import SILENT, Events
 from ggt_tools.executors import LOCAL, Cluster, ExecutorConfig, open_cluster
+from ggt_tools.files.outputs import check_output_file
 from ggt_tools.records import Finding
 from ggt_tools.stages.validate import validate
 from ggt_tools.summary import Summary
 from ggt_tools.workspace.codec import to_json
+from ggt_tools.workspace.ledger import write_whole
 from ggt_tools.workspace.locks import held
 
 
@@ -76,6 +78,8 @@ def run(
     Raises:
         ConfigError: There is no release, it has another version of the format, or a shard could not be looked at.
     """
+    if config.findings:
+        check_output_file(config.findings)
     pairs_by_split: dict[str, int] = {}
     with contextlib.suppress(ConfigError):  # validate says why, and whether it is a finding
         root = open_root(str(release))
@@ -100,7 +104,7 @@ def run(
             shutil.rmtree(Path(cluster.store.root) / "tasks", ignore_errors=True)
     if config.findings:
         lines = [to_json(finding) + "\n" for finding in findings]
-        config.findings.write_text("".join(lines), encoding="utf-8")
+        write_whole(config.findings, "".join(lines).encode())
     return Validation(findings=tuple(findings), summary=_summary(pairs_by_split, findings, config))
 
 

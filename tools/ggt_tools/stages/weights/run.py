@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ggt_tools.errors import ConfigError
 from ggt_tools.events import SILENT, Events
+from ggt_tools.files.outputs import check_output_folder
 from ggt_tools.metrics.iqa import weights
 from ggt_tools.providers.download import download
 from ggt_tools.stages.weights import FileState, check, unknown_models
@@ -50,6 +51,8 @@ def run(config: WeightsConfig, *, events: Events = SILENT) -> Summary:
     states = check(config.metrics, config.folder)
     downloaded = 0
     if config.fetch:
+        if config.folder is not None:
+            check_output_folder(config.folder)
         downloaded = _fetch_missing(states, events)
         states = check(config.metrics, config.folder)
     counts = {state: sum(each.state == state for each in states) for state in ("present", "missing", "damaged")}
