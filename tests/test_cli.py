@@ -648,7 +648,7 @@ def test_validate_without_findings_writes_an_empty_list(chain: Chain, tmp_path: 
 
 
 def test_validate_of_what_is_no_dataset(tmp_path: Path) -> None:
-    said = "a folder without index/manifest.json, so no dataset is in it; name the one that pack has written"
+    said = "the folder has no index/manifest.json. Name a folder that `ggt100k pack` has written, or its URL."
     assert fails("validate", tmp_path) == f"{tmp_path}: {said}"
 
 
