@@ -446,7 +446,7 @@ def test_a_candidate_that_cannot_be_measured_does_not_stop_the_others(copy: Call
     done = ggt("score", workspace, "--metrics", "structure")
     lines = ["score: 3 scores, 4 candidates, 0 already done", "  failed      1  size_differs"]
     assert (done.code, done.out.splitlines()) == (0, lines)
-    assert "align them first" in done.err
+    assert "Align the candidate first." in done.err
 
 
 @pytest.mark.parametrize("seed", ["-1", str(2**63)])
