@@ -4,7 +4,7 @@
     from datasets import load_dataset
 
     pairs = load_dataset("ggt-100k", "sample", split="train")
-    pairs[0]["lq"], pairs[0]["gt"]  # two PIL images of one size
+    pairs[0]["lq"], pairs[0]["gt"]  # two PIL images of the same size
 
 This file is the loading script: the builder, `load_dataset`, and the registration of the name. The reader is in the
 package `ggt_format` beside it, and its public names are exported here too.
@@ -36,7 +36,7 @@ from ggt_format.images import decode_image as decode_image
 from ggt_format.images import read_bands as read_bands
 from ggt_format.index_file import Where as Where
 from ggt_format.index_file import index as index
-from ggt_format.index_file import index_table, needed_columns, select_of
+from ggt_format.index_file import needed_columns, open_index, select_rows
 from ggt_format.index_file import select as select
 from ggt_format.manifest import indices as indices
 from ggt_format.mixing import Mixture as Mixture
@@ -63,12 +63,12 @@ from ggt_format.schema import fact_columns as fact_columns
 from ggt_format.schema import index_schema as index_schema
 from ggt_format.schema import pair_key as pair_key
 
-_patched_for_streaming = True  # else datasets replaces open, os and Path in this module by its own, at the first stream
-BLOCK_PAIRS = 16  # what a stream hands out, splits among workers and resumes at: no more than a batch is read twice
+_patched_for_streaming = True  # keeps datasets from replacing open, os and Path in this module by its own
+BLOCK_PAIRS = 16  # a stream is divided among workers and resumed by blocks; at most one block is read twice
 
 
 def features(metrics: Sequence[str]) -> datasets.Features:
-    """What the builder yields. Images have `path=None`: a name would be looked up in the working directory."""
+    """Return the features that the builder yields, with a score for each metric."""
     columns: dict[str, Any] = {"key": datasets.Value("string"), "lq": datasets.Image(), "gt": datasets.Image()}
     columns |= dict(datasets.Features.from_arrow_schema(index_schema(metrics).remove_metadata()))
     kept = ["key", "lq", "gt", *fact_columns(metrics)[1:]]
@@ -81,23 +81,28 @@ def features(metrics: Sequence[str]) -> datasets.Features:
 
 @dataclasses.dataclass
 class GGT100KConfig(datasets.BuilderConfig):
-    """`sample`, `all`, or the name of a degradation; `where` as in `select`."""
+    """A config: "sample", "all", or the name of a degradation.
+
+    Attributes:
+        revision: A tag or commit of a repository on the Hub.
+        where: Conditions on the pairs, as in `select`.
+    """
 
     revision: str | None = None
     where: Where = None
 
 
 class GGT100K(datasets.GeneratorBasedBuilder):
-    """Reads the index, and of the shards the byte ranges that it names."""
+    """The builder of `datasets`: reads the index, and the byte ranges of the shards that it names."""
 
     BUILDER_CONFIG_CLASS = GGT100KConfig
-    BUILDER_CONFIGS = [  # noqa: RUF012  datasets declares it so
+    BUILDER_CONFIGS = [  # noqa: RUF012  as the base class declares it
         GGT100KConfig(name="all", description="Every pair."),
-        GGT100KConfig(name="sample", description="The pairs that ship with the package."),
+        GGT100KConfig(name="sample", description="The pairs that are installed with the package."),
         *(GGT100KConfig(name=name, description=f"The pairs of the class {name}.") for name in DEGRADATIONS),
     ]
     DEFAULT_CONFIG_NAME = "all"
-    DEFAULT_WRITER_BATCH_SIZE = 100  # pairs of some megabytes: the default of 1000 would hold gigabytes
+    DEFAULT_WRITER_BATCH_SIZE = 100  # a pair has some megabytes, so the default of 1000 would take gigabytes
 
     def __init__(
         self,
@@ -113,12 +118,12 @@ class GGT100K(datasets.GeneratorBasedBuilder):
         **kwargs: Any,
     ) -> None:
         if data_files is not None:
-            raise ConfigError(f"{NAME} takes no data_files=; name its folder: data_dir=")
+            raise ConfigError(f"data_files: {NAME} does not support it. Name the dataset folder with data_dir.")
         options = dict(storage_options or {})
         if token is not None:
             options.setdefault("token", token)
         self.root = resolve_root(config_name, data_dir, revision, options)
-        # the hash names the folder of datasets' cache: any change of a byte, the commit or the place is another one
+        # the hash names the cache folder of datasets, so it covers every byte, the commit and the location
         super().__init__(
             cache_dir=cache_dir,
             dataset_name=dataset_name or NAME,
@@ -138,24 +143,26 @@ class GGT100K(datasets.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
-        del dl_manager  # nothing is downloaded whole: _generate_examples reads the ranges it needs
-        generators, nothing, schema = [], [], index_schema(self.root.metrics)
+        del dl_manager  # no file is downloaded whole: _generate_examples reads the ranges that it needs
+        generators, faults, schema = [], [], index_schema(self.root.metrics)
         for split, about in self.root.manifest["splits"].items():
             if self.config.name in DEGRADATIONS and self.config.name not in about["degradations"]:
                 continue
             try:
                 needed = [*needed_columns(schema, self.config.where), "degradation"]
-                rows = select_of(index_table(self.root, split, needed), schema, self.config.where, self.config.name)
+                rows = select_rows(open_index(self.root, split, needed), schema, self.config.where, self.config.name)
             except ConfigError as fault:
-                nothing.append(fault)
+                faults.append(fault)
                 continue
             blocks = [rows[start : start + BLOCK_PAIRS].tolist() for start in range(0, len(rows), BLOCK_PAIRS)]
             generators.append(datasets.SplitGenerator(name=split, gen_kwargs={"split": split, "blocks": blocks}))
-        if nothing and not generators:
-            raise nothing[0]
+        if faults and not generators:
+            raise faults[0]
         if not generators:
-            there = {name for about in self.root.manifest["splits"].values() for name in about["degradations"]}
-            raise ConfigError(f"{self.root.url}: no pair of {self.config.name}; there are: {', '.join(sorted(there))}")
+            available = {name for about in self.root.manifest["splits"].values() for name in about["degradations"]}
+            raise ConfigError(
+                f"{self.root.url}: has no pair of {self.config.name}. It has: {', '.join(sorted(available))}."
+            )
         return generators
 
     def _generate_shards(self, split: str, blocks: list[list[int]]) -> Iterator[str]:
@@ -164,23 +171,35 @@ class GGT100K(datasets.GeneratorBasedBuilder):
 
     def _generate_examples(self, split: str, blocks: list[list[int]]) -> Iterator[tuple[Key, dict[str, Any]]]:
         names, reader = list(self.info.features), RangeReader(self.root, None, 0)
-        table = index_table(self.root, split)
+        table = open_index(self.root, split)
         for block in blocks:
             for number in block:
                 (row,) = table.slice(number, 1).to_pylist()
                 start, stop = row["lq_offset"], row["gt_offset"] + row["gt_size"]
-                (data,) = reader.read([ByteRange(row["shard"], start, stop, row["key"])])  # they lie side by side
+                (data,) = reader.read([ByteRange(row["shard"], start, stop, row["key"])])  # lq and gt are adjacent
                 for name in ("lq", "gt"):
                     image = data[row[f"{name}_offset"] - start :][: row[f"{name}_size"]]
-                    check_image(image, f"{row['shard']}: key {row['key']}: {name}")  # Pillow would not
-                    row[name] = {"path": None, "bytes": image}
+                    check_image(image, f"{row['shard']}: key {row['key']}: {name}")  # Pillow ignores wrong checksums
+                    row[name] = {"path": None, "bytes": image}  # a path would be looked up in the working directory
                 yield Key(block[0], number), {name: row[name] for name in names}
 
 
 def load_dataset(
     path: str = NAME, name: str | None = None, *, split: str | None = None, streaming: bool = False, **kwargs: Any
 ) -> Any:
-    """As datasets.load_dataset, for "ggt-100k" by our builder and with no hook; any other path goes to datasets."""
+    """Load the dataset as `datasets.load_dataset` does; the registration of its name is not needed.
+
+    Args:
+        path: "ggt-100k". Any other path is passed to `datasets.load_dataset`.
+        name: The config: "all" (default), "sample", or the name of a degradation.
+        split: "train", "test" or a slice of them; None for a dict of all splits.
+        streaming: Return an iterable dataset.
+        **kwargs: `data_dir`, `revision`, `where`, `storage_options`, and the arguments of `datasets.load_dataset`.
+
+    Raises:
+        ConfigError: No dataset is found, or no pair is left.
+        ShardError: A shard is damaged.
+    """
     if path != NAME:
         return datasets.load_dataset(path, name, split=split, streaming=streaming, **kwargs)
     prepare = {key: kwargs.pop(key) for key in ("download_mode", "verification_mode", "num_proc") if key in kwargs}
@@ -193,20 +212,22 @@ def load_dataset(
 
 
 def register_with_datasets() -> None:
-    """Lets datasets.load_dataset("ggt-100k") find our builder; every other name goes the way it went.
+    """Let `datasets.load_dataset("ggt-100k")` find this builder; every other name is resolved as before.
 
-    Loading scripts are gone from datasets, and a registered package cannot add a name; what is left is the function
-    that resolves a name, which load_dataset and the inspection functions look up in their modules at each call.
+    `datasets` no longer runs loading scripts, and packages cannot register a name. So this replaces the function that
+    resolves names, which `load_dataset` and the inspection functions look up in their modules at each call.
     """
     original = datasets.load.dataset_module_factory
     if hasattr(original, "ggt100k"):
         return
-    known = {"path", "revision", "data_dir", "data_files"} <= set(inspect.signature(original).parameters)
+    has_expected_parameters = {"path", "revision", "data_dir", "data_files"} <= set(
+        inspect.signature(original).parameters
+    )
     fields = [field.name for field in dataclasses.fields(datasets.load.DatasetModule)][:3]
-    if not known or fields != ["module_path", "hash", "builder_kwargs"]:
+    if not has_expected_parameters or fields != ["module_path", "hash", "builder_kwargs"]:
         warnings.warn(
-            f"datasets {datasets.__version__} resolves names in another way than ggt100k {__version__} knows; "
-            'use: from ggt100k import load_dataset; load_dataset("ggt-100k")',
+            f"datasets {datasets.__version__} resolves names in another way than ggt100k {__version__} expects. "
+            'Use: from ggt100k import load_dataset; load_dataset("ggt-100k")',
             stacklevel=3,
         )
         return
@@ -215,8 +236,8 @@ def register_with_datasets() -> None:
     def dataset_module_factory(path: str, revision: Any = None, *args: Any, **kwargs: Any) -> Any:
         if path != NAME:
             return original(path, revision, *args, **kwargs)
-        given = {"dataset_name": NAME, "revision": None if revision is None else str(revision)}
-        return datasets.load.DatasetModule("ggt100k", "", given)  # the builder finds its root, and so its hash
+        builder_options = {"dataset_name": NAME, "revision": None if revision is None else str(revision)}
+        return datasets.load.DatasetModule("ggt100k", "", builder_options)  # the builder computes the hash
 
     dataset_module_factory.ggt100k = True  # type: ignore[attr-defined]
     for module in (datasets.load, datasets.inspect):

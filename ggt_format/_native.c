@@ -123,7 +123,7 @@ undo_filters(PyObject *module, PyObject *args)
         return NULL;
     }
     if (result < 0) {
-        PyErr_SetString(PyExc_ValueError, "a filter that looks out of its band");
+        PyErr_SetString(PyExc_ValueError, "a row has a filter that refers to another band");
         return NULL;
     }
     Py_RETURN_NONE;

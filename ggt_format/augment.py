@@ -26,11 +26,15 @@ class Orientation:
     is_transposed: bool = False
 
     def apply(self, pixels: Pixels) -> Pixels:
-        """Return an image (height, width, 3) in this orientation, as an array of its own."""
+        """Return an image (height, width, 3) in this orientation, as a contiguous copy.
+
+        Args:
+            pixels: uint8, height x width x 3.
+        """
         rows = slice(None, None, -1 if self.is_upside_down else 1)
         columns = slice(None, None, -1 if self.is_mirrored else 1)
-        turned = pixels[rows, columns]
-        return np.ascontiguousarray(turned.transpose(1, 0, 2) if self.is_transposed else turned)
+        flipped = pixels[rows, columns]
+        return np.ascontiguousarray(flipped.transpose(1, 0, 2) if self.is_transposed else flipped)
 
 
 def draw_orientation(use_hflip: bool, use_rot: bool) -> Orientation:

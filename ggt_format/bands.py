@@ -14,10 +14,10 @@ from PIL import Image
 deflate: Any
 try:
     import deflate
-except ImportError:  # this machine has no wheel of it: zlib is slower and gives the same pixels
+except ImportError:  # optional: without libdeflate, zlib gives the same pixels and takes longer
     deflate = None
 
-HEAD = 4096  # bytes that always hold everything before the first band, for images of up to 31,000 rows
+HEAD = 4096  # the first band of an image with up to 31,000 rows begins within this many bytes
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -28,25 +28,36 @@ class Bands:
     height: int
     rows: int  # rows of each band; the last band may have fewer
     offsets: tuple[int, ...]
-    head: bytes = b""  # of a JPEG: the bytes before its first band
-    crcs: tuple[int, ...] = ()  # of a JPEG: CRC-32 of each band; a PNG has them in its chunks
+    head: bytes = b""  # JPEG only: the bytes before the first band
+    crcs: tuple[int, ...] = ()  # JPEG only: CRC-32 of each band; a PNG stores them in its chunks
 
 
 def inflate(deflated: bytes, size: int) -> bytes | bytearray:
+    """Inflate a raw deflate stream, with libdeflate where it is installed.
+
+    Args:
+        deflated: The stream, without zlib's header and checksum.
+        size: Number of bytes that the stream inflates to.
+
+    Raises:
+        zlib.error: The stream is damaged. Where libdeflate is installed, `deflate.DeflateError` is raised instead.
+    """
     if deflate is not None:
         return deflate.deflate_decompress(deflated, size)  # type: ignore[no-any-return]
     return zlib.decompressobj(-15).decompress(deflated, size)
 
 
 def crc32(data: bytes | memoryview) -> int:
+    """Return the CRC-32 of `data`."""
     return int(deflate.crc32(data)) if deflate is not None else zlib.crc32(data)
 
 
-def adler32(data: npt.NDArray[np.uint8], before: int = 1) -> int:
-    """Return zlib's checksum of `data`, continued from `before`."""
-    return int(deflate.adler32(data, before)) if deflate is not None else zlib.adler32(data.data, before)
+def adler32(data: npt.NDArray[np.uint8], initial: int = 1) -> int:
+    """Return zlib's checksum of `data`, continued from the checksum `initial`."""
+    return int(deflate.adler32(data, initial)) if deflate is not None else zlib.adler32(data.data, initial)
 
 
+# what decoders raise for damaged bytes
 DAMAGE_ERRORS: tuple[type[Exception], ...] = (
     *(ValueError, IndexError, OSError, SyntaxError, struct.error, zlib.error, Image.DecompressionBombError),
     *([deflate.DeflateError] if deflate else []),

@@ -42,18 +42,18 @@ class GGTPairDataset:
     Args:
         opt: The options of a dataset in an option file.
 
-            dataroot: folder or URL of the release, as `PairDataset` takes it; `dataroot_gt` counts where it is
-                missing. Without both, the release is looked up as `load_dataset` does.
+            dataroot: Folder or URL of the release, as `PairDataset` takes it; `dataroot_gt` is used where it
+                is missing. Without both, the release is looked up as by `load_dataset`.
             phase: "train" for windows and augmentation; anything else for whole images.
             split: "train" or "test"; by default "train" in the phase "train", else "test".
-            where: conditions on the pairs, for example {degradation: [rain, snow]}.
-            gt_size: side of the square window in pixels; without it whole images.
-            use_hflip, use_rot: as in BasicSR; `use_flip` is the older name of `use_hflip`, and Restormer's
+            where: Conditions on the pairs, for example {degradation: [rain, snow]}.
+            gt_size: Side of the square window in pixels; whole images if missing.
+            use_hflip, use_rot: As in BasicSR; `use_flip` is the older name of `use_hflip`, and Restormer's
                 `geometric_augs` sets both.
             scale: 1, because LQ and GT image have the same size.
-            mean, std: three numbers each.
+            mean, std: Three numbers each.
 
-            Other keys, such as `io_backend`, are for BasicSR's own reader or its loader and do nothing here.
+            Other keys, such as `io_backend`, are for BasicSR's own reader or its loader and are ignored.
 
     Raises:
         ConfigError: There is no such release, no pair is left, or an option has a value that cannot be used.
@@ -69,7 +69,9 @@ class GGTPairDataset:
         self.use_rot = bool(opt.get("use_rot", geometric))
         self.gt_size = opt.get("gt_size") if self.is_training else None
         if self.gt_size is not None and (not isinstance(self.gt_size, int) or self.gt_size < 1):
-            raise ConfigError(f"gt_size: {self.gt_size!r}: is not a number of pixels. Write for example gt_size: 256.")
+            raise ConfigError(
+                f"gt_size: {self.gt_size!r}: must be a number of pixels, 1 or more. Write for example gt_size: 256."
+            )
         self.mean, self.std = (_per_channel(opt, name) for name in ("mean", "std"))
         self.pairs = PairDataset(
             opt.get("dataroot") or opt.get("dataroot_gt"),
@@ -91,13 +93,13 @@ class GGTPairDataset:
         return self.pairs.__getitems__(numbers)
 
     def _draw_window(self, row: Mapping[str, Any], generator: np.random.Generator) -> tuple[int, int, int, int]:
-        del generator  # it depends on the epoch, which BasicSR does not tell to a dataset
+        del generator  # it depends on the epoch, which BasicSR does not pass to a dataset
         side = int(self.gt_size or 0)
         top = random.randint(0, max(row["height"] - side, 0))
         return top, random.randint(0, max(row["width"] - side, 0)), side, side
 
     def _finish(self, item: dict[str, Any]) -> dict[str, Any]:
-        """Orient both images equally and make tensors of them. Bytes are turned, which is cheaper than floats."""
+        """Orient both images equally and convert them to tensors. Bytes are flipped, which is cheaper than floats."""
         images = item["lq"], item["gt"]
         if self.is_training:
             orientation = draw_orientation(self.use_hflip, self.use_rot)

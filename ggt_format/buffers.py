@@ -1,8 +1,8 @@
-"""Reuse the memory of images that nobody holds any more.
+"""Reuse the memory of images that are no longer in use.
 
 A fresh array of a megabyte costs a page fault for each 4 KB that is written to it: a quarter of the time of decoding a
 whole image. A training loop drops each batch and asks for the next one of the same size, so that a few buffers serve
-the whole run. A buffer comes back here when the last array that shows it is gone.
+the whole run. A buffer returns to the free list when the last array that uses its memory is deleted.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 Pixels = npt.NDArray[np.uint8]
-SMALLEST, LARGEST = 1 << 16, 1 << 25  # bytes: smaller ones cost little, larger ones are rare
-MOST_KEPT = 1 << 26  # bytes that a process keeps of buffers that are not in use
+MIN_BYTES, MAX_BYTES = 1 << 16, 1 << 25  # sizes of reused buffers: smaller ones cost little, larger ones are rare
+MAX_FREE_BYTES = 1 << 26  # a process keeps at most so many bytes of buffers that are not in use
 _Buffer = tuple[Pixels, tuple[int, bool]]  # memory, and its address as numpy's array interface states it
-_FREE: dict[int, deque[_Buffer]] = {}  # by size
+_FREE: dict[int, deque[_Buffer]] = {}  # free buffers by their size in bytes
 
 
 class _Lease:
-    """A buffer in use: numpy's arrays hold it as their base, and it goes with the last of them."""
+    """A buffer in use. Numpy arrays keep it as their base; it is deleted with the last of them."""
 
     __slots__ = ("__array_interface__", "_buffer")
 
@@ -37,23 +37,23 @@ class _Lease:
     def __del__(
         self,
         free: dict[int, deque[_Buffer]] = _FREE,
-        most: int = MOST_KEPT,
+        max_free_bytes: int = MAX_FREE_BYTES,
         make: type[deque[_Buffer]] = deque,
     ) -> None:
-        # Neither globals nor builtins: both are gone before the last arrays when Python ends. No lock: this may run
-        # in the middle of any other step, and a few bytes too many do no harm.
-        size = kept = self._buffer[0].nbytes
-        for each, buffers in free.copy().items():
-            kept += each * buffers.__len__()
-        if kept <= most:
+        # This uses neither globals nor builtins, because Python may delete both before the last arrays when it exits.
+        # It takes no lock, because it may run in the middle of any other step; a few bytes too many do no harm.
+        size = free_bytes = self._buffer[0].nbytes
+        for buffer_size, buffers in free.copy().items():
+            free_bytes += buffer_size * buffers.__len__()
+        if free_bytes <= max_free_bytes:
             free.setdefault(size, make()).append(self._buffer)
 
 
 def empty(size: int) -> Pixels:
-    """Return an array of `size` bytes with any content: uint8, one axis."""
-    if not SMALLEST <= size <= LARGEST:
+    """Return an uninitialised array of `size` bytes: uint8, one axis."""
+    if not MIN_BYTES <= size <= MAX_BYTES:
         return np.empty(size, np.uint8)
-    step = 1 << (size.bit_length() - 4)  # so that an eighth is wasted at most
+    step = 1 << (size.bit_length() - 4)  # so that at most an eighth is wasted
     rounded = -(-size // step) * step
     try:
         buffer = _FREE[rounded].pop()
@@ -64,5 +64,5 @@ def empty(size: int) -> Pixels:
 
 
 def empty_image(height: int, width: int) -> Pixels:
-    """Return an image with any content: uint8, height x width x 3."""
+    """Return an uninitialised image: uint8, height x width x 3."""
     return empty(3 * height * width).reshape(height, width, 3)

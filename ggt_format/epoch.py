@@ -16,7 +16,10 @@ from ggt_format.schema import NAME
 
 
 class SharedEpoch:
-    """An epoch number that a process shares with the workers it starts, however they start, also once they run."""
+    """An epoch number that a process shares with its worker processes, also with those that are already running.
+
+    The number lies in a small memory-mapped file, so that the start method (fork, spawn, forkserver) does not matter.
+    """
 
     def __init__(self) -> None:
         handle, self._path = tempfile.mkstemp(prefix=f"{NAME}-epoch-")
@@ -27,27 +30,27 @@ class SharedEpoch:
         weakref.finalize(self, _remove, self._path, os.getpid())
 
     def __getstate__(self) -> dict[str, Any]:
-        started = (
-            multiprocessing.context.get_spawning_popen() is not None
-        )  # else it is an independent copy, with its own epoch
-        return {"_path": self._path if started else "", "_value": self.get(), "_owner": self._owner, "_map": None}
+        # pickled for another purpose, it becomes an independent copy with its own epoch
+        is_for_worker = multiprocessing.context.get_spawning_popen() is not None
+        return {"_path": self._path if is_for_worker else "", "_value": self.get(), "_owner": self._owner, "_map": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__ = dict(state)  # a copy: __init__ below resets what it holds
+        self.__dict__ = dict(state)  # a copy, because __init__ below resets it
         if not self._path:
             self.__init__()  # type: ignore[misc]
             self.set(state["_value"])
 
     def get(self) -> int:
+        """Return the epoch that was set last in the process that started this one, or in this one."""
         if self._map is None:
+            # on another machine the file does not exist: the pickled value is used
             with contextlib.suppress(FileNotFoundError), Path(self._path).open("r+b") as file:
-                self._map = mmap.mmap(
-                    file.fileno(), 8
-                )  # the file is not there on another machine: the pickled value counts
+                self._map = mmap.mmap(file.fileno(), 8)
         return self._value if self._map is None else int.from_bytes(self._map[:8], "big", signed=True)
 
     def set(self, epoch: int) -> None:
-        if os.getpid() != self._owner:  # a rank that inherited it: from here on it has its own epoch
+        """Set the epoch for this process and its workers."""
+        if os.getpid() != self._owner:  # a rank that inherited the object gets its own epoch
             self.__init__()  # type: ignore[misc]
         self._value = epoch = operator.index(epoch)
         self.get()

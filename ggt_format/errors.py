@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class GGTError(Exception):
-    """Base class. A message names the file or shard, the key, what is wrong and what to do."""
+    """The base class. A message states the file or shard, the key, what is wrong and what to do."""
 
 
 class ConfigError(GGTError):
@@ -16,12 +16,17 @@ class ShardError(GGTError):
 
 
 class PairError(GGTError):
-    """One pair cannot be used; the others can. `reason` is a stable code, the message is for people."""
+    """One pair cannot be used; the others can.
+
+    Attributes:
+        reason: A stable reason code; `ggt100k reasons` explains it.
+        paid: Whether a provider may charge for the failed request.
+    """
 
     def __init__(self, reason: str, message: str, *, paid: bool = False) -> None:
         super().__init__(message)
         self.reason = reason
-        self.paid = paid  # whether a provider may charge for the failed request
+        self.paid = paid
 
     def __reduce__(self) -> tuple[type[PairError], tuple[str, str], dict[str, object]]:
-        return PairError, (self.reason, str(self)), self.__dict__  # so that it can be pickled
+        return PairError, (self.reason, str(self)), self.__dict__  # pickling would else pass the message alone

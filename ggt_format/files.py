@@ -1,4 +1,4 @@
-"""Write files so that they appear whole, and survive a power cut."""
+"""Write files so that they appear whole and survive a power failure."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import os
 import uuid
 from pathlib import Path
 
-PART = ".part"  # ends the name of a file that is not complete yet
+PART = ".part"  # suffix of a file that is not complete yet
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file that appears whole or not at all, whatever dies in between, whoever else writes the same file."""
+    """Write a file that appears whole or not at all, also if the process dies or another one writes the same file."""
     part = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}{PART}")
     try:
         with part.open("wb") as file:
@@ -25,7 +25,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, and those above it, so that they survive a power cut."""
+    """Create a folder and its parents so that they survive a power failure."""
     if not folder.is_dir():
         make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
@@ -33,7 +33,7 @@ def make_folder(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` survive a power cut (on Windows a folder cannot be opened, nor need it be)."""
+    """Make a rename in `folder` survive a power failure. Does nothing on Windows, which needs no such step."""
     if os.name == "posix":
         handle = os.open(folder, os.O_RDONLY)
         try:

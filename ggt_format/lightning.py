@@ -64,5 +64,7 @@ class GGTDataModule(LightningDataModule):
 
     def _loader(self, phase: str, **options: Any) -> Any:
         has_workers = self.workers > 0
-        dataset: Any = self._datasets[phase]  # torch's Dataset is no Protocol, and ours has what a loader asks for
+        dataset: Any = self._datasets[
+            phase
+        ]  # torch's Dataset is not a Protocol; this dataset has the methods that a loader calls
         return DataLoader(dataset, num_workers=self.workers, persistent_workers=has_workers, **options)

@@ -1,4 +1,4 @@
-"""Check what readers rely on in the manifest `index/manifest.json`."""
+"""Check the values of the manifest `index/manifest.json` that readers use."""
 
 from __future__ import annotations
 
@@ -9,35 +9,40 @@ from ggt_format.schema import CODECS, DEGRADATIONS, METRIC, PRIOR, SPLITS, VERSI
 
 
 def indices(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the manifest's entry for each `index/{name}.parquet`: the splits, and PRIOR where the release has it."""
+    """Return the manifest's entry for each `index/{name}.parquet`: the splits, and PRIOR if the release has priors."""
     return dict(manifest["splits"]) | ({PRIOR: manifest[PRIOR]} if PRIOR in manifest else {})
 
 
 def check_manifest(manifest: Mapping[str, Any]) -> None:
-    """Raise ValueError or KeyError where a value that readers need is wrong. Names in it become paths and columns."""
+    """Check the values that readers use. Names in a manifest become paths and columns, so they must be safe.
+
+    Raises:
+        ValueError: A value is not as format 1 requires.
+        KeyError: A value is missing.
+    """
     if not all(METRIC.fullmatch(name) for name in manifest["metrics"]):
-        raise ValueError("a metric's name is not of a-z, 0-9 and _")
+        raise ValueError("the name of a metric has other characters than a-z, 0-9 and _")
     if unknown := manifest["splits"].keys() - set(SPLITS):
-        raise ValueError(f"an unknown split, {min(unknown)!r}")
-    for split, about in indices(manifest).items():
-        if not set(about["degradations"]) <= set(DEGRADATIONS):
-            raise ValueError(f"an unknown degradation in {split!r}")
-        _check_numbers(split, about, "pairs")
-        _check_numbers(split, about["index"], "bytes")
-        _check_numbers(split, about["degradations"], *about["degradations"])
-    for shard, about in manifest["shards"].items():
-        _check_numbers(shard, about, "pairs", "bytes")
-    texts = [manifest["gate"], *(about["sha256"] for about in manifest["shards"].values())]
-    texts += [about["index"]["sha256"] for about in indices(manifest).values()]
+        raise ValueError(f"split {min(unknown)!r} is unknown")
+    for split, entry in indices(manifest).items():
+        if not set(entry["degradations"]) <= set(DEGRADATIONS):
+            raise ValueError(f"split {split!r} has an unknown degradation")
+        _check_numbers(split, entry, "pairs")
+        _check_numbers(split, entry["index"], "bytes")
+        _check_numbers(split, entry["degradations"], *entry["degradations"])
+    for shard, entry in manifest["shards"].items():
+        _check_numbers(shard, entry, "pairs", "bytes")
+    texts = [manifest["gate"], *(entry["sha256"] for entry in manifest["shards"].values())]
+    texts += [entry["index"]["sha256"] for entry in indices(manifest).values()]
     if not all(isinstance(text, str) for text in texts) or not isinstance(manifest["funnel"], list):
-        raise ValueError("the gate or a checksum is no text, or the funnel no list")
+        raise ValueError("the gate or a checksum is not a string, or the funnel is not a list")
     if manifest["codec"] not in CODECS:
-        raise ValueError(f"codec {manifest['codec']!r} is none of {', '.join(CODECS)}")
+        raise ValueError(f"codec {manifest['codec']!r} is not one of {', '.join(CODECS)}")
     if not VERSION.fullmatch(manifest["dataset_version"]):
-        raise ValueError(f"version {manifest['dataset_version']!r} is not three numbers")
+        raise ValueError(f"version {manifest['dataset_version']!r} does not consist of three numbers")
 
 
-def _check_numbers(of: str, about: Mapping[str, Any], *names: str) -> None:
+def _check_numbers(owner: str, entry: Mapping[str, Any], *names: str) -> None:
     for name in names:
-        if type(about[name]) is not int or about[name] < 0:
-            raise ValueError(f"{name} of {of!r} is {about[name]!r}, no count")
+        if type(entry[name]) is not int or entry[name] < 0:
+            raise ValueError(f"{name} of {owner!r} is {entry[name]!r}, and must be a whole number from 0")

@@ -1,6 +1,6 @@
-"""The optional C extension `_native`, or None where it is not built.
+"""The optional C extension `_native`, or None if it is not built.
 
-The environment variable GGT100K_NATIVE=0 leaves it out: numpy then does the same, slower.
+The environment variable GGT100K_NATIVE=0 disables it. Numpy then gives the same results and takes longer.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import importlib
 import os
 from typing import Any
 
-VERSION = 1  # of the functions: a build that lies in a checkout may be older than the code beside it
+VERSION = 1  # of the interface: the build in a checkout may be older than the Python code
 
 native: Any = None
 if os.environ.get("GGT100K_NATIVE") != "0":

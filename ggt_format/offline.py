@@ -1,4 +1,4 @@
-"""Open a release of the Hub without the Hub: at the commit that it had when it was last opened here."""
+"""Open a release of the Hub while the Hub cannot be reached, at the commit that was opened last on this machine."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from ggt_format.schema import MANIFEST, NAME
 
 _log = logging.getLogger(NAME)
 _HUB_URL = re.compile(r"hf://datasets/([^/@]+/[^/@]+)(?:@([^/]+))?")
-_CLIENTS = ("httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3", "aiohttp")  # of HTTP
+_CLIENTS = ("httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3", "aiohttp")  # packages of HTTP clients
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 def cache_folder() -> Path:
-    """Return the folder that keeps indices and manifests: `ggt-100k` in the cache folder of `datasets`.
+    """Return the folder for cached indices and manifests: `ggt-100k` in the cache folder of `datasets`.
 
-    `datasets` is not imported for it; where it is loaded, its setting counts.
+    `datasets` is not imported for it. If it is already imported, its setting is used.
     """
     loaded = sys.modules.get("datasets")
     if loaded is not None and hasattr(loaded, "config"):
@@ -37,7 +37,7 @@ def cache_folder() -> Path:
 
 @dataclasses.dataclass(frozen=True)
 class CachedRelease:
-    """A release of the Hub as this machine has it."""
+    """A release of the Hub that is cached on this machine."""
 
     url: str  # pinned to a commit, or the local folder of a complete snapshot
     commit: str
@@ -45,8 +45,8 @@ class CachedRelease:
 
 
 def remember_release(url: str, revision: str | None, pinned_url: str, manifest: bytes) -> None:
-    """Keep the manifest of a release that was opened at `url` and `revision`. A cache without room is no error."""
-    path = _note(url, revision)
+    """Cache the manifest of a release that was opened at `url` and `revision`. If the cache cannot be written, warn."""
+    path = _manifest_path(url, revision)
     try:
         text = json.dumps({"url": pinned_url, "manifest": manifest.decode()})
         if path.is_file() and path.read_text(encoding="utf-8") == text:
@@ -56,21 +56,21 @@ def remember_release(url: str, revision: str | None, pinned_url: str, manifest: 
         part.write_text(text, encoding="utf-8")
         part.replace(path)
     except (OSError, UnicodeError) as fault:  # a full disk, or a cache folder without write permission
-        _log.warning("%s: is not kept for use without a network: %s", url, fault)
+        _log.warning("%s: cannot be cached for use without a network: %s", url, fault)
 
 
 def cached_release(url: str, revision: str | None) -> CachedRelease | None:
-    """Return the release that `url` and `revision` named when it was last opened here; None where there is none.
+    """Return the release that `url` and `revision` named when it was last opened here; None if there is none.
 
-    A snapshot that the Hub's own client has downloaded is used where every file of its manifest is there.
+    A snapshot that the Hub's own client has downloaded is preferred, if it has every file of its manifest.
     """
     from huggingface_hub import try_to_load_from_cache
 
     with contextlib.suppress(*_DAMAGE):
-        found = _HUB_URL.fullmatch(url)
-        if found:
-            named = revision or (unquote(found[2]) if found[2] else "main")
-            path = try_to_load_from_cache(found[1], MANIFEST, revision=named, repo_type="dataset")
+        match = _HUB_URL.fullmatch(url)
+        if match:
+            wanted_revision = revision or (unquote(match[2]) if match[2] else "main")
+            path = try_to_load_from_cache(match[1], MANIFEST, revision=wanted_revision, repo_type="dataset")
             folder = Path(path).parents[1] if isinstance(path, str) else None
             if folder is not None:
                 data = (folder / MANIFEST).read_bytes()
@@ -79,14 +79,14 @@ def cached_release(url: str, revision: str | None) -> CachedRelease | None:
                 if all((folder / name).is_file() for name in names):
                     return CachedRelease(str(folder), folder.name, data)
     with contextlib.suppress(*_DAMAGE):
-        noted = json.loads(_note(url, revision).read_text(encoding="utf-8"))
-        pinned, manifest_text = str(noted["url"]), str(noted["manifest"])
+        entry = json.loads(_manifest_path(url, revision).read_text(encoding="utf-8"))
+        pinned, manifest_text = str(entry["url"]), str(entry["manifest"])
         return CachedRelease(pinned, pinned.partition("@")[2].partition("/")[0], manifest_text.encode())
     return None
 
 
 def is_unreachable(fault: BaseException) -> bool:
-    """Return whether an exception says that the other side cannot be reached or is down."""
+    """Return whether an exception says that the server cannot be reached or is down."""
     link: BaseException | None = fault
     while link is not None:
         status = getattr(getattr(link, "response", None), "status_code", 0)
@@ -100,6 +100,6 @@ def is_unreachable(fault: BaseException) -> bool:
     return False
 
 
-def _note(url: str, revision: str | None) -> Path:
+def _manifest_path(url: str, revision: str | None) -> Path:
     name = hashlib.sha256(f"{url}\0{revision or ''}".encode()).hexdigest()[:32]
     return cache_folder() / f"release-{name}.json"

@@ -1,4 +1,4 @@
-"""Shuffle numbers without a table: the order of any number of pairs takes no memory, and starts at once anywhere."""
+"""Shuffle numbers without a table: an order takes no memory, and any entry of it is computed directly."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import struct
 ROUNDS = 4
 
 
-def shuffled(number: int, count: int, *keys: int) -> int:
-    """Return where `number` goes in a random order of `count` numbers that `keys` alone decide.
+def permute(number: int, count: int, *keys: int) -> int:
+    """Return entry `number` of a random order of range(count) that depends on `keys` alone.
 
-    For one set of keys this is a permutation of range(count): a Feistel network (Luby and Rackoff, 1988) on the next
-    power of four, walked until the result lies below `count` (Black and Rogaway, 2002).
+    It is a permutation of range(count) for each set of keys: a Feistel network (Luby and Rackoff, 1988) on the next
+    power of four, applied until the result is below `count` (cycle walking; Black and Rogaway, 2002).
 
     Args:
         number: 0 <= number < count.
-        count: how many numbers are shuffled.
+        count: How many numbers are shuffled.
         keys: 64-bit integers, such as seed and epoch.
     """
     half = max(1, -(-(count - 1).bit_length() // 2))
@@ -24,8 +24,8 @@ def shuffled(number: int, count: int, *keys: int) -> int:
     key = hashlib.blake2b(struct.pack(f">{1 + len(keys)}q", count, *keys), digest_size=16).digest()
     while True:
         left, right = number >> half, number & mask
-        for each in range(ROUNDS):
-            mixed = hashlib.blake2b(struct.pack(">BQ", each, right), digest_size=8, key=key).digest()
+        for round_number in range(ROUNDS):
+            mixed = hashlib.blake2b(struct.pack(">BQ", round_number, right), digest_size=8, key=key).digest()
             left, right = right, left ^ (int.from_bytes(mixed, "big") & mask)
         number = left << half | right
         if number < count:

@@ -1,4 +1,4 @@
-"""`PairDataset`: the pairs of a split by their number, whole or as crops, for any training loop."""
+"""`PairDataset`: the pairs of a split by number, whole or as crops, for any training loop."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from ggt_format.cores import core_count
 from ggt_format.epoch import SharedEpoch
 from ggt_format.errors import ConfigError, ShardError
 from ggt_format.images import decode_bands, decode_image, read_bands
-from ggt_format.index_file import Where, check_column, index_table, needed_columns, select_of
+from ggt_format.index_file import Where, check_column, needed_columns, open_index, select_rows
 from ggt_format.ranges import ByteRange, RangeReader
 from ggt_format.roots import resolve_root
 from ggt_format.schema import NAME, index_schema
 
 _log = logging.getLogger(NAME)
 Crop: TypeAlias = int | Callable[[Mapping[str, Any], np.random.Generator], tuple[int, int, int, int]] | None
-_PLACES = ["shard", "lq_offset", "lq_size", "gt_offset", "gt_size"]
+_LOCATION = ["shard", "lq_offset", "lq_size", "gt_offset", "gt_size"]
 _ITEM = ["key", "degradation", "source", "scores"]
 
 
 class PairDataset:
-    """The pairs of a split by number: a map-style dataset for torch's DataLoader and any sampler, or without torch.
+    """The pairs of a split by number: a map-style dataset for torch's DataLoader and samplers, usable without torch.
 
         pairs = PairDataset("/data/ggt-100k", crop=256, where={"degradation": ["rain", "snow"]})
         pairs[0]["lq"]  # uint8, 256 x 256 x 3
@@ -46,25 +46,27 @@ class PairDataset:
     pickled dataset is small: each process maps the index itself.
 
     Args:
-        data_dir: the dataset folder or its URL, as in `locate`; also `revision` and `storage_options`.
-        split: "train" or "test". "prior", in releases that have it, holds outputs that could not be aligned in the
-            place of `gt`: no ground truth, but a further input for a network.
+        data_dir: The dataset folder or its URL, as in `locate`.
+        split: "train" or "test". "prior", in releases that have it, has outputs that could not be aligned as
+            `gt`. They are not ground truth, but a further input for a network.
         name: "all", "sample", or the name of a degradation.
-        where: which pairs, as in `select`.
-        columns: further columns of the index to put into each item, such as `prompt`.
-        crop: the side in pixels of a square window, the same for both images, drawn from (seed, epoch, number) alone;
+        where: Conditions on the pairs, as in `select`.
+        columns: Further columns of the index to put into each item, such as `prompt`.
+        crop: Side in pixels of a square window at the same position in both images, drawn from (seed, epoch, number);
             or a function (row, random generator) -> (top, left, height, width); None for whole images.
-        seed: a 64-bit integer that the windows are drawn from.
-        transform: is called with each item; what it returns becomes the item.
-        decode: False returns `lq` and `gt` as bytes, as they are stored.
-        on_error: "raise", or "skip", which leaves damaged pairs out of a batch, logs each and counts them by reason in
-            `skipped` of the process that read them. A batch in which every pair is damaged always raises.
-        threads: how many threads decode a batch; the default is one per core, and one in a DataLoader's worker.
-        cache, cache_bytes: a folder that keeps what was fetched from a URL, and the most bytes it may hold.
+        seed: A 64-bit integer that the windows are drawn from.
+        transform: A function that is called with each item; its result becomes the item.
+        decode: False returns `lq` and `gt` as the stored bytes.
+        on_error: "raise" or "skip". "skip" leaves damaged pairs out of a batch, logs each, and counts them by message
+            in the attribute `skipped`, in each process. A batch in which every pair is damaged always raises.
+        threads: Number of threads that decode a batch; by default one per core, or one in a DataLoader's worker.
+        revision: A tag or commit of a repository on the Hub.
+        storage_options: Options of fsspec for the URL.
+        cache, cache_bytes: A folder for what is fetched from a URL, and its maximum size in bytes.
 
     Raises:
-        ConfigError: at once, where nothing is found or no pair is left.
-        ShardError: at an item whose bytes are damaged.
+        ConfigError: An argument is wrong, no dataset is found, or no pair is left. Raised by the constructor.
+        ShardError: An item's bytes are damaged. Raised when the item is read.
     """
 
     def __init__(
@@ -87,22 +89,22 @@ class PairDataset:
         cache_bytes: int = 50_000_000_000,
     ) -> None:
         if on_error not in ("raise", "skip"):
-            raise ConfigError(f'on_error={on_error!r} is neither "raise" nor "skip"')
+            raise ConfigError(f'on_error={on_error!r}: must be "raise" or "skip".')
         if crop is not None and not callable(crop):
             if isinstance(crop, bool) or not hasattr(crop, "__index__") or operator.index(crop) < 1:
-                raise ConfigError(f"crop={crop!r}: a window has 1 pixel or more, or a function picks it")
+                raise ConfigError(f"crop={crop!r}: must be a number of pixels, 1 or more, or a function.")
             crop = operator.index(crop)
         if not hasattr(seed, "__index__") or not -(1 << 63) <= operator.index(seed) < 1 << 63:
-            raise ConfigError(f"seed={seed!r} is no 64-bit integer")
+            raise ConfigError(f"seed={seed!r}: must be a 64-bit integer.")
         if crop is not None and not decode:
-            raise ConfigError("decode=False gives whole images as they are stored: leave crop= out")
+            raise ConfigError("crop: cannot be combined with decode=False, which returns whole images. Leave crop out.")
         self.root = resolve_root(name, data_dir, revision, storage_options)
         self.split, self.name, self.where = split, name, where
         self.columns = [columns] if isinstance(columns, str) else list(columns or ())
         self.crop, self.seed, self.transform = crop, operator.index(seed), transform
         self.decode, self.on_error, self.threads = decode, on_error, threads
         self.skipped: Counter[str] = Counter()
-        self._said_slow = False
+        self._has_warned_of_slow_crops = False
         self._epoch = SharedEpoch()
         self._reader = RangeReader(self.root, None if cache is None else Path(cache), cache_bytes)
         self._view: tuple[dict[str, pa.ChunkedArray], npt.NDArray[np.int64]] | None = None
@@ -117,26 +119,27 @@ class PairDataset:
             schema = index_schema(self.root.metrics)
             for column in self.columns:
                 check_column(schema, column)
-            # of local files the head is read, which takes less time than these columns take to be opened
-            places = [] if self._reader.local else ["width", "height", "band_rows", "lq_bands", "gt_bands"]
-            wanted = [*_ITEM, *_PLACES, *places, *(column.partition(".")[0] for column in self.columns)]
-            table = index_table(self.root, self.split, [*wanted, *needed_columns(schema, self.where)])
-            rows = select_of(table, schema, self.where, self.name)
-            self._view = ({name: table[name] for name in wanted}, rows)
+            # reading the head of a local file takes less time than opening these columns
+            bands = [] if self._reader.is_local else ["width", "height", "band_rows", "lq_bands", "gt_bands"]
+            names = [*_ITEM, *_LOCATION, *bands, *(column.partition(".")[0] for column in self.columns)]
+            table = open_index(self.root, self.split, [*names, *needed_columns(schema, self.where)])
+            rows = select_rows(table, schema, self.where, self.name)
+            self._view = ({name: table[name] for name in names}, rows)
         return self._view
 
     def __len__(self) -> int:
         return len(self._rows()[1])
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw other windows from here on, in this process and in the workers it has started."""
+        """Draw the windows of another epoch from now on, in this process and in its workers."""
         self._epoch.set(epoch)
 
     def state_dict(self) -> dict[str, int]:
-        """Return what a checkpoint must keep besides the sampler's state. Load it before workers start."""
+        """Return the state for a checkpoint, to be saved beside the sampler's. Load it before workers start."""
         return {"epoch": self._epoch.get(), "seed": self.seed}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Restore the seed and the epoch that `state_dict` returned."""
         self.seed = state["seed"]
         self.set_epoch(state["epoch"])
 
@@ -147,17 +150,23 @@ class PairDataset:
         return item
 
     def __getitems__(self, numbers: Sequence[int]) -> list[Any]:
-        """Return the items of a batch, in order: their bytes are fetched together and decoded on several threads."""
+        """Return the items of a batch, in order. Their bytes are fetched together and decoded on several threads."""
         items = self.read(numbers)
         good = [item for item in items if not isinstance(item, ShardError)]
         if items and not good:
-            raise ShardError(f"every pair of a batch is damaged, the last: {items[-1]}")
+            raise ShardError(f"every pair of a batch is damaged. The last one: {items[-1]}")
         return good
 
     def read(self, numbers: Sequence[int], epochs: Sequence[int] | None = None) -> list[Any]:
-        """Return the items of a batch, in order, with a ShardError in the place of each damaged pair that is skipped.
+        """Return the items of a batch, in order. With on_error="skip", a ShardError stands for each damaged pair.
 
-        `epochs`: the epoch that each item's window is drawn for; None for the one that `set_epoch` has set.
+        Args:
+            numbers: Numbers of the pairs.
+            epochs: The epoch that each item's window is drawn for; None for the epoch that `set_epoch` has set.
+
+        Raises:
+            IndexError: There is no pair of such a number.
+            ShardError: A pair is damaged, and on_error="raise".
         """
         return self._items(numbers, epochs, keep_faults=self.on_error == "skip")
 
@@ -169,18 +178,24 @@ class PairDataset:
 
     def _items(self, numbers: Sequence[int], epochs: Sequence[int] | None, keep_faults: bool) -> list[Any]:
         columns, rows = self._rows()
-        places = []
+        positions = []
         for number in map(operator.index, numbers):
             if not -len(rows) <= number < len(rows):
-                raise IndexError(f"{number}: there are {len(rows)} pairs")
-            places.append(number % len(rows))
-        found = [{name: column[row].as_py() for name, column in columns.items()} for row in rows[places].tolist()]
+                raise IndexError(f"pair {number} does not exist: the dataset has {len(rows)} pairs")
+            positions.append(number % len(rows))
+        index_rows = [
+            {name: column[row].as_py() for name, column in columns.items()} for row in rows[positions].tolist()
+        ]
         data: dict[ByteRange, bytes] = {}
-        if self.crop is not None and not self._reader.local and self.root.manifest["codec"] == "jpeg":
-            self._read_at_once([self._head(row, name) for row in found for name in ("lq", "gt")], data, keep_faults)
-        draws = zip(places, epochs or [self._epoch.get()] * len(places), strict=True)
-        plans = [self._guard(keep_faults, self._plan, draw, row, data) for draw, row in zip(draws, found, strict=True)]
-        ranges = [each for plan in plans if not isinstance(plan, ShardError) for each in plan.members.values()]
+        if self.crop is not None and not self._reader.is_local and self.root.manifest["codec"] == "jpeg":
+            self._read_at_once(
+                [self._head(row, name) for row in index_rows for name in ("lq", "gt")], data, keep_faults
+            )
+        draws = zip(positions, epochs or [self._epoch.get()] * len(positions), strict=True)
+        plans = [
+            self._guard(keep_faults, self._plan, draw, row, data) for draw, row in zip(draws, index_rows, strict=True)
+        ]
+        ranges = [member for plan in plans if not isinstance(plan, ShardError) for member in plan.members.values()]
         self._read_at_once(ranges, data, keep_faults)
         threads = self._thread_count() if self.decode else 1
 
@@ -194,18 +209,17 @@ class PairDataset:
 
     def _read_at_once(self, ranges: Sequence[ByteRange], data: dict[ByteRange, bytes], keep_faults: bool) -> None:
         """Fetch a batch's ranges from a URL together; local files are read when each pair is decoded."""
-        if not self._reader.local:
-            with contextlib.suppress(*([ShardError] if keep_faults else [])):  # then each pair is read by itself
+        if not self._reader.is_local:
+            # with `keep_faults`, each pair is then read alone, to see which one is damaged
+            with contextlib.suppress(*([ShardError] if keep_faults else [])):
                 data.update(zip(ranges, self._reader.read(ranges), strict=True))
 
     def _thread_count(self) -> int:
         if self.threads is not None:
             return self.threads
         torch = sys.modules.get("torch.utils.data")
-        worker = torch is not None and torch.get_worker_info() is not None
-        if worker:
-            return 1
-        return core_count()
+        is_worker = torch is not None and torch.get_worker_info() is not None
+        return 1 if is_worker else core_count()
 
     def _guard(self, keep_faults: bool, step: Callable[..., Any], *args: Any) -> Any:
         """Call `step`; with `keep_faults`, count, log and return the ShardError that it raises."""
@@ -226,24 +240,32 @@ class PairDataset:
             members[name] = ByteRange(row["shard"], start, start + size, row["key"])
         if self.crop is None:
             return _Plan(row, members, {}, None)
-        if self._reader.local:
+        if self._reader.is_local:
             heads = [self._head(row, name) for name in members]
             data = dict(zip(heads, self._reader.read(heads), strict=True))
         bands = {name: self._bands(row, name, data) for name in members}
         lq = bands["lq"]
         if lq is None or bands["gt"] is None:
-            if not self._said_slow:
-                _log.warning("%s: key %s is not banded: it is decoded whole, which is slow", row["shard"], row["key"])
-                self._said_slow = True
+            if not self._has_warned_of_slow_crops:
+                _log.warning(
+                    "%s: key %s: is not banded, so crops need the whole image decoded, which is slow.",
+                    row["shard"],
+                    row["key"],
+                )
+                self._has_warned_of_slow_crops = True
             return _Plan(row, members, {}, None, draw)
         window = self._window(draw, row, lq.height, lq.width)
-        for name, about in bands.items():
-            assert about is not None
-            if (about.width, about.height) != (lq.width, lq.height):
-                raise ShardError(f"{row['shard']}: key {row['key']}: lq and gt are of two sizes; pack it again")
-            first, last = window[0] // about.rows, -(-(window[0] + window[2]) // about.rows)
+        for name, image_bands in bands.items():
+            assert image_bands is not None
+            if (image_bands.width, image_bands.height) != (lq.width, lq.height):
+                raise ShardError(
+                    f"{row['shard']}: key {row['key']}: lq and gt have different sizes. Pack the release again."
+                )
+            first, last = window[0] // image_bands.rows, -(-(window[0] + window[2]) // image_bands.rows)
             start = members[name].start
-            members[name] = members[name]._replace(start=start + about.offsets[first], stop=start + about.offsets[last])
+            members[name] = members[name]._replace(
+                start=start + image_bands.offsets[first], stop=start + image_bands.offsets[last]
+            )
         return _Plan(row, members, bands, window)
 
     def _head(self, row: dict[str, Any], name: str) -> ByteRange:
@@ -252,7 +274,7 @@ class PairDataset:
 
     def _bands(self, row: dict[str, Any], name: str, data: Mapping[ByteRange, bytes]) -> Bands | None:
         """Return an image's bands from its head, or for a PNG behind a URL from the index, which saves a request."""
-        if self._reader.local or self.root.manifest["codec"] == "jpeg":
+        if self._reader.is_local or self.root.manifest["codec"] == "jpeg":
             head = self._head(row, name)
             read = data[head] if head in data else self._reader.read([head])[0]
             return read_bands(read, f"{row['shard']}: key {row['key']}: {name}")
@@ -261,25 +283,25 @@ class PairDataset:
         return Bands(row["width"], row["height"], row["band_rows"], tuple(row[f"{name}_bands"]))
 
     def _window(self, draw: tuple[int, int], row: dict[str, Any], height: int, width: int) -> tuple[int, int, int, int]:
-        """Draw (top, left, height, width) from the seed and `draw`, which is the pair's number and the epoch, alone."""
-        place, epoch = draw
-        drawn = hashlib.blake2b(struct.pack(">qqq", self.seed, epoch, place), digest_size=16).digest()
+        """Draw (top, left, height, width) from the seed and `draw`, which is (the pair's number, the epoch)."""
+        pair_number, epoch = draw
+        digest = hashlib.blake2b(struct.pack(">qqq", self.seed, epoch, pair_number), digest_size=16).digest()
         if callable(self.crop):
-            random = np.random.default_rng(int.from_bytes(drawn, "big"))
+            random = np.random.default_rng(int.from_bytes(digest, "big"))
             facts = {name: row[name] for name in (*_ITEM, *(column.partition(".")[0] for column in self.columns))}
             window = tuple(map(int, self.crop(facts | {"height": height, "width": width}, random)))
         else:
             side = self.crop or 0
             spans = [
                 (int.from_bytes(part, "big"), length - side + 1)
-                for part, length in ((drawn[:8], height), (drawn[8:], width))
+                for part, length in ((digest[:8], height), (digest[8:], width))
             ]
             window = (*(number % max(span, 1) for number, span in spans), side, side)
         top, left, rows, columns = window
         if min(top, left) < 0 or min(rows, columns) < 1 or top + rows > height or left + columns > width:
             raise ConfigError(
-                f"key {row['key']}: the window {window} does not lie in its {height} x {width} pixels; "
-                'take a smaller crop, or the larger images: where={"height": (512, None), "width": (512, None)}'
+                f"key {row['key']}: the window {window} does not fit into {height} x {width} pixels. "
+                'Use a smaller crop, or select larger images: where={"height": (512, None), "width": (512, None)}.'
             )
         return top, left, rows, columns
 
@@ -287,18 +309,18 @@ class PairDataset:
         row = plan.row
         item = {name: row[name] for name in _ITEM}
         ranges = list(plan.members.values())
-        if not all(each in data for each in ranges):
+        if not all(member in data for member in ranges):
             data = dict(zip(ranges, self._reader.read(ranges, reuse=self.decode), strict=True))
         for name, member in plan.members.items():
-            read = data[member]
+            member_bytes = data[member]
             where = f"{row['shard']}: key {row['key']}: {name}"
-            about = plan.bands.get(name)
+            bands = plan.bands.get(name)
             if not self.decode:
-                item[name] = read
-            elif about is not None and plan.window is not None:
-                item[name] = decode_bands(read, about, *plan.window, where)
+                item[name] = member_bytes
+            elif bands is not None and plan.window is not None:
+                item[name] = decode_bands(member_bytes, bands, *plan.window, where)
             else:
-                item[name] = decode_image(read, where)
+                item[name] = decode_image(member_bytes, where)
         if self.decode and not plan.bands and self.crop is not None:
             item = self._cut(item, plan)
         for column in self.columns:
@@ -307,10 +329,12 @@ class PairDataset:
         return item
 
     def _cut(self, item: dict[str, Any], plan: _Plan) -> dict[str, Any]:
-        """Cut the window out of images that had to be decoded whole."""
+        """Crop images that had to be decoded whole."""
         height, width = item["lq"].shape[:2]
         if item["gt"].shape != item["lq"].shape:
-            raise ShardError(f"{plan.row['shard']}: key {item['key']}: lq and gt are of two sizes; pack it again")
+            raise ShardError(
+                f"{plan.row['shard']}: key {item['key']}: lq and gt have different sizes. Pack the release again."
+            )
         top, left, rows, columns = self._window(plan.draw, plan.row, height, width)
         # copies: a view would keep the whole image in memory
         cut = {name: item[name][top : top + rows, left : left + columns].copy() for name in ("lq", "gt")}
@@ -319,7 +343,7 @@ class PairDataset:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Plan:
-    """What to read of a pair, and which part of it becomes the item."""
+    """Which bytes to read of a pair, and the window that becomes the item."""
 
     row: dict[str, Any]
     members: dict[str, ByteRange]

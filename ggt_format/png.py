@@ -24,46 +24,59 @@ from ggt_format.native import native
 
 PNG = b"\x89PNG\r\n\x1a\n"
 END_OF_DEFLATE = b"\x03\x00"
-BAND_ROWS = 32  # of what is written now; images of earlier releases have 64
+BAND_ROWS = 32  # what is written now; images of earlier releases have 64
 ZLIB_HEADER = b"\x78\x5e"
-MARK = b"\x01\x01\x00\xfe\xff\xa7"  # a final stored block of one byte: after a band, it is read if the band is complete
+MARK = (
+    b"\x01\x01\x00\xfe\xff\xa7"  # a final stored block of one byte, appended to a band to see that the band is complete
+)
 
 
-def png_bands(head: bytes | memoryview, where: str) -> Bands | None:
-    """Return where the bands of a PNG lie, from its chunks up to the image data; None where it is not banded."""
+def read_png_bands(head: bytes | memoryview, where: str) -> Bands | None:
+    """Return the bands of a PNG, from its chunks before the image data; None if it is not banded.
+
+    Args:
+        head: The first bytes of the file, up to the image data.
+        where: The name of the image in error messages.
+
+    Raises:
+        ShardError: The gbND chunk does not fit the image, or a checksum is wrong.
+    """
     if head[:8] != PNG or head[12:16] != b"IHDR":
         return None
-    at, chunks = 8, {}
-    while at + 8 <= len(head):
-        size, kind = struct.unpack_from(">I4s", head, at)
+    offset, chunks = 8, {}
+    while offset + 8 <= len(head):
+        size, kind = struct.unpack_from(">I4s", head, offset)
         if kind == b"IDAT":
             break
-        chunks[kind] = at
-        at += 12 + size
+        chunks[kind] = offset
+        offset += 12 + size
     if b"gbND" not in chunks:
         return None
-    bodies = [checked_chunk(head, chunks[kind], where) for kind in (b"IHDR", b"gbND")]
+    bodies = [read_checked_chunk(head, chunks[kind], where) for kind in (b"IHDR", b"gbND")]
     try:
         width, height, depth, colour, _, _, interlace = struct.unpack(">IIBBBBB", bodies[0])
         rows, *sizes = struct.unpack(f">{len(bodies[1]) // 4}I", bodies[1])
-        right = (depth, colour, interlace) == (8, 2, 0) and min(width, height, rows) > 0
-        right = right and len(sizes) == -(-height // rows)
-        # deflate expands a byte to at most 1032: a larger claim is false, and would only fill the memory
-        right = right and 1032 * sum(sizes) >= height * (1 + 3 * width)
+        is_valid = (depth, colour, interlace) == (8, 2, 0) and min(width, height, rows) > 0
+        is_valid = is_valid and len(sizes) == -(-height // rows)
+        # deflate expands a byte to at most 1032 bytes; a larger claim is false and would exhaust the memory
+        is_valid = is_valid and 1032 * sum(sizes) >= height * (1 + 3 * width)
     except (struct.error, ValueError):
-        right = False
-    if not right:
-        raise ShardError(f"{where}: its gbND chunk does not fit its header; pack it again")
-    first = at + 12 + 2  # past the IDAT with zlib's header
+        is_valid = False
+    if not is_valid:
+        raise ShardError(f"{where}: its gbND chunk does not fit its header. Pack the release again.")
+    first = offset + 12 + 2  # past the IDAT with zlib's header
     return Bands(width, height, rows, tuple(itertools.accumulate((12 + size for size in sizes), initial=first)))
 
 
-def checked_chunk(head: bytes | memoryview, at: int, where: str) -> bytes | memoryview:
-    (size,) = struct.unpack_from(">I", head, at)
-    body, crc = head[at + 4 : at + 8 + size], head[at + 8 + size : at + 12 + size]
+def read_checked_chunk(head: bytes | memoryview, offset: int, where: str) -> bytes | memoryview:
+    """Return the body of the chunk at an offset after comparing its CRC. Raise ShardError if it differs."""
+    (size,) = struct.unpack_from(">I", head, offset)
+    body, crc = head[offset + 4 : offset + 8 + size], head[offset + 8 + size : offset + 12 + size]
     if len(crc) < 4 or crc32(body) != int.from_bytes(crc, "big"):
         kind = bytes(body[:4])
-        raise ShardError(f"{where}: byte {at}: the checksum of its chunk {kind!r} is wrong; fetch the shard again")
+        raise ShardError(
+            f"{where}: byte {offset}: the checksum of its chunk {kind!r} is wrong. Download the shard again."
+        )
     return body[4:]
 
 
@@ -80,63 +93,66 @@ def undo_filters(
 ) -> None:
     """Undo PNG's filters None, Sub and Up (W3C PNG, section 9) for a window of columns, with numpy.
 
-    They undo by a cumulative sum: Sub along the row, Up down the rows. This is the reference, and what reads images
-    where the C extension is not at hand: `_native.undo_filters` takes the same arguments.
+    Both are undone by a cumulative sum: Sub along the row, Up down the rows. This reference implementation is
+    used where the C extension is not built. `_native.undo_filters` takes the same arguments.
 
     Args:
-        lines: rows of one band or of several, each with its filter byte in front.
-        image_width: of the whole image, in pixels.
-        rows: how many rows of `lines` to undo.
-        band_rows: rows of a band; `lines` begins with a band.
-        skip: so many rows are undone, since the row below may refer to them, and not kept.
-        left, width: the columns to keep, in pixels.
+        lines: Rows of one or several bands, each after its filter byte.
+        image_width: Width of the whole image in pixels.
+        rows: Number of rows of `lines` to undo.
+        band_rows: Rows of a band; `lines` begins with a band.
+        skip: Number of rows at the start that are undone, because later rows may refer to them, but not returned.
+        left, width: The columns to return, in pixels.
         out: uint8, C order, any number of rows x (3 * width).
-        out_row: the row of `out` that the first kept row goes to.
+        out_row: The row of `out` for the first returned row.
 
     Raises:
-        ValueError: `lines` or `out` is too small, or a row has a filter that it must not have.
+        ValueError: `lines` or `out` is too small, or a row has a filter that banded PNG does not allow.
     """
     stride, right = 1 + 3 * image_width, 1 + 3 * (left + width)
     table = np.frombuffer(lines, np.uint8, rows * stride).reshape(rows, stride)
     filters = table[:, 0]
     if filters.max() > 2 or 2 in filters[::band_rows]:
-        raise ValueError("a filter that looks out of its band")
-    begin = int(np.flatnonzero(filters[: skip + 1] != 2)[-1])  # the first kept row depends on no row above this one
-    filters, table = filters[begin:], table[begin:]
-    kept = out[out_row : out_row + rows - skip]
-    pixels = kept if begin == skip else np.empty((len(table), 3 * width), np.uint8)
+        raise ValueError("a row has a filter that refers to another band")
+    first_row = int(
+        np.flatnonzero(filters[: skip + 1] != 2)[-1]
+    )  # the first returned row depends on no row above this one
+    filters, table = filters[first_row:], table[first_row:]
+    target = out[out_row : out_row + rows - skip]
+    pixels = target if first_row == skip else np.empty((len(table), 3 * width), np.uint8)
     coded = table[:, 1 + 3 * left : right]
     none = np.flatnonzero(filters == 0)
     if len(none):
         pixels[none] = coded[none]
     sub = np.flatnonzero(filters == 1)
     if len(sub):
-        # only the sum of the pixels left of the window matters: summing 16 pixels at a time keeps numpy's rows long
-        before = left // 16 * 48
-        undone = table[sub, 1 + before : right]
-        if before:
-            sums = np.add.reduce(table[sub, 1 : 1 + before].reshape(len(sub), -1, 48), axis=1, dtype=np.uint8)
+        # only the sum of the pixels left of the window matters; summing 16 pixels at a time keeps the rows
+        # of the sum long, which suits numpy
+        skipped_bytes = left // 16 * 48
+        undone = table[sub, 1 + skipped_bytes : right]
+        if skipped_bytes:
+            sums = np.add.reduce(table[sub, 1 : 1 + skipped_bytes].reshape(len(sub), -1, 48), axis=1, dtype=np.uint8)
             for half in (24, 12, 6, 3):
                 sums = sums[:, :half] + sums[:, half:]
             undone[:, :3] += sums
         by_pixel = undone.reshape(len(sub), -1, 3)
         np.add.accumulate(by_pixel, axis=1, out=by_pixel)
-        pixels[sub] = undone[:, 3 * left - before :]
+        pixels[sub] = undone[:, 3 * left - skipped_bytes :]
     for row in np.flatnonzero(filters == 2).tolist():
-        # row by row: numpy's accumulate down columns takes ten times as long
+        # row by row, because numpy's accumulate down columns takes ten times as long
         np.add(coded[row], pixels[row - 1], pixels[row])
-    if begin != skip:
-        kept[...] = pixels[skip - begin :]
+    if first_row != skip:
+        target[...] = pixels[skip - first_row :]
 
 
 def decode_png_bands(
     data: bytes | memoryview, bands: Bands, top: int, left: int, height: int, width: int, where: str = "image"
 ) -> npt.NDArray[np.uint8]:
-    """Decode a window of a banded PNG; see `ggt_format.images.decode_bands`."""
+    """Decode a window of a banded PNG; see `ggt_format.images.decode_bands` for arguments and errors."""
     first, last, stop_row = top // bands.rows, -(-(top + height) // bands.rows), top + height
     offsets, base, view = bands.offsets, bands.offsets[first], memoryview(data)
     undo = undo_filters if native is None else native.undo_filters
-    # band by band what is inflated stays in the processor's cache, and numpy takes longer for each call
+    # one band at a time stays in the processor's cache; numpy, which has a high cost per call, gets all bands at once
     step = last - first if native is None else 1
     out, row, skip, band = empty(3 * height * width).reshape(height, 3 * width), 0, top - first * bands.rows, first
     try:
@@ -144,9 +160,8 @@ def decode_png_bands(
             deflated = []
             for band in range(begin, begin + step):
                 start, stop = offsets[band] - base, offsets[band + 1] - base
-                if len(view) < stop or crc32(view[start + 4 : stop - 4]) != int.from_bytes(
-                    view[stop - 4 : stop], "big"
-                ):
+                checksum = int.from_bytes(view[stop - 4 : stop], "big")
+                if len(view) < stop or crc32(view[start + 4 : stop - 4]) != checksum:
                     raise ValueError("the checksum is wrong")
                 deflated.append(view[start + 8 : stop - 4])
             band, begin_row = begin, begin * bands.rows
@@ -156,42 +171,44 @@ def decode_png_bands(
             undo(lines, bands.width, rows, bands.rows, skip, left, width, out, row)
             row, skip = row + rows - skip, 0
     except DAMAGE_ERRORS as fault:
-        raise ShardError(f"{where}: band {band}, byte {offsets[band]}: {fault}; fetch the shard again") from fault
+        raise ShardError(f"{where}: band {band}, byte {offsets[band]}: {fault}. Download the shard again.") from fault
     return out.reshape(height, width, 3)
 
 
 class Profile(NamedTuple):
-    """How hard an image is compressed. Readers need not know."""
+    """How strongly an image is compressed. Readers need not know it."""
 
-    level: int  # of zlib-ng
-    other_filter_below: float  # a row uses None or Sub where its cost is below this share of Up's
+    level: int  # compression level of zlib-ng
+    other_filter_below: float  # a row uses None or Sub if its cost is below this fraction of the cost of Up
 
 
 PROFILES = {
-    # images of the ledger, and those that are sent to a model: written often and read a few times
+    # images of a workspace, and those sent to a model: written often, read a few times
     "ledger": Profile(level=4, other_filter_below=0.0),
-    # images of a shard, which are written once and read for years: not larger than by Pillow's default
+    # images of a shard: written once, read for years; not larger than Pillow's default
     "shard": Profile(level=9, other_filter_below=0.85),
 }
 
 
 def encode_png(image: npt.NDArray[np.uint8], band_rows: int = BAND_ROWS, *, profile: str = "ledger") -> bytes:
-    """Encode an image as banded PNG. Equal pixels give equal bytes for one profile and one version of zlib-ng.
+    """Encode an image as banded PNG. With the same profile and version of zlib-ng, equal pixels give equal bytes.
 
     Args:
         image: uint8, height x width x 3.
-        band_rows: rows of a band.
+        band_rows: Rows of a band.
         profile: "ledger" is fast; "shard" takes about five times as long and gives a smaller file.
 
     Raises:
         ConfigError: zlib-ng is not installed.
-        ValueError: the array is not an 8-bit RGB image, or it has too many rows.
+        ValueError: The array is not an 8-bit RGB image, or it has too many rows.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise ValueError(f"an image is uint8, height x width x 3; this is {image.dtype}, {image.shape}")
+        raise ValueError(f"image: must be uint8, height x width x 3, and is {image.dtype}, {image.shape}.")
     height, width, _ = image.shape
     if 4 * -(-height // band_rows) > HEAD - 200:
-        raise ValueError(f"{height} rows in bands of {band_rows}: the table of the bands outgrows {HEAD} bytes")
+        raise ValueError(
+            f"band_rows={band_rows}: the table of bands for {height} rows needs more than {HEAD} bytes. Give more rows."
+        )
     level, other_filter_below = PROFILES[profile]
     return _compress(_filter(image.reshape(height, 3 * width), band_rows, other_filter_below), band_rows, level)
 
@@ -201,7 +218,9 @@ def _compress(lines: npt.NDArray[np.uint8], band_rows: int, level: int) -> bytes
     try:
         from zlib_ng import zlib_ng
     except ImportError as missing:
-        raise ConfigError("writing PNG needs zlib-ng; install it: pip install 'ggt100k[generate]'") from missing
+        raise ConfigError(
+            "zlib-ng, which writes PNG, is not installed. Install it: pip install 'ggt100k[generate]'"
+        ) from missing
     height, width = len(lines), lines.shape[1] // 3
     deflater = zlib_ng.compressobj(level, zlib_ng.DEFLATED, -15)
     bands = [
@@ -224,10 +243,10 @@ def _compress(lines: npt.NDArray[np.uint8], band_rows: int, level: int) -> bytes
 
 
 def _filter(rows: npt.NDArray[np.uint8], band_rows: int, other_below: float = 0.0) -> npt.NDArray[np.uint8]:
-    """Put each row behind its filter byte: Up, or None or Sub where that costs less.
+    """Filter each row with Up, or with None or Sub where that costs less, and put its filter byte before it.
 
-    The cost is the sum of absolute values (W3C PNG, 12.7). `other_below` is the share of Up's cost below which the
-    cheaper one of None and Sub is taken; the first row of a band always takes that, since Up would refer to the band
+    The cost is the sum of absolute values (W3C PNG, 12.7). The cheaper one of None and Sub is used if its cost is
+    below `other_below` times the cost of Up, and always in the first row of a band, because Up would refer to the band
     above.
     """
     lines = np.empty((len(rows), 1 + rows.shape[1]), np.uint8)
@@ -235,24 +254,24 @@ def _filter(rows: npt.NDArray[np.uint8], band_rows: int, other_below: float = 0.
     up = lines[:, 1:]
     up[0] = 0
     np.subtract(rows[1:], rows[:-1], out=up[1:])
-    wanted = np.arange(len(rows)) if other_below > 0 else np.arange(0, len(rows), band_rows)
-    none = rows[wanted]
+    other_rows = np.arange(len(rows)) if other_below > 0 else np.arange(0, len(rows), band_rows)
+    none = rows[other_rows]
     sub = none.copy()
     sub[:, 3:] -= none[:, :-3]
     none_costs, sub_costs = _costs(none), _costs(sub)
     if other_below > 0:
-        taken = np.minimum(none_costs, sub_costs) < other_below * _costs(up)
-        taken[::band_rows] = True
-        wanted, none, sub = wanted[taken], none[taken], sub[taken]
-        none_costs, sub_costs = none_costs[taken], sub_costs[taken]
+        is_taken = np.minimum(none_costs, sub_costs) < other_below * _costs(up)
+        is_taken[::band_rows] = True
+        other_rows, none, sub = other_rows[is_taken], none[is_taken], sub[is_taken]
+        none_costs, sub_costs = none_costs[is_taken], sub_costs[is_taken]
     is_sub = sub_costs < none_costs
-    lines[wanted, 0] = is_sub
-    lines[wanted, 1:] = np.where(is_sub[:, None], sub, none)
+    lines[other_rows, 0] = is_sub
+    lines[other_rows, 1:] = np.where(is_sub[:, None], sub, none)
     return lines
 
 
 def _costs(coded: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint32]:
-    """Return the sum of absolute values of each row. |x| of a signed byte is the smaller one of x and -x."""
+    """Return the sum of absolute values of each row of signed bytes, where |x| is the smaller one of x and -x."""
     costs: npt.NDArray[np.uint32] = np.minimum(coded, 0 - coded).sum(axis=1, dtype=np.uint32)
     return costs
 
@@ -262,28 +281,36 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def check_banded(data: bytes, where: str) -> npt.NDArray[np.uint8]:
-    """Decode a banded PNG after checking every byte of it against the format. Raises ShardError.
+    """Decode a banded PNG after checking every byte of it against the format.
 
-    Each band is inflated by itself, so that one that refers to another band is found, and all together are compared
-    with the checksum of the whole stream, which is what other decoders read.
+    Each band is inflated alone, so that references to another band are detected. All bands together are compared with
+    the checksum of the whole stream, which other decoders read.
+
+    Returns:
+        uint8, height x width x 3.
+
+    Raises:
+        ShardError: It is not a banded PNG, or it is damaged.
     """
-    bands = png_bands(data, where)
+    bands = read_png_bands(data, where)
     if bands is None:
-        raise ShardError(f"{where}: is no banded PNG; pack it again")
-    at, starts, kinds, view = 8, [], [], memoryview(data)
-    while at + 12 <= len(data):
-        size, kind = struct.unpack_from(">I4s", data, at)
-        stop = at + 12 + size
-        if stop > len(data) or crc32(view[at + 4 : stop - 4]) != int.from_bytes(data[stop - 4 : stop], "big"):
-            band = bisect.bisect_right(bands.offsets, at) - 1
-            of_band = 0 <= band < len(bands.offsets) - 1
-            said = (
-                f"band {band}, byte {at}: the checksum" if of_band else f"byte {at}: the checksum of its chunk {kind!r}"
+        raise ShardError(f"{where}: is not a banded PNG. Pack the release again.")
+    offset, starts, kinds, view = 8, [], [], memoryview(data)
+    while offset + 12 <= len(data):
+        size, kind = struct.unpack_from(">I4s", data, offset)
+        stop = offset + 12 + size
+        if stop > len(data) or crc32(view[offset + 4 : stop - 4]) != int.from_bytes(data[stop - 4 : stop], "big"):
+            band = bisect.bisect_right(bands.offsets, offset) - 1
+            is_in_band = 0 <= band < len(bands.offsets) - 1
+            part = (
+                f"band {band}, byte {offset}: the checksum"
+                if is_in_band
+                else f"byte {offset}: the checksum of its chunk {kind!r}"
             )
-            raise ShardError(f"{where}: {said} is wrong; fetch the shard again")
-        starts.append(at)
+            raise ShardError(f"{where}: {part} is wrong. Download the shard again.")
+        starts.append(offset)
         kinds.append(kind)
-        at = stop
+        offset = stop
     pixels, checksum = empty(3 * bands.height * bands.width).reshape(bands.height, 3 * bands.width), 1
     undo = undo_filters if native is None else native.undo_filters
     for band, top in enumerate(range(0, bands.height, bands.rows)):  # one band at a time stays in the processor's cache
@@ -293,16 +320,20 @@ def check_banded(data: bytes, where: str) -> npt.NDArray[np.uint8]:
         try:
             inflated = inflate(b"".join([view[start + 8 : stop - 4], MARK]), size + 1)
             if len(inflated) != size + 1 or inflated[-1] != MARK[-1]:
-                raise ValueError("it is no whole number of rows that stand for themselves")
+                raise ValueError("it is not a whole number of rows, or it refers to another band")
             undo(inflated, bands.width, rows, bands.rows, 0, 0, bands.width, pixels, top)
         except DAMAGE_ERRORS as fault:
-            raise ShardError(f"{where}: band {band}, byte {start}: {fault}; pack it again") from fault
+            raise ShardError(f"{where}: band {band}, byte {start}: {fault}. Pack the release again.") from fault
         checksum = adler32(np.frombuffer(inflated, np.uint8, size), checksum)
-    wanted = [b"IHDR", b"sRGB", b"gbND", *[b"IDAT"] * (len(bands.offsets) + 1), b"IEND"]
-    if kinds != wanted or tuple(starts[4:-1]) != bands.offsets or at != len(data):
-        raise ShardError(f"{where}: its chunks are not those of a banded PNG, or bytes follow them; pack it again")
+    expected_kinds = [b"IHDR", b"sRGB", b"gbND", *[b"IDAT"] * (len(bands.offsets) + 1), b"IEND"]
+    if kinds != expected_kinds or tuple(starts[4:-1]) != bands.offsets or offset != len(data):
+        raise ShardError(
+            f"{where}: its chunks are not those of a banded PNG, or bytes follow the last one. Pack the release again."
+        )
     first, last = bands.offsets[0], bands.offsets[-1]
     end = END_OF_DEFLATE + struct.pack(">I", checksum)
     if data[first - 6 : first - 4] != ZLIB_HEADER or data[last + 8 : -16] != end:
-        raise ShardError(f"{where}: its image data is no zlib stream with its checksum; pack it again")
+        raise ShardError(
+            f"{where}: its image data is not one zlib stream with a correct checksum. Pack the release again."
+        )
     return pixels.reshape(bands.height, bands.width, 3)

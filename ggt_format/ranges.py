@@ -1,4 +1,4 @@
-"""Read byte ranges of shards: from local files, or from a URL, where they are joined, retried and cached."""
+"""Read byte ranges of shards from local files, or from a URL with joined requests, retries and a cache."""
 
 from __future__ import annotations
 
@@ -29,7 +29,17 @@ _log = logging.getLogger(NAME)
 
 
 def read_with_retries(read: Callable[[], bytes], what: str, tries: int = 4) -> bytes:
-    """Return what `read` returns. A failed fetch is retried with a warning; after `tries` failures raise ShardError."""
+    """Return the result of `read`, and call it again with a warning when it fails.
+
+    Args:
+        read: Reads bytes from a URL.
+        what: The name of these bytes in messages.
+        tries: How often `read` is called at most.
+
+    Raises:
+        ShardError: Every call failed, or `read` raised it.
+        FileNotFoundError: `read` raised it.
+    """
     failed = 0
     while True:
         try:
@@ -37,11 +47,11 @@ def read_with_retries(read: Callable[[], bytes], what: str, tries: int = 4) -> b
         except (ShardError, FileNotFoundError):
             raise
         except Exception as fault:  # each client of fsspec has its own exceptions
-            said = f"{what}: {type(fault).__name__}: {fault}"
+            failure = f"{what}: {type(fault).__name__}: {fault}"
             failed += 1
             if failed == tries:
-                raise ShardError(f"{said}; {tries} tries failed, try again later") from fault
-            _log.warning("%s; trying again", said)
+                raise ShardError(f"{failure} ({tries} attempts failed). Try again later.") from fault
+            _log.warning("%s. Trying again.", failure)
             time.sleep(0.1 * 4 ** (failed - 1))
 
 
@@ -55,16 +65,20 @@ class ByteRange(NamedTuple):
 
 
 class RangeReader:
-    """Reads byte ranges of a dataset folder's shards. No file stays open, so that forked processes share none.
+    """Read byte ranges of a dataset folder's shards. No file stays open, so that forked processes share none.
 
-    From a URL, ranges that are close to each other are joined into one fetch, and a failed fetch is retried. `cache` is
-    a folder that keeps what was fetched, up to `cache_bytes`.
+    From a URL, ranges that are close to each other are read by one request, and a failed request is repeated.
+
+    Args:
+        root: The dataset folder.
+        cache: A folder for what is fetched from a URL; None for no cache.
+        cache_bytes: Maximum size of the cache in bytes.
     """
 
-    GAP = 1 << 15  # bytes: fetching so many that are not needed takes less time than another request
+    GAP = 1 << 15  # fetching so many unneeded bytes takes less time than another request
 
     def __init__(self, root: Root, cache: Path | None, cache_bytes: int) -> None:
-        self.root, self.local = root, "://" not in root.url
+        self.root, self.is_local = root, "://" not in root.url
         self.cache, self.cache_bytes, self._added = cache, cache_bytes, 0
         self._pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
 
@@ -81,90 +95,99 @@ class RangeReader:
         return list(self._pools[pool].map(function, items))
 
     def read(self, ranges: Sequence[ByteRange], *, reuse: bool = False) -> list[Any]:
-        """Return the bytes of each range. Raises ShardError where they cannot be read.
+        """Return the bytes of each range.
 
-        With `reuse`, those of local files are memoryviews of buffers that serve again once nobody holds them.
+        Args:
+            ranges: The ranges, in any order.
+            reuse: Return memoryviews for local files, whose buffers are reused once they are no longer in use.
+
+        Raises:
+            ShardError: A range cannot be read.
         """
-        for each in ranges:
-            if not SHARD.fullmatch(each.shard):
-                raise ShardError(f"{self.root.url}: the index names {each.shard!r}, which is no shard's name")
-        if self.local:
+        for item in ranges:
+            if not SHARD.fullmatch(item.shard):
+                raise ShardError(
+                    f"{self.root.url}: the index names {item.shard!r}, which is not a shard. Download the index again."
+                )
+        if self.is_local:
             of_shards = itertools.groupby(ranges, key=operator.attrgetter("shard"))
             return [data for _, of_shard in of_shards for data in self._read_local(list(of_shard), reuse)]
         joined: list[ByteRange] = []
-        for each in sorted(set(ranges)):
-            if joined and joined[-1].shard == each.shard and each.start <= joined[-1].stop + self.GAP:
-                joined[-1] = joined[-1]._replace(stop=max(each.stop, joined[-1].stop))
+        for item in sorted(set(ranges)):
+            if joined and joined[-1].shard == item.shard and item.start <= joined[-1].stop + self.GAP:
+                joined[-1] = joined[-1]._replace(stop=max(item.stop, joined[-1].stop))
             else:
-                joined.append(each)
+                joined.append(item)
         fetched = dict(zip(joined, self.map(self._fetch, joined, 16), strict=True))
-        found = []
+        results = []
         for shard, start, stop, _ in ranges:
-            whole = next(each for each in joined if each.shard == shard and each.start <= start and stop <= each.stop)
-            found.append(fetched[whole][start - whole.start : stop - whole.start])
-        return found
+            whole = next(item for item in joined if item.shard == shard and item.start <= start and stop <= item.stop)
+            results.append(fetched[whole][start - whole.start : stop - whole.start])
+        return results
 
     def _read_local(self, ranges: Sequence[ByteRange], reuse: bool) -> list[bytes | memoryview]:
         """Read ranges of one local shard."""
         try:
             with io.FileIO(f"{self.root.url}/{ranges[0].shard}") as file:
-                found: list[bytes | memoryview] = []
+                results: list[bytes | memoryview] = []
                 size = os.fstat(file.fileno()).st_size
-                for each in ranges:
-                    if not 0 <= each.start <= each.stop <= size:  # before memory is taken for it
-                        raise self._short(each, size)
-                    file.seek(each.start)
+                for item in ranges:
+                    if not 0 <= item.start <= item.stop <= size:  # checked before memory is allocated
+                        raise self._truncated_error(item, size)
+                    file.seek(item.start)
                     if reuse:
-                        buffer = empty(each.stop - each.start).data
-                        found.append(self._whole(each, buffer[: file.readinto(buffer)]))
+                        buffer = empty(item.stop - item.start).data
+                        results.append(self._check_length(item, buffer[: file.readinto(buffer)]))
                     else:
-                        found.append(self._whole(each, file.read(each.stop - each.start)))
-                return found
+                        results.append(self._check_length(item, file.read(item.stop - item.start)))
+                return results
         except FileNotFoundError as fault:
-            raise self._absent(ranges[0]) from fault
+            raise self._missing_error(ranges[0]) from fault
 
-    def _read(self, each: ByteRange) -> bytes:
-        system, at = fsspec.core.url_to_fs(f"{self.root.url}/{each.shard}", **self.root.storage_options)
+    def _read(self, item: ByteRange) -> bytes:
+        system, path = fsspec.core.url_to_fs(f"{self.root.url}/{item.shard}", **self.root.storage_options)
         try:
             if system.async_impl:
-                fetched: bytes = system.cat_file(at, start=each.start, end=each.stop)
-                return self._whole(each, fetched)
-            # the cache of cat_file would read megabytes around the range
-            with system.open(at, "rb", cache_type="none") as file:
-                file.seek(each.start)
-                read: bytes = file.read(each.stop - each.start)
-                return self._whole(each, read)
+                fetched: bytes = system.cat_file(path, start=item.start, end=item.stop)
+                return self._check_length(item, fetched)
+            # cat_file would read and cache megabytes around the range
+            with system.open(path, "rb", cache_type="none") as file:
+                file.seek(item.start)
+                data: bytes = file.read(item.stop - item.start)
+                return self._check_length(item, data)
         except FileNotFoundError as fault:
-            raise self._absent(each) from fault
+            raise self._missing_error(item) from fault
 
-    def _absent(self, each: ByteRange) -> ShardError:
-        where = f"{self.root.url}/{each.shard}: key {each.key}"
-        return ShardError(f"{where}: the index names this shard; it is not there: fetch it")
+    def _missing_error(self, item: ByteRange) -> ShardError:
+        where = f"{self.root.url}/{item.shard}: key {item.key}"
+        return ShardError(f"{where}: the index names this shard, but it is missing. Download it.")
 
-    def _whole(self, each: ByteRange, data: Data) -> Data:
-        if len(data) != each.stop - each.start:
-            raise self._short(each, each.start + len(data))
+    def _check_length(self, item: ByteRange, data: Data) -> Data:
+        if len(data) != item.stop - item.start:
+            raise self._truncated_error(item, item.start + len(data))
         return data
 
-    def _short(self, each: ByteRange, size: int) -> ShardError:
-        return ShardError(f"{each.shard}: key {each.key}: ends at byte {size}; fetch the shard again")
+    def _truncated_error(self, item: ByteRange, size: int) -> ShardError:
+        return ShardError(
+            f"{item.shard}: key {item.key}: the shard ends early, at byte {size}. Download the shard again."
+        )
 
-    def _fetch(self, each: ByteRange) -> bytes:
+    def _fetch(self, item: ByteRange) -> bytes:
         """Return a range from the cache, or fetch it with retries."""
-        name = f"{self.root.identity[:16]}-{each.shard.replace('/', '-')}-{each.start}-{each.stop}"
-        kept = self.cache / name if self.cache else None
-        if kept is not None:
+        name = f"{self.root.identity[:16]}-{item.shard.replace('/', '-')}-{item.start}-{item.stop}"
+        cached = self.cache / name if self.cache else None
+        if cached is not None:
             with contextlib.suppress(OSError):
-                data = kept.read_bytes()
-                if len(data) == each.stop - each.start:  # else a crash truncated it
-                    kept.touch()
+                data = cached.read_bytes()
+                if len(data) == item.stop - item.start:  # a crash may have truncated it
+                    cached.touch()
                     return data
-        data = read_with_retries(lambda: self._read(each), f"{each.shard}: key {each.key}: byte {each.start}")
-        if kept is not None:
+        data = read_with_retries(lambda: self._read(item), f"{item.shard}: key {item.key}: byte {item.start}")
+        if cached is not None:
             try:
-                self._keep(kept, data)
+                self._keep(cached, data)
             except OSError as fault:  # a full disk, or a folder without write permission
-                _log.warning("the cache does not keep %s: %s", kept, fault)
+                _log.warning("%s: cannot be written to the cache: %s", cached, fault)
         return data
 
     def _keep(self, path: Path, data: bytes) -> None:
@@ -174,7 +197,7 @@ class RangeReader:
         part.replace(path)
         self._added += len(data)
         if self._added < self.cache_bytes // 20:
-            return  # listing the folder for each range would take longer than fetching the range
+            return  # listing the folder for each range would take longer than fetching it
         self._added = 0
         with contextlib.suppress(FileNotFoundError):  # another process may delete files too
             entries = [(entry.stat(), Path(entry.path)) for entry in os.scandir(path.parent)]

@@ -1,4 +1,4 @@
-"""Find and open a dataset folder: a local folder, an fsspec URL, or a repository on the Hub, pinned to a commit."""
+"""Find and open a dataset folder: a local folder, an fsspec URL, or a repository on the Hub at a fixed commit."""
 
 from __future__ import annotations
 
@@ -19,23 +19,26 @@ from ggt_format.offline import cached_release, is_unreachable, remember_release
 from ggt_format.schema import DEGRADATIONS, FORMAT_VERSION, MANIFEST, NAME, REPO_ID
 
 _log = logging.getLogger(NAME)
+_NAME_A_RELEASE = "Name a folder that `ggt100k pack` has written, or its URL."
 
 
 @dataclasses.dataclass(frozen=True)
 class Root:
-    """A dataset folder: one that holds index/manifest.json. A URL on the Hub is pinned to a commit."""
+    """A dataset folder, which has a file index/manifest.json. A URL on the Hub includes the commit."""
 
     url: str
     manifest: Mapping[str, Any]
-    identity: str  # SHA-256 over URL (with its commit) and manifest, whose checksums cover every byte
+    identity: str  # SHA-256 of the URL (with its commit) and of the manifest, whose checksums cover every byte
     storage_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def metrics(self) -> list[str]:
+        """Names of the scores in the index."""
         return [str(name) for name in self.manifest["metrics"]]
 
     @property
     def indices(self) -> dict[str, Mapping[str, Any]]:
+        """The manifest's entry for each `index/{name}.parquet`."""
         return indices(self.manifest)
 
     @property
@@ -45,24 +48,31 @@ class Root:
         return {**of_indices, **self.manifest["shards"]}
 
     def read(self, path: str) -> bytes:
-        """Return a whole file of the folder. Raises FileNotFoundError, and whatever the URL's client raises."""
+        """Return the bytes of a file of the folder.
+
+        Raises:
+            FileNotFoundError: There is no such file. Further exceptions depend on the URL's client.
+        """
         if "://" not in self.url:
             return (Path(self.url) / path).read_bytes()
-        system, at = fsspec.core.url_to_fs(f"{self.url}/{path}", **self.storage_options)
-        return bytes(system.cat_file(at))
+        system, system_path = fsspec.core.url_to_fs(f"{self.url}/{path}", **self.storage_options)
+        return bytes(system.cat_file(system_path))
 
 
 def sample_folder() -> Path:
     """Return the folder of the sample: its photographs and credits, and `packed`, the dataset folder made from them.
 
-    It ships beside this package: as ggt100k_sample in the wheel, as dataset_card/sample in a checkout.
+    It is installed beside this package, as ggt100k_sample in the wheel or dataset_card/sample in a checkout.
+
+    Raises:
+        ConfigError: There is no such folder.
     """
     for name in ("ggt100k_sample", "dataset_card/sample"):
         folder = Path(__file__).resolve().parent.parent / name
         if folder.is_dir():
             return folder
     raise ConfigError(
-        "the sample ships with the package, and is not beside ggt_format; install it: pip install ggt100k"
+        "the config 'sample' is not beside the package ggt_format. Install ggt100k again: pip install ggt100k"
     )
 
 
@@ -73,56 +83,74 @@ def _pin(url: str, revision: str | None, options: Mapping[str, Any]) -> str:
     from huggingface_hub import HfApi, HfFileSystem
 
     token = options.get("token")
-    place: Any = HfFileSystem(token=token).resolve_path(url, revision=revision)
-    commit = HfApi(token=token).dataset_info(place.repo_id, revision=place.revision).sha
-    tail = f"/{place.path_in_repo}" if place.path_in_repo else ""
-    return f"hf://datasets/{place.repo_id}@{commit}{tail}"
+    resolved: Any = HfFileSystem(token=token).resolve_path(url, revision=revision)
+    commit = HfApi(token=token).dataset_info(resolved.repo_id, revision=resolved.revision).sha
+    tail = f"/{resolved.path_in_repo}" if resolved.path_in_repo else ""
+    return f"hf://datasets/{resolved.repo_id}@{commit}{tail}"
 
 
 def open_root(url: str, revision: str | None = None, storage_options: Mapping[str, Any] | None = None) -> Root:
-    """Open the dataset folder at `url`, a local folder or an fsspec URL. Raises ConfigError where there is none.
+    """Open the dataset folder at `url`, a local folder or an fsspec URL.
 
-    Where the Hub cannot be reached, a release that was opened here before opens at the commit that it had then, with a
-    warning that names the commit.
+    If the Hub cannot be reached, a release that was opened on this machine before is opened from the cache at the
+    commit of that time, with a warning that names the commit.
+
+    Args:
+        url: The folder or URL.
+        revision: A tag or commit of a repository on the Hub; for a local folder, its version.
+        storage_options: Options of fsspec for the URL.
+
+    Raises:
+        ConfigError: There is no dataset, it cannot be read, or it has another format or version.
     """
     options = dict(storage_options or {})
     local = None if "://" in url else Path(url).expanduser().absolute()
     url = url.rstrip("/") if local is None else str(local)
-    named = url
+    requested_url = url
     try:
         url = _pin(url, revision, options)
         text = Root(url, {}, "", options).read(MANIFEST)
         if url.startswith("hf://datasets/"):
-            remember_release(named, revision, url, text)
+            remember_release(requested_url, revision, url, text)
     except FileNotFoundError as fault:
         if local is not None and local.is_dir():
-            said = "a folder without {MANIFEST}, so no dataset is in it; name the one that pack has written"
-            raise ConfigError(f"{url}: {said.format(MANIFEST=MANIFEST)}") from fault
-        of = f" of revision {revision}" if revision else ""
-        raise ConfigError(f"{url}: nothing{of} is there; name a folder that pack has written, or its URL") from fault
+            raise ConfigError(f"{url}: the folder has no {MANIFEST}. {_NAME_A_RELEASE}") from fault
+        what = f"revision {revision}" if revision else "it"
+        raise ConfigError(f"{url}: {what} does not exist. {_NAME_A_RELEASE}") from fault
     except ImportError as fault:
-        raise ConfigError(f"{url}: {fault}; for https: pip install 'ggt100k[http]'") from fault
-    except Exception as fault:  # each client of fsspec has exceptions of its own
-        said = f"{type(fault).__name__}: {' '.join(str(fault).split())[:300]}"
-        cached = cached_release(named, revision) if named.startswith("hf://") and is_unreachable(fault) else None
+        raise ConfigError(f"{url}: {fault}. For https, install the extra http: pip install 'ggt100k[http]'") from fault
+    except Exception as fault:  # each client of fsspec has its own exceptions
+        failure = f"{type(fault).__name__}: {' '.join(str(fault).split())[:300]}"
+        cached = (
+            cached_release(requested_url, revision)
+            if requested_url.startswith("hf://") and is_unreachable(fault)
+            else None
+        )
         if cached is None:
-            raise ConfigError(f"{url}: cannot be read: {said}") from fault
+            raise ConfigError(
+                f"{url}: cannot be read: {failure}. Check the URL, your access and the network."
+            ) from fault
         url, text = cached.url, cached.manifest
         _log.warning(
-            "%s: opened at its cached commit %s, since the Hub cannot be reached: %s", named, cached.commit, said
+            "%s: opened from the cache at commit %s, because the Hub cannot be reached: %s",
+            requested_url,
+            cached.commit,
+            failure,
         )
     try:
         manifest = json.loads(text)
         if manifest["format_version"] != FORMAT_VERSION:
             raise ConfigError(
-                f"{url}: format version {manifest['format_version']}, and this package reads {FORMAT_VERSION}; "
-                "install the ggt100k that reads it"
+                f"{url}: has format version {manifest['format_version']}, and this package reads {FORMAT_VERSION}. "
+                "Install a version of ggt100k that reads it."
             )
         check_manifest(manifest)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as fault:
-        raise ConfigError(f"{url}: {MANIFEST} cannot be read ({fault!r}); fetch it again") from fault
+        raise ConfigError(f"{url}: {MANIFEST} cannot be read ({fault!r}). Download it again.") from fault
     if local is not None and revision is not None and revision.removeprefix("v") != manifest["dataset_version"]:
-        raise ConfigError(f"{url}: holds version {manifest['dataset_version']}, not {revision}; leave revision= out")
+        raise ConfigError(
+            f"{url}: has version {manifest['dataset_version']}, not {revision}. Leave revision out or name another one."
+        )
     identity = hashlib.sha256(url.encode() + b"\0" + text).hexdigest()
     return Root(url, manifest, identity, options)
 
@@ -135,32 +163,43 @@ def locate(
 ) -> Root:
     """Find and open the dataset: `data_dir`, else $GGT100K_HOME, else ./ggt-100k, else REPO_ID on the Hub.
 
-    Raises ConfigError, whose message lists the places that were tried and what to do.
+    Args:
+        data_dir: The dataset folder or its URL.
+        revision: A tag or commit of a repository on the Hub.
+        storage_options: Options of fsspec for the URL.
+
+    Raises:
+        ConfigError: No dataset is found, or the first one is damaged. The message lists what was tried.
     """
-    named = str(data_dir) if data_dir is not None else os.environ.get("GGT100K_HOME")
-    places = [named] if named else [NAME, f"hf://datasets/{REPO_ID}"]
+    requested_url = str(data_dir) if data_dir is not None else os.environ.get("GGT100K_HOME")
+    urls = [requested_url] if requested_url else [NAME, f"hf://datasets/{REPO_ID}"]
     tried = []
-    for place in places:
+    for url in urls:
         try:
-            return open_root(place, revision, storage_options)
+            return open_root(url, revision, storage_options)
         except ConfigError as fault:
-            if (Path(place) / MANIFEST).is_file():
-                raise  # a dataset is there and is damaged: trying the next place would hide that
-            tried.append(str(fault).partition("; name ")[0])
+            if (Path(url) / MANIFEST).is_file():
+                raise  # this dataset is damaged; trying the next location would hide that
+            tried.append(str(fault).removesuffix(f". {_NAME_A_RELEASE}"))
     raise ConfigError(
-        f"no {NAME} was found; tried in this order:\n"
+        f"no dataset {NAME} was found. Tried in this order:\n"
         + "".join(f"  {line}\n" for line in tried)
-        + "either of these mends it:\n"
-        + f'  load_dataset("{NAME}", data_dir="/path/to/{NAME}")   # or set GGT100K_HOME to it, a folder or a URL\n'
-        + f'  load_dataset("{NAME}", "sample")   # the pairs that ship with the package'
+        + "Use one of these:\n"
+        + f'  load_dataset("{NAME}", data_dir="/path/to/{NAME}")   # a folder or URL; or set GGT100K_HOME to it\n'
+        + f'  load_dataset("{NAME}", "sample")   # the pairs that are installed with the package'
     )
 
 
 def resolve_root(name: str | None, data_dir: Any, revision: str | None, options: Mapping[str, Any] | None) -> Root:
+    """Open the dataset of a config: the installed sample for "sample", else what `locate` finds.
+
+    Raises:
+        ConfigError: The config is unknown, or its dataset cannot be opened.
+    """
     if name not in (None, "all", "sample", *DEGRADATIONS):
-        raise ConfigError(f"no config {name!r}; there are: {', '.join(('all', 'sample', *DEGRADATIONS))}")
+        raise ConfigError(f"config {name!r} is unknown. Choose one of: {', '.join(('all', 'sample', *DEGRADATIONS))}.")
     if name == "sample":
         if data_dir is not None or revision is not None:
-            raise ConfigError("the config 'sample' ships with the package: leave data_dir= and revision= out")
+            raise ConfigError("the config 'sample' is installed with the package. Leave data_dir and revision out.")
         return open_root(str(sample_folder() / "packed"))
     return locate(data_dir, revision=revision, storage_options=options)

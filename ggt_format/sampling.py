@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from ggt_format.errors import ConfigError
-from ggt_format.order import shuffled
+from ggt_format.order import permute
 
 Batch = TypeVar("Batch")
 
 
 class ElasticBatchSampler:
-    """Divides each epoch among ranks, and continues at any batch with another number of them: a batch sampler.
+    """A batch sampler that divides each epoch among ranks, and resumes at any batch with another number of ranks.
 
     For example::
 
@@ -22,25 +22,26 @@ class ElasticBatchSampler:
         if resumed:
             batches.load_state_dict(checkpoint["batches"])  # saved by any rank, of any number of ranks
         for epoch in range(batches.epoch, 10):
-            batches.set_epoch(epoch)  # of the pairs too
+            batches.set_epoch(epoch)  # also sets the epoch of the pairs
             for batch in batches.count(loader):
-                ...  # a train step; then, now and then: save(batches.state_dict())
+                ...  # a training step, and from time to time: save(batches.state_dict())
 
     The order of an epoch depends on (seed, epoch) alone. Step by step, all ranks together take the next
-    batch_size * ranks numbers of it, so that one number says what was taken. Nothing is lost or repeated when ranks,
-    workers or the batch size change between two steps.
+    batch_size * ranks numbers of it, so that one number describes what was taken. No pair is lost or repeated when
+    the number of ranks or workers or the batch size changes between two steps.
 
     Args:
-        pairs: a `PairDataset`, a `Mixture`, or any dataset with a length. Its `set_epoch` is called where it has one.
-        batch_size: pairs of a batch of one rank.
-        rank, ranks: which process this is, and of how many.
-        shuffle: False takes the pairs in their order.
-        drop_last: leave out the last step of an epoch where it is not full. Otherwise its pairs are divided among the
+        pairs: A `PairDataset`, a `Mixture`, or any dataset with a length. Its `set_epoch` is called if it has one.
+        batch_size: Number of pairs in a batch of one rank.
+        rank: Number of this process, from 0.
+        ranks: Number of processes.
+        shuffle: Draw another order for each epoch; False for the order of the pairs.
+        drop_last: Leave out the last step of an epoch if it is not full. Otherwise its pairs are divided among the
             ranks, and some may get one pair less, or no batch.
-        seed: a 64-bit integer that the order is drawn from; the same on every rank.
+        seed: A 64-bit integer that the order is drawn from; it must be the same on every rank.
 
     Raises:
-        ConfigError: a number is out of range.
+        ConfigError: A number is out of range.
     """
 
     def __init__(
@@ -55,56 +56,63 @@ class ElasticBatchSampler:
         seed: int = 0,
     ) -> None:
         if operator.index(batch_size) < 1 or operator.index(ranks) < 1 or not 0 <= operator.index(rank) < ranks:
-            said = f"batch_size={batch_size}, rank={rank}, ranks={ranks}"
-            raise ConfigError(f"{said}: a batch has 1 pair or more, and ranks count from 0 to ranks - 1")
+            values = f"batch_size={batch_size}, rank={rank}, ranks={ranks}"
+            raise ConfigError(f"{values}: batch_size must be 1 or more, and rank from 0 to ranks - 1.")
         if not -(1 << 63) <= operator.index(seed) < 1 << 63:
-            raise ConfigError(f"seed={seed!r} is no 64-bit integer")
+            raise ConfigError(f"seed={seed!r}: must be a 64-bit integer.")
         self.pairs, self.batch_size, self.rank, self.ranks = pairs, batch_size, rank, ranks
         self.shuffle, self.drop_last, self.seed = shuffle, drop_last, seed
         self.epoch, self._done = 0, 0
 
     @property
     def _step(self) -> int:
-        """Pairs that all ranks together take at once."""
+        """Number of pairs that all ranks together take in a step."""
         return self.batch_size * self.ranks
 
     def __len__(self) -> int:
-        """Return the number of batches that are left of the epoch for this rank."""
+        """Return the number of batches that this rank has left in the epoch."""
         left = len(self.pairs) - self._done
         return max(0, left // self._step if self.drop_last else -(-(left - self.rank) // self._step))
 
     def __iter__(self) -> Iterator[list[int]]:
         size, begin = len(self.pairs), self._done
         for start in range(begin, begin + len(self) * self._step, self._step):
-            places = range(start + self.rank, min(start + self._step, size), self.ranks)
-            yield [shuffled(place, size, self.seed, self.epoch) if self.shuffle else place for place in places]
+            positions = range(start + self.rank, min(start + self._step, size), self.ranks)
+            yield [
+                permute(position, size, self.seed, self.epoch) if self.shuffle else position for position in positions
+            ]
 
     def set_epoch(self, epoch: int) -> None:
-        """Begin an epoch, unless it is the one that has begun, which continues where it is."""
+        """Begin an epoch. Do nothing if it is the current epoch, which continues at its next batch."""
         if epoch != self.epoch:
             self.epoch, self._done = operator.index(epoch), 0
         if hasattr(self.pairs, "set_epoch"):
             self.pairs.set_epoch(epoch)
 
     def count(self, loader: Iterable[Batch]) -> Iterator[Batch]:
-        """Yield the batches of a loader, and count those that have come out of it.
+        """Yield the batches of a loader, and count those that were yielded.
 
-        A loader's workers take batches from this sampler before the training loop gets them; only the latter count.
+        A loader's workers take batches from this sampler before the training loop gets them. Only the batches that the
+        loop got are counted.
         """
         for batch in loader:
             self._done = min(self._done + self._step, len(self.pairs))
             yield batch
-        self._done = len(self.pairs)  # also where the last step has no batch for this rank
+        self._done = len(self.pairs)  # also if the last step has no batch for this rank
 
     def state_dict(self) -> dict[str, int]:
-        """Return what a checkpoint must keep: it is the same on every rank after the same number of steps."""
+        """Return the state for a checkpoint. It is the same on every rank after the same number of steps."""
         return {"epoch": self.epoch, "seed": self.seed, "done": self._done, "size": len(self.pairs)}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Continue where `state_dict` was called, before the loader is iterated. Raises ConfigError for other pairs."""
+        """Continue where `state_dict` was called. Call this before the loader is iterated.
+
+        Raises:
+            ConfigError: The checkpoint has another number of pairs.
+        """
         if state["size"] != len(self.pairs):
-            said = f"the checkpoint is of {state['size']} pairs, and these are {len(self.pairs)}"
-            raise ConfigError(f"{said}; open the same dataset with the same selection")
+            problem = f"the checkpoint has {state['size']} pairs, and the dataset has {len(self.pairs)}"
+            raise ConfigError(f"{problem}. Open the same dataset with the same conditions.")
         self.seed = state["seed"]
         self.set_epoch(state["epoch"])
         self._done = state["done"]

@@ -1,4 +1,4 @@
-"""Names, values and columns of format 1: what every reader and writer agrees on."""
+"""Names, values and columns of format 1, which every reader and writer uses."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import pyarrow as pa
 Image = npt.NDArray[np.uint8]  # RGB, (height, width, 3)
 
 NAME = "ggt-100k"
-REPO_ID = "ggt-100k/ggt-100k"  # maintainers set it to their organisation's repository
+REPO_ID = "ggt-100k/ggt-100k"  # maintainers set this to the repository of their organisation
 FORMAT_VERSION = 1
 SPLITS = ("train", "test")
-PRIOR = "prior"  # beside the splits: outputs that could not be aligned, which are no ground truth
+PRIOR = "prior"  # beside the splits: outputs that could not be aligned and so are not ground truth
 SOURCES = ("dataset", "internet", "captured")
 CODECS = {"png": "png", "jpeg": "jpg"}  # codec in the manifest: extension of the image members
 DEGRADATIONS = (
     *("mixed", "rain", "haze", "snow", "low_light", "old_photo"),
-    *("raindrop", "underwater", "reflection", "shadow", "motion_blur", "defocus_blur"),  # of adopted sets
+    *("raindrop", "underwater", "reflection", "shadow", "motion_blur", "defocus_blur"),  # in adopted datasets
 )
 
 
@@ -40,15 +40,18 @@ def pair_key(lq: npt.NDArray[np.uint8]) -> str:
 def index_schema(metrics: Sequence[str]) -> pa.Schema:
     """Return the columns of `index/{split}.parquet`, which has one row for each pair.
 
-    The facts stand first, as they stand in the pair's JSON too; from `shard` on it is where the bytes lie. Offsets
-    count from the start of the shard, `*_bands` from the start of the image: where each band's IDAT chunk begins, and
-    where the last one ends; empty for an image that is not banded.
+    The facts come first, in the order of the pair's JSON member. The columns from `shard` on state where the bytes are.
+    Offsets count from the start of the shard. `lq_bands` and `gt_bands` count from the start of the image: the start of
+    each band's IDAT chunk, and the end of the last one. They are empty for an image that is not banded.
+
+    Args:
+        metrics: Names of the scores.
     """
     texts = pa.list_(pa.string())
     facts = {
         "key": pa.string(),
         "degradation": pa.string(),
-        "degradations": texts,  # all that were seen
+        "degradations": texts,  # all that were detected
         "source": pa.string(),
         "source_name": pa.string(),
         "licence": pa.string(),
@@ -64,14 +67,14 @@ def index_schema(metrics: Sequence[str]) -> pa.Schema:
         "scores": pa.struct([pa.field(name, pa.float32()) for name in metrics]),  # NaN where not measured
         "evidence": texts,
     }
-    places = {"shard": pa.string()}
+    location = {"shard": pa.string()}
     for member in ("json", "lq", "gt"):
-        places |= {f"{member}_offset": pa.int64(), f"{member}_size": pa.int64()}
-    places |= {"band_rows": pa.int32(), "lq_bands": pa.list_(pa.uint32()), "gt_bands": pa.list_(pa.uint32())}
-    return pa.schema([pa.field(name, kind) for name, kind in (facts | places).items()])
+        location |= {f"{member}_offset": pa.int64(), f"{member}_size": pa.int64()}
+    location |= {"band_rows": pa.int32(), "lq_bands": pa.list_(pa.uint32()), "gt_bands": pa.list_(pa.uint32())}
+    return pa.schema([pa.field(name, kind) for name, kind in (facts | location).items()])
 
 
 def fact_columns(metrics: Sequence[str]) -> list[str]:
-    """Return the columns of the index that are facts of the pair: what its JSON member holds."""
+    """Return the columns of the index that are facts of the pair, which its JSON member has too."""
     names = [str(name) for name in index_schema(metrics).names]
     return names[: names.index("shard")]

@@ -20,8 +20,8 @@ class PairStream(IterableDataset[Any]):
         stream = PairStream(PairDataset("hf://datasets/ORG/ggt-100k", crop=256))
         loader = DataLoader(stream, batch_size=8, num_workers=4)
 
-    Over all processes and workers, an epoch yields each pair once. The order depends on the seed of the `PairDataset`
-    and on the epoch, and not on earlier epochs. Pairs are read in groups, so that the requests of a group run at the
+    In an epoch, all processes and workers together yield each pair once. The order depends only on the seed of the
+    `PairDataset` and on the epoch. Pairs are read in groups, so that the requests of a group run at the
     same time where the release is behind a URL.
 
     Args:
@@ -32,7 +32,7 @@ class PairStream(IterableDataset[Any]):
         is_even: Give each process the same number of pairs; up to `world_size` - 1 pairs are then left out of an epoch.
 
     Raises:
-        ConfigError: `rank` is not a number of one of the processes.
+        ConfigError: `rank` is not from 0 to `world_size` - 1.
     """
 
     def __init__(
@@ -50,11 +50,11 @@ class PairStream(IterableDataset[Any]):
         self.rank, self.world_size, self.is_even = rank, world_size, is_even
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw another order and other windows from here on, also in workers that have been started."""
+        """Draw the order and the windows of another epoch from now on, also in workers that have already started."""
         self.pairs.set_epoch(epoch)
 
     def __len__(self) -> int:
-        """The number of pairs that this process gets in an epoch."""
+        """Return the number of pairs that this process gets in an epoch."""
         return len(self._order())
 
     def __iter__(self) -> Iterator[Any]:

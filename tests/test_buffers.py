@@ -1,4 +1,4 @@
-"""Buffers of images serve again when nobody holds them, and never before."""
+"""Buffers of images are reused when they are no longer in use, and never before."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ggt_format import buffers
-from ggt_format.buffers import LARGEST, MOST_KEPT, SMALLEST, empty, empty_image
+from ggt_format.buffers import MAX_BYTES, MAX_FREE_BYTES, MIN_BYTES, empty, empty_image
 
 
 @pytest.fixture(autouse=True)
@@ -58,19 +58,19 @@ def test_no_two_arrays_in_use_share_memory(sizes: list[int], random: object) -> 
 
 def test_what_is_kept_is_bounded() -> None:
     size = 1 << 22
-    arrays = [empty(size) for _ in range(2 * MOST_KEPT // size)]
+    arrays = [empty(size) for _ in range(2 * MAX_FREE_BYTES // size)]
     del arrays
-    assert MOST_KEPT // 2 <= kept() <= MOST_KEPT
+    assert MAX_FREE_BYTES // 2 <= kept() <= MAX_FREE_BYTES
 
 
-@pytest.mark.parametrize("size", [0, 1, SMALLEST - 1, LARGEST + 1])
+@pytest.mark.parametrize("size", [0, 1, MIN_BYTES - 1, MAX_BYTES + 1])
 def test_small_and_huge_arrays_are_plain_ones(size: int) -> None:
     empty(size)
     assert kept() == 0
 
 
 def test_an_eighth_is_wasted_at_most() -> None:
-    for size in (SMALLEST, 3 * 256 * 256, 1 << 20, (1 << 20) + 1, 3 * 1024 * 1024):
+    for size in (MIN_BYTES, 3 * 256 * 256, 1 << 20, (1 << 20) + 1, 3 * 1024 * 1024):
         buffers._FREE.clear()
         empty(size)
         assert size <= kept() <= 1.125 * size + 1
@@ -105,7 +105,7 @@ def test_threads_never_get_one_buffer_at_once() -> None:
 
     def work(value: int) -> None:
         for _ in range(300):
-            array = empty(SMALLEST)
+            array = empty(MIN_BYTES)
             array[:] = value
             if not (array == value).all():
                 faults.append(value)

@@ -638,5 +638,5 @@ def test_a_missing_extra_is_one_line(
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ConfigError) as caught:
         asked()
-    assert str(caught.value) == f"{package} is not installed: pip install 'ggt100k[report]'"
+    assert str(caught.value) == f"{package} is not installed. Install it: pip install 'ggt100k[report]'"
     assert list(tmp_path.iterdir()) == []

@@ -446,7 +446,7 @@ def test_a_candidate_that_cannot_be_measured_does_not_stop_the_others(copy: Call
     done = ggt("score", workspace, "--metrics", "structure")
     lines = ["score: 3 scores, 4 candidates, 0 already done", "  failed      1  size_differs"]
     assert (done.code, done.out.splitlines()) == (0, lines)
-    assert "align them first" in done.err
+    assert "Align the candidate first." in done.err
 
 
 @pytest.mark.parametrize("seed", ["-1", str(2**63)])
@@ -648,7 +648,7 @@ def test_validate_without_findings_writes_an_empty_list(chain: Chain, tmp_path: 
 
 
 def test_validate_of_what_is_no_dataset(tmp_path: Path) -> None:
-    said = "a folder without index/manifest.json, so no dataset is in it; name the one that pack has written"
+    said = "the folder has no index/manifest.json. Name a folder that `ggt100k pack` has written, or its URL."
     assert fails("validate", tmp_path) == f"{tmp_path}: {said}"
 
 

@@ -166,7 +166,7 @@ def test_a_damaged_ground_truth_is_told(tmp_path: Path) -> None:
     after = packed(tmp_path / "b", store, pairs, "1.1.0")
     at = ggt100k.index(after.url, "train", columns=["gt_offset"])["gt_offset"][0].as_py() + 4000
     change_shard(Path(after.url), lambda data: data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
-    with pytest.raises(ShardError, match="the checksum is wrong; fetch the shard again"):
+    with pytest.raises(ShardError, match="the checksum is wrong"):
         diff(before, ggt100k.open_root(after.url))
 
 
@@ -273,8 +273,7 @@ def test_a_place_that_is_not_there_is_told(
     versions: Versions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["diff", versions.before.url, str(tmp_path / "none")]) == 2
-    said = f"ggt100k diff: {tmp_path / 'none'}: nothing is there; name a folder that pack has written, or its URL\n"
-    assert capsys.readouterr().err == said
+    assert capsys.readouterr().err.startswith(f"ggt100k diff: {tmp_path / 'none'}: it does not exist. ")
     gone = tmp_path / "none" / "CHANGELOG.md"
     assert main(["diff", versions.before.url, versions.after.url, "--changelog", str(gone)]) == 2
     assert capsys.readouterr().err == f"ggt100k diff: {gone}: its folder does not exist. Create the folder first.\n"

@@ -70,7 +70,7 @@ def test_a_faithful_restoration_is_no_changed_content(scene: synthetic_faults.Sc
 
 def test_where_a_region_was_swapped_is_where_the_tiles_say(scene: synthetic_faults.Scene) -> None:
     done = synthetic_faults.add_fault(synthetic_faults.swapped, scene, 0.9, np.random.default_rng(3))
-    tiles = fidelity.look(scene.lq, done.image).tiles[0]
+    tiles = fidelity.run_model(scene.lq, done.image).tiles[0]
     inside = done.seen.reshape(SIZE // 16, 16, SIZE // 16, 16).mean(axis=(1, 3)) > 0.5
     assert tiles[inside].mean() > tiles[~inside].mean() + 2
 
@@ -97,9 +97,9 @@ def test_it_answers_the_same_again_whatever_came_between(scene: synthetic_faults
 @pytest.mark.parametrize("size", [(32, 32), (100, 333), (47, 512), (900, 64)])
 def test_any_size_is_measured(size: tuple[int, int]) -> None:
     image = np.ascontiguousarray(np.tile(crop("life-1", 512), (2, 1, 1))[: size[0], : size[1]])
-    looked = fidelity.look(image, image)
+    looked = fidelity.run_model(image, image)
     width, height = fidelity.working_size(image)
-    assert width % 32 == height % 32 == 0 and max(width, height) <= fidelity.LARGEST
+    assert width % 32 == height % 32 == 0 and max(width, height) <= fidelity.MAX_EDGE
     assert looked.tiles.shape == (5, height // 16, width // 16) and looked.whole.shape == (5,)
     assert np.isfinite(looked.tiles).all() and np.isfinite(looked.whole).all()
 
@@ -173,18 +173,18 @@ def test_other_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     fidelity._session.cache_clear()
     image = crop("life-1", 64)
     with pytest.raises(ConfigError) as caught:
-        fidelity.look(image, image)
+        fidelity.run_model(image, image)
     digest = hashlib.sha256(b"other").hexdigest()[:16]
     assert str(caught.value) == (
         f"fidelity.onnx: its SHA-256 is {digest}, not {fidelity.SHA256[:16]}. Install ggt100k again."
     )
     other.unlink()
-    assert fidelity.missing() == "fidelity.onnx is missing: install ggt100k again"
+    assert fidelity.explain_missing() == "fidelity.onnx is missing. Install ggt100k again."
 
 
 def test_without_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     fidelity._session.cache_clear()
     image = crop("life-1", 64)
-    with pytest.raises(ConfigError, match=re.escape("onnxruntime is not installed: pip install 'ggt100k[generate]'")):
-        fidelity.look(image, image)
+    with pytest.raises(ConfigError, match=re.escape("onnxruntime is not installed. Install it: pip install 'ggt100k[generate]'")):
+        fidelity.run_model(image, image)

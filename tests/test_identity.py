@@ -11,12 +11,12 @@ import pytest
 from ggt_format.schema import Image
 from ggt_tools.errors import ConfigError
 from ggt_tools.metrics import identity
-from ggt_tools.metrics.identity import MOST_FACES, Box, Embedding, compare_faces
+from ggt_tools.metrics.identity import MAX_FACES, Box, Embedding, compare_faces
 from ggt_tools.metrics.scorer import SETS, Scorer, score
 from ggt_tools.training import synthetic_degradations as degrading
 from tests.photographs import Photograph, crop
 
-needs_dlib = pytest.mark.skipif(bool(identity.missing()), reason=identity.missing())
+needs_dlib = pytest.mark.skipif(bool(identity.explain_missing()), reason=identity.explain_missing())
 
 
 class FakeReader:
@@ -57,7 +57,7 @@ def test_only_the_largest_faces_are_compared() -> None:
     gt = grey(50)
     gt[:40, :40] = 90
     assert compare_faces(grey(50), gt, reader) == pytest.approx(40)
-    assert reader.embedded == 2 * MOST_FACES
+    assert reader.embedded == 2 * MAX_FACES
 
 
 def test_without_faces_nothing_changed() -> None:
@@ -94,5 +94,5 @@ def test_without_dlib_faces_are_not_compared(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(ConfigError) as caught:
         Scorer(["faces"])
     assert str(caught.value) == (
-        "metric 'face_distance' cannot be measured: dlib-bin is not installed: pip install 'ggt100k[faces]'"
+        "metric 'face_distance' cannot be measured: dlib-bin is not installed. Install it: pip install 'ggt100k[faces]'"
     )

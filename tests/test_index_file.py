@@ -10,7 +10,7 @@ import pytest
 
 import ggt100k
 from ggt_format import index_file
-from ggt_format.index_file import index_table, needed_columns
+from ggt_format.index_file import needed_columns, open_index
 from ggt_format.roots import open_root
 from ggt_format.schema import index_schema
 
@@ -34,11 +34,11 @@ def kept(cache: Path) -> set[str]:
 
 
 def test_only_the_columns_that_are_asked_for_are_decoded(root: Path, cache: Path) -> None:
-    table = index_table(open_root(str(root)), "train", ["shard", "key"])
+    table = open_index(open_root(str(root)), "train", ["shard", "key"])
     assert table.column_names == ["key", "shard"] and kept(cache) == {"key", "shard"}
-    index_table(open_root(str(root)), "train", ["key", "scores"])
+    open_index(open_root(str(root)), "train", ["key", "scores"])
     assert kept(cache) == {"key", "shard", "scores"}
-    whole = index_table(open_root(str(root)), "train")
+    whole = open_index(open_root(str(root)), "train")
     # as text, since NaN does not equal NaN
     assert repr(whole.to_pylist()) == repr(pq.read_table(root / "index/train.parquet").to_pylist())
     assert kept(cache) == set(whole.column_names)
@@ -54,10 +54,10 @@ def test_a_reader_of_pairs_opens_neither_prompts_nor_bands(root: Path, cache: Pa
 def test_a_column_that_was_decoded_is_not_decoded_again(
     root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = index_table(open_root(str(root)), "train", ["key"])
+    first = open_index(open_root(str(root)), "train", ["key"])
     monkeypatch.setattr(index_file, "_COLUMNS", {})
     monkeypatch.setattr(index_file, "_decode_columns", None)
-    assert index_table(open_root(str(root)), "train", ["key"]).equals(first)
+    assert open_index(open_root(str(root)), "train", ["key"]).equals(first)
 
 
 def test_many_row_groups_become_few_chunks_of_equal_rows(

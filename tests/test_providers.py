@@ -251,7 +251,7 @@ def test_without_the_package(
         monkeypatch.delattr(google, "genai", raising=False)
     with pytest.raises(ConfigError) as fault:
         make(Setting())
-    assert str(fault.value) == f"{name} is not installed: pip install 'ggt100k[generate]'"
+    assert str(fault.value) == f"{name} is not installed. Install it: pip install 'ggt100k[generate]'"
 
 
 # --- faults ---------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ggt100k
-from ggt_format.order import shuffled
+from ggt_format.order import permute
 from ggt_format.sampling import ElasticBatchSampler
 
 from .making import make_dataset
@@ -21,11 +21,11 @@ from .making import make_dataset
 @given(st.integers(1, 400), st.lists(st.integers(-(1 << 63), (1 << 63) - 1), max_size=3))
 @settings(max_examples=60, deadline=None)
 def test_a_shuffle_is_a_permutation(count: int, keys: list[int]) -> None:
-    assert sorted(shuffled(number, count, *keys) for number in range(count)) == list(range(count))
+    assert sorted(permute(number, count, *keys) for number in range(count)) == list(range(count))
 
 
 def test_a_shuffle_depends_on_its_keys_and_spreads_the_numbers() -> None:
-    orders = [[shuffled(number, 1000, *keys) for number in range(1000)] for keys in ((0, 0), (0, 1), (1, 0))]
+    orders = [[permute(number, 1000, *keys) for number in range(1000)] for keys in ((0, 0), (0, 1), (1, 0))]
     assert all(one != other for one, other in itertools.combinations(orders, 2))
     for order in orders:
         assert sum(abs(a - b) == 1 for a, b in itertools.pairwise(order)) < 20
@@ -33,7 +33,7 @@ def test_a_shuffle_depends_on_its_keys_and_spreads_the_numbers() -> None:
 
 
 def test_a_shuffle_of_many_starts_anywhere_at_once() -> None:
-    assert len({shuffled(number, 10**12, 5) for number in range(10**12 - 100, 10**12)}) == 100
+    assert len({permute(number, 10**12, 5) for number in range(10**12 - 100, 10**12)}) == 100
 
 
 class Loader:
@@ -120,7 +120,7 @@ def test_wrong_numbers_and_other_pairs_are_refused() -> None:
     with pytest.raises(ggt100k.ConfigError) as fault:
         ElasticBatchSampler(range(4), 1).load_state_dict(state)
     assert str(fault.value) == (
-        "the checkpoint is of 3 pairs, and these are 4; open the same dataset with the same selection"
+        "the checkpoint has 3 pairs, and the dataset has 4. Open the same dataset with the same conditions."
     )
 
 

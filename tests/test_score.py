@@ -151,17 +151,17 @@ def test_other_sizes_are_refused() -> None:
     with pytest.raises(PairError) as caught:
         list(score([("abc", lq, gt)], ["structure"]))
     assert caught.value.reason == "size_differs"
-    assert str(caught.value) == "abc: lq is 64 x 64 px and gt 65 x 65 px; align them first"
+    assert str(caught.value) == "abc: lq has 64 x 64 px and gt 65 x 65 px. Align the candidate first."
     with pytest.raises(PairError) as caught:
         list(score([("abc", lq[:20], lq[:20])], ["structure"]))
     assert caught.value.reason == "too_small"
-    assert str(caught.value) == "abc: 64 x 20 px; scoring needs 32 px on each side"
+    assert str(caught.value) == "abc: has 64 x 20 px. Scoring needs 32 px on each side."
 
 
 def test_unknown_metrics_name_the_near_ones_before_any_work() -> None:
     with pytest.raises(ConfigError) as caught:
         score([], ["structur"])  # not iterated
-    assert str(caught.value) == "no metric or set is named 'structur'; near: structure"
+    assert str(caught.value) == "no metric or set is named 'structur'. Did you mean structure? List all metrics: ggt100k score --list"
     with pytest.raises(ConfigError) as caught:
         expand(["qqqqqqqq"])
     assert "sets: core, regions, text, faces, weight-free, offline, default, full; `score -" in str(caught.value)

@@ -16,14 +16,14 @@ from ggt_format.schema import Image
 from ggt_tools.errors import ConfigError
 from ggt_tools.metrics import text
 from ggt_tools.metrics.scorer import SETS, Scorer, score
-from ggt_tools.metrics.text import Quad, Reading, TextChanges, compare_text, edit_distance, look_for_text
+from ggt_tools.metrics.text import Quad, Reading, TextChanges, compare_detected_text, compare_text, edit_distance
 from ggt_tools.training import synthetic_degradations as degrading
 from tests.benchmarks.faults_kinds import lettered
 from tests.making import make_workspace
 from tests.photographs import Photograph, crop
 from tests.test_cli import ggt
 
-needs_rapidocr = pytest.mark.skipif(bool(text.missing()), reason=text.missing())
+needs_rapidocr = pytest.mark.skipif(bool(text.explain_missing()), reason=text.explain_missing())
 LINE: Quad = np.array([[20, 20], [120, 20], [120, 44], [20, 44]], np.float32)
 
 
@@ -117,7 +117,7 @@ class CountingReader(FakeReader):
 def test_a_glance_comes_first(side: int, least: int, sizes: list[int]) -> None:
     picture = np.full((side // 2, side, 3), 90, np.uint8)
     reader = CountingReader(least)
-    changes = look_for_text(picture, picture, reader)
+    changes = compare_detected_text(picture, picture, reader)
     assert reader.sizes == sizes
     assert changes == TextChanges(kept=int(least == 0))
 
@@ -175,12 +175,12 @@ def test_without_rapidocr_text_is_not_measured(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(ConfigError) as caught:
         Scorer(["text_added"])
     assert str(caught.value) == (
-        "metric 'text_added' cannot be measured: rapidocr is not installed: pip install 'ggt100k[text]'"
+        "metric 'text_added' cannot be measured: rapidocr is not installed. Install it: pip install 'ggt100k[text]'"
     )
 
 
 def test_score_says_in_one_line_that_text_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text, "missing", lambda: "rapidocr is not installed: pip install 'ggt100k[text]'")
+    monkeypatch.setattr(text, "explain_missing", lambda: "rapidocr is not installed. Install it: pip install 'ggt100k[text]'")
     done = ggt("score", make_workspace(tmp_path / "w", 1))
     assert done.code == 0
     assert done.err == (

@@ -228,7 +228,7 @@ def test_a_dry_run_makes_nothing(folder: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_too_few_photographs(tmp_path: Path) -> None:
-    if why := realesrgan.missing():
+    if why := realesrgan.explain_missing():
         pytest.skip(why)
     Pillow.fromarray(crop("life-1", 200)).save(tmp_path / "small.png")
     with pytest.raises(ConfigError) as caught:

@@ -87,7 +87,7 @@ class Clock:
 def bench(options: Options) -> str:
     """Return the tables in Markdown."""
     if importlib.util.find_spec("torch") is None:
-        return "gpu: torch is not installed: pip install 'ggt100k[quality]'\n"
+        return "gpu: torch is not installed. Install it: pip install 'ggt100k[quality]'\n"
     # before a library reads them: A-FINE looks for CLIP's weights on the network where they are missing
     dead = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:9")
     os.environ |= {**dead, "NO_PROXY": "127.0.0.1,localhost", "HF_HUB_OFFLINE": "1"}
@@ -285,7 +285,7 @@ def decoding_table(plan: Plan, folder: Path, is_late: Callable[[], bool]) -> str
 
 def fidelity_table(plan: Plan, folder: Path, is_late: Callable[[], bool]) -> str:
     """Pairs a second of the fidelity model, by onnxruntime's provider."""
-    if why := fidelity.missing():
+    if why := fidelity.explain_missing():
         return f"not here: {why}"
     import onnxruntime
 

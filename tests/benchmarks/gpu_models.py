@@ -32,7 +32,7 @@ def load_model(model: str, device: str, cache: Path) -> tuple[Any, str]:
     """
     import pyiqa
 
-    has_weights = not iqa.missing(model)
+    has_weights = not iqa.explain_missing(model)
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         if has_weights:
             return pyiqa.create_metric(model, device=device, **iqa._options(model)), "real"

@@ -1,1 +1,1 @@
-"""What is measured on a pair of LQ and GT image."""
+"""Metrics: what is measured on a pair of an LQ and a GT image."""

@@ -1,7 +1,7 @@
-"""Measures of a pair by cells, which the fidelity model reads beside its features: structure, colour, edges, grain.
+"""Measures of a pair in a grid of cells, which are inputs of the fidelity model: structure, colour, edges, grain.
 
-Most are made so that a photograph's degradations change them little: structure is compared by correlation within one
-band of frequencies, colour by ratios. The network learns what they mean together (training/).
+Most of them change little with the degradations of a photograph: structure is compared by correlation within one band
+of frequencies, colour by ratios. The network learns how to combine them (training/).
 """
 
 from __future__ import annotations
@@ -13,44 +13,44 @@ import numpy.typing as npt
 
 from ggt_format.schema import Image
 from ggt_tools.imaging.planes import Plane, opencv
-from ggt_tools.metrics.colours import colour_map
+from ggt_tools.metrics.colours import fit_chroma_map
 
 VERSION = "cells-1"  # raise it whenever a value may change; the network must then be trained again
-BLOCK = 8  # pixels of a JPEG block
+BLOCK = 8  # side of a JPEG block in pixels
 BANDS = 5
-COUNT = 3 * BANDS + 6 + 17 + 6 + 9 + 8
+COUNT = 3 * BANDS + 6 + 17 + 6 + 9 + 8  # maps that measure_cells returns
 Maps = npt.NDArray[np.float32]
 
 
 def measure_cells(lq: Image, gt: Image, toned: Image, shape: tuple[int, int]) -> Maps:
-    """Measure a pair by cells.
+    """Measure a pair in a grid of cells.
 
     Args:
         lq: The photograph, uint8 RGB, 32 px or more a side.
         gt: Its restoration, of the same size.
-        toned: The photograph in the tones of `gt` (tone.py), of the same size.
-        shape: Columns and rows of cells; about 8 px each.
+        toned: The photograph with the tones of `gt` (tone.py), of the same size.
+        shape: Number of columns and rows of cells, which are about 8 px wide and high.
 
     Returns:
         float32 (COUNT, rows, columns).
     """
     cv2 = opencv()
     luma = tuple(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) for image in (toned, gt))
-    of_lq, of_gt = (_bands(plane) for plane in luma)
-    maps = [*_structure(of_lq, of_gt, shape), *_chroma((toned, gt), shape), *_colour((lq, gt), shape)]
-    half = tuple(cv2.pyrDown(plane) for plane in luma)
-    for planes in (half, tuple(cv2.pyrDown(plane) for plane in half)):
+    lq_bands, gt_bands = (_bands(plane) for plane in luma)
+    maps = [*_structure(lq_bands, gt_bands, shape), *_chroma((toned, gt), shape), *_colour((lq, gt), shape)]
+    half_size = tuple(cv2.pyrDown(plane) for plane in luma)
+    for planes in (half_size, tuple(cv2.pyrDown(plane) for plane in half_size)):
         maps += _displacement(planes, shape)
     maps += [_overshoot(luma, shape), *(_edges(plane, shape) for plane in luma)]
     maps += [_grid(np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.float32), shape) for image in (lq, gt)]
     maps += [*_change(luma, shape), *_steps(luma, shape)]
-    for bands in (of_lq, of_gt):
+    for bands in (lq_bands, gt_bands):
         maps += _grain(bands, shape)
     return np.asarray(np.stack(maps), np.float32)
 
 
 def _cells(plane: Plane, shape: tuple[int, int], window: int = 3) -> Plane:
-    """Means of cells, then of `window` x `window` cells around each."""
+    """Average a plane over each cell, and then over `window` x `window` cells."""
     cv2 = opencv()
     down = plane.shape[1] >= shape[0]
     cells = cv2.resize(plane, shape, interpolation=cv2.INTER_AREA if down else cv2.INTER_LINEAR)
@@ -62,7 +62,7 @@ def _log(plane: Plane, floor: float) -> Plane:
 
 
 def _bands(plane: Plane) -> list[Plane]:
-    """The octaves of a Laplacian pyramid (Burt, Adelson 1983), the finest first."""
+    """Return the octaves of a Laplacian pyramid (Burt, Adelson 1983), the finest first."""
     cv2 = opencv()
     bands = []
     for _ in range(BANDS):
@@ -73,7 +73,7 @@ def _bands(plane: Plane) -> list[Plane]:
 
 
 def _structure(lq: list[Plane], gt: list[Plane], shape: tuple[int, int]) -> Iterator[Plane]:
-    """In each octave what correlation lacks to 1, and both energies."""
+    """Yield for each octave the logarithms of 1 - correlation and of both energies."""
     for pair in zip(lq, gt, strict=True):
         of_lq, of_gt, both = (_cells(a * b, shape) for a, b in ((pair[0],) * 2, (pair[1],) * 2, pair))
         yield _log(1.0 - both / np.sqrt(of_lq * of_gt + 0.05), 0.02)
@@ -82,7 +82,7 @@ def _structure(lq: list[Plane], gt: list[Plane], shape: tuple[int, int]) -> Iter
 
 
 def _chroma(pair: tuple[Image, ...], shape: tuple[int, int]) -> Iterator[Plane]:
-    """Of the two colour differences, at a quarter of the size, without their means over 60 px: the same."""
+    """Yield the same for the two colour differences, at a quarter of the size and without their means over 60 px."""
     cv2 = opencv()
     size = pair[0].shape[1] // 4, pair[0].shape[0] // 4
     planes = []
@@ -99,7 +99,7 @@ def _chroma(pair: tuple[Image, ...], shape: tuple[int, int]) -> Iterator[Plane]:
 
 
 def _colour(pair: tuple[Image, ...], shape: tuple[int, int]) -> Iterator[Plane]:
-    """Mean colours, and how far the ratios of the channels moved: here, against the whole, and where it is grey."""
+    """Yield mean colours, and the changes of the channels' ratios: local, relative to the whole, and of grey areas."""
     cv2 = opencv()
     means = [cv2.resize(image, shape, interpolation=cv2.INTER_AREA).astype(np.float32) for image in pair]
     for mean in means:
@@ -114,19 +114,19 @@ def _colour(pair: tuple[Image, ...], shape: tuple[int, int]) -> Iterator[Plane]:
         yield 4.0 * (moved - middle)
         yield np.full_like(moved, 4.0 * middle)
         yield np.full_like(moved, 4.0 * of_grey)
-    yield from _recoloured(means)
+    yield from _colour_residuals(means)
 
 
-def _recoloured(means: list[Plane]) -> Iterator[Plane]:
-    """What one map of the whole picture's colours leaves of each cell: red, blue, and how much, over 5 x 5 cells."""
-    rest = colour_map(*means).rest.astype(np.float32)
-    yield 8.0 * rest[..., 0]
-    yield 8.0 * rest[..., 1]
-    yield _log(np.asarray(opencv().blur(np.hypot(rest[..., 0], rest[..., 1]), (5, 5)), np.float32), 0.003)
+def _colour_residuals(means: list[Plane]) -> Iterator[Plane]:
+    """Yield the residual of one colour map for the whole image: red, blue, and its size over 5 x 5 cells."""
+    residual = fit_chroma_map(*means).residual.astype(np.float32)
+    yield 8.0 * residual[..., 0]
+    yield 8.0 * residual[..., 1]
+    yield _log(np.asarray(opencv().blur(np.hypot(residual[..., 0], residual[..., 1]), (5, 5)), np.float32), 0.003)
 
 
 def _displacement(planes: tuple[Plane, ...], shape: tuple[int, int]) -> Iterator[Plane]:
-    """Least squares of the displacement in each cell (Lucas, Kanade 1981), pixels of this size, and its certainty."""
+    """Yield the displacement in each cell in pixels of this size (Lucas, Kanade 1981), and its certainty."""
     cv2 = opencv()
     lq, gt = (_normalised(plane) for plane in planes)
     middle = 0.5 * (lq + gt)
@@ -151,7 +151,7 @@ def _normalised(plane: Plane) -> Plane:
 
 
 def _overshoot(luma: tuple[Plane, ...], shape: tuple[int, int]) -> Plane:
-    """Grey levels by which gt leaves the range of lq within 7 px, both brought to one local mean and contrast."""
+    """Return by how many grey levels gt exceeds the range of lq within 7 px, at equal local mean and contrast."""
     cv2 = opencv()
     lq, gt = luma
     mean_lq, mean_gt = cv2.blur(lq, (33, 33)), cv2.blur(gt, (33, 33))
@@ -164,18 +164,18 @@ def _overshoot(luma: tuple[Plane, ...], shape: tuple[int, int]) -> Plane:
 
 
 def _edges(plane: Plane, shape: tuple[int, int]) -> Plane:
-    """The steepest slope of each cell by the range of levels around it: how sharp its sharpest edge is."""
+    """Return the sharpness of the sharpest edge of each cell: its slope relative to the range of levels around it."""
     cv2 = opencv()
     window = np.ones((9, 9), np.uint8)
     slope = cv2.magnitude(
         cv2.Sobel(plane, cv2.CV_32F, 1, 0, scale=0.125), cv2.Sobel(plane, cv2.CV_32F, 0, 1, scale=0.125)
     )
-    levels = cv2.dilate(plane, window) - cv2.erode(plane, window)
-    return _cells(cv2.dilate(slope, window) / (levels + 4.0), shape)
+    level_range = cv2.dilate(plane, window) - cv2.erode(plane, window)
+    return _cells(cv2.dilate(slope, window) / (level_range + 4.0), shape)
 
 
 def _grid(plane: Plane, shape: tuple[int, int]) -> Plane:
-    """By how much steps at multiples of 8 px exceed those within blocks, in both directions."""
+    """Return by how much steps at multiples of 8 px exceed steps within the blocks, in both directions."""
     cv2 = opencv()
     high, wide = plane.shape[0] // BLOCK, plane.shape[1] // BLOCK
     plane = plane[: high * BLOCK, : wide * BLOCK]
@@ -187,19 +187,20 @@ def _grid(plane: Plane, shape: tuple[int, int]) -> Plane:
 
 
 def _grain(bands: list[Plane], shape: tuple[int, int]) -> Iterator[Plane]:
-    """What a picture of the real world has where it is smoothest: its finest structure there, in two octaves, and how
-    far that structure keeps to few places, as it does where a brush went over all but the edges.
+    """Yield for two octaves the fine structure of the smoothest areas, and how sparse the fine structure is.
+
+    Photographs have some structure everywhere. A painted image has it at edges only.
     """
     cv2 = opencv()
     for band in bands[:2]:
         fine = np.abs(band)
-        least = cv2.erode(cv2.blur(fine, (3, 3)), np.ones((7, 7), np.uint8))
-        yield _log(_cells(least, shape), 0.03)
+        smoothest = cv2.erode(cv2.blur(fine, (3, 3)), np.ones((7, 7), np.uint8))
+        yield _log(_cells(smoothest, shape), 0.03)
         yield _log(_cells(fine * fine, shape), 0.02) - 2.0 * _log(_cells(fine, shape), 0.1)
 
 
 def _change(luma: tuple[Plane, ...], shape: tuple[int, int]) -> Iterator[Plane]:
-    """What differs at all: the mean difference, and that of the finest structure."""
+    """Yield the mean absolute difference, and that of the finest structure."""
     cv2 = opencv()
     difference = luma[1] - luma[0]
     yield _log(_cells(np.abs(difference), shape, 1), 0.1)
@@ -207,7 +208,7 @@ def _change(luma: tuple[Plane, ...], shape: tuple[int, int]) -> Iterator[Plane]:
 
 
 def _steps(luma: tuple[Plane, ...], shape: tuple[int, int]) -> Iterator[Plane]:
-    """Steps of the difference along upright and level lines of 25 px, which no scene makes: seams."""
+    """Yield steps of the difference along vertical and horizontal lines of 25 px, which are seams of tiles."""
     cv2 = opencv()
     difference = luma[1] - luma[0]
     window = np.ones((BLOCK + 1, BLOCK + 1), np.uint8)

@@ -1,4 +1,4 @@
-"""One linear map of a pair's colours, the same for the whole picture: what it leaves over happened in one place."""
+"""A linear map of a pair's colours for the whole image. What it does not explain are local changes of colour."""
 
 from __future__ import annotations
 
@@ -12,16 +12,22 @@ from ggt_tools.imaging.planes import Plane
 Values = npt.NDArray[np.float64]
 
 
-class ColourMap(NamedTuple):
-    linear: Values  # 2 x 2, from lq to gt
-    rest: Values  # (height, width, 2): what it leaves of gt's colours, less where it is dark
-    trust: float  # 0..1: how far the photograph's colours suffice to tell the map
+class ChromaMap(NamedTuple):
+    """The map, and what it does not explain."""
+
+    linear: Values  # (2, 2), from lq to gt
+    residual: Values  # (height, width, 2): colours of gt minus mapped colours of lq, weighted less in dark areas
+    confidence: float  # 0..1: how well the photograph's colours determine the map
 
 
-def colour_map(lq: Plane, gt: Plane) -> ColourMap:
-    """Colours over brightness, red and blue against green, of two small pictures (height, width, 3), 0..255.
+def fit_chroma_map(lq: Plane, gt: Plane) -> ChromaMap:
+    """Fit a linear map between the colours of two small images.
 
-    Least squares, four times, each with less weight on what the last left far off.
+    Colours are the differences of red and blue to green, divided by brightness. The fit is least squares, repeated four
+    times with less weight on outliers.
+
+    Args:
+        lq, gt: (height, width, 3), 0..255.
     """
     planes, weight = [], np.ones(1)
     for picture in (lq, gt):
@@ -33,14 +39,16 @@ def colour_map(lq: Plane, gt: Plane) -> ColourMap:
         weight = weight * np.minimum(luma + 8.0, 128.0)
     before, after = (plane.reshape(-1, 2) for plane in planes)
     weight = np.sqrt(weight).ravel()
-    known = np.hstack([before, np.ones((len(before), 1))])
-    share = weight.copy()
+    terms = np.hstack([before, np.ones((len(before), 1))])
+    weights = weight.copy()
     for _ in range(4):
-        held = known * share[:, None]
-        fitted = np.linalg.solve(held.T @ known + 1e-3 * np.eye(3), held.T @ after)
-        off = np.hypot(*(after - known @ fitted).T)
-        share = weight / (1.0 + (off / (2.0 * np.median(off) + 0.01)) ** 2)
-    rest = ((after - known @ fitted) * np.minimum(weight / 64.0, 1.0)[:, None]).reshape(planes[0].shape)
-    spread = np.cov(before.T, aweights=share)
-    least = max(float(np.linalg.eigvalsh(spread)[0]), 0.0)  # along one line of colours a turn and a stretch are one
-    return ColourMap(fitted[:2].T, rest, least / (least + 0.001))
+        weighted_terms = terms * weights[:, None]
+        fitted = np.linalg.solve(weighted_terms.T @ terms + 1e-3 * np.eye(3), weighted_terms.T @ after)
+        errors = np.hypot(*(after - terms @ fitted).T)
+        weights = weight / (1.0 + (errors / (2.0 * np.median(errors) + 0.01)) ** 2)
+    residual = ((after - terms @ fitted) * np.minimum(weight / 64.0, 1.0)[:, None]).reshape(planes[0].shape)
+    spread = np.cov(before.T, aweights=weights)
+    min_variance = max(
+        float(np.linalg.eigvalsh(spread)[0]), 0.0
+    )  # if all colours lie on a line, a rotation cannot be told from a stretch
+    return ChromaMap(fitted[:2].T, residual, min_variance / (min_variance + 0.001))

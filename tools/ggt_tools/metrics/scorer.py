@@ -1,8 +1,9 @@
-"""Scores: what is measured on pairs of lq and candidate gt. Facts without a threshold; policy/ has those.
+"""Scores of pairs of lq and candidate gt. They are facts without thresholds, which are in policy/.
 
     for score in score([(candidate.id, lq, gt)], ["core"]): ...
 
-Our own metrics need OpenCV and onnxruntime, extra `generate`; the others come from pyiqa (iqa/), extra `quality`.
+Metrics of this package need OpenCV and onnxruntime (extra `generate`); all others are metrics of pyiqa (iqa/, extra
+`quality`).
 """
 
 from __future__ import annotations
@@ -21,31 +22,40 @@ from ggt_tools.metrics.iqa import weights
 
 CORE = {**core_metrics.CORE, **light.METRICS, **changes.METRICS, **fidelity.METRICS}
 OWN = {**CORE, **regions.METRICS, **text.METRICS, **identity.METRICS}
-_FREE = ("psnr", "ssim", "gmsd", "vsi", "nlpd", *iqa.names("piqe"))
+_FREE = ("psnr", "ssim", "gmsd", "vsi", "nlpd", *iqa.metric_names("piqe"))
 SETS: dict[str, tuple[str, ...]] = {
     "core": tuple(CORE),
     "regions": tuple(regions.METRICS),
     "text": tuple(text.METRICS),
     "faces": tuple(identity.METRICS),
     "weight-free": _FREE,
-    "offline": (*_FREE, "stlpips", *iqa.names("niqe")),
-    # those that the field reports most; none of their weights ships with a wheel
+    "offline": (*_FREE, "stlpips", *iqa.metric_names("niqe")),
+    # the metrics that papers report most; no wheel contains their weights
     "default": (
         *("lpips", "dists", "topiq_fr"),
-        *(name for model in ("musiq", "maniqa", "clipiqa+", "topiq_nr", "liqe") for name in iqa.names(model)),
+        *(name for model in ("musiq", "maniqa", "clipiqa+", "topiq_nr", "liqe") for name in iqa.metric_names(model)),
     ),
 }
-SETS["full"] = (*SETS["default"], "stlpips", "afine_fr", *iqa.names("afine_nr"))  # what the gate `full` asks for
-METRICS: tuple[str, ...] = tuple(sorted({*OWN, *iqa.all_names()}))
-Pairs = Sequence[tuple[str, Image, Image]]  # candidate's id, lq, gt
+SETS["full"] = (
+    *SETS["default"],
+    "stlpips",
+    "afine_fr",
+    *iqa.metric_names("afine_nr"),
+)  # the metrics of the gate `full`
+METRICS: tuple[str, ...] = tuple(sorted({*OWN, *iqa.all_metric_names()}))
+Pairs = Sequence[tuple[str, Image, Image]]  # id of the candidate, lq, gt
 
 
 def score(pairs: Iterable[tuple[str, Image, Image]], metrics: Sequence[str]) -> Iterator[records.Score]:
-    """Measure (candidate's id, lq, gt) pairs, both uint8 RGB (height, width, 3), by metrics or sets of them.
+    """Measure pairs one after the other. To continue after an error, or to measure several at a time, use a Scorer.
 
-    Pairs one after the other, each alone. Raises ConfigError before the first pair (unknown metric, missing package or
-    weights), and PairError `size_differs`, `too_small` or `not_measured` at a pair. To go on with the others, and for
-    several at a time, use a Scorer.
+    Args:
+        pairs: (id of the candidate, lq, gt), both images uint8 RGB (height, width, 3).
+        metrics: Names of metrics or sets.
+
+    Raises:
+        ConfigError: A metric is unknown, or its package or weights are missing. Raised before the first pair.
+        PairError: `size_differs`, `too_small` or `not_measured`.
     """
     scorer = Scorer(metrics)
     return _all(scorer, pairs)
@@ -58,10 +68,20 @@ def _all(scorer: Scorer, pairs: Iterable[tuple[str, Image, Image]]) -> Iterator[
 
 
 class Scorer:
-    """Metrics made ready, with their models loaded: `with Scorer(["core"]) as scorer: scorer.score(pairs)`.
+    """Metrics with loaded models: `with Scorer(["core"]) as scorer: scorer.score(pairs)`.
 
-    Raises ConfigError as score() does. `versions`: of each metric, as the scores have it. `left_out`: the metrics of a
-    set that cannot be measured here, each with the reason. `batch`: so many pairs at a time make sense.
+    Args:
+        metrics: Names of metrics or sets.
+        config: Device, weights and processes of pyiqa's models.
+
+    Attributes:
+        metrics: Names of the metrics that are measured.
+        versions: Version of each metric, which its scores state.
+        left_out: Metrics of a set that cannot be measured on this machine, with the reasons.
+        batch: Number of pairs that are best measured at the same time.
+
+    Raises:
+        ConfigError: A metric is unknown, or its package or weights are missing.
     """
 
     def __init__(self, metrics: Sequence[str], config: iqa.IqaConfig | None = None) -> None:
@@ -80,15 +100,21 @@ class Scorer:
         self.versions = {name: _version(name) for name in own}
         self.versions |= {name: self._models.versions[name] for name in others}
 
-    def _left_out(self, asked: Sequence[str], config: iqa.IqaConfig) -> dict[str, str]:
-        """The metrics that cannot be measured here, each with the reason.
+    def _left_out(self, requested: Sequence[str], config: iqa.IqaConfig) -> dict[str, str]:
+        """Return the metrics that cannot be measured on this machine, with the reasons.
 
-        Only sets leave metrics out: a metric that is asked for by its name has to run, and so has all of `core`, which
-        the gate needs. Raises ConfigError where one of these cannot, or nothing is left.
+        Only metrics of a set are left out. A metric that was requested by name must be measurable, and so must all of
+        `core`, which the gate needs.
+
+        Raises:
+            ConfigError: A needed metric cannot be measured, or none is left.
         """
-        reasons = {name: _missing(name) if name in OWN else iqa.missing(name, config.weights) for name in self.metrics}
+        reasons = {
+            name: _explain_missing(name) if name in OWN else iqa.explain_missing(name, config.weights)
+            for name in self.metrics
+        }
         absent = {name: why for name, why in reasons.items() if why}
-        needed = {*(name for name in asked if name not in SETS), *(CORE if "core" in asked else ())}
+        needed = {*(name for name in requested if name not in SETS), *(CORE if "core" in requested else ())}
         for name, why in absent.items():
             if name in needed or len(absent) == len(self.metrics):
                 raise ConfigError(f"metric {name!r} cannot be measured: {why}")
@@ -102,72 +128,90 @@ class Scorer:
     ) -> None:
         self._models.close()
 
-    def score(self, pairs: Pairs, wanted: Sequence[str] | None = None) -> list[records.Score]:
-        """The scores of pairs of one size, by pair and then by metric; `wanted` of the metrics, else all."""
-        names = self.metrics if wanted is None else tuple(name for name in self.metrics if name in wanted)
+    def score(self, pairs: Pairs, metrics: Sequence[str] | None = None) -> list[records.Score]:
+        """Return the scores of pairs of the same size, by pair and then by metric.
+
+        Args:
+            pairs: (id of the candidate, lq, gt), both images uint8 RGB (height, width, 3).
+            metrics: Names of some metrics of the Scorer; None for all.
+
+        Raises:
+            PairError: `size_differs`, `too_small` or `not_measured`.
+        """
+        names = self.metrics if metrics is None else tuple(name for name in self.metrics if name in metrics)
         for candidate, lq, gt in pairs:
             if lq.shape != gt.shape:
-                raise PairError("size_differs", f"{candidate}: lq is {_size(lq)} and gt {_size(gt)}; align them first")
+                raise PairError(
+                    "size_differs", f"{candidate}: lq has {_size(lq)} and gt {_size(gt)}. Align the candidate first."
+                )
             if min(lq.shape[:2]) < 32:
-                raise PairError("too_small", f"{candidate}: {_size(lq)}; scoring needs 32 px on each side")
+                raise PairError("too_small", f"{candidate}: has {_size(lq)}. Scoring needs 32 px on each side.")
         others = [name for name in names if name not in OWN]
         measured = self._models.measure([(lq, gt) for _, lq, gt in pairs], others)
-        found = []
-        for place, (candidate, lq, gt) in enumerate(pairs):
+        scores = []
+        for number, (candidate, lq, gt) in enumerate(pairs):
             pair = core_metrics.Pair(lq, gt)
             for name in names:
-                value = OWN[name](pair) if name in OWN else measured[name][place]
-                found.append(
+                value = OWN[name](pair) if name in OWN else measured[name][number]
+                scores.append(
                     records.Score(
                         candidate=candidate, metric=name, metric_version=self.versions[name], value=float(value)
                     )
                 )
-        return found
+        return scores
 
 
 def expand(metrics: Sequence[str]) -> tuple[str, ...]:
-    """Names of metrics for names of metrics and sets, each once; ConfigError with near names for an unknown one."""
+    """Replace the names of sets by those of their metrics, and remove duplicates.
+
+    Raises:
+        ConfigError: A name is unknown. The message proposes similar names.
+    """
     names: dict[str, None] = {}
     for name in metrics:
         if name not in SETS and name not in METRICS:
             near = get_close_matches(name, [*SETS, *METRICS], n=3)
-            hint = f"near: {', '.join(near)}" if near else f"sets: {', '.join(SETS)}; `score --list` names all"
-            raise ConfigError(f"no metric or set is named {name!r}; {hint}")
+            hint = f"Did you mean {' or '.join(near)}?" if near else f"The sets are: {', '.join(SETS)}."
+            raise ConfigError(f"no metric or set is named {name!r}. {hint} List all metrics: ggt100k score --list")
         names.update(dict.fromkeys(SETS.get(name, (name,))))
     return tuple(names)
 
 
 def available() -> list[tuple[str, bool, str]]:
-    """Each metric of the sets, whether it can be measured here and now, and why not. Nothing is fetched.
+    """Return for each metric of the sets its name, whether it can be measured on this machine, and why not.
 
-    Models are made to tell: that takes seconds.
+    Models are loaded for this, which takes seconds. Nothing is downloaded.
     """
     try:
         opencv()
-        core = ""
+        opencv_problem = ""
     except ConfigError as fault:
-        core = str(fault)
-    absent = {name: core or _missing(name) for name in OWN}
+        opencv_problem = str(fault)
+    absent = {name: opencv_problem or _explain_missing(name) for name in OWN}
     rows = [(name, why == "", why) for name, why in absent.items()]
     models = dict.fromkeys(iqa.model_of(name) for name in (*SETS["offline"], *SETS["full"]))
-    rows += [(name, why == "", why) for model, why in iqa.faults(list(models)).items() for name in iqa.names(model)]
+    rows += [
+        (name, why == "", why)
+        for model, why in iqa.explain_unavailable(list(models)).items()
+        for name in iqa.metric_names(model)
+    ]
     return rows
 
 
 def licence(name: str) -> str:
-    """Return the licences of a metric of pyiqa and of its weights, as `score --list` shows them; "" for our own."""
+    """Return the licences of pyiqa and of a metric's weights, for `score --list`; "" for metrics of this package."""
     if name in OWN:
         return ""
     return f" [pyiqa: {weights.PYIQA_LICENCE}; weights: {weights.licence_of(iqa.model_of(name))}]"
 
 
-def _missing(name: str) -> str:
-    """Why one of our own metrics cannot be measured here; "" where it can."""
+def _explain_missing(name: str) -> str:
+    """Return why a metric of this package cannot be measured on this machine; "" if it can."""
     if name in fidelity.METRICS:
-        return fidelity.missing()
+        return fidelity.explain_missing()
     if name in text.METRICS:
-        return text.missing()
-    return identity.missing() if name in identity.METRICS else regions.missing(name)
+        return text.explain_missing()
+    return identity.explain_missing() if name in identity.METRICS else regions.explain_missing(name)
 
 
 def _version(name: str) -> str:

@@ -1,11 +1,11 @@
-"""What a restoration did to tone and colour as a whole: one monotone curve for each channel, and one saturation.
+"""The global change of tone and colour by a restoration: a monotone curve for each channel, and one saturation.
 
     tone = fit_tone(lq, gt)
-    toned = tone.apply(lq)        # the photograph in the tones of its restoration
+    toned = tone.apply(lq)  # the photograph with the tones of its restoration
 
-A gamma, a white balance, more contrast or less haze changes every place in the same way. The fidelity model looks at
-`toned` instead of the photograph, so that such changes do not read as changed content; how much was removed is a fact
-of its own (`Tone.facts`).
+A gamma, a white balance, more contrast or less haze changes the whole image alike. The fidelity model reads `toned`
+instead of the photograph, so that it does not take such changes for changed content. `Tone.facts` describes the
+change.
 """
 
 from __future__ import annotations
@@ -20,20 +20,23 @@ from ggt_tools.imaging.planes import opencv
 
 Values = npt.NDArray[np.float64]
 VERSION = "tone-1"  # raise it whenever a value may change
-LONG_EDGE = 128  # pixels at which the curves are fitted
-BINS = 24  # of equal numbers of pixels
+LONG_EDGE = 128  # px of the long edge at which the curves are fitted
+BINS = 24  # bins of equal numbers of pixels
 LEVELS = np.arange(256, dtype=np.float32)
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-FACTS = 3 * len(QUANTILES) + len(QUANTILES) + 9
+FACTS = 3 * len(QUANTILES) + len(QUANTILES) + 9  # number of values in Tone.facts
 
 
 @dataclass(frozen=True, slots=True)
 class Tone:
-    """curves: float32 (3, 256), grey levels to grey levels. saturation: factor of the colour differences.
+    """A fitted change of tone.
 
-    facts: float32 (FACTS,), about -3..3: the gain of each channel at five quantiles of the photograph's levels (natural
-    logarithm), the gain of luma there, the saturation, the share of the variance of luma and of the colour differences
-    that curves and saturation explain, how colourful both pictures are, and how bright.
+    Attributes:
+        curves: float32 (3, 256), the output level of each input level.
+        saturation: Factor of the colour differences.
+        facts: float32 (FACTS,), about -3..3: the gain of each channel at five quantiles of the photograph's levels
+            (natural logarithm), the gain of luma at them, the saturation, the variance of luma and colour differences
+            that curves and saturation do not explain, and the colourfulness, brightness and contrast of both images.
     """
 
     curves: npt.NDArray[np.float32]
@@ -41,7 +44,7 @@ class Tone:
     facts: npt.NDArray[np.float32]
 
     def apply(self, image: Image) -> Image:
-        """The picture (uint8 RGB) through curves and saturation."""
+        """Apply curves and saturation to an image, uint8 RGB (height, width, 3)."""
         cv2 = opencv()
         table = np.rint(np.clip(self.curves.T, 0, 255)).astype(np.uint8)[None]
         toned = cv2.LUT(np.ascontiguousarray(image), table)
@@ -53,10 +56,13 @@ class Tone:
 
 
 def fit_tone(lq: Image, gt: Image) -> Tone:
-    """Fit curves and saturation that bring `lq` nearest to `gt`: both uint8 RGB of one size.
+    """Fit curves and saturation that bring `lq` nearest to `gt`.
 
-    Both pictures are reduced and blurred first, so that noise and fine detail do not count. Each curve goes through
+    Both images are reduced and blurred first, so that noise and fine detail have no effect. Each curve passes through
     the medians of gt in bins of lq, made monotone by pooling adjacent violators (Barlow et al., 1972).
+
+    Args:
+        lq, gt: uint8 RGB (height, width, 3), of the same size.
     """
     small_lq, small_gt = (_small(image) for image in (lq, gt))
     curves = np.stack([_curve(small_lq[..., c].ravel(), small_gt[..., c].ravel()) for c in range(3)])
@@ -105,26 +111,26 @@ def _small(image: Image) -> Values:
 
 
 def _curve(before: Values, after: Values) -> Values:
-    """Grey levels 0..255 of `after` for each of `before`, never falling; lines of slope 0..4 beyond the last bins."""
+    """Return the level 0..255 of `after` for each level of `before`: monotone, with slopes 0.2..4 beyond the bins."""
     order = np.argsort(before, kind="stable")[: len(before) // BINS * BINS].reshape(BINS, -1)
-    at = np.median(before[order], axis=1)
-    to = _pooled(np.median(after[order], axis=1))
-    keep = np.concatenate([[True], np.diff(at) > 0.25])
-    at, to = at[keep], to[keep]
-    if len(at) < 2:
-        return np.asarray(np.clip(LEVELS - at[0] + to[0], 0, 255), np.float64)
-    third = max(len(at) // 4, 1)
-    low = np.clip((to[third] - to[0]) / max(at[third] - at[0], 1.0), 0.2, 4.0)
-    high = np.clip((to[-1] - to[-1 - third]) / max(at[-1] - at[-1 - third], 1.0), 0.2, 4.0)
-    curve = np.interp(LEVELS, at, to)
-    curve = np.where(at[0] > LEVELS, to[0] - low * (at[0] - LEVELS), curve)
-    curve = np.where(at[-1] < LEVELS, to[-1] + high * (LEVELS - at[-1]), curve)
+    inputs = np.median(before[order], axis=1)
+    outputs = _make_monotone(np.median(after[order], axis=1))
+    keep = np.concatenate([[True], np.diff(inputs) > 0.25])
+    inputs, outputs = inputs[keep], outputs[keep]
+    if len(inputs) < 2:
+        return np.asarray(np.clip(LEVELS - inputs[0] + outputs[0], 0, 255), np.float64)
+    quarter = max(len(inputs) // 4, 1)
+    low = np.clip((outputs[quarter] - outputs[0]) / max(inputs[quarter] - inputs[0], 1.0), 0.2, 4.0)
+    high = np.clip((outputs[-1] - outputs[-1 - quarter]) / max(inputs[-1] - inputs[-1 - quarter], 1.0), 0.2, 4.0)
+    curve = np.interp(LEVELS, inputs, outputs)
+    curve = np.where(inputs[0] > LEVELS, outputs[0] - low * (inputs[0] - LEVELS), curve)
+    curve = np.where(inputs[-1] < LEVELS, outputs[-1] + high * (LEVELS - inputs[-1]), curve)
     smooth = np.convolve(np.pad(curve, 4, mode="edge"), np.ones(9) / 9.0, mode="valid")
     return np.asarray(np.clip(smooth, 0, 255), np.float64)
 
 
-def _pooled(values: Values) -> Values:
-    """Isotonic regression: the nearest sequence that never falls."""
+def _make_monotone(values: Values) -> Values:
+    """Return the nearest monotone sequence (isotonic regression)."""
     means: list[float] = []
     counts: list[int] = []
     for value in values:
@@ -140,8 +146,8 @@ def _pooled(values: Values) -> Values:
 
 def _unexplained(values: Values, fitted: Values, floor: float) -> float:
     spread = float(((values - values.mean(axis=(0, 1))) ** 2).mean())
-    rest = values - fitted
-    return float(np.sqrt(((rest - rest.mean(axis=(0, 1))) ** 2).mean() / (spread + floor)))
+    residual = values - fitted
+    return float(np.sqrt(((residual - residual.mean(axis=(0, 1))) ** 2).mean() / (spread + floor)))
 
 
 def _log_rms(values: Values) -> float:

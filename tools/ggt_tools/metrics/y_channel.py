@@ -26,7 +26,7 @@ def luma(pixels: Image) -> npt.NDArray[np.float64]:
 
 
 def psnr_y(gt: Image, image: Image) -> float:
-    """Return the PSNR of the Y channels in dB; infinity where they are equal."""
+    """Return the PSNR of the Y channels in dB; infinity if they are equal."""
     error = float(np.mean((luma(gt) - luma(image)) ** 2))
     return math.inf if error == 0 else 10.0 * math.log10(255.0**2 / error)
 

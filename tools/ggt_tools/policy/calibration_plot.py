@@ -75,7 +75,7 @@ def plot(labelled: LabelledCandidates, calibration: Calibration) -> bytes:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ConfigError("matplotlib is not installed: pip install 'ggt100k[report]'") from error
+        raise ConfigError("matplotlib is not installed. Install it: pip install 'ggt100k[report]'") from error
     figure = Figure(figsize=(15, 4.8), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     left, middle, right = figure.subplots(1, 3)

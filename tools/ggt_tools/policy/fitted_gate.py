@@ -28,7 +28,7 @@ def fitted_gate_text(gate: Gate, calibration: Calibration, day: str) -> str:
     try:
         import tomlkit
     except ImportError as error:
-        raise ConfigError("tomlkit is not installed: pip install 'ggt100k[report]'") from error
+        raise ConfigError("tomlkit is not installed. Install it: pip install 'ggt100k[report]'") from error
     document: Any = tomlkit.parse(gate.text)
     for degradation in calibration.refitted_classes:
         table = document["decision"]["class"][degradation]

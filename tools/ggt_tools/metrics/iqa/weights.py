@@ -1,4 +1,4 @@
-"""The weight files that metrics of pyiqa need: which, from where, under which licence, and where they must be.
+"""The weight files that metrics of pyiqa need: their sources, licences and locations.
 
 A folder of weights has the layout of torch's cache (`$TORCH_HOME`), so that pyiqa, torchvision and CLIP find the files:
 
@@ -36,7 +36,7 @@ class WeightFile:
     """A file of weights.
 
     Attributes:
-        path: Where the file must be, below the folder of weights; "" if a wheel installs it.
+        path: Where the file must be, relative to the folder of weights; "" if a wheel installs it.
         url: Where it is downloaded from; "" if a wheel installs it.
         page: The page of its source, for people.
         licence: Its licence, or that it is not known.
@@ -181,7 +181,7 @@ def files_of(model: str) -> tuple[WeightFile, ...] | None:
         return ()
     if model not in _FILES:
         return None
-    return tuple(_as_installed(each) if isinstance(each, _Named) else each for each in _FILES[model])
+    return tuple(_as_installed(file) if isinstance(file, _Named) else file for file in _FILES[model])
 
 
 def _as_installed(named: _Named) -> WeightFile:
@@ -193,7 +193,7 @@ def _as_installed(named: _Named) -> WeightFile:
 
 @cache
 def _names_in_pyiqa(architecture: str) -> dict[str, str]:
-    """Return the file names in `default_model_urls` of an architecture, by key; empty where pyiqa is not installed.
+    """Return the file names in `default_model_urls` of an architecture, by key; {} if pyiqa is not installed.
 
     The module is parsed and not imported, because its import loads torch.
     """
@@ -224,7 +224,7 @@ def parse_names(source: str) -> dict[str, str]:
 
 
 def licence_of(model: str) -> str:
-    """Return the licences of a model's weights in one line: "none needed" without weights."""
+    """Return the licences of a model's weights in one line; "none needed" for a model without weights."""
     files = files_of(model)
     if files is None:
         return NOT_KNOWN
@@ -233,17 +233,17 @@ def licence_of(model: str) -> str:
 
 def default_folder() -> Path:
     """Return the folder of weights that torch uses: $TORCH_HOME, or torch below the user's cache."""
-    named = os.environ.get("TORCH_HOME")
+    torch_home = os.environ.get("TORCH_HOME")
     cache_home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(named).expanduser() if named else cache_home / "torch"
+    return Path(torch_home).expanduser() if torch_home else cache_home / "torch"
 
 
 def location(file: WeightFile, folder: Path | None) -> Path:
     """Return where a file must be.
 
     Args:
-        file: The file, of no wheel.
-        folder: The folder of weights; None for torch's cache, beside which huggingface_hub has a cache of its own.
+        file: A file that no wheel installs.
+        folder: The folder of weights; None for torch's cache and the cache of huggingface_hub.
     """
     if folder is None and file.path.startswith("huggingface/"):
         home = os.environ.get("HF_HOME")
@@ -255,13 +255,13 @@ def location(file: WeightFile, folder: Path | None) -> Path:
 
 
 def is_present(file: WeightFile, folder: Path | None) -> bool:
-    """Return whether a file is in its place. Its content is not read: `problem_of` does that."""
+    """Return whether a file is at its location. Its content is not read; see `describe_problem`."""
     if file.package:
         return installed_file(file.package.partition(": ")[2]) is not None
     path = location(file, folder)
     if not file.revision:
         return path.is_file()
-    reference = path.parents[2] / "refs" / "main"  # huggingface_hub takes the snapshot that this file names
+    reference = path.parents[2] / "refs" / "main"  # huggingface_hub reads the snapshot that this file names
     if not reference.is_file():
         return False
     commit = reference.read_text(encoding="utf-8").strip()
@@ -269,7 +269,7 @@ def is_present(file: WeightFile, folder: Path | None) -> bool:
 
 
 def installed_file(path: str) -> Path | None:
-    """Return a file of an installed package, named as PACKAGE/PATH; None where it is not installed."""
+    """Return a file of an installed package, named as PACKAGE/PATH; None if it is not installed."""
     package, _, rest = path.partition("/")
     spec = find_spec(package)
     if spec is None or spec.origin is None:
@@ -279,13 +279,13 @@ def installed_file(path: str) -> Path | None:
 
 
 def missing_files(models: Iterable[str], folder: Path | None) -> list[WeightFile]:
-    """Return the files of these models that are not in their places, each once. Nothing is loaded or fetched."""
+    """Return the missing files of these models, each once, without loading or downloading anything."""
     files = dict.fromkeys(file for model in models for file in files_of(model) or ())
     return [file for file in files if not is_present(file, folder)]
 
 
-def problem_of(file: WeightFile, path: Path) -> str:
-    """Return what is wrong with the content of a downloaded file, "" if nothing is known to be wrong."""
+def describe_problem(file: WeightFile, path: Path) -> str:
+    """Return what is wrong with the content of a downloaded file; "" if nothing is known to be wrong."""
     size = path.stat().st_size
     if size == 0:
         return "the file is empty"

@@ -1,7 +1,7 @@
-"""What runs in the processes that hold pyiqa's models: one process has a model, and one thread.
+"""Functions that run in the processes of pyiqa's models.
 
-The process starts in an environment that says where weights lie and that none is fetched (iqa.py). What is heavy is
-imported where it is used: whoever imports this module for its functions needs no torch.
+A process starts in an environment that states where weights are and prevents downloads (iqa/__init__.py). Torch is
+imported in the functions that need it, so that importing this module does not load it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _device = "cpu"
 
 
 def begin(device: str, threads: int) -> None:
-    """Of a process, before all else."""
+    """Set device and number of threads of this process, before a model is loaded."""
     global _device
     import torch
 
@@ -37,21 +37,30 @@ def begin(device: str, threads: int) -> None:
 
 
 def load(model: str, options: dict[str, Any]) -> tuple[str, str]:
-    """Makes a model ready. The start of the SHA-256 of its weights ("" where it has none), or why it cannot be."""
-    said = io.StringIO()
+    """Load a model.
+
+    Args:
+        model: Name of the model.
+        options: Arguments of pyiqa.create_metric.
+
+    Returns:
+        The first 8 characters of the SHA-256 of its weights ("" if it has none), and why it cannot be loaded ("" if it
+        can).
+    """
+    output = io.StringIO()
     try:
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
             import pyiqa
 
             _models[model] = pyiqa.create_metric(model, device=_device, **options)
-    except Exception as fault:  # whatever stands behind a model: torch.hub, timm, CLIP, each with errors of its own
-        return "", missing_file(fault.__traceback__) or f"{type(fault).__name__}: {fault}"
+    except Exception as fault:  # torch.hub, timm and CLIP each have their own exceptions
+        return "", describe_missing_file(fault.__traceback__) or f"{type(fault).__name__}: {fault}"
     return _digest(_models[model]), ""
 
 
-def missing_file(trace: TracebackType | None) -> str:
-    """Which file was to be fetched, and where it belongs: whoever wanted it had both in hand."""
-    url = place = ""
+def describe_missing_file(trace: TracebackType | None) -> str:
+    """Return which file a library tried to download and where it belongs, from its local variables."""
+    url = destination = ""
     while trace is not None:
         for name, value in trace.tb_frame.f_locals.items():
             if isinstance(value, (str, os.PathLike)):
@@ -59,13 +68,13 @@ def missing_file(trace: TracebackType | None) -> str:
                 if text.startswith(("https://", "http://")):
                     url = text
                 elif name in ("cached_file", "dst", "download_target", "storage_folder") and os.sep in text:
-                    place = text
+                    destination = text
                 elif name == "repo_id" and "/" in text:
                     url = url or f"https://huggingface.co/{text}"
         trace = trace.tb_next
     if not url:
         return ""
-    return f"its weights are not there: fetch {url}" + (f" and put it at {place}" if place else "")
+    return f"its weights are missing. Download {url}" + (f" to {destination}" if destination else "")
 
 
 def _digest(model: Any) -> str:
@@ -83,8 +92,8 @@ def run(model: str, items: Sequence[Images], size: int) -> list[float]:
 
     Args:
         model: Name of a loaded model.
-        items: For each item its images, uint8 (height, width, 3), all of one size, in the model's own order.
-        size: Largest number of items at a time.
+        items: For each item its images, uint8 (height, width, 3), all of the same size, in the order of the model.
+        size: Maximum number of items at a time.
     """
     import torch
 
@@ -116,35 +125,38 @@ def _tensor(image: npt.NDArray[np.uint8]) -> Any:
 
 
 class Batches:
-    """Runs functions over items in batches that fit into the memory of a device.
+    """Apply functions to items in batches that fit into the memory of a device.
 
-    Where memory is full the batch is halved, and the size that fits is remembered for the same key, so that the device
-    fails once and not at every call. A batch that gives NaN is repeated item by item, as one item may cause it.
+    If memory is full, the batch is halved, and the smaller size is used for the same key from then on, so that the
+    device fails only once. A batch that gives NaN is repeated item by item, because a single item may cause it.
+
+    Args:
+        is_out_of_memory: Whether an error means that memory is full.
+        free_memory: Frees memory that is not in use.
     """
 
     def __init__(self, is_out_of_memory: Callable[[RuntimeError], bool], free_memory: Callable[[], None]) -> None:
-        """Args: whether an error means that memory is full, and what frees memory that is not in use."""
         self._is_out_of_memory, self._free_memory = is_out_of_memory, free_memory
-        self._fitting: dict[Hashable, int] = {}  # by key, the size to which a batch was halved
+        self._fitting: dict[Hashable, int] = {}  # size to which batches were halved, by key
 
     def values(
         self, key: Hashable, measure: Callable[[Sequence[T]], list[float]], items: Sequence[T], size: int
     ) -> list[float]:
-        """Return the value of each item; NaN where it is NaN for the item alone, too.
+        """Return the value of each item; NaN only if the item alone gives NaN too.
 
         Args:
             key: What decides how much memory an item needs: the model and the size of the images.
             measure: Returns the values of a batch.
             items: The items.
-            size: Largest number of items in a batch.
+            size: Maximum number of items in a batch.
 
         Raises:
             RuntimeError: `measure` raised it, and memory was not full, or it was full for one item alone.
         """
         values: list[float] = []
         while len(values) < len(items):
-            most = min(size, self._fitting.get(key, size))
-            part = items[len(values) : len(values) + most]
+            max_items = min(size, self._fitting.get(key, size))
+            part = items[len(values) : len(values) + max_items]
             try:
                 measured = measure(part)
             except RuntimeError as fault:
@@ -163,5 +175,5 @@ _batches = Batches(_is_out_of_memory, _free_memory)
 
 
 def file_digest(path: Path) -> str:
-    """The start of the SHA-256 of a file of weights."""
+    """Return the first 8 characters of the SHA-256 of a file of weights."""
     return hashlib.sha256(path.read_bytes()).hexdigest()[:8]

@@ -18,7 +18,7 @@ import yaml
 from ggt100k import features
 from ggt_format.roots import Root
 from ggt_format.schema import DEGRADATIONS, PRIOR, SPLITS, fact_columns
-from ggt_format.shard import members
+from ggt_format.shard import member_extensions
 from ggt_tools.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -74,12 +74,12 @@ def whole_front_matter(manifest: Mapping[str, Any]) -> str:
 
 
 def plain_features(metrics: Sequence[str], codec: str = "png") -> datasets.Features:
-    """Return the columns that the webdataset reader of `datasets` makes of a shard; they are named as the members."""
+    """Return the columns that the webdataset reader of `datasets` makes of a shard; named like the members."""
     typed = features(metrics)
     return datasets.Features(
         {
             "json": {name: typed[name] for name in fact_columns(metrics)},
-            **{end: datasets.Image() for end in members(codec)[1:]},
+            **{end: datasets.Image() for end in member_extensions(codec)[1:]},
             "__key__": datasets.Value("string"),
             "__url__": datasets.Value("string"),
         }
@@ -94,7 +94,7 @@ def short_readme(manifest: Mapping[str, Any]) -> str:
         for name in DEGRADATIONS
         if any(name in about["degradations"] for about in manifest["splits"].values())
     )
-    names = ", ".join(f"`{{key}}.{end}`" for end in members(manifest["codec"]))
+    names = ", ".join(f"`{{key}}.{end}`" for end in member_extensions(manifest["codec"]))
     head = f"| degradation | {' | '.join(splits)} |\n|---|{'---|' * len(splits)}\n"
     return (
         whole_front_matter(manifest)

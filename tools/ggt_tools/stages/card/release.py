@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import ggt_format
 from ggt_format.roots import Root
 from ggt_format.schema import DEGRADATIONS, PRIOR, SOURCES
-from ggt_format.shard import split_of
+from ggt_format.shard import shard_split
 from ggt_tools.errors import ShardError
 from ggt_tools.records import Stage
 
@@ -153,7 +153,7 @@ class Release:
     @property
     def shards(self) -> dict[str, Mapping[str, Any]]:
         """The manifest's facts of the shards that hold pairs, by name."""
-        return {name: about for name, about in self.root.manifest["shards"].items() if split_of(name) != PRIOR}
+        return {name: about for name, about in self.root.manifest["shards"].items() if shard_split(name) != PRIOR}
 
     @property
     def bytes(self) -> int:

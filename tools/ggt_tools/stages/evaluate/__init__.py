@@ -187,7 +187,7 @@ def evaluate(
     rows: dict[str, dict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
     with _models(config) as models:
         iqa_names = [name for name in config.metric_names if name not in Y_METRICS]
-        missing = {n: why for n in iqa_names if (why := iqa.missing(n) or models.faults.get(n, ""))}
+        missing = {n: why for n in iqa_names if (why := iqa.explain_missing(n) or models.faults.get(n, ""))}
         measured = tuple(name for name in config.metric_names if name not in missing)
         if not measured:
             first = config.metric_names[0]
@@ -274,7 +274,7 @@ def draw_worst(root: str | Path, outputs: Path, evaluation: Evaluation) -> Pillo
 
 
 def _models(config: EvaluateConfig) -> iqa.Models:
-    names = [name for name in config.metric_names if name not in Y_METRICS and not iqa.missing(name)]
+    names = [name for name in config.metric_names if name not in Y_METRICS and not iqa.explain_missing(name)]
     return iqa.Models(names, iqa.IqaConfig(device=config.device, weights=config.weights), strict=False)
 
 

@@ -20,7 +20,7 @@ class ClassNamer:
     """
 
     def __init__(self, reason: str | None = None) -> None:
-        self.reason = photo_classes.missing() if reason is None else reason
+        self.reason = photo_classes.explain_missing() if reason is None else reason
         self._facts: dict[str, PhotoClass] = {}
 
     def __call__(self, pixels: Image) -> tuple[str, tuple[str, ...]]:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from ggt_format.roots import Root, open_root
 from ggt_format.schema import CODECS, FORMAT_VERSION, METRIC, PRIOR, SPLITS
-from ggt_format.shard import split_of
+from ggt_format.shard import shard_split
 from ggt_tools.errors import ConfigError, PairError, check_limit
 from ggt_tools.records import Pair
 from ggt_tools.stages.pack.cutting import new_shards
@@ -200,7 +200,9 @@ def plan_release(
     new: dict[str, list[Pair]] = {name: [] for name in (*SPLITS, PRIOR)}
     for key in of_pairs.new_keys:
         new["test" if key in test else "train"].append(approved[key])
-    kept_keys = {split: [key for key, row in kept_rows.items() if split_of(row["shard"]) == split] for split in SPLITS}
+    kept_keys = {
+        split: [key for key, row in kept_rows.items() if shard_split(row["shard"]) == split] for split in SPLITS
+    }
     # a withdrawn pair of the test split may return: until then no similar pair comes into train
     kept_keys["test"] = sorted({*kept_keys["test"], *(test & hashes.known.keys())})
     refused = refuse_similar(new, kept_keys, hashes)
@@ -222,7 +224,7 @@ def plan_release(
         digest=_digest(config, gate, base, jobs),
         metrics=metrics,
         base=base,
-        shards=sorted(jobs, key=lambda job: (list(new).index(split_of(job.name)), job.name)),
+        shards=sorted(jobs, key=lambda job: (list(new).index(shard_split(job.name)), job.name)),
         test=test,
         is_drawn=is_drawn,
         refused=[*refused.values(), *refused_priors],
@@ -289,7 +291,7 @@ def _check_version(
 
 def _test_split(rows: Rows, test_keys: frozenset[str], config: PackConfig) -> frozenset[str]:
     """Return the keys of the test split that was drawn before, and of the base's."""
-    in_test = frozenset(key for key, row in rows.items() if split_of(row["shard"]) == "test")
+    in_test = frozenset(key for key, row in rows.items() if shard_split(row["shard"]) == "test")
     if in_train := sorted((test_keys - in_test) & rows.keys()):
         raise ConfigError(
             f"{config.base}: key {in_train[0]}: is of the test split of this workspace, and is in train there. Pack "

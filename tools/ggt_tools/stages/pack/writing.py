@@ -22,7 +22,7 @@ from ggt_format.images import decode_image
 from ggt_format.jpeg import encode_jpeg
 from ggt_format.png import BAND_ROWS, encode_png
 from ggt_format.schema import PRIOR, fact_columns
-from ggt_format.shard import ShardWriter, check_pair, note, split_of
+from ggt_format.shard import ShardWriter, check_pair, jpeg_comment, shard_split
 from ggt_tools.errors import ShardError
 from ggt_tools.imaging import MAX_PIXELS, read_image
 from ggt_tools.records import Pair, work_id
@@ -86,7 +86,7 @@ class ShardJob:
     @property
     def of_priors(self) -> bool:
         """Whether it holds visual priors."""
-        return split_of(self.name) == PRIOR
+        return shard_split(self.name) == PRIOR
 
     @property
     def id(self) -> str:
@@ -249,7 +249,7 @@ def _pairs_with_other_gt(job: ShardJob, source: _Source) -> dict[str, Pair]:
 
 def _has_gt(job: ShardJob, pair: Pair, base_gt: bytes) -> bool:
     """Return whether a gt of the base has the pixels that would be written now; the bytes of encoders differ."""
-    if job.codec == "png" and not is_made_of_reply(pair, split_of(job.name)):
+    if job.codec == "png" and not is_made_of_reply(pair, shard_split(job.name)):
         if (
             hashlib.sha256(base_gt).hexdigest() == pair.image
         ):  # of a release that was packed before shards had a profile
@@ -303,12 +303,16 @@ def _encode_pair(job: ShardJob, pair: Pair) -> tuple[dict[str, Any], bytes, byte
     """Return the facts of a pair, and the files of lq and gt as they are written."""
     facts = pair_facts(pair, job.metrics)
     lq, gt = (job.images.image(image) for image in (pair.photo.image, pair.image))
-    if is_made_of_reply(pair, split_of(job.name)):
+    if is_made_of_reply(pair, shard_split(job.name)):
         gt = _scale_reply(gt, pair, job.name)
     lq_pixels, gt_pixels = check_pair(facts, lq, gt, job.name)
     if job.codec == "jpeg":
         key = pair.photo.key
-        return facts, encode_jpeg(lq_pixels, note=note(key, "lq")), encode_jpeg(gt_pixels, note=note(key, "gt"))
+        return (
+            facts,
+            encode_jpeg(lq_pixels, comment=jpeg_comment(key, "lq")),
+            encode_jpeg(gt_pixels, comment=jpeg_comment(key, "gt")),
+        )
     return facts, encode_png(lq_pixels, profile="shard"), encode_png(gt_pixels, profile="shard")
 
 

@@ -140,7 +140,7 @@ def _measure_against_reference(ledger: Ledger, limit: int | None) -> int:
     for adopted in islice(missing, limit):
         names = (lq_images[adopted.key], images[adopted.candidate], adopted.reference)
         lq, gt, truth = (decode_image(ledger.image(name), f"key {adopted.key}") for name in names)
-        scores = list(reference.fidelity(adopted.candidate, lq, gt, truth))
+        scores = list(reference.score_against_reference(adopted.candidate, lq, gt, truth))
         ledger.add(*scores)
         score_count += len(scores)
     return score_count

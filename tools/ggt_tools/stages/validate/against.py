@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from ggt_format.schema import PRIOR, fact_columns
-from ggt_format.shard import split_of
+from ggt_format.shard import shard_split
 from ggt_tools.errors import ConfigError
 from ggt_tools.records import Finding, HeldOutPair, Photo
 from ggt_tools.stages.pack import changed_facts, pair_facts
@@ -45,14 +45,14 @@ def check_against(
     with Ledger(workspace) as ledger:
         withdrawn = ledger.withdrawn()
         approved = {pair.photo.key: pair for pair in ledger.pairs()}
-        approved_priors = {pair.photo.key: pair for pair in priors(ledger)} if PRIOR in map(split_of, rows) else {}
+        approved_priors = {pair.photo.key: pair for pair in priors(ledger)} if PRIOR in map(shard_split, rows) else {}
         photo_keys = {photo.key for photo in ledger.all(Photo)}
         test_keys = {held.key for held in ledger.all(HeldOutPair)}
         restrictions = ledger.must_stay()
         stored = ledger.images
     packed = set()
     for shard, table in sorted(rows.items()):
-        of_priors = split_of(shard) == PRIOR
+        of_priors = shard_split(shard) == PRIOR
         allowed = approved_priors if of_priors else approved
         for row in table.select(fact_columns(metrics)).to_pylist():
             key = row["key"]
@@ -75,7 +75,7 @@ def check_against(
             if key in restrictions and not local_only:
                 detail = f"must stay on this machine ({restrictions[key]}), and the manifest does not say so"
                 yield finding(shard, "must_stay", detail, key=key)
-            if key in test_keys and split_of(shard) != "test":
+            if key in test_keys and shard_split(shard) != "test":
                 yield finding(shard, "both_splits", "the ledger has it in the test split", key=key)
     # a prior that the release lacks is not reported: priors are packed only with --priors
     for key in sorted(approved.keys() - packed - withdrawn.keys()):

@@ -19,7 +19,7 @@ from ggt_format import __version__
 from ggt_format.bands import HEAD
 from ggt_format.images import decode_image, read_bands
 from ggt_format.schema import PRIOR, SHARD
-from ggt_format.shard import check_pair, encode_json, fact_fault, members, split_of
+from ggt_format.shard import check_pair, describe_bad_facts, encode_json, member_extensions, shard_split
 from ggt_tools.errors import GGTError, PairError, ShardError
 from ggt_tools.policy.gate import Gate
 from ggt_tools.records import Finding, work_id
@@ -81,7 +81,7 @@ class ShardCheck:
     @property
     def of_priors(self) -> bool:
         """Whether it holds visual priors."""
-        return split_of(self.name) == PRIOR
+        return shard_split(self.name) == PRIOR
 
 
 def open_file(root: str, options: Mapping[str, Any], name: str) -> IO[bytes]:
@@ -141,7 +141,7 @@ def _check_pairs(check: ShardCheck, reader: Reader, findings: list[Finding], pro
     seen: set[str] = set()
     compared: list[tuple[str, Cells, Cells]] = []
     items = walk(reader, check.name, _head_bytes if check.quick else all_bytes)
-    for key, group in group_pairs(items, members(check.codec), findings):
+    for key, group in group_pairs(items, member_extensions(check.codec), findings):
         progress(1)
         if isinstance(group, str):
             findings.append(finding(check.name, "broken_pair", group, key=key))
@@ -191,7 +191,7 @@ def _check_pair(
     lq, gt = group[1:]
     try:
         if check.quick:
-            if problem := fact_fault(facts):
+            if problem := describe_bad_facts(facts):
                 raise PairError("bad_facts", problem)
         else:
             pixels = check_pair(facts, lq.data, gt.data, check.name, check.codec)

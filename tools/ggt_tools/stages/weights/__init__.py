@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ggt_tools.metrics import iqa
-from ggt_tools.metrics.iqa.weights import WeightFile, files_of, is_present, location, problem_of
+from ggt_tools.metrics.iqa.weights import WeightFile, describe_problem, files_of, is_present, location
 from ggt_tools.metrics.scorer import OWN, expand
 
 
@@ -68,5 +68,5 @@ def _state(file: WeightFile, models: tuple[str, ...], folder: Path | None) -> Fi
     path = location(file, folder) if file.path else None
     if not is_present(file, folder):
         return FileState(file=file, models=models, path=path, state="missing")
-    problem = problem_of(file, path) if path is not None and path.is_file() else ""
+    problem = describe_problem(file, path) if path is not None and path.is_file() else ""
     return FileState(file=file, models=models, path=path, state="damaged" if problem else "present", problem=problem)
