@@ -83,7 +83,7 @@ def _bound_words(item: Evidence) -> EvidenceWords:
     """Return a compared value in words; probabilities as percentages."""
     label = meaning_of(item.metric).label
     if item.outcome == UNMEASURED:
-        return EvidenceWords(f"{label} not measured", f"{_capital(label)} was not measured.", item.metric)
+        return EvidenceWords(f"{label} not measured", f"{_capital(label)}: not measured.", item.metric)
     is_probability = item.metric in PROBABILITIES
     value, bound = (_percent(x) if is_probability else _number(x) for x in (item.value, item.bound))
     short = f"{label} {value} {'<>'[item.value > item.bound]} {bound}"
@@ -91,8 +91,8 @@ def _bound_words(item: Evidence) -> EvidenceWords:
     limit = f"people decide {'below' if item.side == MIN else 'above'} {bound}"
     if item.outcome != UNSURE:
         limit = f"the {kind} is {bound}"
-    name = f"The probability that the candidate {_claim(item.metric)}" if is_probability else _capital(label)
-    return EvidenceWords(short, f"{name} is {value}; {limit}.", item.metric)
+    about = f"The probability that the candidate {_claim(item.metric)} is" if is_probability else f"{_capital(label)}:"
+    return EvidenceWords(short, f"{about} {value}; {limit}.", item.metric)
 
 
 def _rank(item: EvidenceItem) -> tuple[float, float]:
