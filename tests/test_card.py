@@ -33,6 +33,7 @@ from PIL import Image
 import ggt100k
 from ggt_tools.cli import main
 from ggt_tools.errors import ConfigError, ShardError
+from ggt_tools.imaging.contact_sheet import MARGIN, TITLE, WIDTH
 from ggt_tools.records import Pair, Stage
 from ggt_tools.stages.card import card, front_matter, plain_features, short_readme
 from ggt_tools.stages.card.figures import FAINT, FILLS, INK
@@ -493,14 +494,17 @@ def test_the_sample_is_the_first_of_each_degradation_in_turn(release: Path) -> N
     keys = re.search(r"alt text|!\[(\d+) pairs", body(release))
     assert keys and keys[1] == str(min(8, len(rows)))
     sheet = Image.open(release / "figures/sample.jpg")
-    assert sheet.format == "JPEG" and sheet.size[0] == 1560
+    assert sheet.format == "JPEG" and sheet.size[0] == WIDTH
     classes = [name for name in ggt100k.DEGRADATIONS if any(row["degradation"] == name for row in rows)]
     first = min(row["key"] for row in rows if row["degradation"] == classes[0])
     pairs = ggt100k.PairDataset(release, where={"key": first})
-    small = Image.fromarray(pairs[0]["lq"])
-    small.thumbnail((384, 384), Image.Resampling.LANCZOS)
-    there = np.asarray(sheet.crop((0, 0, *small.size))).astype(int)
-    assert np.abs(there - np.asarray(small).astype(int)).mean() < 8
+    top = MARGIN + TITLE + 36
+    is_white = (np.asarray(sheet.crop((MARGIN, top, MARGIN + 40, sheet.height))) > 240).all(axis=(1, 2))
+    height = int(np.flatnonzero(is_white)[0])  # of the first strip, down to its caption
+    lq = Image.fromarray(pairs[0]["lq"])
+    small = np.asarray(lq.resize((round(height * lq.width / lq.height), height), Image.Resampling.LANCZOS)).astype(int)
+    there = np.asarray(sheet.crop((MARGIN, top, MARGIN + small.shape[1], top + height))).astype(int)
+    assert np.abs(there - small).mean() < 8
 
 
 # --- its Croissant --------------------------------------------------------------------------------------------------

@@ -1,96 +1,99 @@
-"""The contact sheet: each pair's lq and gt side by side, and below them what is known of it."""
+"""The contact sheet: strips of lq beside gt in justified rows, and below each what matters about it."""
 
 from __future__ import annotations
 
-import math
-from typing import Any
+import itertools
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from ggt100k import DEGRADATIONS
-from ggt_tools.imaging.contact_sheet import COLUMNS, LINE, TILE, WIDTH, contact_sheet
-
-from .making import picture
+from ggt_tools.imaging.contact_sheet import CAPTION, COLOURS, GAP, MARGIN, MAX_HEIGHT, SEAM, WIDTH, Tile, contact_sheet
 
 Pixels = npt.NDArray[np.uint8]
+Box = tuple[int, int, int, int]  # left, top, right, bottom
 
 
-def pair(seed: int, height: int = TILE, width: int = TILE, **scores: float) -> dict[str, Any]:
-    lq = picture(seed, height, width)
-    return {
-        "key": f"{seed:016x}",
-        "degradation": "rain",
-        "restorer": "classical-1",
-        "lq": Image.fromarray(lq),
-        "gt": Image.fromarray(255 - lq),
-        "scores": scores,
-    }
+def tile(seed: int, width: int = 300, height: int = 240) -> Tile:
+    """A pair of two flat colours that no other tile has."""
+    lq, gt = ((10 * seed, 200, 40 + side) for side in (0, 80))
+    return Tile(lq=Image.new("RGB", (width, height), lq), gt=Image.new("RGB", (width, height), gt), heading="rain")
 
 
-def pixels(pairs: list[dict[str, Any]]) -> Pixels:
-    return np.asarray(contact_sheet(pairs))
+def box_of(sheet: Pixels, image: Image.Image) -> Box:
+    """Where an image of one colour was drawn."""
+    rows, columns = np.nonzero((sheet == np.array(image.getpixel((0, 0)))).all(axis=2))
+    return int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1
 
 
-@pytest.mark.parametrize(("count", "rows"), [(0, 0), (1, 1), (2, 1), (3, 2), (4, 2), (5, 3)])
-def test_two_pairs_a_row(count: int, rows: int) -> None:
-    sheet = contact_sheet([pair(seed) for seed in range(count)])
-    assert sheet.mode == "RGB"
-    assert sheet.size == (COLUMNS * WIDTH, rows * (TILE + 3 * LINE))
+def boxes_of(tiles: list[Tile], **options: int) -> list[tuple[Box, Box]]:
+    sheet = np.asarray(contact_sheet(tiles, **options))
+    return [(box_of(sheet, each.lq), box_of(sheet, each.gt)) for each in tiles]
 
 
-def test_lq_and_gt_land_side_by_side() -> None:
-    pairs = [pair(seed) for seed in range(3)]
-    sheet = pixels(pairs)
-    row = TILE + 3 * LINE
-    for (left, top), one in zip([(0, 0), (WIDTH, 0), (0, row)], pairs, strict=True):
-        assert np.array_equal(sheet[top : top + TILE, left : left + TILE], np.asarray(one["lq"]))
-        right = left + TILE + 4
-        assert np.array_equal(sheet[top : top + TILE, right : right + TILE], np.asarray(one["gt"]))
-    assert (sheet[row:, WIDTH:] == 255).all(), "there is no fourth pair"
+@pytest.mark.parametrize("sizes", [[(300, 240)] * 7, [(640, 512), (512, 512), (640, 400), (400, 512), (512, 460)]])
+def test_strips_of_a_row_have_one_height_and_fill_the_width(sizes: list[tuple[int, int]]) -> None:
+    tiles = [tile(seed, *size) for seed, size in enumerate(sizes)]
+    boxes = boxes_of(tiles)
+    rows = sorted({lq[1] for lq, _ in boxes})
+    assert len(rows) > 1
+    for top in rows:
+        row = [both for both in boxes if both[0][1] == top]
+        assert len({side[3] - side[1] for both in row for side in both}) == 1
+        assert row[0][0][0] == MARGIN
+        for (lq, gt), (following, _) in itertools.pairwise(row):
+            assert gt[0] - lq[2] == SEAM and abs(following[0] - gt[2] - GAP) <= 1
+        if top != rows[-1]:
+            assert abs(row[-1][1][2] - (WIDTH - MARGIN)) < 12
+    for each, (lq, gt) in zip(tiles, boxes, strict=True):
+        for image, (left, up, right, down) in ((each.lq, lq), (each.gt, gt)):
+            assert (right - left) / (down - up) == pytest.approx(image.width / image.height, rel=0.02)
 
 
-def test_a_larger_image_is_made_to_fit_and_the_pair_stays_as_it_is() -> None:
-    large = pair(1, 2 * TILE, 3 * TILE)
-    large["gt"] = Image.new("RGB", (3 * TILE, 2 * TILE), (10, 200, 30))
-    sheet = pixels([large])
-    assert (sheet[: TILE * 2 // 3, TILE + 4 : 2 * TILE + 4] == (10, 200, 30)).all()
-    assert (sheet[TILE * 2 // 3 : TILE, : 2 * TILE] == 255).all()
-    assert large["lq"].size == (3 * TILE, 2 * TILE)
+def test_a_number_of_columns_is_kept_and_a_lone_strip_is_not_huge() -> None:
+    tops = [lq[1] for lq, _ in boxes_of([tile(seed) for seed in range(5)], columns=2)]
+    assert tops[0] == tops[1] < tops[2] == tops[3] < tops[4]
+    ((lq, _),) = boxes_of([tile(1)])
+    assert lq[3] - lq[1] == MAX_HEIGHT
 
 
-def _text(sheet: Pixels) -> Pixels:
-    return sheet[TILE:, :WIDTH]
+def test_a_panorama_and_a_pair_of_two_sizes_fit() -> None:
+    wide = replace(tile(1, 2000, 400), gt=tile(1, 500, 500).gt)
+    lq, gt = boxes_of([wide])[0]
+    assert (lq[2] - lq[0]) / (lq[3] - lq[1]) == pytest.approx(5, rel=0.02), "not stretched, grey above and below"
+    assert (gt[2] - gt[0]) / (gt[3] - gt[1]) == pytest.approx(1, rel=0.02)
 
 
-def test_a_score_is_written_where_it_is_a_number() -> None:
-    without = pixels([pair(1, structure=0.5)])
-    assert np.array_equal(pixels([pair(1, structure=0.5, gmsd=math.nan)]), without)
-    assert np.array_equal(pixels([pair(1, gmsd=math.nan, structure=0.5)]), without)
-    assert not np.array_equal(pixels([pair(1, structure=0.5, gmsd=0.25)]), without)
-    assert not np.array_equal(pixels([pair(1, structure=0.75)]), without)
-    third = slice(LINE + 2, 2 * LINE + 2)
-    assert (_text(pixels([pair(1, gmsd=math.nan)]))[third] == 255).all(), "no score, no text"
-    assert (_text(without)[third] < 128).any()
+def test_an_empty_sheet_is_a_sheet() -> None:
+    sheet = contact_sheet([])
+    assert sheet.width == WIDTH and sheet.height < 2 * CAPTION
 
 
-def test_key_degradation_and_restorer_are_written() -> None:
-    as_it_is = pair(1)
-    for change in ({"key": "f" * 16}, {"degradation": "snow"}, {"restorer": "other-1"}):
-        assert not np.array_equal(pixels([as_it_is | change]), pixels([as_it_is]))
+def test_the_caption_is_written_in_the_colour_of_the_decision() -> None:
+    def caption(**changes: object) -> Pixels:
+        sheet = np.asarray(contact_sheet([replace(tile(1), **changes)]))  # type: ignore[arg-type]
+        return sheet[box_of(sheet, tile(1).lq)[3] :]
+
+    def has(part: Pixels, colour: str) -> bool:
+        return bool((part == np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)])).all(axis=2).any())
+
+    for decision, colour in COLOURS.items():
+        assert [has(caption(decision=decision), other) for other in COLOURS.values()] == [
+            other == colour for other in COLOURS.values()
+        ]
+    plain = caption(decision="reject")
+    for changes in ({"reason": "halos"}, {"numbers": ["halos 6"]}, {"note": "model"}, {"heading": "snow"}):
+        assert not np.array_equal(caption(**{"decision": "reject", **changes}), plain)
 
 
-def test_a_class_label_is_written_by_its_name() -> None:
-    labelled = pair(1) | {"degradation": DEGRADATIONS.index("rain")}
-    assert np.array_equal(pixels([labelled]), pixels([pair(1)]))
+def test_texts_that_do_not_fit_or_do_not_print_do_no_harm() -> None:
+    def caption(*numbers: str, note: str = "") -> Pixels:
+        return np.asarray(contact_sheet([replace(tile(1, 200, 240), numbers=numbers, note=note)]))
 
-
-def test_many_scores_take_more_lines_and_no_room_of_the_neighbour() -> None:
-    scores: dict[str, Any] = {f"a_metric_of_some_length_{number}": -0.12345 for number in range(16)}
-    sheet = pixels([pair(1, **scores)])
-    assert sheet.shape[0] > TILE + 5 * LINE
-    assert (sheet[TILE:, WIDTH - 12 :] == 255).all()
-    (last,) = np.flatnonzero((sheet < 128).any(axis=(1, 2)))[-1:]
-    assert sheet.shape[0] - 2 * LINE < last < sheet.shape[0], "the last line is on the sheet"
+    right = box_of(caption(), tile(1).gt)[2]
+    long = caption("a" * 30, "b" * 300, note="c" * 400)
+    assert np.array_equal(caption("a" * 30, "b" * 300), caption("a" * 30)), "a number that does not fit is left out"
+    assert (long[:, right:] == caption()[:, right:]).all(), "nothing is written beside the strip"
+    assert caption("\x00\u202e\U0001f600").shape == long.shape

@@ -31,7 +31,7 @@ def test_the_demo_leaves_what_it_says(demo: Path) -> None:
     assert (demo / "workspace/ledger.sqlite").is_file()
     assert list(validate(str(demo / "ggt-100k"))) == []
     sheet = np.asarray(Image.open(demo / "contact_sheet.png"))
-    assert sheet.shape[1] == 1560 and sheet.std() > 20
+    assert sheet.shape[1] == 2400 and sheet.std() > 20
 
 
 def test_the_gate_keeps_most_and_says_why_it_does_not_keep_the_others(

@@ -14,7 +14,8 @@ from PIL import Image
 
 from ggt_format.pairs import PairDataset
 from ggt_tools.errors import ConfigError
-from ggt_tools.imaging.contact_sheet import contact_sheet
+from ggt_tools.imaging.contact_sheet import Tile, contact_sheet
+from ggt_tools.policy.evidence_words import strongest_lines
 from ggt_tools.stages.card.release import Release
 from ggt_tools.stages.card.text import plain
 from ggt_tools.toml import parse_toml
@@ -97,16 +98,21 @@ def scores(release: Release) -> bytes:
 
 def sample(release: Release) -> bytes:
     """Draw a contact sheet of the release's sample: a JPEG, with a background."""
-    pairs = PairDataset(release.root.url, release.main_split, where={"key": release.sample}, columns=["restorer"])
+    columns = ["restorer", "evidence"]
+    pairs = PairDataset(release.root.url, release.main_split, where={"key": release.sample}, columns=columns)
     by_key = {pair["key"]: pair for pair in pairs}
-    rows = [
-        by_key[key]
-        | {name: Image.fromarray(by_key[key][name]) for name in ("lq", "gt")}
-        | {"restorer": plain(by_key[key]["restorer"], 40)}
-        for key in release.sample
+    tiles = [
+        Tile(
+            lq=Image.fromarray(pair["lq"]),
+            gt=Image.fromarray(pair["gt"]),
+            heading=pair["degradation"].replace("_", " "),
+            numbers=[words.short for words in strongest_lines(pair["evidence"])],
+            note=plain(pair["restorer"], 40),
+        )
+        for pair in (by_key[key] for key in release.sample)
     ]
     file = io.BytesIO()
-    contact_sheet(rows).save(file, "JPEG", quality=QUALITY)
+    contact_sheet(tiles, sides="left: photograph (LQ), right: restoration (GT)").save(file, "JPEG", quality=QUALITY)
     return file.getvalue()
 
 

@@ -24,7 +24,8 @@ from ggt_format.pairs import PairDataset
 from ggt_format.roots import Root
 from ggt_format.schema import DEGRADATIONS, KEY, PRIOR, SPLITS, fact_columns
 from ggt_tools.errors import ShardError
-from ggt_tools.imaging.contact_sheet import contact_sheet
+from ggt_tools.imaging.contact_sheet import Tile, contact_sheet
+from ggt_tools.policy.evidence_words import strongest_lines
 
 READ_BATCH = 16  # pairs that are read together
 Rows = Mapping[str, Mapping[str, Any]]  # of an index, by key
@@ -224,7 +225,7 @@ class _Reader:
                     self._root.url,
                     split,
                     decode=self._decode,
-                    columns=["restorer"],
+                    columns=["restorer", "evidence"],
                     storage_options=self._root.storage_options,
                 )
             numbers = [location.number for location in locations if location.split == split]
@@ -242,7 +243,7 @@ def draw_sheet(difference: Diff, before: Root, after: Root, max_pairs: int) -> I
         max_pairs: Largest number of pairs. Those whose pixels changed come first.
     """
     old_reader, new_reader = _Reader(before, decode=True), _Reader(after, decode=True)
-    tiles: list[dict[str, Any]] = []
+    tiles: list[Tile] = []
     for change in sorted(difference.changed, key=lambda change: "gt" not in change.fields)[:max_pairs]:
         tiles += _titled(old_reader.pairs([change.before]), f"{difference.before}, before")
         tiles += _titled(new_reader.pairs([change.after]), f"{difference.after}, after")
@@ -251,14 +252,18 @@ def draw_sheet(difference: Diff, before: Root, after: Root, max_pairs: int) -> I
     withdrawn = difference.withdrawn[: max(0, rest - len(difference.added))]
     tiles += _titled(new_reader.pairs(added), f"added in {difference.after}")
     tiles += _titled(old_reader.pairs(withdrawn), f"withdrawn after {difference.before}")
-    return contact_sheet(tiles)
+    return contact_sheet(tiles, columns=2)
 
 
-def _titled(pairs: Iterable[dict[str, Any]], title: str) -> list[dict[str, Any]]:
-    """Return pairs as contact_sheet() takes them, with a title before the name of the restorer."""
+def _titled(pairs: Iterable[dict[str, Any]], title: str) -> list[Tile]:
+    """Return pairs as contact_sheet() takes them, with a title before the class."""
     return [
-        pair
-        | {"lq": Image.fromarray(pair["lq"]), "gt": Image.fromarray(pair["gt"])}
-        | {"restorer": f"{title}   {pair['restorer']}"}
+        Tile(
+            lq=Image.fromarray(pair["lq"]),
+            gt=Image.fromarray(pair["gt"]),
+            heading=f"{title}: {pair['degradation'].replace('_', ' ')}",
+            numbers=[pair["key"], *(words.short for words in strongest_lines(pair["evidence"]))],
+            note=pair["restorer"],
+        )
         for pair in pairs
     ]

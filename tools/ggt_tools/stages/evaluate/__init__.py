@@ -33,7 +33,7 @@ import ggt_format
 from ggt_format.schema import Image
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.files.folders import find_images
-from ggt_tools.imaging.contact_sheet import contact_sheet
+from ggt_tools.imaging.contact_sheet import Tile, contact_sheet
 from ggt_tools.metrics import iqa
 from ggt_tools.metrics.y_channel import Y_METRICS
 from ggt_tools.stages.evaluate.df_score import DF_METRICS, UNCHANGED, read_df_scores
@@ -266,11 +266,18 @@ def draw_worst(root: str | Path, outputs: Path, evaluation: Evaluation) -> Pillo
     files, _, _ = find_outputs(outputs, evaluation.worst)
     where = {"key": list(evaluation.worst)}
     tiles = {}
-    for pair in ggt_format.PairDataset(root, evaluation.split, where=where, columns=["restorer"]):
-        output = Pillow.fromarray(read_output(files[pair["key"]], pair["gt"].shape))
-        images = {"lq": output, "gt": Pillow.fromarray(pair["gt"])}
-        tiles[order[pair["key"]]] = pair | images | {"scores": evaluation.values[pair["key"]]}
-    return contact_sheet([tiles[number] for number in sorted(tiles)], "output | gt")
+    for pair in ggt_format.PairDataset(root, evaluation.split, where=where):
+        values = evaluation.values[pair["key"]]
+        tiles[order[pair["key"]]] = Tile(
+            lq=Pillow.fromarray(read_output(files[pair["key"]], pair["gt"].shape)),
+            gt=Pillow.fromarray(pair["gt"]),
+            heading=f"{order[pair['key']] + 1}. {pair['degradation'].replace('_', ' ')}",
+            numbers=[f"{metric} {value:.3g}" for metric, value in values.items() if not math.isnan(value)],
+            note=pair["key"],
+        )
+    return contact_sheet(
+        [tiles[number] for number in sorted(tiles)], title="The worst outputs", sides="left: output, right: GT"
+    )
 
 
 def _models(config: EvaluateConfig) -> iqa.Models:

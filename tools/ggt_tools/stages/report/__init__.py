@@ -1,10 +1,15 @@
-"""Report on a workspace: one HTML file about what the gate made of it. No script, nothing loaded from elsewhere.
+"""Report on a workspace: one HTML file about what the gate made of it. Nothing is loaded from elsewhere.
+
+Its only script is inline and allowed by its hash: it makes sliders of the pairs, and filters by class and restorer.
+Without scripts each pair is two images.
 
 html = report(ReportFacts(...), created="2026-01-01T00:00:00Z")
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -15,10 +20,13 @@ from typing import Any
 import numpy as np
 
 from ggt_tools.errors import ShardError
+from ggt_tools.metrics.meanings import meaning_of
 from ggt_tools.pages import environment
+from ggt_tools.policy.agreement import ReviewSummary
 from ggt_tools.policy.bounds import Floats, decision_probabilities, read_bounds
 from ggt_tools.policy.decision import PROBABILITIES
-from ggt_tools.policy.gate import Gate
+from ggt_tools.policy.evidence_words import strongest_evidence
+from ggt_tools.policy.gate import Gate, Rule
 from ggt_tools.records import Candidate, Photo, Stage, Verdict
 from ggt_tools.stages.adopt.drift import Drift
 from ggt_tools.stages.report.figures import axis_range, histogram, thumbnail
@@ -26,15 +34,23 @@ from ggt_tools.stages.report.highlights import (
     CLEAR_SPREADS,
     MIN_CORRELATION,
     Highlight,
-    best_rejected,
+    class_examples,
     correlated_metrics,
     rejected_by_one_rule,
-    worst_kept,
 )
 
 __all__ = ["ReportFacts", "report"]
 
+HERE = Path(__file__).parent
+SCRIPT = (HERE / "report.js").read_text(encoding="utf-8")
 DECISIONS = ("keep", "unsure", "reject")
+KINDS = {  # of the pictures that lead, by the attribute of ClassExamples
+    "best_kept": "Best kept",
+    "worst_kept": "Worst kept",
+    "best_rejected": "Best rejected",
+    "most_contested": "Most contested",
+}
+MAX_EXAMPLES = 36  # pictures of each kind, over all classes
 MAX_HIGHLIGHTS = 12  # candidates of each section
 MAX_METRIC_PAIRS, MAX_EXCEPTIONS = 6, 4  # pairs of correlated metrics, and candidates of each
 MAX_TEXT = 240  # characters that are shown of a text from outside
@@ -55,6 +71,8 @@ class ReportFacts:
         scores: Value by candidate and metric.
         image: Returns the file of an image by its name.
         drift: How far adopted sets are from their photographs.
+        calls: Stage, model, outcome, number and cost in USD of the calls to providers.
+        reviews: What people decided; None if nobody judged.
     """
 
     name: str
@@ -67,6 +85,8 @@ class ReportFacts:
     scores: Mapping[str, Mapping[str, float]]
     image: Callable[[str], bytes]
     drift: Sequence[Drift] = ()
+    calls: Sequence[tuple[str, str, str, int, float]] = ()
+    reviews: ReviewSummary | None = None
 
 
 def report(facts: ReportFacts, *, created: str) -> str:
@@ -79,7 +99,7 @@ def report(facts: ReportFacts, *, created: str) -> str:
     Raises:
         ConfigError: jinja2 is not installed.
     """
-    template = environment(Path(__file__).parent).get_template("report.html")
+    template = environment(HERE).get_template("report.html")
     candidates = [candidate for candidate in facts.candidates if candidate.id in facts.aligned]
     photos = [facts.photos[candidate.key] for candidate in candidates]
     verdicts = [facts.verdicts[candidate.id] for candidate in candidates]
@@ -88,42 +108,79 @@ def report(facts: ReportFacts, *, created: str) -> str:
     gate_bounds = read_bounds(facts.gate, [photo.degradations for photo in photos], scores)
 
     def cards(highlights: Sequence[Highlight]) -> list[dict[str, Any]]:
-        return [_card(facts, candidates[h.index], photos[h.index], verdicts[h.index], h.notes) for h in highlights]
+        return [card(h.index, h.notes) for h in highlights]
 
-    sections = [
-        ("worst-kept", "The worst kept", "Nearest to a bound.", worst_kept),
-        ("best-rejected", "The best rejected", "Nearest to being kept.", best_rejected),
-        (
-            "one-rule",
-            "Rejected by one rule alone",
-            f"One rule rejects, and all others hold by at least {CLEAR_SPREADS} spreads.",
-            rejected_by_one_rule,
-        ),
-    ]
+    def card(index: int, notes: Sequence[str]) -> dict[str, Any]:
+        return _card(facts, candidates[index], photos[index], verdicts[index], notes)
+
+    def example(index: int) -> dict[str, Any]:
+        return card(index, [words.sentence for words in strongest_evidence(verdicts[index].evidence)])
+
+    classes = [photo.degradation for photo in photos]
+    examples = class_examples(
+        gate_bounds,
+        verdicts,
+        classes,
+        _disagreement(facts, candidates, scores),
+        max_count=max(1, min(3, MAX_EXAMPLES // (3 * max(len(set(classes)), 1)))),
+    )
+    one_rule = f"One rule rejects, and all others hold by at least {CLEAR_SPREADS} spreads."
     return template.render(
         name=_printable(facts.name),
         created=created,
         gate=facts.gate.id,
+        script=SCRIPT,
+        script_hash=base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode(),
+        classes=sorted(set(classes)),
+        restorers=sorted({_printable(candidate.restorer) for candidate in candidates}),
+        examples=[
+            (name, [(title, [example(i) for i in getattr(own, kind)]) for kind, title in KINDS.items()])
+            for name, own in examples.items()
+        ],
+        counts=Counter(verdict.decision for verdict in facts.verdicts.values()),
         funnel=facts.funnel,
         most_entered=max((stage.entered for stage in facts.funnel), default=0) or 1,
         decisions=DECISIONS,
         tables=[
-            ("degradation", _count_by(facts, lambda candidate: facts.photos[candidate.key].degradation)),
+            ("class", _count_by(facts, lambda candidate: facts.photos[candidate.key].degradation)),
             ("restorer", _count_by(facts, lambda candidate: candidate.restorer)),
         ],
         reasons=_reasons(facts),
         sets=[_adopted_set(drift) for drift in facts.drift],
+        money=_money(facts),
+        reviews=facts.reviews if facts.reviews and facts.reviews.reviewers else None,
+        number=lambda value, digits=2: "–" if math.isnan(value) else f"{value:.{digits}f}",
+        calibration=[(name, facts.gate.decision[name]) for name in sorted(set(classes)) if name in facts.gate.decision],
         distributions=_distributions(facts.gate, values, photos, verdicts),
-        sections=[
-            (anchor, title, about, cards(choose(gate_bounds, verdicts, MAX_HIGHLIGHTS)))
-            for anchor, title, about, choose in sections
-        ],
+        one_rule=(one_rule, cards(rejected_by_one_rule(gate_bounds, verdicts, MAX_HIGHLIGHTS))),
         min_correlation=MIN_CORRELATION,
         correlated=[
             (metrics, cards(metrics.exceptions))
             for metrics in correlated_metrics(values, MAX_METRIC_PAIRS, MAX_EXCEPTIONS)
         ],
     )
+
+
+def _disagreement(facts: ReportFacts, candidates: Sequence[Candidate], scores: Sequence[Mapping[str, float]]) -> Floats:
+    """Return (n,) how far those who judged a candidate disagree: reviewers count more than a model's own looks."""
+    disputed = {dispute.candidate for dispute in facts.reviews.disputes} if facts.reviews else set()
+    return np.array(
+        [
+            (100.0 if candidate.id in disputed else 0.0) + max(np.nan_to_num(own.get("vlm_disagreement", 0.0)), 0.0)
+            for candidate, own in zip(candidates, scores, strict=True)
+        ],
+        np.float64,
+    )
+
+
+def _money(facts: ReportFacts) -> dict[str, Any] | None:
+    """Return what calls to providers cost; None without calls."""
+    if not facts.calls:
+        return None
+    rows = [(stage, _printable(model), outcome, count, usd) for stage, model, outcome, count, usd in facts.calls]
+    total = sum(usd for *_, usd in rows if math.isfinite(usd))
+    kept = sum(verdict.decision == "keep" for verdict in facts.verdicts.values())
+    return {"rows": rows, "total": total, "per_kept": total / kept if kept else math.nan}
 
 
 def _values(gate: Gate, photos: Sequence[Photo], scores: Sequence[Mapping[str, float]]) -> dict[str, Floats]:
@@ -180,7 +237,7 @@ def _distributions(
     distributions = []
     for metric in (*(PROBABILITIES if gate.decision else ()), *gate.metrics):
         limits = {name: _limits(gate, name, metric) for name in gate.must}
-        low, high = axis_range(values[metric], [limit for name in present for limit in limits[name]])
+        low, high = axis_range(values[metric], [limit for name in present for limit, _ in limits[name]])
         plots = []
         for name in present:
             parts = [values[metric][(classes == name) & (decisions == decision)] for decision in DECISIONS]
@@ -188,24 +245,33 @@ def _distributions(
             unmeasured = sum(map(len, parts)) - sum(measured)
             counts = ", ".join(f"{count} {decision}" for count, decision in zip(measured, DECISIONS, strict=True))
             title = f"{metric}, {name}: {counts}, {unmeasured} unmeasured"
-            plots.append((name, title, histogram(parts, low, high, limits[name])))
-        distributions.append({"metric": metric, "low": f"{low:.3g}", "high": f"{high:.3g}", "plots": plots})
+            plot = histogram(parts, low, high, [limit for limit, _ in limits[name]])
+            plots.append((name, title, plot | {"bounds": [text for _, text in limits[name]]}))
+        label, meaning = meaning_of(metric)
+        ends = {"low": f"{low:.3g}", "high": f"{high:.3g}"}
+        distributions.append({"metric": metric, "label": label, "meaning": meaning, "plots": plots} | ends)
     return distributions
 
 
-def _limits(gate: Gate, degradation: str, metric: str) -> list[float]:
-    """Return the bounds of a class on a metric."""
-    return [
-        limit
-        for rule in (*gate.must[degradation], *gate.decision_rules(degradation))
-        if rule.metric == metric
-        for limit in dict.fromkeys((rule.min, rule.unsure_below, rule.unsure_above, rule.max))
-        if math.isfinite(limit)
-    ]
+def _limits(gate: Gate, degradation: str, metric: str) -> list[tuple[float, str]]:
+    """Return the bounds of a class on a metric, each with what happens beyond it."""
+    rules = (*gate.must[degradation], *gate.decision_rules(degradation))
+    return [bound for rule in rules if rule.metric == metric for bound in _bounds_of(rule)]
+
+
+def _bounds_of(rule: Rule) -> list[tuple[float, str]]:
+    """Return the finite bounds of a rule in words; of two that are equal, the one that rejects."""
+    named = {
+        rule.unsure_below: "people decide below",
+        rule.unsure_above: "people decide above",
+        rule.min: "rejected below",
+        rule.max: "rejected above",
+    }
+    return [(limit, f"{text} {limit:.3g}") for limit, text in sorted(named.items()) if math.isfinite(limit)]
 
 
 def _card(
-    facts: ReportFacts, candidate: Candidate, photo: Photo, verdict: Verdict, notes: tuple[str, ...]
+    facts: ReportFacts, candidate: Candidate, photo: Photo, verdict: Verdict, notes: Sequence[str]
 ) -> dict[str, Any]:
     """Return what the page shows of one candidate: both images, verdict, notes and texts."""
     images = {}
@@ -221,7 +287,9 @@ def _card(
         "candidate": candidate.id,
         "key": candidate.key,
         "degradation": photo.degradation,
-        "verdict": f"{verdict.decision} {verdict.reason}".strip(),
+        "restorer": _printable(candidate.restorer),
+        "decision": verdict.decision,
+        "reason": _printable(verdict.reason.replace("_", " ")),
         "notes": notes,
         "images": images,
         "texts": [(name, _printable(text)) for name, text in texts.items() if text],

@@ -1,4 +1,4 @@
-"""Figures for a page without scripts: histograms as inline SVG, thumbnails as data: URIs."""
+"""Figures of a page that loads nothing: histograms as inline SVG, small images as data: URIs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 
 from ggt_tools.policy.bounds import Floats
 
-BINS = 28
-WIDTH, HEIGHT = 196, 56  # pixels of a histogram
-THUMBNAIL = 224  # pixels of a thumbnail's longer side
+BINS = 48
+WIDTH, HEIGHT = 480, 72  # units of a histogram, which is stretched to the width that the page has
+THUMBNAIL = 400  # pixels of a thumbnail's longer side
 
 
 def axis_range(values: Floats, limits: Sequence[float]) -> tuple[float, float]:
@@ -34,7 +34,8 @@ def histogram(parts: Sequence[Floats], low: float, high: float, limits: Sequence
         limits: Values at which a vertical line is drawn.
 
     Returns:
-        The paths of the parts, the topmost first because it is drawn first, the x of each line, width and height.
+        The paths of the parts, the topmost first because it is drawn first, the x of each line in percent of the width,
+        width and height.
     """
     counts = [
         np.histogram(np.clip(part[np.isfinite(part)], low, high), bins=BINS, range=(low, high))[0] for part in parts
@@ -46,7 +47,7 @@ def histogram(parts: Sequence[Floats], low: float, high: float, limits: Sequence
     for heights in stacked * (HEIGHT / highest):
         outline = "".join(f"V{HEIGHT - height:.1f}h{step:.1f}" for height in heights)
         paths.append(f"M0 {HEIGHT}{outline}V{HEIGHT}z")
-    lines = [f"{(limit - low) / (high - low) * WIDTH:.1f}" for limit in limits]
+    lines = [f"{(limit - low) / (high - low) * 100:.1f}" for limit in limits]
     return {"paths": paths[::-1], "lines": lines, "width": WIDTH, "height": HEIGHT}
 
 
@@ -62,5 +63,5 @@ def thumbnail(png: bytes) -> str:
         small = image.convert("RGB")
     small.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
     file = io.BytesIO()
-    small.save(file, "JPEG", quality=78)
+    small.save(file, "JPEG", quality=80)
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()

@@ -51,22 +51,66 @@ class CorrelatedMetrics:
     exceptions: tuple[Highlight, ...]
 
 
-def worst_kept(bounds: Bounds, verdicts: Sequence[Verdict], max_count: int) -> list[Highlight]:
-    """Return the kept candidates that are nearest to a bound, the nearest first."""
-    is_kept = np.array([verdict.decision == "keep" for verdict in verdicts], bool)
-    distances = bounds.distances(bounds.limits, bounds.spreads)
-    margins = bounds.group_distances(distances).min(axis=1, initial=math.inf)
-    order = [int(i) for i in np.argsort(margins, kind="stable") if is_kept[i]]
-    return [Highlight(index=i, notes=_nearest_bounds(bounds, distances, i)) for i in order[:max_count]]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassExamples:
+    """The candidates that show best how a class was judged, as places in the list of candidates.
+
+    Attributes:
+        best_kept: Kept, and the farthest inside all bounds; the best first.
+        worst_kept: Kept, and the nearest to a bound; the worst first. None of them is among `best_kept`.
+        best_rejected: Rejected by a rule, and the nearest to being kept; the nearest first.
+        most_contested: Reviewers or a vision-language model disagree, or the gate is unsure; the most contested first.
+    """
+
+    best_kept: tuple[int, ...]
+    worst_kept: tuple[int, ...]
+    best_rejected: tuple[int, ...]
+    most_contested: tuple[int, ...]
 
 
-def best_rejected(bounds: Bounds, verdicts: Sequence[Verdict], max_count: int) -> list[Highlight]:
-    """Return the candidates that a rule rejects and that are nearest to being kept, the nearest first."""
-    is_rejected = np.array([v.decision == "reject" and v.stage in ("score", "screen") for v in verdicts], bool)
-    distances = bounds.distances(bounds.limits, bounds.spreads)
-    margins = bounds.group_distances(distances).min(axis=1, initial=math.inf)
-    order = [int(i) for i in np.argsort(-margins, kind="stable") if is_rejected[i] and np.isfinite(margins[i])]
-    return [Highlight(index=i, notes=_nearest_bounds(bounds, distances, i)) for i in order[:max_count]]
+def class_examples(
+    bounds: Bounds,
+    verdicts: Sequence[Verdict],
+    classes: Sequence[str],
+    disagreement: Floats,
+    *,
+    max_count: int,
+) -> dict[str, ClassExamples]:
+    """Choose the examples of each class.
+
+    Args:
+        bounds: The bounds of the gate, and the values of the n candidates.
+        verdicts: (n,) their verdicts.
+        classes: (n,) their classes.
+        disagreement: (n,) how far those who judged a candidate disagree; 0 for not at all.
+        max_count: Largest number of candidates of each kind and class.
+    """
+    margins = bounds.margins(bounds.limits, bounds.spreads)
+    decisions = np.array([verdict.decision for verdict in verdicts], dtype=object)
+    by_rule = np.array([verdict.stage in ("score", "screen") for verdict in verdicts], bool)
+    names = np.array(classes, dtype=object)
+    # unsure ones that nobody disagrees about come last, the nearest to being kept first
+    contested = np.lexsort((-margins, -disagreement))
+    best = np.argsort(-margins, kind="stable")
+    examples = {}
+    for name in sorted(set(classes)):
+        is_own = names == name
+        kept = _first(best, is_own & (decisions == "keep"))
+        rejected = _first(best, is_own & (decisions == "reject") & by_rule & np.isfinite(margins))
+        disputed = _first(contested, is_own & ((decisions == "unsure") | (disagreement > 0)))
+        worst_count = min(max_count, len(kept) // 2)
+        examples[str(name)] = ClassExamples(
+            best_kept=kept[: min(max_count, len(kept) - worst_count)],
+            worst_kept=kept[::-1][:worst_count],
+            best_rejected=rejected[:max_count],
+            most_contested=disputed[:max_count],
+        )
+    return examples
+
+
+def _first(order: npt.NDArray[np.intp], is_chosen: npt.NDArray[np.bool_]) -> tuple[int, ...]:
+    """Return the chosen places, in an order."""
+    return tuple(int(place) for place in order[is_chosen[order]])
 
 
 def rejected_by_one_rule(bounds: Bounds, verdicts: Sequence[Verdict], max_count: int) -> list[Highlight]:

@@ -10,8 +10,9 @@ from ggt_tools.clock import utc_now
 from ggt_tools.errors import ConfigError
 from ggt_tools.events import SILENT, Events
 from ggt_tools.files.outputs import check_output_file, why_unwritable
+from ggt_tools.policy.agreement import summarize_reviews
 from ggt_tools.policy.gate import parse_gate
-from ggt_tools.records import Adopted, Aligned, Candidate, Photo, Verdict
+from ggt_tools.records import Adopted, Aligned, Candidate, Decision, Photo, Verdict
 from ggt_tools.stages.adopt.drift import drift
 from ggt_tools.stages.report import ReportFacts, report
 from ggt_tools.summary import Summary
@@ -79,6 +80,7 @@ def _read_facts(ledger: Ledger) -> ReportFacts:
     photos = {photo.key: photo for photo in ledger.all(Photo)}
     candidates = [candidate for candidate in ledger.all(Candidate) if candidate.id in verdicts]
     aligned = {aligned.candidate: aligned for aligned in ledger.all(Aligned)}
+    images = {candidate: fact.image for candidate, fact in aligned.items() if fact.image}
     scores = ledger.scores()
     restorers = {candidate.id: candidate.restorer for candidate in candidates}
     adopted = _adopted(ledger, restorers.keys())
@@ -89,9 +91,11 @@ def _read_facts(ledger: Ledger) -> ReportFacts:
         photos=photos,
         candidates=candidates,
         verdicts=verdicts,
-        aligned={candidate: fact.image for candidate, fact in aligned.items() if fact.image},
+        aligned=images,
         scores=scores,
         image=ledger.image,
+        calls=tuple(ledger.call_counts()),
+        reviews=summarize_reviews(ledger.all(Decision), images),
         drift=drift(adopted, restorers, photos, aligned, scores, verdicts, gate) if adopted else (),
     )
 
