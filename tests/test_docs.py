@@ -105,7 +105,7 @@ def literals(call: ast.Call) -> list[str]:
     """The reason codes that a call states: PairError("code", ...), or reason="code"."""
     name = call.func.id if isinstance(call.func, ast.Name) else ""
     values = [keyword.value for keyword in call.keywords if keyword.arg == "reason"]
-    values += call.args[:1] if name == "PairError" else []
+    values += call.args[:1] if name == "PairError" else call.args[1:2] if name == "finding" else []
     return [node.value for node in values if isinstance(node, ast.Constant) and node.value]
 
 

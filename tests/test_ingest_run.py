@@ -229,3 +229,9 @@ def test_options_of_a_run_that_do_not_fit(options: dict[str, Any], message: str)
 )
 def test_the_kind_of_source_follows_from_what_is_imported(options: dict[str, Any], kind: str) -> None:
     assert IngestConfig(**options).source_kind == kind
+
+
+def test_a_folder_of_photographs_does_not_become_its_own_workspace(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"photographs and workspace are one folder\. Name another folder"):
+        run(tmp_path / "photos" / "..", IngestConfig(photos=tmp_path, licence="MIT"))
+    assert not (tmp_path / "ledger.sqlite").exists()

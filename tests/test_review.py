@@ -491,13 +491,18 @@ def test_a_reviewer_without_decisions_in_force_has_no_figures(
         (4.0, 1, 0, "[people]\nvotes = 2", ("unsure", "score", "halos")),
         (4.0, 2, 0, "[people]\nvotes = 2", ("keep", "", "")),
         (1.0, 0, 1, '[people]\nreject_over = ["unsure"]', ("keep", "", "")),
+        (1.0, 0, 0, "", ("unsure", "review", "people_unsure")),  # somebody is unsure of what the rules keep
+        (1.0, 1, 1, "", ("unsure", "review", "people_unsure")),
+        (1.0, 0, 1, "[people]\nvotes = 2", ("unsure", "review", "people_unsure")),
+        (1.0, 1, 0, "[people]\nvotes = 2", ("keep", "", "")),
+        (9.0, 0, 0, "", ("reject", "score", "halos")),
     ],
 )
 def test_votes_count_as_far_as_the_gate_allows(
     halo: float, keep: int, reject: int, table: str, expected: tuple[str, str, str]
 ) -> None:
     gate = parse_gate(Path("small.toml"), f"{TEXT}\n{table}")
-    said = Votes(keep=keep, reject=reject, unsure=0, reason="shifted" if reject else "")
+    said = Votes(keep=keep, reject=reject, unsure=int(not keep + reject), reason="shifted" if reject else "")
     one = candidate("c", "k")
     judged = next(verdict([one], {"c": {**GOOD, "halo": halo}}, {"k": "mixed"}, gate, people={"c": said}))
     assert (judged.decision, judged.stage, judged.reason) == expected

@@ -186,7 +186,11 @@ class Judge:
 
 
 def _with_votes(outcome: Outcome, votes: Votes, gate: Gate) -> Outcome:
-    """Add the votes of reviewers to an outcome; they decide as far as the gate's [people] allows."""
+    """Add the votes of reviewers to an outcome; they decide as far as the gate's [people] allows.
+
+    A candidate that the rules keep is held back as unsure where reviewers looked at it and no majority of them keeps
+    it, unless the gate lets no rejection replace a keep.
+    """
     name, rules_decision, stage, reason, shapes = outcome
     shapes = _append(shapes, votes_shape(votes.keep, votes.reject, rules_decision))
     decision, has_enough = rules_decision, max(votes.keep, votes.reject) >= gate.people.votes
@@ -194,6 +198,8 @@ def _with_votes(outcome: Outcome, votes: Votes, gate: Gate) -> Outcome:
     if has_enough and rules_decision in replaceable:
         decision = votes.decision
         stage, reason = ("review", votes.reason) if decision == "reject" else ("", "")
+    elif decision == "keep" and votes.decision != "keep" and "keep" in gate.people.reject_over:
+        decision, stage, reason = "unsure", "review", "people_unsure"
     return name, decision, stage, reason, shapes
 
 

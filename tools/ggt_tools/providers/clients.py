@@ -121,7 +121,7 @@ def gemini_client(setting: Setting, *, most: int = MOST, whole: float = 0.0) -> 
     try:
         from google import genai
     except ImportError:
-        raise ConfigError("google-genai is not installed. Install it: pip install 'ggt100k[generate]'") from None
+        raise ConfigError("google-genai is not installed. Install it: pip install 'ggt100k[models]'") from None
     url = setting.base_url or os.environ.get("GOOGLE_GEMINI_BASE_URL", "")
     base = checked_url(url, insecure=_insecure(setting)) if url else None
     transport = _transport(whole or setting.timeout, most)
@@ -160,7 +160,7 @@ def _openai(setting: Setting, url: str, key: str, most: int, whole: float) -> Op
     try:
         import openai
     except ImportError:
-        raise ConfigError("openai is not installed. Install it: pip install 'ggt100k[generate]'") from None
+        raise ConfigError("openai is not installed. Install it: pip install 'ggt100k[models]'") from None
     client = openai.DefaultHttpxClient(**_transport(whole or setting.timeout, most))
     return openai.OpenAI(api_key=key, base_url=url, timeout=setting.timeout, max_retries=0, http_client=client)
 

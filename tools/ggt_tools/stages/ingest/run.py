@@ -150,6 +150,10 @@ def run(workspace: Path, config: IngestConfig, *, events: Events = SILENT) -> Su
         classify=classify[config.classes],
     )
     earlier = EarlierRuns(events)
+    if config.photos is not None and config.photos.resolve() == workspace.resolve():
+        raise ConfigError(
+            f"{workspace}: photographs and workspace are one folder. Name another folder for the workspace."
+        )
     source = _open_source(config, earlier)  # raises before a workspace is created
     for fault in source.faults:
         events.warning(fault)
