@@ -12,6 +12,7 @@ from ggt_tools.clock import utc_now
 from ggt_tools.errors import ConfigError, PairError, check_limit
 from ggt_tools.events import SILENT, Events, track
 from ggt_tools.imaging.perceptual_hash import HashIndex, check_hashes, stored_hashes
+from ggt_tools.policy.licences import licence_warning
 from ggt_tools.records import Adopted, Candidate, Photo, Refusal
 from ggt_tools.stages.adopt import (
     ExternalPair,
@@ -126,6 +127,8 @@ def run(workspace: Path, config: AdoptConfig, *, events: Events = SILENT) -> Sum
         events.warning(f"{image.reason}: {image.detail}")
     for fault in listing.faults:
         events.warning(fault)
+    if config.licence and (warning := licence_warning(config.licence)):
+        events.warning(f"{options.name}: {warning}")
     if config.dry_run:
         return _plan(listing, options, config.limit)
     with Ledger(workspace, create=True) as ledger:

@@ -15,6 +15,7 @@ from ggt_tools.choices import CLASS_METHODS, FITS
 from ggt_tools.errors import ConfigError, check_limit
 from ggt_tools.events import SILENT, Events, track
 from ggt_tools.files.tars import TARS
+from ggt_tools.policy.licences import licence_warning
 from ggt_tools.providers.fetch import FetchConfig
 from ggt_tools.providers.recording import lock_calls, write_off_calls
 from ggt_tools.providers.service import ServiceConfig
@@ -244,6 +245,7 @@ class _Imports:
         self._ledger, self._namer, self._events = ledger, namer, events
         self._files = {photo.key: photo.file for photo in ledger.all(Photo)}
         self._new_keys: set[str] = set()
+        self._licences: set[str] = set()
 
     def store_all(self, results: Iterator[ImportedPhoto | Refusal], limit: int | None) -> None:
         """Store the results until `limit` photographs are imported."""
@@ -257,6 +259,7 @@ class _Imports:
                     break
 
     def _store(self, imported: ImportedPhoto) -> None:
+        self._check_licence(imported.photo)
         photo = dataclasses.replace(imported.photo, image=self._ledger.put_image(encode_png(imported.pixels)))
         replaced = [_replaced(self._files[key], photo) for key in imported.replaces]
         for refusal in replaced:
@@ -274,6 +277,12 @@ class _Imports:
         self._new_keys.add(photo.key)
         self._files[photo.key] = photo.file
         self.converted.update(imported.conversion.changes)
+
+    def _check_licence(self, photo: Photo) -> None:
+        """Warn of a licence that SPDX does not know, once, at the first photograph that has it."""
+        if photo.licence not in self._licences and (warning := licence_warning(photo.licence)):
+            self._events.warning(f"{photo.subject}: {warning}")
+        self._licences.add(photo.licence)
 
     def _count_rejected(self, refusal: Refusal) -> None:
         self.rejected[refusal.reason] += 1
