@@ -30,6 +30,7 @@ from ggt_tools.stages.adopt.manifests import MANIFESTS, list_by_manifest
 from ggt_tools.stages.adopt.sets import FAMILY, SETS, UNSTATED, KnownSet, local_only_reason
 from ggt_tools.summary import Summary
 from ggt_tools.workspace.ledger import Ledger
+from ggt_tools.workspace.locks import IMPORT
 
 METADATA = "metadata.jsonl"  # the list of an ImageFolder
 
@@ -131,7 +132,7 @@ def run(workspace: Path, config: AdoptConfig, *, events: Events = SILENT) -> Sum
         events.warning(f"{options.name}: {warning}")
     if config.dry_run:
         return _plan(listing, options, config.limit)
-    with Ledger(workspace, create=True) as ledger:
+    with Ledger(workspace, create=True) as ledger, ledger.lock(IMPORT):
         if config.licence.strip() or config.local_only:  # that a licence is not stated again forbids nothing
             ledger.add(*restrict_to_local(ledger.all(Adopted), options))
         imports = _Imports(ledger=ledger, set_name=options.name, events=events)

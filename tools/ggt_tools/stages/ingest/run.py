@@ -38,6 +38,7 @@ from ggt_tools.stages.ingest.sources import Source, from_folder
 from ggt_tools.stages.ingest.vlm import VlmClasses, leave_class_open
 from ggt_tools.summary import Summary
 from ggt_tools.workspace.ledger import Ledger
+from ggt_tools.workspace.locks import IMPORT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +159,9 @@ def run(workspace: Path, config: IngestConfig, *, events: Events = SILENT) -> Su
         return _plan(source, source.count)
     if config.classes == "classifier" and namer.reason:
         events.warning(f"{namer.reason} Until then the class is measured.")
-    with ExitStack() as stack, Ledger(workspace, create=True, images=config.images) as ledger:
+    with ExitStack() as stack:
+        ledger = stack.enter_context(Ledger(workspace, create=True, images=config.images))
+        stack.enter_context(ledger.lock(IMPORT, dry_run=config.dry_run))
         earlier.read(ledger)
         if config.dry_run:
             return _plan(source, source.count if config.dataset else sum(1 for _ in earlier.new_files(source)))
