@@ -447,6 +447,7 @@ def test_a_candidate_that_cannot_be_measured_does_not_stop_the_others(copy: Call
     lines = ["score: 3 scores, 4 candidates, 0 already done", "  failed      1  size_differs"]
     assert (done.code, done.out.splitlines()) == (0, lines)
     assert "Align the candidate first." in done.err
+    assert ggt("score", workspace, "--metrics", "structure").code == 0, "the others were measured before"
 
 
 @pytest.mark.parametrize("seed", ["-1", str(2**63)])

@@ -100,6 +100,7 @@ def run(workspace: Path, config: PromptConfig, *, events: Events = SILENT) -> Su
         reasons={"failed": failed},
         notes=(f"  {replaced} of them are fixed prompts, because the model gave no usable answer",) if replaced else (),
         usd=usd,
+        is_failed=not prompts and bool(failed),
     )
 
 

@@ -65,7 +65,11 @@ def run(workspace: Path, config: ScoreConfig, *, executor: ExecutorConfig = LOCA
         ConfigError: A metric is unknown or cannot be measured here, or nothing is aligned.
     """
     models = IqaConfig(device=config.device, weights=config.weights, batch=config.batch)
-    with Ledger(workspace) as ledger, Scorer(config.metrics, models) as scorer:
+    with (
+        Ledger(workspace) as ledger,
+        ledger.lock("score", dry_run=config.dry_run),
+        Scorer(config.metrics, models) as scorer,
+    ):
         for why in dict.fromkeys(scorer.left_out.values()):
             names = [name for name, reason in scorer.left_out.items() if reason == why]
             events.warning(f"{', '.join(names)}: not measured: {why}")
@@ -100,6 +104,7 @@ def run(workspace: Path, config: ScoreConfig, *, executor: ExecutorConfig = LOCA
             "already done": candidate_count - len(works),
         },
         reasons={"failed": failed},
+        is_failed=bool(failed) and not score_count and candidate_count == len(works),
     )
 
 
