@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from ggt_format.schema import DEGRADATIONS
 from ggt_tools.clock import utc_now
+from ggt_tools.configs import check_choice
 from ggt_tools.errors import ConfigError, PairError, check_limit
 from ggt_tools.events import SILENT, Events, track
 from ggt_tools.imaging.perceptual_hash import HashIndex, check_hashes, stored_hashes
@@ -92,6 +94,7 @@ class AdoptConfig:
 
     def __post_init__(self) -> None:
         check_limit(self.limit)
+        check_choice("degradation", self.degradation, ("", *DEGRADATIONS))
         if self.pairs and (self.outputs or self.originals):
             raise ConfigError(
                 f"--pairs {self.pairs}: this takes the place of --outputs and --originals. Leave one of them out."

@@ -12,6 +12,7 @@ from pathlib import Path
 from ggt_format.png import encode_png
 from ggt_format.schema import SOURCES
 from ggt_tools.choices import CLASS_METHODS, FITS
+from ggt_tools.configs import check_choice
 from ggt_tools.errors import ConfigError, check_limit
 from ggt_tools.events import SILENT, Events, track
 from ggt_tools.files.tars import TARS
@@ -99,14 +100,9 @@ class IngestConfig:
             )
         if not self.dataset and self.photos is None:
             raise ConfigError("photos: nothing is named to import. Name a folder, a tar, a zip, a list or a dataset.")
-        for option, value, choices in (
-            ("classes", self.classes, CLASS_METHODS),
-            ("source", self.source, ("", *SOURCES)),
-            ("fit", self.fit, FITS),
-        ):
-            if value not in choices:
-                names = ", ".join(filter(None, choices))
-                raise ConfigError(f"{option}: {value!r} is not known. Choose one of: {names}.")
+        check_choice("classes", self.classes, CLASS_METHODS)
+        check_choice("source", self.source, ("", *SOURCES))
+        check_choice("fit", self.fit, FITS)
 
     @property
     def is_list(self) -> bool:

@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from ggt_format.images import decode_image
+from ggt_tools.configs import check_minimum
 from ggt_tools.errors import ConfigError, check_limit
 from ggt_tools.events import SILENT, Events
 from ggt_tools.executors import LOCAL, ExecutorConfig, merge_earlier_results, open_executor
@@ -48,6 +49,7 @@ class ScoreConfig:
 
     def __post_init__(self) -> None:
         check_limit(self.limit)
+        check_minimum("batch", self.batch)
 
 
 def run(workspace: Path, config: ScoreConfig, *, executor: ExecutorConfig = LOCAL, events: Events = SILENT) -> Summary:
