@@ -60,7 +60,8 @@ def _overview(verbs: dict[str, argparse.ArgumentParser]) -> str:
         "",
     ]
     page += [
-        "Exit status: 0 done; 1 findings, or nothing was made; 2 wrong input or set-up; 130 stopped by Ctrl-C.",
+        "Exit status: 0 done; 1 there are findings, or there was something to do and nothing was made; 2 wrong "
+        "input or set-up; 130 stopped by Ctrl-C.",
         "",
     ]
     page += ["| command | does |", "|---|---|"]

@@ -47,8 +47,7 @@ class PairDataset:
 
     Args:
         data_dir: The dataset folder or its URL, as in `locate`.
-        split: "train" or "test". "prior", in releases that have it, has outputs that could not be aligned as
-            `gt`. They are not ground truth, but a further input for a network.
+        split: "train", "test" or, in releases that have it, "prior", whose `gt` is a further input, not ground truth.
         name: "all", "sample", or the name of a degradation.
         where: Conditions on the pairs, as in `select`.
         columns: Further columns of the index to put into each item, such as `prompt`.
@@ -60,8 +59,7 @@ class PairDataset:
         on_error: "raise" or "skip". "skip" leaves damaged pairs out of a batch, logs each, and counts them by message
             in the attribute `skipped`, in each process. A batch in which every pair is damaged always raises.
         threads: Number of threads that decode a batch; by default one per core, or one in a DataLoader's worker.
-        revision: A tag or commit of a repository on the Hub.
-        storage_options: Options of fsspec for the URL.
+        revision, storage_options: A tag or commit on the Hub, and options of fsspec for the URL.
         cache, cache_bytes: A folder for what is fetched from a URL, and its maximum size in bytes.
 
     Raises:

@@ -40,7 +40,7 @@ def read_with_retries(read: Callable[[], bytes], what: str, tries: int = 4) -> b
         ShardError: Every call failed, or `read` raised it.
         FileNotFoundError: `read` raised it.
     """
-    failed = 0
+    failed = 0  # a loop of its own, since this package goes into releases, without ggt_tools and tenacity
     while True:
         try:
             return read()

@@ -27,6 +27,7 @@ from PIL import Image
 import ggt100k
 from ggt_format.png import encode_png
 from ggt_tools.cli import main
+from ggt_tools.cli.show import complain
 from ggt_tools.policy.verdicts import DEFAULT_GATE
 from ggt_tools.records import Aligned, Candidate, Photo, Refusal, Score, Verdict
 from ggt_tools.stages.align import VERSION
@@ -224,6 +225,7 @@ def test_help_waits_for_no_heavy_import() -> None:
     code = """
 import sys
 from ggt_tools.cli import main
+from ggt_tools.cli.show import complain
 try:
     main(["--help"])
 except SystemExit:
@@ -242,6 +244,7 @@ def test_status_waits_for_no_heavy_import(tmp_path: Path) -> None:
     code = f"""
 import sys
 from ggt_tools.cli import main
+from ggt_tools.cli.show import complain
 print(main(["status", {str(tmp_path / "w")!r}]))
 heavy = {{"torch", "cv2", "pyiqa", "ncnn", "datasets", "pandas", "openai", "google.genai", "httpx"}}
 print(sorted(heavy & set(sys.modules)))
@@ -447,6 +450,7 @@ def test_a_candidate_that_cannot_be_measured_does_not_stop_the_others(copy: Call
     lines = ["score: 3 scores, 4 candidates, 0 already done", "  failed      1  size_differs"]
     assert (done.code, done.out.splitlines()) == (0, lines)
     assert "Align the candidate first." in done.err
+    assert ggt("score", workspace, "--metrics", "structure").code == 0, "the others were measured before"
 
 
 @pytest.mark.parametrize("seed", ["-1", str(2**63)])
@@ -702,3 +706,12 @@ def test_a_restore_that_is_stopped_goes_on_and_does_nothing_twice(
         assert all(ledger.image(name) for name in named)
     assert {path.name for path in (workspace / "images").glob("*/*") if path.suffix != ".part"} == named
     assert all(path.stat().st_mtime_ns == when for path, when in images.items()), "no image is written twice"
+
+
+def test_a_message_of_several_lines_is_indented_and_shows_no_control_characters(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    complain("evaluate", "nothing was found:\n  a\x1b[31m\nggt100k evaluate: fine")
+    assert capsys.readouterr().err == (
+        "ggt100k evaluate: nothing was found:\n    a\\x1b[31m\n  ggt100k evaluate: fine\n"
+    )

@@ -102,6 +102,15 @@ CALLS: list[tuple[str, Callable[[Workspace], object]]] = [
     ("published", lambda w: w.ingest("x", published="release")),
     ("classes", lambda w: w.ingest("x", classes="guess")),
     ("limit", lambda w: w.align(limit="3")),  # type: ignore[arg-type]
+    ("prompt", lambda w: w.restore(prompt="best")),
+    ("prompt", lambda w: w.refine(prompt="best")),
+    ("candidates_per_photo", lambda w: w.restore(candidates_per_photo=0)),
+    ("rounds", lambda w: w.refine(rounds=0)),
+    ("degradation", lambda w: w.adopt("set", degradation="fog")),
+    ("degradation", lambda w: w.review(degradation="fog")),
+    ("batch", lambda w: w.score(batch=0)),
+    ("max_pairs", lambda w: ggt_tools.diff("a", "b", max_pairs=-1)),
+    ("worst", lambda w: ggt_tools.evaluate("outputs", "sample", worst=-1)),
     ("metrics", lambda w: w.score("core")),
     ("strategy", lambda w: w.prompt("best")),
     ("gate", lambda w: w.verdict(b"gate.toml")),  # type: ignore[arg-type]

@@ -25,6 +25,7 @@ from ggt_tools.stages.export import FORMATS, ExportConfig, _credits, export, par
 from ggt_tools.stages.export.formats import Row, Source
 from ggt_tools.stages.export.run import run
 from ggt_tools.stages.pack import PackConfig, pack
+from ggt_tools.workspace import locks
 
 from .making import GATE, Store, change_shard, make_dataset, make_pair
 from .test_cli import files, ggt, well
@@ -418,3 +419,11 @@ def test_the_stage_plans_warns_and_counts(tmp_path: Path) -> None:
     summary = run(str(root), tmp_path / "x", ExportConfig(to="pairs"), events=events)
     assert (summary.counts, summary.paths) == (counts, (str(tmp_path / "x"),))
     assert len(events.warnings) == 1 and events.warnings[0].endswith(": no licence was stated")
+
+
+def test_two_exports_to_one_folder_at_a_time(tmp_path: Path) -> None:
+    config = ExportConfig(to="pairs", splits=("test",))
+    with locks.held(tmp_path / ".out.lock", ""), pytest.raises(ConfigError) as caught:
+        run("sample", tmp_path / "out", config)
+    assert str(caught.value).startswith(f"{tmp_path / 'out'}: process {os.getpid()} (this very process) exports to it.")
+    assert not (tmp_path / "out").exists()

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from ggt_tools.cli import main
 from ggt_tools.errors import ConfigError
 from ggt_tools.events import Recorded
+from ggt_tools.policy.licences import licence_warning
 from ggt_tools.records import Photo, Refusal
 from ggt_tools.stages.ingest.archives import from_tar, from_zip
 from ggt_tools.stages.ingest.run import IngestConfig, run
@@ -235,3 +236,46 @@ def test_a_folder_of_photographs_does_not_become_its_own_workspace(tmp_path: Pat
     with pytest.raises(ConfigError, match=r"photographs and workspace are one folder\. Name another folder"):
         run(tmp_path / "photos" / "..", IngestConfig(photos=tmp_path, licence="MIT"))
     assert not (tmp_path / "ledger.sqlite").exists()
+
+
+@pytest.mark.parametrize(
+    ("licence", "hint"),
+    [
+        ("CC-BY-4", "Did you mean CC-BY-4.0?"),
+        ("cc by 4.0", "Did you mean CC-BY-4.0?"),
+        ("CC0", "Did you mean CC0-1.0?"),
+        ("Apache 2.0", "Did you mean Apache-2.0?"),
+        ("my own terms", "Write LicenseRef-NAME for a licence of another kind."),
+    ],
+)
+def test_a_licence_that_spdx_does_not_know_has_a_warning(licence: str, hint: str) -> None:
+    assert licence_warning(licence) == (
+        f"licence {licence!r} is not an SPDX identifier, so that readers cannot look it up. {hint}"
+    )
+
+
+@pytest.mark.parametrize("licence", ["CC-BY-4.0", "cc0-1.0", "MIT OR Apache-2.0", "LicenseRef-own", "CC-PDDC"])
+def test_a_licence_that_spdx_knows_has_no_warning(licence: str) -> None:
+    assert licence_warning(licence) == ""
+
+
+def test_ingest_warns_once_of_each_unknown_licence(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for name, photo in (("a", "wine-1"), ("b", "life-1"), ("c", "friends-1")):
+        (tmp_path / "photos" / f"{name}.png").write_bytes(photograph_file(photo))
+    (tmp_path / "photos" / "credits.csv").write_text("file,licence\na.png,CC-BY-4\nb.png,CC-BY-4\n")
+    events = Recorded()
+    config = IngestConfig(photos=tmp_path / "photos", licence="MIT", classes="measured")
+    assert run(tmp_path / "workspace", config, events=events).counts["imported"] == 3
+    (warning,) = events.warnings
+    assert warning.startswith("a.png: key ") and "licence 'CC-BY-4' is not an SPDX identifier" in warning
+
+
+@pytest.mark.parametrize(("name", "content"), [("x.jsonl", ""), ("x.jsonl", "\n\n"), ("x.csv", "url,licence\n")])
+def test_a_list_without_rows(tmp_path: Path, name: str, content: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / name
+    path.write_text(content)
+    assert main(["ingest", str(path), str(tmp_path / "workspace")]) == 2
+    message = f"{path}: the list has no rows. Add a row with a url for each photograph."
+    assert capsys.readouterr().err == f"ggt100k ingest: {message}\n"
+    assert not (tmp_path / "workspace").exists()

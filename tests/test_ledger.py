@@ -48,6 +48,7 @@ from ggt_tools.records import (
     Withdrawal,
 )
 from ggt_tools.workspace.ledger import Ledger
+from ggt_tools.workspace.locks import PAYING
 from ggt_tools.workspace.schema import SCHEMA_VERSION
 
 from .making import FORKED, evidence, lines_of, make_workspace
@@ -639,12 +640,12 @@ def test_a_kill_between_the_link_and_the_row_loses_nothing(tmp_path: Path, links
 
 def test_a_verb_that_pays_is_alone(tmp_path: Path) -> None:
     with Ledger(tmp_path, create=True) as one, Ledger(tmp_path) as other:
-        with one.lock():
-            with pytest.raises(ConfigError) as fault, other.lock():
+        with one.lock(PAYING), one.lock("align"):
+            with pytest.raises(ConfigError) as fault, other.lock(PAYING):
                 pass
             said = f"{tmp_path}: process {os.getpid()} (this very process) works in it and may make paid calls. "
             assert str(fault.value) == said + "Wait for its end, or stop it, then run this again."
-        with other.lock():
+        with other.lock(PAYING):
             pass
 
 

@@ -239,6 +239,8 @@ def test_a_ledger_that_another_process_writes_is_read_and_its_process_named(
     [
         ("paying.lock", ("restore",), "works in it and may make paid calls"),
         ("paying.lock", ("prompt", "--strategy", "fixed"), "works in it and may make paid calls"),
+        ("align.lock", ("align",), "does this work already"),
+        ("score.lock", ("score", "--metrics", "structure"), "does this work already"),
         ("review.lock", ("review", "--port", "0"), "serves it for review"),
         ("../.out.lock", ("pack", "../out"), "packs it"),
     ],
@@ -250,6 +252,31 @@ def test_a_lock_names_the_process_that_holds_it(lock: str, argv: tuple[str, ...]
     assert done.code == 2, done
     assert f": process {pid} (" in done.err
     assert said in done.err
+
+
+@linux
+def test_two_imports_at_a_time_are_refused_before_anything_is_read(workspace: Path, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").write_bytes(b"not looked at")
+    argv = ("ingest", tmp_path / "photos", workspace, "--licence", "MIT", "--classes", "measured")
+    with another_process("file", workspace / "import.lock") as pid:
+        done = ggt(*argv)
+        dry = ggt(*argv, "--dry-run")
+    assert (done.code, done.out, dry.code) == (2, "", 0)
+    assert done.err.startswith(f"ggt100k ingest: {workspace}: process {pid} (")
+    assert done.err.endswith(" does this work already. Wait for its end, or stop it, then run this again.\n")
+    assert ggt(*argv).code == 1, "the lock is free again, and the file is rejected"
+
+
+def test_a_workspace_may_have_braces_in_its_name(tmp_path: Path) -> None:
+    with (
+        Ledger(tmp_path / "{0}", create=True) as ledger,
+        ledger.lock("align"),
+        pytest.raises(ConfigError) as fault,
+        ledger.lock("align"),
+    ):
+        pass
+    assert str(fault.value).startswith(f"{tmp_path}/{{0}}: process {os.getpid()} (this very process) does this")
 
 
 def test_a_lock_is_given_up_and_leaves_no_note(tmp_path: Path) -> None:

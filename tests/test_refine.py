@@ -306,7 +306,7 @@ def test_at_most_so_many_rounds() -> None:
     assert redo([made(0), made(1), made(2, B)], makers=[A, B], rounds=2).reason == "rounds_over"
     with pytest.raises(ConfigError) as caught:
         RefineConfig(rounds=0)
-    assert str(caught.value) == "rounds: 0 is not 1 or more"
+    assert str(caught.value) == "rounds: 0 is below 1. Give 1 or more."
 
 
 def test_what_is_kept_waits_or_was_not_judged_is_left_alone() -> None:

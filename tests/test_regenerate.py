@@ -208,6 +208,7 @@ def test_a_message_names_the_file_beside_the_key(verb: str, reply: Reply, said: 
             done = ggt("retry", folder, "--reason", "refused", "--base-url", models.url)
         if verb == "align":
             done = ggt("align", folder)
+    assert done.code == 1, "nothing was made"
     name = "restore" if verb == "batch" else verb
     (line,) = [line for line in done.err.splitlines() if photo.key in line]
     assert line.startswith(f"ggt100k {name}: {photo.file}: key {photo.key}: ")

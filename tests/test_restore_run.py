@@ -143,7 +143,7 @@ def test_retry_lists_the_reasons_that_there_are(tmp_path: Path) -> None:
     assert str(caught.value) == f"{workspace}: nothing failed for 'too_dark'; there is: refused, timeout"
 
 
-def test_a_summary_adds_up_restorers_and_fails_where_one_of_them_may_be_retried(tmp_path: Path) -> None:
+def test_a_summary_adds_up_restorers_and_fails_where_one_of_them_made_nothing(tmp_path: Path) -> None:
     good, empty = CandidateCounts(), CandidateCounts()
     good.add(make_candidate("k", "a", reason=""), make_call("a", outcome="ok"))
     good.add(None, make_call("b", outcome="timeout", usd=float("nan")))
@@ -157,6 +157,10 @@ def test_a_summary_adds_up_restorers_and_fails_where_one_of_them_may_be_retried(
         assert summary.notes == ("  cost 0.75 usd; all runs together 1.50 usd",)
         empty.add(make_candidate("k", "c", reason="timeout"), make_call("c", outcome="timeout", usd=0.0))
         assert summarize("restore", [good, empty], ledger=ledger).is_failed
+        empty.rejected.clear()
+        assert not summarize("restore", [empty], ledger=ledger).is_failed, "there was nothing to do"
+        empty.add(make_candidate("k", "c", reason="refused"), make_call("c", outcome="refused", usd=0.0))
+        assert summarize("restore", [empty], ledger=ledger).is_failed, "refused for good"
 
 
 # --- recovery -------------------------------------------------------------------------------------------------------

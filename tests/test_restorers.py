@@ -52,6 +52,13 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
         restorer("zzz:model")
 
 
+@pytest.mark.parametrize("name", ["classical", "realesrgan"])
+def test_a_model_of_a_restorer_that_has_only_one(name: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        restorer(f"{name}:foo")
+    assert str(caught.value) == f"{name}:foo: {name} has no models to choose from. Write {name} alone."
+
+
 @pytest.mark.parametrize("name", KNOWN)
 def test_every_name_leads_to_a_restorer_or_says_what_is_missing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("GEMINI_API_KEY", "OPENAI_API_KEY", "OPENAI_COMPATIBLE_API_KEY", "OPENAI_COMPATIBLE_BASE_URL"):

@@ -632,7 +632,7 @@ def test_no_answer_that_cannot_be_used_lets_a_pair_in(name: str, tmp_path: Path)
     with Models(all_but_control(USELESS[name][0])) as models:
         more = options(models, "--timeout", "1" if name == "a timeout" else "30", "--attempts", "1")
         done = ggt("screen", folder, *more)
-        assert done.code == 0, done
+        assert done.code == int(done.out.startswith("screen: 0 opinions")), done
         before = len(models.asked)
         reason = USELESS[name][1].partition(":")[0]
         assert re.search(rf"^  unusable +[24]  {reason}$", done.out, re.M), done.out

@@ -46,6 +46,19 @@ def check_types(config: object) -> None:
         convert(name, getattr(config, name), hint)
 
 
+def check_choice(argument: str, value: str, choices: Iterable[str]) -> None:
+    """Raise ConfigError where a word is none of the choices. An empty choice is not listed in the message."""
+    words = list(choices)
+    if value not in words:
+        raise ConfigError(f"{argument}: {value!r} is not known. Choose one of: {', '.join(filter(None, words))}.")
+
+
+def check_minimum(argument: str, value: float, minimum: int = 1) -> None:
+    """Raise ConfigError where a number is below a minimum."""
+    if not value >= minimum:
+        raise ConfigError(f"{argument}: {value:g} is below {minimum}. Give {minimum} or more.")
+
+
 def convert(argument: str, value: object, hint: Any) -> Any:
     """Return the value of an argument as its type hint asks.
 

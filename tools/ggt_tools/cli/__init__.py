@@ -66,7 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb.
 
     Returns:
-        The exit status: 0 done; 1 findings, or nothing was made; 2 wrong input or set-up; 130 stopped by Ctrl-C.
+        The exit status: 0 done; 1 there are findings, or there was something to do and nothing was made; 2 wrong input
+        or set-up; 130 stopped by Ctrl-C.
     """
     argv = sys.argv[1:] if argv is None else argv
     options = _parser(next((word for word in argv if not word.startswith("-")), "")).parse_args(argv)

@@ -53,8 +53,8 @@ def columns(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def complain(verb: str, text: str) -> None:
-    """Print one line to stderr."""
-    print(f"ggt100k {verb}: {printable(text)}", file=sys.stderr)
+    """Print a message to stderr. Lines after the first are indented: none can look like another message."""
+    print(f"ggt100k {verb}: " + "\n  ".join(map(printable, text.split("\n"))), file=sys.stderr)
 
 
 def printable_lines(text: str) -> str:

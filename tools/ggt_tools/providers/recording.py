@@ -12,7 +12,7 @@ A stage that calls a hosted model does so in this order::
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TypeVar
 
@@ -21,6 +21,7 @@ from ggt_tools.providers.calls import OK, Answer, Calls, Work
 from ggt_tools.providers.service import ServiceConfig
 from ggt_tools.records import IN_FLIGHT, Call, Job
 from ggt_tools.workspace.ledger import Ledger
+from ggt_tools.workspace.locks import PAYING
 
 SENT = "sent"  # the state of a batch job whose results have not been taken in yet
 LOST = "lost"  # the outcome of a call that a kill cut off: nobody knows whether it was paid
@@ -38,7 +39,7 @@ def lock_calls(ledger: Ledger, *, dry_run: bool = False) -> AbstractContextManag
     Raises:
         ConfigError: Another process holds the lock.
     """
-    return nullcontext() if dry_run else ledger.lock()
+    return ledger.lock(PAYING, dry_run=dry_run)
 
 
 def works_in_open_jobs(ledger: Ledger) -> set[str]:

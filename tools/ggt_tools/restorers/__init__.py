@@ -23,13 +23,21 @@ GROUP = "ggt100k.restorers"
 def _classical(setting: Setting) -> Restorer:
     from ggt_tools.restorers.classical import Classical
 
+    _refuse_model("classical", setting)
     return Classical()
 
 
 def _realesrgan(setting: Setting) -> Restorer:
     from ggt_tools.restorers.realesrgan import RealESRGAN
 
+    _refuse_model("realesrgan", setting)
     return RealESRGAN()
+
+
+def _refuse_model(name: str, setting: Setting) -> None:
+    """Raise ConfigError where a model is named for a restorer that has no choice of models."""
+    if setting.model:
+        raise ConfigError(f"{name}:{setting.model}: {name} has no models to choose from. Write {name} alone.")
 
 
 def _gemini(setting: Setting) -> Restorer:

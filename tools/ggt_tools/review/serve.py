@@ -13,7 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from ggt_format.schema import DEGRADATIONS
 from ggt_tools.clock import utc_now
+from ggt_tools.configs import check_choice
 from ggt_tools.errors import ConfigError
 from ggt_tools.events import SILENT, Events
 from ggt_tools.providers.clients import loopback
@@ -59,6 +61,7 @@ class ReviewConfig:
             value = getattr(self, name)
             if not 0 <= value <= 1:
                 raise ConfigError(f"--{name} {value:g}: is not a share. Give a number between 0 and 1.")
+        check_choice("degradation", self.degradation, ("", *DEGRADATIONS))
         if self.known > 0.5:
             raise ConfigError(f"--known {self.known:g}: is too large. Give at most 0.5.")
         if self.reviewers < 1:

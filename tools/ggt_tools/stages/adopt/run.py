@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from ggt_format.schema import DEGRADATIONS
 from ggt_tools.clock import utc_now
+from ggt_tools.configs import check_choice
 from ggt_tools.errors import ConfigError, PairError, check_limit
 from ggt_tools.events import SILENT, Events, track
 from ggt_tools.imaging.perceptual_hash import HashIndex, check_hashes, stored_hashes
+from ggt_tools.policy.licences import licence_warning
 from ggt_tools.records import Adopted, Candidate, Photo, Refusal
 from ggt_tools.stages.adopt import (
     ExternalPair,
@@ -29,6 +32,7 @@ from ggt_tools.stages.adopt.manifests import MANIFESTS, list_by_manifest
 from ggt_tools.stages.adopt.sets import FAMILY, SETS, UNSTATED, KnownSet, local_only_reason
 from ggt_tools.summary import Summary
 from ggt_tools.workspace.ledger import Ledger
+from ggt_tools.workspace.locks import IMPORT
 
 METADATA = "metadata.jsonl"  # the list of an ImageFolder
 
@@ -90,6 +94,7 @@ class AdoptConfig:
 
     def __post_init__(self) -> None:
         check_limit(self.limit)
+        check_choice("degradation", self.degradation, ("", *DEGRADATIONS))
         if self.pairs and (self.outputs or self.originals):
             raise ConfigError(
                 f"--pairs {self.pairs}: this takes the place of --outputs and --originals. Leave one of them out."
@@ -126,9 +131,11 @@ def run(workspace: Path, config: AdoptConfig, *, events: Events = SILENT) -> Sum
         events.warning(f"{image.reason}: {image.detail}")
     for fault in listing.faults:
         events.warning(fault)
+    if config.licence and (warning := licence_warning(config.licence)):
+        events.warning(f"{options.name}: {warning}")
     if config.dry_run:
         return _plan(listing, options, config.limit)
-    with Ledger(workspace, create=True) as ledger:
+    with Ledger(workspace, create=True) as ledger, ledger.lock(IMPORT):
         if config.licence.strip() or config.local_only:  # that a licence is not stated again forbids nothing
             ledger.add(*restrict_to_local(ledger.all(Adopted), options))
         imports = _Imports(ledger=ledger, set_name=options.name, events=events)

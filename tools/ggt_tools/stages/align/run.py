@@ -54,7 +54,7 @@ def run(workspace: Path, config: AlignConfig, *, executor: ExecutorConfig = LOCA
         executor: Not used yet: align runs in this process.
         events: Receives progress, and a warning for each candidate that is rejected.
     """
-    with Ledger(workspace) as ledger:
+    with Ledger(workspace) as ledger, ledger.lock("align", dry_run=config.dry_run):
         photos = {photo.key: photo for photo in ledger.all(Photo)}
         candidates = [candidate for candidate in ledger.all(Candidate) if candidate.image]
         versions = {aligned.candidate: aligned.version for aligned in ledger.all(Aligned)}
@@ -92,6 +92,7 @@ def run(workspace: Path, config: AlignConfig, *, executor: ExecutorConfig = LOCA
             "unsure": {"alignment_unsure": unsure_count},
             "converted": conversions,
         },
+        is_failed=0 < len(candidates) == rejected.total(),
     )
 
 

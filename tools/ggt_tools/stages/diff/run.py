@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ggt_format.roots import Root, open_root
 from ggt_tools.clock import utc_now
+from ggt_tools.configs import check_minimum
 from ggt_tools.events import SILENT, Events
 from ggt_tools.files.outputs import check_output_file
 from ggt_tools.files.texts import read_text
@@ -35,6 +36,9 @@ class DiffConfig:
     changelog: Path | None = None
     sheet: Path | None = None
     max_pairs: int = 24
+
+    def __post_init__(self) -> None:
+        check_minimum("max_pairs", self.max_pairs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,6 +31,7 @@ from PIL import Image as Pillow
 
 import ggt_format
 from ggt_format.schema import Image
+from ggt_tools.configs import check_minimum
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.files.folders import find_images
 from ggt_tools.imaging.contact_sheet import Tile, contact_sheet
@@ -84,6 +85,7 @@ class EvaluateConfig:
                 )
         if self.crop_border < 0:
             raise ConfigError(f"--crop-border {self.crop_border}: is below 0. Give a number of pixels.")
+        check_minimum("worst", self.worst, 0)
         if self.table is not None:
             check_table_path(self.table)
 

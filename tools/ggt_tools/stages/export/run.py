@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ggt_format.files import make_folder
 from ggt_format.roots import open_root, sample_folder
 from ggt_tools.events import SILENT, Events
+from ggt_tools.files.outputs import check_output_folder
 from ggt_tools.stages.export import ExportConfig, export, plan_export
 from ggt_tools.summary import Summary
+from ggt_tools.workspace.locks import held
 
 SAMPLE = "sample"  # names the release that ships with the package
 
@@ -42,7 +45,11 @@ def run(release: str | Path, out: Path, config: ExportConfig, *, events: Events 
             f"{root.url}: {missing} of {pair_count} pairs have no prompt of their own. Give --prompt fixed for one "
             "text for each class."
         )
-    with events.progress("export", pair_count) as progress:
+    check_output_folder(out)
+    make_folder(out.absolute().parent)
+    taken = f"{out}: {{holder}} exports to it. Wait for its end, or stop it, then run this again."
+    lock = out.absolute().with_name(f".{out.name}.lock")
+    with held(lock, taken, remove=True), events.progress("export", pair_count) as progress:
         counts = export(root.url, out, config, progress=progress.advance)
     if why := root.manifest.get("local_only"):
         events.warning(f"{out}: must stay on this machine too: {why}")

@@ -43,7 +43,7 @@ def from_list(
         downloads: Number of simultaneous downloads.
 
     Raises:
-        ConfigError: The list is wrong; the message names the line.
+        ConfigError: The list is wrong, and the message names the line; or it is empty.
     """
     rows: dict[str, tuple[str, Credit]] = {}
     for where, row in read_list(path):
@@ -53,6 +53,8 @@ def from_list(
         if name in rows:
             raise ConfigError(f"{where}: {name!r} is listed twice. Remove one of the lines.")
         rows[name] = row["url"], to_credit(row | {"url": without_secrets(row["url"])}, where)
+    if not rows:
+        raise ConfigError(f"{path}: the list has no rows. Add a row with a url for each photograph.")
 
     def fetch_row(item: tuple[str, tuple[str, Credit]]) -> SourceFile:
         name, (url, credit) = item

@@ -12,9 +12,11 @@ from pathlib import Path
 from ggt_format.png import encode_png
 from ggt_format.schema import SOURCES
 from ggt_tools.choices import CLASS_METHODS, FITS
+from ggt_tools.configs import check_choice
 from ggt_tools.errors import ConfigError, check_limit
 from ggt_tools.events import SILENT, Events, track
 from ggt_tools.files.tars import TARS
+from ggt_tools.policy.licences import licence_warning
 from ggt_tools.providers.fetch import FetchConfig
 from ggt_tools.providers.recording import lock_calls, write_off_calls
 from ggt_tools.providers.service import ServiceConfig
@@ -37,6 +39,7 @@ from ggt_tools.stages.ingest.sources import Source, from_folder
 from ggt_tools.stages.ingest.vlm import VlmClasses, leave_class_open
 from ggt_tools.summary import Summary
 from ggt_tools.workspace.ledger import Ledger
+from ggt_tools.workspace.locks import IMPORT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,14 +100,9 @@ class IngestConfig:
             )
         if not self.dataset and self.photos is None:
             raise ConfigError("photos: nothing is named to import. Name a folder, a tar, a zip, a list or a dataset.")
-        for option, value, choices in (
-            ("classes", self.classes, CLASS_METHODS),
-            ("source", self.source, ("", *SOURCES)),
-            ("fit", self.fit, FITS),
-        ):
-            if value not in choices:
-                names = ", ".join(filter(None, choices))
-                raise ConfigError(f"{option}: {value!r} is not known. Choose one of: {names}.")
+        check_choice("classes", self.classes, CLASS_METHODS)
+        check_choice("source", self.source, ("", *SOURCES))
+        check_choice("fit", self.fit, FITS)
 
     @property
     def is_list(self) -> bool:
@@ -161,7 +159,9 @@ def run(workspace: Path, config: IngestConfig, *, events: Events = SILENT) -> Su
         return _plan(source, source.count)
     if config.classes == "classifier" and namer.reason:
         events.warning(f"{namer.reason} Until then the class is measured.")
-    with ExitStack() as stack, Ledger(workspace, create=True, images=config.images) as ledger:
+    with ExitStack() as stack:
+        ledger = stack.enter_context(Ledger(workspace, create=True, images=config.images))
+        stack.enter_context(ledger.lock(IMPORT, dry_run=config.dry_run))
         earlier.read(ledger)
         if config.dry_run:
             return _plan(source, source.count if config.dataset else sum(1 for _ in earlier.new_files(source)))
@@ -248,6 +248,7 @@ class _Imports:
         self._ledger, self._namer, self._events = ledger, namer, events
         self._files = {photo.key: photo.file for photo in ledger.all(Photo)}
         self._new_keys: set[str] = set()
+        self._licences: set[str] = set()
 
     def store_all(self, results: Iterator[ImportedPhoto | Refusal], limit: int | None) -> None:
         """Store the results until `limit` photographs are imported."""
@@ -261,6 +262,7 @@ class _Imports:
                     break
 
     def _store(self, imported: ImportedPhoto) -> None:
+        self._check_licence(imported.photo)
         photo = dataclasses.replace(imported.photo, image=self._ledger.put_image(encode_png(imported.pixels)))
         replaced = [_replaced(self._files[key], photo) for key in imported.replaces]
         for refusal in replaced:
@@ -278,6 +280,12 @@ class _Imports:
         self._new_keys.add(photo.key)
         self._files[photo.key] = photo.file
         self.converted.update(imported.conversion.changes)
+
+    def _check_licence(self, photo: Photo) -> None:
+        """Warn of a licence that SPDX does not know, once, at the first photograph that has it."""
+        if photo.licence not in self._licences and (warning := licence_warning(photo.licence)):
+            self._events.warning(f"{photo.subject}: {warning}")
+        self._licences.add(photo.licence)
 
     def _count_rejected(self, refusal: Refusal) -> None:
         self.rejected[refusal.reason] += 1

@@ -12,7 +12,8 @@ from ggt_format.images import decode_image
 from ggt_format.schema import Image
 from ggt_tools.choices import STRATEGIES
 from ggt_tools.clock import utc_now
-from ggt_tools.errors import ConfigError, check_limit
+from ggt_tools.configs import check_choice
+from ggt_tools.errors import check_limit
 from ggt_tools.events import SILENT, Events, track
 from ggt_tools.providers.recording import lock_calls, open_calls, write_off_calls
 from ggt_tools.providers.service import ServiceConfig
@@ -47,8 +48,7 @@ class PromptConfig:
 
     def __post_init__(self) -> None:
         check_limit(self.limit)
-        if self.strategy not in STRATEGIES:
-            raise ConfigError(f"strategy: {self.strategy!r} is not known. Known: {', '.join(STRATEGIES)}.")
+        check_choice("strategy", self.strategy, STRATEGIES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +100,7 @@ def run(workspace: Path, config: PromptConfig, *, events: Events = SILENT) -> Su
         reasons={"failed": failed},
         notes=(f"  {replaced} of them are fixed prompts, because the model gave no usable answer",) if replaced else (),
         usd=usd,
+        is_failed=not prompts and bool(failed),
     )
 
 

@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import json
 import re
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -164,8 +163,7 @@ class Repository:
         """Make the one commit, and return its id and the number of its pull request, 0 for none.
 
         The client does not repeat this call, since it cannot know whether a commit without an answer was made. So the
-        commit is looked for before it is tried again. That is why this is a loop of its own: where the look-up fails,
-        the call must not be repeated.
+        commit is looked for before it is tried again; where the look-up fails, it is not tried again.
 
         Args:
             operations: What the commit adds and deletes.
@@ -175,8 +173,10 @@ class Repository:
 
         Raises:
             ConfigError: Main has moved; nothing was changed.
+            GGTError: It is not known whether the commit was made.
         """
-        for attempts_left in reversed(range(self._attempts)):
+
+        def attempt() -> tuple[str, int]:
             try:
                 info = self._api.create_commit(
                     self.repo,
@@ -188,16 +188,16 @@ class Repository:
                     create_pr=self._pull_request,
                 )
             except Exception as fault:
-                error = self._translate(fault)
-                made = self._find_commit(files, parent, fault)
-                if made is not None:
-                    return made
-                if not attempts_left or not isinstance(error, TransientError):
-                    raise error from fault
-                self._wait(attempts_left)
-            else:
-                return info.oid, info.pr_num or 0
-        raise AssertionError("attempts is 1 or more")
+                try:
+                    made = self._find_commit(files, parent, fault)
+                except TransientError as error:
+                    raise GGTError(str(error)) from error  # which is not repeated
+                if made is None:
+                    raise self._translate(fault) from fault
+                return made
+            return info.oid, info.pr_num or 0
+
+        return retry(attempt, attempts=self._attempts, first_wait=self._pause)
 
     def _find_commit(self, files: Mapping[str, LocalFile], parent: str, fault: Exception) -> tuple[str, int] | None:
         """Return a commit that was made although its answer was lost; None where there is none."""
@@ -273,9 +273,6 @@ class Repository:
     def _repeat(self, call: Callable[[], T]) -> T:
         """Make a call, again where it fails temporarily."""
         return retry(lambda: self._call(call), attempts=self._attempts, first_wait=self._pause)
-
-    def _wait(self, attempts_left: int) -> None:
-        time.sleep(self._pause * 2.0 ** (self._attempts - 1 - attempts_left))
 
     def _translate(self, fault: BaseException) -> GGTError:
         """Return an error of the client as one of ours, by the status of the answer behind it, without the token."""

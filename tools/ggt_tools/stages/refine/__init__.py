@@ -15,6 +15,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ggt_tools.choices import STRATEGIES
+from ggt_tools.configs import check_choice, check_minimum
 from ggt_tools.errors import TEMPORARY_REASONS, ConfigError, check_limit
 from ggt_tools.providers.service import ServiceConfig
 from ggt_tools.providers.vlm import plain
@@ -102,8 +104,9 @@ class RefineConfig:
 
     def __post_init__(self) -> None:
         check_limit(self.limit)
-        if self.rounds < 1:
-            raise ConfigError(f"rounds: {self.rounds} is not 1 or more")
+        check_minimum("rounds", self.rounds)
+        if self.prompt is not None:
+            check_choice("prompt", self.prompt, STRATEGIES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from ggt_format.images import decode_image
 from ggt_format.schema import Image
 from ggt_tools.clock import utc_now
-from ggt_tools.errors import TEMPORARY_REASONS
 from ggt_tools.events import Events
 from ggt_tools.providers.service import ServiceConfig
 from ggt_tools.records import Call, Candidate, Photo
@@ -53,8 +52,8 @@ class CandidateCounts:
 
     @property
     def is_failed(self) -> bool:
-        """Whether nothing was made, and a later run may have more success."""
-        return not self.made and any(reason in TEMPORARY_REASONS for reason in self.rejected)
+        """Whether there was something to make, and nothing was made."""
+        return not self.made and bool(self.rejected)
 
     def shown(self, total: int) -> dict[str, str]:
         """Return what to show behind a progress bar: candidates by reason, the cost so far and the cost to come."""
@@ -128,7 +127,7 @@ def summarize(
 ) -> Summary:
     """Return the Summary of a stage that made candidates with these restorers.
 
-    It is failed where one of the restorers made nothing for reasons that may pass.
+    It is failed where one of the restorers had something to make, and made nothing.
     """
     made, usd, is_failed = 0, 0.0, False
     rejected, retried = Counter[str](), Counter[str]()

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ggt_tools.choices import STRATEGIES
 from ggt_tools.clock import utc_now
+from ggt_tools.configs import check_choice, check_minimum
 from ggt_tools.errors import ConfigError, check_limit
 from ggt_tools.events import SILENT, Events
 from ggt_tools.executors import LOCAL, ExecutorConfig, merge_earlier_results, open_executor
@@ -57,8 +59,9 @@ class RestoreConfig:
         check_limit(self.limit)
         if not self.restorers:
             raise ConfigError("restorers: there is none. Name one, for example classical.")
-        if self.candidates_per_photo < 1:
-            raise ConfigError(f"candidates_per_photo: {self.candidates_per_photo} is not 1 or more.")
+        if self.prompt is not None:
+            check_choice("prompt", self.prompt, STRATEGIES)
+        check_minimum("candidates_per_photo", self.candidates_per_photo)
         if not 0 <= self.seed <= 2**63 - self.candidates_per_photo:
             raise ConfigError(
                 f"seed: {self.seed} for {self.candidates_per_photo} candidates of each photograph: seeds have to be "

@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from ggt_format.images import decode_image
+from ggt_tools.configs import check_minimum
 from ggt_tools.errors import ConfigError, check_limit
 from ggt_tools.events import SILENT, Events
 from ggt_tools.executors import LOCAL, ExecutorConfig, merge_earlier_results, open_executor
@@ -48,6 +49,7 @@ class ScoreConfig:
 
     def __post_init__(self) -> None:
         check_limit(self.limit)
+        check_minimum("batch", self.batch)
 
 
 def run(workspace: Path, config: ScoreConfig, *, executor: ExecutorConfig = LOCAL, events: Events = SILENT) -> Summary:
@@ -65,7 +67,11 @@ def run(workspace: Path, config: ScoreConfig, *, executor: ExecutorConfig = LOCA
         ConfigError: A metric is unknown or cannot be measured here, or nothing is aligned.
     """
     models = IqaConfig(device=config.device, weights=config.weights, batch=config.batch)
-    with Ledger(workspace) as ledger, Scorer(config.metrics, models) as scorer:
+    with (
+        Ledger(workspace) as ledger,
+        ledger.lock("score", dry_run=config.dry_run),
+        Scorer(config.metrics, models) as scorer,
+    ):
         for why in dict.fromkeys(scorer.left_out.values()):
             names = [name for name, reason in scorer.left_out.items() if reason == why]
             events.warning(f"{', '.join(names)}: not measured: {why}")
@@ -100,6 +106,7 @@ def run(workspace: Path, config: ScoreConfig, *, executor: ExecutorConfig = LOCA
             "already done": candidate_count - len(works),
         },
         reasons={"failed": failed},
+        is_failed=bool(failed) and not score_count and candidate_count == len(works),
     )
 
 

@@ -113,7 +113,13 @@ def run(workspace: Path, config: ScreenConfig, *, executor: ExecutorConfig = LOC
     counts = {"opinions": len(opinions) - unusable.total(), "already done": plan.done_count}
     if plan.rejected_count:
         counts["candidates rejected already"] = plan.rejected_count
-    return Summary(stage="screen", counts=counts, reasons={"unusable": unusable}, usd=usd)
+    return Summary(
+        stage="screen",
+        counts=counts,
+        reasons={"unusable": unusable},
+        usd=usd,
+        is_failed=not counts["opinions"] and bool(opinions),
+    )
 
 
 def _check_executor(config: ScreenConfig, executor: ExecutorConfig) -> None:

@@ -131,7 +131,7 @@ class Maker:
             return
         self.steps.append(summary)
         if summary.is_failed:
-            self.failures.append(f"{label}: not everything could be made. Run the study again; it continues.")
+            self.failures.append(f"{label}: nothing was made; the warnings say why. Run the study again: it continues.")
 
     def _service_of(self, name: str, model: StudyModel | None = None) -> ServiceConfig:
         """Return how a restorer or vision-language model is called."""
