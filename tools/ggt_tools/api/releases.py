@@ -1,4 +1,4 @@
-"""Functions for releases: validate, card, push, diff, export, evaluate, compare_models."""
+"""Functions for releases: validate, view, card, push, diff, export, evaluate, compare_models."""
 
 from __future__ import annotations
 
