@@ -56,7 +56,7 @@ def require_web_packages() -> None:
         import starlette  # noqa: F401
         import uvicorn  # noqa: F401
     except ImportError as error:
-        raise ConfigError(f"{error.name} is not installed: pip install 'ggt100k[review]'") from error
+        raise ConfigError(f"{error.name} is not installed. Install it: pip install 'ggt100k[review]'") from error
 
 
 class Server:
