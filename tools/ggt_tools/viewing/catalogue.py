@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ggt_format.errors import ConfigError
-from ggt_format.index_file import index_column, index_table, needed_columns, select_of
+from ggt_format.index_file import index_column, needed_columns, open_index, select_rows
 from ggt_format.roots import Root
 from ggt_format.schema import fact_columns, index_schema
 from ggt_tools.viewing.query import CHOICES, SEARCHED, Filter
@@ -47,14 +47,14 @@ class Catalogue:
         self.choices = lru_cache(maxsize=8)(self._choices)
 
     def _table(self, split: str, columns: Sequence[str]) -> pa.Table:
-        return index_table(self.root, split, columns)
+        return open_index(self.root, split, columns)
 
     def _rows(self, filter: Filter) -> Rows:
         """Return the numbers of the pairs that match a filter, in its order."""
         where = filter.where
         table = self._table(filter.split, ["key", *needed_columns(self._schema, where)])
         try:
-            rows = select_of(table, self._schema, where, "all") if where else np.arange(table.num_rows)
+            rows = select_rows(table, self._schema, where, "all") if where else np.arange(table.num_rows)
         except ConfigError:  # nothing is left
             return np.empty(0, np.int64)
         if filter.text:
