@@ -47,7 +47,7 @@ class App:
 
     def __init__(self, catalogue: Catalogue, *, name: str) -> None:
         self._catalogue, self._name = catalogue, name
-        self._pictures = Pictures(catalogue.root)
+        self._pictures = Pictures(catalogue.root, catalogue.opening)
         self._is_local = "://" not in catalogue.root.url
         self._id = catalogue.root.identity[:16]  # in the URLs of pictures, because browsers keep them
         workers = max(2, core_count()) if self._is_local else REMOTE_READS

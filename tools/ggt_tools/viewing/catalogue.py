@@ -6,6 +6,7 @@ filtered in memory and takes little of it.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -35,10 +36,11 @@ class Catalogue:
         root: The release.
         splits: Number of pairs of each split that has any, by name.
         metrics: Names of the scores.
+        opening: Held while columns of the index are opened, so that no two threads decode the same ones.
     """
 
     def __init__(self, root: Root) -> None:
-        self.root, self.metrics = root, tuple(root.metrics)
+        self.root, self.metrics, self.opening = root, tuple(root.metrics), threading.Lock()
         self.splits = {name: int(about["pairs"]) for name, about in root.indices.items() if about["pairs"]}
         if not self.splits:
             raise ConfigError(f"{root.url}: holds no pairs, so there is nothing to view.")
@@ -46,13 +48,15 @@ class Catalogue:
         self.rows = lru_cache(maxsize=32)(self._rows)
         self.choices = lru_cache(maxsize=8)(self._choices)
 
-    def _table(self, split: str, columns: Sequence[str]) -> pa.Table:
-        return open_index(self.root, split, columns)
+    def table(self, split: str, columns: Sequence[str]) -> pa.Table:
+        """Return columns of the index of a split."""
+        with self.opening:
+            return open_index(self.root, split, columns)
 
     def _rows(self, filter: Filter) -> Rows:
         """Return the numbers of the pairs that match a filter, in its order."""
         where = filter.where
-        table = self._table(filter.split, ["key", *needed_columns(self._schema, where)])
+        table = self.table(filter.split, ["key", *needed_columns(self._schema, where)])
         try:
             rows = select_rows(table, self._schema, where, "all") if where else np.arange(table.num_rows)
         except ConfigError:  # nothing is left
@@ -61,13 +65,13 @@ class Catalogue:
             rows = rows[self._contains(filter, rows)]
         if filter.sort:
             metric = filter.sort.removeprefix("-")
-            scores = index_column(self._table(filter.split, ["scores"]), f"scores.{metric}").to_numpy()[rows]
+            scores = index_column(self.table(filter.split, ["scores"]), f"scores.{metric}").to_numpy()[rows]
             rows = rows[np.argsort(-scores if filter.sort.startswith("-") else scores, kind="stable")]  # NaN comes last
         return rows
 
     def _contains(self, filter: Filter, rows: Rows) -> npt.NDArray[np.bool_]:
         """Return (n,) which of some pairs hold the text of a filter."""
-        table = self._table(filter.split, ["key", *SEARCHED])
+        table = self.table(filter.split, ["key", *SEARCHED])
         is_chosen = np.zeros(table.num_rows, np.bool_)
         is_chosen[rows] = True
         left = table.filter(pa.array(is_chosen))
@@ -78,7 +82,7 @@ class Catalogue:
 
     def _choices(self, split: str) -> dict[str, list[tuple[str, int]]]:
         """Return for each column of CHOICES its values and how often each occurs, the most frequent first."""
-        table = self._table(split, list(CHOICES))
+        table = self.table(split, list(CHOICES))
         choices = {}
         for column in CHOICES:
             counts = [(item["values"], item["counts"]) for item in pc.value_counts(table[column]).to_pylist()]
@@ -87,25 +91,25 @@ class Catalogue:
 
     def find(self, split: str, key: str) -> int | None:
         """Return the number of the pair with a key; None if there is none."""
-        number = pc.index(self._table(split, ["key"])["key"], key).as_py()
+        number = pc.index(self.table(split, ["key"])["key"], key).as_py()
         return None if number < 0 else int(number)
 
     def cards(self, filter: Filter, rows: Rows) -> list[list[Any]]:
         """Return what tiles show of some pairs: number, the columns of CARD, and the score that is sorted by."""
-        table = self._table(filter.split, CARD)
+        table = self.table(filter.split, CARD)
         columns = [_pick(table[name], rows) for name in CARD]
         if filter.sort:
-            scores = self._table(filter.split, ["scores"])
+            scores = self.table(filter.split, ["scores"])
             columns.append(_pick(index_column(scores, f"scores.{filter.sort.removeprefix('-')}"), rows))
         return [[int(row), *values] for row, values in zip(rows, zip(*columns, strict=True), strict=True)]
 
     def keys(self, filter: Filter) -> list[str]:
         """Return the keys of all pairs that match a filter."""
-        return _pick(self._table(filter.split, ["key"])["key"], self.rows(filter))
+        return _pick(self.table(filter.split, ["key"])["key"], self.rows(filter))
 
     def facts(self, split: str, row: int) -> dict[str, Any]:
         """Return all facts of a pair, and the shard that holds it."""
-        table = self._table(split, [*fact_columns(self.metrics), "shard"])
+        table = self.table(split, [*fact_columns(self.metrics), "shard"])
         return {name: table[name][row].as_py() for name in table.column_names}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ggt_format.index_file import index_column, open_index
+from ggt_format.index_file import index_column
 from ggt_tools.viewing.catalogue import Catalogue
 from ggt_tools.viewing.query import Filter
 
@@ -32,7 +32,7 @@ def draw_map(catalogue: Catalogue, filter: Filter, max_points: int) -> dict[str,
     """
     rows = catalogue.rows(filter)
     shown = rows[np.linspace(0, len(rows) - 1, max_points).astype(np.int64)] if len(rows) > max_points else rows
-    table = open_index(catalogue.root, filter.split, ["key", "degradation", "restorer", "scores"])
+    table = catalogue.table(filter.split, ["key", "degradation", "restorer", "scores"])
     scores = {
         metric: index_column(table, f"scores.{metric}").to_numpy()[shown].astype(np.float64)
         for metric in catalogue.metrics

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import Any
 
@@ -27,10 +28,15 @@ Pixels = npt.NDArray[np.uint8]
 
 
 class Pictures:
-    """The pictures of a release. Its methods may be called from several threads."""
+    """The pictures of a release. Its methods may be called from several threads.
 
-    def __init__(self, root: Root) -> None:
-        self._root = root
+    Args:
+        root: The release.
+        opening: Is held while columns of the index are opened; see `Catalogue`.
+    """
+
+    def __init__(self, root: Root, opening: AbstractContextManager[Any]) -> None:
+        self._root, self._opening = root, opening
         self._dataset = lru_cache(maxsize=16)(self._open)
         self.thumbnail = lru_cache(maxsize=CACHED)(self._thumbnail)
 
@@ -39,7 +45,8 @@ class Pictures:
         options: dict[str, Any] = {"storage_options": self._root.storage_options, "threads": 1}
         if mode == "detail":
             options |= {"crop": _middle, "columns": ["width", "height", "band_rows"]}
-        return PairDataset(self._root.url, split, decode=mode != "stored", **options)
+        with self._opening:
+            return PairDataset(self._root.url, split, decode=mode != "stored", **options)
 
     def _thumbnail(self, split: str, row: int, mode: str) -> bytes:
         """Return a JPEG with both images of a pair side by side.

@@ -47,8 +47,8 @@ async function fetchJson(path) {
   return answer;
 }
 
-// Show the pairs of a query. `at` is where to scroll to.
-async function apply(text, at = 0) {
+// Show the pairs of a query, from the top or, on the way back from a pair, from where its tile was.
+async function apply(text) {
   const mine = ++asked;
   blocks = new Map();
   let answer;
@@ -71,7 +71,9 @@ async function apply(text, at = 0) {
   removeTiles();
   focused = 0;
   measure();
-  window.scrollTo(0, at);
+  const place = JSON.parse(sessionStorage.getItem("place") ?? "null");
+  sessionStorage.removeItem("place");
+  window.scrollTo(0, place?.query === query ? place.top : 0);
   render();
   root.dataset.state = "shown";
   if (!find("map").hidden) drawMap();
@@ -296,7 +298,7 @@ function pairUrl(key) {
 
 // Keep the place for the way back from a pair.
 function remember() {
-  sessionStorage.setItem("place", JSON.stringify({ search: location.search, top: scrollY }));
+  sessionStorage.setItem("place", JSON.stringify({ query, top: scrollY }));
 }
 
 let waiting = false;
@@ -451,7 +453,5 @@ async function drawMap() {
 }
 
 showSelection();
-const place = JSON.parse(sessionStorage.getItem("place") ?? "null");
-sessionStorage.removeItem("place");
 history.scrollRestoration = "manual";
-apply(location.search.slice(1), place?.search === location.search ? place.top : 0);
+apply(location.search.slice(1));
