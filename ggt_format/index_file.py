@@ -7,6 +7,7 @@ import difflib
 import hashlib
 import logging
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -111,7 +112,8 @@ def _open_parquet(root: Root, split: str, cached: Path) -> pq.ParquetFile:
 def _decode_columns(parquet: pq.ParquetFile, paths: Mapping[str, Path]) -> None:
     """Write columns as uncompressed Arrow files, each of which appears whole or not at all."""
     names = list(paths)
-    parts = {name: path.with_suffix(f".{os.getpid()}.part") for name, path in paths.items()}
+    own = f"{os.getpid()}-{threading.get_ident()}"  # two threads may decode the same column
+    parts = {name: path.with_suffix(f".{own}.part") for name, path in paths.items()}
     for path in parts.values():
         path.parent.mkdir(parents=True, exist_ok=True)
     try:

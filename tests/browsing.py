@@ -1,4 +1,4 @@
-"""A real browser on the review page: Debian's Chromium, driven by Playwright; and the page served for it.
+"""A real browser on the pages of review and view: Debian's Chromium, driven by Playwright; and the pages served for it.
 
 with served(workspace) as site, browser() as chromium:
     page = site.enter(chromium, "Anna")
@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from ggt_tools.review import Review, ReviewConfig
+from ggt_tools.viewing import View, ViewConfig
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 SHOWN = '#sitting[data-state="shown"]'
@@ -42,7 +43,7 @@ def browser() -> Iterator[Any]:
 
 @dataclass(frozen=True)
 class Site:
-    """A review that is served."""
+    """A review or a view that is served."""
 
     url: str  # the first one, with its token
 
@@ -54,8 +55,8 @@ class Site:
     def port(self) -> int:
         return int(urlsplit(self.url).port or 0)
 
-    def enter(self, chromium: Any, name: str, path: str = "/", **context: Any) -> Any:
-        """A page of a reviewer's own, with its first pair shown. Whatever goes wrong on it fails the test."""
+    def new_page(self, chromium: Any, **context: Any) -> Any:
+        """A page in a context of its own. `wrong` collects errors and requests to other hosts."""
         page = chromium.new_context(**({"viewport": {"width": 1280, "height": 800}} | context)).new_page()
         page.set_default_timeout(10_000)
         page.wrong = []
@@ -65,6 +66,11 @@ class Site:
             "request",
             lambda asked: None if asked.url.startswith((self.origin, "blob:")) else page.wrong.append(asked.url),
         )
+        return page
+
+    def enter(self, chromium: Any, name: str, path: str = "/", **context: Any) -> Any:
+        """A page of a reviewer's own, with its first pair shown. Whatever goes wrong on it fails the test."""
+        page = self.new_page(chromium, **context)
         page.goto(self.url)
         page.fill("#name", name)
         page.press("#name", "Enter")
@@ -104,12 +110,24 @@ class Site:
 @contextlib.contextmanager
 def served(workspace: Path, **config: Any) -> Iterator[Site]:
     """The page of a workspace, served by a thread on a port that is free."""
-    with Review(workspace, ReviewConfig(**({"port": 0, "known": 0.0} | config))) as review:
-        thread = threading.Thread(target=review.serve, daemon=True)
-        thread.start()
-        try:
-            yield Site(review.url)
-        finally:
-            review.stop()
-            thread.join(timeout=20)
-            assert not thread.is_alive()
+    with Review(workspace, ReviewConfig(**({"port": 0, "known": 0.0} | config))) as review, _serving(review):
+        yield Site(review.url)
+
+
+@contextlib.contextmanager
+def viewed(release: str | Path, **config: Any) -> Iterator[Site]:
+    """The page of a release, served by a thread on a port that is free."""
+    with View(release, ViewConfig(**({"port": 0} | config))) as view, _serving(view):
+        yield Site(view.url)
+
+
+@contextlib.contextmanager
+def _serving(server: Review | View) -> Iterator[None]:
+    thread = threading.Thread(target=server.serve, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.stop()
+        thread.join(timeout=20)
+        assert not thread.is_alive()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -73,6 +75,21 @@ def test_many_row_groups_become_few_chunks_of_equal_rows(
     for name, file in paths.items():
         column = index_file.pa.ipc.open_file(str(file)).read_all()[0]
         assert [len(chunk) for chunk in column.chunks] == [4, 2] and column.equals(table[name])
+
+
+def test_threads_that_open_the_same_columns_do_not_get_in_each_others_way(
+    root: Path, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    opened = open_root(str(root))
+    barrier = threading.Barrier(8)
+
+    def read(_: int) -> int:
+        barrier.wait(timeout=30)
+        return int(open_index(opened, "train").num_rows)
+
+    with ThreadPoolExecutor(8) as threads:
+        assert len(set(threads.map(read, range(8)))) == 1
+    assert caplog.messages == [] and list(cache.glob("*.part")) == []
 
 
 def test_the_columns_that_a_filter_needs() -> None:

@@ -670,7 +670,7 @@ def test_every_answer_has_a_strict_content_security_policy(site: Site) -> None:
         ("/", site.cookie()),
         ("/gallery", site.cookie()),
         ("/", {}),
-        ("/static/style.css", site.cookie()),
+        ("/shared/style.css", site.cookie()),
     ):
         _, headers, _ = site.ask("GET", path, headers=sent)
         policy = headers["content-security-policy"]

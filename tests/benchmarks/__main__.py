@@ -10,7 +10,7 @@ import argparse
 import os
 from collections.abc import Callable
 
-from . import deciding, faults, gating, gpu, loaders, png, real, restoring, scaling, validating
+from . import deciding, faults, gating, gpu, loaders, png, real, restoring, scaling, validating, viewing
 from .field import Options
 from .progress import MINUTES, PROGRESS
 
@@ -21,6 +21,7 @@ BENCHES: dict[str, Callable[[Options], str]] = {
     "faults": faults.bench,
     "gating": gating.bench,
     "validating": validating.bench,
+    "view": viewing.bench,
     "scaling": scaling.bench,
     "real": real.bench,
     "deciding": deciding.bench,

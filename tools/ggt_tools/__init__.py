@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ggt_tools.api import train_classes as train_classes
     from ggt_tools.api import train_fidelity as train_fidelity
     from ggt_tools.api import validate as validate
+    from ggt_tools.api import view as view
     from ggt_tools.api import weights as weights
     from ggt_tools.events import SILENT as SILENT
     from ggt_tools.executors import ExecutorConfig as ExecutorConfig
@@ -29,7 +30,7 @@ _MODULES = {
     **dict.fromkeys(
         (
             *("Workspace", "card", "compare_models", "diff", "evaluate", "export", "push", "train_classes"),
-            *("train_fidelity", "validate", "weights"),
+            *("train_fidelity", "validate", "view", "weights"),
         ),
         "ggt_tools.api",
     ),

@@ -20,6 +20,7 @@ from ggt_tools.api.releases import evaluate as evaluate
 from ggt_tools.api.releases import export as export
 from ggt_tools.api.releases import push as push
 from ggt_tools.api.releases import validate as validate
+from ggt_tools.api.releases import view as view
 from ggt_tools.api.training import train_classes as train_classes
 from ggt_tools.api.training import train_fidelity as train_fidelity
 from ggt_tools.api.training import weights as weights
@@ -36,5 +37,6 @@ __all__ = [
     "train_classes",
     "train_fidelity",
     "validate",
+    "view",
     "weights",
 ]

@@ -1,8 +1,8 @@
-"""Functions for releases: validate, card, push, diff, export, evaluate, compare_models."""
+"""Functions for releases: validate, view, card, push, diff, export, evaluate, compare_models."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +59,37 @@ def validate(
         executor=convert("executor", executor, ExecutorConfig),
         events=checked_events(events),
     )
+
+
+def view(
+    release: str | Path,
+    *,
+    revision: str = "",
+    query: str = "",
+    host: str = "127.0.0.1",
+    port: int = 8643,
+    names: Sequence[str] = (),
+    on_ready: Callable[[str], object] = print,
+    events: Events | None = None,
+) -> Summary:
+    """Serve a local page on which to look at a release, until it is interrupted. Nothing is changed.
+
+    To serve it from a thread of your own, use `ggt_tools.viewing.View`.
+
+    Args:
+        release: Folder or fsspec URL of the release, or "sample".
+        revision: Tag or commit of a repository on the Hub; "" for what the URL names.
+        query: Query of a link that was shared, so that its filter is shown first; "" for none.
+        host: Address to listen on.
+        port: Port to listen on; 0 for any free one.
+        names: Further host names by which the page is reached.
+        on_ready: Called with the URL of the page, which holds a secret token, once it can be opened.
+        events: Told if other machines can reach the page; None for progress bars.
+    """
+    from ggt_tools.viewing.serve import ViewConfig, run
+
+    config = build(ViewConfig, revision=revision, query=query, host=host, port=port, names=names)
+    return run(convert("release", release, str), config, on_ready=on_ready, events=checked_events(events))
 
 
 def card(release: str | Path, *, repo: str = REPO_ID, events: Events | None = None) -> Summary:

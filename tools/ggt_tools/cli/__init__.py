@@ -42,6 +42,7 @@ VERBS = {
     "report": "Write one HTML page about a workspace.",
     "pack": "Write the kept pairs as a release; with --base as the next version of one.",
     "validate": "Check a release, a folder or URL, against the format. Nothing is repaired.",
+    "view": "Open a local page on which to look at a release, a folder or URL, and filter it.",
     "card": "Write the README, licences, figures and Croissant file of a release.",
     "push": "Publish a release on the Hub: one commit, then the tag.",
     "diff": "Show what changed between two versions, and write the change log entry.",
@@ -56,7 +57,7 @@ VERBS = {
     "demo": "Run the whole pipeline once on the sample's photographs.",
 }
 READING = (
-    *("review", "report", "validate", "card", "diff", "export-ledger", "evaluate", "status", "reasons", "demo"),
+    *("review", "report", "validate", "view", "card", "diff", "export-ledger", "evaluate", "status", "reasons", "demo"),
     "weights",  # without --fetch it is its own dry run
 )
 WHOLE = ("push", "export", "train-classes")  # these have no --limit, since a part of their work is of no use

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import webbrowser
 
 from ggt_format.schema import DEGRADATIONS
-from ggt_tools.cli.options import add_choice, add_flag, add_number, add_path, add_repeated, add_text, share
-from ggt_tools.cli.shared import add_workspace, build
+from ggt_tools.cli.options import add_choice, add_flag, add_number, add_path, share
+from ggt_tools.cli.shared import add_server, add_workspace, build, page_opener
 from ggt_tools.cli.show import Terminal, finish
 
 EXAMPLE = "ggt100k review workspace --reviewers 2 --open"
@@ -24,12 +23,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     text = "Show only this class, for example haze"
     add_choice(queue, "--degradation", text, ("", *DEGRADATIONS), metavar="CLASS", shown="all")
     add_flag(queue, "--show-evidence", "Show scores and boxes before a decision, too")
-    server = parser.add_argument_group("server")
-    text = "Address to listen on; other machines should use ssh -L"
-    add_text(server, "--host", text, "ADDRESS", default="127.0.0.1", shown="127.0.0.1, this machine only")
-    add_number(server, "--port", "Port; 0 takes any free one", default=8642, kind=int)
-    add_repeated(server, "--name", "A further host name by which the page is reached", "HOST", dest="names")
-    add_flag(server, "--open", "Open the browser")
+    add_server(parser, 8642)
     output = parser.add_argument_group("without a server")
     add_flag(output, "--summary", "Print the decisions and the agreement, and stop")
     add_path(output, "--export", "Write the decisions in force, and stop", "CSV")
@@ -45,10 +39,7 @@ def run(options: argparse.Namespace) -> int:
     if options.export or options.summary:
         return 0
 
-    def open_page(url: str) -> None:
-        print(f"review: open {url}", flush=True)
-        if options.open:
-            webbrowser.open(url)
-
     config = build(serve.ReviewConfig, options)
-    return finish(serve.run(options.workspace, config, on_ready=open_page, events=Terminal("review")))
+    return finish(
+        serve.run(options.workspace, config, on_ready=page_opener("review", options), events=Terminal("review"))
+    )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import math
+import webbrowser
+from collections.abc import Callable
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
@@ -13,6 +15,7 @@ from ggt_tools.choices import EXECUTORS
 from ggt_tools.cli.options import (
     Parser,
     add_choice,
+    add_flag,
     add_number,
     add_pairs,
     add_path,
@@ -132,3 +135,24 @@ def add_where(parser: Parser) -> None:
         "scores.structure>=0.5; with several, all must hold"
     )
     add_repeated(parser, "--where", text, "CONDITION", dest="where", default=[])
+
+
+def add_server(parser: argparse.ArgumentParser, port: int) -> None:
+    """Options of the server of a local page, and --open."""
+    server = parser.add_argument_group("server")
+    text = "Address to listen on; other machines should use ssh -L"
+    add_text(server, "--host", text, "ADDRESS", default="127.0.0.1", shown="127.0.0.1, this machine only")
+    add_number(server, "--port", "Port; 0 takes any free one", default=port, kind=int)
+    add_repeated(server, "--name", "A further host name by which the page is reached", "HOST", dest="names")
+    add_flag(server, "--open", "Open the browser")
+
+
+def page_opener(verb: str, options: argparse.Namespace) -> Callable[[str], None]:
+    """Return a function that prints the URL of a page, and opens it in the browser if the user asked for that."""
+
+    def open_page(url: str) -> None:
+        print(f"{verb}: open {url}", flush=True)
+        if options.open:
+            webbrowser.open(url)
+
+    return open_page

@@ -5,8 +5,8 @@
         review.serve()  # until it is stopped
 
 The desk (desk.py, worklists.py, queue.py, comparisons.py) knows who is to see what, and runs in one thread that alone
-writes to the ledger. The web application (app.py, exchange.py, templates/, static/) shows it. The guard (guard.py)
-checks every request before. decisions.py summarizes and exports what was decided.
+writes to the ledger. The web application (app.py, exchange.py, templates/, static/) shows it, by the server, the guard
+and the viewer of `web`. decisions.py summarizes and exports what was decided.
 """
 
 from __future__ import annotations

@@ -33,15 +33,16 @@ from ggt_tools.review.evidence import evidence_of
 from ggt_tools.review.exchange import exchange, undo
 from ggt_tools.review.gallery import (
     CARDS_PER_PAGE,
-    InvalidFilter,
     filter_choices,
     hide_verdict,
     list_cards,
     list_keys,
     read_filter,
 )
-from ggt_tools.review.guard import cookies
 from ggt_tools.review.submissions import ID, InvalidSubmission
+from ggt_tools.web.guard import cookies
+from ggt_tools.web.ranges import InvalidFilter
+from ggt_tools.web.server import STATIC
 
 HERE = Path(__file__).parent
 MAX_NAME = 64  # characters of a reviewer's name
@@ -108,6 +109,7 @@ class App:
                 Route("/look/{look}/{place}", self.look_image),
                 Route("/thumbnail/{image}", self.thumbnail),
                 Mount("/static", StaticFiles(directory=HERE / "static")),
+                Mount("/shared", StaticFiles(directory=STATIC)),
             ],
         )
 

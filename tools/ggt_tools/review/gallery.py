@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import urlencode
 
+from ggt_tools.web.ranges import InvalidFilter, read_ranges, write_ranges
 from ggt_tools.workspace.candidate_queries import NOT_JUDGED, CandidateFilter
 from ggt_tools.workspace.ledger import Ledger
 
 CARDS_PER_PAGE = 48
-MAX_RANGES = 8
 VERDICTS = ("keep", "unsure", "reject", NOT_JUDGED)
 
 
@@ -25,9 +25,7 @@ class Filter(CandidateFilter):
         """Return the filter as the query of a URL, with some values changed."""
         named = {name: getattr(self, name) for name in ("degradation", "verdict", "reason", "restorer", "sort", "page")}
         pairs = [(name, str(value)) for name, value in (named | changes).items() if value not in ("", 1)]
-        for metric, low, high in self.ranges:
-            pairs += [("metric", metric), ("low", _text(low)), ("high", _text(high))]
-        return urlencode(pairs)
+        return urlencode([*pairs, *write_ranges(self.ranges)])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,36 +42,14 @@ class Card:
     value: float  # of the metric that the list is sorted by; NaN without one
 
 
-class InvalidFilter(ValueError):
-    """A query that cannot be read; the message says why. To show everything instead would mislead."""
-
-
 def read_filter(query: Iterable[tuple[str, str]]) -> Filter:
     """Read a filter from the names and values of a query. Each `metric` begins a range, and `low` and `high` follow it.
 
     Raises:
         InvalidFilter: A value cannot be read.
     """
-    values: dict[str, str] = {}
-    range_texts: list[dict[str, str]] = []
-    for name, value in query:
-        if name == "metric":
-            range_texts.append({"metric": value})
-        elif name in ("low", "high"):
-            if not range_texts:
-                raise InvalidFilter(f"{name}={value} belongs to no metric. Write metric=NAME before it.")
-            range_texts[-1][name] = value
-        else:
-            values[name] = value
-    ranges = []
-    for text in range_texts:
-        metric, low, high = (text.get(name, "").strip() for name in ("metric", "low", "high"))
-        if (low or high) and not metric:
-            raise InvalidFilter(f"The range from {low or '(open)'} to {high or '(open)'} has no metric. Choose one.")
-        if low or high:
-            ranges.append((metric, _number(metric, low, -math.inf), _number(metric, high, math.inf)))
-    if len(ranges) > MAX_RANGES:
-        raise InvalidFilter(f"There are {len(ranges)} ranges of scores. Give at most {MAX_RANGES}.")
+    ranges, others = read_ranges(query)
+    values = dict(others)
     if values.get("verdict", "") not in ("", *VERDICTS):
         raise InvalidFilter(f"{values['verdict']!r} is not a verdict. Choose one of {', '.join(VERDICTS)}.")
     page = values.get("page", "1")
@@ -82,7 +58,7 @@ def read_filter(query: Iterable[tuple[str, str]]) -> Filter:
         verdict=values.get("verdict", ""),
         reason=values.get("reason", ""),
         restorer=values.get("restorer", ""),
-        ranges=tuple(ranges),
+        ranges=ranges,
         sort=values.get("sort", ""),
         page=max(1, int(page)) if page.isascii() and page.isdecimal() and len(page) < 7 else 1,
     )
@@ -119,19 +95,3 @@ def list_keys(ledger: Ledger, filter: Filter) -> list[str]:
 def filter_choices(ledger: Ledger) -> Mapping[str, Sequence[str]]:
     """Return the values that can be chosen, by the name of the filter."""
     return {**ledger.filter_choices(), "verdict": VERDICTS}
-
-
-def _number(metric: str, text: str, default: float) -> float:
-    if not text:
-        return default
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise InvalidFilter(f"{metric}: {text!r} is not a number. Write one like 0.5, or leave the field empty.")
-    return number
-
-
-def _text(number: float) -> str:
-    return repr(number) if math.isfinite(number) else ""

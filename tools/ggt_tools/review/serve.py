@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-import socket
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from ggt_format.schema import DEGRADATIONS
 from ggt_tools.clock import utc_now
 from ggt_tools.configs import check_choice
 from ggt_tools.errors import ConfigError
 from ggt_tools.events import SILENT, Events
-from ggt_tools.providers.clients import loopback
 from ggt_tools.summary import Summary
+from ggt_tools.web.server import Address, Server, require_web_packages, warn_if_public
 from ggt_tools.workspace.ledger import Ledger
 from ggt_tools.workspace.locks import held
 
-if TYPE_CHECKING:
-    import uvicorn
-
 __all__ = ["Review", "ReviewConfig", "run"]
-
-TOKEN = "GGT100K_REVIEW_TOKEN"  # environment variable with a token that outlives a restart
-MIN_TOKEN = 16  # characters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +56,12 @@ class ReviewConfig:
             raise ConfigError(f"--known {self.known:g}: is too large. Give at most 0.5.")
         if self.reviewers < 1:
             raise ConfigError(f"--reviewers {self.reviewers}: is too small. Give 1 or more.")
-        if not 0 <= self.port <= 65535:
-            raise ConfigError(f"--port {self.port}: is not a port. Give 0 to 65535; 0 takes any free one.")
+        _ = self.address  # is checked when it is made
+
+    @property
+    def address(self) -> Address:
+        """Where the page is served."""
+        return Address(host=self.host, port=self.port, names=self.names)
 
 
 def run(
@@ -84,10 +78,7 @@ def run(
     Raises:
         ConfigError: The page cannot be served, or another process serves it for this workspace.
     """
-    if not loopback(config.host):
-        events.warning(
-            f"{config.host}: other machines can reach this page, and others can read what is sent. Use ssh -L instead."
-        )
+    warn_if_public(config.host, events)
     with Review(workspace, config) as review:
         on_ready(review.url)
         review.serve()
@@ -109,57 +100,30 @@ class Review:
     """
 
     def __init__(self, workspace: Path, config: ReviewConfig) -> None:
-        try:
-            import uvicorn
+        require_web_packages()
+        from ggt_tools.review.app import App
+        from ggt_tools.review.desk import Desk, DeskConfig
 
-            from ggt_tools.review.app import App
-            from ggt_tools.review.desk import Desk, DeskConfig
-            from ggt_tools.review.guard import Access, Guard
-        except ImportError as error:
-            raise ConfigError(f"{error.name} is not installed: pip install 'ggt100k[review]'") from error
         with Ledger(workspace):  # fails early if there is no workspace
             pass
         self._stack = ExitStack()
         self._stack.enter_context(_locked(workspace))
         try:
-            self._socket = self._stack.enter_context(_bound(config))
+            self._server = self._stack.enter_context(Server(config.address, "review"))
         except BaseException:
             self._stack.close()
             raise
-        port = self._socket.getsockname()[1]
-        try:
-            token = _token()
-        except ConfigError:
-            self._stack.close()
-            raise
-        address = f"[{config.host}]" if ":" in config.host else config.host
-        names = ["127.0.0.1", "localhost", "[::1]", address, *config.names]
-        hosts = {name.lower() if port == 80 else f"{name.lower()}:{port}" for name in names}
-        cookie = f"ggt100k-{port}"
         desk_config = DeskConfig(
             audit=config.audit, reviewers=config.reviewers, known=config.known, degradation=config.degradation
         )
         self._app = App(
             lambda: Desk(Ledger(workspace), desk_config, clock=utc_now, monotonic=time.monotonic),
             workspace=workspace.resolve(),
-            cookie=cookie,
+            cookie=self._server.cookie,
             show_evidence=config.show_evidence,
         )
-        self._server: uvicorn.Server = uvicorn.Server(
-            uvicorn.Config(
-                Guard(self._app.starlette(), Access(token=token, hosts=hosts, cookie=cookie)),
-                log_config=None,  # uvicorn's own config would close every log handler of the process
-                log_level="warning",
-                access_log=False,  # the log would hold the token
-                server_header=False,
-                proxy_headers=False,
-                ws="none",
-                lifespan="on",
-                timeout_graceful_shutdown=3,
-            )
-        )
-        shown = config.names[0] if config.names else "127.0.0.1" if config.host in ("0.0.0.0", "::") else address
-        self.url = f"http://{shown}:{port}/?token={token}"
+        self._server.mount(self._app.starlette())
+        self.url = self._server.url
 
     def __enter__(self) -> Review:
         return self
@@ -171,7 +135,7 @@ class Review:
 
     def serve(self) -> None:
         """Serve until the process is interrupted, or `stop` is called."""
-        self._server.run(sockets=[self._socket])
+        self._server.serve()
 
     @property
     def stored_count(self) -> int:
@@ -180,30 +144,7 @@ class Review:
 
     def stop(self) -> None:
         """End `serve` from another thread."""
-        self._server.should_exit = True
-
-
-def _token() -> str:
-    """Return the secret token: that of the environment, or a new one."""
-    token = os.environ.get(TOKEN) or secrets.token_urlsafe(24)
-    if len(token) < MIN_TOKEN or not token.isascii() or not token.isprintable() or set(token) & set("#&+%=? "):
-        raise ConfigError(f"{TOKEN}: cannot be used in a URL. Use at least {MIN_TOKEN} letters and digits.")
-    return token
-
-
-def _bound(config: ReviewConfig) -> socket.socket:
-    """Return a socket that listens on the address and port."""
-    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        if os.name == "posix":  # on Windows it would let two servers share a port
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind((config.host, config.port))
-        bound.listen(128)  # requests that come before the server runs wait for it
-    except OSError as error:
-        bound.close()
-        raise ConfigError(f"{config.host}:{config.port}: {error.strerror}. Choose another --port.") from error
-    return bound
+        self._server.stop()
 
 
 def _locked(workspace: Path) -> ExitStack:

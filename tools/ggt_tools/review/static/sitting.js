@@ -1,7 +1,8 @@
 // The page on which a reviewer judges pairs, or a study's comparisons. They are fetched ahead, shown, decided by a key,
 // and sent. A decision is kept in the browser until the server answers that it is in the ledger.
 
-import { Viewer } from "./viewer.js";
+import { Controls, fetchPicture } from "/shared/controls.js";
+import { Viewer } from "/shared/viewer.js";
 
 const AHEAD = 4;
 const RETRY_MS = 2000; // milliseconds until an image that could not be fetched is fetched again
@@ -15,9 +16,10 @@ const find = (id) => document.getElementById(id);
 const reasons = find("reasons");
 const help = find("help");
 const panel = find("evidence");
-const slider = find("wipe");
+const MODES = kind === "study" ? ["all", "side", "wipe", "difference"] : ["wipe", "side", "difference"];
 
 const viewer = new Viewer(find("canvas"), updateControls);
+const controls = new Controls(viewer, view, MODES);
 let queue = []; // views that wait, the next one first
 let current = null; // the view that is shown
 let last = null; // the view that was decided last
@@ -34,7 +36,6 @@ let talking = null;
 let again = false;
 let wait = 0;
 let failures = 0; // number of exchanges that failed
-let blinking = null;
 let lastReason = "";
 
 function hex() {
@@ -138,17 +139,10 @@ function take(look) {
 
 function load(look) {
   look.error = null;
-  look.ready = Promise.all(look.images.map(picture)).then(
+  look.ready = Promise.all(look.images.map(fetchPicture)).then(
     (images) => (look.bitmaps = images),
     (error) => (look.error = error.message),
   );
-}
-
-async function picture(address) {
-  const response = await fetch(address);
-  if (!response.ok) throw new Error(await response.text());
-  // no colour conversion, so that the pixels are those of the file
-  return createImageBitmap(await response.blob(), { colorSpaceConversion: "none", premultiplyAlpha: "none" });
 }
 
 // --- showing ---
@@ -412,34 +406,8 @@ function view(mode) {
 }
 
 function updateControls() {
-  slider.disabled = viewer.mode !== "wipe"; // invisible, but it keeps its place
-  slider.value = String(Math.round(viewer.wipe * 100));
   const all = viewer.mode === "side" && kind === "study" && viewer.side.length === viewer.labels.length;
-  for (const button of document.querySelectorAll("[data-view]"))
-    button.setAttribute("aria-pressed", String(button.dataset.view === (all ? "all" : viewer.mode)));
-  const scale = viewer.images.length ? viewer.scale(viewer.panes()[0]) : 1;
-  find("zoom").textContent = scale < 1 ? `${Math.floor(scale * 100)} %` : `${scale} : 1`;
-}
-
-function hold(what) {
-  const [a, b] = viewer.two;
-  if (what === "blink") {
-    if (blinking) return;
-    viewer.set({ only: a });
-    blinking = setInterval(() => viewer.set({ only: viewer.only === a ? b : a }), 300);
-  } else viewer.set({ only: what === "photograph" ? 0 : b });
-}
-
-function release() {
-  clearInterval(blinking);
-  blinking = null;
-  if (viewer.only !== null) viewer.set({ only: null });
-}
-
-const MODES = kind === "study" ? ["all", "side", "wipe", "difference"] : ["wipe", "side", "difference"];
-function cycle() {
-  const now = document.querySelector('[data-view][aria-pressed="true"]')?.dataset.view;
-  view(MODES[(MODES.indexOf(now) + 1) % MODES.length]);
+  controls.update(all ? "all" : viewer.mode);
 }
 
 const actions = {
@@ -450,19 +418,10 @@ const actions = {
   later: postpone,
   evidence,
   help: () => help.showModal(),
-  in: () => viewer.zoomBy(1),
-  out: () => viewer.zoomBy(-1),
-  fit: () => viewer.zoomTo("fit"),
-  pixel: () => viewer.zoomTo(1),
-  cycle,
+  ...controls.actions,
 };
-const keys = {
-  z: "undo", backspace: "undo", v: "cycle", "?": "help", h: "help", "+": "in", "=": "in", "-": "out", q: "fit", w: "pixel",
-};
-if (kind === "study") keys["="] = null;
-else Object.assign(keys, { k: "keep", r: "reject", u: "unsure", n: "later", e: "evidence" });
-const holds = { f: "photograph", g: "restoration", " ": "blink" };
-const arrows = { arrowleft: [1, 0], arrowright: [-1, 0], arrowup: [0, 1], arrowdown: [0, -1] };
+const keys = { z: "undo", backspace: "undo", "?": "help", h: "help" };
+if (kind !== "study") Object.assign(keys, { k: "keep", r: "reject", u: "unsure", n: "later", e: "evidence" });
 
 function choose(place) {
   if (place > Number(root.dataset.best) || !current || place > current.images.length - 1) return;
@@ -488,32 +447,18 @@ document.addEventListener("keydown", (event) => {
     if (key === "?" || key === "h") help.close();
     return;
   }
-  if (event.target instanceof HTMLInputElement && key.startsWith("arrow")) return; // the slider handles it
-  if (event.target instanceof HTMLButtonElement && (key === " " || key === "enter")) return; // the button handles it
-  if (key in holds) {
-    event.preventDefault();
-    if (!event.repeat) hold(holds[key]);
-  } else if (key in arrows) {
-    event.preventDefault();
-    const step = (event.shiftKey ? 240 : 60) * (window.devicePixelRatio || 1);
-    viewer.pan(arrows[key][0] * step, arrows[key][1] * step);
-  } else if (key === "[" || key === "]")
-    viewer.set({ wipe: Math.min(1, Math.max(0, viewer.wipe + (key === "[" ? -0.05 : 0.05))) });
-  else if (key === "," || key === ".")
-    viewer.set({ gain: Math.min(16, Math.max(1, key === "," ? viewer.gain / 2 : viewer.gain * 2)) });
-  else if (key === "escape" && looking) back();
+  if (key === "=" && kind === "study") return; // it could be taken for "no difference"
+  if (key === "escape" && looking) back();
   else if (/^[0-9]$/.test(key)) {
     if (event.repeat) return;
     if (kind === "study") choose(Number(key));
-    else if (key === "0") viewer.zoomTo("fit");
-    else if (MODES[key - 1]) view(MODES[key - 1]);
-  } else if (keys[key] && (!event.repeat || "+-=".includes(key))) {
+    else controls.digit(key);
+  } else if (controls.key(event)) return;
+  else if (keys[key] && !event.repeat) {
     event.preventDefault();
     actions[keys[key]]();
   }
 });
-document.addEventListener("keyup", (event) => event.key.toLowerCase() in holds && release());
-window.addEventListener("blur", release);
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) {
     seen = seconds() * 1000;
@@ -522,19 +467,12 @@ document.addEventListener("visibilitychange", () => {
 });
 for (const button of document.querySelectorAll("[data-action]"))
   button.addEventListener("click", () => actions[button.dataset.action]());
-for (const button of document.querySelectorAll("[data-view]"))
-  button.addEventListener("click", () => view(button.dataset.view));
 for (const button of document.querySelectorAll("[data-choice]"))
   button.addEventListener("click", () => choose(Number(button.dataset.choice)));
-for (const button of document.querySelectorAll("[data-hold]")) {
-  button.addEventListener("pointerdown", () => hold(button.dataset.hold));
-  for (const name of ["pointerup", "pointerleave", "pointercancel"]) button.addEventListener(name, release);
-}
 for (const button of reasons.querySelectorAll("[data-reason]"))
   button.addEventListener("click", () => because(button.dataset.reason));
 for (const button of document.querySelectorAll("[data-close]"))
   button.addEventListener("click", () => button.closest("dialog").close());
-slider.addEventListener("input", () => viewer.set({ wipe: Number(slider.value) / 100 }));
 window.addEventListener("pagehide", () => {
   navigator.sendBeacon("/api/release", new Blob([JSON.stringify({ page })], { type: "application/json" }));
 });

@@ -1,4 +1,4 @@
-"""Checks every request before the web application, because the server runs on the reviewer's own machine.
+"""Checks every request before the web application, because the server runs on the user's own machine.
 
 A foreign page that is open in the same browser may send requests here, to our address or by a host name of its own that
 resolves to it. So the Host header must be one of ours, a request that changes something must have our Origin, and every
@@ -12,7 +12,8 @@ import hashlib
 import hmac
 from collections.abc import Collection
 from dataclasses import dataclass
-from urllib.parse import parse_qs
+from html import escape
+from urllib.parse import parse_qsl, urlencode
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
@@ -34,9 +35,9 @@ HEADERS = {
 }
 # Not a redirect, because after one a browser that comes from another page would not send a strict cookie.
 ENTRANCE_PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8">
-<meta http-equiv="refresh" content="0;url=/"><title>ggt100k review</title>
-<link rel="icon" href="/static/icon.svg"></head>
-<body><p><a href="/">Continue</a></p></body></html>"""
+<meta http-equiv="refresh" content="0;url={url}"><title>ggt100k</title>
+<link rel="icon" href="/shared/icon.svg"></head>
+<body><p><a href="{url}">Continue</a></p></body></html>"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,16 +48,18 @@ class Access:
         token: The secret of the first URL.
         hosts: Values of the Host header that are ours, for example "127.0.0.1:8642".
         cookie: Name of the cookie. It holds the port, because cookies do not tell ports apart.
+        command: The command that printed the first URL, for example "review".
     """
 
     token: str
     hosts: Collection[str]
     cookie: str
+    command: str
 
     @property
     def value(self) -> str:
         """Value of the cookie: derived from the token, so it outlives a restart with the same token."""
-        return hmac.new(self.token.encode(), b"ggt100k review", hashlib.sha256).hexdigest()
+        return hmac.new(self.token.encode(), f"ggt100k {self.command}".encode(), hashlib.sha256).hexdigest()
 
 
 class Guard:
@@ -64,6 +67,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self._app, self._access = app, access
+        self._advice = f"Open the address that ggt100k {access.command} printed."
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -89,7 +93,7 @@ class Guard:
         headers = Headers(scope=scope)
         hosts = headers.getlist("host")
         if len(hosts) != 1 or hosts[0].lower() not in self._access.hosts:
-            return _plain(421, "This host name is not known here. Open the address that ggt100k review printed.")
+            return _plain(421, f"This host name is not known here. {self._advice}")
         method = scope["method"]
         if method not in ("GET", "HEAD", "POST"):
             return _plain(405, "Only GET and POST are allowed.")
@@ -109,20 +113,25 @@ class Guard:
         """Return None if the cookie is right, else the answer: the cookie in exchange for the token, or a refusal."""
         if token := self._token(scope):
             if not hmac.compare_digest(token.encode(), self._access.token.encode()):
-                return _plain(403, "The token is wrong. Open the address that ggt100k review printed.")
-            entrance = HTMLResponse(ENTRANCE_PAGE)
+                return _plain(403, f"The token is wrong. {self._advice}")
+            query = urlencode([(name, value) for name, value in _query(scope) if name != "token"])
+            entrance = HTMLResponse(ENTRANCE_PAGE.format(url=escape(f"/?{query}" if query else "/")))
             entrance.set_cookie(self._access.cookie, self._access.value, httponly=True, samesite="strict", path="/")
             return entrance
         value = cookies(scope).get(self._access.cookie, "")
         if hmac.compare_digest(value.encode(), self._access.value.encode()):
             return None
-        return _plain(403, "Access needs a token. Open the address that ggt100k review printed.")
+        return _plain(403, f"Access needs a token. {self._advice}")
 
     def _token(self, scope: Scope) -> str:
         """Return the token of a request for the first URL; "" for any other request."""
         if scope["method"] != "GET" or scope["path"] != "/":
             return ""
-        return str(parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0])
+        return next((value for name, value in _query(scope) if name == "token"), "")
+
+
+def _query(scope: Scope) -> list[tuple[str, str]]:
+    return parse_qsl(scope["query_string"].decode("latin-1"))
 
 
 def cookies(scope: Scope) -> dict[str, str]:
