@@ -245,7 +245,8 @@ def licence(name: str) -> str:
     """Return the licences of pyiqa and of a metric's weights, for `score --list`; "" for metrics of this package."""
     if name in OWN:
         return ""
-    return f" [pyiqa: {weights.PYIQA_LICENCE}; weights: {weights.licence_of(iqa.model_of(name))}]"
+    pyiqa = weights.pyiqa_licence() or "not installed"
+    return f" [pyiqa: {pyiqa}; weights: {weights.licence_of(iqa.model_of(name))}]"
 
 
 def _explain_missing(name: str) -> str:
