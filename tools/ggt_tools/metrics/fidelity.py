@@ -186,6 +186,11 @@ def use_device(device: str) -> None:
         _session.cache_clear()
 
 
+def is_on_gpu() -> bool:
+    """Return whether the network runs on a GPU; loads it."""
+    return _session().gpu is not None
+
+
 @cache
 def _session() -> Session:
     if why := explain_missing():

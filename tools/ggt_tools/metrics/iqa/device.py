@@ -112,8 +112,12 @@ class TorchDevice:
         """Make a model of pyiqa ready; see Device."""
         import pyiqa
 
-        self._models[model] = pyiqa.create_metric(model, device=self._name, **options)
-        return _digest(self._models[model])
+        return self.add(model, pyiqa.create_metric(model, device=self._name, **options))
+
+    def add(self, model: str, network: Any) -> str:
+        """Take a loaded network for a model; return as load() does."""
+        self._models[model] = network
+        return _digest(network)
 
     def stage(self, images: Sequence[Image]) -> _Staged:
         """Copy images to the device; see Device. Pinned memory that is free again is used again by torch."""
