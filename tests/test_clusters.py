@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import logging
 import os
 import random
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,14 +22,17 @@ from ggt_tools.executors import Cluster, Executor, gather, make_executor, merge_
 from ggt_tools.executors.task import make_task, result_file
 from ggt_tools.records import Score
 from ggt_tools.stages.pack import PackConfig, lock_folder, pack, plan_release, write_release
+from ggt_tools.stages.score.worker import Scoring
 from ggt_tools.workspace.ledger import Ledger
 from ggt_tools.workspace.store import Store
 
 from .driven import Deadly, Squaring, square
+from .fake_device import HUGE, fake_gpu
 from .making import GATE, make_dataset, make_pairs, make_workspace
 from .making import Store as Images
 from .slurm import lacking, slurm
 from .test_executors import do, marks, numbers, squares
+from .test_gpu import works_of
 
 pytestmark = pytest.mark.slow
 
@@ -107,6 +112,30 @@ def test_ray_yields_the_same_facts_if_a_node_is_killed(two_nodes: Any, ledger: L
     assert [fault.subject for fault in told if not isinstance(fault, Score)] == ["number 5"], moment
     assert squares(ledger) == [square(value) for value in range(80) if value != 5], moment
     assert 1 <= len(marks(tmp_path / "marks")) <= 3, "a process keeps its model"
+
+
+def test_ray_gives_the_models_of_each_task_a_gpu(two_nodes: Any, ledger: Ledger, tmp_path: Path) -> None:
+    """Ray counts GPUs and names them to a task, whether or not the machine has any."""
+    installed("pyiqa")
+    import ray
+
+    cluster, _ = two_nodes
+    log = tmp_path / "log"
+    version = f"pyiqa {importlib.metadata.version('pyiqa')}"
+    stage = Scoring(versions=(("gmsd", version),), config=fake_gpu(log=str(log)))
+    works = works_of(ledger, *range(2, 10), HUGE, version=version)
+    node = cluster.add_node(num_cpus=1, num_gpus=1, object_store_memory=80_000_000)
+    try:
+        faults = do(stage, works, ledger, make_executor("ray", options={"gpus_per_task": "1"}))
+    finally:
+        cluster.remove_node(node)
+        while ray.cluster_resources().get("GPU"):
+            time.sleep(0.1)
+    assert [(fault.subject, fault.reason) for fault in faults] == [("candidate c8", "out_of_memory")]
+    assert {score.candidate: score.value for score in squares(ledger)} == {f"c{n}": float(n + 1) for n in range(8)}
+    lines = log.read_text().splitlines()
+    assert sum(line.startswith("load") for line in lines) == 1, "a process keeps its model"
+    assert {line.split()[0] for line in lines if not line.startswith("load")} == {"gpu0"}
 
 
 def test_ray_packs_the_same_release_with_a_worker_killed_in_the_middle(two_nodes: Any, tmp_path: Path) -> None:

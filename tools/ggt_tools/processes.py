@@ -45,16 +45,22 @@ class WorkerProcess:
     `submit(function, *args)` returns a Future; everything must be picklable. After WorkerDied the worker is of no use.
     """
 
-    def __init__(self, context: BaseContext, initializer: Callable[..., object] = int, *args: Any) -> None:
+    def __init__(
+        self, context: BaseContext, initializer: Callable[..., object] = int, *args: Any, is_daemon: bool = False
+    ) -> None:
         """Start the process.
 
         Args:
             context: How it is started: spawn or forkserver; a fork would inherit the locks of threads and files.
             initializer: Called in the process with `args` before everything else.
             args: Its arguments.
+            is_daemon: End the process when this one exits and has not closed it, where this one would wait for it
+                otherwise. It cannot start processes itself.
         """
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, initializer, args))  # type: ignore[attr-defined]
+        self._process = context.Process(  # type: ignore[attr-defined]
+            target=_serve, args=(theirs, initializer, args), daemon=is_daemon
+        )
         self._process.start()
         theirs.close()  # from now on the pipe breaks where the process ends
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="worker")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -152,7 +153,19 @@ def make_executor(
     if workers is None:
         workers = min(gpu_count or core_count(), work_count // WORKS_PER_PROCESS)
         workers = 0 if workers == 1 and not gpu_count else workers
-    return Local(tuple(str(number % gpu_count) if gpu_count else "" for number in range(workers)))
+    gpus = gpu_names(gpu_count, os.environ) or ("",)
+    return Local(tuple(gpus[number % len(gpus)] for number in range(workers)))
+
+
+def gpu_names(count: int, environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the names of this many GPUs, as CUDA_VISIBLE_DEVICES takes them.
+
+    Args:
+        count: Number of GPUs that CUDA sees.
+        environment: Environment variables. CUDA_VISIBLE_DEVICES names the GPUs that this process may use.
+    """
+    visible = [name.strip() for name in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    return tuple(visible[:count]) if visible else tuple(str(number) for number in range(count))
 
 
 def wait_for_jobs(store: Store, stage: str, executor_name: str, notify: Callable[[str], object]) -> None:

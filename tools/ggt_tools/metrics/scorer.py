@@ -8,7 +8,8 @@ Metrics of this package need OpenCV and onnxruntime (extra `generate`); all othe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from types import TracebackType
 
@@ -67,6 +68,21 @@ def _all(scorer: Scorer, pairs: Iterable[tuple[str, Image, Image]]) -> Iterator[
             yield from scorer.score([pair])
 
 
+@dataclass(frozen=True, slots=True)
+class StoredCandidates:
+    """Candidates whose images are not loaded yet, and are of one size.
+
+    Attributes:
+        candidates: Their ids.
+        loads: For each a function that can be pickled and returns lq and gt, uint8 RGB (height, width, 3).
+        metrics: Metrics of pyiqa to measure.
+    """
+
+    candidates: tuple[str, ...]
+    loads: tuple[Callable[[], tuple[Image, Image]], ...]
+    metrics: tuple[str, ...]
+
+
 class Scorer:
     """Metrics with loaded models: `with Scorer(["core"]) as scorer: scorer.score(pairs)`.
 
@@ -79,6 +95,7 @@ class Scorer:
         versions: Version of each metric, which its scores state.
         left_out: Metrics of a set that cannot be measured on this machine, with the reasons.
         batch: Number of pairs that are best measured at the same time.
+        is_on_gpu: Whether models run on a GPU, where score_stored() is faster.
 
     Raises:
         ConfigError: A metric is unknown, or its package or weights are missing.
@@ -95,8 +112,10 @@ class Scorer:
         self.metrics = tuple(name for name in self.metrics if name not in self.left_out)
         own = [name for name in own if name not in self.left_out]
         others = [name for name in others if name not in self.left_out]
+        fidelity.use_device(config.device)
         self._models = iqa.Models(others, config)
         self.batch = self._models.batch
+        self.is_on_gpu = self._models.is_on_gpu
         self.versions = {name: _version(name) for name in own}
         self.versions |= {name: self._models.versions[name] for name in others}
 
@@ -126,7 +145,31 @@ class Scorer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close_models()
+
+    def close_models(self) -> None:
+        """End the processes of the models and free their memory; `versions` stays."""
         self._models.close()
+
+    def score_stored(self, batches: Sequence[StoredCandidates]) -> Iterator[records.Score | tuple[str, PairError]]:
+        """Yield the scores of candidates by metrics of pyiqa, which the process of their models loads, on a GPU.
+
+        Args:
+            batches: The candidates.
+
+        Yields:
+            The scores of a candidate, or its id with the PairError that iqa.Models.measure_stored() gives for it.
+        """
+        measured = self._models.measure_stored([iqa.StoredPairs(batch.loads, batch.metrics) for batch in batches])
+        for batch, pairs in zip(batches, measured, strict=True):
+            for candidate, values in zip(batch.candidates, pairs, strict=True):
+                if isinstance(values, PairError):
+                    yield candidate, values
+                    continue
+                for name, value in values.items():
+                    yield records.Score(
+                        candidate=candidate, metric=name, metric_version=self.versions[name], value=value
+                    )
 
     def score(self, pairs: Pairs, metrics: Sequence[str] | None = None) -> list[records.Score]:
         """Return the scores of pairs of the same size, by pair and then by metric.
@@ -202,7 +245,8 @@ def licence(name: str) -> str:
     """Return the licences of pyiqa and of a metric's weights, for `score --list`; "" for metrics of this package."""
     if name in OWN:
         return ""
-    return f" [pyiqa: {weights.PYIQA_LICENCE}; weights: {weights.licence_of(iqa.model_of(name))}]"
+    pyiqa = weights.pyiqa_licence() or "not installed"
+    return f" [pyiqa: {pyiqa}; weights: {weights.licence_of(iqa.model_of(name))}]"
 
 
 def _explain_missing(name: str) -> str:

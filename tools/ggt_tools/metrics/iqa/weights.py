@@ -19,12 +19,12 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from pathlib import Path
 
 CHUNK = 1 << 20
 NOT_KNOWN = "not known"
-PYIQA_LICENCE = "PolyForm Noncommercial 1.0.0, parts under S-Lab License 1.0 (both: no commercial use)"
 _HUB = "https://huggingface.co/chaofengc/IQA-PyTorch-Weights"
 _HUB_LICENCE = "CC BY-NC-SA 4.0 (the repository)"
 _TORCHVISION_LICENCE = f"{NOT_KNOWN} (torchvision's code is BSD-3-Clause; trained on ImageNet)"
@@ -221,6 +221,25 @@ def parse_names(source: str) -> dict[str, str]:
                 and isinstance(call.args[0], ast.Constant)
             }
     return {}
+
+
+@cache
+def pyiqa_licence() -> str:
+    """Return the licences that the licence files of the installed pyiqa state; "" if it is not installed."""
+    try:
+        files = distribution("pyiqa").files or ()
+    except PackageNotFoundError:
+        return ""
+    texts = {file.name: file.read_text() for file in files if file.name.upper().startswith(("LICENSE", "LICENCE"))}
+    return ", ".join(f"{licence_title(texts[name])} ({name})" for name in sorted(texts)) or NOT_KNOWN
+
+
+def licence_title(text: str) -> str:
+    """Return the title of a licence: its first line that names a licence, and whether it forbids commercial use."""
+    lines = (line.strip(" #*\t") for line in text.splitlines())
+    title = next((line for line in lines if re.search(r"\bLicen[sc]e\b", line)), NOT_KNOWN)
+    is_noncommercial = re.search(r"non-?commercial", text, re.IGNORECASE) is not None
+    return f"{title}: no commercial use" if is_noncommercial else title
 
 
 def licence_of(model: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -16,14 +17,15 @@ from ggt_tools.executors import run as run_tasks
 from ggt_tools.executors.task import preloaded
 from ggt_tools.metrics import reference
 from ggt_tools.metrics.iqa import IqaConfig
-from ggt_tools.metrics.scorer import Scorer
+from ggt_tools.metrics.scorer import OWN, Scorer
 from ggt_tools.records import Adopted, Aligned, Candidate, Photo, Score
-from ggt_tools.stages.score.worker import ScoreWork, Scoring
+from ggt_tools.stages.score.worker import ScoreWork, Scoring, split_for_gpu
 from ggt_tools.summary import Summary
+from ggt_tools.workspace.arrow import WorkFailure
 from ggt_tools.workspace.ledger import Ledger
 
 PAIRS_PER_TASK = 64  # in a worker process
-PAIRS_PER_STEP = 2  # in this process, so that a kill loses little
+PAIRS_PER_STEP = 2  # in this process on a CPU, so that a kill loses little
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,21 +84,17 @@ def run(workspace: Path, config: ScoreConfig, *, executor: ExecutorConfig = LOCA
         if config.dry_run:
             score_count = sum(len(work.metrics) for work in planned)
             return Summary(stage="score", plan=(f"would measure {score_count} scores of {len(planned)} candidates",))
-        stage = Scoring(versions=tuple(scorer.versions.items()), config=replace(models, processes=1))
-        task_executor = open_executor(executor, stage, planned)
-        chunk = PAIRS_PER_TASK if task_executor.workers else PAIRS_PER_STEP
         score_count, failed = 0, Counter[str]()
-        with (
-            events.progress("score", len(planned)) as progress,
-            preloaded(stage, ledger.store, stage.performing(scorer, ledger.store)),
-        ):
-            for fact in run_tasks(stage, planned, ledger, task_executor, chunk=chunk, progress=progress.advance):
-                if isinstance(fact, Score):
-                    score_count += 1
-                else:
-                    detail = f"{fact.subject}: {fact.detail}" if fact.reason == "worker_died" else fact.detail
-                    events.warning(detail)
-                    failed[fact.reason] += 1
+        phases = _phases(planned, scorer, replace(models, processes=1), executor)
+        with events.progress("score", sum(len(phase.works) for phase in phases)) as progress:
+            for phase in phases:
+                for fact in _run_phase(phase, scorer, ledger, progress.advance):
+                    if isinstance(fact, Score):
+                        score_count += 1
+                    else:
+                        is_named = fact.subject.rpartition(" ")[2] in fact.detail
+                        events.warning(fact.detail if is_named else f"{fact.subject}: {fact.detail}")
+                        failed[fact.reason] += 1
         score_count += _measure_against_reference(ledger, config.limit)
     return Summary(
         stage="score",
@@ -108,6 +106,63 @@ def run(workspace: Path, config: ScoreConfig, *, executor: ExecutorConfig = LOCA
         reasons={"failed": failed},
         is_failed=bool(failed) and not score_count and candidate_count == len(works),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """Works that run the same way."""
+
+    stage: Scoring
+    works: Sequence[ScoreWork]
+    executor: ExecutorConfig
+
+
+def _phases(works: Sequence[ScoreWork], scorer: Scorer, models: IqaConfig, executor: ExecutorConfig) -> list[Phase]:
+    """Return the phases of a run: one, or on GPUs one for our own metrics and one for those of pyiqa.
+
+    Our own metrics need seconds of a core for each pair, during which a GPU would wait. So they run first, on all cores
+    and on a cluster in jobs without a GPU; then each GPU has a process that measures nothing but pyiqa's.
+    """
+
+    def phase(works: Sequence[ScoreWork], executor: ExecutorConfig) -> Phase:
+        metrics = {metric for work in works for metric, _ in work.metrics}
+        versions = tuple((name, version) for name, version in scorer.versions.items() if name in metrics)
+        return Phase(Scoring(versions=versions, config=models), works, executor)
+
+    if not uses_gpu(models.device, executor, scorer):
+        return [phase(works, executor)]
+    own, others = split_for_gpu(works)
+    if executor.name == "local":
+        is_one_device = models.device not in ("auto", "cuda")  # such as cuda:1, which no second process may use
+        on_gpus = replace(executor, workers=executor.workers or 1) if is_one_device else executor
+        return [phase(own, executor), phase(others, on_gpus)]
+    without_gpu = {name: value for name, value in executor.options.items() if name != "gpus_per_task"}
+    own_executor = replace(executor, options=without_gpu) if others else executor
+    return [phase(own, own_executor), phase(others, executor)]
+
+
+def uses_gpu(device: str, executor: ExecutorConfig, scorer: Scorer) -> bool:
+    """Return whether metrics of pyiqa run on GPUs: of this machine, or of a cluster whose tasks have some."""
+    if executor.name == "local":
+        return scorer.is_on_gpu
+    return device != "cpu" and executor.options.get("gpus_per_task", "0") != "0"
+
+
+def _run_phase(
+    phase: Phase, scorer: Scorer, ledger: Ledger, advance: Callable[[int], object]
+) -> Iterator[Score | WorkFailure]:
+    """Do the works of a phase, and yield what run_tasks() yields."""
+    if not phase.works:
+        return
+    task_executor = open_executor(phase.executor, phase.stage, phase.works)
+    if not task_executor.workers:
+        chunk = PAIRS_PER_TASK if scorer.is_on_gpu else PAIRS_PER_STEP
+        with preloaded(phase.stage, ledger.store, phase.stage.performing(scorer, ledger.store)):
+            yield from run_tasks(phase.stage, phase.works, ledger, task_executor, chunk=chunk, progress=advance)
+        return
+    if any(metric not in OWN for metric, _ in phase.stage.versions):
+        scorer.close_models()  # each worker loads its own: they are in memory once for each GPU
+    yield from run_tasks(phase.stage, phase.works, ledger, task_executor, chunk=PAIRS_PER_TASK, progress=advance)
 
 
 def _plan(ledger: Ledger, scorer: Scorer) -> tuple[list[ScoreWork], int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed
 from pathlib import Path
 
@@ -90,11 +89,9 @@ def _fetch_missing(states: list[FileState], events: Events) -> int:
 
 def _notes(config: WeightsConfig, states: list[FileState]) -> list[str]:
     """Return the list of the files, in lines."""
-    try:
-        package = f"pyiqa {installed('pyiqa')}"
-    except PackageNotFoundError:
-        package = "pyiqa (not installed)"
-    lines = [f"{package}: licence {weights.PYIQA_LICENCE}", f"folder: {config.folder or weights.default_folder()}"]
+    pyiqa_licence = weights.pyiqa_licence()
+    pyiqa = f"pyiqa {installed('pyiqa')}: licence {pyiqa_licence}" if pyiqa_licence else "pyiqa: not installed"
+    lines = [pyiqa, f"folder: {config.folder or weights.default_folder()}"]
     for each in states:
         file = each.file
         lines += ["", f"{file.name}: {each.state}{f', {each.problem}' if each.problem else ''}"]
