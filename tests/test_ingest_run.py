@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import tarfile
 import zipfile
@@ -279,3 +280,19 @@ def test_a_list_without_rows(tmp_path: Path, name: str, content: str, capsys: py
     message = f"{path}: the list has no rows. Add a row with a url for each photograph."
     assert capsys.readouterr().err == f"ggt100k ingest: {message}\n"
     assert not (tmp_path / "workspace").exists()
+
+
+@pytest.mark.parametrize(("credit", "licence"), [("CC0-1.0", "MIT"), ("", "CC0-1.0")])
+def test_another_licence_of_an_imported_photograph_is_reported(tmp_path: Path, credit: str, licence: str) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/a.png").write_bytes(photograph_file("wine-1"))
+    config = IngestConfig(photos=tmp_path / "photos", licence="MIT", classes="measured")
+    run(tmp_path / "workspace", config)
+    (tmp_path / "photos/credits.csv").write_text(f"file,licence\na.png,{credit}\n")
+    events = Recorded()
+    counts = run(tmp_path / "workspace", dataclasses.replace(config, licence=licence), events=events).counts
+    assert counts == {"imported": 0, "already done": 1}
+    assert events.warnings == [
+        "a.png: the photograph was imported with the licence MIT, and CC0-1.0 is stated now. "
+        "Import it into a new workspace."
+    ]

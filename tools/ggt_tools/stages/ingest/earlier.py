@@ -19,14 +19,18 @@ PERMANENT_REASONS = ("not_served", "unsupported_mode", "unsupported_format", "to
 class EarlierRuns:
     """What earlier runs imported and rejected, and how much of it came again.
 
+    Args:
+        events: Receives a warning of each photograph whose licence is stated otherwise than before.
+        licence: The licence of photographs whose credit states none; "" if none is stated.
+
     Attributes:
         imported: Number of files that came again and are imported already.
         rejected: Number of files that came again, and were rejected for a permanent reason.
     """
 
-    def __init__(self, events: Events) -> None:
+    def __init__(self, events: Events, licence: str = "") -> None:
         self.imported = self.rejected = 0
-        self._events = events
+        self._events, self._licence = events, licence
         self._names_by_digest: dict[str, str] = {}
         self._photos: dict[tuple[str, str], Photo] = {}  # by name, and the URL without its query
         self._reasons: dict[str, str] = {}
@@ -60,10 +64,11 @@ class EarlierRuns:
     def _count_imported(self, photo: Photo, credit: Credit) -> None:
         """Count a file, and warn where its licence changed: a fact is not edited, and goes into each release."""
         self.imported += 1
-        if credit.licence not in ("", photo.licence):
+        stated = credit.licence or self._licence
+        if stated not in ("", photo.licence):
             self._events.warning(
-                f"{photo.file}: the photograph was imported with the licence {photo.licence}, and its credit states "
-                f"{credit.licence} now. Import it into a new workspace."
+                f"{photo.file}: the photograph was imported with the licence {photo.licence}, and {stated} is stated "
+                "now. Import it into a new workspace."
             )
 
 

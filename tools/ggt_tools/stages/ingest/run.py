@@ -147,7 +147,7 @@ def run(workspace: Path, config: IngestConfig, *, events: Events = SILENT) -> Su
         fit=config.fit,
         classify=classify[config.classes],
     )
-    earlier = EarlierRuns(events)
+    earlier = EarlierRuns(events, config.licence)
     if config.photos is not None and config.photos.resolve() == workspace.resolve():
         raise ConfigError(
             f"{workspace}: photographs and workspace are one folder. Name another folder for the workspace."
