@@ -216,6 +216,27 @@ def test_reasons_explains_a_code_and_suggests_one_that_is_near(capsys: pytest.Ca
     assert capsys.readouterr().err.endswith("near_duplicat: is not a reason code. Did you mean near_duplicate?\n")
 
 
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["restor"], "ggt100k: restor: is not a command. Did you mean restore? List all commands: ggt100k --help"),
+        (["qqq"], "ggt100k: qqq: is not a command. List all commands: ggt100k --help"),
+        (
+            ["ingest", "a", "b", "--license", "MIT"],
+            "ggt100k ingest: --license: is not an option. Did you mean --licence? "
+            "List all options: ggt100k ingest --help",
+        ),
+        (
+            ["ingest", "a", "b", "c"],
+            "ggt100k ingest: c: is one argument too many. List all options: ggt100k ingest --help",
+        ),
+    ],
+)
+def test_what_is_misspelt_is_named(argv: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(argv) == 2
+    assert capsys.readouterr().err == f"{message}\n"
+
+
 def test_the_version() -> None:
     done = run_module("--version")
     assert (done.returncode, done.stdout, done.stderr) == (0, f"ggt100k {ggt100k.__version__}\n", "")

@@ -50,6 +50,10 @@ def test_names_lead_to_the_gates_of_the_package(tmp_path: Path) -> None:
     assert load_profile(tmp_path / "full").id == OFFLINE.id
     with pytest.raises(ConfigError, match="absent"):
         load_profile(Path("absent"))
+    with pytest.raises(
+        ConfigError, match=r"ful: there is no such gate file\. Did you mean the gate full of the package"
+    ):
+        load_profile(Path("ful"))
     assert set(PROFILES) == {"offline", "full"}
 
 

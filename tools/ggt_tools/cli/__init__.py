@@ -8,14 +8,15 @@ quickly.
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
 import logging
 import os
 import sqlite3
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import ggt_format
 from ggt_tools.cli.options import add_flag, add_number
@@ -71,7 +72,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         or set-up; 130 stopped by Ctrl-C.
     """
     argv = sys.argv[1:] if argv is None else argv
-    options = _parser(next((word for word in argv if not word.startswith("-")), "")).parse_args(argv)
+    verb = next((word for word in argv if not word.startswith("-")), "")
+    if verb and verb not in VERBS:
+        complain("", f"{verb}: is not a command. {_suggest(verb, VERBS)}List all commands: ggt100k --help")
+        return 2
+    parser = _parser(verb)
+    options, unknown = parser.parse_known_args(argv)
+    if unknown:
+        names = [name for action in _verb_parser(parser, verb)._actions for name in action.option_strings]
+        word = unknown[0].partition("=")[0]
+        what = "is not an option" if word.startswith("-") else "is one argument too many"
+        complain(verb, f"{word}: {what}. {_suggest(word, names)}List all options: ggt100k {verb} --help")
+        return 2
     logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="%(levelname)s %(message)s")
     try:
         return int(options.run(options))
@@ -96,6 +108,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 def verb_module(verb: str) -> Any:
     """Import the module of a verb."""
     return importlib.import_module(f"{__name__}.{verb.replace('-', '_')}")
+
+
+def _suggest(word: str, names: Iterable[str]) -> str:
+    """Return a sentence that names the most similar name; "" if none is similar."""
+    near = difflib.get_close_matches(word, names, n=1)
+    return f"Did you mean {near[0]}? " if near else ""
+
+
+def _verb_parser(parser: argparse.ArgumentParser, verb: str) -> argparse.ArgumentParser:
+    """Return the parser of one verb."""
+    (verbs,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    return cast(argparse.ArgumentParser, verbs.choices[verb])
 
 
 def _parser(only: str | None = None) -> argparse.ArgumentParser:

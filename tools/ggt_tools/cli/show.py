@@ -54,7 +54,7 @@ def columns(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def complain(verb: str, text: str) -> None:
     """Print a message to stderr. Lines after the first are indented: none can look like another message."""
-    print(f"ggt100k {verb}: " + "\n  ".join(map(printable, text.split("\n"))), file=sys.stderr)
+    print(f"{f'ggt100k {verb}'.strip()}: " + "\n  ".join(map(printable, text.split("\n"))), file=sys.stderr)
 
 
 def printable_lines(text: str) -> str:

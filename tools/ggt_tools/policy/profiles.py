@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 
+from ggt_tools.errors import ConfigError
 from ggt_tools.policy.gate import Gate, parse_gate
 from ggt_tools.toml import read_text
 
@@ -26,6 +28,8 @@ def load_profile(gate: Path | None = None) -> Gate:
     """
     name = OFFLINE if gate is None else str(gate)
     if gate is not None and name not in PROFILES:
+        if not gate.exists() and (near := get_close_matches(name, PROFILES, n=1)):
+            raise ConfigError(f"{name}: there is no such gate file. Did you mean the gate {near[0]} of the package?")
         return parse_gate(gate, read_text(gate, "the gate"))
     files = [Path(__file__).with_name(file) for file in PROFILES[name]]
     return parse_gate(files[-1], "".join(read_text(file, "the gate") for file in files))
