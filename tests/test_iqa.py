@@ -124,7 +124,7 @@ def directly(name: str, *images: Photograph) -> float:
     import pyiqa
     import torch
 
-    model: Any = pyiqa.create_metric(name, device="cpu", **iqa._options(name))
+    model: Any = pyiqa.create_metric(name, device="cpu", **iqa.options_of(name))
     tensors = [torch.tensor(image).permute(2, 0, 1)[None].float() / 255 for image in images]
     return float(model(*tensors).flatten()[0])
 
@@ -179,7 +179,7 @@ def test_batched_metrics_give_the_same_alone_and_together(scorer: Scorer) -> Non
 def test_half_precision_changes_a_value_by_less_than_its_bound(model: str) -> None:
     pytest.importorskip("pyiqa")
     device = TorchDevice("cpu", 1)
-    device.load(model, iqa._options(model))
+    device.load(model, iqa.options_of(model))
     gts = [crop(name, 64, 64, 64) for name in ("friends-1", "sunset-2")]
     lqs = [noisy(gts[0], 4), gts[0]]  # slightly and entirely different
     columns = device.stage(gts), device.stage(lqs)

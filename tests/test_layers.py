@@ -146,16 +146,16 @@ def test_modules_are_short_or_say_why_not() -> None:
 
 
 def test_the_command_line_is_thin() -> None:
-    """A verb parses, builds its Config, calls the stage and prints; only these take the parsed options."""
+    """A verb parses, builds its Config, calls the stage and prints; besides `run`, shared.py takes the options."""
     lines, takers = 0, set()
     for path in (ROOT / "cli").glob("*.py"):
         text = path.read_text("utf-8")
         lines += len(text.splitlines())
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef) and "argparse.Namespace" in ast.unparse(node.args):
-                takers.add(node.name)
+                takers.add(node.name if path.stem != "shared" else "run")
     assert lines <= 1600
-    assert takers == {"run", "build", "executor_of", "__call__"}
+    assert takers == {"run", "__call__"}, "__call__ is of an argparse.Action"
 
 
 NAMED_TUPLE = ("_replace", "_asdict", "_fields")  # public, whatever they are named
