@@ -311,7 +311,7 @@ def test_it_says_what_the_release_lacks(release: Path, hostile: Path) -> None:
     absent = set(re.search(r"It has no pairs of (.*)\.", limits)[1].replace("`", "").split(", "))  # type: ignore[index]
     there = {path.parent.name for path in release.glob("data/*/*.tar")}
     assert absent == set(ggt100k.DEGRADATIONS) - there
-    assert "All ground truths are of one restorer, classical-" in limits
+    assert "All ground truths are from one restorer, classical-" in limits
     assert "Not measured on every pair" not in limits
     assert "- Not measured on every pair: `gmsd` (not on 4).\n" in body(hostile)
 
@@ -639,7 +639,7 @@ def test_a_funnel_that_is_none_is_refused(release: Path, tmp_path: Path) -> None
 
 def test_what_is_no_folder_of_ours_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["card", str(tmp_path)]) == 2
-    assert "a folder without index/manifest.json, so no dataset is in it" in capsys.readouterr().err
+    assert "the folder has no index/manifest.json" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
     assert main(["card", "hf://datasets/org/ggt-100k"]) == 2
     assert "a card is written into a folder. Download the release first." in capsys.readouterr().err

@@ -562,7 +562,7 @@ def test_an_unknown_workspace(tmp_path: Path, verb: str) -> None:
 
 def test_an_unknown_restorer(copy: Callable[[str], Path]) -> None:
     said = fails("restore", copy("ingest"), "--with", "clasical")
-    assert said.startswith("no restorer is named 'clasical'. Did you mean classical? Known: classical, ")
+    assert said.startswith("no restorer is named 'clasical'. Did you mean classical? The restorers are: classical, ")
 
 
 def test_an_unknown_metric(copy: Callable[[str], Path]) -> None:

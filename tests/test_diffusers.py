@@ -118,7 +118,7 @@ def test_what_it_is_called(model: Path) -> None:
         "tiny-pix2pix",
         "1 dtype=float32 steps=2 guidance=4",
     )
-    assert (maker.remote, maker.square, maker.prompted) == (False, True, True)
+    assert (maker.is_remote, maker.needs_square, maker.takes_prompt) == (False, True, True)
     assert (
         restorer("diffusers:Qwen/Qwen-Image-Edit", Setting(options={"device": "cpu"})).model == "Qwen/Qwen-Image-Edit"
     )
@@ -137,7 +137,8 @@ def test_what_it_is_called(model: Path) -> None:
         ({"offload": "model"}, "diffusers: --option offload=model: needs a GPU. Leave it out on a CPU."),
         (
             {"step": "2"},
-            "diffusers: no option is named 'step'. Known: device, dtype, guidance, offload, revision, steps, strength.",
+            "diffusers: has no option 'step'. Its options are: device, dtype, guidance, offload, "
+            "revision, steps, strength.",
         ),
     ],
 )

@@ -111,7 +111,7 @@ def test_local_contrast_that_is_raised_or_lost_shows(name: str) -> None:
 def sky(seed: int) -> Photograph:
     """Soft clouds over a plain; another seed has other clouds."""
     random = np.random.default_rng(seed)
-    clouds = degrading.clouds((400, 400), 0.08, random) + 0.5 * degrading.clouds((400, 400), 0.04, random)
+    clouds = degrading.draw_clouds((400, 400), 0.08, random) + 0.5 * degrading.draw_clouds((400, 400), 0.04, random)
     picture = np.array([120.0, 150.0, 190.0]) + 5.0 * (clouds / clouds.std())[..., None]
     return to_bytes(picture + random.normal(0, 1.0, picture.shape))
 

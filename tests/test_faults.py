@@ -18,7 +18,7 @@ from ggt_tools.training.synthetic_faults import (
     Scene,
     add_fault,
     add_named_fault,
-    harmless,
+    change_harmlessly,
 )
 from tests.benchmarks import faults, faults_kinds, faults_photographs
 from tests.benchmarks.faults_kinds import CLASS, DEGRADING, GOOD, NEW, TEXT, UNSEEN, USUAL, lettered
@@ -87,7 +87,7 @@ def test_what_is_harmless_stays_near_the_truth(scene: Scene) -> None:
     for change in GOOD.values():
         assert psnr(scene.gt, change(scene, np.random.default_rng(1))) > 20
     for seed in range(20):
-        image = harmless(scene, np.random.default_rng(seed))
+        image = change_harmlessly(scene, np.random.default_rng(seed))
         grey, truth = (np.asarray(one, np.float64).mean(axis=2).ravel() for one in (image, scene.gt))
         assert np.corrcoef(grey, truth)[0, 1] > 0.97, seed
 

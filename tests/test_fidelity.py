@@ -62,14 +62,14 @@ def test_a_fault_counts_more_than_the_truth(
 
 
 def test_a_faithful_restoration_is_no_changed_content(scene: synthetic_faults.Scene) -> None:
-    drifted = restored.drifted(scene.gt, 2.0, np.random.default_rng(1))
-    toned = restored.retoned(drifted, 1.0, np.random.default_rng(2))
+    drifted = restored.displace(scene.gt, 2.0, np.random.default_rng(1))
+    toned = restored.change_tones(drifted, 1.0, np.random.default_rng(2))
     for image in (scene.gt, drifted, toned):
         assert scores(scene.lq, image)["fidelity_content"] < 0
 
 
 def test_where_a_region_was_swapped_is_where_the_tiles_say(scene: synthetic_faults.Scene) -> None:
-    done = synthetic_faults.add_fault(synthetic_faults.swapped, scene, 0.9, np.random.default_rng(3))
+    done = synthetic_faults.add_fault(synthetic_faults.replace_region, scene, 0.9, np.random.default_rng(3))
     tiles = fidelity.run_model(scene.lq, done.image).tiles[0]
     inside = done.seen.reshape(SIZE // 16, 16, SIZE // 16, 16).mean(axis=(1, 3)) > 0.5
     assert tiles[inside].mean() > tiles[~inside].mean() + 2
@@ -150,7 +150,7 @@ def test_the_facts_tell_what_was_removed() -> None:
     warm = fit_tone(gt, degrading.to_bytes(gt * np.array([1.2, 1.0, 0.8])))
     assert warm.facts[0:5].mean() > 0.4 and warm.facts[10:15].mean() < -0.4, "gains of red and blue"
     random = np.random.default_rng(1)
-    hues = np.stack([128 + 40 * degrading.clouds((SIZE, SIZE), 0.2, random) for _ in range(3)], axis=2)
+    hues = np.stack([128 + 40 * degrading.draw_clouds((SIZE, SIZE), 0.2, random) for _ in range(3)], axis=2)
     grey = hues.mean(axis=2, keepdims=True)
     vivid = fit_tone(degrading.to_bytes(grey + 0.5 * (hues - grey)), degrading.to_bytes(hues))
     assert vivid.saturation > 1.4
@@ -186,5 +186,7 @@ def test_without_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     fidelity._session.cache_clear()
     image = crop("life-1", 64)
-    with pytest.raises(ConfigError, match=re.escape("onnxruntime is not installed. Install it: pip install 'ggt100k[generate]'")):
+    with pytest.raises(
+        ConfigError, match=re.escape("onnxruntime is not installed. Install it: pip install 'ggt100k[generate]'")
+    ):
         fidelity.run_model(image, image)

@@ -351,12 +351,12 @@ def test_a_labelled_folder_that_is_no_class(tmp_path: Path) -> None:
 
 
 def test_an_empty_labelled_folder(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="holds no photographs in folders with names of classes"):
+    with pytest.raises(ConfigError, match="has no photographs in folders with names of classes"):
         describe_labelled(tmp_path)
 
 
 def test_too_few_photographs(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="2 photographs of 256 px a side or more are too few"):
+    with pytest.raises(ConfigError, match="2 photographs with sides of 256 px or more are too few"):
         train_classes([folder / "labelled"], None, tmp_path / "head.npz", QUICK, silent)
 
 
@@ -369,7 +369,9 @@ def test_settings_that_make_no_sense(options: dict[str, int], said: str) -> None
 def test_a_plan_says_how_many_samples_would_be_made(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "head.npz"
     config = TrainClassesConfig(photographs=(folder / "clean",), out=out, samples=1, workers=1)
-    assert run(replace(config, dry_run=True)).plan == ("would make 40 samples of 10 photographs, and fit to them",)
+    assert run(replace(config, dry_run=True)).plan == (
+        "would make 40 samples of 10 photographs, and fit the head to them",
+    )
     assert not out.exists()
     with pytest.raises(ConfigError, match="no folder of photographs"):
         replace(config, photographs=())
@@ -381,7 +383,7 @@ def test_a_dry_run_makes_nothing(folder: Path, tmp_path: Path, capsys: pytest.Ca
     parser.add_argument("--dry-run", action="store_true")
     options = parser.parse_args([str(folder / "clean"), str(tmp_path / "head.npz"), "--dry-run"])
     assert verb.run(options) == 0
-    assert capsys.readouterr().out == "would make 110 samples of 10 photographs, and fit to them\n"
+    assert capsys.readouterr().out == "would make 110 samples of 10 photographs, and fit the head to them\n"
     assert not (tmp_path / "head.npz").exists()
 
 

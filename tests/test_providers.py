@@ -23,16 +23,23 @@ from hypothesis import strategies as st
 from ggt_tools.errors import ConfigError, PairError, TransientError
 from ggt_tools.providers.clients import (
     batch_lines,
-    checked_url,
+    check_base_url,
     compatible_client,
     fetch_image,
     gemini_client,
     gemini_faults,
     openai_client,
     openai_faults,
-    secret,
+    read_key,
 )
-from ggt_tools.providers.faults import UNREADABLE, batch_outcome, retry_after, said, seconds, why_unreadable
+from ggt_tools.providers.faults import (
+    UNREADABLE,
+    explain_unreadable,
+    parse_seconds,
+    read_batch_error,
+    retry_after,
+    sanitize,
+)
 from ggt_tools.providers.gemini_reply import read_gemini_reply
 from ggt_tools.providers.protocol import Restored, Setting
 
@@ -79,7 +86,7 @@ def test_a_key_comes_from_the_environment_without_the_line_break_that_a_file_lea
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("GEMINI_API_KEY", " abcdef-123\n")
-    assert secret("GEMINI_API_KEY") == "abcdef-123"
+    assert read_key("GEMINI_API_KEY") == "abcdef-123"
 
 
 def test_a_key_comes_from_the_keyring_where_the_environment_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,11 +95,11 @@ def test_a_key_comes_from_the_keyring_where_the_environment_has_none(monkeypatch
     monkeypatch.setitem(
         sys.modules, "keyring", SimpleNamespace(get_password=lambda service, name: kept.get((service, name)))
     )
-    assert secret("GEMINI_API_KEY") == "from-the-keyring"
+    assert read_key("GEMINI_API_KEY") == "from-the-keyring"
 
 
 NOT_SET = (
-    "GEMINI_API_KEY: is not set; export it, or keep it in the keyring: pip install keyring; "
+    "GEMINI_API_KEY: is not set. Export it, or store it in the keyring: pip install keyring; "
     "keyring set ggt100k GEMINI_API_KEY"
 )
 
@@ -100,11 +107,11 @@ NOT_SET = (
 def test_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GEMINI_API_KEY", " ")
     with pytest.raises(ConfigError) as fault:
-        secret("GEMINI_API_KEY")
+        read_key("GEMINI_API_KEY")
     assert str(fault.value) == NOT_SET
     monkeypatch.setitem(sys.modules, "keyring", SimpleNamespace(get_password=lambda service, name: None))
     with pytest.raises(ConfigError) as fault:
-        secret("GEMINI_API_KEY")
+        read_key("GEMINI_API_KEY")
     assert str(fault.value) == NOT_SET
 
 
@@ -115,7 +122,7 @@ def test_a_keyring_that_cannot_be_read_is_told_without_its_words(monkeypatch: py
     monkeypatch.delenv("GEMINI_API_KEY")
     monkeypatch.setitem(sys.modules, "keyring", SimpleNamespace(get_password=locked))
     with pytest.raises(ConfigError) as fault:
-        secret("GEMINI_API_KEY")
+        read_key("GEMINI_API_KEY")
     assert str(fault.value) == (
         "GEMINI_API_KEY: is not set, and the keyring cannot be read. Unlock the keyring, or set the variable."
     )
@@ -125,8 +132,8 @@ def test_a_keyring_that_cannot_be_read_is_told_without_its_words(monkeypatch: py
 def test_what_cannot_be_a_key_is_refused_without_showing_it(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("GEMINI_API_KEY", value)
     with pytest.raises(ConfigError) as fault:
-        secret("GEMINI_API_KEY")
-    assert str(fault.value) == "GEMINI_API_KEY: holds characters that no key has; set it again"
+        read_key("GEMINI_API_KEY")
+    assert str(fault.value) == "GEMINI_API_KEY: has characters that a key cannot have. Set it again."
 
 
 # --- what may be shown ----------------------------------------------------------------------------------------------
@@ -134,25 +141,25 @@ def test_what_cannot_be_a_key_is_refused_without_showing_it(monkeypatch: pytest.
 
 def test_keys_are_taken_out_of_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GEMINI_API_KEY", "odd/key+1=")
-    secret("GEMINI_API_KEY")
-    assert said("?key=odd%2Fkey%2B1%3D&x and odd/key+1=.") == "?key=<key>&x and <key>."
-    assert said("Incorrect API key provided: sk-abcd****wxyz.") == "Incorrect API key provided: <key>"
-    assert said("Authorization: Bearer abc.def-123, x") == "Authorization: <key>, x"
-    assert said("AIzaSyA1234567890 is wrong") == "<key> is wrong"
+    read_key("GEMINI_API_KEY")
+    assert sanitize("?key=odd%2Fkey%2B1%3D&x and odd/key+1=.") == "?key=<key>&x and <key>."
+    assert sanitize("Incorrect API key provided: sk-abcd****wxyz.") == "Incorrect API key provided: <key>"
+    assert sanitize("Authorization: Bearer abc.def-123, x") == "Authorization: <key>, x"
+    assert sanitize("AIzaSyA1234567890 is wrong") == "<key> is wrong"
 
 
 def test_control_characters_and_length_are_bounded() -> None:
-    assert said("a\x1b[31m\n\tb\u202ec\u0000") == "a [31m b c"
-    assert said("x" * 300) == "x" * 300
-    assert said("x" * 301) == "x" * 297 + "..."
+    assert sanitize("a\x1b[31m\n\tb\u202ec\u0000") == "a [31m b c"
+    assert sanitize("x" * 300) == "x" * 300
+    assert sanitize("x" * 301) == "x" * 297 + "..."
 
 
 @given(st.text(), st.text(), st.sampled_from([KEY, "Bearer " + KEY]))
 def test_whatever_stands_around_it_the_key_is_not_shown(before: str, after: str, key: str) -> None:
-    from ggt_tools.providers.faults import hide
+    from ggt_tools.providers.faults import hide_secret
 
-    hide(KEY)
-    shown = said(before + key + after)
+    hide_secret(KEY)
+    shown = sanitize(before + key + after)
     assert KEY not in shown
     assert shown.isprintable()
     assert len(shown) <= 300
@@ -165,28 +172,28 @@ def test_whatever_stands_around_it_the_key_is_not_shown(before: str, after: str,
     "url", ["https://api.example/v1", "http://127.0.0.1:8000/v1", "http://localhost/", "http://[::1]:9/v1"]
 )
 def test_a_base_url_that_may_be_asked(url: str) -> None:
-    assert checked_url(url, insecure=False) == url
+    assert check_base_url(url, insecure=False) == url
 
 
 @pytest.mark.parametrize("host", ["example.org", "10.0.0.1", "localhost.example.org", "127.0.0.1.example.org"])
 def test_a_key_does_not_go_in_the_clear(host: str) -> None:
     url = f"http://{host}/v1"
     with pytest.raises(ConfigError) as fault:
-        checked_url(url, insecure=False)
+        check_base_url(url, insecure=False)
     assert str(fault.value) == (
-        f"--base-url {url}: http sends the key in the clear; give https, or --option insecure=yes in a network of "
-        "your own"
+        f"--base-url {url}: http sends the key unencrypted. Give an https URL, or --option insecure=yes in a "
+        "private network."
     )
-    assert checked_url(url, insecure=True) == url
+    assert check_base_url(url, insecure=True) == url
 
 
 @pytest.mark.parametrize("make", [gemini_client, openai_client, compatible_client])
 def test_every_client_looks_at_its_base_url(make: Callable[[Setting], Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match="in the clear"):
+    with pytest.raises(ConfigError, match="unencrypted"):
         make(Setting(base_url="http://10.0.0.1/v1"))
     for variable in ("GOOGLE_GEMINI_BASE_URL", "OPENAI_BASE_URL", "OPENAI_COMPATIBLE_BASE_URL"):
         monkeypatch.setenv(variable, "http://10.0.0.1/v1")
-    with pytest.raises(ConfigError, match="in the clear"):
+    with pytest.raises(ConfigError, match="unencrypted"):
         make(Setting())
     make(Setting(options={"insecure": "yes"}))
 
@@ -194,22 +201,22 @@ def test_every_client_looks_at_its_base_url(make: Callable[[Setting], Any], monk
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("ftp://host/v1", "--base-url ftp://host/v1: is no URL; give one such as https://host/v1"),
-        ("localhost:8000", "--base-url localhost:8000: is no URL; give one such as https://host/v1"),
-        ("http://[::1", "--base-url http://[::1: is no URL; give one such as https://host/v1"),
+        ("ftp://host/v1", "--base-url ftp://host/v1: is not a URL. Give one such as https://host/v1"),
+        ("localhost:8000", "--base-url localhost:8000: is not a URL. Give one such as https://host/v1"),
+        ("http://[::1", "--base-url http://[::1: is not a URL. Give one such as https://host/v1"),
         (
             "https://me:secret@host/v1",
-            "--base-url with host host: holds more than host and path; keys go into the environment",
+            "--base-url with host host: has more than host and path. Set keys as environment variables instead.",
         ),
         (
             "https://host/v1?key=secret",
-            "--base-url with host host: holds more than host and path; keys go into the environment",
+            "--base-url with host host: has more than host and path. Set keys as environment variables instead.",
         ),
     ],
 )
 def test_a_base_url_that_cannot_be(url: str, message: str) -> None:
     with pytest.raises(ConfigError) as fault:
-        checked_url(url, insecure=True)
+        check_base_url(url, insecure=True)
     assert str(fault.value) == message
 
 
@@ -233,7 +240,7 @@ def test_a_server_on_this_machine_wants_no_key_and_another_one_does(monkeypatch:
     with pytest.raises(ConfigError) as fault:
         compatible_client(Setting())
     assert str(fault.value) == (
-        "openai-compatible: wants the server's address: --base-url, or OPENAI_COMPATIBLE_BASE_URL"
+        "openai-compatible: the server's address is missing. Give --base-url or set OPENAI_COMPATIBLE_BASE_URL."
     )
 
 
@@ -305,12 +312,12 @@ PASSING: list[tuple[str, Any, str, str, float, bool]] = [
     ),
     ("504", failed(504), "server_error", "answers 504: something broke", 0.0, True),
     ("599", failed(599), "server_error", "answers 599: something broke", 0.0, False),
-    ("slow", slow(3.0), "timeout", "no whole answer in time; raise --timeout if that happens often", 0.0, True),
+    ("slow", slow(3.0), "timeout", "the answer took too long. Raise --timeout if that happens often.", 0.0, True),
     (
         "trickle",
         Reply(image=png(LQ), trickle=0.05),
         "timeout",
-        "no whole answer in time; raise --timeout if that happens often",
+        "the answer took too long. Raise --timeout if that happens often.",
         0.0,
         True,
     ),
@@ -364,7 +371,7 @@ def test_what_is_wrong_with_one_photograph(model: str) -> None:
 BAD: list[tuple[str, Reply]] = [
     ("cannot be read: it is not valid JSON (Expecting value at character 16)", Reply(body=b'{"candidates": [')),
     ("cannot be read: its JSON is nested too deeply", Reply(body=b"[" * 100_000)),
-    ("is compressed by br, which was not asked for", Reply(body=b"{}", headers={"Content-Encoding": "br"})),
+    ("is compressed by br, which was not requested", Reply(body=b"{}", headers={"Content-Encoding": "br"})),
 ]
 
 
@@ -384,7 +391,7 @@ BAD: list[tuple[str, Reply]] = [
 def test_why_a_reply_cannot_be_read(read: Callable[[], object], why: str) -> None:
     with pytest.raises(UNREADABLE) as caught:
         read()
-    assert why_unreadable(caught.value).startswith(why)
+    assert explain_unreadable(caught.value).startswith(why)
 
 
 @pytest.mark.parametrize("model", ASK)
@@ -398,11 +405,11 @@ def test_an_answer_that_cannot_be_read_is_not_paid_for_twice(model: str, message
 
 def test_an_answer_without_end_is_not_read_to_its_end() -> None:
     with Models(Reply(image=bytes(300_000))) as models:
-        client = gemini_client(Setting(base_url=models.url), most=200_000)
+        client = gemini_client(Setting(base_url=models.url), max_bytes=200_000)
         with pytest.raises(PairError) as fault, gemini_faults("gemini-test"):
             client.models.generate_content(model="gemini-test", contents="x")
         assert str(fault.value) == "gemini-test: its answer is larger than 200000 bytes"
-        other = openai_client(Setting(base_url=models.v1), most=200_000)
+        other = openai_client(Setting(base_url=models.v1), max_bytes=200_000)
         with pytest.raises(PairError) as fault, openai_faults("gpt-test"):
             other.images.edit(model="gpt-test", prompt="x", image=("lq.png", png(LQ), "image/png"))
         assert str(fault.value) == "gpt-test: its answer is larger than 200000 bytes"
@@ -446,7 +453,7 @@ def test_an_error_may_have_any_shape(model: str, body: bytes) -> None:
 def test_a_timeout_that_cannot_be(make: Callable[[Setting], Any], seconds: float) -> None:
     with pytest.raises(ConfigError) as fault:
         make(Setting(timeout=seconds))
-    assert str(fault.value) == f"--timeout {seconds:g}: is not between 0 and 86400 seconds"
+    assert str(fault.value) == f"--timeout {seconds:g}: must be above 0 and at most 86400 seconds."
 
 
 def test_what_is_no_fault_of_the_server_stays_what_it_is() -> None:
@@ -466,7 +473,7 @@ def test_waiting_by_date() -> None:
 
 @given(st.one_of(st.text(), st.floats().map(str), st.integers().map(str), st.none()))
 def test_waiting_is_a_number_within_bounds_whatever_was_said(text: object) -> None:
-    assert 0.0 <= seconds(text) <= 3600.0
+    assert 0.0 <= parse_seconds(text) <= 3600.0
     assert 0.0 <= retry_after({"retry-after": str(text)}) <= 3600.0
 
 
@@ -508,7 +515,7 @@ def test_lines_of_a_batch(tmp_path: Path) -> None:
             next(lines)
         assert (fault.value.reason, str(fault.value)) == (
             "bad_reply",
-            "m: line 2 of the batch's results is no JSON object",
+            "m: line 2 of the batch's results is not a JSON object",
         )
 
 
@@ -518,8 +525,8 @@ def test_lines_of_a_batch(tmp_path: Path) -> None:
      (503, "server_error"), (None, "bad_request"), ("x", "bad_request")],
 )  # fmt: skip
 def test_what_a_request_of_a_batch_came_to(code: object, reason: str) -> None:
-    assert batch_outcome(code, None) == Restored(reason=reason, detail="no reason is given")
-    assert batch_outcome(code, {"message": f"key {KEY}"}).detail in ("key <key>", f"key {KEY}")
+    assert read_batch_error(code, None) == Restored(reason=reason, detail="the provider states no reason")
+    assert read_batch_error(code, {"message": f"key {KEY}"}).detail in ("key <key>", f"key {KEY}")
 
 
 def test_an_image_is_fetched_from_the_server_itself_without_the_key() -> None:
@@ -529,7 +536,7 @@ def test_an_image_is_fetched_from_the_server_itself_without_the_key() -> None:
         with pytest.raises(PairError) as fault:
             fetch_image(f"{models.url}/open/b.png", "m", models.v1, 5.0, other_hosts=False)
         assert (fault.value.reason, fault.value.paid) == ("bad_reply", True)
-        assert str(fault.value) == "m: its image at 127.0.0.1 cannot be fetched: not_served"
+        assert str(fault.value) == "m: its image at 127.0.0.1 cannot be downloaded: not_served"
 
 
 def test_an_image_elsewhere_is_fetched_only_if_told_so_and_never_from_a_private_address() -> None:
@@ -539,12 +546,12 @@ def test_an_image_elsewhere_is_fetched_only_if_told_so_and_never_from_a_private_
         with pytest.raises(PairError) as refused:
             fetch_image(url, "m", models.v1, 5.0, other_hosts=False)
         assert str(refused.value) == (
-            "m: its image lies at another host, 127.0.0.1; allow that: --option other_hosts=yes, and retry"
+            "m: its image is on another host, 127.0.0.1. Allow that with --option other_hosts=yes, and retry."
         )
         assert refused.value.paid, "the answer came, and the provider charges for it"
         with pytest.raises(PairError) as fault:
             fetch_image(url, "m", models.v1, 5.0, other_hosts=True)
-        assert str(fault.value) == "m: its image at 127.0.0.1 cannot be fetched: bad_url"
+        assert str(fault.value) == "m: its image at 127.0.0.1 cannot be downloaded: bad_url"
         for odd in ("file:///etc/passwd", "http://[::1", "//x", ""):
             with pytest.raises((PairError, ConfigError)):
                 fetch_image(odd, "m", models.v1, 5.0, other_hosts=True)

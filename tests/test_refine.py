@@ -52,10 +52,10 @@ class Maker:
     """A restorer that gives back what it is given."""
 
     name: str
-    prompted: bool = True
+    takes_prompt: bool = True
     version: str = "1"
-    remote: bool = False
-    square: bool = False
+    is_remote: bool = False
+    needs_square: bool = False
 
     @property
     def model(self) -> str:
@@ -65,14 +65,14 @@ class Maker:
         return Restored(image=image)
 
 
-A, B, PLAIN = Maker("a"), Maker("b"), Maker("plain", prompted=False)
+A, B, PLAIN = Maker("a"), Maker("b"), Maker("plain", takes_prompt=False)
 PHOTO = make_pair(Store(), 0).photo
 
 
 def made(round: int = 0, maker: Maker = A, *, id: str = "", **changes: Any) -> Candidate:
     facts: dict[str, Any] = {
         "id": id or f"{maker.name}{round}", "key": PHOTO.key, "restorer": maker.model, "strategy": "fixed",
-        "prompt": PROMPT if maker.prompted else "", "round": round, "seed": round, "created": CREATED, "image": "i",
+        "prompt": PROMPT if maker.takes_prompt else "", "round": round, "seed": round, "created": CREATED, "image": "i",
         "reason": "", "restorer_name": maker.name,
     }  # fmt: skip
     return Candidate(**(facts | changes))
@@ -400,7 +400,7 @@ def test_the_verb_says_what_and_why_makes_each_once_and_stops_after_its_rounds(t
         judge_all(folder, reasons)
         argv = ("refine", folder, "--base-url", models.url, "--rounds", "2")
         assert well(*argv, "--dry-run").splitlines() == [
-            "would restore 3 photographs again with gemini, for 0.27 usd at most",
+            "would restore 3 photographs again with gemini, for at most 0.27 USD",
             "refine: 3 photographs to restore again",
             "  mode      2  over-reach",
             "  mode      1  under-doing",
@@ -430,7 +430,7 @@ def test_the_verb_says_what_and_why_makes_each_once_and_stops_after_its_rounds(t
         assert len(models.asked) == 7, "nothing is made twice"
         judge_all(folder, reasons)
         more = (*argv, "--with", "gemini", "--with", "openai", "--limit", "2")
-        assert "would restore 2 photographs again with openai, for 0.50 usd at most\n" in well(*more, "--dry-run")
+        assert "would restore 2 photographs again with openai, for at most 0.50 USD\n" in well(*more, "--dry-run")
     made_of = Counter((c.restorer, c.strategy, c.round) for c in facts(folder, Candidate))
     assert made_of == {(GEMINI, "fixed", 0): 4, (GEMINI, "fixed+refine", 1): 3}
     with Models() as models:

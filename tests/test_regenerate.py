@@ -278,13 +278,15 @@ def test_the_budget_is_not_exceeded_and_the_next_run_goes_on(tmp_path: Path) -> 
         folder = workspace(tmp_path / "w", 10)
         done = ggt("restore", folder, *options(models, "--budget", "0.4usd", "--in-flight", "4"))
         assert done.code == 2
-        assert re.search(r"the budget of 0\.40 usd: 0\.3\d are spent, .* may cost 0\.0900; raise --budget", done.err)
+        assert re.search(
+            r"the budget of 0\.40 USD: 0\.3\d USD are spent, .* may cost 0\.0900 USD\. Raise --budget", done.err
+        )
         spent = sum(call.usd for call in facts(folder, Call))
         assert 0.3 < spent <= 0.4
         assert sum(models.paid.values()) == len([c for c in facts(folder, Candidate) if c.image]) < 10
         said = well("restore", folder, *options(models, "--dry-run"))
         left = 10 - sum(models.paid.values())
-        assert said == f"would restore {left} photographs with gemini, for {left * 0.09:.2f} usd at most\n"
+        assert said == f"would restore {left} photographs with gemini, for at most {left * 0.09:.2f} USD\n"
         assert well("restore", folder, *options(models, "--budget", "5")).startswith(f"restore: {left} made")
         assert set(models.paid.values()) == {1}
         cost = (1300 * 0.5 + 1320 * 60) / 1e6
@@ -296,7 +298,7 @@ def test_a_model_without_a_price_keeps_no_budget(tmp_path: Path) -> None:
     with Models() as models:
         more = ("--with", "openai-compatible:m", "--base-url", models.v1, "--budget", "1")
         done = ggt("restore", folder, *more)
-        said = "m: no price is known, so no budget can be kept; say what a call costs: --price USD"
+        said = "m: its price is unknown, so the budget cannot be kept. State the cost of a call: --price USD"
         assert (done.code, done.err) == (2, f"ggt100k restore: {said}\n")
         said = well("restore", folder, *more, "--price", "0.2")
         assert said.splitlines()[1] == "  cost 0.20 usd; all runs together 0.20 usd"
@@ -406,7 +408,7 @@ def test_a_batch_is_cut_to_what_the_budget_holds(tmp_path: Path) -> None:
         done = ggt(*argv, "--budget", "0.10")
         assert done.code == 2
         assert (
-            "2 candidates were made, 0.08 are spent, 3 candidates wait, and one may cost 0.0450; raise --budget"
+            "2 candidates were restored, 0.08 USD are spent, 3 candidates wait, and each may cost 0.0450 USD. "
             in done.err
         )
         assert sum(models.paid.values()) == 2
@@ -509,7 +511,7 @@ def test_prompts_by_a_model_are_paid_once_and_what_is_no_json_becomes_the_fixed_
         folder = workspace(tmp_path / "w", 3, prompts="")
         argv = ("prompt", folder, "--strategy", "vlm", "--base-url", models.url, "--in-flight", "1")
         said = well(*argv, "--dry-run")
-        assert said == "would write 3 prompts, for 0.18 usd at most\n"
+        assert said == "would write 3 prompts, for at most 0.18 USD\n"
         said = well(*argv)
         assert said.splitlines() == [
             "prompt: 3 written, 0 already done",

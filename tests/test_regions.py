@@ -78,7 +78,10 @@ def test_any_size_is_measured(height: int, width: int) -> None:
 
 def test_without_scikit_image_faces_are_not_watched(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "skimage", None)
-    message = "metric 'face_changed' cannot be measured: scikit-image is not installed. Install it: pip install 'ggt100k[quality]'"
+    message = (
+        "metric 'face_changed' cannot be measured: scikit-image is not installed. "
+        "Install it: pip install 'ggt100k[quality]'"
+    )
     for asked in (["face_changed"], ["regions", "face_changed"]):
         with pytest.raises(ConfigError) as caught:
             Scorer(asked)
@@ -100,7 +103,9 @@ def test_without_scikit_image_faces_are_not_watched(monkeypatch: pytest.MonkeyPa
 def test_a_set_is_measured_as_far_as_it_can_be(
     asked: list[str], absent: list[str], left: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ggt_tools.metrics.scorer._explain_missing", lambda name: "no cascade" if name in absent else "")
+    monkeypatch.setattr(
+        "ggt_tools.metrics.scorer._explain_missing", lambda name: "no cascade" if name in absent else ""
+    )
     image = crop("life-1", 64)
     with Scorer(asked) as scorer:
         assert scorer.left_out == dict.fromkeys(absent, "no cascade")
@@ -122,5 +127,6 @@ def test_score_says_what_of_a_set_is_missing(tmp_path: Path, monkeypatch: pytest
     done = ggt("score", workspace, "--metrics", "regions")
     assert (done.code, done.out) == (0, "score: 4 scores, 2 candidates, 0 already done\n")
     assert done.err == (
-        "ggt100k score: face_changed: not measured: scikit-image is not installed. Install it: pip install 'ggt100k[quality]'\n"
+        "ggt100k score: face_changed: not measured: scikit-image is not installed. "
+        "Install it: pip install 'ggt100k[quality]'\n"
     )

@@ -124,7 +124,7 @@ def test_what_they_are_called(name: str) -> None:
         maker = made(name, models)
     model = {"gemini": "gemini-3.1-flash-image-preview", "openai": "gpt-image-2"}.get(name, "qwen-image-edit")
     assert (maker.name, maker.model, maker.version) == (name.partition(":")[0], model, "1")
-    assert (maker.remote, maker.square, maker.prompted) == (True, True, True)
+    assert (maker.is_remote, maker.needs_square, maker.takes_prompt) == (True, True, True)
     assert isinstance(maker, BatchRestorer) == (name in BATCHES)
 
 
@@ -141,8 +141,8 @@ def test_options_that_change_the_image_change_the_version_and_others_do_not() ->
     ("name", "options", "said"),
     [
         ("gemini", {"size": "3K"}, "gemini: --option size=3K: is not known. Choose one of: 512, 1K, 2K, 4K."),
-        ("gemini", {"quality": "high"}, "gemini: no option is named 'quality'. Known: insecure, size."),
-        ("openai", {"sise": "1"}, "openai: no option is named 'sise'. Known: fidelity, insecure, quality, size."),
+        ("gemini", {"quality": "high"}, "gemini: has no option 'quality'. Its options are: insecure, size."),
+        ("openai", {"sise": "1"}, "openai: has no option 'sise'. Its options are: fidelity, insecure, quality, size."),
         (
             "openai-compatible:x",
             {"endpoint": "chat"},
@@ -286,16 +286,16 @@ def test_an_image_that_lies_on_the_server() -> None:
         models.answer = Reply(as_url=f"{models.url}/open/b.png")
         with pytest.raises(PairError) as fault:
             made("openai-compatible:x", models).restore(LQ, "", seed=0)
-    assert str(fault.value) == "x: its image at 127.0.0.1 cannot be fetched: not_served"
+    assert str(fault.value) == "x: its image at 127.0.0.1 cannot be downloaded: not_served"
 
 
 def test_an_image_that_lies_elsewhere() -> None:
     with Models() as other:
         reply = Reply(as_url=f"{other.url}/paid")
-        with pytest.raises(PairError, match="its image lies at another host") as fault:
+        with pytest.raises(PairError, match="its image is on another host") as fault:
             restored("openai-compatible:x", reply)
         assert fault.value.paid and fault.value.reason == "bad_reply"
-        with pytest.raises(PairError, match="cannot be fetched: bad_url"):
+        with pytest.raises(PairError, match="cannot be downloaded: bad_url"):
             restored("openai-compatible:x", reply, other_hosts="yes")
         assert other.paths == [], "a private address is not asked, told so or not"
 
@@ -434,7 +434,7 @@ def test_a_job_that_the_provider_does_not_know_any_more(name: str) -> None:
     with Models() as models:
         maker = batcher(name, models)
         lost = "batches/77" if name == "gemini" else "batch_77"
-        with pytest.raises(ConfigError, match=rf"no job {lost} is known\. Use the key and --base-url that it was"):
+        with pytest.raises(ConfigError, match=rf"job {lost} is unknown\. Use the key and --base-url"):
             maker.state(lost)
 
 
@@ -461,7 +461,7 @@ def test_results_that_cannot_be_read(name: str, line: bytes) -> None:
         models.files[file] += line
         results = maker.results(job)
         assert next(results)[0] == "work-0"
-        with pytest.raises(PairError, match="line 2 of the batch's results is no JSON object"):
+        with pytest.raises(PairError, match="line 2 of the batch's results is not a JSON object"):
             next(results)
 
 

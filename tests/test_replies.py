@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict
 
 from ggt_tools.errors import ConfigError, PairError, TransientError
-from ggt_tools.providers.codes import ProviderError, error_within, is_refusal
+from ggt_tools.providers.codes import ProviderError, find_error, is_refusal
 from ggt_tools.providers.envelope import compressions, decode_base64, inflate
-from ggt_tools.providers.faults import batch_outcome
+from ggt_tools.providers.faults import read_batch_error
 from ggt_tools.providers.protocol import Restored, Setting
 from ggt_tools.providers.vlm import ask, vlm
 from ggt_tools.records import Call, Candidate, Prompt
@@ -107,16 +107,16 @@ ODD = {
     "null": (body(None), "the answer has no choices"),
     "no message": (chat([{"index": 0, "finish_reason": "stop"}]), "the answer has no message"),
     "message null": (chat([{"index": 0, "finish_reason": "length", "message": None}]), "the answer has no message"),
-    "a tool call": (message(None, "tool_calls", tool_calls=TOOL), "the answer is a call of a tool, not a text"),
+    "a tool call": (message(None, "tool_calls", tool_calls=TOOL), "the answer is a tool call, not a text"),
     "a function call": (
         message(None, "function_call", function_call={"name": "f", "arguments": "{}"}),
-        "the answer is a call of a tool, not a text",
+        "the answer is a tool call, not a text",
     ),
-    "cut before its text": (message(None, "length"), "the answer has no text; it ended for length"),
+    "cut before its text": (message(None, "length"), "the answer has no text; its finish reason is length"),
     "content a number": (message(7), "the answer is empty"),
     "content an object": (message({"text": GOOD}), "the answer is empty"),
     "parts without a text": (message([{"type": "image_url", "image_url": {"url": "x"}}]), "the answer is empty"),
-    "parts with no JSON": (message([{"type": "text", "text": "It rains."}]), "the answer is no JSON alone: "),
+    "parts with no JSON": (message([{"type": "text", "text": "It rains."}]), "the answer is not JSON alone: "),
     "usage a text": (chat([], usage="many"), "the answer has no choices"),
 }
 
@@ -136,12 +136,12 @@ GEMINI_ODD = {
     "a function call": (
         {"candidates": [{"content": {"parts": [{"functionCall": {"name": "f"}}]}, "finishReason": "STOP"}]},
         "bad_reply",
-        "the answer is a call of a tool, not a text",
+        "the answer is a tool call, not a text",
     ),
     "a malformed call": (
         {"candidates": [{"finishReason": "MALFORMED_FUNCTION_CALL"}]},
         "bad_reply",
-        "the answer has no text; it ended for MALFORMED_FUNCTION_CALL",
+        "the answer has no text; its finish reason is MALFORMED_FUNCTION_CALL",
     ),
     "candidates a number": (
         {"candidates": 5},
@@ -253,7 +253,7 @@ WITHIN: dict[str, tuple[object, str, str]] = {
 
 @pytest.mark.parametrize("name", RESTORERS)
 @pytest.mark.parametrize("case", WITHIN)
-def test_an_error_within_a_200_is_what_it_names(name: str, case: str) -> None:
+def test_an_find_error_a_200_is_what_it_names(name: str, case: str) -> None:
     value, reason, text = WITHIN[case]
     with pytest.raises((TransientError, PairError)) as fault:
         restored(name, body(value))
@@ -306,10 +306,10 @@ def test_the_error_of_a_choice_counts() -> None:
     ],
 )  # fmt: skip
 def test_what_is_no_error(value: object) -> None:
-    assert error_within(value) is None
+    assert find_error(value) is None
 
 
-def test_an_error_within_a_line_of_a_batch() -> None:
+def test_an_find_error_a_line_of_a_batch() -> None:
     error = {"error": {"code": 429, "message": "slowly"}}
     assert openai._from_line({"response": {"status_code": 200, "body": error}}) == Restored(
         reason="rate_limited", detail="slowly"
@@ -332,9 +332,9 @@ JSON = st.recursive(
 @given(JSON)
 @settings(max_examples=500, deadline=None)
 def test_any_body_is_an_error_with_a_status_or_none(value: object) -> None:
-    error = error_within(value)
+    error = find_error(value)
     assert error is None or 400 <= error.status <= 599
-    assert batch_outcome(None, value).reason in ("refused", "account", "rate_limited", "server_error", "bad_request")
+    assert read_batch_error(None, value).reason in ("refused", "account", "rate_limited", "server_error", "bad_request")
 
 
 def test_prompt_keeps_no_fixed_prompt_for_an_error_and_writes_it_when_the_provider_is_well(tmp_path: Path) -> None:
@@ -641,7 +641,7 @@ def test_after_the_first_no_other_photograph_is_sent(verb: str, case: str, tmp_p
 
 @pytest.mark.parametrize("code", [9, 403, 401, 402, 7, 16])
 def test_a_request_of_a_batch_that_the_account_may_not_send(code: int) -> None:
-    assert batch_outcome(code, {"message": "no"}) == Restored(reason="account", detail="no")
+    assert read_batch_error(code, {"message": "no"}) == Restored(reason="account", detail="no")
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------------
@@ -723,4 +723,4 @@ def test_an_answer_that_ended_for_a_refusal(finish: str) -> None:
 )
 def test_what_is_no_refusal(code: object) -> None:
     assert not is_refusal(code)
-    assert not ProviderError({"code": code, "message": "the content of the image is damaged"}).refuses
+    assert not ProviderError({"code": code, "message": "the content of the image is damaged"}).is_refusal

@@ -39,9 +39,9 @@ class Fake:
     name: str = "fake"
     model: str = "fake-7"
     version: str = "1"
-    remote: bool = True
-    square: bool = False
-    prompted: bool = True
+    is_remote: bool = True
+    needs_square: bool = False
+    takes_prompt: bool = True
 
     def restore(self, image: Pixels, prompt: str, *, seed: int) -> Restored:
         return self.make(image, prompt, seed)
@@ -98,7 +98,7 @@ def run(todo: Sequence[Work], maker: Restorer, *, price: Price | None = None, **
         CallConfig(**{"backoff": 0.001, **config}),  # type: ignore[arg-type]
         load=load,
         keep=found.kept.__setitem__,
-        note=found.noted.extend,
+        record=found.noted.extend,
         clock=at_noon,
         price=price,
     )
@@ -149,7 +149,7 @@ def test_the_id_is_the_work_and_differs_where_the_work_does() -> None:
         identity(photo, dataclasses.replace(fake, version="2")),
         identity(photo, dataclasses.replace(fake, model="fake-8")),
         identity(photo, dataclasses.replace(fake, name="other")),
-        identity(photo, dataclasses.replace(fake, prompted=False)),
+        identity(photo, dataclasses.replace(fake, takes_prompt=False)),
         identity(photo, fake, text="Clear it."),
         identity(photo, fake, seed=1),
     }
@@ -173,7 +173,7 @@ def test_a_photograph_without_a_prompt_is_named() -> None:
 def test_a_frame_is_square_and_holds_the_photograph_in_its_middle(height: int, width: int) -> None:
     image = picture(1, height, width)
     photo = dataclasses.replace(photos(1)[0], width=width, height=height)
-    fake = Fake(make=inverted, square=True)
+    fake = Fake(make=inverted, needs_square=True)
     (work,) = plan_restore([photo], fake, restorer_name="fake", prompts=prompts([photo]), seeds=[0], clock=at_noon)
     frame = add_frame(work, fake).candidate.frame
     sent = pad(image, frame)

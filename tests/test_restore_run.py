@@ -215,7 +215,7 @@ def test_calls_are_recorded_before_they_are_sent_and_keep_the_budget_of_the_work
 
         service = ServiceConfig(price=0.25, budget=1.0, in_flight=1)
         calls = open_calls(ask, ledger=ledger, service=service, stage="prompt", model="some-model")
-        with pytest.raises(ConfigError, match=r"budget of 1\.00 usd"):
+        with pytest.raises(ConfigError, match=r"budget of 1\.00 USD"):
             for ended in calls.perform([Question(name) for name in "abc"]):
                 ledger.add(*(end.call for end in ended))
         assert outcomes_seen == [IN_FLIGHT, IN_FLIGHT], "0.5 of 1.0 were spent, so two calls of 0.25 were left"
@@ -236,9 +236,9 @@ class FakeBatches:
     name: str = "fake"
     model: str = "fake-1"
     version: str = "1"
-    remote: bool = True
-    square: bool = False
-    prompted: bool = False
+    is_remote: bool = True
+    needs_square: bool = False
+    takes_prompt: bool = False
     batch_bytes: int = 10**9
 
     def restore(self, image: Image, prompt: str, *, seed: int) -> Restored:
@@ -278,7 +278,7 @@ def test_requests_of_batch_jobs_are_sent_again_and_a_budget_cuts_the_job(tmp_pat
     service = ServiceConfig(price=1.0, budget=2.5, attempts=2)
     with Ledger(workspace) as ledger:
         works = plan_works(ledger, restorer)
-        with pytest.raises(ConfigError, match=r"2 candidates were made, 2\.00 are spent, 1 candidates wait"):
+        with pytest.raises(ConfigError, match=r"2 candidates were restored, 2\.00 USD are spent, 1 candidates wait"):
             make_in_batches(works, restorer, "fake", ledger=ledger, service=service, poll_seconds=0.01, events=events)
         assert events.warnings == [
             "too many requests; the request is sent again", "the server is down; the request is sent again"

@@ -45,10 +45,11 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(ConfigError) as caught:
         restorer("clasical")
     assert str(caught.value) == (
-        "no restorer is named 'clasical'. Did you mean classical? Known: classical, diffusers, folder, gemini, "
+        "no restorer is named 'clasical'. Did you mean classical? The restorers are: classical, diffusers, folder, "
+        "gemini, "
         "openai, openai-compatible, realesrgan."
     )
-    with pytest.raises(ConfigError, match=re.escape("no restorer is named 'zzz'. Known: ")):
+    with pytest.raises(ConfigError, match=re.escape("no restorer is named 'zzz'. The restorers are: ")):
         restorer("zzz:model")
 
 
@@ -74,7 +75,7 @@ def test_what_needs_no_network_is_called() -> None:
     for name, model in (("classical", "classical-1"), ("realesrgan", "realesrgan-x4plus-1")):
         maker = restorer(name)
         assert (maker.name, maker.model) == (name, model)
-        assert (maker.remote, maker.square, maker.prompted) == (False, False, False)
+        assert (maker.is_remote, maker.needs_square, maker.takes_prompt) == (False, False, False)
         assert not isinstance(maker, BatchRestorer)
 
 
@@ -89,9 +90,9 @@ class Mirror:
     name: str = "mirror"
     model: str = "mirror-1"
     version: str = "1"
-    remote: bool = False
-    square: bool = False
-    prompted: bool = False
+    is_remote: bool = False
+    needs_square: bool = False
+    takes_prompt: bool = False
 
     def restore(self, image, prompt, *, seed):
         return Restored(image=image[:, ::-1])
@@ -200,8 +201,8 @@ def test_a_result_for_two_photographs(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         from_folder(out)
     assert str(caught.value) == (
-        f"{out / 'a.png'}: may belong to haze/a.jpg and to rain/a.png; name it as the one with its folders is named, "
-        "or write manifest.csv"
+        f"{out / 'a.png'}: its name fits haze/a.jpg and rain/a.png. Put it into a folder of the same name as that of "
+        "the photograph, or list it in manifest.csv."
     )
 
 
@@ -210,7 +211,7 @@ def test_a_photograph_with_two_results(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         from_folder(out)
     first, second = out / "x" / "b.png", out / "y" / "b.png"
-    assert str(caught.value) == (f"folder: key {KEYS[2]}: has two results, {first} and {second}; take one of them away")
+    assert str(caught.value) == (f"folder: key {KEYS[2]}: has two results, {first} and {second}. Remove one of them.")
 
 
 def test_results_by_a_manifest(tmp_path: Path) -> None:
@@ -226,11 +227,14 @@ def test_results_by_a_manifest(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("file,result\nb.png,../x.png\n", "line 2: result '../x.png' lies outside the folder; copy it there"),
-        ("file,result\nb.png,/etc/passwd\n", "line 2: result '/etc/passwd' lies outside the folder; copy it there"),
+        ("file,result\nb.png,../x.png\n", "line 2: result '../x.png' is outside the folder. Copy it into the folder."),
+        (
+            "file,result\nb.png,/etc/passwd\n",
+            "line 2: result '/etc/passwd' is outside the folder. Copy it into the folder.",
+        ),
         ("file,result\n\nb.png,absent.png\n", "line 3: result 'absent.png' is not a file. Correct its name."),
-        ("file,result\nb.png,\n", "line 2: wants 'result', and 'key' or 'file'; write them there"),
-        ("name,result\nb.png,1.png\n", "line 2: wants 'result', and 'key' or 'file'; write them there"),
+        ("file,result\nb.png,\n", "line 2: the columns result, and key or file, must have values. Add them."),
+        ("name,result\nb.png,1.png\n", "line 2: the columns result, and key or file, must have values. Add them."),
     ],
 )
 def test_a_manifest_that_cannot_be(tmp_path: Path, text: str, said: str) -> None:
@@ -256,7 +260,7 @@ def test_a_link_does_not_lead_out_of_the_folder(tmp_path: Path) -> None:
         (out / "b.png").symlink_to(results(tmp_path, "secret.png") / "secret.png")
     except OSError:
         pytest.skip("links cannot be made here")
-    with pytest.raises(ConfigError, match="lies outside the folder"):
+    with pytest.raises(ConfigError, match="is outside the folder"):
         from_folder(out)
 
 
@@ -265,14 +269,17 @@ def test_what_made_the_results(tmp_path: Path) -> None:
     assert restorer(f"folder:{out}").model == "gpt-4o"
     maker = restorer("folder", Setting(options={"path": str(out), "model": "gpt-4o-2024-08-06"}))
     assert (maker.name, maker.model, maker.version) == ("folder", "gpt-4o-2024-08-06", "1")
-    assert (maker.remote, maker.square, maker.prompted) == (False, False, False)
+    assert (maker.is_remote, maker.needs_square, maker.takes_prompt) == (False, False, False)
 
 
 @pytest.mark.parametrize("path", ["", "absent"])
 def test_without_the_folder(path: str) -> None:
     with pytest.raises(ConfigError) as caught:
         restorer("folder", Setting(options={"path": path}))
-    assert str(caught.value) == f"folder: {path!r} is no folder; name the results' one: --with folder:RESULTS"
+    assert (
+        str(caught.value)
+        == f"folder: {path!r} is not a folder. Name the folder with the results: --with folder:RESULTS"
+    )
 
 
 def test_a_result_that_is_too_large_or_gone(tmp_path: Path) -> None:

@@ -346,9 +346,9 @@ def test_the_page_of_scale_is_what_its_script_writes_of_its_figures() -> None:
     assert scaling.PAGE.read_text(encoding="utf-8") == scaling.page(figures)
 
 
-def test_what_is_reckoned_is_said_to_be_and_adds_up() -> None:
-    page = "\n".join(plans.reckoned())
-    assert all(" (reckoned)" in line for line in page.splitlines() if line.startswith("## "))
+def test_estimates_are_marked_and_consistent() -> None:
+    page = "\n".join(plans.estimate())
+    assert all(" (estimated)" in line for line in page.splitlines() if line.startswith("## "))
     assert "| 103,707 | png | 0.27 |" in page and "| 10,000,000 | png | 26.40 | 52,812 |" in page
     assert "| gemini-3.1-flash-image-preview | 103,707 | 12,134 | 6,067 |" in page
     hours = [row.split(" | ") for row in page.splitlines() if row.startswith(("| lpips", "| maniqa", "| all"))]

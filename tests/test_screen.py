@@ -32,7 +32,7 @@ from ggt_tools.policy.gate import load_gate
 from ggt_tools.policy.verdicts import verdict
 from ggt_tools.providers.calls import CallConfig
 from ggt_tools.providers.protocol import Setting
-from ggt_tools.providers.vlm import VLM, Look, vlm
+from ggt_tools.providers.vlm import VLM, VlmReply, vlm
 from ggt_tools.records import IN_FLIGHT, Aligned, Call, Candidate, Opinion, Score, Verdict
 from ggt_tools.stages.screen import (
     CAP,
@@ -142,7 +142,7 @@ def asked_of(model: VLM, *, votes: int = 1, attempts: int = 2, in_flight: int = 
     """The opinions on one pair, in the order of the plan."""
     works = list(plan_screen([("c", "lq", "gt")], model, votes=votes))
     config = CallConfig(attempts=attempts, in_flight=in_flight, backoff=0.01)
-    told = screen(works, model, config, load=IMAGES.__getitem__, note=lambda calls: None, clock=lambda: CREATED)
+    told = screen(works, model, config, load=IMAGES.__getitem__, record=lambda calls: None, clock=lambda: CREATED)
     found = {opinion.id: opinion for ended in told for opinion, _ in ended if opinion is not None}
     return [found[work.id] for work in works]
 
@@ -198,7 +198,7 @@ def test_the_same_look_has_the_same_id_and_every_change_another() -> None:
     class Named:
         name = model = "m"
 
-        def look(self, images: object, question: str, schema: object) -> Look:
+        def look(self, images: object, question: str, schema: object) -> VlmReply:
             raise AssertionError
 
     class Other(Named):
@@ -254,54 +254,55 @@ def test_a_good_answer_in_both_orders(make: Callable[[Models], VLM], tmp_path: P
 USELESS: dict[str, tuple[Callable[[Asked], Reply] | Reply, str]] = {
     "prose in front": (
         lambda asked: Reply(text="Sure, here it is: " + str(says(fidelity=100)(asked).text)),
-        "bad_reply: the answer is no JSON alone: Invalid JSON: expected value at line 1 column 1",
+        "bad_reply: the answer is not JSON alone: Invalid JSON: expected value at line 1 column 1",
     ),
     "a fence": (
         lambda asked: Reply(text=f"```json\n{says()(asked).text}\n```"),
-        "bad_reply: the answer is no JSON alone: Invalid JSON: expected value at line 1 column 1",
+        "bad_reply: the answer is not JSON alone: Invalid JSON: expected value at line 1 column 1",
     ),
     "a refusal": (refusal("a face"), "refused: gemini-3-flash-preview: refuses: IMAGE_SAFETY"),
     "nothing": (Reply(), "bad_reply: the answer is empty"),
     "out of range": (
         says(fidelity=1000),
-        "bad_reply: the answer does not fit: fidelity: Input should be less than or equal to 100",
+        "bad_reply: the answer does not fit the schema: fidelity: Input should be less than or equal to 100",
     ),
     "below range": (
         says(quality=-1),
-        "bad_reply: the answer does not fit: quality: Input should be greater than or equal to 0",
+        "bad_reply: the answer does not fit the schema: quality: Input should be greater than or equal to 0",
     ),
     "no number": (
         says(fidelity=math.nan),
-        "bad_reply: the answer does not fit: fidelity: Input should be a finite number",
+        "bad_reply: the answer does not fit the schema: fidelity: Input should be a finite number",
     ),
     "a number in quotes": (
         says(fidelity="100"),
-        "bad_reply: the answer does not fit: fidelity: Input should be a valid number",
+        "bad_reply: the answer does not fit the schema: fidelity: Input should be a valid number",
     ),
     "redo in words": (
         says(redo="no"),
-        "bad_reply: the answer does not fit: redo: Input should be a valid boolean",
+        "bad_reply: the answer does not fit the schema: redo: Input should be a valid boolean",
     ),
     "a defect without its box": (
         says(defects=[{"kind": "halos", "severity": "slight"}]),
-        "bad_reply: the answer does not fit: defects.0.x0: Field required; defects.0.y0: Field required; "
+        "bad_reply: the answer does not fit the schema: defects.0.x0: Field required; defects.0.y0: Field required; "
         "defects.0.x1: Field required",
     ),
     "a box in pixels": (
         says(defects=[HALO | {"x1": 512}]),
-        "bad_reply: the answer does not fit: defects.0.x1: Input should be less than or equal to 1",
+        "bad_reply: the answer does not fit the schema: defects.0.x1: Input should be less than or equal to 1",
     ),
     "a box of nothing": (
         says(defects=[HALO | {"x1": 0.1}]),
-        "bad_reply: the answer does not fit: defects.0: Value error, the box is empty: x0 < x1 and y0 < y1 are wanted",
+        "bad_reply: the answer does not fit the schema: defects.0: Value error, the box is empty. "
+        "x0 must be below x1, and y0 below y1",
     ),
     "a kind of its own": (
         says(defects=[HALO | {"kind": "perfect"}]),
-        "bad_reply: the answer does not fit: defects.0.kind: Input should be ",
+        "bad_reply: the answer does not fit the schema: defects.0.kind: Input should be ",
     ),
     "more than was asked": (
         says(verdict="keep"),
-        "bad_reply: the answer does not fit: verdict: Extra inputs are not permitted",
+        "bad_reply: the answer does not fit the schema: verdict: Extra inputs are not permitted",
     ),
     "the same whatever is shown": (
         lambda asked: Reply(text=json.dumps(PERFECT)),
@@ -313,7 +314,7 @@ USELESS: dict[str, tuple[Callable[[Asked], Reply] | Reply, str]] = {
     "a cut": (cut(Reply(text="{}" * 400)), "cut_off: gemini-3-flash-preview: the connection was cut: "),
     "a timeout": (
         slow(3.0, says()),
-        "timeout: gemini-3-flash-preview: no whole answer in time; raise --timeout if that happens often",
+        "timeout: gemini-3-flash-preview: the answer took too long. Raise --timeout if that happens often.",
     ),
 }  # fmt: skip
 
@@ -389,8 +390,8 @@ class Fixed:
     def __init__(self, text: str) -> None:
         self.text = text
 
-    def look(self, images: object, question: str, schema: object) -> Look:
-        return Look(text=self.text)
+    def look(self, images: object, question: str, schema: object) -> VlmReply:
+        return VlmReply(text=self.text)
 
 
 @given(st.text(max_size=200) | st.dictionaries(st.sampled_from([*GOOD, "x"]), st.none() | st.booleans() | st.integers()
@@ -415,7 +416,7 @@ def test_what_is_no_image_is_an_outcome_of_that_look_alone() -> None:
         model = gemini(models)
         config = CallConfig()
         works = plan_screen([("c", "lq", "gt"), ("d", "lq", "lq")], model)
-        told = screen(works, model, config, load=load, note=lambda calls: None, clock=lambda: CREATED)
+        told = screen(works, model, config, load=load, record=lambda calls: None, clock=lambda: CREATED)
         found = [opinion for ended in told for opinion, _ in ended if opinion]
     assert sorted((o.candidate, o.fault) for o in found) == [
         ("c", "unreadable: gt: cannot be read"), ("c", "unreadable: gt: cannot be read"), ("d", ""), ("d", "")
@@ -573,7 +574,7 @@ def test_every_candidate_is_screened_once_in_both_orders_and_its_scores_are_ther
     assert judged(folder, tmp_path) == {("unsure", "unmeasured_vlm_votes"): 3}, "what was not screened is not kept"
     with Models(says()) as models:
         said = well("screen", folder, *options(models, "--dry-run"))
-        assert said == f"would ask {MODEL} for 6 opinions on 3 candidates, for 0.36 usd at most\n"
+        assert said == f"would ask {MODEL} for 6 opinions on 3 candidates, for at most 0.36 USD\n"
         assert not models.asked
         assert well("screen", folder, *options(models)) == "screen: 6 opinions, 0 already done\n"
         assert len(models.asked) == 8, "six, and the control in both orders"

@@ -16,7 +16,18 @@ from pydantic import BaseModel, ConfigDict, Field
 from ggt100k import DEGRADATIONS, pair_key
 from ggt_tools.errors import ConfigError, PairError, TransientError
 from ggt_tools.providers.protocol import Setting
-from ggt_tools.providers.vlm import KINDS, MOST_TEXT, VLM, Answer, ask, classify_by_vlm, plain, read, vlm, wire_schema
+from ggt_tools.providers.vlm import (
+    KINDS,
+    MAX_ANSWER_CHARACTERS,
+    VLM,
+    Answer,
+    ask,
+    classify_by_vlm,
+    make_quotable,
+    parse_answer,
+    vlm,
+    wire_schema,
+)
 from tests.models import KEY, Asked, Models, Reply, cut, failed, refusal, script, too_many
 from tests.photographs import crop
 
@@ -103,41 +114,43 @@ def test_the_schema_and_lossless_images_go_with_the_question(make: Make, pixels:
 BAD = {
     "": "the answer is empty",
     "\n ": "the answer is empty",
-    f"Here it is: {GOOD}": "the answer is no JSON alone: Invalid JSON: expected value at line 1 column 1",
-    f"{GOOD} I hope this helps.": "the answer is no JSON alone: Invalid JSON: trailing characters at line 1 column 32",
-    f"```json\n{GOOD}\n```": "the answer is no JSON alone: Invalid JSON: expected value at line 1 column 1",
-    f"{GOOD}{GOOD}": "the answer is no JSON alone: Invalid JSON: trailing characters at line 1 column 31",
-    GOOD[:-4]: "the answer is no JSON alone: Invalid JSON: EOF while parsing a value at line 1 column 26",
-    '{"what": "rain", "share": "0.5"}': "the answer does not fit: share: Input should be a valid number",
-    '{"what": 3, "share": 0.5}': "the answer does not fit: what: Input should be a valid string",
-    '{"what": "rain", "share": 7}': "the answer does not fit: share: Input should be less than or equal to 1",
-    '{"what": "rain"}': "the answer does not fit: share: Field required",
-    '{"what": "rain", "share": 0.5, "more": 1}': "the answer does not fit: more: Extra inputs are not permitted",
-    '{"what": "a much longer story of it", "share": 0}': "the answer does not fit: what: String should have at most 20 "
-    "characters",
-    "[]": "the answer does not fit: all: Input should be an object",
-    "null": "the answer does not fit: all: Input should be an object",
-    " " * MOST_TEXT + GOOD: "the answer has 20030 characters, 20000 are the most",
+    f"Here it is: {GOOD}": "the answer is not JSON alone: Invalid JSON: expected value at line 1 column 1",
+    f"{GOOD} I hope this helps.": "the answer is not JSON alone: Invalid JSON: trailing characters at line 1 column 32",
+    f"```json\n{GOOD}\n```": "the answer is not JSON alone: Invalid JSON: expected value at line 1 column 1",
+    f"{GOOD}{GOOD}": "the answer is not JSON alone: Invalid JSON: trailing characters at line 1 column 31",
+    GOOD[:-4]: "the answer is not JSON alone: Invalid JSON: EOF while parsing a value at line 1 column 26",
+    '{"what": "rain", "share": "0.5"}': "the answer does not fit the schema: share: Input should be a valid number",
+    '{"what": 3, "share": 0.5}': "the answer does not fit the schema: what: Input should be a valid string",
+    '{"what": "rain", "share": 7}': "the answer does not fit the schema: share: "
+    "Input should be less than or equal to 1",
+    '{"what": "rain"}': "the answer does not fit the schema: share: Field required",
+    '{"what": "rain", "share": 0.5, "more": 1}': "the answer does not fit the schema: more: "
+    "Extra inputs are not permitted",
+    '{"what": "a much longer story of it", "share": 0}': "the answer does not fit the schema: "
+    "what: String should have at most 20 characters",
+    "[]": "the answer does not fit the schema: all: Input should be an object",
+    "null": "the answer does not fit the schema: all: Input should be an object",
+    " " * MAX_ANSWER_CHARACTERS + GOOD: "the answer has 20030 characters, more than 20000",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("text", BAD, ids=lambda text: text[:30].strip() or "blank")
 def test_what_is_no_answer(text: str) -> None:
     with pytest.raises(PairError) as caught:
-        read(text, Wrong)
+        parse_answer(text, Wrong)
     assert caught.value.reason == "bad_reply"
     assert str(caught.value) == BAD[text]
 
 
 def test_deep_nesting_is_no_answer() -> None:
-    with pytest.raises(PairError, match=r"^the answer is no JSON alone: "):
-        read("[" * 9000, Wrong)
+    with pytest.raises(PairError, match=r"^the answer is not JSON alone: "):
+        parse_answer("[" * 9000, Wrong)
 
 
 @given(st.text(max_size=300) | st.binary(max_size=200).map(lambda data: data.decode("latin-1")))
 def test_any_text_is_an_answer_or_a_named_fault(text: str) -> None:
     try:
-        read(text, Wrong)
+        parse_answer(text, Wrong)
     except PairError as fault:
         assert fault.reason == "bad_reply"
         assert len(str(fault)) < 400
@@ -146,7 +159,7 @@ def test_any_text_is_an_answer_or_a_named_fault(text: str) -> None:
 
 @given(st.text(max_size=20), st.floats(0, 1))
 def test_what_fits_is_read_as_it_stands(what: str, share: float) -> None:
-    assert read(json.dumps({"what": what, "share": share}), Wrong) == Wrong(what=what, share=share)
+    assert parse_answer(json.dumps({"what": what, "share": share}), Wrong) == Wrong(what=what, share=share)
 
 
 @both
@@ -172,7 +185,7 @@ def test_no_second_repair_try(make: Make, pixels: np.ndarray) -> None:
     assert len(models.asked) == 2
     assert answer == Answer(
         value=None,
-        fault="the answer does not fit: what: Field required; share: Field required",
+        fault="the answer does not fit the schema: what: Field required; share: Field required",
         reason="bad_reply",
         tokens_in=2600,
         tokens_out=2640 if make is gemini else 2240,
@@ -250,11 +263,11 @@ def test_names() -> None:
     with pytest.raises(ConfigError) as caught:
         vlm("claude")
     assert str(caught.value) == (
-        "no vision-language model is named 'claude'; known: gemini, openai, openai-compatible, each with :MODEL"
+        "no provider is named 'claude'. Name one of: gemini:MODEL, openai:MODEL, openai-compatible:MODEL"
     )
     with pytest.raises(ConfigError) as caught:
         vlm("openai")
-    assert str(caught.value) == "openai: which model is to look is not said; name it: openai:MODEL"
+    assert str(caught.value) == "openai: the model is missing. Name it: openai:MODEL"
 
 
 class Says:
@@ -266,9 +279,9 @@ class Says:
         self._texts = list(texts)
 
     def look(self, images: object, question: str, schema: type[BaseModel]) -> object:
-        from ggt_tools.providers.vlm import Look
+        from ggt_tools.providers.vlm import VlmReply
 
-        return Look(text=self._texts.pop(0), tokens_in=7, tokens_out=2)
+        return VlmReply(text=self._texts.pop(0), tokens_in=7, tokens_out=2)
 
 
 def test_a_photograph_is_classified(pixels: np.ndarray) -> None:
@@ -305,12 +318,12 @@ def test_a_class_that_is_none_is_not_taken(text: str, pixels: np.ndarray) -> Non
     ],
 )
 def test_words_fit_to_be_quoted(text: str, words: str) -> None:
-    assert plain(text, 10 if text.startswith("x") else 100) == words
+    assert make_quotable(text, 10 if text.startswith("x") else 100) == words
 
 
 @given(st.text(max_size=200), st.integers(1, 50))
 def test_no_words_end_their_quotation(text: str, most: int) -> None:
-    words = plain(text, most)
+    words = make_quotable(text, most)
     assert len(words) <= most
     assert words.isprintable() or not words
     assert not set(words) & set('"“”„«»`<>{}[]\\\n')

@@ -23,7 +23,7 @@ from ggt_tools.summary import Summary
 from ggt_tools.workspace.ledger import Ledger
 
 if TYPE_CHECKING:
-    from ggt_tools.providers.calls import Ended
+    from ggt_tools.providers.calls import EndedCall
     from ggt_tools.providers.vlm import VLM
 
 
@@ -141,15 +141,15 @@ def _ask(
             ledger.add(*new_prompts, *(_call_with_outcome(end) for end in ended))
             prompts += new_prompts
             for end in ended:
-                if end.final and end.answer is None:
+                if end.is_final and end.answer is None:
                     failed[end.call.outcome] += 1
                     events.warning(f"{end.work.photo.subject}: {end.call.outcome}: {end.call.detail}")
-                progress.advance(end.final)
+                progress.advance(end.is_final)
             progress.show(usd=f"{calls.spent:.2f}")
     return prompts, calls.spent - spent_before
 
 
-def _call_with_outcome(end: Ended[PromptWork, Written]) -> Call:
+def _call_with_outcome(end: EndedCall[PromptWork, Written]) -> Call:
     """Return the call; where its answer could not be used, with the reason as its outcome."""
     if end.answer is None or not end.answer.reason:
         return end.call

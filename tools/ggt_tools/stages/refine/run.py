@@ -117,7 +117,7 @@ def _plan_lines(plan: _Plan, config: RefineConfig, modes: Counter[str]) -> list[
     lines = []
     for name, restorer in plan.restorers:
         if number := len(plan.works[name]):
-            cost = config.service.expected_cost(restorer.model, number, is_remote=restorer.remote)
+            cost = config.service.expected_cost(restorer.model, number, is_remote=restorer.is_remote)
             lines.append(f"would restore {number} photographs again with {name}{cost}")
     table = Summary(
         stage="refine",

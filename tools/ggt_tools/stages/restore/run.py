@@ -110,7 +110,7 @@ def run(
             plan = _plan(ledger, photos, name, restorer, config, events)
             if config.dry_run:
                 number = len(plan.works)
-                cost = config.service.expected_cost(restorer.model, number, is_remote=restorer.remote)
+                cost = config.service.expected_cost(restorer.model, number, is_remote=restorer.is_remote)
                 sentences.append(f"would restore {number} photographs with {name}{cost}")
                 continue
             counts.append(_make(plan.works, name, restorer, ledger, config, executor, events))
@@ -122,7 +122,7 @@ def run(
 
 def _check_executor(name: str, restorer: Restorer, executor: ExecutorConfig) -> None:
     """Raise ConfigError where worker processes would call a paid server: they have no ledger to record calls in."""
-    if executor.is_given and restorer.remote:
+    if executor.is_given and restorer.is_remote:
         raise ConfigError(
             f"--with {name}: asks a server, and each call is recorded on this machine before it is sent. Use "
             "--in-flight N for simultaneous calls; --engine and --workers are for restorers on machines of your own."
@@ -136,8 +136,8 @@ def _plan(
     candidates = list(ledger.all(Candidate))
     present_ids = {candidate.id for candidate in candidates}
     settled = {c.id for c in candidates if c.reason not in (IN_FLIGHT, LOST)}
-    prompts = select_prompts(ledger, config.prompt) if restorer.prompted else {}
-    ready = [photo for photo in photos if not restorer.prompted or photo.key in prompts]
+    prompts = select_prompts(ledger, config.prompt) if restorer.takes_prompt else {}
+    ready = [photo for photo in photos if not restorer.takes_prompt or photo.key in prompts]
     if len(ready) < len(photos):
         events.warning(
             f"{len(photos) - len(ready)} photographs have no prompt, and wait; run: ggt100k prompt {ledger.workspace}"

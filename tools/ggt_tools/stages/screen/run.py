@@ -227,7 +227,7 @@ def _ask(
         model,
         config.service.call_config(is_remote=True),
         load=load,
-        note=record,
+        record=record,
         clock=utc_now,
         price=config.service.price_of(model.model, is_remote=True),
         spent=ledger.spent(),

@@ -159,7 +159,7 @@ class Maker:
             except ConfigError as error:
                 self.failures.append(f"{model.name}: {error}")
                 continue
-            strategies = tuple(dict.fromkeys(model.prompts)) if restorer.prompted else ("",)
+            strategies = tuple(dict.fromkeys(model.prompts)) if restorer.takes_prompt else ("",)
             names = {
                 strategy: f"{model.name}, {strategy}" if strategy and len(strategies) > 1 else model.name
                 for strategy in strategies
