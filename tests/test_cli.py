@@ -484,7 +484,7 @@ def test_a_seed_that_the_ledger_cannot_hold(seed: str, tmp_path: Path) -> None:
 def test_what_is_not_aligned_is_not_measured(copy: Callable[[str], Path]) -> None:
     workspace = copy("restore")
     done = ggt("score", workspace, "--metrics", "core")
-    said = f"ggt100k score: {workspace}: nothing is aligned; run: ggt100k align {workspace}\n"
+    said = f"ggt100k score: {workspace}: nothing is aligned. Run: ggt100k align {workspace}\n"
     assert (done.code, done.err) == (2, said)
 
 
@@ -555,7 +555,7 @@ def fails(*argv: str | Path) -> str:
 @pytest.mark.parametrize("verb", ["restore", "score", "screen", "verdict", "refine", "pack", "status"])
 def test_an_unknown_workspace(tmp_path: Path, verb: str) -> None:
     w = tmp_path / "nowhere"
-    said = f"{w}: no ledger.sqlite, so no workspace; begin one: ggt100k ingest PHOTOS {w}"
+    said = f"{w}: has no ledger.sqlite, so it is not a workspace. Create one: ggt100k ingest PHOTOS {w}"
     assert fails(verb, w, *([tmp_path / "out"] if verb == "pack" else [])) == said
     assert list(tmp_path.iterdir()) == []
 
@@ -589,7 +589,7 @@ def test_a_folder_without_photographs(tmp_path: Path) -> None:
 
 def test_pack_before_verdict(copy: Callable[[str], Path], tmp_path: Path) -> None:
     w = copy("score")
-    assert fails("pack", w, tmp_path / "out") == f"{w}: nothing has been judged; run: ggt100k verdict {w}"
+    assert fails("pack", w, tmp_path / "out") == f"{w}: nothing has been judged. Run: ggt100k verdict {w}"
 
 
 def test_nothing_to_pack(copy: Callable[[str], Path], tmp_path: Path) -> None:
@@ -625,7 +625,7 @@ def test_an_image_that_was_lost_is_named(copy: Callable[[str], Path]) -> None:
         name = next(ledger.all(Photo)).image
     path = workspace / "images" / name[:2] / name
     path.unlink()
-    said = f"{path}: the ledger names it and it is not there; restore the workspace from its backup"
+    said = f"{path}: the ledger names it, but it is missing. Restore the workspace from its backup."
     assert fails("restore", workspace) == said
 
 

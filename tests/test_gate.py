@@ -71,7 +71,7 @@ BEST = '[best]\nby = ["quality_gain"]'
         ),
         (
             f"[must]\n{MUST}\n{GAIN.replace('{ noise_gain = { min = 0.5 } }', '{}')}\n{BEST}",
-            ": [gain.other] any: no rule; a gain without one could never be reached",
+            ": [gain.other] any: has no rule, so the gain could never be reached. Add a rule.",
         ),
         (
             f"[must]\n{MUST}\n[degradation.lowlight]\nstructure = {{ min = 0.1 }}\n{GAIN}\n{BEST}",
@@ -91,7 +91,7 @@ BEST = '[best]\nby = ["quality_gain"]'
         ),
         (
             f'[must]\nstructure = {{ min = 2, max = 1, reason = "a", why = "w" }}\n{GAIN}\n{BEST}',
-            ": [must] structure: no value lies between its bounds 2 and 1",
+            ": [must] structure: there is no value between its bounds 2 and 1",
         ),
         (
             f'[must]\nstructure = {{ min = 0.3, reason = "Not stable", why = "w" }}\n{GAIN}\n{BEST}',
@@ -179,8 +179,8 @@ def test_several_classes_have_one_table_and_the_later_of_two_counts() -> None:
     [
         ("max = 5, unsure_above = 6", "unsure_above: is above max, where a candidate is rejected. Give 5 or less."),
         ("min = 5, unsure_below = 4", "unsure_below: is below min, where a candidate is rejected. Give 5 or more."),
-        ("unsure_below = 4, unsure_above = 3", "no value lies between its bounds 4 and 3"),
-        ("min = 4, unsure_above = 3", "no value lies between its bounds 4 and 3"),
+        ("unsure_below = 4, unsure_above = 3", "there is no value between its bounds 4 and 3"),
+        ("min = 4, unsure_above = 3", "there is no value between its bounds 4 and 3"),
         ("max = inf", "has no bound. Give one of min, unsure_below, unsure_above, max."),
         ("max = nan", "max: nan is not a number."),
         ("max = true", "max: True is not a number."),

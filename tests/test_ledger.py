@@ -111,7 +111,10 @@ def test_a_folder_without_a_ledger_is_no_workspace_and_is_left_alone(tmp_path: P
     with pytest.raises(ConfigError) as fault:
         Ledger(tmp_path / "w")
     w = tmp_path / "w"
-    assert str(fault.value) == f"{w}: no ledger.sqlite, so no workspace; begin one: ggt100k ingest PHOTOS {w}"
+    assert (
+        str(fault.value)
+        == f"{w}: has no ledger.sqlite, so it is not a workspace. Create one: ggt100k ingest PHOTOS {w}"
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -151,8 +154,8 @@ def test_a_newer_schema_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
         with pytest.raises(ConfigError) as fault:
             Ledger(tmp_path, create=create)
         assert str(fault.value) == (
-            f"{file}: schema version {SCHEMA_VERSION + 1}, this ggt100k reads {SCHEMA_VERSION}; "
-            "install the one that wrote it"
+            f"{file}: schema version {SCHEMA_VERSION + 1}, and this ggt100k reads {SCHEMA_VERSION}. "
+            "Install the version that wrote it."
         )
     assert file.read_bytes() == before
 
@@ -416,7 +419,7 @@ def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
     file.write_bytes(b"not a database" * 100)
     with pytest.raises(ConfigError) as fault:
         Ledger(tmp_path)
-    assert str(fault.value) == f"{file}: cannot be read: file is not a database; restore the workspace from its backup"
+    assert str(fault.value) == f"{file}: cannot be read: file is not a database. Restore the workspace from its backup."
 
 
 def test_a_file_in_the_workspaces_place_is_told(tmp_path: Path) -> None:
@@ -511,7 +514,7 @@ def test_the_pairs_are_what_is_kept_in_the_order_of_the_keys(tmp_path: Path) -> 
         )
         with pytest.raises(ConfigError) as fault:
             list(ledger.pairs())
-        said = f"{tmp_path}: candidate 4 is not aligned; run: ggt100k align {tmp_path}"
+        said = f"{tmp_path}: candidate 4 is not aligned. Run: ggt100k align {tmp_path}"
         assert str(fault.value) == said
         ledger.add(*(Aligned(candidate=name, version="1", image=name * 64, reason="") for name in "1234"))
         pairs = list(ledger.pairs())
@@ -536,7 +539,7 @@ def test_a_pair_has_the_score_that_was_measured_last_whatever_its_versions_name(
 def test_without_a_verdict_there_are_no_pairs_and_the_verb_is_named(tmp_path: Path) -> None:
     with Ledger(tmp_path, create=True) as ledger, pytest.raises(ConfigError) as fault:
         list(ledger.pairs())
-    assert str(fault.value) == f"{tmp_path}: nothing has been judged; run: ggt100k verdict {tmp_path}"
+    assert str(fault.value) == f"{tmp_path}: nothing has been judged. Run: ggt100k verdict {tmp_path}"
 
 
 def test_the_funnel_counts_who_entered_who_left_and_why_not(tmp_path: Path) -> None:
@@ -693,7 +696,7 @@ def test_a_damaged_image_is_told(tmp_path: Path) -> None:
         with pytest.raises(ShardError) as fault:
             ledger.image(name)
     assert (
-        str(fault.value) == f"{path}: its bytes are not those that were stored; restore the workspace from its backup"
+        str(fault.value) == f"{path}: its bytes are not those that were stored. Restore the workspace from its backup."
     )
 
 
@@ -705,7 +708,7 @@ def test_a_missing_image_is_told(tmp_path: Path) -> None:
         for look in (ledger.image, ledger.image_size):
             with pytest.raises(ShardError) as fault:
                 look(name)
-            said = f"{path}: the ledger names it and it is not there; restore the workspace from its backup"
+            said = f"{path}: the ledger names it, but it is missing. Restore the workspace from its backup."
             assert str(fault.value) == said
 
 
@@ -782,7 +785,7 @@ def test_an_image_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
         process.join(60)
         assert process.exitcode == 1, "the disk was full in the middle of the image"
         name = hashlib.sha256(_image_of(0)).hexdigest()
-        with pytest.raises(ShardError, match="is not there"):
+        with pytest.raises(ShardError, match="but it is missing"):
             ledger.image(name)
         assert ledger.image(ledger.put_image(_image_of(0))) == _image_of(0)
         assert [path.name for path in (tmp_path / "images").glob("*/*")] == [name]

@@ -229,7 +229,7 @@ def test_a_ledger_that_another_process_writes_is_read_and_its_process_named(
     assert done.code == 2
     file = workspace / "ledger.sqlite"
     assert f"ggt100k prompt: {file}: is locked by process {pid} (" in done.err
-    assert done.err.endswith("Wait for its end, or stop it, then run this again.\n")
+    assert done.err.endswith("Wait until it ends, or stop it, then run this again.\n")
     assert ggt("prompt", workspace, "--strategy", "measured").code == 0
 
 
@@ -324,12 +324,11 @@ def test_a_command_is_shown_short_and_without_folders() -> None:
             "database or disk is full",
             ": database or disk is full. Make room on the disk, then run this again: it continues.",
         ),
-        ("database is locked", ": is locked by another process. Wait for its end, or stop it, then run this again."),
-        ("disk I/O error", ": disk I/O error. Check the disk that it lies on, then run this again: it continues."),
+        ("database is locked", ": is locked by another process. Wait until it ends, or stop it, then run this again."),
+        ("disk I/O error", ": disk I/O error. Check the disk, then run this again: it continues."),
         (
             "attempt to write a readonly database",
-            ": attempt to write a readonly database. Check the disk that it lies on, then run this again: it "
-            "continues.",
+            ": attempt to write a readonly database. Check the disk, then run this again: it continues.",
         ),
     ],
 )

@@ -256,7 +256,7 @@ def test_a_published_image_that_is_damaged(tmp_path: Path) -> None:
 
 
 def test_where_nothing_is_published(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"so no dataset is in it"):
+    with pytest.raises(ConfigError, match=r"has no index/manifest\.json"):
         list(hash_published_pairs(str(tmp_path), frozenset()))
 
 

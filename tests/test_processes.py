@@ -57,7 +57,7 @@ def test_what_work_raises_is_raised_here(processes: int) -> None:
 def test_a_process_that_dies_is_told_with_its_mend(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as fault:
         list(in_processes(dies, [tmp_path / name for name in "0123"], 2, int))
-    assert str(fault.value) == "a process of ours died; is there memory enough? try fewer processes"
+    assert str(fault.value) == "a worker process died, perhaps for lack of memory. Use fewer processes."
 
 
 def large(job: bytes, tell: Tell) -> None:

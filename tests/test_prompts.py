@@ -110,7 +110,7 @@ def test_a_class_that_is_none_is_refused(small: Image) -> None:
     with pytest.raises(PairError) as caught:
         write_fixed(photo(small, "../credits"), small, created=CREATED)
     assert caught.value.reason == "unknown_degradation"
-    assert str(caught.value).startswith("no prompt is known for '../credits'; known: mixed, rain, haze, snow,")
+    assert str(caught.value).startswith("there is no fixed prompt for '../credits'. Known: mixed, rain, haze, snow,")
 
 
 def test_versions_name_the_strategy_and_its_model() -> None:

@@ -290,7 +290,7 @@ def test_after_one_that_reads_no_prompt_the_photographs_own_is_refined() -> None
     assert candidate_of(told).prompt.startswith(f"Less haze.\n\n{OPENING}\n{MORE}\n")
     with pytest.raises(ConfigError) as caught:
         redo([made(0, PLAIN)], makers=[B])
-    assert str(caught.value) == f"0.jpg: key {PHOTO.key}: has no prompt for b; run: ggt100k prompt"
+    assert str(caught.value) == f"0.jpg: key {PHOTO.key}: has no prompt for b. Run: ggt100k prompt"
 
 
 def test_a_refusal_is_a_round_in_vain_and_what_may_pass_is_for_retry() -> None:
@@ -392,7 +392,7 @@ def judge_all(folder: Path, reasons: Sequence[str]) -> None:
 def test_the_verb_says_what_and_why_makes_each_once_and_stops_after_its_rounds(tmp_path: Path) -> None:
     folder = workspace(tmp_path / "w", 4)
     done = ggt("refine", folder)
-    said = f"ggt100k refine: {folder}: nothing has been judged; run: ggt100k verdict {folder}\n"
+    said = f"ggt100k refine: {folder}: nothing has been judged. Run: ggt100k verdict {folder}\n"
     assert (done.code, done.err) == (2, said)
     reasons = ["", "unchanged", "halos", "halos"]
     with Models() as models:

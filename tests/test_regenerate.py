@@ -143,7 +143,7 @@ def test_what_does_not_pass_is_an_outcome_with_its_reason_and_can_be_retried_by_
         assert len(models.asked) == before, "an outcome is not asked for again"
         done = ggt("retry", folder, "--reason", "timeout", "--base-url", models.url)
         known = "bad_request, no_image, not_an_image, refused"
-        said = f"ggt100k retry: {folder}: nothing failed for 'timeout'; there is: {known}\n"
+        said = f"ggt100k retry: {folder}: nothing failed for 'timeout'. The reasons are: {known}.\n"
         assert (done.code, done.err) == (2, said)
         more = ("--reason", "refused", "--reason", "no_image", "--base-url", models.url)
         assert well("retry", folder, *more).startswith("retry: 2 made, 0 already done\n")
@@ -261,12 +261,12 @@ def test_several_candidates_and_several_restorers(tmp_path: Path) -> None:
 def test_what_has_no_prompt_is_told(tmp_path: Path) -> None:
     folder = workspace(tmp_path / "w", 1, prompts="")
     done = ggt("restore", folder, "--with", "gemini")
-    said = f"no prompts of the strategy fixed; run: ggt100k prompt {folder} --strategy fixed"
+    said = f"has no prompts of the strategy fixed. Run: ggt100k prompt {folder} --strategy fixed"
     assert (done.code, done.err) == (2, f"ggt100k restore: {folder}: {said}\n")
     well("prompt", folder)
     well("prompt", folder, "--strategy", "measured")
     done = ggt("restore", folder, "--with", "gemini")
-    said = "has prompts of fixed, measured; choose with --prompt"
+    said = "has prompts of fixed, measured. Choose one with --prompt."
     assert (done.code, done.err) == (2, f"ggt100k restore: {folder}: {said}\n")
 
 
@@ -323,7 +323,7 @@ def test_a_batch_is_half_the_price_and_picked_up_after_a_restart(tmp_path: Path,
         process.join()
         assert Counter(c.reason for c in facts(folder, Candidate)) == {IN_FLIGHT: 5}
         alone = ggt("restore", folder, "--with", maker, "--base-url", argv[-1])
-        assert "5 candidates are in batch jobs; --batch takes their results in" in alone.err
+        assert "5 candidates are in batch jobs. Run this again with --batch to get their results." in alone.err
         assert sum(models.paid.values()) == 0, "what is in a job is not asked for once more"
         models.finish()
         said = well(*argv)
@@ -450,7 +450,7 @@ def test_a_retry_makes_what_was_begun_or_nothing(tmp_path: Path) -> None:
         assert (done.code, len(models.asked)) == (2, 0)
         assert done.err == (
             f"ggt100k retry: key {candidate.key}: candidate {candidate.id} was begun with another version or other "
-            "options of gemini; give the --option values that it was begun with\n"
+            "options of gemini. Give the --option values that it was started with.\n"
         )
         more = ("--reason", "server_error", "--option", "size=2K", "--base-url", models.url)
         assert well("retry", folder, *more).startswith("retry: 1 made")
@@ -462,7 +462,10 @@ def test_what_has_a_prompt_is_made_and_the_others_are_counted(tmp_path: Path) ->
     with Models() as models:
         done = ggt("restore", folder, *options(models))
     assert done.out.startswith("restore: 2 made")
-    assert done.err == f"ggt100k restore: 1 photographs have no prompt, and wait; run: ggt100k prompt {folder}\n"
+    assert (
+        done.err
+        == f"ggt100k restore: 1 photographs have no prompt and are not restored. Run: ggt100k prompt {folder}\n"
+    )
 
 
 # --- secrets --------------------------------------------------------------------------------------------------------

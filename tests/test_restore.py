@@ -166,7 +166,7 @@ def test_a_photograph_without_a_prompt_is_named() -> None:
                 given, Fake(make=inverted), restorer_name="fake", prompts=prompts(given[:1]), seeds=[0], clock=at_noon
             )
         )
-    assert str(fault.value) == f"1.jpg: key {given[1].key}: has no prompt for fake; run: ggt100k prompt"
+    assert str(fault.value) == f"1.jpg: key {given[1].key}: has no prompt for fake. Run: ggt100k prompt"
 
 
 @given(st.integers(1, 40), st.integers(1, 40))

@@ -140,7 +140,7 @@ def test_retry_lists_the_reasons_that_there_are(tmp_path: Path) -> None:
         ledger.add(make_candidate(first, "a", reason="timeout"), make_candidate(second, "b", reason="refused"))
     with pytest.raises(ConfigError) as caught:
         run_retry(workspace, RetryConfig(reasons=("timeout", "too_dark")))
-    assert str(caught.value) == f"{workspace}: nothing failed for 'too_dark'; there is: refused, timeout"
+    assert str(caught.value) == f"{workspace}: nothing failed for 'too_dark'. The reasons are: refused, timeout."
 
 
 def test_a_summary_adds_up_restorers_and_fails_where_one_of_them_made_nothing(tmp_path: Path) -> None:
@@ -281,7 +281,7 @@ def test_requests_of_batch_jobs_are_sent_again_and_a_budget_cuts_the_job(tmp_pat
         with pytest.raises(ConfigError, match=r"2 candidates were restored, 2\.00 USD are spent, 1 candidates wait"):
             make_in_batches(works, restorer, "fake", ledger=ledger, service=service, poll_seconds=0.01, events=events)
         assert events.warnings == [
-            "too many requests; the request is sent again", "the server is down; the request is sent again"
+            "too many requests. The request is sent again.", "the server is down. The request is sent again."
         ]  # fmt: skip
         made = [candidate for candidate in ledger.all(Candidate) if candidate.image]
         assert len(made) == 2

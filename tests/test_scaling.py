@@ -143,9 +143,9 @@ def test_a_workspace_keeps_the_place_of_its_images(tmp_path: Path) -> None:
         (made,) = ledger.all(Candidate)
     with Ledger(tmp_path / "w", images="memory://one") as ledger:
         assert (ledger.image(name), ledger.image(made.image)) == (b"pixels", b"others")
-        with pytest.raises(ShardError, match=r"memory://one/images/00/0+: the ledger names it and it is not there"):
+        with pytest.raises(ShardError, match=r"memory://one/images/00/0+: the ledger names it, but it is missing"):
             ledger.image("0" * 64)
-    with pytest.raises(ConfigError, match="its images lie at memory://one, not at memory://two; leave the option out"):
+    with pytest.raises(ConfigError, match="its images are at memory://one, not at memory://two"):
         Ledger(tmp_path / "w", images="memory://two")
     with Ledger(tmp_path / "v", create=True):
         pass

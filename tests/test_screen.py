@@ -614,9 +614,9 @@ def test_a_model_that_praises_everything_is_not_asked_a_second_time(tmp_path: Pa
         done = ggt("screen", folder, *options(models))
         assert (done.code, done.out) == (2, "")
         assert done.err == (
-            f"ggt100k screen: gemini:{MODEL}: was shown a photograph and itself upside down as its restoration, and "
-            "says: fidelity 100; fidelity 100; a model that does not see this cannot screen. Choose another with "
-            "--vlm, or run it again, which shows another photograph.\n"
+            f"ggt100k screen: gemini:{MODEL}: got a photograph, and the same upside down as its restoration, and "
+            "answered: fidelity 100; fidelity 100. A model that does not notice this cannot screen. Choose another one "
+            "with --vlm, or run this again, which uses another photograph.\n"
         )
         assert len(models.asked) == 2
         assert ggt("screen", folder, *options(models)).code == 2
@@ -684,7 +684,7 @@ def test_what_is_not_aligned_cannot_be_screened(tmp_path: Path) -> None:
         pair = make_pair(Store(), 1)
         ledger.add(pair.photo, pair.candidate)
     done = ggt("screen", folder)
-    said = f"ggt100k screen: {folder}: nothing is aligned; run: ggt100k align {folder}\n"
+    said = f"ggt100k screen: {folder}: nothing is aligned. Run: ggt100k align {folder}\n"
     assert (done.code, done.err) == (2, said)
 
 

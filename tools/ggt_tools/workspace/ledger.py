@@ -58,7 +58,8 @@ class Ledger:
             ) from fault
         if not exists and not create:
             raise ConfigError(
-                f"{workspace}: no ledger.sqlite, so no workspace; begin one: ggt100k ingest PHOTOS {workspace}"
+                f"{workspace}: has no ledger.sqlite, so it is not a workspace. "
+                f"Create one: ggt100k ingest PHOTOS {workspace}"
             )
         if exists and not file.stat().st_size and any((workspace / "images").glob("*")):
             raise ConfigError(f"{file}: is empty, though the workspace has images. Restore it from its backup.")
@@ -82,7 +83,7 @@ class Ledger:
             if isinstance(fault, sqlite3.OperationalError):
                 raise translated(file, fault) from fault
             if type(fault) is sqlite3.DatabaseError:  # no database, or a damaged one; its subclasses are other faults
-                raise ConfigError(f"{file}: cannot be read: {fault}; restore the workspace from its backup") from fault
+                raise ConfigError(f"{file}: cannot be read: {fault}. Restore the workspace from its backup.") from fault
             raise
 
     def __enter__(self) -> Ledger:

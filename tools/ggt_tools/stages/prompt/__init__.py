@@ -205,7 +205,9 @@ def fixed_text(name: str) -> str:
         PairError: There is no text for the class.
     """
     if name not in (*DEGRADATIONS, "keep"):  # it becomes a file's name
-        raise PairError("unknown_degradation", f"no prompt is known for {name!r}; known: {', '.join(DEGRADATIONS)}")
+        raise PairError(
+            "unknown_degradation", f"there is no fixed prompt for {name!r}. Known: {', '.join(DEGRADATIONS)}."
+        )
     return (TEXTS / f"{name}-{FIXED}.txt").read_text(encoding="utf-8").strip()
 
 

@@ -316,5 +316,5 @@ def _base_prompt(
     if prompted:
         return prompted[-1].strategy.removesuffix(REFINED), prompted[-1].prompt
     if photo.key not in prompts:
-        raise ConfigError(f"{photo.subject}: has no prompt for {restorer_name}; run: ggt100k prompt")
+        raise ConfigError(f"{photo.subject}: has no prompt for {restorer_name}. Run: ggt100k prompt")
     return prompts[photo.key].strategy, prompts[photo.key].text

@@ -80,7 +80,7 @@ def _plan(ledger: Ledger, config: RefineConfig) -> _Plan:
     """Decide on each photograph, and load the restorers."""
     verdicts = {verdict.candidate: verdict for verdict in ledger.all(Verdict)}
     if not verdicts:
-        raise ConfigError(f"{ledger.workspace}: nothing has been judged; run: ggt100k verdict {ledger.workspace}")
+        raise ConfigError(f"{ledger.workspace}: nothing has been judged. Run: ggt100k verdict {ledger.workspace}")
     photos = list(ledger.all(Photo))
     all_candidates = list(ledger.all(Candidate))
     present_ids = {candidate.id for candidate in all_candidates}

@@ -74,7 +74,7 @@ def plan_restore(
         strategy, text = NO_PROMPT, ""
         if restorer.takes_prompt:
             if photo.key not in prompts:
-                raise ConfigError(f"{photo.subject}: has no prompt for {restorer_name}; run: ggt100k prompt")
+                raise ConfigError(f"{photo.subject}: has no prompt for {restorer_name}. Run: ggt100k prompt")
             strategy, text = prompts[photo.key].strategy, prompts[photo.key].text
         for seed in seeds:
             candidate = Candidate(
@@ -122,8 +122,8 @@ def check_candidate(candidate: Candidate, restorer: Restorer) -> None:
     )
     if candidate.id not in (expected_id, expected_id[8:]):  # older ids do not begin with the key
         raise ConfigError(
-            f"key {candidate.key}: candidate {candidate.id} was begun with another version or other options of "
-            f"{candidate.restorer_name}; give the --option values that it was begun with"
+            f"key {candidate.key}: candidate {candidate.id} was started with another version or other options of "
+            f"{candidate.restorer_name}. Give the --option values that it was started with."
         )
 
 

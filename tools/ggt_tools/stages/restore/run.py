@@ -58,7 +58,7 @@ class RestoreConfig:
     def __post_init__(self) -> None:
         check_limit(self.limit)
         if not self.restorers:
-            raise ConfigError("restorers: there is none. Name one, for example classical.")
+            raise ConfigError("restorers: none is named. Name one, for example classical.")
         if self.prompt is not None:
             check_choice("prompt", self.prompt, STRATEGIES)
         check_minimum("candidates_per_photo", self.candidates_per_photo)
@@ -68,7 +68,7 @@ class RestoreConfig:
                 "between 0 and 2**63 - 1. Give another one."
             )
         if not self.poll_seconds > 0:
-            raise ConfigError(f"poll_seconds: {self.poll_seconds} is not above 0.")
+            raise ConfigError(f"poll_seconds: {self.poll_seconds}: must be above 0.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,14 +140,17 @@ def _plan(
     ready = [photo for photo in photos if not restorer.takes_prompt or photo.key in prompts]
     if len(ready) < len(photos):
         events.warning(
-            f"{len(photos) - len(ready)} photographs have no prompt, and wait; run: ggt100k prompt {ledger.workspace}"
+            f"{len(photos) - len(ready)} photographs have no prompt and are not restored. "
+            f"Run: ggt100k prompt {ledger.workspace}"
         )
     seeds = range(config.seed, config.seed + config.candidates_per_photo)
     planned = plan_restore(ready, restorer, restorer_name=name, prompts=prompts, seeds=seeds, clock=utc_now)
     works = [with_present_id(work, present_ids) for work in planned]
     in_jobs = works_in_open_jobs(ledger) & {work.id for work in works}
     if in_jobs and not config.batch:
-        events.warning(f"{len(in_jobs)} candidates are in batch jobs; --batch takes their results in")
+        events.warning(
+            f"{len(in_jobs)} candidates are in batch jobs. Run this again with --batch to get their results."
+        )
     missing = [work for work in works if work.id not in settled | in_jobs][: config.limit]
     if isinstance(restorer, FramingRestorer):
         for note in restorer.frame_notes(work.photo for work in missing):
@@ -223,11 +226,11 @@ def select_prompts(ledger: Ledger, strategy: str | None) -> dict[str, Prompt]:
     prompts = sorted(ledger.all(Prompt), key=lambda prompt: prompt.created)
     strategies = sorted({prompt.strategy for prompt in prompts})
     if strategy is None and len(strategies) > 1:
-        raise ConfigError(f"{ledger.workspace}: has prompts of {', '.join(strategies)}; choose with --prompt")
+        raise ConfigError(f"{ledger.workspace}: has prompts of {', '.join(strategies)}. Choose one with --prompt.")
     chosen = strategy or (strategies[0] if strategies else "fixed")
     if chosen not in strategies:
         raise ConfigError(
-            f"{ledger.workspace}: no prompts of the strategy {chosen}; "
+            f"{ledger.workspace}: has no prompts of the strategy {chosen}; "
             f"run: ggt100k prompt {ledger.workspace} --strategy {chosen}"
         )
     return {prompt.key: prompt for prompt in prompts if prompt.strategy == chosen}

@@ -172,7 +172,7 @@ def _plan(ledger: Ledger, scorer: Scorer) -> tuple[list[ScoreWork], int]:
     images = {aligned.candidate: aligned.image for aligned in ledger.all(Aligned) if aligned.image}
     candidates = [candidate for candidate in ledger.all(Candidate) if candidate.id in images]
     if not images and any(candidate.image for candidate in ledger.all(Candidate)):
-        raise ConfigError(f"{ledger.workspace}: nothing is aligned; run: ggt100k align {ledger.workspace}")
+        raise ConfigError(f"{ledger.workspace}: nothing is aligned. Run: ggt100k align {ledger.workspace}")
     works = []
     for candidate in candidates:
         missing = [name for name in scorer.metrics if (candidate.id, name) not in present]
