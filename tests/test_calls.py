@@ -91,7 +91,7 @@ def test_every_work_is_done_once() -> None:
     assert all(ended.is_final and ended.call.outcome == "ok" for ended in found)
 
 
-def test_never_more_in_flight_than_said_and_that_many_at_times() -> None:
+def test_the_number_of_calls_in_flight_is_limited_and_reached() -> None:
     now, most, lock = 0, 0, threading.Lock()
 
     def ask(work: Work) -> Answer:
@@ -122,7 +122,7 @@ def test_works_are_drawn_only_as_they_are_sent() -> None:
     assert drawn <= 4
 
 
-def test_a_call_is_noted_before_it_is_sent() -> None:
+def test_a_call_is_recorded_before_it_is_sent() -> None:
     noted: list[Call] = []
 
     def ask(work: Work) -> Answer:
@@ -149,7 +149,7 @@ def test_the_backoff_doubles_up_to_its_maximum_and_then_it_ends() -> None:
     assert clock.seconds == pytest.approx(1 + 2 + 4 + 4 + 4)
 
 
-def test_a_provider_that_says_when_holds_all_calls_until_then() -> None:
+def test_retry_after_delays_all_calls() -> None:
     clock = Time()
     at: list[tuple[str, float]] = []
 
@@ -166,7 +166,7 @@ def test_a_provider_that_says_when_holds_all_calls_until_then() -> None:
     assert [ended.call.outcome for ended in found].count("rate_limited") == 1
 
 
-def test_others_go_while_one_waits() -> None:
+def test_other_calls_are_sent_while_one_waits() -> None:
     order: list[str] = []
 
     def ask(work: Work) -> Answer:
@@ -181,7 +181,7 @@ def test_others_go_while_one_waits() -> None:
 
 @given(st.floats(1, 600), st.integers(1, 60))
 @settings(max_examples=50, deadline=None)
-def test_requests_a_minute_are_kept(rate: float, count: int) -> None:
+def test_requests_per_minute_are_limited(rate: float, count: int) -> None:
     clock = Time()
     sent: list[float] = []
 
@@ -196,14 +196,14 @@ def test_requests_a_minute_are_kept(rate: float, count: int) -> None:
     assert clock.seconds <= count / rate * 60 + 1, "and no slower than that"
 
 
-def test_tokens_a_minute_are_kept() -> None:
+def test_tokens_per_minute_are_limited() -> None:
     clock = Time()
     cost = Price(model="fake", call=0.0, tokens=1000)
     all_of(calls(lambda work: Answer(), clock=clock, cost=cost, tokens_per_minute=6000).perform(works(7)))
     assert clock.seconds == pytest.approx(60.0, abs=0.1), "six a minute, the first at once"
 
 
-def test_a_rate_limiter_holds_no_more_than_a_second_brings() -> None:
+def test_a_rate_limiter_saves_at_most_one_second() -> None:
     clock = Time()
     limiter = RateLimiter(120, math.inf, 0, now=clock.now)
     clock.seconds = 3600.0
@@ -240,7 +240,7 @@ def test_the_budget_is_not_exceeded_by_what_is_in_flight() -> None:
 
 @given(st.lists(st.sampled_from(["ok", "busy", "timeout", "bad"]), max_size=60), st.floats(0.1, 5))
 @settings(max_examples=50, deadline=None)
-def test_whatever_happens_the_budget_holds(script: list[str], budget: float) -> None:
+def test_the_budget_holds_for_any_outcomes(script: list[str], budget: float) -> None:
     steps = iter(script)
     lock = threading.Lock()
 
@@ -267,7 +267,7 @@ def test_whatever_happens_the_budget_holds(script: list[str], budget: float) -> 
     assert run.spent == pytest.approx(math.fsum(ended.call.usd for ended in found))
 
 
-def test_a_call_that_cost_more_than_the_list_says_raises_what_the_next_may_cost() -> None:
+def test_a_call_above_the_list_price_raises_the_expected_cost() -> None:
     budget = Budget(10.0, 0.0, Price(model="fake", call=1.0, input=1e6, output=0.0))
     budget.pay(budget.reserve(), 4, 0)
     assert budget.spent == 4.0
@@ -275,7 +275,7 @@ def test_a_call_that_cost_more_than_the_list_says_raises_what_the_next_may_cost(
     assert not budget.fits_one_call()
 
 
-def test_a_budget_wants_a_price() -> None:
+def test_a_budget_needs_a_price() -> None:
     with pytest.raises(ConfigError) as fault:
         calls(lambda work: Answer(), cost=price("unheard-of"), budget=5.0)
     assert str(fault.value) == (
@@ -285,7 +285,7 @@ def test_a_budget_wants_a_price() -> None:
     assert all(math.isnan(ended.call.usd) for ended in found)
 
 
-def test_where_nothing_works_it_gives_up() -> None:
+def test_a_run_stops_after_many_failures() -> None:
     asked = 0
 
     def ask(work: Work) -> Answer:
@@ -306,7 +306,7 @@ def test_where_nothing_works_it_gives_up() -> None:
     assert fault.value.reason == "timeout"
 
 
-def test_a_fault_of_the_program_loses_nothing_that_was_in_flight() -> None:
+def test_a_program_error_loses_no_call_in_flight() -> None:
     barrier = threading.Barrier(3)
 
     def ask(work: Work) -> Answer:
@@ -327,7 +327,7 @@ def test_a_fault_of_the_program_loses_nothing_that_was_in_flight() -> None:
     ]
 
 
-def test_after_ctrl_c_what_was_in_flight_is_handed_over() -> None:
+def test_calls_in_flight_are_yielded_after_ctrl_c() -> None:
     asked: list[str] = []
 
     def ask(work: Work) -> Answer:
@@ -348,7 +348,7 @@ def test_after_ctrl_c_what_was_in_flight_is_handed_over() -> None:
     assert run.spent == pytest.approx(0.5 * len(asked))
 
 
-def test_what_fails_here_after_the_answer_is_paid_all_the_same() -> None:
+def test_a_failure_after_the_answer_is_paid() -> None:
     def ask(work: Work) -> Answer:
         raise OSError(28, "No space left on device")
 
@@ -370,7 +370,7 @@ def test_what_fails_here_after_the_answer_is_paid_all_the_same() -> None:
         ("budget", math.nan, "budget: nan: must be above 0."),
     ],
 )
-def test_a_setting_that_cannot_be(name: str, value: float, said: str) -> None:
+def test_wrong_limits_are_errors(name: str, value: float, said: str) -> None:
     with pytest.raises(ConfigError) as fault:
         CallConfig(**{name: value})  # type: ignore[arg-type]
     assert str(fault.value) == said

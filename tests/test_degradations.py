@@ -277,7 +277,7 @@ def test_how_often_the_class_of_the_sample_is_right() -> None:
     }
 
 
-def test_what_the_classifier_misses_in_the_sample() -> None:
+def test_known_errors_of_the_classifier_on_the_sample() -> None:
     wrong = {}
     for name, said in credits().items():
         measured, _ = classify(measure(photograph(name)))

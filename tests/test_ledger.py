@@ -107,7 +107,7 @@ def verdict(name: str, decision: str = "keep", stage: str = "", reason: str = ""
 # --- opening --------------------------------------------------------------------------------------------------------
 
 
-def test_a_folder_without_a_ledger_is_no_workspace_and_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_without_a_ledger_is_not_a_workspace_and_is_unchanged(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as fault:
         Ledger(tmp_path / "w")
     w = tmp_path / "w"
@@ -118,7 +118,7 @@ def test_a_folder_without_a_ledger_is_no_workspace_and_is_left_alone(tmp_path: P
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_was_put_in_is_there_when_it_is_opened_again(tmp_path: Path) -> None:
+def test_facts_persist_after_reopening(tmp_path: Path) -> None:
     facts: list[Any] = [
         photo("b"),
         photo("a"),
@@ -142,7 +142,7 @@ def test_what_was_put_in_is_there_when_it_is_opened_again(tmp_path: Path) -> Non
         assert (ledger.image(name), ledger.image_size(name)) == (b"pixels", 6)
 
 
-def test_a_newer_schema_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+def test_a_newer_schema_is_refused_and_unchanged(tmp_path: Path) -> None:
     with Ledger(tmp_path, create=True) as ledger:
         ledger.add(photo("a"))
     file = tmp_path / "ledger.sqlite"
@@ -235,7 +235,7 @@ PRAGMA user_version=4;
 """  # as version 4 wrote it
 
 
-def test_a_ledger_of_the_fourth_version_keeps_what_align_said(tmp_path: Path) -> None:
+def test_a_ledger_of_version_4_keeps_facts_of_align(tmp_path: Path) -> None:
     write(tmp_path, FOURTH)
     later = Aligned(
         candidate="d", version="align-4", image="j", reason="", error=0.5, support=0.25, scatter=0.75, motion=2.0,
@@ -254,7 +254,7 @@ def test_a_ledger_of_the_fourth_version_keeps_what_align_said(tmp_path: Path) ->
         assert (scores["d"]["align_motion"], scores["d"]["align_improvement"]) == (2.0, 4.0)
 
 
-def test_scores_of_other_pixels_go_when_a_candidate_is_aligned_anew(tmp_path: Path) -> None:
+def test_scores_are_deleted_when_a_candidate_is_aligned_again(tmp_path: Path) -> None:
     first = Aligned(candidate="c", version="1", image="i", reason="")
     with Ledger(tmp_path, create=True) as ledger:
         ledger.add(first, score("c", 0.5, "shift"), score("d", 0.25, "shift"))
@@ -346,7 +346,7 @@ def test_packed_txt_stays_where_the_migration_fails(tmp_path: Path) -> None:
     assert (tmp_path / "packed.txt").read_text() == "a\n"
 
 
-def test_a_migration_that_is_cut_off_leaves_the_ledger_as_it_was(tmp_path: Path) -> None:
+def test_an_interrupted_migration_changes_nothing(tmp_path: Path) -> None:
     file = tmp_path / "ledger.sqlite"
     db = sqlite3.connect(file)
     db.executescript(THIRD + "UPDATE score SET value = 'no number' WHERE metric = 'gmsd'")
@@ -369,7 +369,7 @@ SCORES = st.builds(
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(SCORES, max_size=6), max_size=4))
-def test_scores_are_there_to_the_last_bit_however_they_came_in(batches: list[list[Score]]) -> None:
+def test_scores_are_stored_exactly(batches: list[list[Score]]) -> None:
     there: dict[tuple[str, str, str], float] = {}
     for one in chain.from_iterable(batches):
         of = one.candidate, one.metric, one.metric_version
@@ -402,7 +402,7 @@ def test_scores_are_there_to_the_last_bit_however_they_came_in(batches: list[lis
         )
 
 
-def test_a_ledger_of_the_first_version_is_brought_to_this_one_and_keeps_its_facts(tmp_path: Path) -> None:
+def test_a_ledger_of_version_1_is_migrated_with_its_facts(tmp_path: Path) -> None:
     write(tmp_path, FIRST)
     for _ in range(2):
         with Ledger(tmp_path) as ledger:
@@ -414,7 +414,7 @@ def test_a_ledger_of_the_first_version_is_brought_to_this_one_and_keeps_its_fact
         assert list(ledger.all(Candidate))[1] == framed
 
 
-def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_an_error(tmp_path: Path) -> None:
     file = tmp_path / "ledger.sqlite"
     file.write_bytes(b"not a database" * 100)
     with pytest.raises(ConfigError) as fault:
@@ -422,7 +422,7 @@ def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
     assert str(fault.value) == f"{file}: cannot be read: file is not a database. Restore the workspace from its backup."
 
 
-def test_a_file_in_the_workspaces_place_is_told(tmp_path: Path) -> None:
+def test_a_file_instead_of_a_workspace_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "w").write_text("a file")
     with pytest.raises(ConfigError) as fault:
         Ledger(tmp_path / "w", create=True)
@@ -451,7 +451,7 @@ def test_a_fact_that_is_added_twice_stays_the_first(tmp_path: Path) -> None:
         assert [s.value for s in ledger.all(Score)] == [0.5, 0.75], "another version of a metric is another fact"
 
 
-def test_what_is_withdrawn_stays_so_with_the_first_reason_and_a_second_is_kept_too(tmp_path: Path) -> None:
+def test_withdrawals_keep_their_first_reason(tmp_path: Path) -> None:
     def withdrawal(key: str, reason: str, by: str) -> Withdrawal:
         return Withdrawal(key=key, reason=reason, withdrawn_by=by, created="2026-01-01T00:00:00Z")
 
@@ -468,7 +468,7 @@ def test_what_is_withdrawn_stays_so_with_the_first_reason_and_a_second_is_kept_t
         ]
 
 
-def test_a_refusal_gives_way_to_the_newer_one_and_goes_when_the_photograph_is_in(tmp_path: Path) -> None:
+def test_a_refusal_is_replaced_and_deleted_after_import(tmp_path: Path) -> None:
     with Ledger(tmp_path, create=True) as ledger:
         ledger.add(Refusal(file="a.jpg", reason="no_licence", detail="1"))
         ledger.add(Refusal(file="b.jpg", reason="no_licence", detail="2"))
@@ -542,7 +542,7 @@ def test_without_a_verdict_there_are_no_pairs_and_the_verb_is_named(tmp_path: Pa
     assert str(fault.value) == f"{tmp_path}: nothing has been judged. Run: ggt100k verdict {tmp_path}"
 
 
-def test_the_funnel_counts_who_entered_who_left_and_why_not(tmp_path: Path) -> None:
+def test_the_funnel_counts_entered_left_and_reasons(tmp_path: Path) -> None:
     with Ledger(tmp_path, create=True) as ledger:
         empty = Stage(stage="ingest", entered=0, left=0, reasons=())
         assert ledger.funnel()[0] == empty
@@ -583,7 +583,7 @@ def call(name: str, work: str, outcome: str = IN_FLIGHT, usd: float = 0.5) -> Ca
     )  # fmt: skip
 
 
-def test_a_candidate_without_an_image_gives_way_and_one_with_an_image_stays(tmp_path: Path) -> None:
+def test_a_candidate_without_an_image_is_replaced(tmp_path: Path) -> None:
     with Ledger(tmp_path, create=True) as ledger:
         for reason in (IN_FLIGHT, "timeout", "refused"):
             ledger.add(candidate("c", "a", image="", reason=reason))
@@ -593,7 +593,7 @@ def test_a_candidate_without_an_image_gives_way_and_one_with_an_image_stays(tmp_
         assert [c.image for c in ledger.all(Candidate)] == ["abc"]
 
 
-def test_a_call_is_noted_and_noted_again_when_it_has_ended_and_what_is_under_way_counts_as_spent(
+def test_calls_are_recorded_twice_and_count_as_spent_in_flight(
     tmp_path: Path,
 ) -> None:
     with Ledger(tmp_path, create=True) as ledger:
@@ -606,7 +606,7 @@ def test_a_call_is_noted_and_noted_again_when_it_has_ended_and_what_is_under_way
         assert ledger.call_counts() == [("restore", "m", IN_FLIGHT, 1, 0.0), ("restore", "m", "ok", 1, 0.2)]
 
 
-def test_what_came_gets_its_name_when_it_is_settled_and_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_received_image_is_renamed_when_it_is_stored(tmp_path: Path) -> None:
     with Ledger(tmp_path, create=True) as ledger:
         ledger.receive("c", b"pixels")
         ledger.receive("d", b"pixels")
@@ -641,7 +641,7 @@ def test_a_kill_between_the_link_and_the_row_loses_nothing(tmp_path: Path, links
         assert list((tmp_path / "incoming").iterdir()) == []
 
 
-def test_a_verb_that_pays_is_alone(tmp_path: Path) -> None:
+def test_only_one_process_may_make_paid_calls(tmp_path: Path) -> None:
     with Ledger(tmp_path, create=True) as one, Ledger(tmp_path) as other:
         with one.lock(PAYING), one.lock("align"):
             with pytest.raises(ConfigError) as fault, other.lock(PAYING):
@@ -688,7 +688,7 @@ def test_an_image_is_named_by_its_bytes_and_stored_once(tmp_path: Path) -> None:
     assert sorted(p.read_bytes() for p in (tmp_path / "images").glob("*/*")) == [b"other", b"pixels"]
 
 
-def test_a_damaged_image_is_told(tmp_path: Path) -> None:
+def test_a_damaged_image_is_an_error(tmp_path: Path) -> None:
     with Ledger(tmp_path, create=True) as ledger:
         name = ledger.put_image(b"pixels")
         path = tmp_path / "images" / name[:2] / name
@@ -700,7 +700,7 @@ def test_a_damaged_image_is_told(tmp_path: Path) -> None:
     )
 
 
-def test_a_missing_image_is_told(tmp_path: Path) -> None:
+def test_a_missing_image_is_an_error(tmp_path: Path) -> None:
     with Ledger(tmp_path, create=True) as ledger:
         name = ledger.put_image(b"pixels")
         path = tmp_path / "images" / name[:2] / name
@@ -778,7 +778,7 @@ def _put_on_a_full_disk(workspace: Path) -> None:
 
 
 @posix
-def test_an_image_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_an_image_appears_complete_or_not_at_all(tmp_path: Path) -> None:
     with Ledger(tmp_path, create=True) as ledger:
         process = PROCESSES.Process(target=_put_on_a_full_disk, args=(tmp_path,))
         process.start()

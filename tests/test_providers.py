@@ -115,7 +115,7 @@ def test_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     assert str(fault.value) == NOT_SET
 
 
-def test_a_keyring_that_cannot_be_read_is_told_without_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_keyring_is_an_error_without_its_message(monkeypatch: pytest.MonkeyPatch) -> None:
     def locked(service: str, name: str) -> str:
         raise RuntimeError("the vault holds sk-12345678")
 
@@ -129,7 +129,7 @@ def test_a_keyring_that_cannot_be_read_is_told_without_its_words(monkeypatch: py
 
 
 @pytest.mark.parametrize("value", ["zwei wörter", "two words", "a\tb", "schlüssel", "a\nb"])
-def test_what_cannot_be_a_key_is_refused_without_showing_it(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+def test_an_invalid_key_is_refused_without_showing_it(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("GEMINI_API_KEY", value)
     with pytest.raises(ConfigError) as fault:
         read_key("GEMINI_API_KEY")
@@ -139,7 +139,7 @@ def test_what_cannot_be_a_key_is_refused_without_showing_it(monkeypatch: pytest.
 # --- what may be shown ----------------------------------------------------------------------------------------------
 
 
-def test_keys_are_taken_out_of_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_are_removed_from_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GEMINI_API_KEY", "odd/key+1=")
     read_key("GEMINI_API_KEY")
     assert sanitize("?key=odd%2Fkey%2B1%3D&x and odd/key+1=.") == "?key=<key>&x and <key>."
@@ -155,7 +155,7 @@ def test_control_characters_and_length_are_bounded() -> None:
 
 
 @given(st.text(), st.text(), st.sampled_from([KEY, "Bearer " + KEY]))
-def test_whatever_stands_around_it_the_key_is_not_shown(before: str, after: str, key: str) -> None:
+def test_a_key_is_hidden_in_any_text(before: str, after: str, key: str) -> None:
     from ggt_tools.providers.faults import hide_secret
 
     hide_secret(KEY)
@@ -171,12 +171,12 @@ def test_whatever_stands_around_it_the_key_is_not_shown(before: str, after: str,
 @pytest.mark.parametrize(
     "url", ["https://api.example/v1", "http://127.0.0.1:8000/v1", "http://localhost/", "http://[::1]:9/v1"]
 )
-def test_a_base_url_that_may_be_asked(url: str) -> None:
+def test_allowed_base_urls(url: str) -> None:
     assert check_base_url(url, insecure=False) == url
 
 
 @pytest.mark.parametrize("host", ["example.org", "10.0.0.1", "localhost.example.org", "127.0.0.1.example.org"])
-def test_a_key_does_not_go_in_the_clear(host: str) -> None:
+def test_a_key_is_not_sent_unencrypted(host: str) -> None:
     url = f"http://{host}/v1"
     with pytest.raises(ConfigError) as fault:
         check_base_url(url, insecure=False)
@@ -188,7 +188,7 @@ def test_a_key_does_not_go_in_the_clear(host: str) -> None:
 
 
 @pytest.mark.parametrize("make", [gemini_client, openai_client, compatible_client])
-def test_every_client_looks_at_its_base_url(make: Callable[[Setting], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_client_checks_its_base_url(make: Callable[[Setting], Any], monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="unencrypted"):
         make(Setting(base_url="http://10.0.0.1/v1"))
     for variable in ("GOOGLE_GEMINI_BASE_URL", "OPENAI_BASE_URL", "OPENAI_COMPATIBLE_BASE_URL"):
@@ -214,7 +214,7 @@ def test_every_client_looks_at_its_base_url(make: Callable[[Setting], Any], monk
         ),
     ],
 )
-def test_a_base_url_that_cannot_be(url: str, message: str) -> None:
+def test_wrong_base_urls_are_errors(url: str, message: str) -> None:
     with pytest.raises(ConfigError) as fault:
         check_base_url(url, insecure=True)
     assert str(fault.value) == message
@@ -232,7 +232,7 @@ def test_the_key_does_not_follow_a_redirect(model: str) -> None:
     assert str(fault.value).endswith(". Check the model's name and --base-url.")
 
 
-def test_a_server_on_this_machine_wants_no_key_and_another_one_does(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_server_on_this_machine_needs_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_COMPATIBLE_API_KEY")
     assert compatible_client(Setting(base_url="http://127.0.0.1:8000/v1")).api_key == "none"
     with pytest.raises(ConfigError, match="OPENAI_COMPATIBLE_API_KEY: is not set"):
@@ -277,7 +277,7 @@ CONFIG: list[tuple[str, Reply, str]] = [
 
 @pytest.mark.parametrize("model", ASK)
 @pytest.mark.parametrize(("reply", "message"), [case[1:] for case in CONFIG], ids=[case[0] for case in CONFIG])
-def test_what_stops_the_run(model: str, reply: Reply, message: str) -> None:
+def test_errors_that_stop_the_run(model: str, reply: Reply, message: str) -> None:
     with Models(reply) as models, pytest.raises(ConfigError) as fault:
         ASK[model](models)
     variable = "GEMINI_API_KEY" if model == "gemini-test" else "OPENAI_API_KEY"
@@ -329,7 +329,7 @@ PASSING: list[tuple[str, Any, str, str, float, bool]] = [
 @pytest.mark.parametrize(
     ("reply", "reason", "message", "wait", "paid"), [case[1:] for case in PASSING], ids=[case[0] for case in PASSING]
 )
-def test_what_passes(model: str, reply: Any, reason: str, message: str, wait: float, paid: bool) -> None:
+def test_temporary_errors(model: str, reply: Any, reason: str, message: str, wait: float, paid: bool) -> None:
     with Models(reply) as models, pytest.raises(TransientError) as fault:
         began = time.monotonic()
         ASK[model](models, timeout=0.7)
@@ -340,7 +340,7 @@ def test_what_passes(model: str, reply: Any, reason: str, message: str, wait: fl
 
 
 @pytest.mark.parametrize("model", ASK)
-def test_a_connection_that_is_cut_may_have_been_paid(model: str) -> None:
+def test_an_interrupted_connection_may_be_paid(model: str) -> None:
     with Models(cut(Reply(image=png(LQ)))) as models, pytest.raises(TransientError) as fault:
         ASK[model](models)
     assert (fault.value.reason, fault.value.paid) == ("cut_off", True)
@@ -349,7 +349,7 @@ def test_a_connection_that_is_cut_may_have_been_paid(model: str) -> None:
 
 
 @pytest.mark.parametrize("model", ASK)
-def test_a_server_that_is_not_there_has_cost_nothing(model: str) -> None:
+def test_an_unreachable_server_costs_nothing(model: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
@@ -361,7 +361,7 @@ def test_a_server_that_is_not_there_has_cost_nothing(model: str) -> None:
 
 
 @pytest.mark.parametrize("model", ASK)
-def test_what_is_wrong_with_one_photograph(model: str) -> None:
+def test_errors_of_one_photograph(model: str) -> None:
     with Models(failed(400, "bad\x1b[31m\nimage")) as models, pytest.raises(PairError) as fault:
         ASK[model](models)
     assert (fault.value.reason, fault.value.paid) == ("bad_request", False)
@@ -403,7 +403,7 @@ def test_an_answer_that_cannot_be_read_is_not_paid_for_twice(model: str, message
     assert str(fault.value) == f"{model}: its answer {message}"
 
 
-def test_an_answer_without_end_is_not_read_to_its_end() -> None:
+def test_an_endless_answer_is_not_read() -> None:
     with Models(Reply(image=bytes(300_000))) as models:
         client = gemini_client(Setting(base_url=models.url), max_bytes=200_000)
         with pytest.raises(PairError) as fault, gemini_faults("gemini-test"):
@@ -421,7 +421,7 @@ def test_a_refusal_of_openai() -> None:
     assert (fault.value.reason, str(fault.value)) == ("refused", "gpt-test: refuses: This is not allowed.")
 
 
-def test_gemini_says_in_the_body_how_long_to_wait() -> None:
+def test_the_retry_delay_of_gemini_is_read() -> None:
     wait = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "34.5s"}
     minute = {"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [{"quotaId": "RequestsPerMinute"}]}
     with Models(Reply(status=429, text="slow", facts=(wait, minute))) as models, pytest.raises(TransientError) as fault:
@@ -450,13 +450,13 @@ def test_an_error_may_have_any_shape(model: str, body: bytes) -> None:
 
 @pytest.mark.parametrize("make", [gemini_client, openai_client])
 @pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan"), float("inf")])
-def test_a_timeout_that_cannot_be(make: Callable[[Setting], Any], seconds: float) -> None:
+def test_wrong_timeouts_are_errors(make: Callable[[Setting], Any], seconds: float) -> None:
     with pytest.raises(ConfigError) as fault:
         make(Setting(timeout=seconds))
     assert str(fault.value) == f"--timeout {seconds:g}: must be above 0 and at most 86400 seconds."
 
 
-def test_what_is_no_fault_of_the_server_stays_what_it_is() -> None:
+def test_program_errors_are_not_translated() -> None:
     with pytest.raises(ZeroDivisionError), gemini_faults("gemini-test"):
         raise ZeroDivisionError
     with pytest.raises(PairError) as fault, openai_faults("gpt-test"):
@@ -472,7 +472,7 @@ def test_waiting_by_date() -> None:
 
 
 @given(st.one_of(st.text(), st.floats().map(str), st.integers().map(str), st.none()))
-def test_waiting_is_a_number_within_bounds_whatever_was_said(text: object) -> None:
+def test_retry_delays_are_bounded_for_any_text(text: object) -> None:
     assert 0.0 <= parse_seconds(text) <= 3600.0
     assert 0.0 <= retry_after({"retry-after": str(text)}) <= 3600.0
 
@@ -524,7 +524,7 @@ def test_lines_of_a_batch(tmp_path: Path) -> None:
     [(400, "bad_request"), (3, "bad_request"), (429, "rate_limited"), (8, "rate_limited"), (13, "server_error"),
      (503, "server_error"), (None, "bad_request"), ("x", "bad_request")],
 )  # fmt: skip
-def test_what_a_request_of_a_batch_came_to(code: object, reason: str) -> None:
+def test_outcomes_of_batch_requests(code: object, reason: str) -> None:
     assert read_batch_error(code, None) == Restored(reason=reason, detail="the provider states no reason")
     assert read_batch_error(code, {"message": f"key {KEY}"}).detail in ("key <key>", f"key {KEY}")
 
@@ -539,7 +539,7 @@ def test_an_image_is_fetched_from_the_server_itself_without_the_key() -> None:
         assert str(fault.value) == "m: its image at 127.0.0.1 cannot be downloaded: not_served"
 
 
-def test_an_image_elsewhere_is_fetched_only_if_told_so_and_never_from_a_private_address() -> None:
+def test_an_image_on_another_host_needs_an_option_and_a_public_address() -> None:
     with Models() as models, Models() as other:
         other.files["a.png"] = png(LQ)
         url = f"{other.url}/open/a.png"
@@ -558,7 +558,7 @@ def test_an_image_elsewhere_is_fetched_only_if_told_so_and_never_from_a_private_
         assert other.paths == []
 
 
-def test_replies_come_in_their_order() -> None:
+def test_replies_are_sent_in_order() -> None:
     with Models(script(too_many(0.1), failed(503))) as models:
         for reason in ("rate_limited", "server_error"):
             with pytest.raises(TransientError) as fault:

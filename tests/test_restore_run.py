@@ -96,7 +96,7 @@ def test_the_last_seed_that_a_ledger_can_store_is_allowed() -> None:
 # --- run ------------------------------------------------------------------------------------------------------------
 
 
-def test_restore_makes_what_is_missing_and_sums_over_restorers(tmp_path: Path) -> None:
+def test_restore_makes_missing_candidates_and_sums_over_restorers(tmp_path: Path) -> None:
     workspace, events = make_workspace(tmp_path / "w", 3), Recorded()
     config = RestoreConfig(restorers=("classical",), candidates_per_photo=2)
     first = run_restore(workspace, replace(config, limit=4), events=events)
@@ -166,7 +166,7 @@ def test_a_summary_adds_up_restorers_and_fails_where_one_of_them_made_nothing(tm
 # --- recovery -------------------------------------------------------------------------------------------------------
 
 
-def test_what_a_kill_left_is_stored_where_it_arrived_and_written_off_where_it_did_not(tmp_path: Path) -> None:
+def test_calls_of_a_killed_run_are_stored_or_written_off(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path / "w", 1)
     (photo,) = records(workspace, Photo)
     with Ledger(workspace) as ledger:
@@ -269,7 +269,7 @@ def plan_works(ledger: Ledger, restorer: FakeBatches) -> list[Work]:
     return list(plan_restore(photos, restorer, restorer_name="fake", prompts={}, seeds=[0], clock=lambda: TIME))
 
 
-def test_requests_of_batch_jobs_are_sent_again_and_a_budget_cuts_the_job(tmp_path: Path) -> None:
+def test_requests_of_batch_jobs_are_repeated_and_limited_by_the_budget(tmp_path: Path) -> None:
     workspace, events = make_workspace(tmp_path / "w", 3), Recorded()
     restorer = FakeBatches(
         states=[TransientError("the server is down"), "running", "done"],

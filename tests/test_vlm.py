@@ -135,14 +135,14 @@ BAD = {
 
 
 @pytest.mark.parametrize("text", BAD, ids=lambda text: text[:30].strip() or "blank")
-def test_what_is_no_answer(text: str) -> None:
+def test_invalid_answers_are_errors(text: str) -> None:
     with pytest.raises(PairError) as caught:
         parse_answer(text, Wrong)
     assert caught.value.reason == "bad_reply"
     assert str(caught.value) == BAD[text]
 
 
-def test_deep_nesting_is_no_answer() -> None:
+def test_deep_nesting_is_an_error() -> None:
     with pytest.raises(PairError, match=r"^the answer is not JSON alone: "):
         parse_answer("[" * 9000, Wrong)
 
@@ -158,13 +158,13 @@ def test_any_text_is_an_answer_or_a_named_fault(text: str) -> None:
 
 
 @given(st.text(max_size=20), st.floats(0, 1))
-def test_what_fits_is_read_as_it_stands(what: str, share: float) -> None:
+def test_a_valid_answer_is_read_unchanged(what: str, share: float) -> None:
     assert parse_answer(json.dumps({"what": what, "share": share}), Wrong) == Wrong(what=what, share=share)
 
 
 @both
 @pytest.mark.parametrize("bad", ["I see rain.", "{}", '{"what": "rain", "share": "half"}'])
-def test_one_repair_try_that_shows_the_fault(make: Make, bad: str, pixels: np.ndarray) -> None:
+def test_one_retry_that_states_the_fault(make: Make, bad: str, pixels: np.ndarray) -> None:
     with Models(script(Reply(text=bad), Reply(text=GOOD))) as models:
         answer = ask(make(models), [pixels], LOOKING, Wrong)
         first, second = models.asked
@@ -179,7 +179,7 @@ def test_one_repair_try_that_shows_the_fault(make: Make, bad: str, pixels: np.nd
 
 
 @both
-def test_no_second_repair_try(make: Make, pixels: np.ndarray) -> None:
+def test_no_second_retry(make: Make, pixels: np.ndarray) -> None:
     with Models(lambda asked: Reply(text="{}")) as models:
         answer = ask(make(models), [pixels], LOOKING, Wrong)
     assert len(models.asked) == 2
@@ -225,21 +225,21 @@ def test_a_reply_without_a_text_is_a_fault(make: Make, pixels: np.ndarray) -> No
     ],
     ids=["429", "503", "cut"],
 )
-def test_what_passes_is_not_an_answer(make: Make, reply: Reply, reason: str, paid: bool, pixels: np.ndarray) -> None:
+def test_temporary_errors_are_raised(make: Make, reply: Reply, reason: str, paid: bool, pixels: np.ndarray) -> None:
     with Models(script(reply)) as models, pytest.raises(TransientError) as caught:
         ask(make(models), [pixels], LOOKING, Wrong)
     assert (caught.value.reason, caught.value.paid) == (reason, paid)
     assert len(models.asked) == 1
 
 
-def test_the_first_look_is_paid_though_the_second_failed(pixels: np.ndarray) -> None:
+def test_the_first_attempt_is_paid_if_the_second_fails(pixels: np.ndarray) -> None:
     with Models(script(Reply(text="{}"), failed(503))) as models, pytest.raises(TransientError) as caught:
         ask(gemini(models), [pixels], LOOKING, Wrong)
     assert caught.value.paid
 
 
 @both
-def test_a_request_that_is_not_taken_is_no_answer_and_not_hidden(make: Make, pixels: np.ndarray) -> None:
+def test_a_rejected_request_is_raised(make: Make, pixels: np.ndarray) -> None:
     with Models(lambda asked: failed(400, "unsupported schema")) as models, pytest.raises(PairError) as caught:
         ask(make(models), [pixels], LOOKING, Wrong)
     assert caught.value.reason == "bad_request"
@@ -247,7 +247,7 @@ def test_a_request_that_is_not_taken_is_no_answer_and_not_hidden(make: Make, pix
 
 
 @both
-def test_a_wrong_key_stops_all_and_is_not_shown(
+def test_a_wrong_key_stops_the_run_and_is_hidden(
     make: Make, pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Models(key="another") as models, pytest.raises(ConfigError) as caught:
@@ -292,14 +292,14 @@ def test_a_photograph_is_classified(pixels: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("kind", DEGRADATIONS)
-def test_every_class_can_be_said(kind: str, pixels: np.ndarray) -> None:
+def test_every_class_can_be_answered(kind: str, pixels: np.ndarray) -> None:
     said = classify_by_vlm(Says(json.dumps({"main": kind, "all": list(KINDS)})), pixels)
     assert said.degradation == kind
     assert set(said.degradations) == set(KINDS)
 
 
 @pytest.mark.parametrize("text", ['{"main": "noise", "all": []}', '{"main": "rain", "all": ["rust"]}', "rain"])
-def test_a_class_that_is_none_is_not_taken(text: str, pixels: np.ndarray) -> None:
+def test_an_unknown_class_is_rejected(text: str, pixels: np.ndarray) -> None:
     with pytest.raises(PairError) as caught:
         classify_by_vlm(Says(text, text), pixels)
     assert caught.value.reason == "bad_reply"
@@ -317,12 +317,12 @@ def test_a_class_that_is_none_is_not_taken(text: str, pixels: np.ndarray) -> Non
         ("雨 and été", "雨 and été"),
     ],
 )
-def test_words_fit_to_be_quoted(text: str, words: str) -> None:
+def test_quotable_texts(text: str, words: str) -> None:
     assert make_quotable(text, 10 if text.startswith("x") else 100) == words
 
 
 @given(st.text(max_size=200), st.integers(1, 50))
-def test_no_words_end_their_quotation(text: str, most: int) -> None:
+def test_no_text_closes_its_quotation(text: str, most: int) -> None:
     words = make_quotable(text, most)
     assert len(words) <= most
     assert words.isprintable() or not words
