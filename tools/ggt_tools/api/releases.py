@@ -42,7 +42,7 @@ def validate(
         events: Where progress is reported; None for a progress bar.
 
     Returns:
-        The findings, and a summary. `Validation.is_valid` tells whether there is none.
+        The findings, and a summary. `Validation.is_valid` is true if there are no findings.
     """
     from ggt_tools.stages.validate.run import ValidateConfig, run
 

@@ -124,26 +124,26 @@ def blend_photograph(gt: Image, lq: Image, random: Random) -> Image:
     return to_bytes(light + share * (lq.astype(np.float32) - light))
 
 
-def displace(image: Image, by: float, random: Random) -> Image:
-    """Displace the image smoothly by up to `by` px."""
+def displace(image: Image, distance: float, random: Random) -> Image:
+    """Displace the image smoothly by up to `distance` px."""
     height, width = image.shape[:2]
     scale = random.uniform(0.15, 0.8)
     fields = [draw_clouds((height, width), scale, random) for _ in range(2)]
     most = float(np.quantile(np.hypot(*fields), 0.98)) + 1e-3
-    angle, whole = random.uniform(0, 2 * np.pi), random.random() * 0.5 * by
+    angle, whole = random.uniform(0, 2 * np.pi), random.random() * 0.5 * distance
     off = [
-        field * ((by - whole) / most) + whole * turn
+        field * ((distance - whole) / most) + whole * turn
         for field, turn in zip(fields, (np.cos(angle), np.sin(angle)), strict=True)
     ]
     return to_bytes(_remap(image.astype(np.float32), *off))
 
 
-def displace_edges(gt: Image, lq: Image, by: float, random: Random) -> Image:
-    """Displace edges that lq does not show exactly by up to `by` px, independently of each other."""
+def displace_edges(gt: Image, lq: Image, distance: float, random: Random) -> Image:
+    """Displace edges that lq does not show exactly by up to `distance` px, independently of each other."""
     shape = gt.shape[:2]
     scale = random.uniform(0.03, 0.1)
     share = blur_gaussian(measure_lost_detail(gt, lq, 1.5), 4.0)
-    off = [np.asarray(0.6 * by * share * draw_clouds(shape, scale, random), np.float32) for _ in range(2)]
+    off = [np.asarray(0.6 * distance * share * draw_clouds(shape, scale, random), np.float32) for _ in range(2)]
     return to_bytes(_remap(gt.astype(np.float32), *off))
 
 

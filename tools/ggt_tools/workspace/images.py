@@ -37,8 +37,8 @@ class ImageFolder:
             raise self._missing(name) from fault
         if hashlib.sha256(data).hexdigest() != name:
             raise ShardError(
-                f"{self._full_path(name)}: its bytes are not those that were stored; "
-                "restore the workspace from its backup"
+                f"{self._full_path(name)}: its bytes are not those that were stored. "
+                "Restore the workspace from its backup."
             )
         return data
 

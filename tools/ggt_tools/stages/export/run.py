@@ -22,7 +22,7 @@ def run(release: str | Path, out: Path, config: ExportConfig, *, events: Events 
         release: Folder or fsspec URL of the release, or "sample".
         out: New folder, or one that an interrupted run of the same export has begun.
         config: Which pairs, and in which layout.
-        events: Told of progress, of pairs without a prompt, and of a release that must stay on this machine.
+        events: Receives progress, of pairs without a prompt, and of a release that must stay on this machine.
 
     Returns:
         The number of pairs by split.

@@ -65,7 +65,7 @@ def run(workspace: Path, config: PromptConfig, *, events: Events = SILENT) -> Su
     Args:
         workspace: Folder of the workspace.
         config: How prompts are written.
-        events: Told of progress, and of each photograph for which the model could not be asked.
+        events: Receives progress, and of each photograph for which the model could not be asked.
 
     Raises:
         ConfigError: The model is unknown or lacks a package or key here, or the budget does not hold one more call.

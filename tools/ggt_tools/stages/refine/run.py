@@ -47,7 +47,7 @@ def run(workspace: Path, config: RefineConfig, *, events: Events = SILENT) -> Su
     Args:
         workspace: Folder of the workspace.
         config: What is restored again, with what.
-        events: Told of progress, and of each candidate without an image.
+        events: Receives progress, and of each candidate without an image.
 
     Raises:
         ConfigError: Nothing has been judged, a restorer is unknown or lacks a package or key here, or the budget does

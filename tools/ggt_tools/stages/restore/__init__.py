@@ -169,7 +169,7 @@ def restore(
     """Make candidates, and yield the calls that have ended since the last time, in no order.
 
     Beside each call is the candidate that came of it, or None where the call is sent again. A candidate without a
-    reason has its image file where `keep` stored it, and not the image's name yet: whoever stores the candidate adds
+    reason has its image file where `keep` stored it, and not the image's name yet: the caller that stores the candidate adds
     the name.
 
     Args:

@@ -54,7 +54,7 @@ def make_in_batches(
         ledger: The ledger of the workspace, whose lock is held.
         service: How the restorer is called, and the budget.
         poll_seconds: Seconds between two checks of the jobs.
-        events: Told of progress, and of each candidate without an image.
+        events: Receives progress, and of each candidate without an image.
 
     Raises:
         ConfigError: The restorer does not support batch jobs, its price is unknown, or the budget is too small for

@@ -81,7 +81,7 @@ def make_candidates(
         ledger: The ledger of the workspace, whose lock is held.
         service: How the restorer is called, and the budget.
         stage: Name of the stage that asks for them: restore, retry or refine.
-        events: Told of progress, and of each candidate without an image.
+        events: Receives progress, and of each candidate without an image.
 
     Raises:
         ConfigError: The budget does not hold one more call, or the restorer cannot work at all.

@@ -88,7 +88,7 @@ def run(
         workspace: Folder of the workspace.
         config: What restores.
         executor: Where a restorer that asks no server runs.
-        events: Told of progress, of photographs without a prompt, and of each candidate without an image.
+        events: Receives progress, of photographs without a prompt, and of each candidate without an image.
 
     Raises:
         ConfigError: A restorer is unknown or lacks a package or key here, prompts are missing, or the budget does not
@@ -230,7 +230,7 @@ def select_prompts(ledger: Ledger, strategy: str | None) -> dict[str, Prompt]:
     chosen = strategy or (strategies[0] if strategies else "fixed")
     if chosen not in strategies:
         raise ConfigError(
-            f"{ledger.workspace}: has no prompts of the strategy {chosen}; "
-            f"run: ggt100k prompt {ledger.workspace} --strategy {chosen}"
+            f"{ledger.workspace}: has no prompts of the strategy {chosen}. "
+            f"Write them: ggt100k prompt {ledger.workspace} --strategy {chosen}"
         )
     return {prompt.key: prompt for prompt in prompts if prompt.strategy == chosen}

@@ -48,7 +48,7 @@ def run(workspace: Path, config: RetryConfig, *, events: Events = SILENT) -> Sum
     Args:
         workspace: Folder of the workspace.
         config: Which candidates.
-        events: Told of progress, and of each candidate without an image.
+        events: Receives progress, and of each candidate without an image.
 
     Raises:
         ConfigError: Nothing failed for one of the reasons, the restorer would make another candidate now, or the

@@ -63,7 +63,7 @@ def run(workspace: Path, config: ScoreConfig, *, executor: ExecutorConfig = LOCA
         workspace: Folder of the workspace.
         config: What to measure.
         executor: Where to measure.
-        events: Told of progress, of metrics that are left out, and of candidates that cannot be measured.
+        events: Receives progress, of metrics that are left out, and of candidates that cannot be measured.
 
     Raises:
         ConfigError: A metric is unknown or cannot be measured here, or nothing is aligned.

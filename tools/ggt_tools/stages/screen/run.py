@@ -82,7 +82,7 @@ def run(workspace: Path, config: ScreenConfig, *, executor: ExecutorConfig = LOC
         workspace: Folder of the workspace.
         config: Which model judges, and what.
         executor: Where a model on an openai-compatible server of one's own is asked from.
-        events: Told of progress, and of each opinion that cannot be used.
+        events: Receives progress, and of each opinion that cannot be used.
 
     Raises:
         ConfigError: Nothing is aligned, the model is unknown or lacks a package or key here, it does not see what is

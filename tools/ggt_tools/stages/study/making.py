@@ -83,7 +83,7 @@ class Maker:
         """Make what is missing. What an earlier run made is not made again.
 
         Raises:
-            ConfigError: There are no photographs, or two entrants cannot be told apart.
+            ConfigError: There are no photographs, or two entrants have the same name or the same works.
         """
         plan, workspace, events = self._plan, self._workspace, self._events
         if plan.photographs:
