@@ -1,4 +1,4 @@
-"""adopt: each set in its published naming, every layout, what archives do to harm, and that nothing is guessed."""
+"""adopt: published file names of each set, every layout, harmful archives, and no guessed partners."""
 
 from __future__ import annotations
 

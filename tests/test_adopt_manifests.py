@@ -1,4 +1,4 @@
-"""adopt: the manifests of HarnessIR, DiffSynth-Studio, musubi-tuner and Pico-Banana-400K, and what is wrong in them."""
+"""adopt: the manifests of HarnessIR, DiffSynth-Studio, musubi-tuner and Pico-Banana-400K, and faults in them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""align: whatever frame and size a reply has, the ground truth lies on its photograph pixel by pixel."""
+"""align: the ground truth is put on its photograph pixel by pixel, whatever frame and size the output has."""
 
 from __future__ import annotations
 

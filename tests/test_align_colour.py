@@ -1,4 +1,4 @@
-"""align's colour map: small shifts of a model's colours are undone, and nothing else is."""
+"""align's colour map: small colour shifts of a model are undone, and nothing else is."""
 
 from __future__ import annotations
 

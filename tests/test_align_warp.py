@@ -1,4 +1,4 @@
-"""align: a smooth warp undoes what a model lets drift, and hides nothing that the model moved or reshaped."""
+"""align's warp: it undoes smooth drift, and does not hide objects that the model moved or reshaped."""
 
 from __future__ import annotations
 

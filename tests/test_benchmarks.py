@@ -1,4 +1,4 @@
-"""The bench is right, not only fast: whoever takes part delivers every pair once, with the pixels that were packed."""
+"""The bench of loaders: every contestant delivers every pair once, with the pixels that were packed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Buffers of images are reused when they are no longer in use, and never before."""
+"""Buffers of images are reused after their last use, and never before."""
 
 from __future__ import annotations
 

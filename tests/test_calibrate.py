@@ -1,4 +1,4 @@
-"""calibrate: what it reads, what it fits, how sure it says it is, and what it writes."""
+"""calibrate: the labels that it reads, the bounds that it fits, their uncertainty, and the gate that it writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""calls: a bounded number in flight, a pace, a purse, and again where that may help; on a clock of the test's own."""
+"""calls: concurrency, rate, budget and retries of requests, on a simulated clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""card: what a dataset folder says of itself: read by the Hub's clients, a Markdown parser, mlcroissant and the eye."""
+"""card: the page of a dataset folder, read by the Hub's clients, a Markdown parser, mlcroissant and a browser."""
 
 from __future__ import annotations
 

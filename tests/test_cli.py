@@ -1,4 +1,4 @@
-"""The command: the whole chain on three photographs, again without doing anything twice, and what it says of faults."""
+"""The command line: the whole chain on three photographs, repeated runs, and messages of errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Synthetic degradations on real photographs raise the measure that is meant for them."""
+"""Synthetic degradations of real photographs raise the metric that measures them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""diff: what was added, withdrawn and changed, seen by index and by bytes, and the change log's entry."""
+"""diff: pairs that were added, withdrawn and changed, by index and by bytes, and the entry of the change log."""
 
 from __future__ import annotations
 

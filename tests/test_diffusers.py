@@ -1,4 +1,4 @@
-"""The restorer `diffusers`, through a real pipeline with weights of chance: what it passes on, and what it says."""
+"""The restorer `diffusers`, through a real pipeline with random weights: its inputs and its messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""README and docs: snippets run, commands parse, links lead somewhere, lists are complete, words are the project's."""
+"""README and docs: snippets run, commands parse, links resolve, lists are complete, terms are plain."""
 
 from __future__ import annotations
 

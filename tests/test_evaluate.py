@@ -1,4 +1,4 @@
-"""evaluate: the metrics' own values by degradation, and every output that is not there, not its size, not an image."""
+"""evaluate: metrics by degradation, and outputs that are missing, of another size, or not images."""
 
 from __future__ import annotations
 

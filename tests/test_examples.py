@@ -1,4 +1,4 @@
-"""examples/: each is run as a user would, on the sample, for a few steps."""
+"""examples/: each is run on the sample for a few steps."""
 
 from __future__ import annotations
 

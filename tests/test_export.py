@@ -1,4 +1,4 @@
-"""export: what the readers out there read is what the release holds; kills, other exports, hostile keys."""
+"""export: other projects' readers read what the release holds; kills, other exports, hostile keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics of light, colour and local change: each sees the fault it is named after, and not a restorer's freedom."""
+"""Metrics of light, colour and local change: each reacts to the fault that it is named after, not to restoration."""
 
 from __future__ import annotations
 

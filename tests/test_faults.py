@@ -1,4 +1,4 @@
-"""The bench of synthetic faults: a fault is visible, a harmless change is not, and its tables say what they count."""
+"""The bench of synthetic faults: faults are visible, harmless changes are not, and its tables count correctly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""fetch: against servers on loopback that do what servers should not."""
+"""fetch: downloads from servers on loopback that misbehave."""
 
 from __future__ import annotations
 

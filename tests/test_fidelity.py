@@ -1,4 +1,4 @@
-"""The fidelity model: its values on synthetic pairs, that they repeat, and what it costs."""
+"""The fidelity model: its values on synthetic pairs, repeatability, and cost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""files: names, texts, folders, tars and zips from outside, by the kinds of faults that users report."""
+"""files: names, texts, folders, tars and zips from outside, by the faults that users report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gate file: what it says, what is filled in, and every error in it."""
+"""The gate file: its values, its defaults, and every error in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The builder and the three doors to it, through the real `datasets`."""
+"""The dataset builder and the three ways to load it, through the real `datasets`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bench of GPUs, tiny and on the CPU: every table is made, with random weights and without a network."""
+"""The bench of GPUs, small and on the CPU: every table is made, with random weights and without network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who a face shows: the face that changed most decides, and a degradation does not."""
+"""Identity of faces: the face that changed most decides, and a degradation does not change it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""imaging: 16 bits in any layout, metadata that is odd, colours however they are named, and pixels that are missing."""
+"""imaging: 16 bits in any layout, odd metadata, colour profiles, and missing pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The index opens by the columns that are needed, and each column is decoded once."""
+"""The index is opened with the columns that are needed, and each column is decoded once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ingest: what is taken, as which pixels, and each reason why a file is not."""
+"""ingest: which files are imported, with which pixels, and each reason why a file is rejected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ingest as a stage: zips of photographs, what a run returns, and which options fit together."""
+"""ingest as a stage: zips of photographs, results of a run, and which options exclude each other."""
 
 from __future__ import annotations
 

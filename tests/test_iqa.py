@@ -1,4 +1,4 @@
-"""pyiqa's metrics: its own values, weights that are named where they are missing, and nothing fetched."""
+"""pyiqa's metrics: the values of pyiqa, missing weights, and no downloads."""
 
 from __future__ import annotations
 

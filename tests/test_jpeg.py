@@ -1,4 +1,4 @@
-"""The light flavour: windows out of restart intervals equal those of the whole decode, and plain readers read it."""
+"""JPEG with restart intervals: windows equal those of the whole decode, and other readers read it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ledger: facts stay, images are what their names say, readers do not wait, and a kill loses nothing committed."""
+"""The ledger: facts persist, images match their names, readers do not wait, and a kill loses nothing committed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workspaces that may not be written, and locks that another process holds: what still works, and what is said."""
+"""Workspaces that are read-only, and locks that another process holds: what still works, and the messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A mixture of datasets: exact shares, each pair as often as the others of its dataset, the same for any workers."""
+"""Mixtures of datasets: exact shares, equal frequency of a dataset's pairs, and no dependence on workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that are odd for a decoder, at each place where one comes in from outside: adopt, evaluate, shards' priors."""
+"""Files that decoders reject or misread, at each place where they are read: adopt, evaluate, priors of shards."""
 
 from __future__ import annotations
 

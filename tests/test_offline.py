@@ -1,4 +1,4 @@
-"""A release of the Hub on a machine that cannot reach it: what is cached is opened, and the commit is named."""
+"""A release of the Hub on a machine without network: cached shards are opened, and the commit is stated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""pack: what comes out is deterministic, whole or absent, and cannot break a rule of the format."""
+"""pack: its output is deterministic, complete or absent, and follows every rule of the format."""
 
 from __future__ import annotations
 

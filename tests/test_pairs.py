@@ -1,4 +1,4 @@
-"""PairDataset: the right windows of the right pairs, on any number of workers, from anywhere, and resumed exactly."""
+"""PairDataset: the right windows of the right pairs, for any number of workers, local or remote, resumed exactly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""panels: pages whose background is a photograph are found, and photographs are not taken for pages."""
+"""panels: pages with a photograph as background are detected, and photographs are not taken for pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""looks: the same is found again and other things are not; what shows nothing; what is drawn."""
+"""Perceptual hashes: copies are recognised and others are not; images without content; drawings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The classifier of photographs: its synthetic samples, features, head, decision, and what ingest records of it."""
+"""The classifier of photographs: its synthetic samples, features, head, decision, and what ingest stores of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Banded PNG: any image survives it, every decoder reads it, and damage is told; with the C extension and without."""
+"""Banded PNG: every image survives it, every decoder reads it, and damage is detected; with or without the C code."""
 
 from __future__ import annotations
 

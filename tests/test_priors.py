@@ -1,4 +1,4 @@
-"""Visual priors of a release: in shards and an index of their own, and never in train or test, whatever is wrong."""
+"""Visual priors of a release: in shards and an index of their own, and never in train or test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Work over processes: in order, told of as it is made, and no process that outlives its work."""
+"""Work in processes: results in order, progress as it is made, and no process that outlives its work."""
 
 from __future__ import annotations
 

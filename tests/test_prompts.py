@@ -1,4 +1,4 @@
-"""prompt: what each strategy says of a photograph, and what every prompt says whatever was asked or answered."""
+"""prompt: the text of each strategy, and the instructions that every prompt contains."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keys, clients and faults: the real SDKs against providers on loopback, and the key that is nowhere to be seen."""
+"""Keys, clients and faults: the real SDKs against providers on loopback, and keys that never appear in a text."""
 
 from __future__ import annotations
 

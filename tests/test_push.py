@@ -1,4 +1,4 @@
-"""push against a Hub on loopback: whole or absent, whatever dies, and only what is new is sent."""
+"""push against a Hub on loopback: complete or absent after any kill, and only new files are sent."""
 
 from __future__ import annotations
 

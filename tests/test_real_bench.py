@@ -1,4 +1,4 @@
-"""The bench of real pairs and the fit of the decision: what is read, what is counted, and what a fit may not see."""
+"""The bench of real pairs and the fit of the decision: input, counts, and the separation of fit and test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records: each comes back from its row as it was, and the same work has the same id."""
+"""Records: each is restored from its row unchanged, and equal works have equal ids."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""refine: what is made once more and how, from whom, how often; and that a second run does nothing twice."""
+"""refine: which photographs are restored again, with which prompts and restorers, how often, and never twice."""
 
 from __future__ import annotations
 

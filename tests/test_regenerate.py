@@ -1,4 +1,4 @@
-"""Photographs in, candidates out, with the real SDKs over loopback: nothing is paid twice, nothing paid for is lost.
+"""From photographs to candidates, with the real SDKs over loopback: nothing is paid twice or lost.
 
 The models run in a process of their own (tests/models.py) and count what was paid by photograph.
 """

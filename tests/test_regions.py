@@ -1,4 +1,4 @@
-"""Witnesses of edges, faces and text: what was changed there shows, what was restored does not."""
+"""Metrics of edges, faces and text: they react to changes, and not to restoration."""
 
 from __future__ import annotations
 

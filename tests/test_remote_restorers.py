@@ -1,4 +1,4 @@
-"""The restorers that ask a server, by their real SDKs: what is sent, what comes, and batches picked up again."""
+"""Restorers that call a server, by their real SDKs: requests, replies, and batches that are resumed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Replies of providers as they come in practice: odd shapes, errors with status 200, wrapped images, account faults."""
+"""Replies of providers as they occur: odd shapes, errors with status 200, wrapped images, account faults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""report: the numbers on the page, what is picked out, and that nothing from outside gets to act."""
+"""report: the numbers on the page, the examples that it selects, and escaping of foreign text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""restore: works under ids that are known before, many at a time, and a refusal is an outcome with its reason."""
+"""restore: ids that are known in advance, concurrent calls, and refusals with their reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The restorers: what they improve, what they leave, and their errors."""
+"""The restorers: what they improve, what they keep, and their errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The retry policy of requests that cost nothing: what is sent again, how often, and how long it waits."""
+"""The retry policy of requests that cost nothing: which errors are retried, how often, and after what delay."""
 
 from __future__ import annotations
 

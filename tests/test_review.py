@@ -1,4 +1,4 @@
-"""review: who is shown what, what becomes of decisions, the page in a real browser, and that strangers stay out."""
+"""review: the order of pairs, the effect of decisions, the page in a real browser, and access control."""
 
 from __future__ import annotations
 

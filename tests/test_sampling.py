@@ -1,4 +1,4 @@
-"""An epoch in batches: each pair exactly once, whatever happens to ranks, workers and batch size on the way."""
+"""An epoch in batches: each pair exactly once, for any change of ranks, workers and batch size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same verbs at another scale: on processes and clusters, with images elsewhere, over ledgers of any size."""
+"""The same commands at another scale: processes, clusters, remote images, and ledgers of any size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scores: their values where they are known, their order where only that is, and what is said when they cannot be."""
+"""score: exact values where they are known, their order otherwise, and messages for metrics that cannot be computed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""screen: what a VLM says of a pair, over the real SDKs; what counts of it, and that no lie lets a pair in."""
+"""screen: opinions of a VLM over the real SDKs, which of them count, and that no false opinion passes a pair."""
 
 from __future__ import annotations
 

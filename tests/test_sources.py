@@ -1,4 +1,4 @@
-"""sources: folders, tars, lists and datasets, what they give, and what of them is refused."""
+"""sources: folders, tars, lists and datasets; their photographs, and rejected entries."""
 
 from __future__ import annotations
 

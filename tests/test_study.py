@@ -1,4 +1,4 @@
-"""study: the plan's faults, the ranking against known strengths, the recommendation, and a whole study on loopback."""
+"""study: the plan's faults, the ranking against known strengths, the recommendation, and a study on loopback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables of text, and texts from outside on a terminal."""
+"""Tables of text, and text from outside on a terminal."""
 
 from __future__ import annotations
 

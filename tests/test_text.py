@@ -1,4 +1,4 @@
-"""Text by OCR: lines that were added, lost or altered are counted, and what OCR cannot tell is unsure."""
+"""Text by OCR: lines that were added, lost or altered are counted, and illegible text is unsure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TOML files: what cannot be read, is no table, or is not known is told with its place and what is near."""
+"""TOML files: unreadable files and unknown names are reported with their place and near names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""validate: for every rule of the format a folder that breaks this one rule, and the finding it gives."""
+"""validate: for every rule of the format a folder that breaks only this rule, and the finding for it."""
 
 from __future__ import annotations
 

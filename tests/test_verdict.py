@@ -1,4 +1,4 @@
-"""Verdicts: every reason, what is unsure, the best of many, what another gate would change, and synthetic faults."""
+"""Verdicts: every reason, unsure candidates, the best of many, changes with another gate, and synthetic faults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""VLMs: over the real SDKs against a server on loopback; what counts as an answer, and what becomes of the rest."""
+"""VLMs: the real SDKs against a server on loopback; which replies are answers, and the handling of others."""
 
 from __future__ import annotations
 

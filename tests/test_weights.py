@@ -1,4 +1,4 @@
-"""weights: what each metric needs, whether a folder has it, and downloads that leave a whole file or none."""
+"""weights: the files of each metric, which of them a folder has, and downloads that are complete or absent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Results for whole files after `ingest --fit crop`: cut to the window that was taken, or said in the first line."""
+"""Results for whole files after `ingest --fit crop`: cut to the window that was taken, or reported as such."""
 
 from __future__ import annotations
 

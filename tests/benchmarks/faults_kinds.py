@@ -1,4 +1,4 @@
-"""Faults and degradations that the fidelity model did not meet in this form in training, and what is no fault."""
+"""Faults and degradations in a form that the fidelity model was not trained on, and harmless changes."""
 
 from __future__ import annotations
 

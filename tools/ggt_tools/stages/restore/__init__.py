@@ -169,12 +169,12 @@ def restore(
     """Make candidates, and yield the calls that have ended since the last time, in no order.
 
     Beside each call is the candidate that came of it, or None where the call is sent again. A candidate without a
-    reason has its image file where `keep` stored it, and not the image's name yet: the caller that stores the candidate adds
-    the name.
+    reason has its image file where `keep` stored it, and not the image's name yet: the caller that stores it adds the
+    name.
 
     Args:
         works: Photographs and the candidates to make of them.
-        restorer: What makes them; many calls are in flight where it asks a server.
+        restorer: Restorer that makes them; if it calls a server, many calls are in flight.
         config: Limits of the calls.
         load: Returns a photograph's pixels, uint8 RGB. It runs in threads.
         keep: Stores an image file as it arrived, under the id of its work. It runs in threads.
