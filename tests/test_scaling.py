@@ -149,7 +149,7 @@ def test_a_workspace_keeps_the_location_of_its_images(tmp_path: Path) -> None:
         Ledger(tmp_path / "w", images="memory://two")
     with Ledger(tmp_path / "v", create=True):
         pass
-    with pytest.raises(ConfigError, match="only a new workspace can have them elsewhere"):
+    with pytest.raises(ConfigError, match="Only a new workspace can have them elsewhere"):
         Ledger(tmp_path / "v", images="memory://two")
 
 

@@ -218,8 +218,8 @@ def hash_published_pairs(
 
     Args:
         release: Folder or fsspec URL of the release.
-        hashed: Pairs (key, split) that are left out because their hash is stored. Of the others only the bytes of the LQ
-            image are read.
+        hashed: Pairs (key, split) that are left out because their hash is stored. For the
+            others only the bytes of the LQ image are read.
         priors: Whether to compute also the hashes of visual priors.
 
     Raises:
