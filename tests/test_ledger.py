@@ -647,7 +647,7 @@ def test_only_one_process_may_make_paid_calls(tmp_path: Path) -> None:
             with pytest.raises(ConfigError) as fault, other.lock(PAYING):
                 pass
             said = f"{tmp_path}: process {os.getpid()} (this very process) works in it and may make paid calls. "
-            assert str(fault.value) == said + "Wait for its end, or stop it, then run this again."
+            assert str(fault.value) == said + "Wait until it ends, or stop it, then run this again."
         with other.lock(PAYING):
             pass
 

@@ -264,7 +264,7 @@ def test_two_imports_at_a_time_are_refused_before_anything_is_read(workspace: Pa
         dry = ggt(*argv, "--dry-run")
     assert (done.code, done.out, dry.code) == (2, "", 0)
     assert done.err.startswith(f"ggt100k ingest: {workspace}: process {pid} (")
-    assert done.err.endswith(" does this work already. Wait for its end, or stop it, then run this again.\n")
+    assert done.err.endswith(" does this work already. Wait until it ends, or stop it, then run this again.\n")
     assert ggt(*argv).code == 1, "the lock is free again, and the file is rejected"
 
 

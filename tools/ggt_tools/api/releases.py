@@ -84,7 +84,7 @@ def view(
         port: Port to listen on; 0 for any free one.
         names: Further host names by which the page is reached.
         on_ready: Called with the URL of the page, which holds a secret token, once it can be opened.
-        events: Told if other machines can reach the page; None for progress bars.
+        events: Receives a warning if other machines can reach the page; None for progress bars.
     """
     from ggt_tools.viewing.serve import ViewConfig, run
 

@@ -245,7 +245,7 @@ class Models:
             PairError: `not_measured`: a model failed.
         """
         running: dict[Measured, Future[list[float]]] = {}
-        columns = {
+        columns: dict[str, list[tuple[Image, ...]]] = {
             "pair": [(gt, lq) for lq, gt in pairs],
             "lq": [(lq,) for lq, _ in pairs],
             "gt": [(gt,) for _, gt in pairs],
