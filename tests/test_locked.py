@@ -322,7 +322,7 @@ def test_a_command_is_shown_short_and_without_folders() -> None:
     [
         (
             "database or disk is full",
-            ": database or disk is full. Make room on the disk, then run this again: it continues.",
+            ": database or disk is full. Free space on the disk, then run this again: it continues.",
         ),
         ("database is locked", ": is locked by another process. Wait until it ends, or stop it, then run this again."),
         ("disk I/O error", ": disk I/O error. Check the disk, then run this again: it continues."),
@@ -343,7 +343,7 @@ def test_a_full_disk_names_the_file(workspace: Path) -> None:
         pages = ledger._db.execute("PRAGMA page_count").fetchall()[0][0]
         ledger._db.execute(f"PRAGMA max_page_count={pages}").fetchall()
         photo = next(ledger.all(Photo))
-        with pytest.raises(ConfigError, match=r"ledger\.sqlite: database or disk is full\. Make room"):
+        with pytest.raises(ConfigError, match=r"ledger\.sqlite: database or disk is full\. Free space"):
             for number in range(500):
                 ledger.add(Photo(**{**{f: getattr(photo, f) for f in photo.__slots__}, "key": f"k{number}" * 200}))
         assert len(list(ledger.all(Photo))) < 500, "and the ledger can still be read"

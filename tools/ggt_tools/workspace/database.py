@@ -95,7 +95,7 @@ def translated(file: Path, fault: sqlite3.Error) -> ConfigError:
     if unwritable and ("readonly" in message or "unable to open" in message):
         return cannot_write(unwritable)
     if "full" in message:
-        return ConfigError(f"{file}: {message}. Make room on the disk, then run this again: it continues.")
+        return ConfigError(f"{file}: {message}. Free space on the disk, then run this again: it continues.")
     if "no such" in message:
         return ConfigError(
             f"{file}: {message}. The ledger lacks a column that a record declares. "
