@@ -1,4 +1,4 @@
-"""export: what the readers out there read is what the release holds; kills, other exports, hostile keys."""
+"""export: other projects' readers read what the release holds; kills, other exports, hostile keys."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ def test_every_layout_takes_where_and_gives_credit(to: str, root: Path, tmp_path
         (["height>=512", "round=0"], {"height": (512, None), "round": ["0"]}),
     ],
 )
-def test_where_as_it_is_written(clauses: list[str], where: dict[str, Any] | None) -> None:
+def test_where_conditions_are_parsed(clauses: list[str], where: dict[str, Any] | None) -> None:
     assert parse_where(clauses) == where
 
 
@@ -213,7 +213,7 @@ def test_where_as_it_is_written(clauses: list[str], where: dict[str, Any] | None
         (["a=1", "a>=2"], "--where a>=2: another condition gives values of a. Give either values or a bound."),
     ],
 )
-def test_where_that_cannot_be(clauses: list[str], text: str) -> None:
+def test_wrong_where_conditions_are_errors(clauses: list[str], text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_where(clauses)
     assert str(caught.value) == text
@@ -245,7 +245,7 @@ def test_the_command(root: Path, tmp_path: Path) -> None:
     )
 
 
-def test_a_release_that_must_stay_says_so(tmp_path: Path) -> None:
+def test_a_local_only_release_is_reported(tmp_path: Path) -> None:
     root = make_dataset(tmp_path / "ggt-100k", count=4)
     path = root / ggt100k.MANIFEST
     path.write_text(json.dumps(json.loads(path.read_text()) | {"local_only": "no licence was stated"}))
@@ -275,7 +275,7 @@ def test_no_cell_of_the_credits_is_a_formula(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["../../../escaped", "/tmp/escaped", "0123456789abcdef/../x", "aux\n"])
-def test_a_hostile_key_leads_nowhere(key: str, tmp_path: Path) -> None:
+def test_a_hostile_key_cannot_leave_the_folder(key: str, tmp_path: Path) -> None:
     """The index of a release from elsewhere, with its checksum put right."""
     import hashlib
 
@@ -334,7 +334,7 @@ def _slowly(root: Path, out: Path, to: str) -> None:
 
 
 @pytest.mark.parametrize("to", ["basicsr", "lmdb", "webdataset"])
-def test_killed_it_goes_on_to_the_same(to: str, root: Path, tmp_path: Path) -> None:
+def test_a_killed_export_continues_to_the_same_result(to: str, root: Path, tmp_path: Path) -> None:
     if to == "lmdb":
         pytest.importorskip("lmdb")
     whole, out = tmp_path / "whole", tmp_path / "x"
@@ -365,7 +365,7 @@ def test_killed_it_goes_on_to_the_same(to: str, root: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("to", list(FORMATS))
-def test_what_was_lost_or_is_wrong_is_written_again(to: str, root: Path, tmp_path: Path) -> None:
+def test_missing_and_wrong_files_are_written_again(to: str, root: Path, tmp_path: Path) -> None:
     """Of a finished export a missing and a shortened file; of one that was killed a wrong one of the right size."""
     if to == "lmdb":
         pytest.importorskip("lmdb")

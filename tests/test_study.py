@@ -1,4 +1,4 @@
-"""study: the plan's faults, the ranking against known strengths, the recommendation, and a whole study on loopback."""
+"""study: the plan's faults, the ranking against known strengths, the recommendation, and a study on loopback."""
 
 from __future__ import annotations
 
@@ -511,7 +511,7 @@ def test_a_server_or_an_option_for_all_models_is_refused(service: ServiceConfig,
 
 
 @pytest.mark.parametrize("dry", [["--dry-run"], []])
-def test_a_plan_that_cannot_be_made_is_refused_first(
+def test_an_impossible_plan_is_refused_before_any_work(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], dry: list[str]
 ) -> None:
     path = tmp_path / "p.toml"
@@ -607,9 +607,7 @@ def test_leases_of_comparisons_survive_a_restart(nine_candidates: Ledger) -> Non
     assert [look.id for look in restarted.hand_out("Anna", "a", 2)] == anna
 
 
-def test_a_changed_plan_does_not_ask_again_what_was_answered(
-    nine_candidates: Ledger, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_changed_plan_keeps_answers(nine_candidates: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
     ledger = nine_candidates
     desk = ComparisonDesk(ledger, clock=lambda: "2026-01-01T00:00:00Z", monotonic=lambda: 0.0)
     for at, look in enumerate(desk.hand_out("Anna", "a", 3)):
@@ -645,7 +643,7 @@ def test_a_changed_plan_does_not_ask_again_what_was_answered(
          "[[model]]: two entrants are named 'a, vlm'. Rename one model."),
     ],
 )  # fmt: skip
-def test_equal_entrants_are_refused_before_anything_is_made(
+def test_equal_entrants_are_refused_before_any_work(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], models: str, said: str
 ) -> None:
     small_workspace(tmp_path / "w", 1)
@@ -656,7 +654,7 @@ def test_equal_entrants_are_refused_before_anything_is_made(
     assert f"{path}: {said}" in done.err and done.out == ""
 
 
-def test_a_criterion_of_what_is_not_measured_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_criterion_that_is_not_measured_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "p.toml"
     head = 'name = "p"\nscreen = ""\nmetrics = ["core"]\n[criteria]\nfidelity = ["-lpips"]\n'
     path.write_text(f'{head}[[model]]\nwith = "classical"\n', encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What a GPU does here, and how much of it waits: `python -m tests.benchmarks gpu`. Nothing is downloaded.
+"""The work of a GPU and the share of time that it waits: `python -m tests.benchmarks gpu`. Nothing is downloaded.
 
 It runs with whatever is installed, on the CPU where there is no GPU. It begins no new table after seven minutes and
 leaves out what there is no time for. Metrics whose weights are missing run with random ones, which cost the same.

@@ -1,4 +1,4 @@
-"""Networks for the bench on a GPU: pyiqa's models, with random weights where real ones are missing, and a NAFNet."""
+"""Networks for the bench on a GPU: pyiqa's models, with random weights if real ones are missing, and a NAFNet."""
 
 from __future__ import annotations
 

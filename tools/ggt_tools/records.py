@@ -132,7 +132,7 @@ class PhotoClass:
 @stored("prompt", "id")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """What a restorer is told of one photograph."""
+    """The prompt of a photograph, which is sent to restorers."""
 
     id: str  # work_id(key, strategy, version)
     key: str

@@ -42,7 +42,7 @@ def validate(
         events: Where progress is reported; None for a progress bar.
 
     Returns:
-        The findings, and a summary. `Validation.is_valid` tells whether there is none.
+        The findings, and a summary. `Validation.is_valid` is true if there are no findings.
     """
     from ggt_tools.stages.validate.run import ValidateConfig, run
 
@@ -84,7 +84,7 @@ def view(
         port: Port to listen on; 0 for any free one.
         names: Further host names by which the page is reached.
         on_ready: Called with the URL of the page, which holds a secret token, once it can be opened.
-        events: Told if other machines can reach the page; None for progress bars.
+        events: Receives a warning if other machines can reach the page; None for progress bars.
     """
     from ggt_tools.viewing.serve import ViewConfig, run
 

@@ -247,7 +247,7 @@ def _gain(where: str, value: Any) -> Gain:
     _require(where, table, "any")
     rules = as_table(f"{where} any", table["any"])
     if not rules:
-        raise ConfigError(f"{where} any: no rule; a gain without one could never be reached")
+        raise ConfigError(f"{where} any: has no rule, so the gain could never be reached. Add a rule.")
     shared = {"reason": reason, "why": why}
     return Gain(
         reason=reason,
@@ -283,7 +283,7 @@ def _rule(where: str, metric: str, table: Mapping[str, Any]) -> Rule:
             f"{where} unsure_above: is above max, where a candidate is rejected. Give {inner[1]:g} or less."
         )
     if inner[0] > inner[1]:
-        raise ConfigError(f"{where}: no value lies between its bounds {inner[0]:g} and {inner[1]:g}")
+        raise ConfigError(f"{where}: there is no value between its bounds {inner[0]:g} and {inner[1]:g}")
     reason, why = _texts(where, table)
     return Rule(
         metric=metric,

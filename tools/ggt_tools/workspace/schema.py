@@ -87,7 +87,8 @@ def ensure_schema(db: sqlite3.Connection, file: Path, *, is_writable: bool) -> N
         return
     if version > SCHEMA_VERSION:
         raise ConfigError(
-            f"{file}: schema version {version}, this ggt100k reads {SCHEMA_VERSION}; install the one that wrote it"
+            f"{file}: schema version {version}, and this ggt100k reads {SCHEMA_VERSION}. "
+            "Install the version that wrote it."
         )
     packed = file.with_name("packed.txt")  # until version 8 a file held the keys that are in packed_pair now
     with Transaction(db, file):

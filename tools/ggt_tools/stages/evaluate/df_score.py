@@ -73,9 +73,9 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
     yield from rows
 
 
-def _key(fields: Mapping[str, Any], known: set[str]) -> str:
+def _key(fields: Mapping[str, Any], allowed: set[str]) -> str:
     for name in _NAMES:
-        found: set[str] = {key for key in KEY.findall(str(fields.get(name, "")).lower()) if key in known}
+        found: set[str] = {key for key in KEY.findall(str(fields.get(name, "")).lower()) if key in allowed}
         if len(found) == 1:
             return found.pop()
     return ""

@@ -217,7 +217,7 @@ def _source(root: Root, split: str, pairs: PairDataset, config: ExportConfig, fa
     for row in rows:
         if not KEY.fullmatch(str(row.key)):  # it becomes the name of a file, and the index comes from outside
             raise ShardError(
-                f"{root.url}: {split}: {row.key!r} is not a key. Do not use this release; see all that is wrong: "
+                f"{root.url}: {split}: {row.key!r} is not a key. Do not use this release. List all findings: "
                 f"ggt100k validate {root.url}"
             )
 
@@ -315,7 +315,7 @@ def _as_json(value: Any) -> Any:
 
 
 def _readme(to: str, splits: list[str]) -> str:
-    """Return a README that tells `datasets` which files are visual priors.
+    """Return a README that states for `datasets` which files are visual priors.
 
     Without it `datasets` takes files for train whose names contain no name of a split that it knows.
     """

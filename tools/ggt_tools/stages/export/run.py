@@ -22,7 +22,7 @@ def run(release: str | Path, out: Path, config: ExportConfig, *, events: Events 
         release: Folder or fsspec URL of the release, or "sample".
         out: New folder, or one that an interrupted run of the same export has begun.
         config: Which pairs, and in which layout.
-        events: Told of progress, of pairs without a prompt, and of a release that must stay on this machine.
+        events: Receives progress, of pairs without a prompt, and of a release that must stay on this machine.
 
     Returns:
         The number of pairs by split.
@@ -47,7 +47,7 @@ def run(release: str | Path, out: Path, config: ExportConfig, *, events: Events 
         )
     check_output_folder(out)
     make_folder(out.absolute().parent)
-    taken = f"{out}: {{holder}} exports to it. Wait for its end, or stop it, then run this again."
+    taken = f"{out}: {{holder}} exports to it. Wait until it ends, or stop it, then run this again."
     lock = out.absolute().with_name(f".{out.name}.lock")
     with held(lock, taken, remove=True), events.progress("export", pair_count) as progress:
         counts = export(root.url, out, config, progress=progress.advance)

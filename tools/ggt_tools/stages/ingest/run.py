@@ -124,7 +124,7 @@ def run(workspace: Path, config: IngestConfig, *, events: Events = SILENT) -> Su
     Args:
         workspace: Folder of the workspace.
         config: What to import.
-        events: Told of progress, and of each file that is rejected.
+        events: Receives progress, and of each file that is rejected.
 
     Returns:
         The counts imported, "already done" and "rejected earlier". The run is failed where there were files, and none

@@ -204,7 +204,7 @@ def plan_release(
         split: [key for key, row in kept_rows.items() if shard_split(row["shard"]) == split] for split in SPLITS
     }
     # a withdrawn pair of the test split may return: until then no similar pair comes into train
-    kept_keys["test"] = sorted({*kept_keys["test"], *(test & hashes.known.keys())})
+    kept_keys["test"] = sorted({*kept_keys["test"], *(test & hashes.stored.keys())})
     refused = refuse_similar(new, kept_keys, hashes)
     new = {split: [pair for pair in members if pair.photo.key not in refused] for split, members in new.items()}
     allowed, refused_priors = allow_priors(priors, test, new["test"], kept_keys["test"], hashes)

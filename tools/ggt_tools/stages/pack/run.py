@@ -46,7 +46,7 @@ class _Source:
         gate: Text of the gate.
         test_keys: Keys of the test split that was drawn before.
         published_keys: Keys of pairs in earlier releases that had no test split.
-        restrictions: By key, why a photograph may not be passed on, whoever restores it.
+        restrictions: By key, why a photograph may not be passed on, whichever restorer was used.
         phashes: Perceptual hashes of the photographs, by key.
     """
 
@@ -70,7 +70,7 @@ def run(
         out: Folder of the release. One that is there is replaced when the new one is complete.
         config: What the release is to be.
         executor: Where the shards are written.
-        events: Told of progress, and of pairs that are left out.
+        events: Receives progress, and of pairs that are left out.
 
     Returns:
         The numbers of pairs by split, and of shards; notes on the test split, the base and the visual priors.

@@ -238,7 +238,7 @@ class Repository:
         if different:
             raise ShardError(
                 f"{self.repo}: commit {commit[:12]}: {list_names(different)}: the Hub holds other bytes than were "
-                "sent. Do not use this commit; run this again."
+                "sent. Do not use this commit. Run this again."
             )
 
     def _different_files(self, commit: str, files: Mapping[str, LocalFile]) -> list[str]:

@@ -29,7 +29,7 @@ def run(
     Args:
         release: Folder of the release.
         config: Where it is published.
-        events: Told of progress, in megabytes.
+        events: Receives progress, in megabytes.
         on_plan: Called with what is going to change, before anything changes.
         api: The client of the Hub; None for one with the user's own settings.
 

@@ -63,7 +63,7 @@ def run(workspace: Path, config: ScoreConfig, *, executor: ExecutorConfig = LOCA
         workspace: Folder of the workspace.
         config: What to measure.
         executor: Where to measure.
-        events: Told of progress, of metrics that are left out, and of candidates that cannot be measured.
+        events: Receives progress, of metrics that are left out, and of candidates that cannot be measured.
 
     Raises:
         ConfigError: A metric is unknown or cannot be measured here, or nothing is aligned.
@@ -172,7 +172,7 @@ def _plan(ledger: Ledger, scorer: Scorer) -> tuple[list[ScoreWork], int]:
     images = {aligned.candidate: aligned.image for aligned in ledger.all(Aligned) if aligned.image}
     candidates = [candidate for candidate in ledger.all(Candidate) if candidate.id in images]
     if not images and any(candidate.image for candidate in ledger.all(Candidate)):
-        raise ConfigError(f"{ledger.workspace}: nothing is aligned; run: ggt100k align {ledger.workspace}")
+        raise ConfigError(f"{ledger.workspace}: nothing is aligned. Run: ggt100k align {ledger.workspace}")
     works = []
     for candidate in candidates:
         missing = [name for name in scorer.metrics if (candidate.id, name) not in present]

@@ -78,7 +78,7 @@ def run(workspace: Path, config: StudyConfig, *, events: Events = SILENT) -> Stu
     Args:
         workspace: Folder of a workspace for the study alone: every model restores all its photographs.
         config: The plan, and where the result is written.
-        events: Told of progress, and of what could not be made.
+        events: Receives progress, and of what could not be made.
 
     Raises:
         ConfigError: The plan is wrong, nothing can be made, or the workspace has no study.

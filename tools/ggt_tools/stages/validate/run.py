@@ -72,7 +72,7 @@ def run(
         release: Folder or fsspec URL of the release.
         config: What is checked.
         executor: Where the shards are read.
-        events: Told of progress.
+        events: Receives progress.
         on_finding: Called with each finding as soon as there is one.
 
     Raises:
