@@ -23,7 +23,7 @@ from PIL import Image
 from ggt100k import pair_key
 from ggt_format.png import encode_png
 from ggt_tools.cli import main
-from ggt_tools.errors import ConfigError
+from ggt_tools.errors import ConfigError, ShardError
 from ggt_tools.events import Recorded
 from ggt_tools.providers.service import ServiceConfig
 from ggt_tools.records import Aligned, Candidate, Choice, Entry, Photo, Study
@@ -35,11 +35,11 @@ from ggt_tools.stages.study.plan import load_plan, parse_plan
 from ggt_tools.stages.study.ranking import ObservedChoice, RankedEntrant, fit_strengths, rank
 from ggt_tools.stages.study.recommendation import recommend
 from ggt_tools.stages.study.result import ALL, Interval, StudyRow
-from ggt_tools.stages.study.run import StudyConfig, read_facts, run
+from ggt_tools.stages.study.run import StudyConfig, choose_pictures, read_facts, run
 from ggt_tools.workspace.ledger import Ledger
 
 from .browsing import DONE, SHOWN, browser, served
-from .making import Store, make_pair
+from .making import Store, make_pair, picture
 from .models import KEY, Asked, Models, Reply, png
 from .photographs import crop
 
@@ -266,12 +266,35 @@ def test_the_table_counts_by_class_and_the_page_escapes() -> None:
     assert found.recommended == "a"
     html = study_page(plan(), found, created="2026-01-01T00:00:00Z")
     assert "b<i>" not in html and "b&lt;i&gt;" in html and "three &lt;models&gt;" in html
-    assert "<script" not in html and "http" not in html.replace("http-equiv", "")
+    assert html.count("<script") == 1 and "http" not in html.replace("http-equiv", "")
     HTMLParser().feed(html)
     assert html.count("<svg") == 5 and "Take <strong>a</strong>" in html
     rows = list(csv.DictReader(io.StringIO(result_csv(found))))
     assert len(rows) == 9 and (rows[0]["entrant"], rows[0]["fidelity"], rows[0]["vlm"]) == ("a", "0.8750", "70.0000")
     assert rows[2]["preferred"] == ""
+
+
+def test_the_page_begins_with_a_photograph_of_each_class_restored_by_each_entrant() -> None:
+    store = Store()
+    facts = study_facts({name: {} for name in ("a", "b<i>", "c")}, [choice("k2", ("a-k2", "c-k2"), "a-k2")])
+    names = {key: store.put(encode_png(picture(at))) for at, key in enumerate(facts.photos)}
+    facts = replace(facts, photos={key: replace(photo, image=names[key]) for key, photo in facts.photos.items()})
+    images = {f"{name}-{key}": names[key] for name in ("a", "b<i>") for key in facts.photos} | {"c-k3": "gone"}
+    pictures = choose_pictures(facts, images)
+    assert [(one.degradation, one.key) for one in pictures] == [("haze", "k2"), ("rain", "k3")], (
+        "choices, then entrants"
+    )
+    assert pictures[1].restorations == (("a", names["k3"]), ("b<i>", names["k3"]), ("c", "gone"))
+
+    def image(name: str) -> bytes:
+        if name == "gone":
+            raise ShardError("gone")
+        return store.image(name)
+
+    html = study_page(plan(), study(facts, draws=5), created="x", pictures=pictures, image=image)
+    assert html.count("<img") == 2 * 2 + 2 * 2 + 1 and html.count("cannot be read") == 1
+    assert 0 < html.index('id="pictures"') < html.index('id="table"') and "b<i>" not in html
+    assert html.count('data-restorer="b&lt;i&gt;"') == 2 + 3, "pictures, and rows of the tables"
 
 
 # --- a whole study ----------------------------------------------------------------------------------------------------
