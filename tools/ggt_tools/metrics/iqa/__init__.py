@@ -245,7 +245,7 @@ class Models:
             PairError: `not_measured`: a model failed.
         """
         running: dict[Measured, Future[list[float]]] = {}
-        columns = {
+        columns: dict[str, list[tuple[Image, ...]]] = {
             "pair": [(gt, lq) for lq, gt in pairs],
             "lq": [(lq,) for lq, _ in pairs],
             "gt": [(gt,) for _, gt in pairs],
@@ -399,6 +399,8 @@ def _result(model: str, future: Future[T]) -> T:
         raise ConfigError(
             f"metric {model!r}: its process died, perhaps for lack of memory. Try --workers 1."
         ) from fault
+    except DeviceLost as fault:
+        raise ConfigError(f"metric {model!r}: {fault}. Run it again, or measure on the CPU: --device cpu") from fault
     except RuntimeError as fault:
         raise PairError("not_measured", f"metric {model!r} cannot be measured: {fault}") from fault
 
