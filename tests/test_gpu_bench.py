@@ -32,7 +32,9 @@ def test_all_tables_are_made_on_the_cpu() -> None:
         _, alone, batch, busy, half, difference, by_batch = metrics[name]
         assert float(alone) > 0 and float(batch) > 0 and float(half) > 0 and busy == "-"
         assert 0 <= float(difference) < 0.1 and 0 <= float(by_batch) < 1e-4
-    assert all(0 <= float(cells[1].rstrip("%")) <= 100 for cells in rows(text, "Waiting").values())
+    waiting = rows(text, "Waiting")
+    assert all(0 <= float(cells[1].rstrip("%")) <= 100 and float(cells[0]) > 0 for cells in waiting.values())
+    assert "all of gmsd, topiq_nr;" in text
     assert float(rows(text, "The fidelity model")["CPUExecutionProvider"][0]) > 0
     training = rows(text, "Training")
     assert float(training["PairDataset"][0]) > 0

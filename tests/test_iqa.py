@@ -19,6 +19,7 @@ from ggt_tools.metrics.iqa.batches import Batches
 from ggt_tools.metrics.iqa.device import TorchDevice
 from ggt_tools.metrics.scorer import SETS, Scorer, available, score
 
+from .benchmarks.gpu_models import load_model
 from .photographs import Photograph, crop, noisy
 
 FULL_REFERENCE = ("psnr", "ssim", "gmsd", "vsi", "nlpd", "stlpips")
@@ -163,15 +164,36 @@ def test_batched_metrics_give_the_same_alone_and_together(scorer: Scorer) -> Non
     gts = [crop(name, 96, 64, 64) for name in ("friends-1", "life-1", "sunset-2")]
     pairs = [(noisy(gt, 3 * place + 2), gt) for place, gt in enumerate(gts)]
     every: dict[str, list[float]] = {}
+    with_weights = [name for name in BATCHED if name in SETS["offline"]]
+    assert "stlpips" in with_weights
     for together in (1, 3):
         scorer._models.batch = together
-        found = scorer._models.measure(pairs, BATCHED)
-        for name in BATCHED:
+        found = scorer._models.measure(pairs, with_weights)
+        for name in with_weights:
             every.setdefault(name, []).extend(found[name])
     scorer._models.batch = 1
     for name, both in every.items():
         assert both[:3] == pytest.approx(both[3:], rel=1e-5, abs=1e-6), name
         assert len({round(value, 4) for value in both}) == 3, name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", [name for name in BATCHED if name not in SETS["offline"]])
+def test_batched_networks_give_the_same_alone_and_together(model: str, tmp_path: Path) -> None:
+    """With random weights: whether the items of a batch mix depends on the operations, not on the weights."""
+    pytest.importorskip("pyiqa")
+    import torch
+
+    torch.manual_seed(0)
+    device = TorchDevice("cpu", 1)
+    network, weights = load_model(model, "cpu", tmp_path)
+    device.add(model, network)
+    assert weights in ("random", "real")
+    gts = [crop(name, 64, 64, 64) for name in ("friends-1", "sunset-2")]
+    columns = [device.stage(gts), device.stage([noisy(gt, 9) for gt in gts])][: 2 if models()[model][0] == "FR" else 1]
+    alone = [value for n in (0, 1) for value in device.measure(model, [column[n : n + 1] for column in columns])]
+    assert device.measure(model, columns) == pytest.approx(alone, rel=1e-4, abs=1e-8)
+    assert abs(alone[0] - alone[1]) > 1e-3 * abs(alone[0])
 
 
 @pytest.mark.slow

@@ -37,7 +37,7 @@ from ggt_tools.metrics.iqa.worker import Measured, PairValues, StoredBatch, Unme
 from ggt_tools.processes import WorkerDied, WorkerProcess
 
 # models that give the same values in a batch (tests/test_iqa.py); all others measure one pair at a time
-BATCHED = ("psnr", "ssim", "gmsd", "vsi", "nlpd")
+BATCHED = ("psnr", "ssim", "gmsd", "vsi", "nlpd", "stlpips", "lpips", "dists", "topiq_fr", "topiq_nr", "musiq")
 # Largest difference that half precision may make, in the unit of the metric: a thousandth of its range, which
 # tests/test_iqa.py shows on photographs. A GPU measures the difference once more before it uses half precision.
 HALF = {"stlpips": 1e-3}
@@ -295,6 +295,8 @@ def _result(model: str, future: Future[T]) -> T:
         raise ConfigError(
             f"metric {model!r}: its process died, perhaps for lack of memory. Try --workers 1."
         ) from fault
+    except DeviceLost as fault:
+        raise ConfigError(f"metric {model!r}: {fault}. Run it again, or measure on the CPU: --device cpu") from fault
     except RuntimeError as fault:
         raise PairError("not_measured", f"metric {model!r} cannot be measured: {fault}") from fault
 
