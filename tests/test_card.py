@@ -33,9 +33,18 @@ from PIL import Image
 import ggt100k
 from ggt_tools.cli import main
 from ggt_tools.errors import ConfigError, ShardError
+from ggt_tools.evidence import ReviewVotes
 from ggt_tools.imaging.contact_sheet import MARGIN, TITLE, WIDTH
 from ggt_tools.records import Pair, Stage
-from ggt_tools.stages.card import card, front_matter, plain_features, short_readme
+from ggt_tools.stages.card import (
+    CardOptions,
+    card,
+    card_texts,
+    front_matter,
+    plain_features,
+    read_options,
+    short_readme,
+)
 from ggt_tools.stages.card.figures import FAINT, FILLS, INK
 from ggt_tools.stages.card.run import CardConfig, run
 from ggt_tools.stages.card.text import MAX_LENGTH, fenced, markdown, plain, quoted
@@ -182,6 +191,62 @@ def test_the_hubs_own_reading_of_it(release: Path) -> None:
     assert data.pretty_name == "GGT-100K"
 
 
+def test_its_yaml_says_how_the_pairs_were_made_and_of_what(release: Path) -> None:
+    read = metadata_load(release / "README.md") or {}
+    assert read["annotations_creators"] == ["machine-generated"], "nobody has reviewed the sample"
+    assert read["source_datasets"] == ["extended|other-lomiri-wallpapers-16-04", "extended|other-palapeli-data"]
+    assert "extra_gated_prompt" not in read and "paperswithcode_id" not in read
+    for number in ("2605.31039", "2505.05621"):
+        assert f"(https://arxiv.org/abs/{number})" in body(release), "the Hub makes a tag of such a link"
+
+
+def test_votes_of_reviewers_make_experts_of_its_annotators(tmp_path: Path) -> None:
+    store = Store()
+    pairs = [make_pair(store, seed) for seed in range(2)]
+    voted = (*pairs[1].verdict.evidence, ReviewVotes(2, 0, "unsure"))
+    pairs[1] = dataclasses.replace(pairs[1], verdict=dataclasses.replace(pairs[1].verdict, evidence=voted))
+    pack(pairs, store, tmp_path / "r", PackConfig(test=0), gate=GATE)
+    texts = card_texts(ggt100k.open_root(str(tmp_path / "r")), REPO)
+    read = yaml.safe_load(texts["README.md"].decode().split("---\n")[1])
+    assert read["annotations_creators"] == ["machine-generated", "expert-generated"]
+    assert read["source_datasets"] == ["original"]
+
+
+@given(
+    st.builds(
+        CardOptions,
+        preview=st.sampled_from(["", "some-org/ggt-100k-preview", "a/b.c_d"]),
+        gated_prompt=st.text(st.characters(codec="utf-8", exclude_categories=["C", "Zl", "Zp", "Zs"]), max_size=40)
+        | st.sampled_from(['I agree: "yes"\n---\nand no. # ~', "- a\n- b", "null", "1.0", " spaced "]),
+        paperswithcode_id=st.sampled_from(["", "ggt-100k", "1"]),
+    )
+)
+@settings(max_examples=25, deadline=None)
+def test_the_options_of_a_card_are_read_back_from_it(release: Path, options: CardOptions) -> None:
+    root = ggt100k.open_root(str(release))
+    text = card_texts(root, REPO, options)["README.md"].decode()
+    assert read_options(text) == options
+    assert (f"https://huggingface.co/datasets/{options.preview})" in text) == bool(options.preview)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"preview": "x"}, "--preview 'x': is not a repository of the Hub. Write it as ORG/ggt-100k-preview."),
+        ({"gated_prompt": "a\x00"}, "--gated-prompt: holds control characters. Write plain text."),
+        (
+            {"paperswithcode_id": "GGT 100K"},
+            "--paperswithcode-id 'GGT 100K': is not an identifier. Write lower-case letters, digits and hyphens, for "
+            "example ggt-100k.",
+        ),
+    ],
+)
+def test_options_that_cannot_be_are_refused(values: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigError) as fault:
+        CardConfig(**values)
+    assert str(fault.value) == message
+
+
 @pytest.mark.parametrize(
     ("pairs", "size"), [(999, "n<1K"), (1000, "1K<n<10K"), (103_707, "100K<n<1M"), (10**8, "n>10M")]
 )
@@ -196,10 +261,8 @@ def test_what_pack_writes_and_what_card_writes_begin_alike(release: Path, manife
     begin = front_matter(manifest["metrics"], splits)
     for text in (short_readme(manifest), (release / "README.md").read_text(encoding="utf-8")):
         assert text.startswith(begin)
-    assert (
-        short_readme(manifest).split("---\n")[1]
-        == (release / "README.md").read_text(encoding="utf-8").split("---\n")[1]
-    )
+    whole = (release / "README.md").read_text(encoding="utf-8").split("---\n")[1]
+    assert whole.startswith(short_readme(manifest).split("---\n")[1]), "what only the index tells comes last"
 
 
 def test_every_file_that_it_names_is_there_and_every_shard_named(release: Path) -> None:
@@ -324,7 +387,9 @@ def test_it_claims_no_choice_of_ours_for_the_paper(release: Path) -> None:
 
 
 def test_no_number_is_typed_by_hand() -> None:
-    names = r"kong2026ggt100k|yang2025gpt4o|GGT-100K|ggt-?100k|GPT-4o|arXiv:[\d.]+|year    = \{\d+\}"
+    names = (
+        r"kong2026ggt100k|yang2025gpt4o|GGT-100K|ggt-?100k|GPT-4o|arXiv:[\d.]+|arxiv\.org/abs/[\d.]+|year    = \{\d+\}"
+    )
     ours = rf"{names}|5 % lie (below|above)|names\[[01]\]|take\(2\)|pairs\[0\]"
     for path in sorted(PROSE.glob("*.md")):
         text = re.sub(r"\{\{.*?\}\}|\{%.*?%\}", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
@@ -399,7 +464,9 @@ def test_a_text_from_outside_is_a_text(hostile: Path) -> None:
         assert attrs.keys() <= {"href", "src", "alt", "class", "style"}, (tag, attrs)
         assert attrs.get("style") in (None, "text-align:right")
         if tag == "a":
-            assert re.match(r"LICENSE$|https://(spdx\.org/licenses|example\.org)/", attrs["href"] or ""), attrs
+            assert re.match(
+                r"LICENSE$|https://(spdx\.org/licenses|arxiv\.org/abs|example\.org)/", attrs["href"] or ""
+            ), attrs
     rows = page.rows
     for seed in range(8):
         name = plain(f"{seed} {NASTY[seed % 4]}")

@@ -26,6 +26,7 @@ def validate(
     against: str | Path | None = None,
     findings: str | Path | None = None,
     tasks: str | Path = "",
+    preview: str | Path | None = None,
     executor: ExecutorConfig = LOCAL,
     events: Events | None = None,
 ) -> Validation:
@@ -38,6 +39,7 @@ def validate(
         findings: File to write the findings to, as JSON lines; None for none.
         tasks: Folder or fsspec URL where tasks on a cluster leave their findings, which every node can write; "" for
             RELEASE.tasks.
+        preview: Folder of a preview that is compared with the release; None for none.
         executor: Where the shards are read.
         events: Where progress is reported; None for a progress bar.
 
@@ -52,6 +54,7 @@ def validate(
         against=against,
         findings=findings,
         tasks=tasks,
+        preview=preview,
     )
     return run(
         convert("release", release, str),
@@ -92,17 +95,30 @@ def view(
     return run(convert("release", release, str), config, on_ready=on_ready, events=checked_events(events))
 
 
-def card(release: str | Path, *, repo: str = REPO_ID, events: Events | None = None) -> Summary:
+def card(
+    release: str | Path,
+    *,
+    repo: str = REPO_ID,
+    preview: str = "",
+    gated_prompt: str = "",
+    paperswithcode_id: str = "",
+    events: Events | None = None,
+) -> Summary:
     """Write the README, licences, figures and Croissant file of a release.
 
     Args:
         release: Folder of the release.
         repo: Dataset repository on the Hub that the release will be in, as ORG/ggt-100k.
+        preview: Repository of its preview, which the card links, as ORG/ggt-100k-preview; "" for none.
+        gated_prompt: What a user must agree to before the Hub gives the files; "" where the repository is open.
+        paperswithcode_id: Identifier of the data set at Papers with Code; "" where it has none.
         events: Where progress is reported; None for progress bars.
     """
     from ggt_tools.stages.card.run import CardConfig, run
 
-    config = build(CardConfig, repo=repo)
+    config = build(
+        CardConfig, repo=repo, preview=preview, gated_prompt=gated_prompt, paperswithcode_id=paperswithcode_id
+    )
     return run(convert("release", release, Path), config, events=checked_events(events))
 
 
@@ -112,23 +128,35 @@ def push(
     *,
     tag: str = "",
     pull_request: bool = False,
+    preview: str = "",
+    preview_folder: str | Path | None = None,
     dry_run: bool = False,
     events: Events | None = None,
 ) -> Summary:
-    """Publish a release on the Hub: one commit, then the tag.
+    """Publish a release on the Hub: one commit, then the tag; then its preview in the same way.
 
     Args:
         release: Folder of a release that `validate` has passed.
         repo: Dataset repository, ORG/ggt-100k; it is created if need be.
         tag: Tag of the version, for example v1.1.0, which is never moved; "" for none.
         pull_request: Open a pull request, and leave main as it is.
+        preview: Repository of a table of all pairs with small images, ORG/ggt-100k-preview; "" for none.
+        preview_folder: Folder in which the preview is written; None for RELEASE-preview.
         dry_run: Only tell what would be done, in `Summary.plan`.
         events: Where progress is reported; None for progress bars.
     """
     from ggt_tools.stages.push import PushConfig
     from ggt_tools.stages.push.run import run
 
-    config = build(PushConfig, repo=repo, tag=tag, pull_request=pull_request, dry_run=dry_run)
+    config = build(
+        PushConfig,
+        repo=repo,
+        tag=tag,
+        pull_request=pull_request,
+        preview=preview,
+        preview_folder=preview_folder,
+        dry_run=dry_run,
+    )
     return run(convert("release", release, Path), config, events=checked_events(events))
 
 

@@ -15,10 +15,10 @@ import json
 from typing import Any
 
 from ggt_format.schema import CODECS, fact_columns, index_schema
+from ggt_tools.stages.card import HUB
 from ggt_tools.stages.card.release import Release
 from ggt_tools.stages.card.text import plain
 
-HUB = "https://huggingface.co/datasets"
 CITE = "Kong, Zhao, Sun, Wu, Zhang: GGT-100K. arXiv:2605.31039"
 CONTEXT: dict[str, Any] = {
     "@language": "en",

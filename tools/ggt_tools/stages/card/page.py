@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from ggt_format.schema import CODECS, DEGRADATIONS, METRIC
 from ggt_tools.errors import ConfigError
 from ggt_tools.pages import environment
-from ggt_tools.stages.card import prior_only_degradations, whole_front_matter
+from ggt_tools.stages.card import HUB, CardOptions, prior_only_degradations, whole_front_matter
 from ggt_tools.stages.card.release import Release, Source
 from ggt_tools.stages.card.text import Trusted, fenced, markdown, plain, quoted
 
@@ -24,15 +24,33 @@ SPDX = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*", re.ASCII)
 WINDOW = 256  # pixels of the crop in the snippet, where the pairs are as large
 
 
-def page(release: Release) -> str:
+def page(release: Release, options: CardOptions) -> str:
     """Return the README.
 
     Raises:
         ConfigError: jinja2 is not installed.
     """
-    templates = environment(_prose_folder(), autoescape=False, finalize=_as_markdown, keep_trailing_newline=True)
-    text = templates.get_template("card.md").render(_facts(release))
-    return whole_front_matter(release.root.manifest) + re.sub(r"\n{3,}", "\n\n", text)
+    templates = environment(prose_folder(), autoescape=False, finalize=_as_markdown, keep_trailing_newline=True)
+    text = templates.get_template("card.md").render(_facts(release, options))
+    return whole_front_matter(release.root.manifest, _metadata(release, options)) + re.sub(r"\n{3,}", "\n\n", text)
+
+
+def _metadata(release: Release, options: CardOptions) -> dict[str, Any]:
+    """Return the fields of the YAML that say how the pairs were made, in the vocabulary of the Hub.
+
+    The ground truths are annotations that a machine made; where reviewers voted on them, experts made them too.
+    """
+    creators = ["machine-generated", *(["expert-generated"] if release.reviewed else [])]
+    names = {source.name for source in release.sources if source.kind == "dataset"}
+    slugs = sorted({re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") for name in names} - {""})
+    originals = ["original"] if release.kinds.keys() - {"dataset"} else []
+    extended = [f"extended|other-{slug}" for slug in slugs[:MAX_SOURCES]]
+    return {
+        "annotations_creators": creators,
+        "source_datasets": [*originals, *extended] or ["extended"],
+        **({"paperswithcode_id": options.paperswithcode_id} if options.paperswithcode_id else {}),
+        **({"extra_gated_prompt": options.gated_prompt} if options.gated_prompt else {}),
+    }
 
 
 def licences(release: Release) -> str:
@@ -68,7 +86,7 @@ def _credit_lines(release: Release, noun: str = "pair") -> list[str]:
     return lines
 
 
-def _prose_folder() -> Path:
+def prose_folder() -> Path:
     """Return the folder of the sections: beside this file in a wheel, dataset_card/card/ in a checkout."""
     for folder in (Path(__file__).parent / "prose", Path(__file__).parents[4] / "dataset_card/card"):
         if (folder / "card.md").is_file():
@@ -86,11 +104,13 @@ def _as_markdown(value: Any) -> Any:
     return f"{value:,}" if isinstance(value, int) else value
 
 
-def _facts(release: Release) -> dict[str, Any]:
+def _facts(release: Release, options: CardOptions) -> dict[str, Any]:
     splits, classes = release.splits, release.degradations
     return {
         "version": Trusted(release.version),
         "repo": Trusted(release.repo),
+        "preview": Trusted(options.preview),
+        "hub": Trusted(HUB),
         "codec": release.codec,
         "members": Trusted(", ".join(f"`{{key}}.{end}`" for end in _members(release))),
         "splits": {split: sum(counts.values()) for split, counts in splits.items()},

@@ -27,7 +27,7 @@ from ggt_tools.records import Stage
 Floats = npt.NDArray[np.float32]
 COLUMNS = (
     *("key", "degradation", "source", "source_name", "licence", "author", "url", "restorer", "strategy", "round"),
-    *("created", "width", "height", "scores"),
+    *("created", "width", "height", "scores", "evidence"),
 )
 CHANGE_LOG = "CHANGELOG.md"
 SAMPLE_SIZE = 8  # pairs on the contact sheet
@@ -219,6 +219,14 @@ class Release:
         """Numbers of pairs by licence, the largest first."""
         counts = {licence: count for (licence,), count in self._counts("licence").items()}
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+    @cached_property
+    def reviewed(self) -> int:
+        """Number of pairs that at least one reviewer voted to keep, by their evidence."""
+        lines = self.table["evidence"].combine_chunks()
+        is_vote = pc.match_substring_regex(pc.list_flatten(lines), r"^people: [1-9][0-9]* keep")
+        rows = pc.list_parent_indices(lines).filter(is_vote)
+        return len(pc.unique(rows))
 
     @cached_property
     def restorers(self) -> list[tuple[str, str, int, int]]:
