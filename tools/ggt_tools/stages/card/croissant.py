@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ggt_format.schema import CODECS, fact_columns, index_schema
+from ggt_format.schema import CODECS, PREFERENCE_INDEX, fact_columns, index_schema
 from ggt_tools.stages.card import HUB
 from ggt_tools.stages.card.release import Release
 from ggt_tools.stages.card.text import plain
@@ -65,6 +65,9 @@ def croissant(release: Release) -> str:
     manifest, priors = release.root.manifest, release.priors
     files = [_file(release, f"index/{s}.parquet", about["index"]) for s, about in release.root.indices.items()]
     files += [_file(release, name, about) for name, about in sorted(manifest["shards"].items())]
+    if preferences := manifest.get("preferences"):
+        files.append(_file(release, PREFERENCE_INDEX, preferences["index"]))
+        files += [_file(release, name, about) for name, about in sorted(preferences["shards"].items())]
     sets = [_image_files(release, split, side) for split in release.splits for side in ("lq", "gt")]
     page = f"{HUB}/{release.repo}"
     about: dict[str, Any] = {

@@ -63,6 +63,9 @@ def licences(release: Release) -> str:
     if release.priors is not None:
         lines += ["", "", "Of the visual priors, which are no pairs and lie in data/*/prior-*.tar:"]
         lines += _credit_lines(release.priors, "prior")
+    if release.preferences is not None:
+        lines += ["", "", "Of the kept and rejected candidates in data/*/preference-*.tar, by photograph:"]
+        lines += _credit_lines(release.preferences, "photograph")
     return "\n".join(lines) + "\n"
 
 
@@ -116,6 +119,8 @@ def _facts(release: Release, options: CardOptions) -> dict[str, Any]:
         "splits": {split: sum(counts.values()) for split, counts in splits.items()},
         "pairs": release.pairs,
         "priors": release.priors.pairs if release.priors is not None else 0,
+        "preferences": release.root.manifest.get("preferences", {}).get("photographs", 0),
+        "candidates": release.root.manifest.get("preferences", {}).get("candidates", 0),
         "prior_only": Trusted(", ".join(f"`{name}`" for name in prior_only_degradations(release.root.manifest))),
         "shards": len(release.shards),
         "size": Trusted(_size(release.bytes)),

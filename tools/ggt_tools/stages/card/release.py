@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 import ggt_format
+from ggt_format.preferences import preference_table
 from ggt_format.roots import Root
 from ggt_format.schema import DEGRADATIONS, PRIOR, SOURCES
 from ggt_format.shard import shard_split
@@ -65,12 +66,14 @@ class Release:
         repo: Its repository on the Hub.
         table: A row for each pair: COLUMNS, and `split`.
         priors: The visual priors beside the pairs; None where there are none.
+        preferences: The photographs of the preference shards, one row each; None where there are none.
     """
 
     root: Root
     repo: str
     table: pa.Table
     priors: Release | None = None
+    preferences: Release | None = None
 
     @classmethod
     def read(cls, root: Root, repo: str) -> Release:
@@ -91,7 +94,11 @@ class Release:
             tables[split] = table.append_column("split", pa.array([split] * table.num_rows))
         prior_table = tables.pop(PRIOR, None)
         priors = cls(root, repo, prior_table) if prior_table is not None else None
-        return cls(root, repo, pa.concat_tables(tables.values()), priors)
+        preferences = None
+        if "preferences" in root.manifest:
+            rows = preference_table(root)
+            preferences = cls(root, repo, rows.filter(pc.equal(rows["rank"], 0)))
+        return cls(root, repo, pa.concat_tables(tables.values()), priors, preferences)
 
     @property
     def version(self) -> str:
