@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from ggt_format.errors import ConfigError, ShardError
 from ggt_format.images import decode_image
-from ggt_format.index_file import Where, check_column, select_of
+from ggt_format.index_file import Where, check_column, select_rows
 from ggt_format.ranges import ByteRange, RangeReader, read_with_retries
 from ggt_format.roots import Root, resolve_root
 from ggt_format.schema import CODECS, PREFERENCE_INDEX
@@ -180,7 +180,7 @@ class PreferencePairs:
         table = preference_table(self.root)
         for name in where if isinstance(where, Mapping) else ():
             check_column(table.schema, name)
-        selected = set(select_of(table, table.schema, where, "all").tolist())
+        selected = set(select_rows(table, table.schema, where, "all").tolist())
         self._rows = table.to_pylist()
         self._pairs: list[tuple[int, int]] = []
         numbers = iter(range(len(self._rows)))

@@ -390,7 +390,7 @@ def test_no_number_is_typed_by_hand() -> None:
     names = (
         r"kong2026ggt100k|yang2025gpt4o|GGT-100K|ggt-?100k|GPT-4o|arXiv:[\d.]+|arxiv\.org/abs/[\d.]+|year    = \{\d+\}"
     )
-    ours = rf"{names}|5 % lie (below|above)|names\[[01]\]|take\(2\)|pairs\[0\]"
+    ours = rf"{names}|C2PA|c2pa|5 % lie (below|above)|names\[[01]\]|take\(2\)|pairs\[0\]"
     for path in sorted(PROSE.glob("*.md")):
         text = re.sub(r"\{\{.*?\}\}|\{%.*?%\}", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
         assert re.findall(r"\d+", re.sub(ours, "", text)) == [], path.name
@@ -623,6 +623,60 @@ def test_mlcroissant_refuses_other_bytes_than_the_manifests(release: Path, tmp_p
     with pytest.raises(Exception, match="during the operation Download") as refused:
         croissant_records(root, "test")
     assert "is not identical with the reference in the Croissant JSON-LD" in str(refused.value.__cause__)
+
+
+def test_croissant_says_where_the_pairs_come_from_and_how_they_may_be_used(release: Path) -> None:
+    """Version 1.1, which mlcroissant reads without an issue; PROV-O and ODRL as an RDF parser understands them."""
+    import mlcroissant
+    import rdflib
+
+    read = mlcroissant.Dataset(release / "croissant.json").metadata
+    assert read.ctx.is_v1_1() and not read.ctx.issues.errors
+    assert not [warning for warning in read.ctx.issues.warnings if "datePublished" not in warning]
+    assert len(read.data_limitations) == 2 and len(read.data_use_cases) == 2
+    assert read.annotations_per_item == "One ground truth for each photograph."
+    assert read.data_annotation_protocol[1] == "Reviewers voted on 0 of the 16 pairs that were kept."
+    assert read.personal_sensitive_information == [
+        "Photographs may show people; whether they show faces was not checked."
+    ]
+    graph = rdflib.Graph().parse(release / "croissant.json", format="json-ld")
+    prov, odrl = rdflib.Namespace("http://www.w3.org/ns/prov#"), rdflib.Namespace("http://www.w3.org/ns/odrl/2/")
+    sources = {str(graph.value(entity, prov.label)) for entity in graph.objects(None, prov.wasDerivedFrom)}
+    assert {"lomiri-wallpapers-16.04", "palapeli-data"} <= sources
+    (restorer,) = graph.objects(None, prov.wasAssociatedWith)
+    assert str(graph.value(restorer, prov.label)) == "classical-1"
+    gt_fields = {str(s).rpartition("#")[2].rpartition("croissant.json")[2] for s in graph.subjects(prov.wasDerivedFrom)}
+    assert any(name.endswith("train-gt/image") for name in gt_fields)
+    offers = {str(graph.value(offer, rdflib.SDO.name)): offer for offer in graph.subjects(rdflib.RDF.type, odrl.Offer)}
+    duties = {
+        name: sorted(str(graph.value(duty, odrl.action)) for duty in graph.objects(permission, odrl.duty))
+        for name, offer in offers.items()
+        for permission in graph.objects(offer, odrl.permission)
+    }
+    assert duties["Pairs under CC-BY-4.0"] == [str(odrl.attribute)] and duties["Pairs under CC0-1.0"] == []
+
+
+@pytest.mark.parametrize(
+    ("licence", "actions", "duties", "forbidden"),
+    [
+        ("CC0-1.0", 4, [], ""),
+        ("CC-BY-SA-4.0", 4, ["odrl:attribute", "cc:ShareAlike"], ""),
+        ("CC-BY-NC-SA-4.0", 4, ["odrl:attribute", "cc:ShareAlike"], "cc:CommercialUse"),
+        ("CC-BY-NC-ND-4.0", 3, ["odrl:attribute"], "cc:CommercialUse"),
+        ("LicenseRef-own", 0, [], ""),
+    ],
+)
+def test_terms_of_use_are_stated_of_licences_that_are_understood(
+    tmp_path: Path, licence: str, actions: int, duties: list[str], forbidden: str
+) -> None:
+    store = Store()
+    pack([make_pair(store, 1, licence=licence)], store, tmp_path / "r", PackConfig(test=0), gate=GATE)
+    about = json.loads(card_texts(ggt100k.open_root(str(tmp_path / "r")), REPO)["croissant.json"])
+    (offer,) = about["usageInfo"]
+    permission = offer.get("odrl:permission", {})
+    assert len(permission.get("odrl:action", [])) == actions
+    assert [duty["odrl:action"]["@id"] for duty in permission.get("odrl:duty", [])] == duties
+    assert offer.get("odrl:prohibition", {}).get("odrl:action", {}).get("@id", "") == forbidden
 
 
 def test_croissant_names_every_file_with_its_checksum(release: Path, manifest: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from ggt_tools.stages.card import HUB, CardOptions, prior_only_degradations, who
 from ggt_tools.stages.card.release import Release, Source
 from ggt_tools.stages.card.text import Trusted, fenced, markdown, plain, quoted
 
+KNOWN_FLAGS = ("c2pa", "faces", "watermark", "nsfw")  # those that the text names, whether they were checked or not
 MAX_SOURCES = 40  # rows of the table of sources; LICENSE has all
 MAX_URL = 2000  # characters of a link
 MAX_AUTHORS = 8  # named in a row
@@ -154,6 +155,8 @@ def _facts(release: Release, options: CardOptions) -> dict[str, Any]:
         ],
         "gate": Trusted(fenced(release.gate, "toml")),
         "licences": [(_licence(licence), pairs) for licence, pairs in release.licences.items()],
+        "flags": {side: release.flags(side) for side in ("lq", "gt")},
+        "other_flags": [(_name(n), count) for n, count in release.flags("lq").items() if n not in KNOWN_FLAGS],
         "without_author": sum(source.authors.get("", 0) for source in release.sources),
         "sample": [Trusted(f"`{key}`") for key in release.sample],
         "changes": Trusted(quoted(release.changes)),

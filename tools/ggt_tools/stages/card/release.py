@@ -57,6 +57,14 @@ class Spread:
     high: float  # 5 % lie above
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlagCount:
+    """On how many photographs, or ground truths, something was looked for, and on how many it was found."""
+
+    checked: int
+    flagged: int
+
+
 @dataclass(frozen=True)
 class Release:
     """A release with its whole index.
@@ -139,6 +147,22 @@ class Release:
         entry = re.search(rf"^#+ .*(?<![\d.]){re.escape(self.version)}(?![\d.]).*$", self.changes, re.MULTILINE)
         day = re.search(r"\d{4}-\d\d-\d\d", entry[0]) if entry else None
         return day[0] if day else ""
+
+    def flags(self, side: str) -> dict[str, FlagCount]:
+        """Return what was looked for in the files of "lq" or "gt", by name; the others were not checked.
+
+        Raises:
+            ShardError: The manifest's counts cannot be read.
+        """
+        try:
+            listed = self.root.manifest.get("flags", {}).get(side, {})
+            return {
+                str(name): FlagCount(checked=int(about["checked"]), flagged=int(about["flagged"]))
+                for name, about in listed.items()
+            }
+        except (AttributeError, KeyError, TypeError, ValueError) as fault:
+            file = f"{self.root.url}: {ggt_format.MANIFEST}"
+            raise ShardError(f"{file}: its flags cannot be read ({fault!r}). Pack the release again.") from fault
 
     @property
     def codec(self) -> str:

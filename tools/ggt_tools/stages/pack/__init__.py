@@ -125,6 +125,7 @@ def write_release(
     funnel: Sequence[Stage] = (),
     restrictions: Mapping[str, str] | None = None,
     trial: str = "",
+    flags: Mapping[str, Any] | None = None,
     processes: int = 0,
     cluster: Cluster | None = None,
     progress: Callable[[int], object] = lambda count: None,
@@ -139,6 +140,7 @@ def write_release(
         funnel: Numbers of photographs that entered and left each stage.
         restrictions: By key, why a photograph may not be passed on: the release must stay on this machine then, as it
             must where a licence forbids it.
+        flags: What was looked for in the files of its pairs, and on how many it was found.
         trial: Why the release must stay on this machine in any case; "" where it need not.
         processes: Number of processes; 0 for as many as the cores and the size of the work are worth.
         cluster: Cluster that writes the shards; None for processes on this machine.
@@ -170,6 +172,7 @@ def write_release(
         **_write_indices(part, shards, plan.metrics),
         "shards": {shard.name: dict(shard.facts) for shard in shards},
         **({"preferences": preferences} if preferences else {}),
+        **({"flags": dict(flags)} if flags else {}),
         "written_with": _library_versions(),
         "gate": gate,
         "funnel": [dataclasses.asdict(stage) for stage in funnel],

@@ -33,7 +33,7 @@ from ggt_format.preferences import (
     preference_schema,
 )
 from ggt_format.schema import DEGRADATIONS, METRIC, PREFERENCE, PREFERENCE_INDEX, Image
-from ggt_format.shard import encode_json, member_header, note
+from ggt_format.shard import encode_json, jpeg_comment, member_header
 from ggt_tools.errors import ShardError
 from ggt_tools.policy.votes import Votes, count_votes, decisions_in_force, read_decisions
 from ggt_tools.records import Aligned, Candidate, Choice, Opinion, Pair, Photo, Verdict
@@ -286,7 +286,7 @@ def _candidate_pixels(job: PreferenceJob, photo: JudgedPhoto, each: JudgedCandid
 
 def _encode(pixels: Image, codec: str, key: str, member: str) -> bytes:
     if codec == "jpeg":
-        return encode_jpeg(pixels, note=note(key, member.partition(".")[0]))
+        return encode_jpeg(pixels, comment=jpeg_comment(key, member.partition(".")[0]))
     return encode_png(np.ascontiguousarray(pixels), profile="shard")
 
 

@@ -25,6 +25,7 @@ from ggt_tools.stages.pack import (
     plan_release,
     write_release,
 )
+from ggt_tools.stages.pack.flags import count_flags
 from ggt_tools.stages.pack.folder import check_replaced
 from ggt_tools.stages.pack.preferences import JudgedPhoto, judged_photos
 from ggt_tools.stages.pack.priors import priors
@@ -105,6 +106,7 @@ def run(
                     gate=source.gate,
                     funnel=ledger.funnel(),
                     restrictions=source.restrictions,
+                    flags=_count_flags(ledger, plan),
                     trial="packed with --limit, with a test split of its own" if is_trial else "",
                     processes=executor.workers or 0,
                     cluster=cluster,
@@ -118,6 +120,13 @@ def run(
         notes=tuple(_notes(plan, source, workspace, out, config, manifest, shards)),
         paths=(str(out),),
     )
+
+
+def _count_flags(ledger: Ledger, plan: ReleasePlan) -> dict[str, Any]:
+    jobs = [job for job in plan.shards if not job.of_priors]
+    keys = {key for job in jobs for key in job.keys}
+    pairs = [pair for job in jobs for pair in (*job.pairs.values(), *job.approved.values())]
+    return count_flags(ledger, keys, {pair.candidate.id for pair in pairs})
 
 
 def _preference_counts(manifest: Mapping[str, Any]) -> dict[str, int]:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ggt_format.cores import core_count
-from ggt_format.index_file import index_table
+from ggt_format.index_file import open_index
 from ggt_format.pairs import PairDataset
 from ggt_format.roots import Root
 from ggt_format.schema import DEGRADATIONS
@@ -54,7 +54,7 @@ def preview_features(metrics: Sequence[str]) -> datasets.Features:
 
 def fact_table(root: Root, split: str, config: PreviewConfig) -> pa.Table:
     """Return the columns of a preview without its images: a row for each pair of a split, as the index has them."""
-    index = index_table(root, split)
+    index = open_index(root, split)
     classes = pc.index_in(index["degradation"], pa.array(DEGRADATIONS)).cast(pa.int64())
     scores = {
         SCORE + name: pc.struct_field(index["scores"], index["scores"].type.get_field_index(name))
