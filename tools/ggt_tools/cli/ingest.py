@@ -59,8 +59,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_choice(facts, "--classes", text, CLASS_METHODS, "classifier", shown=shown)
     add_vlm(facts, "for --classes vlm")
     text = (
-        "Look for this in every photograph of the workspace, and store what is found: faces, by the detector of the extra "
-        "faces. The gate says what follows from it"
+        "Look for this in every photograph of the workspace, and store what is found: faces, by the detector of the "
+        "extra faces. The gate says what follows from it"
     )
     add_repeated(facts, "--flag", text, None, dest="flags", choices=("faces",))
     text = (

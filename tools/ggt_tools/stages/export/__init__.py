@@ -43,8 +43,8 @@ from ggt_format.images import check_image
 from ggt_format.pairs import PairDataset
 from ggt_format.preferences import PreferencePairs
 from ggt_format.roots import Root
-from ggt_tools.choices import EXPORTED_PROMPTS
 from ggt_format.schema import DEGRADATIONS, KEY, PREFERENCE, PRIOR, fact_columns
+from ggt_tools.choices import EXPORTED_PROMPTS
 from ggt_tools.errors import ConfigError, ShardError
 from ggt_tools.files.outputs import check_output_folder
 from ggt_tools.stages.export.edit_formats import EDIT_FORMATS
