@@ -122,6 +122,36 @@ def card(
     return run(convert("release", release, Path), config, events=checked_events(events))
 
 
+def site(
+    release: str | Path,
+    out: str | Path,
+    *,
+    repo: str = REPO_ID,
+    preview: str = "",
+    hero: Sequence[str] = (),
+    per_class: int = 8,
+    codec: str = "webp",
+    events: Events | None = None,
+) -> Summary:
+    """Write a static web page about a release, with sliders over its pairs.
+
+    Args:
+        release: Folder or fsspec URL of the release, or "sample".
+        out: Folder of the site: a new one, or one that holds a site.
+        repo: Repository on the Hub, which the examples on the page load, as ORG/ggt-100k.
+        preview: Repository of the preview, which the page links; "" for none.
+        hero: Keys of the pairs of the large slider; () for the first ones by key.
+        per_class: Number of pairs that are shown of each class.
+        codec: Format of the images, "webp" or "jpeg".
+        events: Where progress is reported; None for progress bars.
+    """
+    from ggt_tools.stages.site import SiteConfig
+    from ggt_tools.stages.site.run import run
+
+    config = build(SiteConfig, repo=repo, preview=preview, hero=hero, per_class=per_class, codec=codec)
+    return run(convert("release", release, str), convert("out", out, Path), config, events=checked_events(events))
+
+
 def push(
     release: str | Path,
     repo: str,

@@ -19,8 +19,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--metrics",
         type=names,
         default=("core", "text"),
-        help="Sets (core, regions, text, faces, flags, weight-free, offline, default, full) or names of metrics, "
-        "separated by commas (default: core,text).",
+        help="Sets (core, regions, text, faces, weight-free, offline, default, full) or names of metrics, separated by "
+        "commas; flags makes scores of the flags of photographs and replies (default: core,text).",
     )
     add_flag(parser, "--list", "List the metrics and what is missing here, and stop")
     models = parser.add_argument_group("metrics with models")

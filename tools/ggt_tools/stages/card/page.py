@@ -54,6 +54,12 @@ def _metadata(release: Release, options: CardOptions) -> dict[str, Any]:
     }
 
 
+def render_section(name: str, release: Release, options: CardOptions) -> str:
+    """Return a section of the README in Markdown, by the name of its file in dataset_card/card/ without a suffix."""
+    templates = environment(prose_folder(), autoescape=False, finalize=_as_markdown, keep_trailing_newline=True)
+    return re.sub(r"\n{3,}", "\n\n", templates.get_template(f"{name}.md").render(_facts(release, options)))
+
+
 def licences(release: Release) -> str:
     """Return the LICENSE: the licence and author of the photographs, a line for each author of each source."""
     lines = [
