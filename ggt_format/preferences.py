@@ -113,22 +113,24 @@ def preference_table(root: Root) -> pa.Table:
         data = read_with_retries(lambda: root.read(PREFERENCE_INDEX), f"{root.url}: {PREFERENCE_INDEX}")
     except FileNotFoundError as fault:
         raise ShardError(
-            f"{root.url}: {PREFERENCE_INDEX} is named by the manifest and is not there; fetch it again"
+            f"{root.url}: {PREFERENCE_INDEX} is in the manifest, but it is missing. Download it again."
         ) from fault
     if hashlib.sha256(data).hexdigest() != about["index"]["sha256"]:
-        raise ShardError(
-            f"{root.url}: {PREFERENCE_INDEX}: its bytes are not those that the manifest names; fetch it again"
-        )
+        raise ShardError(f"{root.url}: {PREFERENCE_INDEX}: its checksum differs from the manifest. Download it again.")
     table = pq.read_table(pa.BufferReader(data))
     if not table.schema.equals(preference_schema(preference_metrics(root))):
-        raise ShardError(f"{root.url}: {PREFERENCE_INDEX}: its columns are not those of the format; pack it again")
+        raise ShardError(
+            f"{root.url}: {PREFERENCE_INDEX}: its columns are not those of the format. Pack the release again."
+        )
     return table
 
 
 def _about(root: Root) -> Mapping[str, Any]:
     about = root.manifest.get("preferences")
     if not isinstance(about, dict):
-        raise ConfigError(f"{root.url}: has no preference shards; its maintainer writes them with: pack --preferences")
+        raise ConfigError(
+            f"{root.url}: the release has no preference shards. Pack it with --preferences, or open another release."
+        )
     return about
 
 
@@ -194,7 +196,9 @@ class PreferencePairs:
                     rejected.append(number)
             self._pairs += [(chosen, other) for chosen in kept for other in rejected]
         if not self._pairs:
-            raise ConfigError(f"{self.root.url}: no kept candidate has a rejected one beside it; widen where=")
+            raise ConfigError(
+                f"{self.root.url}: no kept candidate has a rejected one beside it. Relax a condition of where=."
+            )
         self._reader = RangeReader(self.root, None, 0)
 
     def __len__(self) -> int:
