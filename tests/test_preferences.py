@@ -36,7 +36,7 @@ from ggt_tools.records import (
 )
 from ggt_tools.stages.card import card_texts
 from ggt_tools.stages.export import ExportConfig, export
-from ggt_tools.stages.pack.preferences import judged_photos
+from ggt_tools.stages.pack.judged import judged_photos
 from ggt_tools.stages.screen import VERSION
 from ggt_tools.stages.validate import validate
 from ggt_tools.workspace.ledger import Ledger

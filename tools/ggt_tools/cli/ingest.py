@@ -58,15 +58,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     shown = "classifier; measured without onnxruntime"
     add_choice(facts, "--classes", text, CLASS_METHODS, "classifier", shown=shown)
     add_vlm(facts, "for --classes vlm")
-    text = (
-        "Look for this in every photograph of the workspace, and store what is found: faces, by the detector of the "
-        "extra faces. The gate says what follows from it"
-    )
+    text = "Look for this in every photograph, and store what is found: faces, by the detector of the extra faces"
     add_repeated(facts, "--flag", text, None, dest="flags", choices=("faces",))
-    text = (
-        "Store under this name the probability that an ONNX model of yours gives to every photograph, for example "
-        "nsfw=nsfw.onnx or watermark=mark.onnx; can be given several times"
-    )
+    text = "Store as this flag the probability that an ONNX model of yours gives, for example nsfw=nsfw.onnx"
     add_pairs(facts, "--flag-model", text, "NAME=FILE", dest="flag_models")
     pixels = parser.add_argument_group("selection and storage")
     text = (

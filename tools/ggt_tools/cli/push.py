@@ -19,10 +19,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repo", required=True, metavar="ORG/ggt-100k", help=text)
     add_text(parser, "--tag", "Tag of the version, for example v1.1.0; it is never moved")
     add_flag(parser, "--pr", "Open a pull request, and leave main as it is", dest="pull_request")
-    text = (
-        "Also publish a Parquet table of all pairs with small images in this repository, for the Hub's viewer, with "
-        "the same tag"
-    )
+    text = "Also publish a table of all pairs with small images in this repository, for the Hub's viewer"
     add_text(parser, "--preview", text, "ORG/ggt-100k-preview", shown="none")
     text = "Where the preview is written; a run that was killed continues there"
     add_path(parser, "--preview-folder", text, "FOLDER", shown="ROOT-preview")

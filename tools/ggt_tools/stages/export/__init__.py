@@ -2,6 +2,7 @@
 
     formats.py        the layouts that hold a release's images, most of them with its facts
     preferences.py    the layout of kept and rejected restorations
+    conditions.py     conditions on the pairs, as the command line has them
     edit_formats.py   the layouts of projects that train image editing models, with a prompt for each pair
     run.py            the command
 
@@ -32,7 +33,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +47,7 @@ from ggt_format.schema import DEGRADATIONS, KEY, PREFERENCE, PRIOR, fact_columns
 from ggt_tools.choices import EXPORTED_PROMPTS
 from ggt_tools.errors import ConfigError, ShardError
 from ggt_tools.files.outputs import check_output_folder
+from ggt_tools.stages.export.conditions import parse_where, read_prompt_texts
 from ggt_tools.stages.export.edit_formats import EDIT_FORMATS
 from ggt_tools.stages.export.formats import (
     MULTI_PAIR_FILES,
@@ -59,7 +60,6 @@ from ggt_tools.stages.export.formats import (
     write_if_different,
 )
 from ggt_tools.stages.export.preferences import credit_rows, open_preferences, write_preferences
-from ggt_tools.toml import read_toml
 from ggt_tools.workspace.ledger import write_whole
 
 __all__ = [
@@ -77,7 +77,6 @@ FORMATS: dict[str, Writer] = dict(sorted((RELEASE_FORMATS | EDIT_FORMATS).items(
 RECORD = "export.json"
 # A cell that begins so is a formula to a spreadsheet; it may skip white space before one (OWASP, CSV injection).
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
-_CONDITION = re.compile(r"\s*([A-Za-z_][\w.]*)\s*(>=|<=|=)\s*(.*?)\s*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,57 +265,6 @@ def _source(root: Root, split: str, pairs: PairDataset, config: ExportConfig, fa
         return item["lq"], item["gt"]
 
     return Source(split=split, suffix=suffix, metrics=tuple(root.metrics), rows=rows, read=read)
-
-
-def parse_where(conditions: Sequence[str]) -> dict[str, Any] | None:
-    """Parse conditions on pairs, for example "degradation=rain,snow", "scores.structure>=0.5" or "height<=1024".
-
-    Returns:
-        The conditions as `ExportConfig.where` takes them; None where there is none.
-
-    Raises:
-        ConfigError: A condition cannot be read, or contradicts an earlier one.
-    """
-    where: dict[str, Any] = {}
-    for condition in conditions:
-        match = _CONDITION.fullmatch(condition)
-        if match is None or not match[3]:
-            raise ConfigError(
-                f"--where {condition}: cannot be read. Write COLUMN=VALUE[,VALUE], COLUMN>=NUMBER or COLUMN<=NUMBER."
-            )
-        column, operator, text = match.groups()
-        if operator == "=":
-            if column in where:
-                raise ConfigError(
-                    f"--where {condition}: there is another condition on {column}. Write all its values in one "
-                    "condition, with commas between them."
-                )
-            where[column] = [value.strip() for value in text.split(",")]
-            continue
-        try:
-            bound = int(text) if re.fullmatch(r"[+-]?\d+", text) else float(text)
-        except ValueError as fault:
-            raise ConfigError(f"--where {condition}: {text!r} is not a number. Write one, for example 0.5.") from fault
-        bounds = where.get(column, (None, None))
-        if not isinstance(bounds, tuple):
-            raise ConfigError(
-                f"--where {condition}: another condition gives values of {column}. Give either values or a bound."
-            )
-        where[column] = (bound, bounds[1]) if operator == ">=" else (bounds[0], bound)
-    return where or None
-
-
-def read_prompt_texts(path: Path) -> dict[str, str]:
-    """Read the fixed prompts from a TOML file with one line for each class, for example ``rain = "Remove the rain."``.
-
-    Raises:
-        ConfigError: The file cannot be read, or holds something other than texts.
-    """
-    table = read_toml(path)
-    for name, text in table.items():
-        if not isinstance(text, str) or not text.strip():
-            raise ConfigError(f'{path}: {name}: is not a text. Write {name} = "..." with the prompt of this class.')
-    return table
 
 
 def _begin(out: Path, record: Mapping[str, Any]) -> FinishedSizes:

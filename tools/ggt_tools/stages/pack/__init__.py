@@ -1,7 +1,10 @@
 """pack: write a release from pairs: shards, index, README and, last of all, the manifest.
 
     priors.py    which outputs are packed beside the pairs, as visual priors
+    judged.py    the candidates of a photograph, with all that speaks for and against them
     preferences.py  kept and rejected candidates, packed beside the pairs for reward models
+    flags.py     how many of its files carry credentials, or were flagged
+    config.py    the options
     plan.py      what the release holds, and which shards are written anew
     cutting.py   which pairs are in which new shard
     facts.py     the facts of a pair, and how they differ from an earlier release's
@@ -35,10 +38,12 @@ from ggt_tools.processes import in_processes, suggest_processes
 from ggt_tools.records import Pair, Stage
 from ggt_tools.stages.adopt.sets import denies
 from ggt_tools.stages.card import short_readme
+from ggt_tools.stages.pack.config import PackConfig
 from ggt_tools.stages.pack.facts import changed_facts, pair_facts
 from ggt_tools.stages.pack.folder import begin, check_folder, lock_folder, move_in, part_of
-from ggt_tools.stages.pack.plan import PackConfig, ReleasePlan, plan_release
-from ggt_tools.stages.pack.preferences import JudgedPhoto, write_preference_index, write_preferences
+from ggt_tools.stages.pack.judged import JudgedPhoto
+from ggt_tools.stages.pack.plan import ReleasePlan, plan_release
+from ggt_tools.stages.pack.preferences import write_preference_index, write_preferences
 from ggt_tools.stages.pack.writing import Images, ShardJob, WrittenShard, file_facts, read_note, write_shard
 from ggt_tools.workspace.ledger import write_whole
 

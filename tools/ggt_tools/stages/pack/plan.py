@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from pathlib import Path
@@ -15,63 +14,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ggt_format.roots import Root, open_root
-from ggt_format.schema import CODECS, FORMAT_VERSION, METRIC, PRIOR, SPLITS
+from ggt_format.schema import FORMAT_VERSION, METRIC, PRIOR, SPLITS
 from ggt_format.shard import shard_split
-from ggt_tools.errors import ConfigError, PairError, check_limit
+from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.records import Pair
+from ggt_tools.stages.pack.config import PackConfig
 from ggt_tools.stages.pack.cutting import new_shards
 from ggt_tools.stages.pack.facts import changed_facts, pair_facts
-from ggt_tools.stages.pack.preferences import JudgedPhoto, PreferenceJob, plan_preferences
+from ggt_tools.stages.pack.judged import JudgedPhoto
+from ggt_tools.stages.pack.preferences import PreferenceJob, plan_preferences
 from ggt_tools.stages.pack.splits import PerceptualHashes, allow_priors, draw_from_new, refuse_similar
 from ggt_tools.stages.pack.writing import BaseShard, Images, ShardJob
 
-SHARD_BYTES = 500_000_000
 Rows = Mapping[str, Mapping[str, Any]]  # of an index, by key
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class PackConfig:
-    """What a release is to be.
-
-    Attributes:
-        version: Version of the dataset, three numbers.
-        test: Where the test split has not been drawn yet: its number of pairs, at most a tenth of those that can be
-            drawn; below 1, their share. None for 500; but after releases without a test split it must be given.
-        shard_bytes: Largest size of a shard.
-        codec: "png", which keeps every pixel, or "jpeg", which has a third of the size.
-        base: The previous release, a folder or fsspec URL; "" for none.
-        recompress: Whether to write the base's PNGs anew that have an older layout. Their pixels stay.
-        priors: Whether to add outputs that were rejected for their frame alone, as visual priors.
-        preferences: Whether to add kept and rejected candidates of the photographs, as preference shards.
-        forget_packed: Whether pairs of earlier releases without a test split may be drawn for it all the same.
-        limit: Pack at most this many pairs.
-        dry_run: Only tell what would be done.
-    """
-
-    version: str = "1.0.0"
-    test: float | None = None
-    shard_bytes: int = SHARD_BYTES
-    codec: str = "png"
-    base: str = ""
-    recompress: bool = False
-    priors: bool = False
-    preferences: bool = False
-    forget_packed: bool = False
-    limit: int | None = None
-    dry_run: bool = False
-
-    def __post_init__(self) -> None:
-        check_limit(self.limit)
-        if not re.fullmatch(r"\d+\.\d+\.\d+", self.version):
-            raise ConfigError(f"--version {self.version}: is not a version. Give three numbers, for example 1.1.0.")
-        if self.test is not None and not (0 <= self.test <= 1 or (self.test > 1 and self.test % 1 == 0)):
-            raise ConfigError(f"--test {self.test}: is neither a number of pairs nor a share. Give 500, or 0.1.")
-        if self.codec not in CODECS:
-            raise ConfigError(f"--codec {self.codec}: is not a codec. Give one of {', '.join(CODECS)}.")
-        if self.recompress and not self.base:
-            raise ConfigError("--recompress: there is no previous release to write anew. Name it: --base PREVIOUS.")
-        if self.shard_bytes < 1:
-            raise ConfigError(f"--shard-bytes {self.shard_bytes}: is not 1 or more. Give a number of bytes.")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,7 +27,7 @@ from ggt_tools.stages.pack import (
 )
 from ggt_tools.stages.pack.flags import count_flags
 from ggt_tools.stages.pack.folder import check_replaced
-from ggt_tools.stages.pack.preferences import JudgedPhoto, judged_photos
+from ggt_tools.stages.pack.judged import JudgedPhoto, judged_photos
 from ggt_tools.stages.pack.priors import priors
 from ggt_tools.stages.pack.splits import PAIRS_PER_TEST_PAIR, TEST_SIZE
 from ggt_tools.stages.pack.writing import WrittenShard
