@@ -33,9 +33,18 @@ from PIL import Image
 import ggt100k
 from ggt_tools.cli import main
 from ggt_tools.errors import ConfigError, ShardError
+from ggt_tools.evidence import ReviewVotes
 from ggt_tools.imaging.contact_sheet import MARGIN, TITLE, WIDTH
 from ggt_tools.records import Pair, Stage
-from ggt_tools.stages.card import card, front_matter, plain_features, short_readme
+from ggt_tools.stages.card import (
+    CardOptions,
+    card,
+    card_texts,
+    front_matter,
+    plain_features,
+    read_options,
+    short_readme,
+)
 from ggt_tools.stages.card.figures import FAINT, FILLS, INK
 from ggt_tools.stages.card.run import CardConfig, run
 from ggt_tools.stages.card.text import MAX_LENGTH, fenced, markdown, plain, quoted
@@ -182,6 +191,62 @@ def test_the_hubs_own_reading_of_it(release: Path) -> None:
     assert data.pretty_name == "GGT-100K"
 
 
+def test_its_yaml_says_how_the_pairs_were_made_and_of_what(release: Path) -> None:
+    read = metadata_load(release / "README.md") or {}
+    assert read["annotations_creators"] == ["machine-generated"], "nobody has reviewed the sample"
+    assert read["source_datasets"] == ["extended|other-lomiri-wallpapers-16-04", "extended|other-palapeli-data"]
+    assert "extra_gated_prompt" not in read and "paperswithcode_id" not in read
+    for number in ("2605.31039", "2505.05621"):
+        assert f"(https://arxiv.org/abs/{number})" in body(release), "the Hub makes a tag of such a link"
+
+
+def test_votes_of_reviewers_make_experts_of_its_annotators(tmp_path: Path) -> None:
+    store = Store()
+    pairs = [make_pair(store, seed) for seed in range(2)]
+    voted = (*pairs[1].verdict.evidence, ReviewVotes(2, 0, "unsure"))
+    pairs[1] = dataclasses.replace(pairs[1], verdict=dataclasses.replace(pairs[1].verdict, evidence=voted))
+    pack(pairs, store, tmp_path / "r", PackConfig(test=0), gate=GATE)
+    texts = card_texts(ggt100k.open_root(str(tmp_path / "r")), REPO)
+    read = yaml.safe_load(texts["README.md"].decode().split("---\n")[1])
+    assert read["annotations_creators"] == ["machine-generated", "expert-generated"]
+    assert read["source_datasets"] == ["original"]
+
+
+@given(
+    st.builds(
+        CardOptions,
+        preview=st.sampled_from(["", "some-org/ggt-100k-preview", "a/b.c_d"]),
+        gated_prompt=st.text(st.characters(codec="utf-8", exclude_categories=["C", "Zl", "Zp", "Zs"]), max_size=40)
+        | st.sampled_from(['I agree: "yes"\n---\nand no. # ~', "- a\n- b", "null", "1.0", " spaced "]),
+        paperswithcode_id=st.sampled_from(["", "ggt-100k", "1"]),
+    )
+)
+@settings(max_examples=25, deadline=None)
+def test_the_options_of_a_card_are_read_back_from_it(release: Path, options: CardOptions) -> None:
+    root = ggt100k.open_root(str(release))
+    text = card_texts(root, REPO, options)["README.md"].decode()
+    assert read_options(text) == options
+    assert (f"https://huggingface.co/datasets/{options.preview})" in text) == bool(options.preview)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"preview": "x"}, "--preview 'x': is not a repository of the Hub. Write it as ORG/ggt-100k-preview."),
+        ({"gated_prompt": "a\x00"}, "--gated-prompt: holds control characters. Write plain text."),
+        (
+            {"paperswithcode_id": "GGT 100K"},
+            "--paperswithcode-id 'GGT 100K': is not an identifier. Write lower-case letters, digits and hyphens, for "
+            "example ggt-100k.",
+        ),
+    ],
+)
+def test_options_that_cannot_be_are_refused(values: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigError) as fault:
+        CardConfig(**values)
+    assert str(fault.value) == message
+
+
 @pytest.mark.parametrize(
     ("pairs", "size"), [(999, "n<1K"), (1000, "1K<n<10K"), (103_707, "100K<n<1M"), (10**8, "n>10M")]
 )
@@ -196,10 +261,8 @@ def test_the_readmes_of_pack_and_card_have_the_same_yaml(release: Path, manifest
     begin = front_matter(manifest["metrics"], splits)
     for text in (short_readme(manifest), (release / "README.md").read_text(encoding="utf-8")):
         assert text.startswith(begin)
-    assert (
-        short_readme(manifest).split("---\n")[1]
-        == (release / "README.md").read_text(encoding="utf-8").split("---\n")[1]
-    )
+    whole = (release / "README.md").read_text(encoding="utf-8").split("---\n")[1]
+    assert whole.startswith(short_readme(manifest).split("---\n")[1]), "what only the index tells comes last"
 
 
 def test_every_file_of_the_card_exists_and_every_shard_is_listed(release: Path) -> None:
@@ -324,8 +387,10 @@ def test_choices_of_this_project_are_not_attributed_to_the_paper(release: Path) 
 
 
 def test_no_number_is_typed_by_hand() -> None:
-    names = r"kong2026ggt100k|yang2025gpt4o|GGT-100K|ggt-?100k|GPT-4o|arXiv:[\d.]+|year    = \{\d+\}"
-    ours = rf"{names}|5 % lie (below|above)|names\[[01]\]|take\(2\)|pairs\[0\]"
+    names = (
+        r"kong2026ggt100k|yang2025gpt4o|GGT-100K|ggt-?100k|GPT-4o|arXiv:[\d.]+|arxiv\.org/abs/[\d.]+|year    = \{\d+\}"
+    )
+    ours = rf"{names}|C2PA|c2pa|5 % lie (below|above)|names\[[01]\]|take\(2\)|pairs\[0\]"
     for path in sorted(PROSE.glob("*.md")):
         text = re.sub(r"\{\{.*?\}\}|\{%.*?%\}", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
         assert re.findall(r"\d+", re.sub(ours, "", text)) == [], path.name
@@ -399,7 +464,9 @@ def test_texts_from_outside_are_escaped_in_the_card(hostile: Path) -> None:
         assert attrs.keys() <= {"href", "src", "alt", "class", "style"}, (tag, attrs)
         assert attrs.get("style") in (None, "text-align:right")
         if tag == "a":
-            assert re.match(r"LICENSE$|https://(spdx\.org/licenses|example\.org)/", attrs["href"] or ""), attrs
+            assert re.match(
+                r"LICENSE$|https://(spdx\.org/licenses|arxiv\.org/abs|example\.org)/", attrs["href"] or ""
+            ), attrs
     rows = page.rows
     for seed in range(8):
         name = plain(f"{seed} {NASTY[seed % 4]}")
@@ -556,6 +623,60 @@ def test_mlcroissant_refuses_bytes_that_differ_from_the_manifest(release: Path, 
     with pytest.raises(Exception, match="during the operation Download") as refused:
         croissant_records(root, "test")
     assert "is not identical with the reference in the Croissant JSON-LD" in str(refused.value.__cause__)
+
+
+def test_croissant_says_where_the_pairs_come_from_and_how_they_may_be_used(release: Path) -> None:
+    """Version 1.1, which mlcroissant reads without an issue; PROV-O and ODRL as an RDF parser understands them."""
+    import mlcroissant
+    import rdflib
+
+    read = mlcroissant.Dataset(release / "croissant.json").metadata
+    assert read.ctx.is_v1_1() and not read.ctx.issues.errors
+    assert not [warning for warning in read.ctx.issues.warnings if "datePublished" not in warning]
+    assert len(read.data_limitations) == 2 and len(read.data_use_cases) == 2
+    assert read.annotations_per_item == "One ground truth for each photograph."
+    assert read.data_annotation_protocol[1] == "Reviewers voted on 0 of the 16 pairs that were kept."
+    assert read.personal_sensitive_information == [
+        "Photographs may show people; whether they show faces was not checked."
+    ]
+    graph = rdflib.Graph().parse(release / "croissant.json", format="json-ld")
+    prov, odrl = rdflib.Namespace("http://www.w3.org/ns/prov#"), rdflib.Namespace("http://www.w3.org/ns/odrl/2/")
+    sources = {str(graph.value(entity, prov.label)) for entity in graph.objects(None, prov.wasDerivedFrom)}
+    assert {"lomiri-wallpapers-16.04", "palapeli-data"} <= sources
+    (restorer,) = graph.objects(None, prov.wasAssociatedWith)
+    assert str(graph.value(restorer, prov.label)) == "classical-1"
+    gt_fields = {str(s).rpartition("#")[2].rpartition("croissant.json")[2] for s in graph.subjects(prov.wasDerivedFrom)}
+    assert any(name.endswith("train-gt/image") for name in gt_fields)
+    offers = {str(graph.value(offer, rdflib.SDO.name)): offer for offer in graph.subjects(rdflib.RDF.type, odrl.Offer)}
+    duties = {
+        name: sorted(str(graph.value(duty, odrl.action)) for duty in graph.objects(permission, odrl.duty))
+        for name, offer in offers.items()
+        for permission in graph.objects(offer, odrl.permission)
+    }
+    assert duties["Pairs under CC-BY-4.0"] == [str(odrl.attribute)] and duties["Pairs under CC0-1.0"] == []
+
+
+@pytest.mark.parametrize(
+    ("licence", "actions", "duties", "forbidden"),
+    [
+        ("CC0-1.0", 4, [], ""),
+        ("CC-BY-SA-4.0", 4, ["odrl:attribute", "cc:ShareAlike"], ""),
+        ("CC-BY-NC-SA-4.0", 4, ["odrl:attribute", "cc:ShareAlike"], "cc:CommercialUse"),
+        ("CC-BY-NC-ND-4.0", 3, ["odrl:attribute"], "cc:CommercialUse"),
+        ("LicenseRef-own", 0, [], ""),
+    ],
+)
+def test_terms_of_use_are_stated_of_licences_that_are_understood(
+    tmp_path: Path, licence: str, actions: int, duties: list[str], forbidden: str
+) -> None:
+    store = Store()
+    pack([make_pair(store, 1, licence=licence)], store, tmp_path / "r", PackConfig(test=0), gate=GATE)
+    about = json.loads(card_texts(ggt100k.open_root(str(tmp_path / "r")), REPO)["croissant.json"])
+    (offer,) = about["usageInfo"]
+    permission = offer.get("odrl:permission", {})
+    assert len(permission.get("odrl:action", [])) == actions
+    assert [duty["odrl:action"]["@id"] for duty in permission.get("odrl:duty", [])] == duties
+    assert offer.get("odrl:prohibition", {}).get("odrl:action", {}).get("@id", "") == forbidden
 
 
 def test_croissant_names_every_file_with_its_checksum(release: Path, manifest: dict[str, Any]) -> None:

@@ -38,7 +38,8 @@ from .making import change_shard, picture
 
 VERBS = (
     "ingest", "adopt", "prompt", "restore", "retry", "align", "score", "weights", "screen", "verdict", "refine",
-    "review", "study", "calibrate", "report", "pack", "validate", "view", "card", "push", "diff", "yank", "export",
+    "review", "study", "calibrate", "report", "pack", "validate", "view", "card", "site", "push", "diff", "yank",
+    "export",
     "export-ledger", "evaluate", "status", "reasons", "train-fidelity",
     "train-classes", "demo",
 )  # fmt: skip
@@ -169,8 +170,8 @@ def test_each_verb_has_help(verb: str) -> None:
     said = well(verb, "--help")
     assert said.startswith(f"usage: ggt100k {verb} ")
     reading = (
-        *("review", "report", "validate", "view", "card", "diff", "export-ledger", "evaluate", "status", "reasons"),
-        *("demo", "weights"),
+        *("review", "report", "validate", "view", "card", "site", "diff", "export-ledger", "evaluate", "status"),
+        *("reasons", "demo", "weights"),
     )
     whole = ("push", "export", "train-classes")
     assert ("--dry-run" in said, "--limit N" in said) == (verb not in reading, verb not in (*reading, *whole))

@@ -22,7 +22,6 @@ import ggt100k
 from ggt_tools.errors import ConfigError, ShardError
 from ggt_tools.events import Recorded
 from ggt_tools.stages.export import FORMATS, ExportConfig, _credits, export, parse_where
-from ggt_tools.stages.export.formats import Row, Source
 from ggt_tools.stages.export.run import run
 from ggt_tools.stages.pack import PackConfig, pack
 from ggt_tools.workspace import locks
@@ -235,7 +234,7 @@ def test_the_command(root: Path, tmp_path: Path) -> None:
         f"ggt100k export: {tmp_path / 'x'}: holds another export, or an export of another release. Name a new folder.\n"
     )
     assert ggt("export", root, "--to", "hdf5", "--out", tmp_path / "y").err == (
-        f"ggt100k export: --to hdf5: is not a layout. Give one of {', '.join(FORMATS)}.\n"
+        f"ggt100k export: --to hdf5: is not a layout. Give one of {', '.join(sorted([*FORMATS, 'preference']))}.\n"
     )
     (tmp_path / "z").mkdir()
     (tmp_path / "z" / "mine.txt").write_text("mine")
@@ -266,9 +265,9 @@ def test_no_cell_of_the_credits_is_a_formula(tmp_path: Path) -> None:
     wanted = [*(f"'{author}" for author in authors[:6]), *authors[6:]]
     assert said == {pair.photo.key: author for pair, author in zip(pairs, wanted, strict=True)}
     names = ("key", "licence", "author", "source", "source_name", "url", "restorer")
-    row = Row(facts=dict.fromkeys(names, "\r=1"), sizes=(1, 1))
-    source = Source(split="train", suffix="png", metrics=(), rows=[row], read=lambda number: (b"", b""))
-    assert _credits([source]).count("'\r=1") == 7, "of no pair, but of an index from outside"
+    assert _credits([("train", dict.fromkeys(names, "\r=1"))]).count("'\r=1") == 7, (
+        "of no pair, but of an index from outside"
+    )
 
 
 # --- harm -------------------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from ggt_tools.records import (
     Candidate,
     Conversion,
     Finding,
+    Flag,
     Job,
     Opinion,
     PerceptualHash,
@@ -72,7 +73,7 @@ def alike(a: Any, b: Any) -> bool:
 
 
 KINDS = [
-    Photo, Refusal, PerceptualHash, PhotoClass, Conversion, Prompt, Candidate, Call, Job, Aligned, Score, Opinion,
+    Photo, Flag, Refusal, PerceptualHash, PhotoClass, Conversion, Prompt, Candidate, Call, Job, Aligned, Score, Opinion,
     Verdict, Stage, Finding,
 ]  # fmt: skip
 

@@ -55,6 +55,7 @@ OTHER_METRICS = (
     "vlm_quality",
     "vlm_votes",
 )
+FLAG_METRIC = re.compile(r"photo_[a-z0-9_]+|reply_c2pa")  # a flag as `score --metrics flags` leaves it
 METRICS: tuple[str, ...] = tuple(sorted({*MEASURED, *OTHER_METRICS}))
 BOUNDS = {"min": -math.inf, "unsure_below": -math.inf, "unsure_above": math.inf, "max": math.inf}  # in order of size
 OTHER = "other"  # the gain for a photograph none of whose degradations has a table of its own
@@ -257,7 +258,8 @@ def _gain(where: str, value: Any) -> Gain:
 
 
 def _rule(where: str, metric: str, table: Mapping[str, Any]) -> Rule:
-    check_names(where, [metric], METRICS)
+    if not FLAG_METRIC.fullmatch(metric):
+        check_names(where, [metric], METRICS)
     where = f"{where} {metric}"
     check_names(where, table, (*BOUNDS, "if_measured", "reason", "why"))
     if not isinstance(if_measured := table.get("if_measured", False), bool):

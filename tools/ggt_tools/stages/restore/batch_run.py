@@ -29,6 +29,7 @@ from ggt_tools.stages.restore.batches import (
     plan_jobs,
     send_job,
 )
+from ggt_tools.stages.restore.credentials import settle
 from ggt_tools.stages.restore.making import CandidateCounts
 from ggt_tools.workspace.ledger import Ledger
 
@@ -152,7 +153,7 @@ class _BatchRun:
             clock=utc_now,
             price=self.price,
         ):
-            self.ledger.settle(candidate, call)
+            settle(self.ledger, candidate, call)
             self.counts.add(candidate, call)
             if candidate.reason:
                 self.events.warning(f"{photos[candidate.key].subject}: {candidate.reason}: {call.detail}")

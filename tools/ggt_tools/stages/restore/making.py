@@ -15,6 +15,7 @@ from ggt_tools.providers.service import ServiceConfig
 from ggt_tools.records import Call, Candidate, Photo
 from ggt_tools.restorers.protocol import Restorer
 from ggt_tools.stages.restore import Work, add_frame, restore
+from ggt_tools.stages.restore.credentials import settle
 from ggt_tools.summary import Summary
 from ggt_tools.workspace.ledger import Ledger
 
@@ -112,7 +113,7 @@ def make_candidates(
     with events.progress(f"{stage} {restorer.model}", len(framed_works)) as progress:
         for ended in ended_calls:
             candidates = [candidate for candidate, _ in ended if candidate is not None]
-            ledger.settle(*candidates, *((call for _, call in ended) if price else ()))
+            settle(ledger, *candidates, *((call for _, call in ended) if price else ()))
             for candidate, call in ended:
                 counts.add(candidate, call)
                 if candidate is not None and candidate.reason:
