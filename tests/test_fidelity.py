@@ -186,5 +186,7 @@ def test_without_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     fidelity._session.cache_clear()
     image = crop("life-1", 64)
-    with pytest.raises(ConfigError, match=re.escape("onnxruntime is not installed. Install it: pip install 'ggt100k[generate]'")):
+    with pytest.raises(
+        ConfigError, match=re.escape("onnxruntime is not installed. Install it: pip install 'ggt100k[generate]'")
+    ):
         fidelity.run_model(image, image)

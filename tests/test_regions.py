@@ -100,7 +100,9 @@ def test_without_scikit_image_faces_are_not_watched(monkeypatch: pytest.MonkeyPa
 def test_a_set_is_measured_as_far_as_it_can_be(
     asked: list[str], absent: list[str], left: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ggt_tools.metrics.scorer._explain_missing", lambda name: "no cascade" if name in absent else "")
+    monkeypatch.setattr(
+        "ggt_tools.metrics.scorer._explain_missing", lambda name: "no cascade" if name in absent else ""
+    )
     image = crop("life-1", 64)
     with Scorer(asked) as scorer:
         assert scorer.left_out == dict.fromkeys(absent, "no cascade")

@@ -161,7 +161,10 @@ def test_other_sizes_are_refused() -> None:
 def test_unknown_metrics_name_the_near_ones_before_any_work() -> None:
     with pytest.raises(ConfigError) as caught:
         score([], ["structur"])  # not iterated
-    assert str(caught.value) == "no metric or set is named 'structur'. Did you mean structure? List all metrics: ggt100k score --list"
+    assert (
+        str(caught.value)
+        == "no metric or set is named 'structur'. Did you mean structure? List all metrics: ggt100k score --list"
+    )
     with pytest.raises(ConfigError) as caught:
         expand(["qqqqqqqq"])
     assert "sets: core, regions, text, faces, weight-free, offline, default, full; `score -" in str(caught.value)

@@ -180,7 +180,9 @@ def test_without_rapidocr_text_is_not_measured(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_score_says_in_one_line_that_text_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text, "explain_missing", lambda: "rapidocr is not installed. Install it: pip install 'ggt100k[text]'")
+    monkeypatch.setattr(
+        text, "explain_missing", lambda: "rapidocr is not installed. Install it: pip install 'ggt100k[text]'"
+    )
     done = ggt("score", make_workspace(tmp_path / "w", 1))
     assert done.code == 0
     assert done.err == (

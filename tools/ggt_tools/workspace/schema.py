@@ -32,6 +32,7 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
     5: (),
     6: (),
     7: ("DROP VIEW IF EXISTS verdict",),
+    8: (),
 }
 # What version 8 renamed. Which of these tables a ledger has depends on its version.
 TABLES_8 = {
