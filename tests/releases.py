@@ -7,7 +7,7 @@ import struct
 import tarfile
 import zipfile
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 from ggt_format.png import encode_png
@@ -15,7 +15,7 @@ from ggt_format.png import encode_png
 from .making import picture
 
 
-@lru_cache(maxsize=None)
+@cache
 def image(seed: int, side: int = 70) -> bytes:
     return encode_png(picture(seed, side, side))
 

@@ -31,7 +31,8 @@ from ggt_tools.files import zips
 from ggt_tools.metrics.reference import psnr, ssim
 from ggt_tools.records import Adopted, Aligned, Candidate, Photo, Refusal, Score, Verdict
 from ggt_tools.stages.adopt.drift import drift, shift
-from ggt_tools.stages.adopt.image_source import ImageSource, open_image_source
+from ggt_tools.stages.adopt.image_files import ImageSource
+from ggt_tools.stages.adopt.image_source import open_image_source
 from ggt_tools.stages.adopt.layouts import list_by_name
 from ggt_tools.stages.adopt.lists import list_by_meta_info, list_by_metadata
 from ggt_tools.stages.adopt.matching import STEPS, Step, match, useful_steps

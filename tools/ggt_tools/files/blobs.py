@@ -171,6 +171,16 @@ class JoinedBlob:
         return self._parts[max(0, bisect_right(self.starts, min(position, self.size - 1)) - 1)].label
 
 
+def in_part(blob: Blob, position: int) -> str:
+    """Return the sentence that names the part of an archive in which a fault was found; "" for a file in one part."""
+    if not isinstance(blob, JoinedBlob):
+        return ""
+    return (
+        f" It is in the part {blob.part_at(max(position, 0))}: a part may be missing, incomplete or under the name of "
+        "another part."
+    )
+
+
 class BlobFile(io.RawIOBase):
     """A blob as a file for modules that want one: `zipfile`, `tarfile`, `gzip`."""
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ggt_tools.errors import ConfigError
-from ggt_tools.files.blobs import Blob
+from ggt_tools.files.blobs import Blob, in_part
 
 STEP = 1 << 18  # compressed bytes that are read at a time
 CURSORS = 4
@@ -117,6 +117,11 @@ class DecompressedBlob:
             cursor = self._cursor_before(position)
             self._skip(cursor, position - cursor.position)
 
+    @property
+    def compressed_position(self) -> int:
+        """Position in the compressed file of the last read."""
+        return max(self._cursors, key=lambda cursor: cursor.used).read if self._cursors else 0
+
     def _cursor_before(self, start: int) -> _Cursor:
         """Return the cursor or copy that is closest before a position, or a new one."""
         self._uses += 1
@@ -197,15 +202,7 @@ class DecompressedBlob:
             self._copy_bytes *= 2
 
     def _fault(self, cursor: _Cursor, problem: str) -> ConfigError:
-        from ggt_tools.files.blobs import JoinedBlob
-
-        where = ""
-        if isinstance(self.blob, JoinedBlob):
-            where = (
-                f" It is in the part {self.blob.part_at(max(cursor.read - 1, 0))}: a part may be missing, incomplete "
-                "or under the name of another part."
-            )
         return ConfigError(
-            f"{self.label}: the file cannot be decompressed: {problem}; {cursor.position} bytes are complete.{where} "
-            "Fetch it again."
+            f"{self.label}: the file cannot be decompressed: {problem}; {cursor.position} bytes are complete."
+            f"{in_part(self.blob, cursor.read - 1)} Fetch it again."
         )

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ggt_tools.errors import ConfigError
-from ggt_tools.files.blobs import Blob, JoinedBlob
+from ggt_tools.files.blobs import Blob, in_part
 from ggt_tools.files.decompress import DecompressedBlob, compression_of
 from ggt_tools.files.tars import BLOCK, MAX_EXTENSION_BYTES, MAX_TAR_BYTES, MAX_ZERO_BYTES
 
@@ -146,12 +146,9 @@ class _Headers:
 
     def fault(self, problem: str, last: str) -> ConfigError:
         blob = self._blob
-        where = ""
-        if isinstance(blob, JoinedBlob):
-            where = (
-                f" It is in the part {blob.part_at(self.position - BLOCK)}: a part may be missing, incomplete or under "
-                "the name of another part."
-            )
+        where = in_part(blob, self.position - BLOCK)
+        if isinstance(blob, DecompressedBlob):
+            where = in_part(blob.blob, blob.compressed_position - 1)
         extent = f"the last complete member is {last!r}" if last else "no member is complete"
         return ConfigError(
             f"{blob.label}: the file cannot be read as a tar: {problem}; {extent}.{where} Fetch it again."
@@ -194,7 +191,7 @@ def _parse_pax(data: bytes) -> dict[str, str]:
         digits, space, _ = data[position : position + 20].partition(b" ")
         if not space or not digits.isdigit() or int(digits) <= len(digits) + 1:
             break
-        record = data[position + len(digits) + 1 : position + int(digits)].rstrip(b"\n")
+        record = data[position + len(digits) + 1 : position + int(digits) - 1]
         key, equals, value = record.partition(b"=")
         if equals:
             records[key.decode("utf-8", "replace")] = value.decode("utf-8", "surrogateescape")

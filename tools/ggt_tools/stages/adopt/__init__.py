@@ -1,6 +1,7 @@
 """adopt: import pairs that were made elsewhere; they pass the same gate as our own.
 
-    image_source.py  the images of a folder, of archives or of a repository
+    image_files.py   the images of a set, wherever they are
+    image_source.py  opens those of a folder, of archives or of a repository
     file_trees.py    the files of a folder or a repository, before anything is read
     collection.py    the images of many archives as one source
     trees.py         pairs in a release of both sides, whose folders state roles, classes and splits
@@ -26,7 +27,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Generator, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -186,7 +187,7 @@ def adopt(
     *,
     origins: Container[str] = (),
     threads: int = 1,
-) -> Iterator[ImportedPair | Refusal | AlreadyDone]:
+) -> Generator[ImportedPair | Refusal | AlreadyDone, None, None]:
     """Turn each external pair into facts and files, or say why it is rejected.
 
     Args:

@@ -24,7 +24,7 @@ from ggt_tools.files.tar_members import HEADER_WINDOW, REMOTE_WINDOW, list_tar, 
 from ggt_tools.files.texts import MAX_TEXT_BYTES
 from ggt_tools.files.zips import ImageZip, escape_name, name_fault
 from ggt_tools.stages.adopt.file_trees import FileTree, TextNames, require_complete
-from ggt_tools.stages.adopt.image_source import ImageSource
+from ggt_tools.stages.adopt.image_files import ImageSource
 from ggt_tools.stages.ingest.sources import map_in_order
 
 REMOTE_THREADS = 8  # archives that are listed at a time
@@ -84,9 +84,12 @@ def open_collection(
     rows: dict[str, int] = {}
     numbers, starts, sizes = array("i"), array("q"), array("q")
     refused = dict(tree.refused)
-    texts = {name: partial(_read_text, tree, name) for name in tree.texts} if prefixed else {}
+    texts: dict[str, Callable[[], bytes]] = {}
+    if prefixed:
+        texts |= {name: partial(_read_text, tree, name) for name in tree.texts}
     for number, (one, prefix) in enumerate(zip(listed, prefixes, strict=True)):
-        refused |= {prefix + name: fault for name, fault in one.refused.items()}
+        where = "" if tree.is_one_archive else f"{one.archive.name}: "
+        refused |= {prefix + name: PairError(fault.reason, f"{where}{fault}") for name, fault in one.refused.items()}
         texts |= {prefix + name: read for name, read in one.texts.items()}
         for name, start, size in zip(one.names, one.starts, one.sizes, strict=True):
             full_name = prefix + name

@@ -18,7 +18,7 @@ from ggt_tools.files.parts import Archive, ArchiveNames, group_archives, is_arch
 from ggt_tools.files.passed_over import PassedOver
 from ggt_tools.files.rows import HUB, loading
 from ggt_tools.files.zips import escape_name, name_fault
-from ggt_tools.stages.adopt.image_source import Location, folder_file_fault, no_such_source
+from ggt_tools.stages.adopt.image_files import Location, folder_file_fault, no_such_source
 
 TEXTS = (".txt", ".csv", ".json", ".jsonl", ".md")  # files beside images that may be lists
 

@@ -16,7 +16,7 @@ from ggt_tools.files.names import NameIndex, normalize_name
 from ggt_tools.files.passed_over import PassedOver, merge
 from ggt_tools.files.texts import decode_text, read_bytes
 from ggt_tools.stages.adopt import ExternalPair
-from ggt_tools.stages.adopt.image_source import ImageSource
+from ggt_tools.stages.adopt.image_files import ImageSource
 from ggt_tools.stages.adopt.matching import Matches, Unmatched, match
 from ggt_tools.stages.adopt.sets import SETS, KnownSet, split_by_role
 

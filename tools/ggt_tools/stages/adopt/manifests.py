@@ -23,7 +23,7 @@ from ggt_format.schema import DEGRADATIONS
 from ggt_tools.errors import ConfigError
 from ggt_tools.files.names import NameIndex
 from ggt_tools.files.passed_over import merge
-from ggt_tools.stages.adopt.image_source import ImageSource
+from ggt_tools.stages.adopt.image_files import ImageSource
 from ggt_tools.stages.adopt.layouts import Listing, PairRow, PairRows, read_list_text, refused_images
 from ggt_tools.stages.adopt.matching import Unmatched
 

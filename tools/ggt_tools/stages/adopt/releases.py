@@ -13,10 +13,12 @@ from ggt_tools.events import Events
 from ggt_tools.files.names import shorten
 from ggt_tools.files.texts import decode_text
 from ggt_tools.stages.adopt.collection import open_collection
-from ggt_tools.stages.adopt.file_trees import FileTree, archive_tree, folder_tree, remote_tree
-from ggt_tools.stages.adopt.image_source import ImageSource, Location
+from ggt_tools.stages.adopt.file_trees import FileTree
+from ggt_tools.stages.adopt.image_files import ImageSource, Location
+from ggt_tools.stages.adopt.image_source import open_tree
 from ggt_tools.stages.adopt.layouts import Listing, PairRow, PairRows, read_list_text, refused_images
 from ggt_tools.stages.adopt.manifests import MANIFESTS, is_manifest, list_by_manifest
+from ggt_tools.stages.adopt.matching import Unmatched
 from ggt_tools.stages.adopt.sets import KnownSet
 from ggt_tools.stages.adopt.templates import Layout, list_by_layout
 from ggt_tools.stages.adopt.trees import TailIndex, apply_test_list, list_by_role, read_place
@@ -72,7 +74,7 @@ def open_release(
     Raises:
         ConfigError: The layout is not clear. The message says what was found, and how to state the layout.
     """
-    tree = _open_tree(location, revision)
+    tree = open_tree(location, revision)
     notes = _explain_root(tree, known_set)
     licence = _licence(tree)
     chosen = list(subtrees)
@@ -93,13 +95,6 @@ def open_release(
     for name in source.texts.keys() - manifests.keys():
         listing.passed_over.add_file(name)
     return Release(listing=listing, notes=tuple(notes), licence=licence)
-
-
-def _open_tree(location: Location, revision: str | None) -> FileTree:
-    if "://" in str(location):
-        return remote_tree(str(location), revision)
-    path = Path(location)
-    return folder_tree(path) if path.is_dir() else archive_tree(path)
 
 
 def _list(
@@ -138,7 +133,7 @@ def _list_by_manifests(
 ) -> Listing:
     """Return the pairs of all manifests. A manifest whose name states the test split holds that of the release."""
     rows: dict[tuple[str, str], PairRow] = {}
-    unmatched = []
+    unmatched: list[Unmatched] = []
     for name, text in sorted(manifests.items()):
         folder = str(PurePosixPath(name).parent)
         index = TailIndex(source.names, "" if folder == "." else folder)

@@ -30,7 +30,8 @@ from ggt_tools.stages.adopt import (
     store_images,
 )
 from ggt_tools.stages.adopt.datasets import READERS, list_by_dataset
-from ggt_tools.stages.adopt.image_source import Location, open_image_source
+from ggt_tools.stages.adopt.image_files import Location
+from ggt_tools.stages.adopt.image_source import open_image_source
 from ggt_tools.stages.adopt.layouts import Listing, PairRows, list_by_name, list_by_suffix
 from ggt_tools.stages.adopt.lists import list_by_meta_info, list_by_metadata
 from ggt_tools.stages.adopt.manifests import MANIFESTS, list_by_manifest

@@ -22,7 +22,7 @@ from pathlib import Path
 from ggt_format.schema import DEGRADATIONS
 from ggt_tools.errors import ConfigError
 from ggt_tools.files.names import shorten
-from ggt_tools.stages.adopt.image_source import ImageSource
+from ggt_tools.stages.adopt.image_files import ImageSource
 from ggt_tools.stages.adopt.layouts import Listing, PairRow, PairRows, refused_images
 from ggt_tools.stages.adopt.matching import Unmatched
 from ggt_tools.stages.adopt.trees import CLASS_WORDS

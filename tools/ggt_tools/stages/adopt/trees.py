@@ -20,23 +20,23 @@ from pathlib import PurePosixPath
 from ggt_format.schema import DEGRADATIONS
 from ggt_tools.files import SUFFIXES
 from ggt_tools.files.names import NameIndex, normalize_name, shorten
-from ggt_tools.stages.adopt.image_source import ImageSource
+from ggt_tools.stages.adopt.image_files import ImageSource
 from ggt_tools.stages.adopt.layouts import Listing, PairRow, PairRows, refused_images
 from ggt_tools.stages.adopt.matching import Unmatched, match
 
 LQ, GT = "lq", "gt"
 # Words of a folder or an archive, or at the end of a name, that state the role of an image.
-ROLE_WORDS: Mapping[str, str] = {
+ROLE_WORDS = {
     **dict.fromkeys(("lq", "low quality", "lowquality", "input", "inputs", "degraded", "lqs"), LQ),
     **dict.fromkeys(("gt", "hq", "high quality", "highquality", "ground truth", "groundtruth", "target"), GT),
     **dict.fromkeys(("targets", "clean", "restored", "gts", "hqs"), GT),
 }
 # Words that state a role only as the whole name of a folder or archive: elsewhere they mean other things.
-FOLDER_WORDS: Mapping[str, str] = ROLE_WORDS | {
+FOLDER_WORDS = ROLE_WORDS | {
     **dict.fromkeys(("low", "hazy", "rainy", "snowy", "blur", "blurry", "before", "source"), LQ),
     **dict.fromkeys(("high", "sharp", "normal", "after", "output", "outputs", "norain"), GT),
 }
-CLASS_WORDS: Mapping[str, str] = {
+CLASS_WORDS = {
     **{name.replace("_", " "): name for name in DEGRADATIONS},
     **{name.replace("_", ""): name for name in DEGRADATIONS},
     **dict.fromkeys(("mix", "general", "general mixed", "general mix", "mixed degradation", "generalmixed"), "mixed"),
