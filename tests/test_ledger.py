@@ -29,6 +29,7 @@ from ggt_tools.records import (
     ALIGN_SCORES,
     IN_FLIGHT,
     TABLES,
+    AdoptedOrigin,
     Aligned,
     Call,
     Candidate,
@@ -249,6 +250,16 @@ def test_a_ledger_of_the_fourth_version_keeps_what_align_said(tmp_path: Path) ->
         scores = ledger.scores()
         assert scores["c"].keys() == ALIGN_SCORES.keys() and scores["c"]["align_confidence"] == 0.75
         assert (scores["d"]["align_motion"], scores["d"]["align_improvement"]) == (2.0, 4.0)
+
+
+def test_a_ledger_of_the_eighth_version_gets_the_table_of_origins(tmp_path: Path) -> None:
+    with Ledger(tmp_path, create=True) as ledger:
+        ledger.add(score("c", 0.5, "shift"))
+    write(tmp_path, "DROP TABLE adopted_origin; PRAGMA user_version=8;")
+    origin = AdoptedOrigin(id="o", candidate="c")
+    with Ledger(tmp_path) as ledger:
+        ledger.add(origin)
+        assert list(ledger.all(AdoptedOrigin)) == [origin] and ledger.scores()["c"]["shift"] == 0.5
 
 
 def test_scores_of_other_pixels_go_when_a_candidate_is_aligned_anew(tmp_path: Path) -> None:
