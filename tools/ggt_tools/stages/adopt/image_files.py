@@ -10,7 +10,7 @@ from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.files.passed_over import PassedOver
 from ggt_tools.files.zips import name_fault
 
-Location = Path | str  # a path on this machine, or a URL such as hf://datasets/ORG/NAME
+Location = str | Path  # a path on this machine, or a URL such as hf://datasets/ORG/NAME
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -121,6 +121,9 @@ class AdoptConfig:
     def __post_init__(self) -> None:
         check_limit(self.limit)
         check_choice("degradation", self.degradation, ("", BY_FOLDER, *DEGRADATIONS))
+        for name in ("root", "outputs", "originals", "refs", "images"):
+            if getattr(self, name) == "":  # the empty path would be the current folder
+                raise ConfigError(f"{name}: is empty. Name a folder, an archive or a URL.")
         for name, value in self.class_names.items():
             if value not in DEGRADATIONS:
                 raise ConfigError(
