@@ -10,7 +10,7 @@ import argparse
 import os
 from collections.abc import Callable
 
-from . import deciding, faults, gating, gpu, loaders, png, real, restoring, scaling, validating, viewing
+from . import adopting, deciding, faults, gating, gpu, loaders, png, real, restoring, scaling, validating, viewing
 from .field import Options
 from .progress import MINUTES, PROGRESS
 
@@ -23,6 +23,7 @@ BENCHES: dict[str, Callable[[Options], str]] = {
     "validating": validating.bench,
     "view": viewing.bench,
     "scaling": scaling.bench,
+    "adopt": adopting.bench,
     "real": real.bench,
     "deciding": deciding.bench,
     "gpu": gpu.bench,
@@ -40,6 +41,7 @@ def main() -> None:
     )
     parser.add_argument("--count", type=int, help="photographs that deciding takes (default: all)")
     parser.add_argument("--out", metavar="FILE", help="gate file that deciding writes")
+    parser.add_argument("--adopted", metavar="N,N", help="pairs that adopt reads in its runs (default: 5000,20000)")
     parser.add_argument(
         "--minutes",
         type=float,
@@ -53,6 +55,8 @@ def main() -> None:
         os.environ[deciding.COUNT_VARIABLE] = str(asked.count)
     if asked.out:
         os.environ[deciding.OUT_VARIABLE] = asked.out
+    if asked.adopted:
+        os.environ[adopting.PAIRS_VARIABLE] = asked.adopted
     for name in ("real", "deciding"):
         if name in asked.names:
             at = asked.names.index(name) + 1

@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,6 +46,7 @@ from ggt_tools.workspace.ledger import Ledger, write_whole
 from ggt_tools.workspace.locks import IMPORT
 
 BY_FOLDER = "folder"  # in place of a class
+STORED_TOGETHER = 16  # pairs; a kill loses at most these, and they are imported again
 METADATA = "metadata.jsonl"  # the list of an ImageFolder
 
 
@@ -344,6 +346,7 @@ class _Imports:
         self.done = {candidate.id for candidate in ledger.all(Candidate)}
         self.origins = {origin.id for origin in ledger.all(AdoptedOrigin)}
         self._ledger, self._events = ledger, events
+        self._accepted: list[ImportedPair] = []
         self._photos = {
             photo.key: _Present(photo.file, sys.intern(photo.degradation), sys.intern(photo.licence))
             for photo in ledger.all(Photo)
@@ -352,31 +355,44 @@ class _Imports:
 
     def store_all(self, results: Iterable[ImportedPair | Refusal | AlreadyDone], limit: int | None) -> None:
         """Store the results until `limit` pairs are imported."""
-        for result in results:
-            if isinstance(result, AlreadyDone):
-                self.already_done += 1
-                self._ledger.add(*filter(None, [result.origin]))
-            elif isinstance(result, Refusal):
-                self._reject(result)
-            elif result.candidate.id in self.done:  # the set holds the same pair twice, both read at the same time
-                self.already_done += 1
-            elif (refusal := self._check_photo(result)) is not None:
-                self._reject(refusal)
-            else:
-                self._store(result)
-                if self.count == limit:
-                    break
+        try:
+            for result in results:
+                if isinstance(result, AlreadyDone):
+                    self.already_done += 1
+                    self._ledger.add(*filter(None, [result.origin]))
+                elif isinstance(result, Refusal):
+                    self._reject(result)
+                elif result.candidate.id in self.done:  # the set holds the same pair twice
+                    self.already_done += 1
+                elif (refusal := self._check_photo(result)) is not None:
+                    self._reject(refusal)
+                else:
+                    self._accept(result)
+                    if self.count == limit:
+                        break
+        finally:
+            self._store_accepted()
 
-    def _store(self, pair: ImportedPair) -> None:
+    def _accept(self, pair: ImportedPair) -> None:
         if pair.remark:
             self._events.warning(pair.remark)
-        self._ledger.add(*store_images(pair, self._ledger.put_image))
         photo = pair.photo
         self._photos.setdefault(photo.key, _Present(photo.file, photo.degradation, photo.licence))
-        self.done.add(pair.candidate.id)  # the set may hold the same pair twice
+        self.done.add(pair.candidate.id)
         if pair.origin:
             self.origins.add(pair.origin.id)
         self.count += 1
+        self._accepted.append(pair)
+        if len(self._accepted) == STORED_TOGETHER:
+            self._store_accepted()
+
+    def _store_accepted(self) -> None:
+        """Store the images of accepted pairs, in threads, since a disk takes long to confirm each; then their facts."""
+        accepted, self._accepted = self._accepted, []
+        if accepted:
+            with ThreadPoolExecutor(STORED_TOGETHER, thread_name_prefix="store") as pool:
+                records = pool.map(partial(store_images, put_image=self._ledger.put_image), accepted)
+                self._ledger.add(*chain.from_iterable(records))
 
     def _reject(self, refusal: Refusal) -> None:
         self._ledger.add(refusal)
