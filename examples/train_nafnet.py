@@ -141,6 +141,11 @@ def psnr(image: torch.Tensor, gt: torch.Tensor) -> float:
     return float(10 * torch.log10(255**2 / error.square().mean().clamp_min(1e-10)))
 
 
+def psnr_loss(images: torch.Tensor, gt: torch.Tensor) -> torch.Tensor:
+    """Return the mean of minus PSNR over the batch in dB: the paper's loss, in which every pair weighs the same."""
+    return 10 * torch.log10((images - gt).square().mean((1, 2, 3)) + 1e-4).mean()
+
+
 @torch.no_grad()
 def evaluate(net: nn.Module, pairs: ggt100k.PairDataset, device: str, rank: int, ranks: int) -> tuple[float, float]:
     """Return the mean PSNR of the outputs and of the LQ images over all pairs, which the ranks share out."""
@@ -203,8 +208,8 @@ def main() -> None:
     amp_type = torch.bfloat16 if use_amp and torch.cuda.is_bf16_supported() else torch.float16
 
     torch.manual_seed(0)
-    train, test = (ggt100k.PairDataset(options.data_dir, split) for split in ("train", "test"))
     train = ggt100k.PairDataset(options.data_dir, "train", crop=options.crop)
+    test = ggt100k.PairDataset(options.data_dir, "test")
     if len(train) < options.batch * ranks:
         raise SystemExit(f"--batch {options.batch}: {ranks} processes take more than the {len(train)} pairs. Lower it.")
     batches = ggt100k.ElasticBatchSampler(train, options.batch, rank=rank, ranks=ranks, drop_last=True)
@@ -250,7 +255,7 @@ def main() -> None:
             model.train()
             with torch.autocast(device.partition(":")[0], dtype=amp_type, enabled=use_amp):
                 restored = model(lq)
-            loss = functional.l1_loss(restored.float(), gt)
+            loss = psnr_loss(restored.float(), gt)
             optimizer.zero_grad(set_to_none=True)
             scaler.scale(loss).backward()
             scaler.unscale_(optimizer)
@@ -264,15 +269,14 @@ def main() -> None:
             is_end = step == options.steps
             if rank == 0 and (step % 50 == 0 or is_end):
                 shown = sum(losses[-50:]) / len(losses[-50:])
-                print(f"step {step}: loss {shown:.4f}, {time.monotonic() - began:.0f} s", flush=True)
+                print(f"step {step}: loss {shown:.2f}, {time.monotonic() - began:.0f} s", flush=True)
                 if writer:
                     writer.add_scalar("loss", shown, step)
             if step % options.eval_every == 0 or is_end:
                 outputs, inputs = evaluate(ema, test, device, rank, ranks)
                 if rank == 0:
-                    print(
-                        f"step {step}: PSNR {outputs:.2f} dB, of the LQ images {inputs:.2f} dB, {len(test)} held-out pairs"
-                    )
+                    gain = f"PSNR {outputs:.2f} dB, of the LQ images {inputs:.2f} dB"
+                    print(f"step {step}: {gain}, {len(test)} held-out pairs", flush=True)
                     if writer:
                         writer.add_scalar("psnr", outputs, step)
                     if outputs > best:
