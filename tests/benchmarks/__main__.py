@@ -10,13 +10,28 @@ import argparse
 import os
 from collections.abc import Callable
 
-from . import adopting, deciding, faults, gating, gpu, loaders, png, real, restoring, scaling, validating, viewing
+from . import (
+    adopting,
+    basicsr,
+    deciding,
+    faults,
+    gating,
+    gpu,
+    loaders,
+    png,
+    real,
+    restoring,
+    scaling,
+    validating,
+    viewing,
+)
 from .field import Options
 from .progress import MINUTES, PROGRESS
 
 BENCHES: dict[str, Callable[[Options], str]] = {
     "png": lambda options: png.bench(),
     "loaders": loaders.bench,
+    "basicsr": basicsr.bench,
     "restoring": restoring.bench,
     "faults": faults.bench,
     "gating": gating.bench,

@@ -40,7 +40,8 @@ began, core_began = time.perf_counter(), time.process_time()
 config = AdoptConfig(set="mine", root=sys.argv[2], restorer="m", licence="CC0-1.0", dry_run=sys.argv[3] == "dry",
                      csv=Path(sys.argv[1] + ".csv") if sys.argv[3] == "dry" else None)
 done = run(Path(sys.argv[1]), config)
-print(time.perf_counter() - began, time.process_time() - core_began, 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, *done.counts.values())
+took = time.perf_counter() - began, time.process_time() - core_began
+print(*took, 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, *done.counts.values())
 """
 
 
