@@ -156,7 +156,8 @@ def test_a_manifest_beside_its_images_or_a_zip_of_them(folder: Path, tmp_path: P
     argv = ("--restorer", "m", "--licence", "CC0-1.0", "--pairs", manifest, "--dry-run")
     for images in (folder, tmp_path / "set.zip"):
         printed = well("adopt", "mine", tmp_path / "w", *argv, "--images", images)
-        assert "  in/1.png <- out/1.png\nwould adopt 1 pairs as mine by m, mixed\n" in printed
+        assert printed.startswith("  in/1.png <- out/1.png\n")
+        assert "would adopt 1 pairs as mine by m, mixed\n" in printed
     done = ggt("adopt", "mine", tmp_path / "w", *argv[:-3], "--pairs", folder, "--images", folder)
     assert done.err == (
         f"ggt100k adopt: --images {folder}: this works with a manifest only. Name one: --pairs FILE.json\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib.util
 import io
 import json
 import os
@@ -148,6 +149,39 @@ def test_finetune_diffusers_changes_only_the_unet(tmp_path: Path, pix2pix: Path)
         if path.read_bytes() != (tmp_path / "tuned" / path.relative_to(pix2pix)).read_bytes()
     }
     assert changed == {"unet"}
+    assert (tmp_path / "tuned" / "model_index.json").is_file()
+
+
+@pytest.mark.slow
+def test_train_nafnet_evaluates_its_average_and_continues_on_another_number_of_processes(tmp_path: Path) -> None:
+    import torch
+
+    tiny: tuple[object, ...] = ("--tiny", "--batch", 2, "--save-every", 2, "--out", "n")
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+    out = ended(start(tmp_path, "train_nafnet", *tiny, "--steps", 2, launcher=launcher))
+    (values,) = re.findall(r"^step 2: PSNR ([\d.]+) dB, of the LQ images ([\d.]+) dB, 4 held-out pairs$", out, re.M)
+    assert abs(float(values[0]) - float(values[1])) < 3
+    first = torch.load(tmp_path / "n" / "last.pt")
+    tiny += ("--tensorboard", "board") if importlib.util.find_spec("tensorboard") else ()
+    out = run_here(tmp_path, "train_nafnet", *tiny, "--steps", 4)
+    assert out.startswith("continue after step 2\n") and "step 4: PSNR " in out
+    last = torch.load(tmp_path / "n" / "last.pt")
+    assert (last["step"], last["batches"]["epoch"]) == (4, 0)
+    moved = {name for name in last["net"] if not torch.equal(last["net"][name], last["ema"][name])}
+    assert len(moved) > 10 and any(not torch.equal(first["ema"][name], last["ema"][name]) for name in moved)
+    assert (tmp_path / "n" / "best.pt").is_file() and not list((tmp_path / "n").glob("*.part"))
+
+
+@pytest.mark.slow
+def test_finetune_edit_model_on_an_exported_set(tmp_path: Path) -> None:
+    from ggt_tools.stages.export import ExportConfig, export
+
+    export(ggt100k.sample_folder() / "packed", tmp_path / "edits", ExportConfig(to="diffusers", prompt="fixed"))
+    assert "import ggt" not in (EXAMPLES / "finetune_edit_model.py").read_text()
+    tiny = ("--set", "edits", "--model", "tiny", "--crop", 32, "--rate", 1e-2, "--out", "tuned")
+    out = run_here(tmp_path, "finetune_edit_model", *tiny, "--steps", 30)
+    assert fell(out) < 0.8, out
+    assert run_here(tmp_path, "finetune_edit_model", *tiny, "--steps", 31).startswith("continue after step 30\n")
     assert (tmp_path / "tuned" / "model_index.json").is_file()
 
 

@@ -27,6 +27,7 @@ from hypothesis import strategies as st
 from ggt_format import pair_key
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.files import tars, zips
+from ggt_tools.files.blobs import FileBlob
 from ggt_tools.files.folders import find_images, read_file
 from ggt_tools.files.names import NameIndex, clean_name
 from ggt_tools.files.passed_over import PassedOver, merge
@@ -672,7 +673,7 @@ def test_zips_written_by_python_round_trip(name: str) -> None:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr(name, b"x")
-    assert zips.ImageZip(file, "x.zip").names == (name,)
+    assert zips.ImageZip(FileBlob(file, "x.zip"), "x.zip").names == (name,)
 
 
 # --- what is passed over ----------------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ from ggt_tools.records import (
     ALIGN_SCORES,
     IN_FLIGHT,
     TABLES,
+    AdoptedOrigin,
     Aligned,
     Call,
     Candidate,
@@ -252,6 +253,16 @@ def test_a_ledger_of_version_4_keeps_facts_of_align(tmp_path: Path) -> None:
         scores = ledger.scores()
         assert scores["c"].keys() == ALIGN_SCORES.keys() and scores["c"]["align_confidence"] == 0.75
         assert (scores["d"]["align_motion"], scores["d"]["align_improvement"]) == (2.0, 4.0)
+
+
+def test_a_ledger_of_version_8_gets_the_table_of_origins(tmp_path: Path) -> None:
+    with Ledger(tmp_path, create=True) as ledger:
+        ledger.add(score("c", 0.5, "shift"))
+    write(tmp_path, "DROP TABLE adopted_origin; PRAGMA user_version=8;")
+    origin = AdoptedOrigin(id="o", candidate="c")
+    with Ledger(tmp_path) as ledger:
+        ledger.add(origin)
+        assert list(ledger.all(AdoptedOrigin)) == [origin] and ledger.scores()["c"]["shift"] == 0.5
 
 
 def test_scores_are_deleted_when_a_candidate_is_aligned_again(tmp_path: Path) -> None:

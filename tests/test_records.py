@@ -19,6 +19,7 @@ from ggt_tools.evidence import (
     ReviewVotes,
 )
 from ggt_tools.records import (
+    AdoptedOrigin,
     Aligned,
     Call,
     Candidate,
@@ -74,7 +75,7 @@ def alike(a: Any, b: Any) -> bool:
 
 KINDS = [
     Photo, Flag, Refusal, PerceptualHash, PhotoClass, Conversion, Prompt, Candidate, Call, Job, Aligned, Score, Opinion,
-    Verdict, Stage, Finding,
+    Verdict, Stage, Finding, AdoptedOrigin,
 ]  # fmt: skip
 
 

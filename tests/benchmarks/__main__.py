@@ -10,19 +10,35 @@ import argparse
 import os
 from collections.abc import Callable
 
-from . import deciding, faults, gating, gpu, loaders, png, real, restoring, scaling, validating, viewing
+from . import (
+    adopting,
+    basicsr,
+    deciding,
+    faults,
+    gating,
+    gpu,
+    loaders,
+    png,
+    real,
+    restoring,
+    scaling,
+    validating,
+    viewing,
+)
 from .field import Options
 from .progress import MINUTES, PROGRESS
 
 BENCHES: dict[str, Callable[[Options], str]] = {
     "png": lambda options: png.bench(),
     "loaders": loaders.bench,
+    "basicsr": basicsr.bench,
     "restoring": restoring.bench,
     "faults": faults.bench,
     "gating": gating.bench,
     "validating": validating.bench,
     "view": viewing.bench,
     "scaling": scaling.bench,
+    "adopt": adopting.bench,
     "real": real.bench,
     "deciding": deciding.bench,
     "gpu": gpu.bench,
@@ -40,6 +56,7 @@ def main() -> None:
     )
     parser.add_argument("--count", type=int, help="photographs that deciding takes (default: all)")
     parser.add_argument("--out", metavar="FILE", help="gate file that deciding writes")
+    parser.add_argument("--adopted", metavar="N,N", help="pairs that adopt reads in its runs (default: 5000,20000)")
     parser.add_argument(
         "--minutes",
         type=float,
@@ -53,6 +70,8 @@ def main() -> None:
         os.environ[deciding.COUNT_VARIABLE] = str(asked.count)
     if asked.out:
         os.environ[deciding.OUT_VARIABLE] = asked.out
+    if asked.adopted:
+        os.environ[adopting.PAIRS_VARIABLE] = asked.adopted
     for name in ("real", "deciding"):
         if name in asked.names:
             at = asked.names.index(name) + 1

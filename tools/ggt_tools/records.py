@@ -407,6 +407,15 @@ class Adopted:
     local_only: str  # "" or why it may not leave this machine
 
 
+@stored("adopted_origin", "id")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdoptedOrigin:
+    """The files that an adopted candidate came from, so that a second run need not read them again."""
+
+    id: str  # work_id of set, restorer, and the archive, position and size of both files
+    candidate: str
+
+
 @stored("withdrawal", "key", "reason")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Withdrawal:

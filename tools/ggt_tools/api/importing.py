@@ -102,6 +102,11 @@ class Importing(Facts):
         self,
         set: str,
         *,
+        root: str | Path | None = None,
+        subtrees: Sequence[str] = (),
+        layout: str | Path | None = None,
+        test_list: str | Path = "",
+        class_names: Mapping[str, str] | None = None,
         outputs: str | Path | None = None,
         originals: str | Path | None = None,
         refs: str | Path | None = None,
@@ -121,16 +126,23 @@ class Importing(Facts):
         author: str = "",
         url: str = "",
         source_name: str = "",
+        threads: int = 0,
         limit: int | None = None,
         dry_run: bool = False,
+        csv: str | Path | None = None,
     ) -> Summary:
-        """Import pairs that were made elsewhere: `outputs` and `originals`, or `pairs`.
+        """Import pairs that were made elsewhere: `root`, or `outputs` and `originals`, or `pairs`.
 
         Args:
-            set: Known set, such as gpt4o-restore/rain800, or a name of your own.
-            outputs: Zip or folder of the restored images.
-            originals: Zip or folder of the degraded photographs; it may hold the true ground truths too.
-            refs: Zip or folder of the true ground truths, if they are separate.
+            set: Known set, such as ggt-100k or gpt4o-restore/rain800, or a name of your own.
+            root: Folder, archive or URL of a release that holds both sides.
+            subtrees: Read only what is below these paths of `root`.
+            layout: Mapping file that states how the two images of a pair are named in `root`.
+            test_list: Published list of the test split: a file of `root`, or one on this machine.
+            class_names: Classes that names of folders or types of a manifest stand for.
+            outputs: Folder, zip, tar or URL of the restored images; of an archive in parts, any part.
+            originals: The same of the degraded photographs; it may hold the true ground truths too.
+            refs: The same of the true ground truths, if they are separate.
             map: CSV with the columns original and output, and optionally class: only its pairs are imported.
             meta_info: Meta info text of BasicSR that lists the files of both sides.
             pairs: Both sides together: a folder or zip with `suffixes`, one with metadata.jsonl, a manifest (.json,
@@ -144,12 +156,15 @@ class Importing(Facts):
             restorer: Model that made the outputs; "" for that of a known set.
             licence: Licence of the set as an SPDX identifier; "" where it is not stated: then nothing can be pushed.
             local_only: Why nothing of the set may be pushed; "" where its licence decides.
-            degradation: Class of the pairs that have none of their own; "" for that of a known set, or else mixed.
+            degradation: Class of the pairs that have none of their own; "folder" to leave out pairs whose folders name
+                none; "" for that of a known set, or else mixed.
             author: Author of the photographs.
             url: Address of the set.
             source_name: Name of the source; "" for the title of the set.
+            threads: Pairs that are read and decoded at a time; 0 for one on each core.
             limit: Import at most this many pairs.
             dry_run: Only tell what would be done, in `Summary.plan`.
+            csv: With `dry_run`, a file to which the pairs and what is not matched are written.
 
         Raises:
             ConfigError: The set cannot be read as a whole, or an option does not fit it.
@@ -159,6 +174,11 @@ class Importing(Facts):
         config = build(
             AdoptConfig,
             set=set,
+            root=root,
+            subtrees=subtrees,
+            layout=layout,
+            test_list=test_list,
+            class_names=class_names or {},
             outputs=outputs,
             originals=originals,
             refs=refs,
@@ -178,7 +198,9 @@ class Importing(Facts):
             author=author,
             url=url,
             source_name=source_name,
+            threads=threads,
             limit=limit,
             dry_run=dry_run,
+            csv=csv,
         )
         return run(self.path, config, events=self.events)

@@ -4,7 +4,11 @@ names.py        compare file names: `./` in front, the two Unicode forms of one 
 passed_over.py  count and name what is passed over
 folders.py      find the image files below a folder, and read a file within a size
 texts.py        decode text files, with or without a byte order mark
+blobs.py        read byte ranges of files here, on the Hub or in parts
+parts.py        which files are the parts of one archive
 tars.py         read tars to their end, plain or compressed
+tar_members.py  list the members of a tar, and read them in any order
+decompress.py   read positions of a compressed tar
 zips.py         read zips in place
 rows.py         read the rows of a dataset of images
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Collection
+from collections.abc import Collection, Container
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +31,7 @@ class ImageFiles:
 
 
 def find_images(
-    root: Path, *, suffixes: Collection[str] = SUFFIXES, besides: Collection[str] = (), links: bool = True
+    root: Path, *, suffixes: Collection[str] = SUFFIXES, besides: Container[str] = (), links: bool = True
 ) -> ImageFiles:
     """Find the image files below a folder, by their suffixes.
 

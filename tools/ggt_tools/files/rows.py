@@ -17,6 +17,7 @@ import fsspec
 
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.files import MAX_FILE_BYTES
+from ggt_tools.files.blobs import FileBlob
 from ggt_tools.files.folders import read_file
 from ggt_tools.files.tars import TARS, Tar, member_name
 from ggt_tools.files.zips import ImageZip
@@ -257,4 +258,4 @@ class RowFiles:
     def _open_zip(self, outer: str) -> ImageZip:
         local = self._local_path(outer, outer, outer)
         file: IO[bytes] = local.open("rb") if local is not None else fsspec.open(outer, "rb").open()
-        return ImageZip(file, outer)
+        return ImageZip(FileBlob(file, outer), outer)

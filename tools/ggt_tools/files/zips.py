@@ -8,35 +8,64 @@ other members are read.
 from __future__ import annotations
 
 import stat
+import struct
 import zipfile
 import zlib
-from collections.abc import Collection
+from collections.abc import Container, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.files import MAX_FILE_BYTES, SUFFIXES
+from ggt_tools.files.blobs import Blob, JoinedBlob, LocalBlob, open_blob
 from ggt_tools.files.names import clean_name
 from ggt_tools.files.passed_over import PassedOver
 
-MAX_LIST_BYTES = 64 << 20  # of the list of members: about 500,000 names
-MAX_MEMBERS = 200_000
-MAX_TOTAL_BYTES = 1 << 38  # of all members together, unpacked
+MAX_LIST_BYTES = 128 << 20  # of the list of members: about 1,000,000 names
+MAX_MEMBERS = 1_000_000
+MAX_TOTAL_BYTES = 1 << 41  # of all members together, unpacked
 MAX_RATIO = 200  # unpacked to stored size of a member; images hardly shrink, and the most of deflate is 1032
+LOCAL_BYTES = 30  # of the header before a member's name
 MIN_RATIO_BYTES = 1 << 20  # unpacked size from which the ratio is checked
 UTF8_FLAG = 0x800  # of a member whose name is UTF-8; zipfile decodes others as code page 437
 # zipfile unpacks the other methods without a bound on memory.
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
+class _Member(NamedTuple):
+    """Where a member is, and what the list of members states of it.
+
+    Attributes:
+        start: Position of its local header.
+        stop: Position of what follows it.
+        stored_size: Size as it is stored.
+        size: Size unpacked.
+        crc: Checksum of its bytes.
+        method: Method of compression.
+        name_crc: Checksum of its name as written.
+    """
+
+    start: int
+    stop: int
+    stored_size: int
+    size: int
+    crc: int
+    method: int
+    name_crc: int
+
+
 class ImageZip:
-    """The images of a zip.
+    """The images of a zip. Several threads may read them.
 
     Args:
-        file: The zip. It stays open for as long as the object is used.
+        blob: The zip.
         label: Name of the zip in messages.
         besides: Names, without folders, of other files that can be read too, such as a table of credits, in lower
             case; any case is found.
+        is_spanned: Whether `blob` is a JoinedBlob of parts that `zip -s` made.
 
     Attributes:
         names: Names of the images, with `/` between folders, sorted.
@@ -49,30 +78,34 @@ class ImageZip:
         ConfigError: The file is not a zip, or is not to be trusted as a whole.
     """
 
-    def __init__(self, file: IO[bytes], label: str, *, besides: Collection[str] = ()) -> None:
+    def __init__(self, blob: Blob, label: str, *, besides: Container[str] = (), is_spanned: bool = False) -> None:
         self.refused: dict[str, PairError] = {}
         self.passed_over = PassedOver()
         self.other_names: set[str] = set()
-        self._besides = frozenset(besides)
-        self._members: dict[str, zipfile.ZipInfo] = {}
+        self._besides = besides
+        self._rows: dict[str, int] = {}  # the row of each image or other file in `_members`
         self._names_by_zipfile: dict[str, str] = {}  # zipfile may decode a name in another way
-        self._archive = _open(file, label)
-        members = [member for member in self._archive.infolist() if not member.is_dir()]
+        archive, self._blob, volume_shifts = _open(blob, label, is_spanned)
+        members = [member for member in archive.infolist() if not member.is_dir()]
         if len(members) > MAX_MEMBERS:
             raise ConfigError(f"{label}: the zip has {len(members)} members, above {MAX_MEMBERS}. Split it.")
         if (total := sum(member.file_size for member in members)) > MAX_TOTAL_BYTES:
             raise ConfigError(f"{label}: the zip unpacks to {total} bytes, above {MAX_TOTAL_BYTES}. Split it.")
-        for member in members:
-            self._add(member)
-        for name in set(self._members) & set(self.refused):  # of two members of one name neither is to be trusted
-            del self._members[name]
-        self.names = tuple(sorted(name for name in self._members if not self._is_beside(name)))
-        self.besides = tuple(sorted(name for name in self._members if self._is_beside(name)))
+        for member in archive.infolist():
+            member.header_offset += volume_shifts.get(member.volume, 0)
+        # columns of whole numbers: zipfile's own list takes ten times the memory
+        self._members = _table(members, archive)
+        for row, member in enumerate(members):
+            self._add(row, member)
+        for name in set(self._rows) & set(self.refused):  # of two members of one name neither is to be trusted
+            del self._rows[name]
+        self.names = tuple(sorted(name for name in self._rows if not self._is_beside(name)))
+        self.besides = tuple(sorted(name for name in self._rows if self._is_beside(name)))
 
     def _is_beside(self, name: str) -> bool:
         return name.rpartition("/")[2].lower() in self._besides
 
-    def _add(self, member: zipfile.ZipInfo) -> None:
+    def _add(self, row: int, member: zipfile.ZipInfo) -> None:
         # zipfile cuts a name at its first NUL, and replaces backslashes on a system that has them between folders
         name = clean_name(decode_member_name(member))
         path = name.partition("\0")[0].replace("\\", "/")
@@ -83,42 +116,101 @@ class ImageZip:
             self.other_names.add(name)
         elif (fault := _member_fault(name, member)) is not None:
             self.refused[escape_name(name)] = fault
-        elif name in self._members:
+        elif name in self._rows:
             self.refused[name] = PairError(
                 "duplicate_name", f"{name}: the zip has two members of this name. Pack the zip again."
             )
         else:
-            self._members[name] = member
-            self._names_by_zipfile[clean_name(member.filename)] = name
+            self._rows[name] = row
+            if (other := clean_name(member.filename)) != name:
+                self._names_by_zipfile[other] = name
 
     def find(self, name: str) -> str | None:
         """Return the name of the member that another reader of zips calls `name`; None where there is none."""
         clean = clean_name(name)
-        return clean if clean in self._members else self._names_by_zipfile.get(clean)
+        return clean if clean in self._rows else self._names_by_zipfile.get(clean)
+
+    def position(self, name: str) -> int:
+        """Return the position of a member in the zip."""
+        return self._member(name).start
+
+    def identify(self, name: str) -> str:
+        """Return a text that differs where the bytes of a member differ; "" where that cannot be told."""
+        member = self._member(name)
+        return f"{self._blob.identity}:{member.start}:{member.size}:{member.crc}" if self._blob.identity else ""
+
+    def _member(self, name: str) -> _Member:
+        return _Member(*map(int, self._members[self._rows[name]]))
 
     def read(self, name: str) -> bytes:
         """Return the bytes of a member.
 
-        zipfile unpacks no more of them than the list states, and checks their CRC.
+        No more of them are unpacked than the list states, and their CRC is checked.
 
         Raises:
             PairError: `damaged`.
         """
-        member = self._members[name]
+        member = self._member(name)
         try:
-            with self._archive.open(member) as file:
-                data = file.read(member.file_size)
-                if file.read(1) or len(data) != member.file_size:
-                    raise PairError(
-                        "damaged", f"{name}: the file does not have the {member.file_size} bytes that the zip states. "
-                        "Fetch the zip again."
-                    )  # fmt: skip
-        except (
-            *(zipfile.BadZipFile, zlib.error, EOFError, OSError),
-            *(RuntimeError, NotImplementedError, ValueError),
-        ) as error:
+            data = _unpack(self._blob, member)
+        except ValueError as error:
             raise PairError("damaged", f"{name}: the file cannot be unpacked: {error}. Fetch the zip again.") from error
+        if len(data) != member.size:
+            raise PairError(
+                "damaged",
+                f"{name}: the file does not have the {member.size} bytes that the zip states. Fetch the zip again.",
+            )
+        if zlib.crc32(data) != member.crc:
+            raise PairError(
+                "damaged", f"{name}: the file cannot be unpacked: its checksum is wrong. Fetch the zip again."
+            )
         return data
+
+
+def _table(members: Sequence[zipfile.ZipInfo], archive: zipfile.ZipFile) -> npt.NDArray[np.int64]:
+    """Return a row with the fields of _Member for each member."""
+    starts = np.array([member.header_offset for member in archive.infolist()], np.int64)
+    bounds = np.append(np.unique(starts), archive.start_dir)  # members do not overlap: a bomb would let them
+    rows = np.array(
+        [
+            (m.header_offset, 0, m.compress_size, m.file_size, m.CRC, m.compress_type, zlib.crc32(_raw_name(m)))
+            for m in members
+        ],
+        np.int64,
+    ).reshape(-1, len(_Member._fields))
+    rows[:, 1] = bounds[np.minimum(np.searchsorted(bounds, rows[:, 0], side="right"), len(bounds) - 1)]
+    return rows
+
+
+def _raw_name(member: zipfile.ZipInfo) -> bytes:
+    return member.orig_filename.encode("utf-8" if member.flag_bits & UTF8_FLAG else "cp437", "replace")
+
+
+def _unpack(blob: Blob, member: _Member) -> bytes:
+    """Return the bytes of a member, at most one more than the list of members states.
+
+    Raises:
+        ValueError: They cannot be unpacked.
+    """
+    header = blob.read_at(member.start, LOCAL_BYTES)
+    if len(header) < LOCAL_BYTES or not header.startswith(b"PK\x03\x04"):
+        raise ValueError("its local header is damaged")
+    name_size, extra_size = struct.unpack("<HH", header[26:LOCAL_BYTES])
+    if zlib.crc32(blob.read_at(member.start + LOCAL_BYTES, name_size)) != member.name_crc:
+        raise ValueError("its local header has another name")
+    begin = member.start + LOCAL_BYTES + name_size + extra_size
+    if begin + member.stored_size > max(member.stop, begin):
+        raise ValueError("it overlaps another member")
+    stored = blob.read_at(begin, member.stored_size)
+    if len(stored) < member.stored_size:
+        raise ValueError("the zip ends within it")
+    if member.method == zipfile.ZIP_STORED:
+        return stored
+    decompressor = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        return decompressor.decompress(stored, member.size + 1)
+    except zlib.error as error:
+        raise ValueError(str(error)) from error
 
 
 def decode_member_name(member: zipfile.ZipInfo) -> str:
@@ -136,7 +228,7 @@ def decode_member_name(member: zipfile.ZipInfo) -> str:
     return name
 
 
-def open_zip(path: Path, *, besides: Collection[str] = ()) -> ImageZip:
+def open_zip(path: Path, *, besides: Container[str] = ()) -> ImageZip:
     """Open a zip on this machine.
 
     Args:
@@ -146,14 +238,15 @@ def open_zip(path: Path, *, besides: Collection[str] = ()) -> ImageZip:
     Raises:
         ConfigError: The file cannot be read, is not a zip, or is not to be trusted as a whole.
     """
-    try:
-        file = path.open("rb")  # it stays open for as long as the zip is used
-    except OSError as error:
-        raise ConfigError(f"{path}: the file cannot be read: {error.strerror}. Check the file.") from error
-    return ImageZip(file, str(path), besides=besides)
+    return ImageZip(LocalBlob(path), str(path), besides=besides)
 
 
-def _open(file: IO[bytes], label: str) -> zipfile.ZipFile:
+def _open(blob: Blob, label: str, is_spanned: bool) -> tuple[zipfile.ZipFile, Blob, dict[int, int]]:
+    """Return the open zip, its bytes, and for each part what the positions of its members lack."""
+    shifts: dict[int, int] = {}
+    if is_spanned and isinstance(blob, JoinedBlob):
+        blob, shifts = _as_one_file(blob)
+    file = open_blob(blob)
     if not zipfile.is_zipfile(file):
         raise ConfigError(
             f"{label}: the file is not a zip, or its end is missing. Fetch it again, or name the folder it unpacks to."
@@ -163,31 +256,69 @@ def _open(file: IO[bytes], label: str) -> zipfile.ZipFile:
         archive = zipfile.ZipFile(file)
     except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError) as error:
         raise ConfigError(f"{label}: the zip cannot be read: {error}. Fetch it again.") from error
-    file.seek(0)
     start = min((member.header_offset for member in archive.infolist()), default=0)
     if start < 0:
         raise ConfigError(f"{label}: the first {-start} bytes of the zip are missing. Fetch it again.")
-    if start and file.read(4) == b"PK\x03\x04":  # a self-extracting program begins with other bytes
+    # a self-extracting program begins with other bytes
+    if start and not shifts and blob.read_at(0, 4) == b"PK\x03\x04":
         raise ConfigError(
             f"{label}: the zip begins with {start} bytes of another zip, whose members are not in the list. Split it, "
             "or fetch it again."
         )
-    return archive
+    return archive, blob, shifts
+
+
+def _find_end(file: IO[bytes]) -> tuple[bytes, int, int]:
+    """Return the end of a zip, the position of its end record in these bytes, and their position in the file."""
+    file_size = file.seek(0, 2)
+    start = file.seek(max(0, file_size - (1 << 16) - 22 - 20))
+    tail = file.read()
+    return tail, tail.rfind(b"PK\x05\x06"), start
+
+
+def _as_one_file(blob: JoinedBlob) -> tuple[JoinedBlob, dict[int, int]]:
+    """Let `zipfile` read the parts of a split zip as one file.
+
+    In a split zip a position is relative to the part that it names by its number. The end records are changed so that
+    they name one part, and the start of the list of members is made relative to the whole.
+
+    Returns:
+        The changed bytes, and for each part number its position in the whole.
+    """
+    starts = dict(enumerate(blob.starts))
+    tail, end, begin = _find_end(open_blob(blob))
+    if end < 0 or len(tail) < end + 22:
+        return blob, starts
+    list_part = int.from_bytes(tail[end + 6 : end + 8], "little")
+    list_start = int.from_bytes(tail[end + 16 : end + 20], "little")
+    patches: dict[int, bytes] = {begin + end + 4: bytes(4)}
+    locator = end - 20
+    if locator >= 0 and tail[locator : locator + 4] == b"PK\x06\x07":
+        part, offset = struct.unpack("<IQ", tail[locator + 4 : locator + 16])
+        position = starts.get(part, 0) + offset
+        patches[begin + locator + 4] = struct.pack("<IQI", 0, position, 1)
+        record = blob.read_at(position, 56)
+        if record.startswith(b"PK\x06\x06") and len(record) == 56:
+            list_part = int.from_bytes(record[20:24], "little")
+            list_start = int.from_bytes(record[48:56], "little")
+            patches[position + 16] = bytes(8)
+            patches[position + 48] = (starts.get(list_part, 0) + list_start).to_bytes(8, "little")
+    if list_start != 0xFFFFFFFF and (whole := starts.get(list_part, 0) + list_start) < 0xFFFFFFFF:
+        patches[begin + end + 16] = whole.to_bytes(4, "little")
+    return blob.patched(patches), starts
 
 
 def _check_list(file: IO[bytes], label: str) -> None:
     """Raise ConfigError if the zip is in parts, or its list of members too long: zipfile would read it whole."""
-    file_size = file.seek(0, 2)
-    file.seek(max(0, file_size - (1 << 16) - 22 - 20))
-    tail = file.read()
-    end = tail.rfind(b"PK\x05\x06")
+    tail, end, start = _find_end(file)
     if int.from_bytes(tail[end + 4 : end + 6], "little") not in (0, 0xFFFF):
         raise ConfigError(
-            f"{label}: the zip is the last of several parts. Join them: zip -s 0 {Path(label).name} --out whole.zip"
+            f"{label}: the zip is the last of several parts. Join them: zip -s 0 {Path(label).name} --out whole.zip; "
+            "or adopt it from a folder that holds all parts."
         )
     list_bytes = int.from_bytes(tail[end + 12 : end + 16], "little")
     if list_bytes == 0xFFFFFFFF and tail[end - 20 : end - 16] == b"PK\x06\x07":  # zip64 states the size elsewhere
-        file.seek(min(int.from_bytes(tail[end - 12 : end - 4], "little"), file_size))
+        file.seek(min(int.from_bytes(tail[end - 12 : end - 4], "little"), start + len(tail)))
         list_bytes = int.from_bytes(file.read(56)[40:48], "little")
     if list_bytes > MAX_LIST_BYTES:
         raise ConfigError(f"{label}: the list of members has {list_bytes} bytes, above {MAX_LIST_BYTES}. Split it.")

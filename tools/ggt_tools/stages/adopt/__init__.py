@@ -1,13 +1,20 @@
 """adopt: import pairs that were made elsewhere; they pass the same gate as our own.
 
-    image_source.py  the images of a folder or a zip
+    image_files.py   the images of a set, wherever they are
+    image_source.py  opens those of a folder, of archives or of a repository
+    file_trees.py    the files of a folder or a repository, before anything is read
+    collection.py    the images of many archives as one source
+    trees.py         pairs in a release of both sides, whose folders state roles, classes and splits
+    templates.py     pairs by the mapping file that a user writes
+    releases.py      known releases: what lies at their root
+    plans.py         what a dry run prints and writes as CSV
     names.py         the parts of a name by which images are matched
     matching.py      which output belongs to which original, by their names
-    layouts.py       pairs in folders and zips, matched by name, by a CSV, or by suffix
+    layouts.py       pairs in folders and archives, matched by name, by a CSV, or by suffix
     lists.py         pairs that a list names: BasicSR's meta info, metadata.jsonl
     manifests.py     pairs that a manifest names: HarnessIR, DiffSynth-Studio, musubi-tuner, Pico-Banana-400K
     datasets.py      pairs in the rows of a dataset: parquet, WebDataset, the Hub
-    sets.py          the nine sets of GPT-4o-Restore, and what licences allow
+    sets.py          the known sets, and what licences allow
     drift.py         how far the outputs of a set are from their photographs
     run.py           the stage: `run(workspace, AdoptConfig(...))`
 
@@ -20,7 +27,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Generator, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,10 +38,23 @@ from ggt_format.schema import DEGRADATIONS, SOURCES, Image, pair_key
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.imaging import MAX_PIXELS, Decoded, read_image
 from ggt_tools.imaging.perceptual_hash import is_flat, phash
-from ggt_tools.records import Adopted, Candidate, Conversion, PerceptualHash, Photo, Refusal, work_id
+from ggt_tools.records import (
+    Adopted,
+    AdoptedOrigin,
+    Candidate,
+    Conversion,
+    HeldOutPair,
+    PerceptualHash,
+    Photo,
+    Refusal,
+    work_id,
+)
+from ggt_tools.stages.ingest.sources import map_in_order
 from ggt_tools.stages.restore import FORMATS, NO_PROMPT
 
 ADOPTED = "adopted:"  # before the name of a set, as `Candidate.restorer_name` has it
+
+PUBLISHED = "published"  # the version of a HeldOutPair that the authors of a set chose for testing
 
 STATED_PROMPT = "stated"  # the strategy of a prompt that a manifest states
 
@@ -53,6 +73,8 @@ class ExternalPair:
         degradation: Class of the pair; "" for that of the set.
         prompt: Prompt that the restored image was made with; "" where it is not stated.
         restorer: Model that made the restored image; "" for that of the set.
+        split: `test` where the set publishes the pair for testing; else "".
+        identity: A text that differs where a file of the pair differs, known without reading them; "" if unknown.
     """
 
     name: str
@@ -64,6 +86,8 @@ class ExternalPair:
     degradation: str = ""
     prompt: str = ""
     restorer: str = ""
+    split: str = ""
+    identity: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +150,8 @@ class ImportedPair:
         gt: File of the restored image.
         ref: File of the true ground truth; b"" where there is none.
         conversions: What was changed of the photograph, and of the output if it was changed.
+        origin: The files of the pair, where they can be told without reading them; else None.
+        split: As `ExternalPair.split`.
         remark: A message for the user; "" for none.
     """
 
@@ -137,12 +163,31 @@ class ImportedPair:
     gt: bytes
     ref: bytes
     conversions: tuple[Conversion, ...] = ()
+    origin: AdoptedOrigin | None = None
+    split: str = ""
     remark: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class AlreadyDone:
+    """A pair that is imported already.
+
+    Attributes:
+        origin: Its files, where they were not known yet; else None.
+    """
+
+    origin: AdoptedOrigin | None = None
+
+
 def adopt(
-    pairs: Iterable[ExternalPair], options: PairOptions, done: Container[str], clock: Callable[[], str]
-) -> Iterator[ImportedPair | Refusal | None]:
+    pairs: Iterable[ExternalPair],
+    options: PairOptions,
+    done: Container[str],
+    clock: Callable[[], str],
+    *,
+    origins: Container[str] = (),
+    threads: int = 1,
+) -> Generator[ImportedPair | Refusal | AlreadyDone, None, None]:
     """Turn each external pair into facts and files, or say why it is rejected.
 
     Args:
@@ -150,20 +195,33 @@ def adopt(
         options: What is stated of their set.
         done: Ids of the candidates that are imported already.
         clock: Returns the time for `Candidate.created`.
+        origins: Ids of the origins (`AdoptedOrigin`) of pairs that are imported already: these are not read again.
+        threads: Pairs that are read and decoded at a time.
 
     Yields:
-        The pair; a Refusal with a reason code: one of a folder or zip, one of `imaging.read_image` (with `output_` in
-        front for the output), `too_flat` or `too_small`; or None where the pair is imported already.
+        In the order of the pairs: the pair; a Refusal with a reason code: one of a folder or archive, one of
+        `imaging.read_image` (with `output_` in front for the output), `too_flat` or `too_small`; or AlreadyDone.
     """
-    for pair in pairs:
+
+    def work_on(pair: ExternalPair) -> ImportedPair | Refusal | AlreadyDone:
+        restorer = pair.restorer or options.restorer
+        origin = work_id(options.name, "origin", restorer, pair.identity) if pair.identity else ""
+        if origin and origin in origins:
+            return AlreadyDone()
         file = f"{options.name}/{pair.name}"
         try:
             lq, gt = pair.lq(), pair.gt()
             lq_digest, gt_digest = (hashlib.sha256(data).hexdigest() for data in (lq, gt))
-            work = work_id(lq_digest, "adopt", options.name, pair.restorer or options.restorer, gt_digest)
-            yield None if work in done else _import(pair, options, file, lq, gt, work, clock())
+            work = work_id(lq_digest, "adopt", options.name, restorer, gt_digest)
+            fact = AdoptedOrigin(id=origin, candidate=work) if origin else None
+            if work in done:
+                return AlreadyDone(fact)
+            imported = _import(pair, options, file, lq, gt, work, clock())
+            return dataclasses.replace(imported, origin=fact, split=pair.split)
         except PairError as error:
-            yield Refusal(file=file, reason=error.reason, detail=f"{options.name}: {error}")
+            return Refusal(file=file, reason=error.reason, detail=f"{options.name}: {error}")
+
+    return map_in_order(work_on, pairs, threads)
 
 
 def _import(
@@ -277,7 +335,7 @@ def shrink(image: Pillow.Image, max_side: int) -> Image:
 
 def store_images(
     pair: ImportedPair, put_image: Callable[[bytes], str]
-) -> tuple[Photo | PerceptualHash | Candidate | Adopted | Conversion, ...]:
+) -> tuple[Photo | PerceptualHash | Candidate | Adopted | Conversion | AdoptedOrigin | HeldOutPair, ...]:
     """Store the images of a pair, and return its facts with their names.
 
     Args:
@@ -290,6 +348,9 @@ def store_images(
         dataclasses.replace(pair.candidate, image=put_image(pair.gt)),
         dataclasses.replace(pair.adopted, reference=put_image(pair.ref) if pair.ref else ""),
         *pair.conversions,
+        *([pair.origin] if pair.origin else []),
+        # the authors' test split stays the test split, and `pack` keeps what is similar to it out of train
+        *([HeldOutPair(key=pair.photo.key, version=PUBLISHED)] if pair.split else []),
     )
 
 

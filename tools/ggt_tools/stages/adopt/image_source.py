@@ -1,72 +1,40 @@
-"""The images of a set on this machine: in a folder, or in a zip that is read in place."""
+"""Open the images of a folder, of archives that are read in place, or of a repository on the Hub."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 
-from ggt_tools.errors import ConfigError, PairError
-from ggt_tools.files.folders import find_images, read_file
-from ggt_tools.files.passed_over import PassedOver
-from ggt_tools.files.zips import escape_name, name_fault, open_zip
+from ggt_tools.events import SILENT, Events
+from ggt_tools.stages.adopt.collection import open_collection
+from ggt_tools.stages.adopt.file_trees import FileTree, archive_tree, folder_tree, remote_tree
+from ggt_tools.stages.adopt.image_files import ImageSource, Location
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageSource:
-    """The images of a folder or a zip.
+def open_image_source(
+    location: Location,
+    *,
+    subtrees: Sequence[str] = (),
+    revision: str | None = None,
+    events: Events = SILENT,
+) -> ImageSource:
+    """Open the images of a folder, an archive or a repository.
 
-    Attributes:
-        path: The folder or the zip.
-        names: Names of the images, with `/` between folders.
-        refused: For each image that cannot be read, the reason.
-        read: Returns the bytes of an image, or raises PairError (`unreadable`, `damaged`, `too_large`).
-        passed_over: What else the folder or the zip holds.
-        faults: A message for each folder that cannot be read.
-    """
-
-    path: Path
-    names: tuple[str, ...]
-    refused: Mapping[str, PairError]
-    read: Callable[[str], bytes] = field(repr=False)
-    passed_over: PassedOver = field(default_factory=PassedOver)
-    faults: tuple[str, ...] = ()
-
-
-def open_image_source(path: Path) -> ImageSource:
-    """Open a folder or a zip.
+    Args:
+        location: A folder, an archive, one part of an archive, or a URL. Archives in a folder are read too.
+        subtrees: Read only what is below these paths; empty for all.
+        revision: Branch, tag or commit of a repository on the Hub.
+        events: Told of progress.
 
     Raises:
-        ConfigError: There is neither, or the zip as a whole is not to be trusted.
+        ConfigError: There is nothing, or an archive lacks a part or is not to be trusted as a whole.
     """
-    if path.is_dir():
-        return _open_folder(path)
-    if not path.is_file():
-        raise ConfigError(f"{path}: there is no such file or folder. Name the zip or the folder with the images.")
-    archive = open_zip(path)
-    return ImageSource(
-        path=path, names=archive.names, refused=archive.refused, read=archive.read, passed_over=archive.passed_over
-    )
+    return open_collection(open_tree(location, revision), subtrees=subtrees, events=events)
 
 
-def _open_folder(root: Path) -> ImageSource:
-    names: list[str] = []
-    refused: dict[str, PairError] = {}
-    resolved_root = root.resolve()
-    image_files = find_images(root)
-    for path in image_files.paths:
-        name = path.relative_to(root).as_posix()
-        if (fault := name_fault(name)) is not None:
-            refused[escape_name(name)] = fault
-        elif not path.resolve().is_relative_to(resolved_root):
-            refused[name] = PairError("link", f"{name}: the link leads out of its folder. Copy the file there.")
-        else:
-            names.append(name)
-    return ImageSource(
-        path=root,
-        names=tuple(names),
-        refused=refused,
-        read=lambda name: read_file(root / name, name),
-        passed_over=image_files.passed_over,
-        faults=image_files.faults,
-    )
+def open_tree(location: Location, revision: str | None = None) -> FileTree:
+    """List the files of a folder, an archive or a repository: see `open_image_source`."""
+    if "://" in str(location):
+        return remote_tree(str(location), revision)
+    path = Path(location)
+    return folder_tree(path) if path.is_dir() else archive_tree(path)

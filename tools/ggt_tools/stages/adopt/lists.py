@@ -14,7 +14,7 @@ from ggt_tools.files.names import NameIndex, normalize_name
 from ggt_tools.files.passed_over import merge
 from ggt_tools.stages.adopt import ExternalPair
 from ggt_tools.stages.adopt.datasets import find_columns
-from ggt_tools.stages.adopt.image_source import ImageSource
+from ggt_tools.stages.adopt.image_files import ImageSource
 from ggt_tools.stages.adopt.layouts import (
     Listing,
     pair_of_source,

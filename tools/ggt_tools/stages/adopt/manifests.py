@@ -15,17 +15,16 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Protocol
 
 from ggt_format.schema import DEGRADATIONS
 from ggt_tools.errors import ConfigError
 from ggt_tools.files.names import NameIndex
 from ggt_tools.files.passed_over import merge
-from ggt_tools.stages.adopt import ExternalPair
-from ggt_tools.stages.adopt.image_source import ImageSource
-from ggt_tools.stages.adopt.layouts import Listing, pair_of_source, read_list_text, refused_images
+from ggt_tools.stages.adopt.image_files import ImageSource
+from ggt_tools.stages.adopt.layouts import Listing, PairRow, PairRows, read_list_text, refused_images
 from ggt_tools.stages.adopt.matching import Unmatched
 
 MANIFESTS = (".json", ".jsonl", ".csv")  # endings of the files that are read as manifests
@@ -45,37 +44,63 @@ CLASS_NAMES = {"lowlight": "low_light", "mix": "mixed"} | {name: name for name i
 MAX_LISTED = 5  # names of columns that a message shows
 
 
-def list_by_manifest(source: ImageSource, path: Path, columns: Sequence[str]) -> Listing:
+class Index(Protocol):
+    """Finds the image that a name means; None where there is none, or more than one."""
+
+    def find(self, name: str) -> str | None: ...
+
+
+def list_by_manifest(
+    source: ImageSource,
+    path: Path,
+    columns: Sequence[str],
+    *,
+    text: str | None = None,
+    index: Index | None = None,
+    class_names: Mapping[str, str] | None = None,
+) -> Listing:
     """Pair the images that a manifest lists.
 
     Args:
         source: The folder or zip that the names are relative to. Absolute names are taken if they lie in that folder.
         path: The manifest.
         columns: Columns of LQ image and GT image; empty to find them by their usual names.
+        text: Text of the manifest; None to read the file.
+        index: Finds the images by the names that the manifest has; None for names relative to `source`.
+        class_names: Classes by the types that the manifest has, besides those that are known.
 
     Raises:
         ConfigError: The manifest cannot be read, a row is not an object, or the columns are not clear.
     """
-    rows = list(_read_rows(path))
+    rows = list(_read_rows(path, read_list_text(path) if text is None else text))
     lq_column, gt_column = _find_columns([row for _, row in rows], columns, path)
-    listed = _Listed(source=source, path=path, index=NameIndex(source.names))
+    known = CLASS_NAMES | {name.strip().lower(): value for name, value in (class_names or {}).items()}
+    listed = _Listed(source=source, path=path, index=index or NameIndex(source.names), class_names=known)
     for where, row in rows:
         listed.add(row, row.get(lq_column), row.get(gt_column), where)
     passed_over = merge([source.passed_over])
     passed_over.counts["not_in_manifest"] = len(set(source.names) - listed.names)
     passed_over.counts = +passed_over.counts
     return Listing(
-        pairs=listed.pairs,
-        count=len(listed.pairs),
+        pairs=PairRows(source, listed.rows),
+        count=len(listed.rows),
         unmatched=(*listed.unmatched, *refused_images(source)),
         passed_over=passed_over,
         faults=source.faults,
     )
 
 
-def _read_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def is_manifest(path: Path, text: str) -> bool:
+    """Return whether a text is a manifest of one of the forms that are known."""
+    try:
+        first = next(_read_rows(path, text), None)
+    except ConfigError:
+        return False
+    return first is not None and any(lq in first[1] and gt in first[1] for lq, gt in COLUMNS)
+
+
+def _read_rows(path: Path, text: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield the position and the fields of each row."""
-    text = read_list_text(path)
     if path.suffix.lower() == ".csv":
         for number, fields in enumerate(csv.DictReader(io.StringIO(text, newline="")), 1):
             yield f"{path}: row {number}", fields
@@ -128,8 +153,9 @@ class _Listed:
 
     source: ImageSource
     path: Path
-    index: NameIndex
-    pairs: list[ExternalPair] = field(default_factory=list)
+    index: Index
+    class_names: Mapping[str, str]
+    rows: list[PairRow] = field(default_factory=list)
     unmatched: list[Unmatched] = field(default_factory=list)
     names: set[str] = field(default_factory=set)  # images that a row names
     _seen: set[tuple[str, str]] = field(default_factory=set)
@@ -148,13 +174,13 @@ class _Listed:
         else:
             self._seen.add((lq, gt))
             try:
-                degradation = _read_class(row)
+                degradation = _read_class(row, self.class_names)
             except ValueError as error:
                 self._refuse(lq, "unknown_class", f"{where}: {error}")
                 return
-            pair = pair_of_source(self.source, lq, gt, None)
             prompt, restorer = _first_text(row, PROMPTS), _first_text(row, MODELS)
-            self.pairs.append(replace(pair, degradation=degradation, prompt=prompt, restorer=restorer))
+            split = "test" if str(row.get("split") or "").strip().lower() == "test" else ""
+            self.rows.append(PairRow(lq, gt, degradation=degradation, split=split, prompt=prompt, restorer=restorer))
 
     def _refuse(self, name: str, reason: str, detail: str) -> None:
         self.unmatched.append(Unmatched(name=name, reason=reason, detail=detail))
@@ -166,9 +192,11 @@ class _Listed:
         if not isinstance(cell, str):
             return None
         written = PurePosixPath(cell.replace("\\", "/"))
-        root = PurePosixPath(self.source.path.absolute().as_posix())
-        name = written.relative_to(root).as_posix() if written.is_relative_to(root) else cell
-        return self.index.find(name)
+        if isinstance(self.source.path, Path):
+            root = PurePosixPath(self.source.path.absolute().as_posix())
+            if written.is_relative_to(root):
+                return self.index.find(written.relative_to(root).as_posix())
+        return self.index.find(cell)
 
     def _explain(self, cell: Any) -> str:
         if isinstance(cell, str) and (fault := self.source.refused.get(cell)) is not None:
@@ -178,7 +206,7 @@ class _Listed:
         return f"{cell!r} is not in {self.source.path}. Name the folder that the files are relative to: --images PATH"
 
 
-def _read_class(row: Mapping[str, Any]) -> str:
+def _read_class(row: Mapping[str, Any], class_names: Mapping[str, str]) -> str:
     """Return the class that the types of a row give; "" where it states none.
 
     Raises:
@@ -187,10 +215,10 @@ def _read_class(row: Mapping[str, Any]) -> str:
     cell: Any = next((row[name] for name in CLASSES if row.get(name)), [])
     types = cell if isinstance(cell, list) else str(cell).split("|")
     names = [str(name).strip().lower() for name in types if str(name).strip()]
-    if unknown := [name for name in names if name not in CLASS_NAMES]:
+    if unknown := [name for name in names if name not in class_names]:
         known = ", ".join(DEGRADATIONS)
         raise ValueError(f"the class {unknown[0]!r} is not known. Correct it, or leave it empty. Known: {known}.")
-    classes = [CLASS_NAMES[name] for name in names]
+    classes = [class_names[name] for name in names]
     return next((name for name in CLASS_ORDER if name in classes), classes[0] if classes else "")
 
 

@@ -12,13 +12,21 @@ has folders that the other lacks, or if they name different degradations.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, combinations
 
-from ggt_tools.stages.adopt.names import ImageName, NameParts, counts_attempts, parse_names
+from ggt_tools.stages.adopt.names import (
+    ImageName,
+    NameParts,
+    count_outer_folders,
+    counts_attempts,
+    last_word,
+    parse_names,
+)
 
+BATCH_SIZE = 50_000
 _MAX_FOLDERS = 6  # of a name of which any may be missing; of more folders only the first ones may
 
 
@@ -134,6 +142,7 @@ def match(
     set_names: Collection[str] = (),
     letters_are_roles: bool = False,
     choose_steps: Callable[[Sequence[ImageName]], Sequence[Step]] = useful_steps,
+    batch_size: int = BATCH_SIZE,
 ) -> Matches:
     """Pair outputs with originals.
 
@@ -144,13 +153,64 @@ def match(
         set_names: Names of the set: a folder of one of them that holds all files distinguishes nothing.
         letters_are_roles: Whether the letter of `test_A` names a role, as in ISTD, and not a part of the split.
         choose_steps: Chooses the steps for the names of both sides.
+        batch_size: Names that are compared at a time, at least. The result does not depend on it, memory does.
     """
     # if names of originals end in -1 too, that distinguishes them and does not count attempts
     has_attempts = not counts_attempts(originals)
-    sides = (
-        parse_names(outputs, originals, set_names, has_attempts=has_attempts, letters_are_roles=letters_are_roles),
-        parse_names(originals, outputs, set_names, has_attempts=False, letters_are_roles=letters_are_roles),
+    skipped = count_outer_folders(outputs, originals, set_names), count_outer_folders(originals, outputs, set_names)
+    merged: list[Matches] = []
+    for some_outputs, some_originals in _batches(outputs, originals, has_attempts, batch_size):
+        sides = (
+            parse_names(some_outputs, skipped[0], has_attempts=has_attempts, letters_are_roles=letters_are_roles),
+            parse_names(some_originals, skipped[1], has_attempts=False, letters_are_roles=letters_are_roles),
+        )
+        merged.append(_match_parsed(sides, roles, choose_steps))
+    return Matches(
+        pairs=tuple(sorted((pair for one in merged for pair in one.pairs), key=lambda pair: pair[1])),
+        outputs=tuple(sorted((image for one in merged for image in one.outputs), key=lambda image: image.name)),
+        originals=tuple(sorted((image for one in merged for image in one.originals), key=lambda image: image.name)),
     )
+
+
+def _batches(
+    outputs: Sequence[str], originals: Sequence[str], has_attempts: bool, batch_size: int
+) -> Iterator[tuple[Sequence[str], Sequence[str]]]:
+    """Yield the names in batches that can be compared on their own.
+
+    All steps compare folders and stem joined by `_`, so names that match in any of them have the same last word.
+    """
+    if len(outputs) + len(originals) <= batch_size:
+        yield outputs, originals
+        return
+    numbers: dict[str, int] = {}
+    words = [
+        [numbers.setdefault(last_word(name, is_output and has_attempts), len(numbers)) for name in names]
+        for is_output, names in ((True, outputs), (False, originals))
+    ]
+    counts = Counter(chain.from_iterable(words))
+    batch_of: dict[int, int] = {}
+    size = batch = 0
+    for number, count in counts.items():
+        batch_of[number] = batch
+        size += count
+        if size >= batch_size:
+            size, batch = 0, batch + 1
+    by_batch: tuple[list[list[str]], list[list[str]]] = (
+        [[] for _ in range(batch + 1)],
+        [[] for _ in range(batch + 1)],
+    )
+    for side, (names, of_names) in enumerate(zip((outputs, originals), words, strict=True)):
+        for name, number in zip(names, of_names, strict=True):
+            by_batch[side][batch_of[number]].append(name)
+    yield from zip(*by_batch, strict=True)
+
+
+def _match_parsed(
+    sides: tuple[list[ImageName], list[ImageName]],
+    roles: tuple[str, str],
+    choose_steps: Callable[[Sequence[ImageName]], Sequence[Step]],
+) -> Matches:
+    """Pair outputs with originals whose names are parsed."""
     open_names = [dict.fromkeys(names) for names in sides]  # neither matched nor ambiguous yet
     pairs: dict[str, str] = {}  # original: output
     ambiguous: dict[str, tuple[str, ...]] = {}  # by side and name: the names that match it as well

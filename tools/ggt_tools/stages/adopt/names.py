@@ -72,41 +72,43 @@ class ImageName:
     degradations: frozenset[str]
 
 
-def parse_names(
-    names: Sequence[str],
-    others: Sequence[str],
-    set_names: Collection[str],
-    *,
-    has_attempts: bool,
-    letters_are_roles: bool,
-) -> list[ImageName]:
-    """Parse the names of the outputs or of the originals.
+def count_outer_folders(names: Sequence[str], others: Sequence[str], set_names: Collection[str]) -> int:
+    """Return how many outer folders all names have that name the set, and so distinguish nothing.
 
-    Outer folders that all of them have and that name the set are left out.
+    Args:
+        names: The names of one side, with `/` between folders.
+        others: The names of the other side: a folder that these have as well distinguishes names there.
+        set_names: Names of the set.
+    """
+    set_letters = frozenset(filter(None, map(_letters, set_names)))
+    if not names or not set_letters:
+        return 0
+    paths = [PurePosixPath(name) for name in names]
+    other_folders = {part.lower() for name in others for part in PurePosixPath(name).parts[:-1]}
+    skipped = 0
+    while True:
+        outer_folders = {path.parts[skipped] if len(path.parts) > skipped + 1 else "" for path in paths}
+        if len(outer_folders) > 1:
+            return skipped
+        (folder,) = outer_folders
+        if _letters(folder) not in set_letters or folder.lower() in other_folders:
+            return skipped
+        skipped += 1
+
+
+def parse_names(names: Sequence[str], skipped: int, *, has_attempts: bool, letters_are_roles: bool) -> list[ImageName]:
+    """Parse the names of the outputs or of the originals.
 
     Args:
         names: The names, with `/` between folders.
-        others: The names of the other side.
-        set_names: Names of the set.
+        skipped: Number of outer folders that name the set and are left out.
         has_attempts: Whether the suffix `-1` or ` (2)` counts attempts.
         letters_are_roles: Whether the letter of `test_A` names a role, as in ISTD, and not a part of the split.
 
     Returns:
         The parsed names, sorted, each once.
     """
-    set_letters = frozenset(filter(None, map(_letters, set_names)))
     paths = [PurePosixPath(name) for name in sorted(set(names))]
-    other_folders = {part.lower() for name in others for part in PurePosixPath(name).parts[:-1]}
-    skipped = 0
-    while paths and set_letters:
-        outer_folders = {path.parts[skipped] if len(path.parts) > skipped + 1 else "" for path in paths}
-        if len(outer_folders) > 1:
-            break
-        (folder,) = outer_folders
-        # a folder that the other side has as well distinguishes names there
-        if _letters(folder) not in set_letters or folder.lower() in other_folders:
-            break
-        skipped += 1
     parsed = []
     for path in paths:
         folders, degradations = _distinctive_folders(path.parts[skipped:-1], letters_are_roles=letters_are_roles)
@@ -115,6 +117,12 @@ def parse_names(
         padded, plain = (_normalize(cased, keep_padding) for keep_padding in (True, False))
         parsed.append(ImageName(str(path), cased, padded, plain, frozenset(degradations | more_degradations)))
     return parsed
+
+
+def last_word(name: str, has_attempts: bool) -> str:
+    """Return the last word of a name in the form in which all steps of matching compare it."""
+    bare_stem, _ = _strip_suffixes(PurePosixPath(name).stem.lower(), has_attempts)
+    return _normalize_part(bare_stem, False).rpartition("_")[2]
 
 
 def counts_attempts(names: Sequence[str]) -> bool:

@@ -1,6 +1,10 @@
-"""The nine sets that GPT-4o was asked to restore (GPT-4o-Restore: Yang, Yang, Zhang, Pan, arXiv 2505.05621).
+"""The known sets: GGT-100K, and the sets that GPT-4o was asked to restore.
 
+    ggt100k adopt ggt-100k workspace --from hf://datasets/VCLab-PolyU/GGT-100K
     ggt100k adopt gpt4o-restore/rain800 workspace --outputs X.zip --originals Y.zip
+
+GPT-4o-Restore (Yang, Yang, Zhang, Pan, arXiv 2505.05621) announced nine sets. Since July 2025 its README names six:
+ISTD, GoPro and DPDD were withdrawn. They can still be read, for those who have the outputs.
 
 In an original set the role of an image is stated by its folder or at the end of its name: `hazy/01_outdoor_hazy.jpg`,
 `GT/01_outdoor_GT.jpg`. The licences of the sets are those of their authors, and are not known here: `--licence` states
@@ -10,8 +14,8 @@ the one that came with the download. Without it nothing of the set can be pushed
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 UNSTATED = "LicenseRef-unstated"  # of a set whose licence is not stated
@@ -29,7 +33,11 @@ class KnownSet:
         restorer: Model that made the outputs; "" where it has to be stated.
         ref: Words in folders, or at the end of names, of the true ground truths.
         other: Words of images that are neither photographs nor ground truths.
-        is_released: Whether the outputs were public when this was written.
+        is_released: Whether the outputs are public. Of sets that are not, the outputs were announced and withdrawn.
+        licence: Licence of the set, where its authors state one for all of it; else "".
+        url: Address of the set; "" where there are several.
+        subtree: Folder of the pairs at the root of its repository; "" for the whole.
+        root: What the other folders and files at the root are.
     """
 
     name: str
@@ -39,6 +47,29 @@ class KnownSet:
     ref: tuple[str, ...] = ("gt", "groundtruth", "ground truth", "clean", "target", "ref", "reference")
     other: tuple[str, ...] = ("mask", "masks")
     is_released: bool = True
+    licence: str = ""
+    url: str = ""
+    subtree: str = ""
+    root: Mapping[str, str] = field(default_factory=dict)
+
+
+# What lies at the root of the repository was seen in 2026; what lies below `GGT-100K/` is not known.
+GGT_100K = KnownSet(
+    name="ggt-100k",
+    title="GGT-100K",
+    degradation="mixed",
+    restorer="gemini-3.1-flash-image-preview",
+    licence="CC-BY-NC-ND-4.0",
+    url="https://huggingface.co/datasets/VCLab-PolyU/GGT-100K",
+    subtree="GGT-100K",
+    root={
+        "Existing-dataset": "photographs of other datasets",
+        "pretrained-model": "weights of the authors' models",
+        "README.md": "the dataset card",
+        "demo_video.mp4": "a video",
+        ".gitattributes": "settings of git",
+    },
+)
 
 
 def _gpt4o_set(
@@ -59,6 +90,7 @@ def _gpt4o_set(
 SETS: dict[str, KnownSet] = {
     known_set.name: known_set
     for known_set in (
+        GGT_100K,
         _gpt4o_set("o-haze", "O-HAZE", "haze"),
         _gpt4o_set("rain800", "Rain800", "rain", "norain"),
         _gpt4o_set("lol", "LOL", "low_light", "high", "normal"),
@@ -76,6 +108,16 @@ SETS: dict[str, KnownSet] = {
         _gpt4o_set("dpdd", "DPDD", "defocus_blur", other=("test l", "test r", "train l", "train r"), is_released=False),
     )
 }
+
+
+def withdrawn_message(known_set: KnownSet) -> str:
+    """Return what a user of a set that was withdrawn must know; "" for other sets."""
+    if known_set.is_released:
+        return ""
+    return (
+        f"{known_set.name}: the authors of GPT-4o-Restore announced these outputs and withdrew them: since July 2025 "
+        "their README names six sets without this one. Check where your files come from, and their licence."
+    )
 
 
 def split_by_role(names: Iterable[str], known_set: KnownSet) -> tuple[list[str], list[str]]:
