@@ -24,6 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from ggt_tools.stages.site import run as stage
+    from ggt_tools.stages.site import SiteConfig
+    from ggt_tools.stages.site.run import run as make_site
 
-    return finish(stage.run(options.root, options.out, build(stage.SiteConfig, options), events=Terminal("site")))
+    return finish(make_site(options.root, options.out, build(SiteConfig, options), events=Terminal("site")))
