@@ -29,7 +29,7 @@ DONE = '#sitting[data-state="finished"]'
 
 @contextlib.contextmanager
 def browser() -> Iterator[Any]:
-    """Chromium, headless; skips the test and says what it lacks where there is none."""
+    """Yield headless Chromium; skip the test if it is missing, and state what is needed."""
     if CHROMIUM is None:
         pytest.skip("needs Debian's chromium: apt-get install chromium")
     sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")

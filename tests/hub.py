@@ -882,7 +882,7 @@ def settings(endpoint: str) -> dict[str, str]:
 
 
 def run_verb_at(endpoint: str, argv: Sequence[str], environment: dict[str, str], said: str) -> None:
-    """The command in a forked process, which has imported the client already; all that it says goes to a file."""
+    """Run the command in a forked process, which has imported the client already; its output goes to a file."""
     from huggingface_hub import constants
 
     from .making import run_verb

@@ -173,7 +173,7 @@ def run_python(code: str, cwd: Path, **environment: str) -> subprocess.Completed
     )
 
 
-# What every fork server of the tests has in it: there is one for the whole run, and whoever starts it chooses.
+# What every fork server of the tests has in it: there is one for the whole run, and its first user chooses.
 FORKED = [
     "ggt_tools.cli",
     "ggt_tools.stages.pack",
@@ -186,7 +186,7 @@ FORKED = [
 
 
 def run_verb(argv: Sequence[str], environment: dict[str, str]) -> None:
-    """The command in a process of its own. A fork server keeps the environment of whoever started it first."""
+    """Run the command in a process of its own. A fork server keeps the environment of its first user."""
     from ggt_tools.cli import main
 
     os.environ.update(environment)

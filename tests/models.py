@@ -67,7 +67,7 @@ class Asked:
 
     @cached_property
     def key(self) -> str:
-        """The photograph's, as pair_key() says; "" where none was sent."""
+        """The photograph's key by pair_key(); "" if none was sent."""
         return ggt100k.pair_key(self.pixels) if self.images else ""
 
 
@@ -77,7 +77,7 @@ class Reply:
 
     image: bytes = b""
     text: str = ""
-    refuse: str = ""  # what a refusal says
+    refuse: str = ""  # message of a refusal
     status: int = 200
     code: str = ""  # OpenAI's error code; Gemini's status
     headers: Mapping[str, str] = field(default_factory=dict)

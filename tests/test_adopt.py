@@ -377,7 +377,7 @@ def test_a_folder_with_the_name_of_the_set_is_ignored() -> None:
     assert match(*names, set_names=("gpt4o-restore", "lol", "LOL")).pairs == ((names[0][0], names[1][0]),)
     both = ["LOL/1.png"], ["LOL/1.png", "LOL/2.png"]
     assert match(*both, set_names=("LOL",)).pairs == (("LOL/1.png", "LOL/1.png"),)
-    # a folder that the other side has beside others is none that says nothing
+    # a folder name that only some files of the other side share is significant
     assert not match(["a/1.png", "LOL/2.png"], ["LOL/1.png", "LOL/3.png"], set_names=("LOL",)).pairs
 
 
@@ -602,7 +602,7 @@ def hostile(path: Path) -> Path:
             elif change == "method":
                 data[local + 8 : local + 10] = data[central + 10 : central + 12] = struct.pack("<H", 97)
             else:
-                data[central + 24 : central + 28] = struct.pack("<I", 100)  # it says that it has 100 bytes
+                data[central + 24 : central + 28] = struct.pack("<I", 100)  # the header states 100 bytes
         info = made.getinfo("damaged.png")
         at = info.header_offset + 30 + len("damaged.png") + info.compress_size // 2
         data[at] ^= 0xFF
@@ -1083,7 +1083,7 @@ def test_a_set_that_must_not_be_redistributed_is_reported(tmp_path: Path) -> Non
 def test_a_second_run_records_a_licence_that_forbids_redistribution(
     options: tuple[str, ...], why: str, tmp_path: Path
 ) -> None:
-    """Over pairs that are there already: recorded as a further fact, in pack's manifest, and in what export says."""
+    """For pairs that are imported already: recorded as a further fact, in pack's manifest, and in export's output."""
     (lq, gt), _ = pairs_of()
     workspace = tmp_path / "w"
     originals, outputs = archive(tmp_path / "y.zip", {"1.png": lq}), archive(tmp_path / "x.zip", {"1.png": gt})
@@ -1097,7 +1097,7 @@ def test_a_second_run_records_a_licence_that_forbids_redistribution(
         ledger.add(structure, Aligned(candidate=candidate.id, version="align-2", image=image, reason=""))
         verdict = {"candidate": candidate.id, "gate": "0" * 16, "stage": "", "reason": "", "evidence": ()}
         ledger.judge("0" * 16, GATE, [Verdict(decision="keep", **verdict)])  # type: ignore[arg-type]
-    # a licence that is not said again local_only_reason nothing, and nothing is said
+    # without a licence the second time, nothing is recorded or reported
     again = ("adopt", "mine", workspace, "--restorer", "m", "--class", "haze", *both)
     assert ggt(*again).err == ""
     for _ in range(2):

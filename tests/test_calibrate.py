@@ -205,7 +205,7 @@ def test_the_cheaper_of_two_bounds_is_tightened() -> None:
 
 def test_the_aim_is_met_and_the_rest_is_kept() -> None:
     rows = [at(1 + number / 100) for number in range(200)]
-    kept = np.array([number % 20 != 19 for number in range(200)])  # 5 % bad, anywhere: nothing tells them apart
+    kept = np.array([number % 20 != 19 for number in range(200)])  # 5 % bad, at random: no metric separates them
     found = table(rows)
     limits = fit(found, kept, 0.05, loosen=True)
     assert outcome(found.margins(limits) >= 0, kept).kept.share == 1.0

@@ -67,7 +67,7 @@ NASTY = (
 
 
 def ggt_card(root: Path, *argv: str) -> str:
-    """The command, which goes well; what it said."""
+    """Run the command, which must succeed, and return its output."""
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
         assert main(["card", str(root), *argv]) == 0
@@ -342,7 +342,7 @@ print(json.dumps(said))
     assert said[5].splitlines() == [f"{row['key'].encode()} {row['licence'].encode()}" for row in table]
 
 
-# --- what it says ---------------------------------------------------------------------------------------------------
+# --- text of the card -----------------------------------------------------------------------------------------------
 
 
 def test_its_counts_are_the_manifests_and_the_index(release: Path, manifest: dict[str, Any]) -> None:

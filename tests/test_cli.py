@@ -81,7 +81,7 @@ def ggt(*argv: str | Path) -> Done:
 
 
 def well(*argv: str | Path) -> str:
-    """Runs the command, which goes well and says nothing on stderr. What it said on stdout."""
+    """Run the command, which must succeed with an empty stderr, and return its stdout."""
     done = ggt(*argv)
     assert (done.code, done.err) == (0, ""), done
     return done.out
@@ -117,7 +117,7 @@ def facts(workspace: Path) -> dict[str, list[str]]:
 
 @dataclass(frozen=True)
 class Chain:
-    """The chain once through: what each verb said, and the workspace as each verb left it."""
+    """Run the chain once; return the output of each command, and the workspace after each."""
 
     photos: Path
     gate: Path

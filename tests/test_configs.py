@@ -146,7 +146,7 @@ def test_a_call_with_a_wrong_argument_names_it(
     assert str(caught.value).startswith(f"{argument}: ")
 
 
-OTHERWISE = ("reasons", "demo")  # docs/api.md says what does the same
+OTHERWISE = ("reasons", "demo")  # docs/api.md names their equivalents
 
 
 def counterpart(verb: str) -> Callable[..., object]:

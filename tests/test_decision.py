@@ -87,7 +87,7 @@ def chance(log_odds: float) -> float:
     return 1 / (1 + math.exp(-log_odds))
 
 
-# --- what it says of a candidate --------------------------------------------------------------------------------------
+# --- decisions on candidates ------------------------------------------------------------------------------------------
 
 
 def test_a_good_candidate_is_kept_and_nothing_adds_to_its_probabilities() -> None:

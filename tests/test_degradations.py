@@ -226,9 +226,9 @@ SYNTHETIC: dict[str, tuple[str, dict[str, Degrade]]] = {
 
 
 def planted_accuracy() -> dict[str, tuple[int, int]]:
-    """By what was added to six photographs, each strength in turn: how often it was said, and of how many.
+    """Count by fault, over strengths and six photographs, the correct classifications, and all of them.
 
-    Of what has a class the class must be right; noise and compression must be among what is seen.
+    A fault with a class of its own must get this class; noise and compression must be among the degradations seen.
     """
     table = {}
     for fault, (expected, plants) in SYNTHETIC.items():
@@ -241,7 +241,7 @@ def planted_accuracy() -> dict[str, tuple[int, int]]:
 
 
 def sample_accuracy() -> dict[str, tuple[int, int]]:
-    """By the class that credits.csv says: how many of the sample are classified so, and of how many."""
+    """Count by the class in credits.csv the images of the sample that are classified so, and all of them."""
     table: dict[str, tuple[int, int]] = {}
     for name, said in sorted(credits().items(), key=lambda item: item[1]):
         right, total = table.get(said, (0, 0))

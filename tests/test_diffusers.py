@@ -203,7 +203,7 @@ def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Pipeline:
-    """A pipeline as far as this restorer calls it, which does what it is told."""
+    """A stand-in for a pipeline, as far as this restorer calls it."""
 
     def __init__(self, does: Any) -> None:
         self.does, self.given = does, {}

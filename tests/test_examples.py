@@ -22,7 +22,7 @@ from ggt_format.png import encode_png
 from ggt_tools.stages.pack import PackConfig, pack
 
 from .making import GATE, Store, evidence, make_pairs, picture
-from .test_diffusers import model as pix2pix  # a tiny one, with weights of chance
+from .test_diffusers import model as pix2pix  # a tiny one, with random weights
 
 pytest.importorskip("torch")
 __all__ = ["pix2pix"]

@@ -25,7 +25,7 @@ Answer = bytes | Callable[[socket.socket], None]
 
 @contextlib.contextmanager
 def server(*answers: Answer, peek: bool = False) -> Iterator[tuple[str, list[bytes]]]:
-    """Answers one connection after the other as told; its URL, and the requests that came."""
+    """Answer one connection after the other with given bytes; yield the URL and the requests."""
     requests: list[bytes] = []
 
     def serve(listener: socket.socket) -> None:

@@ -639,7 +639,7 @@ def test_a_table_of_windows_credits_files_in_subfolders(tmp_path: Path) -> None:
 
 
 def zip_of(path: Path, *names: bytes, flag: bool = False) -> Path:
-    """A zip whose members have these bytes for names, with or without the flag that says UTF-8."""
+    """A zip whose members have these bytes for names, with or without the flag of UTF-8."""
     with zipfile.ZipFile(path, "w") as archive:
         for n, name in enumerate(names):
             archive.writestr("x" * (len(name) - 1) + str(n), PNG)

@@ -231,7 +231,7 @@ def test_revision_of_a_folder_is_its_version(root: Path, cache: str) -> None:
         load(root, split="train", revision="v2.0.0", cache_dir=cache)
 
 
-# --- the doors ------------------------------------------------------------------------------------------------------
+# --- the three ways to load -----------------------------------------------------------------------------------------
 
 DOOR_A = """
 from datasets import load_dataset   # before us

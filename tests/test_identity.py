@@ -20,7 +20,7 @@ needs_dlib = pytest.mark.skipif(bool(identity.explain_missing()), reason=identit
 
 
 class FakeReader:
-    """Finds the boxes it was told in any picture; a face's embedding is the mean level in its box."""
+    """A detector that returns given boxes for any picture; a face's embedding is the mean level in its box."""
 
     def __init__(self, in_gt: list[Box], in_lq: list[Box]) -> None:
         self._found = [in_gt, in_lq]

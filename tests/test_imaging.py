@@ -293,7 +293,7 @@ def test_an_avif_is_turned_upright_whatever_its_exif_states(name: str) -> None:
     data = saved(IMAGE, "AVIF", quality=100, subsampling="4:4:4", exif=b"Exif\0\0" + block)
     at = max(data.find(b"II*\0"), data.find(b"MM\0*"))
     assert at > 0 and b"irot" in data
-    # the tag says something else than the container, so that the decoder writes EXIF anew
+    # the tag differs from the container, so that the decoder writes EXIF anew
     odd = ODD_TAGS[name].replace(struct.pack("<HHIH", 0x0112, 3, 1, 6), struct.pack("<HHIH", 0x0112, 3, 1, 1))
     odd = odd.replace(struct.pack(">HHIH", 0x0112, 3, 1, 6), struct.pack(">HHIH", 0x0112, 3, 1, 1))
     assert odd != ODD_TAGS[name]
@@ -689,7 +689,7 @@ def test_a_truncated_jpeg_with_an_end_marker_is_damaged(kind: str, share: float,
     assert read(whole).image.size == (400, 300)
     start = whole.index(b"\xff\xda")
     cut = whole[: start + int((len(whole) - start) * share)].rstrip(b"\xff") + b"\xff\xd9"
-    Image.open(io.BytesIO(cut)).load()  # the decoder says nothing
+    Image.open(io.BytesIO(cut)).load()  # the decoder reports no error
     assert reason(cut) == "damaged"
 
 
@@ -771,7 +771,7 @@ def test_a_png_without_its_lower_half_is_damaged() -> None:
     rows = b"".join(b"\0" + row.tobytes() for row in IMAGE[:30])
     whole = saved(IMAGE, "PNG")
     data = whole[:33] + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    Image.open(io.BytesIO(data)).load()  # the decoder says nothing
+    Image.open(io.BytesIO(data)).load()  # the decoder reports no error
     assert reason(data) == "damaged"
 
 

@@ -38,7 +38,7 @@ DOWNLOADS = "import sys; from huggingface_hub import snapshot_download as s; s('
 
 
 class Opened:
-    """What a process of its own made of the release: `result` by way to load, and what it said on stderr."""
+    """What a process of its own made of the release: `result` by way to load, and its stderr."""
 
     def __init__(self, environment: dict[str, str], home: Path, url: str = URL, revision: str = "") -> None:
         argv = [sys.executable, "-c", OPENS, url, str(home / "ranges"), revision]

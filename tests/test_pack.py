@@ -997,7 +997,7 @@ def test_the_draw_is_by_degradation_and_source(drawn: list[tuple[int, str, bool]
 
 
 def half(out: Path) -> str:
-    """What is wrong for one who reads `out` just now: "" where it is absent, or whole as its manifest says."""
+    """Return what is wrong for a reader of `out`: "" if it is absent, or complete according to its manifest."""
     try:
         world = out.stat().st_ino
         text = (out / ggt100k.MANIFEST).read_bytes()

@@ -388,7 +388,7 @@ def test_priors_renamed_to_the_test_split_are_detected(release: Path) -> None:
 
 
 def test_the_required_evidence_of_a_prior(release: Path, workspace: Path) -> None:
-    """Its evidence first says why; one that is in its frame passes the rest of the gate."""
+    """Its evidence begins with the reason; a prior in its frame passes the rest of the gate."""
     with Ledger(workspace) as ledger:
         of = {pair.candidate.id: pair.photo.key for pair in priors(ledger)}
     row = next(row for row in pq.read_table(release / "index/prior.parquet").to_pylist() if row["key"] == of["moved"])

@@ -100,7 +100,7 @@ def test_prompts_of_classes_differ_and_name_their_degradation(small: Image) -> N
 
 
 def test_a_text_that_changes_gets_a_new_version() -> None:
-    """A prompt's version says which text it was: raise FIXED, rename the files, and only then change this."""
+    """A prompt's version identifies its text: raise FIXED, rename the files, and only then change this."""
     files = sorted(TEXTS.glob("*"))
     digest = hashlib.sha256("\0".join(f.name + f.read_text(encoding="utf-8") for f in files).encode()).hexdigest()
     assert (FIXED, len(files), digest[:16]) == (1, 13, "9e67d3cefd292425")

@@ -119,7 +119,7 @@ def published(hub: Hub, first: Path) -> Hub:
 
 def test_the_first_version_creates_repository_commit_and_tag(hub: Hub, first: Path) -> None:
     steps = plan_push(first, config(tag="v1.0.0"), api(hub))
-    uploaded: list[tuple[int, int]] = []  # bytes that the Hub had when a file was said to be there
+    uploaded: list[tuple[int, int]] = []  # bytes that the Hub had when it was asked to add a file
     done = push(
         steps,
         config(tag="v1.0.0"),
@@ -221,7 +221,7 @@ def test_contradictory_options_are_errors(more: dict[str, Any], said: str) -> No
 
 
 def refused(hub: Hub, root: Path, **more: Any) -> str:
-    """What plan says of a folder that it refuses; the Hub stays as it is."""
+    """Return plan's message for a folder that it refuses; the Hub stays unchanged."""
     with pytest.raises(ConfigError) as fault:
         plan_push(root, config(**more), api(hub))
     assert [r.path for r in hub.requests if r.method not in ("GET", "HEAD")] == []
@@ -532,7 +532,7 @@ def test_a_pull_request_is_created_once_and_tagged_after_the_merge(
 
 @pytest.fixture
 def command(published: Hub, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Runs `ggt100k push` with what it is given, and returns all that it said."""
+    """Run `ggt100k push` with these arguments, and return all of its output."""
     for name, value in settings(published.url).items():
         monkeypatch.setattr(huggingface_hub.constants, name, value)
     monkeypatch.setenv("HF_TOKEN", TOKEN)

@@ -165,7 +165,7 @@ no_gain = {{ intercept = 0 }}
 
 
 def rows(count: int = 240, seed: int = 3) -> list[Measured]:
-    """Synthetic rows of 12 photographs, and real ones of 3 repositories: `learned_content` tells good from bad."""
+    """Synthetic rows of 12 photographs, and real ones of 3 repositories: `learned_content` separates good from bad."""
     random = np.random.default_rng(seed)
     found = []
     for number in range(count):

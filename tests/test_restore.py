@@ -33,7 +33,7 @@ PRICE = Price(model="fake-7", call=0.25)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Fake:
-    """A restorer that does what a function says."""
+    """A restorer that calls a function."""
 
     make: Callable[[Pixels, str, int], Restored]
     name: str = "fake"

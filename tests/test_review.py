@@ -182,7 +182,7 @@ def test_no_pair_is_handed_out_twice_at_a_time(ledger: Ledger) -> None:
     )
     clock.now = 500.0
     one.hand_out("Anna", "Anna" * 16, 8)
-    clock.now = 700.0  # Ben has said nothing for longer than a lease lasts
+    clock.now = 700.0  # Ben has sent nothing for longer than a lease lasts
     found = {look.item.candidate for look in one.hand_out("Cleo", "d" * 32, 20)}
     assert found == set(pages["Ben"]) | set(pages["other page"])
     one.release_page("d" * 32)

@@ -97,7 +97,7 @@ def upside_down(asked: Asked) -> bool:
 
 
 def says(**changes: Any) -> Callable[[Asked], Reply]:
-    """Sees the control, knows which image is the photograph, and says the same of every pair."""
+    """A VLM that sees the control, knows the photograph, and gives the same opinion of every pair."""
 
     def answer(asked: Asked) -> Reply:
         said = POOR if upside_down(asked) else GOOD | changes
@@ -155,7 +155,7 @@ def values(opinions: list[Opinion], votes: int = 1) -> dict[str, float]:
 
 
 def decision(found: dict[str, float], tmp_path: Path, structure: float = 0.9) -> tuple[str, str]:
-    """What a gate with rules for the screener says of a candidate that all other witnesses find good."""
+    """Return the verdict of a gate with rules for the screener on a candidate that all metrics find good."""
     (tmp_path / "gate.toml").write_text(GATE)
     candidate = dataclasses.replace(make_pair(Store(), 0).candidate, id="c")
     scores = {"c": found | {"structure": structure}}
@@ -604,7 +604,7 @@ def test_rejected_candidates_are_not_screened(tmp_path: Path) -> None:
 
 
 def test_a_model_that_praises_everything_is_not_asked_a_second_time(tmp_path: Path) -> None:
-    """It tells the roles apart, and finds no fault with a photograph upside down."""
+    """A VLM that distinguishes the roles, and finds no fault with a photograph upside down."""
 
     def lies(asked: Asked) -> Reply:
         return Reply(text=json.dumps(PERFECT | {"photograph": "A" if first_is_photograph(asked) else "B"}))

@@ -100,7 +100,7 @@ def test_a_file_deleted_meanwhile_is_a_refusal(tmp_path: Path) -> None:
 
 
 def credits_of(folder: Path) -> dict[str, Credit]:
-    """What the table at the top of a folder with the photograph a.png says."""
+    """Return the credits of a table at the top of a folder with the photograph a.png."""
     return read_credits(folder, [path for path in (folder / "credits.csv",) if path.exists()], ["a.png"])
 
 
@@ -157,7 +157,7 @@ def test_credits_that_are_not_a_text_table_are_errors(tmp_path: Path, data: byte
 
 
 def make_tar(path: Path, *members: tuple[str, bytes | bytes], mode: str = "w") -> Path:
-    """A tar of files; a member without bytes is one of another kind, which its name tells."""
+    """A tar of files; a member without bytes is one of another kind, which its name states."""
     with tarfile.open(path, mode) as tar:  # type: ignore[call-overload]
         for name, data in members:
             info = tarfile.TarInfo(name)
@@ -243,7 +243,7 @@ def test_the_credits_of_a_tar_are_checked_like_any(tmp_path: Path) -> None:
 
 
 class _Echo(http.server.BaseHTTPRequestHandler):
-    """Answers with the path that was asked for; 404 where it says so."""
+    """Answer with the requested path; with 404 if the path contains it."""
 
     asked: ClassVar[list[str]]
 

@@ -1,4 +1,4 @@
-"""What `status` tells: always what the facts say, whatever came in, in which order, and from which version."""
+"""The counts of `status`: equal to the facts for any facts, in any order, and from any version."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def facts() -> st.SearchStrategy[Any]:
 
 
 def told(ledger: Ledger) -> list[Any]:
-    """All that `status` shows, told by the records alone."""
+    """Count all that `status` shows from the records alone."""
     photos = {one.key: one for one in ledger.all(Photo)}
     candidates = {one.id: one for one in ledger.all(Candidate)}
     aligned = {one.candidate: one for one in ledger.all(Aligned) if one.candidate in candidates}

@@ -28,7 +28,7 @@ LINE: Quad = np.array([[20, 20], [120, 20], [120, 44], [20, 44]], np.float32)
 
 
 class FakeReader:
-    """Finds LINE in every picture that is not black there, and reads of lq and gt what it was told."""
+    """An OCR that finds LINE in every picture that is not black there, and reads given texts of lq and gt."""
 
     def __init__(self, lq: Reading, gt: Reading) -> None:
         self._readings = [lq, gt]

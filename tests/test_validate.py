@@ -138,7 +138,7 @@ def shown(name: str, *lines: tuple[str, str, str, str]) -> list[tuple[str, str]]
 
 
 def only(root: Path, reason: str) -> list[str]:
-    """The texts of one reason: a member out of place moves what is behind it too, and the index tells that as well."""
+    """Return the texts of one reason: a misplaced member moves those behind it, which the index shows as well."""
     return [text for found, text in findings(root) if found == reason]
 
 
@@ -1181,7 +1181,7 @@ def test_a_finding_revokes_an_earlier_pass(root: Path) -> None:
         assert findings(root) == [] and why_not_passed(root) == ""
         (root / "LICENSE").write_text("  ")
         assert why_not_passed(root) == "", "what lies beside the release is not among the bytes that are told apart"
-        next(validate(str(root), quick=quick))  # and whoever asked for the findings stops at the first
+        next(validate(str(root), quick=quick))  # and the caller stops at the first finding
         assert "has not passed" in why_not_passed(root)
         (root / "LICENSE").unlink()
     assert findings(root) == [] and why_not_passed(root) == ""

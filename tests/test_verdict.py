@@ -190,7 +190,7 @@ def test_unscreened_candidates_need_no_screening_scores() -> None:
     assert (said.decision, said.stage, said.reason) == ("unsure", "screen", "vlm_unusable")
 
 
-# --- what is said of one candidate ------------------------------------------------------------------------------------
+# --- details of one candidate -----------------------------------------------------------------------------------------
 
 
 def test_evidence_lists_each_applied_rule() -> None:
@@ -292,7 +292,7 @@ def test_a_worse_score_never_improves_the_verdict(scores: dict[str, float], degr
 
 
 def plainly(scores: Mapping[str, float], wrong: tuple[str, ...], gate: Gate) -> tuple[str, str, str, list[str]]:
-    """What is to be said of one candidate: rule by rule and value by value."""
+    """Return the details of one candidate, rule by rule and value by value."""
     evidence: list[str] = []
     failed: list[tuple[str, str]] = []
     doubts: list[tuple[str, str]] = []
@@ -602,7 +602,7 @@ def test_a_limit_never_keeps_two_candidates_of_a_photograph(workspace: Path) -> 
     assert kept == [[], [], ["e"]]
 
 
-# --- what the witnesses catch -----------------------------------------------------------------------------------------
+# --- what the metrics catch -------------------------------------------------------------------------------------------
 
 PHOTOGRAPHS = ("friends-1", "picosdeeuropa-1", "sunset-2", "wine-1")
 

@@ -62,7 +62,7 @@ def start(tmp_path: Path, image: Pixels, fit: str = "crop") -> tuple[Path, Path,
 
 
 def finish(w: Path, results: Path) -> tuple[list[str], Candidate, Aligned, Pixels | None]:
-    """The lines that restore says, its candidate, what align made of it, and the aligned pixels."""
+    """Return the lines that restore prints, its candidate, what align made of it, and the aligned pixels."""
     code, said = verb("restore", w, "--with", f"folder:{results}")
     assert code == 0
     assert verb("align", w)[0] == 0

@@ -78,8 +78,8 @@ class Spec:
     other_reasons: tuple[str, ...] = ()  # theirs
     bad: int = 1  # 1: high values are bad; -1: low ones
     name: str = ""
-    without: tuple[str, ...] = ()  # classes where it says nothing, since the repair itself changes it
-    only: tuple[str, ...] = ()  # classes where it says anything
+    without: tuple[str, ...] = ()  # classes that it does not apply to, since the repair itself changes it
+    only: tuple[str, ...] = ()  # the only classes that it applies to
     if_measured: bool = False
 
     @property
@@ -264,7 +264,7 @@ def without_align(rows: Sequence[Measured], cache: Path) -> list[Measured]:
 
 
 def label(row: Measured, name: str) -> bool | None:
-    """Whether a row is bad in the sense of a probability; None where it tells nothing of it."""
+    """Return whether a row is bad in the sense of a probability; None if the row does not show it."""
     item = row.item
     if item.judgement not in ("keep", "reject"):
         return None
@@ -399,7 +399,7 @@ def _digits(number: float) -> float:
 
 
 def decided(gate: Gate, rows: Sequence[Measured], said: Sequence[Judged] = ()) -> Gate:
-    """The gate with a decision fitted to these rows; `said` is what held-out verdicts to state rates from."""
+    """Return the gate with a decision fitted to these rows, and the rates of the held-out verdicts `said`."""
     fitted = {name: fit(rows, name) for name in PROBABILITIES}
     repositories = sorted({row.item.repository for row in rows if row.item.kind != "synthetic"})
     lines = [BEGIN, "[decision]", f"fitted_to = {_texts(repositories)}", ""]

@@ -174,7 +174,7 @@ def make_lq(gt: Image, degradation: str, heavy: float, seed: int) -> Image:
     return degrading.finish(light, random)
 
 
-# --- what the gate says -----------------------------------------------------------------------------------------------
+# --- verdicts of the gate ---------------------------------------------------------------------------------------------
 
 
 def lost(rows: Sequence[Row], gate: Gate) -> list[tuple[float, str]]:
@@ -194,7 +194,7 @@ def lost(rows: Sequence[Row], gate: Gate) -> list[tuple[float, str]]:
 
 
 def report(rows: Sequence[Row], said: Sequence[tuple[float, str]], count: int, gate: Gate) -> str:
-    """All tables, of what a gate says."""
+    """Return all tables of a gate's verdicts."""
     shares = [share for share, _ in said]
     faults = sum(not row.good for row in rows)
     parts = [

@@ -198,7 +198,7 @@ NEW = {
     "snow": (snow,),
     "snow and blur": (lambda light, s, r: blur(light, 0.4 * s, r), snow),
 }
-CLASS = {  # of DEGRADATIONS; where a name says it, it is its own
+CLASS = {  # of DEGRADATIONS; names that are classes themselves are absent
     "blur": ("defocus_blur",), "resized": ("mixed", "defocus_blur"), "noise": ("mixed", "noise"),
     "compression": ("mixed", "compression"), "blur and noise": ("mixed",), "resized and compression": ("mixed",),
     "haze and noise": ("haze",), "motion blur and noise": ("motion_blur",), "snow and blur": ("snow",),

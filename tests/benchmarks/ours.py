@@ -28,7 +28,7 @@ class Ours(Indexed):
             job.dataset(),
             crop=job.crop or None,
             where={"degradation": [job.wanted]} if job.wanted else None,
-            threads=None if job.url else 1,  # whoever reads files has one core and one thread
+            threads=None if job.url else 1,  # readers of files have one core and one thread
         )
 
     def __len__(self) -> int:

@@ -20,7 +20,7 @@ PATIENCE = 300.0  # seconds for one answer
 
 
 class ContestantFailed(Exception):
-    """A contestant gave no answer, or said what went wrong."""
+    """A contestant gave no answer, or reported an error."""
 
 
 class Process:
@@ -96,9 +96,10 @@ class Process:
 
 
 def environment(name: str, make: bool) -> str:
-    """The Python of an environment of its own, made where it is absent and `make` says so. Raises ContestantFailed.
+    """Return the Python of an environment of its own; create it if it is absent and `make` is set.
 
-    It sees this environment's packages behind its own, so that torch is not installed twice.
+    It sees this environment's packages behind its own, so that torch is not installed twice. Raises
+    ContestantFailed.
     """
     folder = ROOT / f".venv-bench-{name}"
     python, stamp, wanted = folder / "bin/python", folder / "bench.stamp", "\n".join(ENVIRONMENTS[name])

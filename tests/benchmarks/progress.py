@@ -27,7 +27,7 @@ class Progress:
         self._benches, self._number, self._start, self.minutes = benches, 0, self._clock(), minutes
 
     def next_bench(self) -> bool:
-        """Go to the next bench. False where the time is over: it is left out, and a line says so."""
+        """Go to the next bench. Return False if the time is over: it is left out, and a line reports it."""
         self._number += 1
         if self.seconds_left() > 0:
             return True

@@ -77,7 +77,7 @@ class _Handler(BaseHTTPRequestHandler):
         with path.open("rb") as file:
             while start < stop:
                 block = min(BLOCK, stop - start)
-                self.server.count(block, 0)  # before it goes out: whoever has it may look at the count at once
+                self.server.count(block, 0)  # before it is sent: its receiver may read the count at once
                 try:
                     self.connection.sendfile(file, start, block)
                 except OSError:  # the reader has enough

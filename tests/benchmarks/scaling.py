@@ -188,7 +188,7 @@ def measure_release(quick: bool, count: int = 400, times: int = 3) -> Figures:
 
 
 def _well(*argv: str | Path) -> str:
-    """What the command, run in this process, said on stdout; on stderr it may tell how far it is."""
+    """Run the command in this process and return its stdout; stderr may show its progress."""
     from ..test_cli import ggt
 
     done = ggt(*argv)

@@ -156,7 +156,7 @@ def main() -> None:
         request = json.loads(line)
         try:
             answer = getattr(running, request.pop("do"))(**request)
-        except Exception as fault:  # the table says it
+        except Exception as fault:  # the table shows it
             import traceback
 
             traceback.print_exc()
