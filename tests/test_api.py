@@ -128,7 +128,7 @@ def test_without_events_progress_bars_and_python_warnings_are_used(inputs: Path,
 
 
 def test_a_folder_that_is_not_a_workspace_is_not_opened(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no workspace"):
+    with pytest.raises(ConfigError, match="so it is not a workspace"):
         Workspace(tmp_path)
 
 

@@ -252,7 +252,7 @@ def test_many_are_judged_as_each_alone(rows: list[dict[str, float]]) -> None:
         ('"halos"', '"No Code"', "[decision.unfaithful] halo reason: 'No Code' is not a reason code."),
         ("if_measured = true", "if_measured = 1", "[decision.unfaithful] shift if_measured: 1 is not a boolean."),
         ('fit = "pooled"', 'fit = "good"', "[decision.class.haze] fit: 'good' is not one of own, pooled, none."),
-        ('fit = "none"', 'fit = "own"', "[decision.class.snow] data: '' is not a text."),
+        ('fit = "none"', 'fit = "own"', "[decision.class.snow] data: '' is not a string."),
         (
             "from = { halo = 4.0 }",
             "from = { hallo = 4.0 }",

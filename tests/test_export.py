@@ -228,7 +228,7 @@ def test_the_command(root: Path, tmp_path: Path) -> None:
     assert well(*argv) == f"export: {counts['train']} train, {counts['test']} test\n"
     assert files(tmp_path / "x") == before
     done = ggt(*argv[:-1], "degradation=haze")
-    assert done.code == 2 and "nothing is left of" in done.err
+    assert done.code == 2 and "none of 7 pairs is left" in done.err
     done = ggt(*argv[:-1], "degradation=rain")
     assert done.err == (
         f"ggt100k export: {tmp_path / 'x'}: holds another export, or an export of another release. Name a new folder.\n"

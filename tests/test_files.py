@@ -817,7 +817,7 @@ def test_evaluate_and_folder_name_ignored_files(tmp_path: Path, caplog: pytest.L
     assert ({name: path.name for name, path in files.items()}, faults, unknown) == ({key: f"{key}.jfif"}, {}, ())
     maker = restorer(f"folder:{root}", Setting())
     assert [path.name for path in maker.results.values()] == [f"{key}.jfif"]  # type: ignore[attr-defined]
-    passed = f"{root}: passed over: .gif 1, hidden_folder: .cache, thumbnail_folder: thumbs"
+    passed = f"{root}: ignored: .gif 1, hidden_folder: .cache, thumbnail_folder: thumbs"
     assert caplog.messages == [passed]
     caplog.clear()
     restorer(f"folder:{root}", Setting(names={"k": "other.png"}))

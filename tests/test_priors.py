@@ -211,7 +211,7 @@ def test_readers_return_priors_only_on_request(workspace: Path, tmp_path: Path) 
         assert np.array_equal(beside[found[name]]["gt"], brought), name
     assert padded["evidence"] == ["prior: misaligned"] and np.isnan(padded["scores"]["structure"])
     assert moved["evidence"][0] == "prior: shifted" and moved["scores"]["shift"] == 3
-    with pytest.raises(ggt100k.ConfigError, match="no split 'prior'; there are: train, test"):
+    with pytest.raises(ggt100k.ConfigError, match=r"no split 'prior'\. Choose one of: train, test"):
         ggt100k.PairDataset(str(pack(workspace, tmp_path / "bare")), "prior")
 
 
@@ -438,7 +438,7 @@ def test_a_manifest_with_a_split_prior_is_invalid(release: Path) -> None:
     manifest = json.loads((release / ggt100k.MANIFEST).read_bytes())
     manifest["splits"]["prior"] = manifest.pop("prior")
     (release / ggt100k.MANIFEST).write_text(json.dumps(manifest))
-    with pytest.raises(ggt100k.ConfigError, match="an unknown split, 'prior'"):
+    with pytest.raises(ggt100k.ConfigError, match="split 'prior' is unknown"):
         ggt100k.open_root(str(release))
 
 
@@ -464,7 +464,10 @@ def test_the_card_counts_them_apart_and_credits_their_photographs(workspace: Pat
     page = other["README.md"].decode()
     assert page.split("---\n")[1] == one["README.md"].decode().split("---\n")[1], "the YAML knows no prior"
     assert "10 pairs (9 train, 1 test)" in page and "in 2 shards" in page
-    assert "Beside the pairs lie visual priors, 6:" in page and "visual priors" not in one["README.md"].decode()
+    assert (
+        "Besides the pairs there are visual priors, 6 in number:" in page
+        and "visual priors" not in one["README.md"].decode()
+    )
     assert short_readme(json.loads((out / ggt100k.MANIFEST).read_bytes())).count("6 visual priors") == 1
     told = other["LICENSE"].decode()
     assert told.startswith(one["LICENSE"].decode().rstrip("\n")) and "Solo" not in one["LICENSE"].decode()
@@ -477,7 +480,7 @@ def test_the_card_counts_them_apart_and_credits_their_photographs(workspace: Pat
 
 
 def test_a_class_that_has_priors_only_is_named(tmp_path: Path) -> None:
-    """Plain `datasets` makes train of whatever lies in the one folder that it is given."""
+    """Plain `datasets` makes the split train of any files in the folder that it is given."""
     store = Store()
     pairs = make_pairs(store, 4)
     beside = [
@@ -489,9 +492,9 @@ def test_a_class_that_has_priors_only_is_named(tmp_path: Path) -> None:
         repack(those, store, out, PackConfig(test=0), gate=GATE, priors=beside)
         made = [(out / "README.md").read_text(), card(ggt100k.open_root(str(out)), "o/g")["README.md"].decode()]
         said = [" ".join(text.split()) for text in made]
-        assert all(("there are priors only" in text) == (name == "rain") for text in said)
-    assert 'Of snow there are priors only: with `data_dir="data/snow"` plain `datasets` gives them' in said[0]
-    assert "Of `snow` there are priors only: plain `datasets` with `data_dir=`" in said[1]
+        assert all(("there are only priors" in text) == (name == "rain") for text in said)
+    assert 'For snow there are only priors: `datasets` with `data_dir="data/snow"` returns' in said[0]
+    assert "For `snow` there are only priors. If you open the folder of such a class with `datasets`" in said[1]
 
 
 @pytest.mark.parametrize("to", ["imagefolder", "webdataset"])

@@ -21,9 +21,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ggt_tools.errors import ConfigError, PairError, TransientError
+from ggt_tools.providers.addresses import check_base_url
 from ggt_tools.providers.clients import (
     batch_lines,
-    check_base_url,
     compatible_client,
     fetch_image,
     gemini_client,
@@ -258,7 +258,7 @@ def test_without_the_package(
         monkeypatch.delattr(google, "genai", raising=False)
     with pytest.raises(ConfigError) as fault:
         make(Setting())
-    assert str(fault.value) == f"{name} is not installed. Install it: pip install 'ggt100k[generate]'"
+    assert str(fault.value) == f"{name} is not installed. Install it: pip install 'ggt100k[models]'"
 
 
 # --- faults ---------------------------------------------------------------------------------------------------------

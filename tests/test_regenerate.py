@@ -261,7 +261,7 @@ def test_several_candidates_and_several_restorers(tmp_path: Path) -> None:
 def test_a_missing_prompt_is_an_error(tmp_path: Path) -> None:
     folder = workspace(tmp_path / "w", 1, prompts="")
     done = ggt("restore", folder, "--with", "gemini")
-    said = f"has no prompts of the strategy fixed. Run: ggt100k prompt {folder} --strategy fixed"
+    said = f"has no prompts of the strategy fixed. Write them: ggt100k prompt {folder} --strategy fixed"
     assert (done.code, done.err) == (2, f"ggt100k restore: {folder}: {said}\n")
     well("prompt", folder)
     well("prompt", folder, "--strategy", "measured")
@@ -449,7 +449,7 @@ def test_a_retry_continues_started_works_only(tmp_path: Path) -> None:
         done = ggt("retry", folder, "--reason", "server_error", "--base-url", models.url)
         assert (done.code, len(models.asked)) == (2, 0)
         assert done.err == (
-            f"ggt100k retry: key {candidate.key}: candidate {candidate.id} was begun with another version or other "
+            f"ggt100k retry: key {candidate.key}: candidate {candidate.id} was started with another version or other "
             "options of gemini. Give the --option values that it was started with.\n"
         )
         more = ("--reason", "server_error", "--option", "size=2K", "--base-url", models.url)

@@ -17,17 +17,16 @@ from ggt100k import DEGRADATIONS, pair_key
 from ggt_tools.errors import ConfigError, PairError, TransientError
 from ggt_tools.providers.protocol import Setting
 from ggt_tools.providers.vlm import (
-    KINDS,
     MAX_ANSWER_CHARACTERS,
     VLM,
     Answer,
     ask,
-    classify_by_vlm,
     make_quotable,
     parse_answer,
     vlm,
     wire_schema,
 )
+from ggt_tools.providers.vlm_classes import KINDS, classify_by_vlm
 from tests.models import KEY, Asked, Models, Reply, cut, failed, refusal, script, too_many
 from tests.photographs import crop
 

@@ -6,7 +6,6 @@ their headers, are not chained to ours.
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
 import time
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ggt_tools.errors import ConfigError, PairError, TransientError
+from ggt_tools.providers.addresses import check_base_url, is_loopback
 from ggt_tools.providers.codes import ProviderError, find_error
 from ggt_tools.providers.envelope import DEFLATED, compressions, inflate
 from ggt_tools.providers.faults import (
@@ -79,43 +79,6 @@ def _from_keyring(variable: str) -> str | None:
         raise ConfigError(
             f"{variable}: is not set, and the keyring cannot be read. Unlock the keyring, or set the variable."
         ) from None
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether a host name or address is this machine's own."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def check_base_url(url: str, *, insecure: bool) -> str:
-    """Check a base URL, and return it.
-
-    Args:
-        url: The URL.
-        insecure: Whether http is allowed, which sends the key unencrypted.
-
-    Raises:
-        ConfigError: It is not a URL, would send a key unencrypted, or may contain a key.
-    """
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname or "", parts.port
-    except ValueError:
-        host, parts = "", urlsplit("")
-    if parts.scheme not in ("http", "https") or not host:
-        raise ConfigError(f"--base-url {sanitize(url)}: is not a URL. Give one such as https://host/v1")
-    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
-        raise ConfigError(
-            f"--base-url with host {host}: has more than host and path. Set keys as environment variables instead."
-        )
-    if parts.scheme == "http" and not is_loopback(host) and not insecure:
-        raise ConfigError(
-            f"--base-url {url}: http sends the key unencrypted. Give an https URL, or --option insecure=yes in a "
-            "private network."
-        )
-    return url
 
 
 def gemini_client(setting: Setting, *, max_bytes: int = MAX_REPLY_BYTES, max_seconds: float = 0.0) -> GeminiClient:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ggt_tools.errors import ConfigError
 from ggt_tools.events import Events
-from ggt_tools.providers.clients import is_loopback
+from ggt_tools.providers.addresses import is_loopback
 
 if TYPE_CHECKING:
     import uvicorn

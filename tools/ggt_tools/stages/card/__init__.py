@@ -168,11 +168,11 @@ def short_readme(manifest: Mapping[str, Any]) -> str:
 def _priors_text(manifest: Mapping[str, Any]) -> str:
     if PRIOR not in manifest:
         return ""
-    text = f"\nBeside them: {manifest[PRIOR]['pairs']} visual priors, which are no pairs, in `data/*/prior-*.tar`.\n"
+    text = f"\nBesides: {manifest[PRIOR]['pairs']} visual priors, which are not pairs, in `data/*/prior-*.tar`.\n"
     if names := prior_only_degradations(manifest):
         text += (
-            f'\nOf {", ".join(names)} there are priors only: with `data_dir="data/{names[0]}"` plain `datasets` gives\n'
-            'them as its split `train`, which they are not. Take `ggt100k.PairDataset(..., "prior")`.\n'
+            f'\nFor {", ".join(names)} there are only priors: `datasets` with `data_dir="data/{names[0]}"` returns\n'
+            'them as its split `train`, although they are not training pairs. Use `ggt100k.PairDataset(..., "prior")`.\n'
         )
     return text
 

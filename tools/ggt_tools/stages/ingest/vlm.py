@@ -9,7 +9,8 @@ from ggt_format.schema import Image
 from ggt_tools.events import Events
 from ggt_tools.providers.recording import open_calls
 from ggt_tools.providers.service import ServiceConfig
-from ggt_tools.providers.vlm import VLM, Classified, classify_by_vlm
+from ggt_tools.providers.vlm import VLM
+from ggt_tools.providers.vlm_classes import Classified, classify_by_vlm
 from ggt_tools.records import Photo, PhotoClass, Refusal
 from ggt_tools.stages.ingest import ImportedPhoto, classify_by_measuring
 from ggt_tools.workspace.ledger import Ledger
