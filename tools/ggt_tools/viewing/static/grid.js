@@ -448,7 +448,7 @@ async function drawMap() {
   map.draw(answer, split());
   map.colourBy(find("colour").value, find("legend"));
   const shares = answer.explained.map((share) => `${Math.round(100 * share)} %`).join(" and ");
-  const shown = answer.shown === answer.total ? "" : ` ${answer.shown.toLocaleString("en")} of them are shown.`;
+  const shown = answer.shown === answer.total ? "" : ` ${answer.shown.toLocaleString("en")} of the pairs are shown.`;
   find("map-text").textContent = `Principal components of the scores; the axes explain ${shares} of their variance.${shown}`;
 }
 

@@ -61,13 +61,15 @@ export class PairMap {
     return [edge + x * (width - 2 * edge), height - edge - y * (height - 2 * edge)];
   }
 
+  // Draw all points, and keep the picture: with 20,000 points, to draw them again at each hover would be slow.
   paint() {
     const { canvas } = this;
     const ratio = window.devicePixelRatio || 1;
     canvas.width = Math.max(1, Math.round(canvas.clientWidth * ratio));
     canvas.height = Math.max(1, Math.round(canvas.clientHeight * ratio));
     if (!this.colours) return;
-    const context = canvas.getContext("2d");
+    this.drawn = new OffscreenCanvas(canvas.width, canvas.height);
+    const context = this.drawn.getContext("2d");
     context.globalAlpha = this.points.length > 3000 ? 0.5 : 0.85;
     this.points.forEach((point, i) => {
       const [x, y] = this.place(point);
@@ -76,9 +78,18 @@ export class PairMap {
       context.arc(x, y, RADIUS * ratio, 0, 7);
       context.fill();
     });
+    this.mark();
+  }
+
+  // Draw a ring around the point that the card shows.
+  mark() {
+    const { canvas } = this;
+    const ratio = window.devicePixelRatio || 1;
+    const context = canvas.getContext("2d");
+    context.clearRect(0, 0, canvas.width, canvas.height);
+    context.drawImage(this.drawn, 0, 0);
     if (this.near < 0) return;
     const [x, y] = this.place(this.points[this.near]);
-    context.globalAlpha = 1;
     context.lineWidth = 2 * ratio;
     context.strokeStyle = getComputedStyle(canvas).color;
     context.beginPath();
@@ -121,6 +132,6 @@ export class PairMap {
     image.alt = `Photograph and restoration, key ${key}`;
     card.querySelector("span").textContent = `${this.answer.colours.degradation[number].replaceAll("_", " ")}, ${key}`;
     card.hidden = false;
-    this.paint();
+    this.mark();
   }
 }
