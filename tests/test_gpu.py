@@ -6,7 +6,10 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
+from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +29,7 @@ from ggt_tools.metrics.iqa.feed import feed
 from ggt_tools.metrics.iqa.worker import StoredBatch, Unmeasured
 from ggt_tools.metrics.scorer import Scorer
 from ggt_tools.records import Score
-from ggt_tools.stages.score.run import _phases
+from ggt_tools.stages.score.run import _phases, _run_phase
 from ggt_tools.stages.score.worker import ScoreWork, Scoring, split_for_gpu
 from ggt_tools.workspace.arrow import WorkFailure
 from ggt_tools.workspace.ledger import Ledger
@@ -186,6 +189,17 @@ def test_a_lost_device_is_no_fault_of_a_pair(measure: Values) -> None:
         measure([pair(gt=LOSES_DEVICE)])
 
 
+def test_a_lost_device_ends_what_is_measured_from_memory() -> None:
+    worker.begin(FakeGpu(), "cuda", 1)
+    with pytest.raises(DeviceLost):
+        worker.run("gmsd", [pair(gt=0, lq=LOSES_DEVICE)], 1)  # the first image
+    future: Future[list[float]] = Future()
+    future.set_exception(DeviceLost("the device failed"))
+    with pytest.raises(ConfigError) as caught:
+        iqa._result("gmsd", future)
+    assert str(caught.value) == ("metric 'gmsd': the device failed. Run it again, or measure on the CPU: --device cpu")
+
+
 def test_half_precision_is_used_where_it_gives_the_same(measure: Values, tmp_path: Path) -> None:
     what = ((("stlpips", "pair"), 1), PAIR)
     small = iqa.HALF["stlpips"] / 2
@@ -261,7 +275,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 def test_several_gpus_share_the_work_and_each_has_one_process(ledger: Ledger, tmp_path: Path) -> None:
     pytest.importorskip("pyiqa")
     log = tmp_path / "log"
-    version = f"pyiqa {iqa.installed('pyiqa')}"
+    version = f"pyiqa {installed('pyiqa')}"
     works = works_of(ledger, *range(2, 34), HUGE, FAILS, version=version)
     stage = Scoring(versions=(("gmsd", version),), config=fake_gpu(log=str(log)))
     assert stage.gpu
@@ -278,6 +292,31 @@ def test_several_gpus_share_the_work_and_each_has_one_process(ledger: Ledger, tm
     assert len({line for line in lines if line.startswith("load")}) == 2
     assert {line.split()[0] for line in lines if not line.startswith("load")} == {"gpuGPU-a", "gpuGPU-b"}
     assert any(line.endswith("gmsd 4") for line in lines)
+
+
+@pytest.mark.slow
+def test_a_gpu_measures_pyiqas_metrics_after_our_own(ledger: Ledger, tmp_path: Path) -> None:
+    pytest.importorskip("pyiqa")
+    config = fake_gpu(log=str(tmp_path / "log"))
+    with Scorer(["structure", "gmsd"], config) as scorer:
+        metrics = tuple(scorer.versions.items())
+        works = [replace(work, metrics=metrics) for work in works_of(ledger, 5, HUGE, 7, version="")]
+        facts = [
+            [
+                (fact.subject, fact.reason) if isinstance(fact, WorkFailure) else (fact.candidate, fact.metric)
+                for fact in _run_phase(phase, scorer, ledger, int)
+            ]
+            for phase in _phases(works, scorer, config, ExecutorConfig())
+        ]
+    assert facts == [
+        [(f"c{number}", "structure") for number in range(3)],
+        [("c0", "gmsd"), ("candidate c1", "out_of_memory"), ("c2", "gmsd")],
+    ]
+    assert [(score.candidate, score.value) for score in ledger.all(Score) if score.metric == "gmsd"] == [
+        ("c0", 4.0),
+        ("c2", 6.0),
+    ]
+    assert sizes(tmp_path)[1:3] == ["gmsd 3", "gmsd 1"], "a batch of all, and after it is too large, of one"
 
 
 def test_works_are_split_and_sorted_into_batches_of_equal_sizes() -> None:

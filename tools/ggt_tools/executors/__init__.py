@@ -58,6 +58,7 @@ def run(
     executor: Executor,
     *,
     chunk: int = 64,
+    min_chunk: int = 1,
     progress: Callable[[int], object] = lambda done: None,
 ) -> Iterator[WorkFailure | Any]:
     """Do the works, add their facts to the ledger, and yield each fact and each WorkFailure after it was added.
@@ -68,6 +69,8 @@ def run(
         ledger: Ledger that the facts are added to.
         executor: Where the tasks run.
         chunk: Largest number of works in a task.
+        min_chunk: Number of works in a task that are done together, such as a batch of a GPU: no task but the last has
+            fewer.
         progress: Called with the number of works that were done since the last call.
 
     Yields:
@@ -77,7 +80,7 @@ def run(
     Raises:
         ConfigError: The stage cannot work on a worker at all, or too many workers die in a row.
     """
-    size = max(1, min(chunk, len(works) // (TASKS_PER_WORKER * max(executor.workers, 1))))
+    size = max(min_chunk, min(chunk, len(works) // (TASKS_PER_WORKER * max(executor.workers, 1))))
     tasks = [make_task(stage, works[start : start + size]) for start in range(0, len(works), size)]
     lost: list[Task] = []
     yield from _run_once(stage, tasks, ledger, executor, progress, lambda task, why: lost.append(task))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -115,11 +116,12 @@ def run(workspace: Path, config: ScoreConfig, *, executor: ExecutorConfig = LOCA
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """Works that run the same way."""
+    """Works that run the same way, and how many of them are measured together."""
 
     stage: Scoring
     works: Sequence[ScoreWork]
     executor: ExecutorConfig
+    batch: int
 
 
 def _phases(works: Sequence[ScoreWork], scorer: Scorer, models: IqaConfig, executor: ExecutorConfig) -> list[Phase]:
@@ -129,10 +131,10 @@ def _phases(works: Sequence[ScoreWork], scorer: Scorer, models: IqaConfig, execu
     and on a cluster in jobs without a GPU; then each GPU has a process that measures nothing but pyiqa's.
     """
 
-    def phase(works: Sequence[ScoreWork], executor: ExecutorConfig) -> Phase:
+    def phase(works: Sequence[ScoreWork], executor: ExecutorConfig, batch: int = 1) -> Phase:
         metrics = {metric for work in works for metric, _ in work.metrics}
         versions = tuple((name, version) for name, version in scorer.versions.items() if name in metrics)
-        return Phase(Scoring(versions=versions, config=models), works, executor)
+        return Phase(Scoring(versions=versions, config=models), works, executor, batch)
 
     if not uses_gpu(models.device, executor, scorer):
         return [phase(works, executor)]
@@ -140,10 +142,10 @@ def _phases(works: Sequence[ScoreWork], scorer: Scorer, models: IqaConfig, execu
     if executor.name == "local":
         is_one_device = models.device not in ("auto", "cuda")  # such as cuda:1, which no second process may use
         on_gpus = replace(executor, workers=executor.workers or 1) if is_one_device else executor
-        return [phase(own, executor), phase(others, on_gpus)]
+        return [phase(own, executor), phase(others, on_gpus, models.batch)]
     without_gpu = {name: value for name, value in executor.options.items() if name != "gpus_per_task"}
     own_executor = replace(executor, options=without_gpu) if others else executor
-    return [phase(own, own_executor), phase(others, executor)]
+    return [phase(own, own_executor), phase(others, executor, models.batch)]
 
 
 def uses_gpu(device: str, executor: ExecutorConfig, scorer: Scorer) -> bool:
@@ -160,14 +162,17 @@ def _run_phase(
     if not phase.works:
         return
     task_executor = open_executor(phase.executor, phase.stage, phase.works)
+    chunk = PAIRS_PER_TASK if task_executor.workers or phase.batch > 1 else PAIRS_PER_STEP
+    run_works = partial(
+        run_tasks, phase.stage, phase.works, ledger, task_executor, chunk=chunk, min_chunk=phase.batch, progress=advance
+    )
     if not task_executor.workers:
-        chunk = PAIRS_PER_TASK if scorer.is_on_gpu else PAIRS_PER_STEP
         with preloaded(phase.stage, ledger.store, phase.stage.performing(scorer, ledger.store)):
-            yield from run_tasks(phase.stage, phase.works, ledger, task_executor, chunk=chunk, progress=advance)
+            yield from run_works()
         return
     if any(metric not in OWN for metric, _ in phase.stage.versions):
         scorer.close_models()  # each worker loads its own: they are in memory once for each GPU
-    yield from run_tasks(phase.stage, phase.works, ledger, task_executor, chunk=PAIRS_PER_TASK, progress=advance)
+    yield from run_works()
 
 
 def _plan(ledger: Ledger, scorer: Scorer) -> tuple[list[ScoreWork], int]:
