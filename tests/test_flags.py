@@ -232,6 +232,32 @@ def test_flags_are_counted_in_the_card_and_become_scores_for_the_gate(
     assert reasons == {key: "shows_faces" if value else "" for key, value in found.items()}
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"lq": {"faces": {"checked": 1, "flagged": 2}}},
+        {"lq": {"faces": {"checked": 1}}},
+        {"lq": {"<b>": {"checked": 1, "flagged": 0}}},
+        {"lq": {"faces": {"checked": True, "flagged": 0}}},
+        {"test": {}},
+        {"lq": []},
+        [],
+    ],
+)
+def test_flags_that_are_no_counts_are_found(tmp_path: Path, flags: Any) -> None:
+    from ggt_tools.stages.validate import validate
+
+    from .making import make_dataset
+
+    root = make_dataset(tmp_path / "r", 2, test=0)
+    path = root / ggt100k.MANIFEST
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps(manifest | {"flags": {"lq": {"faces": {"checked": 2, "flagged": 1}}, "gt": {}}}))
+    assert list(validate(str(root))) == []
+    path.write_text(json.dumps(manifest | {"flags": flags}))
+    assert [finding.reason for finding in validate(str(root), quick=True)] == ["bad_manifest"]
+
+
 def _line(text: str) -> str:
     return " ".join(text.split())
 

@@ -21,7 +21,7 @@ from ggt_format.png import encode_png
 from ggt_format.preferences import preference_table
 from ggt_format.schema import PREFERENCE_INDEX
 from ggt_tools.cli import main
-from ggt_tools.errors import ConfigError
+from ggt_tools.errors import ConfigError, ShardError
 from ggt_tools.records import (
     Adopted,
     Aligned,
@@ -323,6 +323,16 @@ def test_a_manifest_that_names_another_file_is_refused(release: Path, tmp_path: 
     (root / ggt100k.MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(ConfigError):
         ggt100k.open_root(str(root))
+
+
+def test_an_index_with_other_bytes_than_the_manifest_names_is_not_read(release: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(release, tmp_path / "r"))
+    pq.write_table(pq.read_table(root / PREFERENCE_INDEX), root / PREFERENCE_INDEX, compression="none")
+    with pytest.raises(ShardError) as fault:
+        ggt100k.PreferencePairs(root)
+    assert str(fault.value) == (
+        f"{root}: {PREFERENCE_INDEX}: its checksum differs from the manifest. Download it again."
+    )
 
 
 def test_they_are_pushed_like_other_shards(release: Path) -> None:

@@ -175,7 +175,9 @@ def test_what_must_not_be_published_or_is_not_there_is_refused(release: Release,
 def test_texts_from_outside_are_texts(tmp_path: Path) -> None:
     store = Store()
     pairs = [
-        make_pair(store, seed, "rain", author=text, source_name=text, url=f"javascript:alert(1)//{text}")
+        make_pair(
+            store, seed, "rain", author=text, source_name=text, url=f"javascript://example.org/%0aalert(1)//{text}"
+        )
         for seed, text in enumerate(HOSTILE)
     ]
     pack(pairs, store, tmp_path / "r", PackConfig(test=0), gate=GATE)

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ggt_format.roots import Root
-from ggt_format.schema import MANIFEST, PRIOR, index_schema
+from ggt_format.schema import MANIFEST, METRIC, PRIOR, index_schema
 from ggt_tools.records import Finding, Stage
 from ggt_tools.stages.adopt.sets import denies
 from ggt_tools.stages.card import front_matter
@@ -86,6 +86,24 @@ def check_manifest(root: Root) -> Iterator[Finding]:
     for number, row in enumerate(root.manifest["funnel"]):
         if not _is_stage(row):
             yield finding(MANIFEST, "bad_funnel", f"row {number} of its funnel is not a stage whose counts add up")
+
+    if not _are_flags(root.manifest.get("flags", {})):
+        yield finding(MANIFEST, "bad_manifest", "its flags are not numbers of checked and flagged files")
+
+
+def _are_flags(flags: Any) -> bool:
+    """Return whether the counts of flags are as pack writes them: by lq and gt, and by name of the flag."""
+    if not isinstance(flags, dict) or not flags.keys() <= {"lq", "gt"}:
+        return False
+    named = [names for names in flags.values() if isinstance(names, dict)]
+    counts = [count for names in named for count in names.values()]
+    return (
+        len(named) == len(flags)
+        and all(METRIC.fullmatch(name) for names in named for name in names)
+        and all(isinstance(count, dict) and count.keys() == {"checked", "flagged"} for count in counts)
+        and all(type(number) is int for count in counts for number in count.values())
+        and all(0 <= count["flagged"] <= count["checked"] for count in counts)
+    )
 
 
 def _is_stage(row: Any) -> bool:
