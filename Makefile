@@ -1,4 +1,4 @@
-# On a fresh machine: make demo, make test. Each makes its own environment first.
+# On a new machine, run `make demo` or `make test`. Each target first creates the environment that it needs.
 PYTHON ?= python3
 PYTEST_ARGS ?=
 SIDE_BY_SIDE ?= --numprocesses auto --maxprocesses 4 --dist loadfile
@@ -9,7 +9,7 @@ BIN := .venv/bin
 demo: .venv/demo.stamp
 	$(BIN)/ggt100k demo demo
 
-check: .venv-core/test.stamp  # for every change, in about 3 minutes: lint, types and the quick tests, without torch
+check: .venv-core/test.stamp  # lint, types and the quick tests, without torch: about 3 minutes, for every change
 	.venv-core/bin/ruff check
 	.venv-core/bin/ruff format --check
 	.venv-core/bin/mypy
@@ -18,13 +18,13 @@ check: .venv-core/test.stamp  # for every change, in about 3 minutes: lint, type
 test: .venv/test.stamp lint
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
-test-core: .venv-core/test.stamp  # without torch
+test-core: .venv-core/test.stamp  # all tests that need no torch
 	.venv-core/bin/python -m pytest $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
 bench: .venv/bench.stamp
 	$(BIN)/python -m tests.benchmarks
 
-docs: .venv/test.stamp  # the site, in docs/_build
+docs: .venv/test.stamp  # builds the site in docs/_build
 	$(BIN)/python docs/make_references.py
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build
 
@@ -33,10 +33,10 @@ lint: .venv/test.stamp
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-sample: .venv/demo.stamp  # the packed sample that ships with the package, anew from its photographs
+sample: .venv/demo.stamp  # packs the sample that is installed with the package again from its photographs
 	$(BIN)/ggt100k demo demo
 	rm -rf dataset_card/sample/packed
-	$(BIN)/ggt100k pack demo/workspace dataset_card/sample/packed --test 0.25  # without the card, which has figures
+	$(BIN)/ggt100k pack demo/workspace dataset_card/sample/packed --test 0.25  # without a card, because that has large figures
 
 .venv/demo.stamp: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -46,7 +46,7 @@ sample: .venv/demo.stamp  # the packed sample that ships with the package, anew 
 .venv/test.stamp: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --editable '.[dev]'
-	$(BIN)/pip install --quiet --no-deps basicsr==1.3.3.3  # what it asks for is in dev, but a nightly tensorboard
+	$(BIN)/pip install --quiet --no-deps basicsr==1.3.3.3  # its requirements are in dev, except a nightly tensorboard
 	touch $@ .venv/demo.stamp
 
 .venv/bench.stamp: .venv/test.stamp

@@ -22,6 +22,10 @@ PAGES = {
         "Commands that judge candidates",
         ("score", "weights", "screen", "verdict", "review", "calibrate", "study", "report", "status", "reasons"),
     ),
+    "cli-use.md": (
+        "Commands that use a release or a ledger",
+        ("view", "diff", "export", "export-ledger", "evaluate", "train-fidelity", "train-classes", "demo"),
+    ),
 }
 STAGES = {
     "ingest": "a photograph is not imported",
@@ -37,7 +41,7 @@ STAGES = {
     "evaluate": "an output of a model is not compared",
     "refine": "a photograph is not restored again",
 }
-REST = ("cli-release.md", "Commands for releases")
+REST = ("cli-release.md", "Commands that make a release")
 
 
 def reference() -> dict[str, str]:

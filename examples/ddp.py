@@ -3,9 +3,9 @@
     accelerate launch --num_processes 8 examples/ddp.py --data-dir /data/ggt-100k --steps 1000   # GPUs
     torchrun --nproc_per_node 2 examples/ddp.py --cpu                                            # two cores
 
-A plain DataLoader is enough: accelerate deals its batches out to the processes, and passes the epoch on to the pairs.
-At the end of each epoch it prints whether all processes together saw each pair once, and at the end of all whether
-they hold equal weights. With plain `python` it is one process.
+A plain DataLoader is enough: accelerate divides its batches among the processes, and passes the epoch to the pairs.
+After each epoch the program prints whether all processes together read each pair once, and at the end whether their
+weights are equal. Started with plain `python`, it is one process.
 """
 
 import argparse
@@ -23,9 +23,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", default=ggt100k.sample_folder() / "packed")
     parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--batch", type=int, default=2, help="of each process")
+    parser.add_argument("--batch", type=int, default=2, help="Batch size of each process.")
     parser.add_argument("--crop", type=int, default=128)
-    parser.add_argument("--cpu", action="store_true", help="even where there is a GPU")
+    parser.add_argument("--cpu", action="store_true", help="Use the CPU, even if there is a GPU.")
     options = parser.parse_args()
 
     accelerator = Accelerator(cpu=options.cpu)
@@ -38,7 +38,7 @@ def main() -> None:
 
     step, losses = 0, []
     for epoch in itertools.count():
-        loader.set_epoch(epoch)  # another order, and pairs.set_epoch: other windows
+        loader.set_epoch(epoch)  # draws another order, and calls pairs.set_epoch, which draws other windows
         seen = []
         for batch in loader:
             lq, gt = (batch[name].permute(0, 3, 1, 2).float() / 255 for name in ("lq", "gt"))
@@ -47,7 +47,7 @@ def main() -> None:
             accelerator.backward(loss)
             optimizer.step()
             losses.append(accelerator.gather(loss.detach()).mean().item())
-            # of all processes, without what fills up the last batch
+            # the keys of all processes, without the duplicates that fill up the last batch
             seen += accelerator.gather_for_metrics(batch["key"], use_gather_object=True)
             step += 1
             if step == options.steps:

@@ -2,9 +2,9 @@
 
     python examples/finetune_diffusers.py --model timbrooks/instruct-pix2pix --data-dir /data/ggt-100k --out tuned
 
-For models built as InstructPix2Pix (Brooks et al., CVPR 2023): the U-Net sees the noisy latents of gt beside those of
-lq, and learns to tell the noise; all else stays as it is. The prompt comes out of the index with `columns`. What is
-written to --out is a pipeline: `ggt100k restore WORKSPACE --with diffusers:tuned` makes candidates with it.
+It is for models with the structure of InstructPix2Pix (Brooks et al., CVPR 2023). The U-Net gets the noisy latents of
+gt and the latents of lq, and learns to predict the noise; all other weights are fixed. `columns` reads the prompt from
+the index. The program writes a pipeline to --out, which `ggt100k restore WORKSPACE --with diffusers:tuned` uses.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import ggt100k
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="timbrooks/instruct-pix2pix", help="a name on the Hub, or a folder")
+    parser.add_argument("--model", default="timbrooks/instruct-pix2pix", help="Name on the Hub, or a folder.")
     parser.add_argument("--data-dir", default=ggt100k.sample_folder() / "packed")
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--batch", type=int, default=4)
@@ -45,18 +45,18 @@ def main() -> None:
     losses = []
     for step, batch in zip(range(1, options.steps + 1), batches(), strict=False):
         lq, gt = (batch[name].to(device).permute(0, 3, 1, 2).float() / 127.5 - 1 for name in ("lq", "gt"))
-        # one in ten is trained without its prompt, which guidance at restoring needs
+        # one pair in ten is trained without its prompt, for classifier-free guidance
         prompts = [prompt if torch.rand(()) > 0.1 else "" for prompt in batch["prompt"]]
-        words = pipeline.tokenizer(prompts, padding="max_length", truncation=True, return_tensors="pt").input_ids
+        tokens = pipeline.tokenizer(prompts, padding="max_length", truncation=True, return_tensors="pt").input_ids
         with torch.no_grad():
-            wanted = vae.encode(gt).latent_dist.sample() * vae.config.scaling_factor
-            given = vae.encode(lq).latent_dist.mode()
-            said = text(words.to(device))[0]
-        noise = torch.randn_like(wanted)
-        when = torch.randint(noising.config.num_train_timesteps, (len(lq),), device=device)
-        noisy = noising.add_noise(wanted, noise, when)
-        told = unet(torch.cat([noisy, given], dim=1), when, said).sample
-        loss = torch.nn.functional.mse_loss(told, noise)
+            target = vae.encode(gt).latent_dist.sample() * vae.config.scaling_factor
+            condition = vae.encode(lq).latent_dist.mode()
+            embedding = text(tokens.to(device))[0]
+        noise = torch.randn_like(target)
+        timesteps = torch.randint(noising.config.num_train_timesteps, (len(lq),), device=device)
+        noisy = noising.add_noise(target, noise, timesteps)
+        predicted = unet(torch.cat([noisy, condition], dim=1), timesteps, embedding).sample
+        loss = torch.nn.functional.mse_loss(predicted, noise)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)

@@ -2,7 +2,7 @@
 
     python examples/pipeline.py PHOTOS OUT --licence CC-BY-4.0
 
-A run that is stopped, even by kill -9, continues where it was when it is started again.
+A stopped run, even one stopped by kill -9, continues when it is started again.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python examples/plain_pytorch.py --data-dir /data/ggt-100k --steps 100000
 
-A batch is a dict of uint8 tensors, n x height x width x 3: `lq` and `gt` are the same window. Each epoch cuts others.
-Without --data-dir it takes the sample that ships with the package. The loss that it prints goes down.
+A batch is a dict of uint8 tensors, n x height x width x 3: `lq` and `gt` show the same window, and each epoch has other
+windows. Without --data-dir, the program uses the sample that is installed with the package. It prints a falling loss.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import ggt100k
 
 
 class Net(nn.Module):
-    """Put yours here: n x 3 x height x width in 0..1, in and out."""
+    """A placeholder for your network: input and output are (n, 3, height, width), 0..1."""
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ def main() -> None:
 
     torch.manual_seed(0)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    pairs = ggt100k.PairDataset(options.data_dir, crop=options.crop)  # where={"degradation": "rain"}: only those
+    pairs = ggt100k.PairDataset(options.data_dir, crop=options.crop)  # where={"degradation": "rain"} selects a class
     loader = DataLoader(
         pairs,
         options.batch,
@@ -55,7 +55,7 @@ def main() -> None:
 
     def batches():
         for epoch in itertools.count():
-            pairs.set_epoch(epoch)  # other windows, also in the workers that run already
+            pairs.set_epoch(epoch)  # draws other windows, also in workers that have already started
             yield from loader
 
     losses = []

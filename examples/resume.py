@@ -1,10 +1,10 @@
-"""Kill it at any moment and run it again: the next batch is the one that would have come, to the pixel.
+"""Resume training exactly: stop this program at any moment, run it again, and it continues with the same next batch.
 
     python examples/resume.py --data-dir /data/ggt-100k --steps 1000 --checkpoint run.pt
 
-A checkpoint holds the network, the optimizer, the place in the data (torchdata's StatefulDataLoader) and the epoch
-(the pairs' own); with dropout or the like, keep torch.get_rng_state() too. Each step prints its pairs and its loss:
-a run that was cut off and one that was not print the same.
+A checkpoint has the state of the network, the optimizer, the loader (torchdata's StatefulDataLoader) and the pairs (the
+epoch). With dropout and similar layers, save torch.get_rng_state() too. Each step prints its pairs and its loss, which
+are the same with and without an interruption.
 """
 
 import argparse
@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--crop", type=int, default=128)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--every", type=int, default=1, help="steps between two checkpoints")
+    parser.add_argument("--every", type=int, default=1, help="Steps between two checkpoints.")
     parser.add_argument("--checkpoint", type=Path, default=Path("run.pt"))
     options = parser.parse_args()
 
@@ -63,7 +63,7 @@ def main() -> None:
             if step % options.every == 0:
                 unfinished = options.checkpoint.with_suffix(".part")
                 torch.save({"step": step} | {name: part.state_dict() for name, part in parts.items()}, unfinished)
-                unfinished.replace(options.checkpoint)  # whole or not at all
+                unfinished.replace(options.checkpoint)  # the checkpoint appears complete or not at all
             print(f"step {step}: loss {loss.item():.6f}: {' '.join(batch['key'])}", flush=True)
 
 

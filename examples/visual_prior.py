@@ -1,15 +1,15 @@
-"""A generated image as a visual prior: further input channels of a restoration network, with it and without.
+"""Use generated images as visual priors: compare a restoration network with and without this further input.
 
     ggt100k pack WORKSPACE RELEASE --priors
     python examples/visual_prior.py --data-dir RELEASE --steps 10000
 
-The use that GPT-4o-Restore shows (arXiv 2505.05621): an output that looks good but has drifted off its photograph is a
-poor ground truth, and still a help as an input: the network takes from it what fits. Both networks here are the same,
-with six input channels; the one without the prior gets lq twice. What is printed is their PSNR on held-out windows.
+GPT-4o-Restore shows this use (arXiv 2505.05621): an output that looks good but drifts from its photograph is a poor
+ground truth, but a helpful input, from which the network takes what fits. Both networks are equal, with six input
+channels; the one without the prior gets lq twice. The program prints their PSNR on held-out windows.
 
-A photograph trains where the release has both of it: a pair, and by the same key a prior. Without --data-dir stand-ins
-are made of the sample: the truth is a pair's gt, lq is the truth behind haze, the prior is the truth off in place, size
-and colour. Then the figures show that the code works, and nothing of any model.
+It uses the photographs for which the release has a pair and a prior of the same key. Without --data-dir, it makes
+substitutes from the sample: the truth is the gt of a pair, lq is the truth with haze, and the prior is the truth with
+another position, size and colour. The figures then show only that the code works.
 """
 
 import argparse
@@ -26,15 +26,15 @@ from ggt_tools.training.synthetic_degradations import degrade
 
 
 class Packed:
-    """Windows of (lq, prior, truth), uint8, height x width x 3; one photograph in ten is held out."""
+    """Windows of (lq, prior, truth), uint8 (height, width, 3); every tenth photograph is held out."""
 
     def __init__(self, folder: str, split: str, crop: int) -> None:
         train, prior = (ggt100k.index(folder, name, columns=["key"])["key"].to_pylist() for name in ("train", "prior"))
         both = sorted({*train} & {*prior})
-        wanted = both[::10] if split == "test" else [key for at, key in enumerate(both) if at % 10]
-        # both indices are in one order, and a window is drawn from (seed, epoch, number) alone: the same of both
+        keys = both[::10] if split == "test" else [key for number, key in enumerate(both) if number % 10]
+        # both indices have the same order, and a window depends only on (seed, epoch, number), so both windows agree
         self.pairs, self.priors = (
-            ggt100k.PairDataset(folder, name, where={"key": wanted}, crop=crop) for name in ("train", "prior")
+            ggt100k.PairDataset(folder, name, where={"key": keys}, crop=crop) for name in ("train", "prior")
         )
 
     def __len__(self) -> int:
@@ -50,8 +50,8 @@ class Packed:
         self.priors.set_epoch(epoch)
 
 
-def stand_ins(pair: dict) -> list[np.ndarray]:
-    """The same, made of a pair of the sample."""
+def make_substitutes(pair: dict) -> list[np.ndarray]:
+    """Make (lq, prior, truth) from a pair of the sample."""
     draw, truth = np.random.default_rng(int(pair["key"], 16)), pair["gt"]
     lq = degrade(truth, "haze", strength=draw.random(), seed=int(draw.integers(2**31)))
     moved = np.eye(2, 3) * draw.uniform(0.97, 1.03) + [[0, 0, draw.uniform(-3, 3)], [0, 0, draw.uniform(-3, 3)]]
@@ -60,7 +60,7 @@ def stand_ins(pair: dict) -> list[np.ndarray]:
 
 
 class Net(nn.Module):
-    """lq is the first three channels, and what comes out is added to it."""
+    """A network whose output is added to lq, the first three channels of its input."""
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
@@ -74,17 +74,19 @@ class Net(nn.Module):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-dir", help="a release of `ggt100k pack --priors`; default: stand-ins of the sample")
+    parser.add_argument(
+        "--data-dir", help="A release of `ggt100k pack --priors` (default: substitutes from the sample)."
+    )
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--crop", type=int, default=128)
     options = parser.parse_args()
 
     def batches(split: str, epochs: int | None = None):
-        """Epoch by epoch: {network's name: its input, n x 6 x height x width}, and the truth."""
+        """Yield the inputs by network, (n, 6, height, width), and the truth, epoch by epoch."""
         if options.data_dir:
             images = Packed(options.data_dir, split, options.crop)
         else:
-            images = ggt100k.PairDataset(name="sample", split=split, crop=options.crop, transform=stand_ins)
+            images = ggt100k.PairDataset(name="sample", split=split, crop=options.crop, transform=make_substitutes)
         loader = DataLoader(images, batch_size=4, shuffle=split == "train")
         for epoch in itertools.count() if epochs is None else range(epochs):
             images.set_epoch(epoch)
@@ -103,13 +105,13 @@ def main() -> None:
             loss.backward()
             optimizers[name].step()
 
-    found = {name: [] for name in nets}
+    psnr = {name: [] for name in nets}
     for inputs, truth in batches("test", epochs=8):
         for name, net in nets.items():
             with torch.no_grad():
                 error = (net(inputs[name]).clamp(0, 1) - truth).square().mean((1, 2, 3))
-            found[name] += (-10 * error.log10()).tolist()
-    for name, values in found.items():
+            psnr[name] += (-10 * error.log10()).tolist()
+    for name, values in psnr.items():
         print(f"{name} the prior: {np.mean(values):.2f} dB on {len(values)} held-out windows")
 
 

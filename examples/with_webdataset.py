@@ -1,9 +1,10 @@
-"""Train on the shards with webdataset, and without any code of ours: they are plain tars.
+"""Train on the shards with webdataset, without code of this project, since shards are plain tars.
 
     python examples/with_webdataset.py --data-dir /data/ggt-100k --steps 1000
 
-In a shard follow each other KEY.json, KEY.lq.png and KEY.gt.png (or .jpg, in the light flavour). PairDataset decodes
-only the window that it cuts, filters by the index and resumes exactly; this reads and decodes all. The loss goes down.
+A shard has the adjacent members KEY.json, KEY.lq.png and KEY.gt.png (or .jpg, in a JPEG release). PairDataset decodes
+only the needed window, selects by the index and resumes exactly; webdataset reads and decodes everything. The program
+prints a falling loss.
 """
 
 import argparse
@@ -26,18 +27,18 @@ def main() -> None:
     parser.add_argument("--crop", type=int, default=128)
     options = parser.parse_args()
 
-    def window(lq: np.ndarray, gt: np.ndarray, about: dict) -> tuple[np.ndarray, np.ndarray, str]:
-        """The same window of both."""
+    def window(lq: np.ndarray, gt: np.ndarray, facts: dict) -> tuple[np.ndarray, np.ndarray, str]:
+        """Return the same window of both images, and the degradation."""
         top, left = (random.randint(0, edge - options.crop) for edge in lq.shape[:2])
         part = np.s_[top : top + options.crop, left : left + options.crop]
-        return lq[part].copy(), gt[part].copy(), about["degradation"]
+        return lq[part].copy(), gt[part].copy(), facts["degradation"]
 
     random.seed(0)
     torch.manual_seed(0)
-    shards = sorted(map(str, options.data_dir.glob("data/*/train-*.tar")))  # data/rain/...: only rain
+    shards = sorted(map(str, options.data_dir.glob("data/*/train-*.tar")))  # data/rain/ has only rain
     pairs = (
         webdataset.WebDataset(shards, shardshuffle=100)
-        .shuffle(16)  # pairs in memory; more, for a larger set
+        .shuffle(16)  # number of pairs in memory; use more for a larger dataset
         .decode("rgb8")
         .to_tuple("lq.png;lq.jpg", "gt.png;gt.jpg", "json")
         .map(lambda pair: window(*pair))

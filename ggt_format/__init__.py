@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from ggt_format.pairs import Crop as Crop
     from ggt_format.pairs import PairDataset as PairDataset
     from ggt_format.png import encode_png as encode_png
+    from ggt_format.preferences import PreferencePairs as PreferencePairs
+    from ggt_format.preferences import preference_table as preference_table
     from ggt_format.roots import Root as Root
     from ggt_format.roots import locate as locate
     from ggt_format.roots import open_root as open_root
@@ -70,6 +72,7 @@ _EXPORTS = {
     "mixing": ("Mixture", "mix"),
     "pairs": ("Crop", "PairDataset"),
     "png": ("encode_png",),
+    "preferences": ("PreferencePairs", "preference_table"),
     "roots": ("Root", "locate", "open_root", "sample_folder"),
     "sampling": ("ElasticBatchSampler",),
     "schema": (

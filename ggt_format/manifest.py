@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ggt_format.schema import CODECS, DEGRADATIONS, METRIC, PRIOR, SPLITS, VERSION
+from ggt_format.schema import CODECS, DEGRADATIONS, METRIC, PREFERENCE_SHARD, PRIOR, SPLITS, VERSION
 
 
 def indices(manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -36,10 +36,25 @@ def check_manifest(manifest: Mapping[str, Any]) -> None:
     texts += [entry["index"]["sha256"] for entry in indices(manifest).values()]
     if not all(isinstance(text, str) for text in texts) or not isinstance(manifest["funnel"], list):
         raise ValueError("the gate or a checksum is not a string, or the funnel is not a list")
+    if "preferences" in manifest:
+        _check_preferences(manifest["preferences"])
     if manifest["codec"] not in CODECS:
         raise ValueError(f"codec {manifest['codec']!r} is not one of {', '.join(CODECS)}")
     if not VERSION.fullmatch(manifest["dataset_version"]):
         raise ValueError(f"version {manifest['dataset_version']!r} does not consist of three numbers")
+
+
+def _check_preferences(entry: Mapping[str, Any]) -> None:
+    """Check what the manifest says of the preference shards. Raises ValueError or KeyError."""
+    if not all(METRIC.fullmatch(name) for name in entry["metrics"]):
+        raise ValueError("the name of a metric of the preferences has other characters than a-z, 0-9 and _")
+    if unknown := [name for name in entry["shards"] if not PREFERENCE_SHARD.fullmatch(name)]:
+        raise ValueError(f"{unknown[0]!r} is not the name of a preference shard")
+    _check_numbers("preferences", entry, "photographs", "candidates")
+    for name, file in {"the index of preferences": entry["index"], **entry["shards"]}.items():
+        _check_numbers(name, file, "bytes")
+        if not isinstance(file["sha256"], str):
+            raise ValueError(f"the checksum of {name!r} is not a string")
 
 
 def _check_numbers(owner: str, entry: Mapping[str, Any], *names: str) -> None:

@@ -20,7 +20,7 @@ import fsspec
 from ggt_format.buffers import empty
 from ggt_format.errors import ShardError
 from ggt_format.roots import Root
-from ggt_format.schema import NAME, SHARD
+from ggt_format.schema import NAME, PREFERENCE_SHARD, SHARD
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -105,7 +105,7 @@ class RangeReader:
             ShardError: A range cannot be read.
         """
         for item in ranges:
-            if not SHARD.fullmatch(item.shard):
+            if not (SHARD.fullmatch(item.shard) or PREFERENCE_SHARD.fullmatch(item.shard)):
                 raise ShardError(
                     f"{self.root.url}: the index names {item.shard!r}, which is not a shard. Download the index again."
                 )

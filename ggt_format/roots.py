@@ -16,7 +16,7 @@ import fsspec
 from ggt_format.errors import ConfigError
 from ggt_format.manifest import check_manifest, indices
 from ggt_format.offline import cached_release, is_unreachable, remember_release
-from ggt_format.schema import DEGRADATIONS, FORMAT_VERSION, MANIFEST, NAME, REPO_ID
+from ggt_format.schema import DEGRADATIONS, FORMAT_VERSION, MANIFEST, NAME, PREFERENCE_INDEX, REPO_ID
 
 _log = logging.getLogger(NAME)
 _NAME_A_RELEASE = "Name a folder that `ggt100k pack` has written, or its URL."
@@ -45,7 +45,9 @@ class Root:
     def files(self) -> dict[str, Mapping[str, Any]]:
         """Size and SHA-256 of each file that the manifest names, by file name."""
         of_indices = {f"index/{name}.parquet": about["index"] for name, about in self.indices.items()}
-        return {**of_indices, **self.manifest["shards"]}
+        preferences = self.manifest.get("preferences")
+        of_preferences = {PREFERENCE_INDEX: preferences["index"], **preferences["shards"]} if preferences else {}
+        return {**of_indices, **self.manifest["shards"], **of_preferences}
 
     def read(self, path: str) -> bytes:
         """Return the bytes of a file of the folder.

@@ -17,6 +17,7 @@ REPO_ID = "ggt-100k/ggt-100k"  # maintainers set this to the repository of their
 FORMAT_VERSION = 1
 SPLITS = ("train", "test")
 PRIOR = "prior"  # beside the splits: outputs that could not be aligned and so are not ground truth
+PREFERENCE = "preference"  # beside the splits: kept and rejected restorations of one photograph (preferences.py)
 SOURCES = ("dataset", "internet", "captured")
 CODECS = {"png": "png", "jpeg": "jpg"}  # codec in the manifest: extension of the image members
 DEGRADATIONS = (
@@ -26,8 +27,10 @@ DEGRADATIONS = (
 
 
 MANIFEST = "index/manifest.json"
+PREFERENCE_INDEX = f"index/{PREFERENCE}.parquet"
 KEY = re.compile(r"[0-9a-f]{16}")
 SHARD = re.compile(rf"data/(?:{'|'.join(DEGRADATIONS)})/(?:{'|'.join((*SPLITS, PRIOR))})-[0-9]{{5,9}}\.tar")
+PREFERENCE_SHARD = re.compile(rf"data/(?:{'|'.join(DEGRADATIONS)})/{PREFERENCE}-[0-9]{{5,9}}\.tar")
 VERSION = re.compile(r"\d+\.\d+\.\d+")
 METRIC = re.compile(r"[a-z0-9_]+")
 

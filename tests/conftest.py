@@ -1,4 +1,4 @@
-"""Every run keeps its caches to itself and knows no Hub; with --no-skips it fails where a test was skipped."""
+"""Keep the caches of every run to itself, hide the Hub, and fail on skipped tests with --no-skips."""
 
 from __future__ import annotations
 

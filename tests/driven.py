@@ -1,4 +1,4 @@
-"""Stages for the tests of executors: small works whose facts are known, and workers that die on purpose."""
+"""Stages for the tests of executors: small works with known facts, and workers that are killed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tests are made of: small pairs, dataset folders, and shards that break one rule."""
+"""Test data: small pairs, dataset folders, and shards that break one rule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Providers of models on loopback: what Gemini and OpenAI answer on the wire, for their real SDKs.
+"""Providers of models on loopback: the wire replies of Gemini and OpenAI, for their real SDKs.
 
     with Models() as models:                                        # each photograph comes back a little brighter
         client = gemini_client(Setting(base_url=models.url))        # OpenAI's SDK: base_url=models.v1

@@ -1,4 +1,4 @@
-"""What a process of its own does that is killed while it packs: small, so that it starts fast."""
+"""The program of a process that is killed while it packs; it imports little, so that it starts fast."""
 
 from __future__ import annotations
 

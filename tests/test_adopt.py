@@ -1,4 +1,4 @@
-"""adopt: each set in its published naming, every layout, what archives do to harm, and that nothing is guessed."""
+"""adopt: published file names of each set, every layout, harmful archives, and no guessed partners."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ OTHER = {"istd": "ISTD_Dataset/test/test_B/90-1.png", "gopro": "GOPRO_Large/test
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_each_set_in_its_published_naming(name: str, tmp_path: Path) -> None:
+def test_each_set_is_adopted_under_its_published_file_names(name: str, tmp_path: Path) -> None:
     outputs, originals = PUBLISHED[name]
     contents: dict[str, bytes] = {"readme.txt": b"read me", "__MACOSX/._1.png": b"\0"}
     made: dict[str, bytes] = {}
@@ -244,7 +244,7 @@ def test_a_name_finds_its_partner(output: str, original: str) -> None:
     assert pairs[output] == original and len(pairs) == 2 and not alone
 
 
-def test_what_may_belong_to_two_is_listed() -> None:
+def test_ambiguous_partners_are_listed() -> None:
     assert matched(["1.png"], ["1.jpg", "1.png"]) == ({}, dict.fromkeys(["1.png", "1.jpg"], "ambiguous"))
     assert matched(["1.jpg", "1.png"], ["1.bmp"])[1] == dict.fromkeys(["1.jpg", "1.png", "1.bmp"], "ambiguous")
     assert matched(["1-1.png", "1-2.png"], ["1.png"])[1] == dict.fromkeys(["1-1.png", "1-2.png", "1.png"], "ambiguous")
@@ -257,7 +257,7 @@ def test_what_may_belong_to_two_is_listed() -> None:
     )
 
 
-def test_a_nearer_name_goes_first() -> None:
+def test_a_more_similar_name_has_precedence() -> None:
     pairs, alone = matched(["1.png", "1_output.png"], ["1.png"])
     assert pairs == {"1.png": "1.png"} and alone == {"1_output.png": "taken"}
     assert match(["1.png", "1_output.png"], ["1.png"]).outputs[0].detail == (
@@ -265,7 +265,7 @@ def test_a_nearer_name_goes_first() -> None:
     )
 
 
-def test_a_number_behind_a_hyphen_is_no_attempt_where_the_originals_have_one() -> None:
+def test_a_number_after_a_hyphen_is_part_of_the_name_if_originals_have_one() -> None:
     pairs, alone = matched(["90-1_output.png", "90-2.png"], ["90-1.png", "90.png", "90-3.png"])
     assert pairs == {"90-1_output.png": "90-1.png"}
     assert alone == {"90-2.png": "no_original", "90.png": "no_output", "90-3.png": "no_output"}
@@ -296,7 +296,7 @@ def test_match_reports_each_name_once_in_any_order(outputs: list[str], originals
 
 
 @pytest.mark.slow
-def test_a_long_list_of_what_belongs_together_is_read_in_linear_time(tmp_path: Path) -> None:
+def test_a_long_list_of_pairs_is_read_in_linear_time(tmp_path: Path) -> None:
     count = 20_000
     originals, outputs = (
         ImageSource(path=tmp_path, names=names, refused={}, read=lambda name: b"")
@@ -348,13 +348,13 @@ RAINDROP = [
         ("input1/1.png", "input2/1.png"),
     ],
 )
-def test_a_folder_is_never_lost_to_make_a_pair(output: str, original: str) -> None:
+def test_folders_are_never_ignored_to_make_a_pair(output: str, original: str) -> None:
     pairs, alone = matched([output], [original])
     assert not pairs and alone == {output: "no_original", original: "no_output"}
     assert match([output], [original]).outputs[0].detail.startswith(f"{output}: no original has this name")
 
 
-def test_a_folder_that_only_one_side_shares_tells_its_files_apart() -> None:
+def test_a_folder_on_one_side_only_distinguishes_its_files() -> None:
     pairs, alone = matched(["set1/1.png", "set2/2.png"], ["set2/1.png", "set2/2.png"])
     assert pairs == {"set2/2.png": "set2/2.png"} and alone == {"set1/1.png": "no_original", "set2/1.png": "no_output"}
     assert match(["set1/1.png"], ["set2/1.png"]).outputs[0].detail == (
@@ -371,7 +371,7 @@ def test_the_same_paths_are_pairs() -> None:
         assert matched(names, names) == ({name: name for name in names}, {})
 
 
-def test_the_set_s_own_name_as_a_folder_says_nothing() -> None:
+def test_a_folder_with_the_name_of_the_set_is_ignored() -> None:
     names = ["GPT-4o-Restore/LOL/low/1.png"], ["LOLdataset/eval15/low/1.png"]
     assert not match(*names).pairs
     assert match(*names, set_names=("gpt4o-restore", "lol", "LOL")).pairs == ((names[0][0], names[1][0]),)
@@ -381,7 +381,7 @@ def test_the_set_s_own_name_as_a_folder_says_nothing() -> None:
     assert not match(["a/1.png", "LOL/2.png"], ["LOL/1.png", "LOL/3.png"], set_names=("LOL",)).pairs
 
 
-def test_raindrop_in_the_tree_of_its_originals(tmp_path: Path) -> None:
+def test_raindrop_is_adopted_in_the_folders_of_its_originals(tmp_path: Path) -> None:
     image = encoded(crop("life-1", 64))
     trees = {name: image for lq in RAINDROP for name in (lq, lq.replace("data", "gt").replace("_rain", "_clean"))}
     made = dict.fromkeys((f"test_a/data/{n}_rain_output.png" for n in range(2)), image)
@@ -399,7 +399,7 @@ def test_raindrop_in_the_tree_of_its_originals(tmp_path: Path) -> None:
     assert sorted(each.reason for each in found.unmatched) == ["no_original"] * 2 + ["no_output"] * 4
 
 
-def test_istd_in_the_tree_of_its_originals(tmp_path: Path) -> None:
+def test_istd_is_adopted_in_the_folders_of_its_originals(tmp_path: Path) -> None:
     """Its folders A, B and C are roles, and stand in those of its split."""
     tree = [f"ISTD_Dataset/{part}/{part}_{role}/90-1.png" for part in ("train", "test") for role in "ABC"]
     originals = open_image_source(archive(tmp_path / "y.zip", dict.fromkeys(tree, b"")))
@@ -411,7 +411,7 @@ def test_istd_in_the_tree_of_its_originals(tmp_path: Path) -> None:
         ]
 
 
-def test_ground_truths_of_another_split_are_none(tmp_path: Path) -> None:
+def test_ground_truths_of_another_split_are_not_used(tmp_path: Path) -> None:
     image = encoded(crop("life-1", 128))
     place = folder(tmp_path / "a", {"test_a/0.png": image})
     done = mine(
@@ -426,7 +426,7 @@ def test_ground_truths_of_another_split_are_none(tmp_path: Path) -> None:
     ]
 
 
-def test_what_an_original_is_for() -> None:
+def test_the_role_of_each_original() -> None:
     names = ["a/hazy/1.png", "a/GT/1.png", "2_hazy.png", "2_GT.png", "test_B/3.png", "reference-890/4.png", "5.png"]
     lqs, refs = split_by_role(names, SETS["gpt4o-restore/istd"])
     assert lqs == ["a/hazy/1.png", "2_hazy.png", "5.png"]
@@ -538,7 +538,7 @@ def test_a_map_names_all_that_is_imported(case: str, tmp_path: Path) -> None:
         ("", "{map}: no pair is listed. Add a line for each"),
     ],
 )
-def test_a_map_that_is_wrong_is_told_with_its_line(text: str, said: str, tmp_path: Path) -> None:
+def test_an_error_in_a_map_names_its_line(text: str, said: str, tmp_path: Path) -> None:
     both = folder(tmp_path / "both", {f"{name}.png": b"" for name in "ab12"})
     told = tmp_path / "map.csv"
     told.write_text(text)
@@ -569,7 +569,7 @@ def test_a_run_returns_counts_and_is_failed_if_no_pair_is_imported(tmp_path: Pat
 
 
 @pytest.mark.parametrize("other", [("--pairs", "x"), ("--meta-info", "x.txt")])
-def test_a_map_and_another_list_are_not_given_both(other: tuple[str, str], tmp_path: Path) -> None:
+def test_a_map_and_another_list_exclude_each_other(other: tuple[str, str], tmp_path: Path) -> None:
     done = ggt("adopt", "mine", tmp_path / "w", "--map", "map.csv", *other, "--restorer", "m")
     assert (done.code, "works with --outputs and --originals only" in done.err) == (2, True)
 
@@ -610,7 +610,7 @@ def hostile(path: Path) -> Path:
     return path
 
 
-def test_each_fault_of_a_zip_is_refused_by_itself(tmp_path: Path) -> None:
+def test_each_unsafe_member_of_a_zip_is_rejected_alone(tmp_path: Path) -> None:
     place = open_image_source(hostile(tmp_path / "x.zip"))
     assert place.names == ("damaged.png", "good.png", "liar.png")
     assert {name: fault.reason for name, fault in place.refused.items()} == {
@@ -638,7 +638,7 @@ def test_each_fault_of_a_zip_is_refused_by_itself(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.zip"]
 
 
-def test_a_hostile_zip_is_adopted_without_its_faults(tmp_path: Path) -> None:
+def test_safe_members_of_a_hostile_zip_are_adopted(tmp_path: Path) -> None:
     good = encoded(crop("life-1", 128))
     originals = archive(tmp_path / "y.zip", {f"{name}.png": good for name in ("good", "damaged", "slip")})
     argv = ("adopt", "mine", tmp_path / "w", "--restorer", "m", "--licence", "CC0-1.0", "--class", "rain")
@@ -654,7 +654,7 @@ def test_a_hostile_zip_is_adopted_without_its_faults(tmp_path: Path) -> None:
         assert [photo.file for photo in ledger.all(Photo)] == ["mine/good.png"]
 
 
-def test_zips_that_are_not_to_be_trusted_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_untrusted_zips_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     image = encoded(crop("life-1", 64))
     path = archive(tmp_path / "x.zip", {f"{n}.png": image for n in range(4)})
 
@@ -680,7 +680,7 @@ def test_zips_that_are_not_to_be_trusted_as_a_whole(tmp_path: Path, monkeypatch:
     assert fault() == f"{path}: there is no such file or folder. Name the zip or the folder with the images."
 
 
-def test_a_member_that_is_there_twice_is_not_chosen(tmp_path: Path) -> None:
+def test_duplicate_members_are_not_adopted(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as made, pytest.warns(UserWarning, match="Duplicate name"):
         made.writestr("1.png", encoded(crop("life-1", 64)))
         made.writestr("1.png", encoded(crop("life-1", 32)))
@@ -855,7 +855,7 @@ def test_metadata_of_an_imagefolder(tmp_path: Path) -> None:
     )
 
 
-def test_a_list_that_is_damaged_is_told_with_its_line(tmp_path: Path) -> None:
+def test_an_error_in_a_list_names_its_line(tmp_path: Path) -> None:
     place = folder(tmp_path / "a", {"1.png": b"", "2.png": b""})
     listed, told = place / "metadata.jsonl", tmp_path / "map.csv"
     for line in ("[1]", "7", '"x"', "null", "{"):
@@ -960,7 +960,7 @@ def test_datasets_of_the_hub(tmp_path: Path) -> None:
     assert not any("secret" in path for path in asked)
 
 
-def test_a_file_or_dataset_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_file_or_dataset_is_an_error(tmp_path: Path) -> None:
     place = tmp_path / "a" / "b" / "none.parquet"
     assert mine(tmp_path, "--pairs", place).err == (
         f"ggt100k adopt: {place}: there is no such file or folder. Name one, or a dataset on the Hub as ORG/NAME.\n"
@@ -976,7 +976,7 @@ def test_a_file_or_dataset_that_is_not_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_sizes_formats_and_what_is_refused(tmp_path: Path) -> None:
+def test_sizes_and_formats_that_are_accepted_and_rejected(tmp_path: Path) -> None:
     image = crop("life-1", 256)
     large = cv2.resize(image, (1500, 1000))
     originals = {
@@ -1034,7 +1034,7 @@ def test_a_photograph_of_another_set_and_a_second_restorer(tmp_path: Path) -> No
     assert said(done)[0].startswith("near_duplicate: other/1.png: mine/1.png looks the same")
 
 
-def test_killed_between_two_pairs_it_goes_on(tmp_path: Path) -> None:
+def test_adopt_continues_after_a_kill_between_two_pairs(tmp_path: Path) -> None:
     some = pairs_of(3)
     originals = archive(tmp_path / "y.zip", {f"{n}.png": lq for n, (lq, _) in enumerate(some)})
     outputs = archive(tmp_path / "x.zip", {f"{n}.png": gt for n, (_, gt) in enumerate(some)})
@@ -1046,7 +1046,7 @@ def test_killed_between_two_pairs_it_goes_on(tmp_path: Path) -> None:
 # --- licences ---------------------------------------------------------------------------------------------------------
 
 
-def test_what_licences_forbid() -> None:
+def test_licences_that_forbid_redistribution() -> None:
     for free in ("CC0-1.0", "CC-BY-4.0", "CC-BY-NC-SA-4.0", "MIT", "public domain"):
         assert local_only_reason(free) == ""
     assert local_only_reason("CC-BY-NC-ND-4.0") == "CC-BY-NC-ND-4.0 forbids to pass on what is made of it"
@@ -1054,7 +1054,7 @@ def test_what_licences_forbid() -> None:
     assert local_only_reason("research only") == "research only is not known to let it be passed on"
 
 
-def test_a_set_that_may_not_be_passed_on_says_so(tmp_path: Path) -> None:
+def test_a_set_that_must_not_be_redistributed_is_reported(tmp_path: Path) -> None:
     (lq, gt), _ = pairs_of()
     both = (
         "--originals",
@@ -1080,7 +1080,9 @@ def test_a_set_that_may_not_be_passed_on_says_so(tmp_path: Path) -> None:
         (("--local-only", "the author asked"), "the author asked"),
     ],
 )
-def test_what_forbids_it_counts_on_a_second_run_too(options: tuple[str, ...], why: str, tmp_path: Path) -> None:
+def test_a_second_run_records_a_licence_that_forbids_redistribution(
+    options: tuple[str, ...], why: str, tmp_path: Path
+) -> None:
     """Over pairs that are there already: recorded as a further fact, in pack's manifest, and in what export says."""
     (lq, gt), _ = pairs_of()
     workspace = tmp_path / "w"
@@ -1129,7 +1131,7 @@ def test_what_forbids_it_counts_on_a_second_run_too(options: tuple[str, ...], wh
         ),
     ],
 )  # fmt: skip
-def test_what_it_is_not_told(argv: tuple[str, ...], text: str, tmp_path: Path) -> None:
+def test_missing_options_are_errors(argv: tuple[str, ...], text: str, tmp_path: Path) -> None:
     done = ggt("adopt", "mine", tmp_path / "w", *argv)
     assert (done.code, done.err) == (2, f"ggt100k adopt: {text}\n")
     assert not (tmp_path / "w").exists()
@@ -1138,7 +1140,7 @@ def test_what_it_is_not_told(argv: tuple[str, ...], text: str, tmp_path: Path) -
 # --- fidelity and drift -----------------------------------------------------------------------------------------------
 
 
-def test_fidelity_against_numbers_that_are_known() -> None:
+def test_scores_against_a_reference_have_known_values() -> None:
     image = crop("life-1", 128)
     assert psnr(image, image) == 100.0 and ssim(image, image) == pytest.approx(1.0)
     other = np.where(image < 128, image + 5, image - 5).astype(np.uint8)
@@ -1150,7 +1152,7 @@ def test_fidelity_against_numbers_that_are_known() -> None:
 
 
 @pytest.mark.slow
-def test_drift_of_a_set_from_planted_drift_to_the_report(tmp_path: Path) -> None:
+def test_synthetic_drift_of_a_set_appears_in_the_report(tmp_path: Path) -> None:
     """Six photographs: one as it was, one shifted, one cut to other proportions, one from elsewhere, one changed."""
     from .photographs import credits, photograph
 
@@ -1207,7 +1209,7 @@ def test_drift_of_a_set_from_planted_drift_to_the_report(tmp_path: Path) -> None
     assert again.out.startswith("score: 0 scores")
 
 
-def test_a_report_without_adopted_sets_does_not_speak_of_them(tmp_path: Path) -> None:
+def test_a_report_without_adopted_sets_has_no_section_on_them(tmp_path: Path) -> None:
     from ggt_tools.stages.report import report
 
     from .test_report import facts
@@ -1216,7 +1218,7 @@ def test_a_report_without_adopted_sets_does_not_speak_of_them(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_outputs_that_drifted_go_along_as_priors_of_the_true_ones(tmp_path: Path) -> None:
+def test_drifted_outputs_become_priors_of_pairs_with_true_ground_truth(tmp_path: Path) -> None:
     """Adopted once with a model's outputs, once with the true ground truths: these are the pairs, those the priors."""
     from .photographs import credits, photograph
 
@@ -1244,7 +1246,7 @@ def test_outputs_that_drifted_go_along_as_priors_of_the_true_ones(tmp_path: Path
         assert any(np.array_equal(prior["gt"], image) for image in seen.values())
 
 
-def test_a_licence_is_the_photographs_whoever_restores_it(tmp_path: Path) -> None:
+def test_the_licence_of_a_photograph_applies_to_every_restorer(tmp_path: Path) -> None:
     """What another restorer makes of a photograph that may not be passed on may not either."""
     (lq, gt), _ = pairs_of()
     workspace = tmp_path / "w"

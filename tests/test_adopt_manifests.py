@@ -1,4 +1,4 @@
-"""adopt: the manifests of HarnessIR, DiffSynth-Studio, musubi-tuner and Pico-Banana-400K, and what is wrong in them."""
+"""adopt: the manifests of HarnessIR, DiffSynth-Studio, musubi-tuner and Pico-Banana-400K, and faults in them."""
 
 from __future__ import annotations
 
@@ -110,14 +110,14 @@ def test_csv(folder: Path) -> None:
     ]
 
 
-def test_columns_that_are_named(folder: Path) -> None:
+def test_named_columns_are_read(folder: Path) -> None:
     rows = [{"a": "in/1.png", "b": "out/1.png", "lq": "in/2.png", "gt": "out/2.png"}]
     assert summary(listing(folder, rows, columns=("a", "b")))[0][:2] == ("in/1.png", "out/1.png")
     assert summary(listing(folder, rows))[0][:2] == ("in/2.png", "out/2.png")
 
 
 @pytest.mark.parametrize("to", ["diffsynth", "musubi"])
-def test_what_export_writes_is_read_back(to: str, tmp_path: Path) -> None:
+def test_adopt_reads_the_manifests_of_export(to: str, tmp_path: Path) -> None:
     root = make_dataset(tmp_path / "ggt-100k", count=6)
     export(root, tmp_path / "x", ExportConfig(to=to))
     path = tmp_path / "x" / "train" / "metadata.jsonl"
@@ -185,7 +185,7 @@ GOOD = {"lq": "in/4.png", "gt": "out/4.png"}
         (GOOD, "duplicate_name", "in/4.png"),
     ],
 )
-def test_rows_that_are_wrong_leave_the_others(row: dict[str, Any], reason: str, name: str, folder: Path) -> None:
+def test_wrong_rows_do_not_affect_other_rows(row: dict[str, Any], reason: str, name: str, folder: Path) -> None:
     (folder.parent / "outside.png").write_bytes((folder / "in/1.png").read_bytes())
     found = listing(folder, [GOOD, row])
     assert [pair.name for pair in found.pairs] == ["in/4.png"]
@@ -208,7 +208,7 @@ def test_rows_that_are_wrong_leave_the_others(row: dict[str, Any], reason: str, 
         ),
     ],
 )
-def test_manifests_that_cannot_be_read(text: str, name: str, message: str, folder: Path) -> None:
+def test_unreadable_manifests_are_errors(text: str, name: str, message: str, folder: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         listing(folder, text, name)
     assert str(caught.value) == f"{folder / name}: {message}"
@@ -221,7 +221,7 @@ def test_manifests_that_cannot_be_read(text: str, name: str, message: str, folde
         (("lq", "x"), "there is no column 'x'. The rows have 'lq', 'gt'."),
     ],
 )
-def test_columns_that_do_not_exist(columns: tuple[str, ...], message: str, folder: Path) -> None:
+def test_missing_columns_are_errors(columns: tuple[str, ...], message: str, folder: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         listing(folder, [GOOD], columns=columns)
     assert str(caught.value).endswith(message)

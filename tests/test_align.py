@@ -1,4 +1,4 @@
-"""align: whatever frame and size a reply has, the ground truth lies on its photograph pixel by pixel."""
+"""align: the ground truth is put on its photograph pixel by pixel, whatever frame and size the output has."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def encoded(pixels: Pixels, kind: str = "PNG", **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def test_what_has_the_photographs_size_stays_as_it_is() -> None:
+def test_a_reply_of_the_photographs_size_is_unchanged() -> None:
     image = crop("aitzgorri-1", 200)[:150]
     found = align(encoded(image), image, candidate())
     assert found.image is not None and np.array_equal(found.image, image)
@@ -68,7 +68,7 @@ def test_what_has_the_photographs_size_stays_as_it_is() -> None:
 
 @given(st.integers(8, 90), st.integers(8, 90))
 @settings(max_examples=40, deadline=None)
-def test_padding_is_cut_back_to_the_pixel(width: int, height: int) -> None:
+def test_padding_is_cropped_exactly(width: int, height: int) -> None:
     image = crop("aitzgorri-1", 96)[:height, :width]
     frame = frame_of(width, height)
     found = align(encoded(pad(image, frame)), image, candidate(frame))
@@ -76,7 +76,7 @@ def test_padding_is_cut_back_to_the_pixel(width: int, height: int) -> None:
 
 
 @pytest.mark.parametrize("side", [1024, 768, 512, 500])
-def test_another_size_is_brought_back_without_a_shift(side: int) -> None:
+def test_a_reply_of_another_size_is_resized_without_a_shift(side: int) -> None:
     image = crop("aitzgorri-1", 400)[:300]
     frame = frame_of(400, 300)
     reply = cv2.resize(pad(image, frame), (side, side), interpolation=cv2.INTER_CUBIC)
@@ -89,14 +89,14 @@ def test_another_size_is_brought_back_without_a_shift(side: int) -> None:
     assert psnr(found.image, image) > max(moved) + 3, "half a pixel of shift would show"
 
 
-def test_models_round_a_side_to_multiples() -> None:
+def test_sides_rounded_to_multiples_are_accepted() -> None:
     image = crop("aitzgorri-1", 300)[:200]
     reply = cv2.resize(image, (304, 200), interpolation=cv2.INTER_CUBIC)
     found = align(encoded(reply), image, candidate())
     assert found.image is not None and found.image.shape == (200, 300, 3)
 
 
-def test_another_ratio_of_the_sides_is_refused_where_no_fit_explains_it() -> None:
+def test_an_unexplained_aspect_ratio_is_refused() -> None:
     lq = crop("friends-1", 300)[:260]
     found = align(encoded(crop("aitzgorri-1", 300)[:200]), lq, candidate())
     assert (found.image, found.reason) == (None, "aspect_changed")
@@ -105,7 +105,7 @@ def test_another_ratio_of_the_sides_is_refused_where_no_fit_explains_it() -> Non
 
 
 @pytest.mark.parametrize(("kind", "options"), [("JPEG", {"quality": 95}), ("WEBP", {"lossless": True}), ("PNG", {})])
-def test_a_reply_may_be_of_any_kind_that_restore_takes(kind: str, options: dict[str, Any]) -> None:
+def test_every_image_format_of_replies_is_read(kind: str, options: dict[str, Any]) -> None:
     image = crop("aitzgorri-1", 128)
     found = align(encoded(image, kind, **options), image, candidate())
     assert found.image is not None and psnr(found.image, image) > 30
@@ -145,7 +145,7 @@ def test_a_reply_that_is_transparent_anywhere_is_refused(kind: str) -> None:
     assert found.detail == "the reply: some pixels are transparent; try another seed or restorer"
 
 
-def test_a_reply_that_is_stored_turned_is_turned_upright() -> None:
+def test_a_rotated_reply_is_turned_upright() -> None:
     lq = crop("aitzgorri-1", 96)[:64]
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned clockwise for display
@@ -166,14 +166,14 @@ def test_a_replys_profile_is_brought_to_srgb() -> None:
     assert np.abs(found.image.astype(int) - lq).max() <= 2
 
 
-def test_a_reply_of_16_bits_is_rounded_to_8_and_the_change_is_noted() -> None:
+def test_a_16_bit_reply_is_rounded_to_8_bits_and_recorded() -> None:
     lq = crop("aitzgorri-1", 64)
     found = align(cv2.imencode(".png", lq[..., ::-1].astype(np.uint16) * 257)[1].tobytes(), lq, candidate())
     assert found.image is not None and np.array_equal(found.image, lq)
     assert (found.size, found.changes) == ((64, 64), ("16_bit_to_8_bit",))
 
 
-def test_a_reply_that_is_damaged_is_refused_as_ingest_refuses_it() -> None:
+def test_a_damaged_reply_is_refused_as_by_ingest() -> None:
     lq = crop("aitzgorri-1", 256)
     whole = cv2.imencode(".jpg", lq[..., ::-1])[1].tobytes()
     found = align(whole[: len(whole) // 2] + b"\xff\xd9", lq, candidate())
@@ -284,7 +284,7 @@ WAYS = ("right", "unsure", "wrong")
 
 
 @pytest.mark.slow
-def test_geometry_is_found_to_a_share_of_itself_or_the_fit_is_unsure_and_never_wrong() -> None:
+def test_a_fit_is_accurate_or_marked_as_unsure() -> None:
     counted: Counter[tuple[str, str, str]] = Counter()
     cases = list(itertools.product(GEOMETRY, DEGRADED))
     for at, name in enumerate(("friends-2", "wine-2", "sunset-2", "picture-1a-1")):
@@ -298,7 +298,7 @@ def test_geometry_is_found_to_a_share_of_itself_or_the_fit_is_unsure_and_never_w
 
 
 @pytest.mark.parametrize("kind", ["shift", "scale", "rotation", "stretch", "shear", "perspective"])
-def test_what_the_fit_finds_is_undone(kind: str) -> None:
+def test_a_fitted_motion_is_undone(kind: str) -> None:
     image = photograph("aitzgorri-2")
     matrix = known_motion(640, 640, kind, 8.0 if kind == "shift" else 1.0)
     found = align(encoded(restored(image, matrix)), hazed(image, 0.3), candidate())
@@ -310,7 +310,7 @@ def test_what_the_fit_finds_is_undone(kind: str) -> None:
 
 
 @pytest.mark.parametrize("fault", ["none", "haze", "night", "noise", "jpeg 20"])
-def test_a_reply_in_place_stays_bit_by_bit(fault: str) -> None:
+def test_an_aligned_reply_is_unchanged_bit_by_bit(fault: str) -> None:
     image = photograph("friends-2")
     reply = restored(image, np.eye(3))
     found = align(encoded(reply), DEGRADED[fault](image), candidate())
@@ -319,7 +319,7 @@ def test_a_reply_in_place_stays_bit_by_bit(fault: str) -> None:
     assert found.confidence >= CONFIDENT
 
 
-def test_a_quarter_of_a_pixel_is_not_worth_a_resampling() -> None:
+def test_a_shift_of_a_quarter_pixel_is_not_resampled() -> None:
     image = photograph("aitzgorri-2")
     reply = restored(image, known_motion(640, 640, "shift", 0.2))
     found = align(encoded(reply), image, candidate())
@@ -365,7 +365,7 @@ def sized(ratio: tuple[int, int], how: str) -> tuple[Pixels, Pixels, Matrix]:
 @pytest.mark.slow
 @pytest.mark.parametrize("ratio", [(896, 1152), (1280, 960), (720, 640)])
 @pytest.mark.parametrize("how", ["stretched", "painted around"])
-def test_another_ratio_is_undone_where_the_fit_tells_how_it_came(ratio: tuple[int, int], how: str) -> None:
+def test_an_explained_aspect_ratio_is_undone(ratio: tuple[int, int], how: str) -> None:
     image, reply, matrix = sized(ratio, how)
     found = align(encoded(reply), veiled(image, 0.5), candidate())
     assert found.reason == "" and found.confidence >= CONFIDENT
@@ -374,7 +374,7 @@ def test_another_ratio_is_undone_where_the_fit_tells_how_it_came(ratio: tuple[in
     assert psnr(found.image[16:-16, 16:-16], restored(image, np.eye(3))[16:-16, 16:-16]) > 30
 
 
-def test_what_a_model_cut_away_is_missing() -> None:
+def test_cropped_areas_are_counted_as_missing() -> None:
     image, reply, _ = sized((896, 1152), "cut")
     found = align(encoded(reply), veiled(image, 0.5), candidate())
     assert (found.image, found.reason) == (None, "misaligned")
@@ -382,7 +382,7 @@ def test_what_a_model_cut_away_is_missing() -> None:
     assert found.detail.startswith("the view has changed: missing 2")
 
 
-def test_padding_that_the_model_cut_off_itself() -> None:
+def test_padding_that_the_model_removed_is_recognised() -> None:
     image = crop("aitzgorri-1", 640)[:480]
     found = align(encoded(restored(image, scaling(1.6, 1.6), (1024, 768))), image, candidate(frame_of(640, 480)))
     assert found.image is not None and found.confidence >= CONFIDENT
@@ -431,7 +431,7 @@ def drifted(image: Pixels, matrix: Matrix, amount: float, cells: int = 5) -> Pix
 
 
 @pytest.mark.parametrize(("kind", "amount"), [("shift", 6.0), ("scale", -1.5), ("perspective", 1.0)])
-def test_what_a_model_redrew_is_aligned_although_no_motion_fits_it_exactly(kind: str, amount: float) -> None:
+def test_a_redrawn_image_is_aligned_approximately(kind: str, amount: float) -> None:
     image = photograph("aitzgorri-2")
     matrix = known_motion(640, 640, kind, amount)
     reply = drifted(restored(image, np.eye(3)), matrix, 1.0)
@@ -442,7 +442,7 @@ def test_what_a_model_redrew_is_aligned_although_no_motion_fits_it_exactly(kind:
     assert np.isnan(found.offset)
 
 
-def test_what_a_model_redrew_in_place_stays_there() -> None:
+def test_a_redrawn_image_in_place_is_unchanged() -> None:
     image = photograph("aitzgorri-2")
     reply = drifted(restored(image, np.eye(3)), np.eye(3), 0.4)
     found = align(encoded(reply), noisy(image, 6), candidate())
@@ -460,7 +460,7 @@ def test_an_offset_that_no_motion_explains_is_misaligned() -> None:
     assert found.detail.startswith(f"{said}; ask for the same framing")
 
 
-def test_an_uncertain_fit_is_applied_where_it_certainly_improves_and_says_that_it_is_unsure() -> None:
+def test_an_uncertain_fit_that_improves_is_applied_and_marked_as_unsure() -> None:
     image = photograph("aitzgorri-2")
     matrix = known_motion(640, 640, "shift", 12.0)
     reply = drifted(restored(image, np.eye(3)), matrix, 3.0)
@@ -473,7 +473,7 @@ def test_an_uncertain_fit_is_applied_where_it_certainly_improves_and_says_that_i
 
 
 @pytest.mark.parametrize("name", ["sunset-3", "wine-3", "life-1"])
-def test_the_wrong_photograph_is_unsure_and_stays_as_it_came(name: str) -> None:
+def test_another_photograph_is_unsure_and_unchanged(name: str) -> None:
     lq, reply = crop("friends-1", 512), crop(name, 512)
     found = align(encoded(reply), lq, candidate())
     assert found.confidence < CONFIDENT
@@ -481,7 +481,7 @@ def test_the_wrong_photograph_is_unsure_and_stays_as_it_came(name: str) -> None:
 
 
 @pytest.mark.parametrize("sigma", [0.0, 10.0])
-def test_where_nothing_tells_the_fit_is_unsure(sigma: float) -> None:
+def test_a_fit_without_structure_is_unsure(sigma: float) -> None:
     lq = noisy(np.full((300, 400, 3), 90, np.uint8), sigma)
     found = align(encoded(np.full((300, 400, 3), 120, np.uint8)), lq, candidate())
     assert (found.confidence, found.model, found.reason) == (0.0, "identity", "")
@@ -496,7 +496,7 @@ def test_a_small_picture_is_not_fitted() -> None:
     assert found.confidence == 0.0 and np.isnan(found.error)
 
 
-def test_the_same_comes_out_twice() -> None:
+def test_align_is_deterministic() -> None:
     image = photograph("friends-1")
     reply = encoded(restored(image, known_motion(576, 576, "rotation", 1.0)))
     one, other = (align(reply, noisy(image, 12), candidate()) for _ in range(2))
@@ -505,7 +505,7 @@ def test_the_same_comes_out_twice() -> None:
 
 
 @pytest.mark.slow
-def test_a_larger_reply_is_brought_down_without_aliasing() -> None:
+def test_a_larger_reply_is_reduced_without_aliasing() -> None:
     image = photograph("aitzgorri-2")
     large = cv2.resize(image, (1600, 1600), interpolation=cv2.INTER_CUBIC)
     reply = np.roll(large, (10, 10), axis=(0, 1))
@@ -514,7 +514,7 @@ def test_a_larger_reply_is_brought_down_without_aliasing() -> None:
     assert psnr(found.image[16:-16, 16:-16], image[16:-16, 16:-16]) > 36
 
 
-def test_a_pair_of_1024_takes_little_time() -> None:
+def test_a_pair_of_1024_px_is_aligned_quickly() -> None:
     image = cv2.resize(photograph("aitzgorri-2"), (1024, 1024), interpolation=cv2.INTER_CUBIC)
     reply = encoded(restored(image, known_motion(1024, 1024, "shift", 9.0)))
     started = time.process_time()

@@ -1,4 +1,4 @@
-"""align's colour map: small shifts of a model's colours are undone, and nothing else is."""
+"""align's colour map: small colour shifts of a model are undone, and nothing else is."""
 
 from __future__ import annotations
 
@@ -74,17 +74,17 @@ def test_a_linear_shift_of_the_colours_is_found_and_undone(name: str) -> None:
         np.full((3, 3), 1 / 3),  # the colours are gone
     ],
 )
-def test_what_no_small_map_undoes_is_left_for_the_metrics(matrix: npt.NDArray[np.float64]) -> None:
+def test_large_colour_changes_are_not_undone(matrix: npt.NDArray[np.float64]) -> None:
     image = photograph("aitzgorri-2")
     assert fit_colour_map(image, recoloured(image, matrix)) is None
 
 
-def test_colours_that_hardly_differ_are_left_as_they_are() -> None:
+def test_small_colour_differences_are_unchanged() -> None:
     image = photograph("aitzgorri-2")
     assert fit_colour_map(image, recoloured(image, np.diag([1.01, 1.0, 0.995]))) is None
 
 
-def test_one_recoloured_thing_is_no_shift_of_all_colours() -> None:
+def test_a_recoloured_object_is_not_a_global_colour_shift() -> None:
     image = photograph("aitzgorri-2")
     other = image.copy()
     other[100:260, 100:260] = other[100:260, 100:260, ::-1]
@@ -92,7 +92,7 @@ def test_one_recoloured_thing_is_no_shift_of_all_colours() -> None:
     assert found is None or np.abs(found.matrix - np.eye(3)).max() < MIX / 4
 
 
-def test_a_black_picture_tells_nothing_of_colours() -> None:
+def test_a_black_image_has_no_colour_map() -> None:
     assert fit_colour_map(np.zeros((64, 64, 3), np.uint8), np.full((64, 64, 3), 9, np.uint8)) is None
 
 
@@ -126,7 +126,7 @@ def test_a_reply_in_place_is_mapped_from_its_own_pixels() -> None:
     assert np.array_equal(found.image, apply_colour_map(reply.astype(np.float32), found.colour.matrix))
 
 
-def test_colours_are_left_where_the_frame_is_unsure() -> None:
+def test_colours_are_unchanged_if_the_frame_is_unsure() -> None:
     plain = np.full((300, 400, 3), (90, 120, 100), np.uint8)
     reply = recoloured(plain, CAST)
     assert fit_colour_map(plain, reply) is not None
@@ -135,7 +135,7 @@ def test_colours_are_left_where_the_frame_is_unsure() -> None:
 
 
 @pytest.mark.slow
-def test_the_colours_before_the_map_are_scored_under_names_of_their_own() -> None:
+def test_colours_before_the_map_have_their_own_scores() -> None:
     image = photograph("aitzgorri-2")
     found = align(encoded(recoloured(image, CAST)), noisy(image, 6), candidate(), colour=True)
     scores = {score.metric: score.value for score in uncorrected_scores("c", image, found)}

@@ -1,4 +1,4 @@
-"""align: a smooth warp undoes what a model lets drift, and hides nothing that the model moved or reshaped."""
+"""align's warp: it undoes smooth drift, and does not hide objects that the model moved or reshaped."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_a_warp_keeps_its_bounds(amount: float) -> None:
         assert fitted.scatter < fitted.scatter_without and fitted.predicted > 2.0
 
 
-def test_noise_alone_is_not_warped() -> None:
+def test_pure_noise_is_not_warped() -> None:
     image = photograph("friends-1")
     reply = noisy(restored(image, np.eye(3)), 14)
     found = align(encoded(reply), noisy(image, 20), candidate())
@@ -182,7 +182,7 @@ def a_warp(seed: int, rows: int, columns: int) -> Warp:
 
 @given(st.integers(0, 99), st.integers(4, 9), st.integers(4, 9))
 @settings(max_examples=30, deadline=None)
-def test_a_warp_survives_its_numbers(seed: int, rows: int, columns: int) -> None:
+def test_a_warp_round_trips_through_its_numbers(seed: int, rows: int, columns: int) -> None:
     warp = a_warp(seed, rows, columns)
     again = Warp.from_numbers(warp.numbers)
     assert np.array_equal(again.coefficients, warp.coefficients)
@@ -215,7 +215,7 @@ def test_size_and_stretch_are_those_of_the_displacements(shape: tuple[int, int])
     assert warp.stretch(shape) == pytest.approx(np.linalg.norm(along, 2, axis=(2, 3)).max(), rel=0.15)
 
 
-def test_the_splines_add_up_to_one_and_their_slopes_to_none() -> None:
+def test_splines_sum_to_one_and_their_slopes_to_zero() -> None:
     x = np.linspace(-1.0, 7.0, 33)
     assert np.allclose(spline_weights(x, 6).sum(axis=1), 1.0)
     assert np.allclose(spline_weights(x, 6, derivative=True).sum(axis=1), 0.0)

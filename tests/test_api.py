@@ -127,7 +127,7 @@ def test_without_events_progress_bars_and_python_warnings_are_used(inputs: Path,
         workspace.ingest(inputs / "photos", classes="measured")
 
 
-def test_what_is_no_workspace_is_not_opened(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_workspace_is_not_opened(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no workspace"):
         Workspace(tmp_path)
 

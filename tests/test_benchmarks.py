@@ -1,4 +1,4 @@
-"""The bench is right, not only fast: whoever takes part delivers every pair once, with the pixels that were packed."""
+"""The bench of loaders: every contestant delivers every pair once, with the pixels that were packed."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_each_contestant_delivers_every_pair_once_with_the_right_pixels(field: F
         assert len(set(field.checked[name, "png", 256, 0]["keys"])) == 6, name
 
 
-def test_the_tables_are_all_there(tables: str) -> None:
+def test_all_tables_are_printed(tables: str) -> None:
     for title in ("PNG, ", "JPEG, ", "256 crops, one core", "from nothing", "rows of the index", "to be reached"):
         assert title in tables
     assert "against the pure bound" in tables and "nan" not in tables
@@ -71,7 +71,7 @@ def test_workers_deliver_the_same(field: Field) -> None:
         assert len(set(answer["keys"])) == 6
 
 
-def test_another_window_is_found_out(field: Field) -> None:
+def test_a_wrong_window_is_detected(field: Field) -> None:
     truth = material.Truth(field.folder, "png")
     pair = next(material.stored(field.folder, "png"))
     lq, gt = np.load(field.folder / "png.npy")[0]
@@ -115,7 +115,7 @@ def test_the_server_sends_ranges_and_counts_them(tmp_path: Path) -> None:
     assert (server.sent, server.requests) == (18, 5)
 
 
-def test_a_run_says_what_it_does_and_what_is_left_and_ends_in_time() -> None:
+def test_a_run_reports_progress_and_ends_in_time() -> None:
     out, now = io.StringIO(), [100.0]
     progress = Progress(out, clock=lambda: now[0])
     progress.begin(["png", "loaders", "faults"], minutes=3)
@@ -133,7 +133,7 @@ def test_a_run_says_what_it_does_and_what_is_left_and_ends_in_time() -> None:
     )
 
 
-def test_rounds_that_differ_are_made_again_once(field: Field, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_differing_rounds_are_repeated_once(field: Field, monkeypatch: pytest.MonkeyPatch) -> None:
     class Fake:
         def __init__(self, *seconds: float) -> None:
             self.seconds = list(seconds)

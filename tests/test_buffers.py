@@ -1,4 +1,4 @@
-"""Buffers of images are reused when they are no longer in use, and never before."""
+"""Buffers of images are reused after their last use, and never before."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def kept() -> int:
     return sum(size * len(free) for size, free in buffers._FREE.items())
 
 
-def test_a_buffer_serves_again_after_its_last_view_is_gone() -> None:
+def test_a_buffer_is_reused_after_its_last_view_is_deleted() -> None:
     image = empty_image(300, 200)
     assert image.shape == (300, 200, 3) and image.dtype == np.uint8
     assert image.flags.c_contiguous and image.flags.writeable
@@ -56,7 +56,7 @@ def test_no_two_arrays_in_use_share_memory(sizes: list[int], random: object) -> 
         assert all((other == value).all() for value, other in held)
 
 
-def test_what_is_kept_is_bounded() -> None:
+def test_free_buffers_are_limited() -> None:
     size = 1 << 22
     arrays = [empty(size) for _ in range(2 * MAX_FREE_BYTES // size)]
     del arrays
@@ -69,7 +69,7 @@ def test_small_and_huge_arrays_are_plain_ones(size: int) -> None:
     assert kept() == 0
 
 
-def test_an_eighth_is_wasted_at_most() -> None:
+def test_at_most_an_eighth_is_wasted() -> None:
     for size in (MIN_BYTES, 3 * 256 * 256, 1 << 20, (1 << 20) + 1, 3 * 1024 * 1024):
         buffers._FREE.clear()
         empty(size)
@@ -87,7 +87,7 @@ def test_a_copy_and_a_pickle_have_memory_of_their_own() -> None:
     assert (copy == 7).all() and (pickled == 7).all()
 
 
-def test_arrays_that_outlive_their_module_are_no_trouble() -> None:
+def test_arrays_may_outlive_their_module() -> None:
     """When Python ends, a module that something still holds loses its names; the one imported last goes first."""
     code = """
 import sys, types
@@ -100,7 +100,7 @@ sys.held = (holder, buffers)
     assert done.stderr == ""
 
 
-def test_threads_never_get_one_buffer_at_once() -> None:
+def test_threads_never_share_a_buffer() -> None:
     faults: list[int] = []
 
     def work(value: int) -> None:

@@ -1,4 +1,4 @@
-"""calibrate: what it reads, what it fits, how sure it says it is, and what it writes."""
+"""calibrate: the labels that it reads, the bounds that it fits, their uncertainty, and the gate that it writes."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def test_a_bound_is_tightened_to_between_the_last_good_and_the_first_bad() -> No
     assert 3.0 <= limits[moved[0]] < 4.0
 
 
-def test_a_bound_is_loosened_as_far_as_people_were_asked_and_no_further() -> None:
+def test_a_bound_is_loosened_only_within_labelled_values() -> None:
     good, bad = [at(6.0), at(7.0), at(7.5)], [at(9.0)]
     found = table([*good, *bad])
     limits = fit(found, np.array([True, True, True, False]), 0.0, loosen=True)
@@ -189,7 +189,7 @@ def test_a_bound_is_loosened_as_far_as_people_were_asked_and_no_further() -> Non
     assert (fit(found, np.ones(3, bool), 0.0, loosen=False) == found.limits).all()
 
 
-def test_of_two_bounds_the_one_that_costs_less_is_tightened() -> None:
+def test_the_cheaper_of_two_bounds_is_tightened() -> None:
     """The bad ones have halos, and are in the middle of the others by tile_worst."""
     rows = [at(1.0, 0.7 + 0.01 * n) for n in range(20)] + [at(4.0, 0.75)] * 4
     found = table(rows)
@@ -217,7 +217,7 @@ def test_the_aim_is_met_and_the_rest_is_kept() -> None:
     assert outcome(found.margins(strict) >= 0, kept).false_accepts == Rate(count=9, of=199)
 
 
-def test_a_band_for_review_is_not_left_by_loosening() -> None:
+def test_loosening_stays_within_the_review_band() -> None:
     text = TWO.replace("max = 5.0", "max = 8.0, unsure_above = 5.0")
     rows = [at(6.0), at(7.0), at(9.0), at(10.0)]
     found = table(rows, text)
@@ -225,7 +225,7 @@ def test_a_band_for_review_is_not_left_by_loosening() -> None:
     assert found.bounds[0].path == ("must", "halo", "unsure_above") and 7.0 <= limits[0] <= 8.0
 
 
-def test_one_of_a_gains_rules_may_carry_it_alone() -> None:
+def test_one_rule_of_a_gain_may_satisfy_it() -> None:
     rows = [at(1.0, noise_gain=0.1, haze_gain=0.0), at(1.0, noise_gain=0.0, haze_gain=0.2)] * 3
     found = table(rows)
     limits = fit(found, np.ones(6, bool), 0.0, loosen=True)
@@ -255,7 +255,7 @@ def labelled(count: int, seed: int = 1) -> LabelledCandidates:
     return of_people(rows, kept, [f"key-{number // 2}" for number in range(count)])
 
 
-def test_many_labels_loosen_a_strict_bound_to_where_people_reject() -> None:
+def test_many_labels_loosen_a_strict_bound_to_the_reviewers_limit() -> None:
     found = calibrate(labelled(800), target=0.02)
     assert found.is_target_shown and found.is_target_held and found.needed_count == 150 and found.label_count == 800
     assert list(places(found)) == ["must.halo.max"] and 6.3 < places(found)["must.halo.max"] < 7.2
@@ -305,7 +305,7 @@ def test_labels_of_one_photograph_are_fitted_and_held_out_nowhere() -> None:
     assert found.fitted.false_accepts == Rate(count=0, of=5) and found.fitted.kept == Rate(count=5, of=5)
 
 
-def test_a_roc_begins_at_nothing_and_ends_at_all_that_was_measured() -> None:
+def test_a_roc_curve_spans_from_no_to_all_candidates() -> None:
     margins, kept = np.array([2.0, 1.0, 0.5, -np.inf]), np.array([True, False, True, False])
     bad, good = roc(margins, kept)
     assert bad.tolist() == [0.0, 0.0, 0.5, 0.5] and good.tolist() == [0.0, 0.5, 0.5, 1.0]
@@ -550,7 +550,7 @@ def asked(workspace: Path, tmp_path: Path) -> Callable[..., int]:
     return run
 
 
-def test_the_verb_writes_a_gate_and_a_plot_and_says_how_sure_it_is(
+def test_the_verb_writes_a_gate_and_a_plot_with_confidence(
     asked: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert asked(false_accept="0.05") == 0

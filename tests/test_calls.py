@@ -1,4 +1,4 @@
-"""calls: a bounded number in flight, a pace, a purse, and again where that may help; on a clock of the test's own."""
+"""calls: concurrency, rate, budget and retries of requests, on a simulated clock."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ggt_tools.errors import ConfigError, PairError, TransientError
-from ggt_tools.providers.calls import GIVE_UP, CallConfig, Calls, Ended
+from ggt_tools.providers.calls import MAX_FAILED_WORKS, CallConfig, Calls, EndedCall
 from ggt_tools.providers.limits import Budget, RateLimiter
 from ggt_tools.providers.prices import Price, price
 from ggt_tools.records import IN_FLIGHT, Call
@@ -67,15 +67,15 @@ def calls(
         model="fake",
         price=cost,
         spent=spent,
-        note=(noted if noted is not None else []).extend,
+        record=(noted if noted is not None else []).extend,
         clock=lambda: "2026-01-01T00:00:00Z",
         now=time_.now,
         sleep=time_.sleep,
-        dice=lambda: 1.0,
+        draw_random=lambda: 1.0,
     )
 
 
-def all_of(results: Iterator[list[Ended[Work, Answer]]]) -> list[Ended[Work, Answer]]:
+def all_of(results: Iterator[list[EndedCall[Work, Answer]]]) -> list[EndedCall[Work, Answer]]:
     return [ended for some in results for ended in some]
 
 
@@ -88,10 +88,10 @@ def test_every_work_is_done_once() -> None:
 
     found = all_of(calls(ask, in_flight=4).perform(works(50)))
     assert sorted(asked) == sorted(ended.work.id for ended in found) == sorted(work.id for work in works(50))
-    assert all(ended.final and ended.call.outcome == "ok" for ended in found)
+    assert all(ended.is_final and ended.call.outcome == "ok" for ended in found)
 
 
-def test_never_more_in_flight_than_said_and_that_many_at_times() -> None:
+def test_the_number_of_calls_in_flight_is_limited_and_reached() -> None:
     now, most, lock = 0, 0, threading.Lock()
 
     def ask(work: Work) -> Answer:
@@ -122,7 +122,7 @@ def test_works_are_drawn_only_as_they_are_sent() -> None:
     assert drawn <= 4
 
 
-def test_a_call_is_noted_before_it_is_sent() -> None:
+def test_a_call_is_recorded_before_it_is_sent() -> None:
     noted: list[Call] = []
 
     def ask(work: Work) -> Answer:
@@ -145,11 +145,11 @@ def test_the_backoff_doubles_up_to_its_maximum_and_then_it_ends() -> None:
 
     run = calls(ask, clock=clock, attempts=6, backoff=1.0, max_backoff=4.0)
     found = all_of(run.perform(works(1)))
-    assert [ended.final for ended in found] == [False] * 5 + [True]
+    assert [ended.is_final for ended in found] == [False] * 5 + [True]
     assert clock.seconds == pytest.approx(1 + 2 + 4 + 4 + 4)
 
 
-def test_a_provider_that_says_when_holds_all_calls_until_then() -> None:
+def test_retry_after_delays_all_calls() -> None:
     clock = Time()
     at: list[tuple[str, float]] = []
 
@@ -166,7 +166,7 @@ def test_a_provider_that_says_when_holds_all_calls_until_then() -> None:
     assert [ended.call.outcome for ended in found].count("rate_limited") == 1
 
 
-def test_others_go_while_one_waits() -> None:
+def test_other_calls_are_sent_while_one_waits() -> None:
     order: list[str] = []
 
     def ask(work: Work) -> Answer:
@@ -181,7 +181,7 @@ def test_others_go_while_one_waits() -> None:
 
 @given(st.floats(1, 600), st.integers(1, 60))
 @settings(max_examples=50, deadline=None)
-def test_requests_a_minute_are_kept(rate: float, count: int) -> None:
+def test_requests_per_minute_are_limited(rate: float, count: int) -> None:
     clock = Time()
     sent: list[float] = []
 
@@ -196,14 +196,14 @@ def test_requests_a_minute_are_kept(rate: float, count: int) -> None:
     assert clock.seconds <= count / rate * 60 + 1, "and no slower than that"
 
 
-def test_tokens_a_minute_are_kept() -> None:
+def test_tokens_per_minute_are_limited() -> None:
     clock = Time()
     cost = Price(model="fake", call=0.0, tokens=1000)
     all_of(calls(lambda work: Answer(), clock=clock, cost=cost, tokens_per_minute=6000).perform(works(7)))
     assert clock.seconds == pytest.approx(60.0, abs=0.1), "six a minute, the first at once"
 
 
-def test_a_rate_limiter_holds_no_more_than_a_second_brings() -> None:
+def test_a_rate_limiter_saves_at_most_one_second() -> None:
     clock = Time()
     limiter = RateLimiter(120, math.inf, 0, now=clock.now)
     clock.seconds = 3600.0
@@ -226,21 +226,21 @@ def test_the_budget_is_not_exceeded_by_what_is_in_flight() -> None:
         return Answer()
 
     run = calls(ask, cost=Price(model="fake", call=0.3), spent=1.0, in_flight=8, budget=2.0)
-    found: list[Ended[Work, Answer]] = []
+    found: list[EndedCall[Work, Answer]] = []
     with pytest.raises(ConfigError) as fault:
         for some in run.perform(works(100)):
             found += some
     assert (asked, len(found)) == (3, 3), "what was sent is not lost"
     assert run.spent == pytest.approx(1.9)
     assert str(fault.value) == (
-        "the budget of 2.00 usd: 1.90 are spent, and one more call to fake may cost 0.3000; "
-        "raise --budget and run it again, it goes on"
+        "the budget of 2.00 USD: 1.90 USD are spent, and one more call to fake may cost 0.3000 USD. "
+        "Raise --budget and run this again to continue."
     )
 
 
 @given(st.lists(st.sampled_from(["ok", "busy", "timeout", "bad"]), max_size=60), st.floats(0.1, 5))
 @settings(max_examples=50, deadline=None)
-def test_whatever_happens_the_budget_holds(script: list[str], budget: float) -> None:
+def test_the_budget_holds_for_any_outcomes(script: list[str], budget: float) -> None:
     steps = iter(script)
     lock = threading.Lock()
 
@@ -257,7 +257,7 @@ def test_whatever_happens_the_budget_holds(script: list[str], budget: float) -> 
 
     cost = Price(model="fake", call=0.1, input=1e4, output=5e4)
     run = calls(ask, cost=cost, in_flight=3, budget=budget, attempts=2)
-    found: list[Ended[Work, Answer]] = []
+    found: list[EndedCall[Work, Answer]] = []
     try:
         for some in run.perform(works(60)):
             found += some
@@ -267,23 +267,25 @@ def test_whatever_happens_the_budget_holds(script: list[str], budget: float) -> 
     assert run.spent == pytest.approx(math.fsum(ended.call.usd for ended in found))
 
 
-def test_a_call_that_cost_more_than_the_list_says_raises_what_the_next_may_cost() -> None:
+def test_a_call_above_the_list_price_raises_the_expected_cost() -> None:
     budget = Budget(10.0, 0.0, Price(model="fake", call=1.0, input=1e6, output=0.0))
     budget.pay(budget.reserve(), 4, 0)
     assert budget.spent == 4.0
     assert budget.reserve() == 4.0
-    assert not budget.holds_one()
+    assert not budget.fits_one_call()
 
 
-def test_a_budget_wants_a_price() -> None:
+def test_a_budget_needs_a_price() -> None:
     with pytest.raises(ConfigError) as fault:
         calls(lambda work: Answer(), cost=price("unheard-of"), budget=5.0)
-    assert str(fault.value) == ("fake: no price is known, so no budget can be kept; say what a call costs: --price USD")
+    assert str(fault.value) == (
+        "fake: its price is unknown, so the budget cannot be kept. State the cost of a call: --price USD"
+    )
     found = all_of(calls(lambda work: Answer(), cost=price("unheard-of")).perform(works(2)))
     assert all(math.isnan(ended.call.usd) for ended in found)
 
 
-def test_where_nothing_works_it_gives_up() -> None:
+def test_a_run_stops_after_many_failures() -> None:
     asked = 0
 
     def ask(work: Work) -> Answer:
@@ -292,19 +294,19 @@ def test_where_nothing_works_it_gives_up() -> None:
         raise TransientError("no answer", reason="timeout")
 
     run = calls(ask, attempts=2, backoff=0.1)
-    found: list[Ended[Work, Answer]] = []
+    found: list[EndedCall[Work, Answer]] = []
     with pytest.raises(TransientError) as fault:
         for some in run.perform(works(1000)):
             found += some
-    assert sum(ended.final for ended in found) == GIVE_UP
-    assert asked < 4 * GIVE_UP
+    assert sum(ended.is_final for ended in found) == MAX_FAILED_WORKS
+    assert asked < 4 * MAX_FAILED_WORKS
     assert str(fault.value) == (
-        "fake: 20 in a row failed 2 times each, the last with: no answer; run it again when the provider is well"
+        "fake: 20 in a row failed 2 times each, the last one with: no answer. Run this again when the provider works."
     )
     assert fault.value.reason == "timeout"
 
 
-def test_a_fault_of_the_program_loses_nothing_that_was_in_flight() -> None:
+def test_a_program_error_loses_no_call_in_flight() -> None:
     barrier = threading.Barrier(3)
 
     def ask(work: Work) -> Answer:
@@ -314,18 +316,18 @@ def test_a_fault_of_the_program_loses_nothing_that_was_in_flight() -> None:
         time.sleep(0.02)
         return Answer()
 
-    found: list[Ended[Work, Answer]] = []
+    found: list[EndedCall[Work, Answer]] = []
     with pytest.raises(ZeroDivisionError):
         for some in calls(ask, in_flight=3).perform(works(30)):
             found += some
-    assert sorted((ended.work.id, ended.call.outcome, ended.final) for ended in found) == [
+    assert sorted((ended.work.id, ended.call.outcome, ended.is_final) for ended in found) == [
         ("w0", "stopped", False),
         ("w1", "ok", True),
         ("w2", "ok", True),
     ]
 
 
-def test_after_ctrl_c_what_was_in_flight_is_handed_over() -> None:
+def test_calls_in_flight_are_yielded_after_ctrl_c() -> None:
     asked: list[str] = []
 
     def ask(work: Work) -> Answer:
@@ -337,7 +339,7 @@ def test_after_ctrl_c_what_was_in_flight_is_handed_over() -> None:
         return Answer(tokens_in=1)
 
     run = calls(ask, cost=Price(model="fake", call=0.5), in_flight=2)
-    found: list[Ended[Work, Answer]] = []
+    found: list[EndedCall[Work, Answer]] = []
     with pytest.raises(KeyboardInterrupt):
         for some in run.perform(works(50)):
             found += some
@@ -346,29 +348,29 @@ def test_after_ctrl_c_what_was_in_flight_is_handed_over() -> None:
     assert run.spent == pytest.approx(0.5 * len(asked))
 
 
-def test_what_fails_here_after_the_answer_is_paid_all_the_same() -> None:
+def test_a_failure_after_the_answer_is_paid() -> None:
     def ask(work: Work) -> Answer:
         raise OSError(28, "No space left on device")
 
     run = calls(ask, cost=Price(model="fake", call=0.5))
-    found: list[Ended[Work, Answer]] = []
+    found: list[EndedCall[Work, Answer]] = []
     with pytest.raises(OSError, match="No space left"):
         for some in run.perform(works(3)):
             found += some
-    assert [(ended.call.outcome, ended.call.usd, ended.final) for ended in found] == [("stopped", 0.5, False)]
+    assert [(ended.call.outcome, ended.call.usd, ended.is_final) for ended in found] == [("stopped", 0.5, False)]
 
 
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("in_flight", 0, "in_flight: 0 is not 1 or more"),
-        ("attempts", 0, "attempts: 0 is not 1 or more"),
-        ("requests_per_minute", 0.0, "requests_per_minute: 0.0 is not above 0"),
-        ("tokens_per_minute", -1.0, "tokens_per_minute: -1.0 is not above 0"),
-        ("budget", math.nan, "budget: nan is not above 0"),
+        ("in_flight", 0, "in_flight: 0: must be 1 or more."),
+        ("attempts", 0, "attempts: 0: must be 1 or more."),
+        ("requests_per_minute", 0.0, "requests_per_minute: 0.0: must be above 0."),
+        ("tokens_per_minute", -1.0, "tokens_per_minute: -1.0: must be above 0."),
+        ("budget", math.nan, "budget: nan: must be above 0."),
     ],
 )
-def test_a_setting_that_cannot_be(name: str, value: float, said: str) -> None:
+def test_wrong_limits_are_errors(name: str, value: float, said: str) -> None:
     with pytest.raises(ConfigError) as fault:
         CallConfig(**{name: value})  # type: ignore[arg-type]
     assert str(fault.value) == said

@@ -1,4 +1,4 @@
-"""card: what a dataset folder says of itself: read by the Hub's clients, a Markdown parser, mlcroissant and the eye."""
+"""card: the page of a dataset folder, read by the Hub's clients, a Markdown parser, mlcroissant and a browser."""
 
 from __future__ import annotations
 
@@ -33,9 +33,18 @@ from PIL import Image
 import ggt100k
 from ggt_tools.cli import main
 from ggt_tools.errors import ConfigError, ShardError
+from ggt_tools.evidence import ReviewVotes
 from ggt_tools.imaging.contact_sheet import MARGIN, TITLE, WIDTH
 from ggt_tools.records import Pair, Stage
-from ggt_tools.stages.card import card, front_matter, plain_features, short_readme
+from ggt_tools.stages.card import (
+    CardOptions,
+    card,
+    card_texts,
+    front_matter,
+    plain_features,
+    read_options,
+    short_readme,
+)
 from ggt_tools.stages.card.figures import FAINT, FILLS, INK
 from ggt_tools.stages.card.run import CardConfig, run
 from ggt_tools.stages.card.text import MAX_LENGTH, fenced, markdown, plain, quoted
@@ -182,6 +191,62 @@ def test_the_hubs_own_reading_of_it(release: Path) -> None:
     assert data.pretty_name == "GGT-100K"
 
 
+def test_its_yaml_says_how_the_pairs_were_made_and_of_what(release: Path) -> None:
+    read = metadata_load(release / "README.md") or {}
+    assert read["annotations_creators"] == ["machine-generated"], "nobody has reviewed the sample"
+    assert read["source_datasets"] == ["extended|other-lomiri-wallpapers-16-04", "extended|other-palapeli-data"]
+    assert "extra_gated_prompt" not in read and "paperswithcode_id" not in read
+    for number in ("2605.31039", "2505.05621"):
+        assert f"(https://arxiv.org/abs/{number})" in body(release), "the Hub makes a tag of such a link"
+
+
+def test_votes_of_reviewers_make_experts_of_its_annotators(tmp_path: Path) -> None:
+    store = Store()
+    pairs = [make_pair(store, seed) for seed in range(2)]
+    voted = (*pairs[1].verdict.evidence, ReviewVotes(2, 0, "unsure"))
+    pairs[1] = dataclasses.replace(pairs[1], verdict=dataclasses.replace(pairs[1].verdict, evidence=voted))
+    pack(pairs, store, tmp_path / "r", PackConfig(test=0), gate=GATE)
+    texts = card_texts(ggt100k.open_root(str(tmp_path / "r")), REPO)
+    read = yaml.safe_load(texts["README.md"].decode().split("---\n")[1])
+    assert read["annotations_creators"] == ["machine-generated", "expert-generated"]
+    assert read["source_datasets"] == ["original"]
+
+
+@given(
+    st.builds(
+        CardOptions,
+        preview=st.sampled_from(["", "some-org/ggt-100k-preview", "a/b.c_d"]),
+        gated_prompt=st.text(st.characters(codec="utf-8", exclude_categories=["C", "Zl", "Zp", "Zs"]), max_size=40)
+        | st.sampled_from(['I agree: "yes"\n---\nand no. # ~', "- a\n- b", "null", "1.0", " spaced "]),
+        paperswithcode_id=st.sampled_from(["", "ggt-100k", "1"]),
+    )
+)
+@settings(max_examples=25, deadline=None)
+def test_the_options_of_a_card_are_read_back_from_it(release: Path, options: CardOptions) -> None:
+    root = ggt100k.open_root(str(release))
+    text = card_texts(root, REPO, options)["README.md"].decode()
+    assert read_options(text) == options
+    assert (f"https://huggingface.co/datasets/{options.preview})" in text) == bool(options.preview)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"preview": "x"}, "--preview 'x': is not a repository of the Hub. Write it as ORG/ggt-100k-preview."),
+        ({"gated_prompt": "a\x00"}, "--gated-prompt: holds control characters. Write plain text."),
+        (
+            {"paperswithcode_id": "GGT 100K"},
+            "--paperswithcode-id 'GGT 100K': is not an identifier. Write lower-case letters, digits and hyphens, for "
+            "example ggt-100k.",
+        ),
+    ],
+)
+def test_options_that_cannot_be_are_refused(values: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigError) as fault:
+        CardConfig(**values)
+    assert str(fault.value) == message
+
+
 @pytest.mark.parametrize(
     ("pairs", "size"), [(999, "n<1K"), (1000, "1K<n<10K"), (103_707, "100K<n<1M"), (10**8, "n>10M")]
 )
@@ -191,18 +256,16 @@ def test_its_size_is_the_manifests(pairs: int, size: str, manifest: dict[str, An
     assert yaml.safe_load(text.split("---\n")[1])["size_categories"] == [size]
 
 
-def test_what_pack_writes_and_what_card_writes_begin_alike(release: Path, manifest: dict[str, Any]) -> None:
+def test_the_readmes_of_pack_and_card_have_the_same_yaml(release: Path, manifest: dict[str, Any]) -> None:
     splits = {name: list(about["degradations"]) for name, about in manifest["splits"].items()}
     begin = front_matter(manifest["metrics"], splits)
     for text in (short_readme(manifest), (release / "README.md").read_text(encoding="utf-8")):
         assert text.startswith(begin)
-    assert (
-        short_readme(manifest).split("---\n")[1]
-        == (release / "README.md").read_text(encoding="utf-8").split("---\n")[1]
-    )
+    whole = (release / "README.md").read_text(encoding="utf-8").split("---\n")[1]
+    assert whole.startswith(short_readme(manifest).split("---\n")[1]), "what only the index tells comes last"
 
 
-def test_every_file_that_it_names_is_there_and_every_shard_named(release: Path) -> None:
+def test_every_file_of_the_card_exists_and_every_shard_is_listed(release: Path) -> None:
     configs = yaml.safe_load((release / "README.md").read_text(encoding="utf-8").split("---\n")[1])["configs"]
     for config in configs:
         matched = [path for files in config["data_files"] for path in release.glob(files["path"])]
@@ -306,17 +369,17 @@ def test_its_counts_are_the_manifests_and_the_index(release: Path, manifest: dic
     assert manifest["gate"].strip() in said
 
 
-def test_it_says_what_the_release_lacks(release: Path, hostile: Path) -> None:
+def test_the_card_states_what_the_release_lacks(release: Path, hostile: Path) -> None:
     limits = body(release).split("## Known limits")[1].split("\n## ")[0]
     absent = set(re.search(r"It has no pairs of (.*)\.", limits)[1].replace("`", "").split(", "))  # type: ignore[index]
     there = {path.parent.name for path in release.glob("data/*/*.tar")}
     assert absent == set(ggt100k.DEGRADATIONS) - there
-    assert "All ground truths are of one restorer, classical-" in limits
+    assert "All ground truths are from one restorer, classical-" in limits
     assert "Not measured on every pair" not in limits
     assert "- Not measured on every pair: `gmsd` (not on 4).\n" in body(hostile)
 
 
-def test_it_claims_no_choice_of_ours_for_the_paper(release: Path) -> None:
+def test_choices_of_this_project_are_not_attributed_to_the_paper(release: Path) -> None:
     said = body(release)
     assert "are the choice of its maintainers, not the paper's" in " ".join(said.split())
     assert "This release is official data of neither." in " ".join(said.split())
@@ -324,8 +387,10 @@ def test_it_claims_no_choice_of_ours_for_the_paper(release: Path) -> None:
 
 
 def test_no_number_is_typed_by_hand() -> None:
-    names = r"kong2026ggt100k|yang2025gpt4o|GGT-100K|ggt-?100k|GPT-4o|arXiv:[\d.]+|year    = \{\d+\}"
-    ours = rf"{names}|5 % lie (below|above)|names\[[01]\]|take\(2\)|pairs\[0\]"
+    names = (
+        r"kong2026ggt100k|yang2025gpt4o|GGT-100K|ggt-?100k|GPT-4o|arXiv:[\d.]+|arxiv\.org/abs/[\d.]+|year    = \{\d+\}"
+    )
+    ours = rf"{names}|C2PA|c2pa|5 % lie (below|above)|names\[[01]\]|take\(2\)|pairs\[0\]"
     for path in sorted(PROSE.glob("*.md")):
         text = re.sub(r"\{\{.*?\}\}|\{%.*?%\}", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
         assert re.findall(r"\d+", re.sub(ours, "", text)) == [], path.name
@@ -345,7 +410,7 @@ def test_its_credits_name_every_author_and_source(release: Path) -> None:
 
 
 @pytest.mark.slow
-def test_many_sources_are_counted_and_stand_in_the_licence(tmp_path: Path) -> None:
+def test_many_sources_are_counted_and_listed_in_the_licence(tmp_path: Path) -> None:
     store = Store()
     pairs = [make_pair(store, seed, source_name=f"source {seed:02}", author=f"author {seed}") for seed in range(43)]
     pack(pairs, store, tmp_path / "out", PackConfig(test=0), gate=GATE)
@@ -358,7 +423,7 @@ def test_many_sources_are_counted_and_stand_in_the_licence(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_the_change_log_stands_in_it(tmp_path: Path) -> None:
+def test_the_card_has_the_change_log(tmp_path: Path) -> None:
     root = make_dataset(tmp_path / "out")
     files = card(ggt100k.open_root(str(root)), REPO)
     before = {name: files[name].decode() for name in ("README.md", "croissant.json")}
@@ -386,7 +451,7 @@ def test_the_light_flavour(tmp_path: Path) -> None:
 # --- what comes from outside ----------------------------------------------------------------------------------------
 
 
-def test_a_text_from_outside_is_a_text(hostile: Path) -> None:
+def test_texts_from_outside_are_escaped_in_the_card(hostile: Path) -> None:
     page = Page(body(hostile))
     allowed = {"h1", "h2", "h3", "p", "em", "strong", "code", "pre", "a", "img", "ul", "li", "details", "summary"}
     assert {tag for tag, _ in page.tags} <= allowed | {"table", "thead", "tbody", "tr", "th", "td"}
@@ -399,7 +464,9 @@ def test_a_text_from_outside_is_a_text(hostile: Path) -> None:
         assert attrs.keys() <= {"href", "src", "alt", "class", "style"}, (tag, attrs)
         assert attrs.get("style") in (None, "text-align:right")
         if tag == "a":
-            assert re.match(r"LICENSE$|https://(spdx\.org/licenses|example\.org)/", attrs["href"] or ""), attrs
+            assert re.match(
+                r"LICENSE$|https://(spdx\.org/licenses|arxiv\.org/abs|example\.org)/", attrs["href"] or ""
+            ), attrs
     rows = page.rows
     for seed in range(8):
         name = plain(f"{seed} {NASTY[seed % 4]}")
@@ -410,7 +477,7 @@ def test_a_text_from_outside_is_a_text(hostile: Path) -> None:
         assert any(row[1:] == ["9", "8", f"1 {plain(text)}"] for row in rows if row)
 
 
-def test_the_files_beside_it_take_no_harm_either(hostile: Path) -> None:
+def test_texts_from_outside_are_escaped_in_other_files(hostile: Path) -> None:
     head = yaml.safe_load((hostile / "README.md").read_text(encoding="utf-8").split("---\n")[1])
     assert (head["license"], head["language"]) == ("other", ["en"])
     about = json.loads((hostile / "croissant.json").read_text(encoding="utf-8"))
@@ -426,7 +493,7 @@ TEXTS = st.text(st.one_of(st.sampled_from(string.punctuation + " \n\taAwW1"), st
 @example("www.example.com")
 @example("a\\|b")
 @settings(deadline=None, max_examples=300)
-def test_a_text_reads_in_a_cell_as_it_is(text: str) -> None:
+def test_a_text_is_unchanged_in_a_table_cell(text: str) -> None:
     assert plain("a\u200cb\u202e") == "a\u200cb\ufffd"
     page = Page(f"| a | b |\n|---|---|\n| x {markdown(text)} y | {markdown(text)} |\n")
     assert page.rows[2][0].split(" ", 1)[1].rpartition(" ")[0] == plain(text) if text.strip() else True
@@ -438,7 +505,7 @@ def test_a_text_reads_in_a_cell_as_it_is(text: str) -> None:
 @given(st.text(st.one_of(st.sampled_from("`~<>\n -#"), st.characters()), max_size=80))
 @example("```\nx\n````\n")
 @settings(deadline=None, max_examples=200)
-def test_no_text_ends_its_block_of_code(text: str) -> None:
+def test_no_text_closes_its_code_block(text: str) -> None:
     tokens = MARKDOWN.parse(f"{fenced(text)}\n\nafter\n")
     assert [token.type for token in tokens] == ["fence", "paragraph_open", "inline", "paragraph_close"]
 
@@ -454,7 +521,7 @@ def luminance(colour: str) -> float:
 
 
 @pytest.mark.parametrize("ground", ["#ffffff", "#0b0f19"])
-def test_its_colours_read_on_light_and_on_dark(ground: str) -> None:
+def test_colours_have_enough_contrast_on_light_and_dark(ground: str) -> None:
     for colour, least in [(INK, 4.2), (FAINT, 3.0), *((fill, 3.0) for fill in FILLS)]:
         bright, dark = sorted((luminance(colour), luminance(ground)), reverse=True)
         assert (bright + 0.05) / (dark + 0.05) >= least, colour
@@ -465,7 +532,7 @@ def pixels(root: Path, name: str) -> npt.NDArray[np.uint8]:
 
 
 @pytest.mark.slow
-def test_its_figures_have_no_ground_of_their_own_and_only_its_colours(release: Path) -> None:
+def test_figures_are_transparent_and_use_the_palette(release: Path) -> None:
     colours = [tuple(int(c[at : at + 2], 16) for at in (1, 3, 5)) for c in (INK, FAINT, *FILLS)]
     for name in FIGURES:
         if name.endswith(".png"):
@@ -549,13 +616,67 @@ def test_mlcroissant_reads_the_images_from_the_hub(release: Path, hub: Hub) -> N
             assert np.array_equal(np.asarray(found[pair["key"]]), pair[side])
 
 
-def test_mlcroissant_refuses_other_bytes_than_the_manifests(release: Path, tmp_path: Path) -> None:
+def test_mlcroissant_refuses_bytes_that_differ_from_the_manifest(release: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(release, tmp_path / "out"))
     path = root / "index/test.parquet"
     path.write_bytes(path.read_bytes() + b"\0")
     with pytest.raises(Exception, match="during the operation Download") as refused:
         croissant_records(root, "test")
     assert "is not identical with the reference in the Croissant JSON-LD" in str(refused.value.__cause__)
+
+
+def test_croissant_says_where_the_pairs_come_from_and_how_they_may_be_used(release: Path) -> None:
+    """Version 1.1, which mlcroissant reads without an issue; PROV-O and ODRL as an RDF parser understands them."""
+    import mlcroissant
+    import rdflib
+
+    read = mlcroissant.Dataset(release / "croissant.json").metadata
+    assert read.ctx.is_v1_1() and not read.ctx.issues.errors
+    assert not [warning for warning in read.ctx.issues.warnings if "datePublished" not in warning]
+    assert len(read.data_limitations) == 2 and len(read.data_use_cases) == 2
+    assert read.annotations_per_item == "One ground truth for each photograph."
+    assert read.data_annotation_protocol[1] == "Reviewers voted on 0 of the 16 pairs that were kept."
+    assert read.personal_sensitive_information == [
+        "Photographs may show people; whether they show faces was not checked."
+    ]
+    graph = rdflib.Graph().parse(release / "croissant.json", format="json-ld")
+    prov, odrl = rdflib.Namespace("http://www.w3.org/ns/prov#"), rdflib.Namespace("http://www.w3.org/ns/odrl/2/")
+    sources = {str(graph.value(entity, prov.label)) for entity in graph.objects(None, prov.wasDerivedFrom)}
+    assert {"lomiri-wallpapers-16.04", "palapeli-data"} <= sources
+    (restorer,) = graph.objects(None, prov.wasAssociatedWith)
+    assert str(graph.value(restorer, prov.label)) == "classical-1"
+    gt_fields = {str(s).rpartition("#")[2].rpartition("croissant.json")[2] for s in graph.subjects(prov.wasDerivedFrom)}
+    assert any(name.endswith("train-gt/image") for name in gt_fields)
+    offers = {str(graph.value(offer, rdflib.SDO.name)): offer for offer in graph.subjects(rdflib.RDF.type, odrl.Offer)}
+    duties = {
+        name: sorted(str(graph.value(duty, odrl.action)) for duty in graph.objects(permission, odrl.duty))
+        for name, offer in offers.items()
+        for permission in graph.objects(offer, odrl.permission)
+    }
+    assert duties["Pairs under CC-BY-4.0"] == [str(odrl.attribute)] and duties["Pairs under CC0-1.0"] == []
+
+
+@pytest.mark.parametrize(
+    ("licence", "actions", "duties", "forbidden"),
+    [
+        ("CC0-1.0", 4, [], ""),
+        ("CC-BY-SA-4.0", 4, ["odrl:attribute", "cc:ShareAlike"], ""),
+        ("CC-BY-NC-SA-4.0", 4, ["odrl:attribute", "cc:ShareAlike"], "cc:CommercialUse"),
+        ("CC-BY-NC-ND-4.0", 3, ["odrl:attribute"], "cc:CommercialUse"),
+        ("LicenseRef-own", 0, [], ""),
+    ],
+)
+def test_terms_of_use_are_stated_of_licences_that_are_understood(
+    tmp_path: Path, licence: str, actions: int, duties: list[str], forbidden: str
+) -> None:
+    store = Store()
+    pack([make_pair(store, 1, licence=licence)], store, tmp_path / "r", PackConfig(test=0), gate=GATE)
+    about = json.loads(card_texts(ggt100k.open_root(str(tmp_path / "r")), REPO)["croissant.json"])
+    (offer,) = about["usageInfo"]
+    permission = offer.get("odrl:permission", {})
+    assert len(permission.get("odrl:action", [])) == actions
+    assert [duty["odrl:action"]["@id"] for duty in permission.get("odrl:duty", [])] == duties
+    assert offer.get("odrl:prohibition", {}).get("odrl:action", {}).get("@id", "") == forbidden
 
 
 def test_croissant_names_every_file_with_its_checksum(release: Path, manifest: dict[str, Any]) -> None:
@@ -608,12 +729,12 @@ def test_equal_releases_give_equal_bytes_whatever_the_users_settings_are(hostile
 
 
 @pytest.mark.parametrize("repo", ["ggt-100k", "a/b/c", "a b/c", "org/", 'org/x"); import os', "-org/x\n"])
-def test_what_is_no_repository_is_refused(release: Path, repo: str) -> None:
+def test_an_invalid_repository_name_is_refused(release: Path, repo: str) -> None:
     with pytest.raises(ConfigError, match=r": is not a repository of the Hub\. Write it as ORG/ggt-100k\.$"):
         card(ggt100k.open_root(str(release)), repo)
 
 
-def test_an_index_that_the_manifest_counts_otherwise_is_refused(release: Path, tmp_path: Path) -> None:
+def test_an_index_with_other_counts_than_the_manifest_is_refused(release: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(release, tmp_path / "out"))
     path = root / ggt100k.MANIFEST
     about = json.loads(path.read_text())
@@ -629,7 +750,7 @@ def test_an_index_that_the_manifest_counts_otherwise_is_refused(release: Path, t
     assert (root / "README.md").read_bytes() == before
 
 
-def test_a_funnel_that_is_none_is_refused(release: Path, tmp_path: Path) -> None:
+def test_an_invalid_funnel_is_refused(release: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(release, tmp_path / "out"))
     path = root / ggt100k.MANIFEST
     path.write_text(json.dumps(json.loads(path.read_text()) | {"funnel": [{"stage": "ingest"}]}))
@@ -637,9 +758,9 @@ def test_a_funnel_that_is_none_is_refused(release: Path, tmp_path: Path) -> None
         card(ggt100k.open_root(str(root)), REPO)
 
 
-def test_what_is_no_folder_of_ours_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_without_a_release_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["card", str(tmp_path)]) == 2
-    assert "a folder without index/manifest.json, so no dataset is in it" in capsys.readouterr().err
+    assert "the folder has no index/manifest.json" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
     assert main(["card", "hf://datasets/org/ggt-100k"]) == 2
     assert "a card is written into a folder. Download the release first." in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The command: the whole chain on three photographs, again without doing anything twice, and what it says of faults."""
+"""The command line: the whole chain on three photographs, repeated runs, and messages of errors."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ from .making import change_shard, picture
 
 VERBS = (
     "ingest", "adopt", "prompt", "restore", "retry", "align", "score", "weights", "screen", "verdict", "refine",
-    "review", "study", "calibrate", "report", "pack", "validate", "view", "card", "push", "diff", "yank", "export",
+    "review", "study", "calibrate", "report", "pack", "validate", "view", "card", "site", "push", "diff", "yank",
+    "export",
     "export-ledger", "evaluate", "status", "reasons", "train-fidelity",
     "train-classes", "demo",
 )  # fmt: skip
@@ -169,8 +170,8 @@ def test_each_verb_has_help(verb: str) -> None:
     said = well(verb, "--help")
     assert said.startswith(f"usage: ggt100k {verb} ")
     reading = (
-        *("review", "report", "validate", "view", "card", "diff", "export-ledger", "evaluate", "status", "reasons"),
-        *("demo", "weights"),
+        *("review", "report", "validate", "view", "card", "site", "diff", "export-ledger", "evaluate", "status"),
+        *("reasons", "demo", "weights"),
     )
     whole = ("push", "export", "train-classes")
     assert ("--dry-run" in said, "--limit N" in said) == (verb not in reading, verb not in (*reading, *whole))
@@ -277,7 +278,7 @@ print(sorted(heavy & set(sys.modules)))
 # --- the chain ------------------------------------------------------------------------------------------------------
 
 
-def test_what_each_verb_says(chain: Chain) -> None:
+def test_each_verb_prints_its_summary(chain: Chain) -> None:
     with Ledger(chain.workspace) as ledger:
         metrics = len({score.metric for score in ledger.all(Score)})
     assert metrics > 5
@@ -313,7 +314,7 @@ def test_status_prints_the_funnel(chain: Chain) -> None:
     ]
 
 
-def test_what_came_out_is_what_went_in(chain: Chain) -> None:
+def test_pairs_round_trip_through_the_chain(chain: Chain) -> None:
     manifest = json.loads((chain.out / "index" / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["gate"] == GATE
     assert [stage["left"] for stage in manifest["funnel"]] == [3, 3, 3, 2]
@@ -331,7 +332,7 @@ def test_what_came_out_is_what_went_in(chain: Chain) -> None:
 
 
 @pytest.mark.slow
-def test_a_second_run_does_nothing_anew(chain: Chain, copy: Callable[[str], Path], tmp_path: Path) -> None:
+def test_a_second_run_repeats_nothing(chain: Chain, copy: Callable[[str], Path], tmp_path: Path) -> None:
     workspace = copy("status")
     before, images = facts(workspace), files(workspace / "images")
     assert well("ingest", chain.photos, workspace) == "ingest: 0 imported, 3 already done\n"
@@ -432,7 +433,7 @@ def test_the_limit_is_kept_and_the_next_run_takes_the_next(chain: Chain, tmp_pat
     assert len(facts(workspace)["Photo"]) == 3
 
 
-def test_two_folders_may_name_their_files_alike(chain: Chain, tmp_path: Path) -> None:
+def test_two_folders_may_have_equal_file_names(chain: Chain, tmp_path: Path) -> None:
     workspace = tmp_path / "w"
     for which, folder in enumerate(("one", "two")):
         (tmp_path / folder).mkdir()
@@ -484,7 +485,7 @@ def test_a_seed_that_the_ledger_cannot_hold(seed: str, tmp_path: Path) -> None:
 def test_what_is_not_aligned_is_not_measured(copy: Callable[[str], Path]) -> None:
     workspace = copy("restore")
     done = ggt("score", workspace, "--metrics", "core")
-    said = f"ggt100k score: {workspace}: nothing is aligned; run: ggt100k align {workspace}\n"
+    said = f"ggt100k score: {workspace}: nothing is aligned. Run: ggt100k align {workspace}\n"
     assert (done.code, done.err) == (2, said)
 
 
@@ -513,7 +514,7 @@ def test_the_packages_own_gate_judges_too(copy: Callable[[str], Path]) -> None:
     assert said.startswith(f"verdict: {sum(v.decision == 'keep' for v in verdicts)} kept\n")
 
 
-def test_what_is_not_taken_is_counted_by_reason(chain: Chain, tmp_path: Path) -> None:
+def test_rejected_files_are_counted_by_reason(chain: Chain, tmp_path: Path) -> None:
     folder, workspace = Path(shutil.copytree(chain.photos, tmp_path / "photos")), tmp_path / "w"
     crop(0).save(folder / "again.bmp")
     crop(3).resize((300, 300)).save(folder / "small.png")
@@ -555,21 +556,21 @@ def fails(*argv: str | Path) -> str:
 @pytest.mark.parametrize("verb", ["restore", "score", "screen", "verdict", "refine", "pack", "status"])
 def test_an_unknown_workspace(tmp_path: Path, verb: str) -> None:
     w = tmp_path / "nowhere"
-    said = f"{w}: no ledger.sqlite, so no workspace; begin one: ggt100k ingest PHOTOS {w}"
+    said = f"{w}: has no ledger.sqlite, so it is not a workspace. Create one: ggt100k ingest PHOTOS {w}"
     assert fails(verb, w, *([tmp_path / "out"] if verb == "pack" else [])) == said
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unknown_restorer(copy: Callable[[str], Path]) -> None:
     said = fails("restore", copy("ingest"), "--with", "clasical")
-    assert said.startswith("no restorer is named 'clasical'. Did you mean classical? Known: classical, ")
+    assert said.startswith("no restorer is named 'clasical'. Did you mean classical? The restorers are: classical, ")
 
 
 def test_an_unknown_metric(copy: Callable[[str], Path]) -> None:
     assert "'strukture'" in fails("score", copy("restore"), "--metrics", "strukture")
 
 
-def test_a_gate_that_is_not_there(copy: Callable[[str], Path], tmp_path: Path) -> None:
+def test_a_missing_gate_is_an_error(copy: Callable[[str], Path], tmp_path: Path) -> None:
     assert fails("verdict", copy("score"), "--gate", tmp_path / "no.toml").startswith(f"{tmp_path / 'no.toml'}: ")
 
 
@@ -589,7 +590,7 @@ def test_a_folder_without_photographs(tmp_path: Path) -> None:
 
 def test_pack_before_verdict(copy: Callable[[str], Path], tmp_path: Path) -> None:
     w = copy("score")
-    assert fails("pack", w, tmp_path / "out") == f"{w}: nothing has been judged; run: ggt100k verdict {w}"
+    assert fails("pack", w, tmp_path / "out") == f"{w}: nothing has been judged. Run: ggt100k verdict {w}"
 
 
 def test_nothing_to_pack(copy: Callable[[str], Path], tmp_path: Path) -> None:
@@ -601,7 +602,7 @@ def test_nothing_to_pack(copy: Callable[[str], Path], tmp_path: Path) -> None:
     assert not out.exists()
 
 
-def test_pack_into_a_folder_of_other_things(chain: Chain, tmp_path: Path) -> None:
+def test_pack_refuses_a_folder_with_other_files(chain: Chain, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     said = f"{tmp_path}: holds other files than a release. Name another folder."
     assert fails("pack", chain.workspace, tmp_path) == said
@@ -615,22 +616,22 @@ def test_pack_into_a_folder_of_other_things(chain: Chain, tmp_path: Path) -> Non
         ("--test", "1.5", "--test 1.5: is neither a number of pairs nor a share. Give 500, or 0.1."),
     ],
 )
-def test_options_of_pack_that_cannot_be(chain: Chain, tmp_path: Path, option: str, value: str, said: str) -> None:
+def test_wrong_options_of_pack_are_errors(chain: Chain, tmp_path: Path, option: str, value: str, said: str) -> None:
     assert fails("pack", chain.workspace, tmp_path / "out", option, value) == said
 
 
-def test_an_image_that_was_lost_is_named(copy: Callable[[str], Path]) -> None:
+def test_a_lost_image_is_named(copy: Callable[[str], Path]) -> None:
     workspace = copy("ingest")
     with Ledger(workspace) as ledger:
         name = next(ledger.all(Photo)).image
     path = workspace / "images" / name[:2] / name
     path.unlink()
-    said = f"{path}: the ledger names it and it is not there; restore the workspace from its backup"
+    said = f"{path}: the ledger names it, but it is missing. Restore the workspace from its backup."
     assert fails("restore", workspace) == said
 
 
 @pytest.mark.parametrize("limit", ["0", "-1", "x"])
-def test_a_limit_that_is_no_count(tmp_path: Path, limit: str) -> None:
+def test_a_limit_must_be_a_number(tmp_path: Path, limit: str) -> None:
     done = ggt("restore", tmp_path, "--limit", limit)
     assert done.code == 2
     assert "argument --limit: " in done.err.splitlines()[-1]
@@ -644,7 +645,7 @@ def test_the_exit_status_of_a_process(tmp_path: Path) -> None:
 # --- validate -------------------------------------------------------------------------------------------------------
 
 
-def test_validate_tells_its_findings_and_writes_them_down(chain: Chain, tmp_path: Path) -> None:
+def test_validate_prints_and_writes_its_findings(chain: Chain, tmp_path: Path) -> None:
     out = Path(shutil.copytree(chain.out, tmp_path / "out"))
     (out / "data" / "rain" / "stray.txt").write_text("stray")
     shard = change_shard(out, lambda data: data.replace(b"CC0-1.0", b"CC0-9.9", 1))
@@ -672,7 +673,7 @@ def test_validate_without_findings_writes_an_empty_list(chain: Chain, tmp_path: 
     assert (tmp_path / "findings.jsonl").read_bytes() == b""
 
 
-def test_validate_of_what_is_no_dataset(tmp_path: Path) -> None:
+def test_validate_refuses_a_folder_without_a_dataset(tmp_path: Path) -> None:
     said = "the folder has no index/manifest.json. Name a folder that `ggt100k pack` has written, or its URL."
     assert fails("validate", tmp_path) == f"{tmp_path}: {said}"
 
@@ -689,9 +690,7 @@ def test_metrics_are_listed() -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="wants kill -9")
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
-def test_a_restore_that_is_stopped_goes_on_and_does_nothing_twice(
-    tmp_path: Path, how: signal.Signals, code: int
-) -> None:
+def test_a_stopped_restore_continues_without_repetition(tmp_path: Path, how: signal.Signals, code: int) -> None:
     count = 3
     workspace = tmp_path / "w"
     well("ingest", photographs(tmp_path / "photos", count), workspace)

@@ -1,4 +1,4 @@
-"""Executors of clusters, on real clusters that are started here: Ray with two nodes, one of which is killed; Slurm."""
+"""Executors of clusters, on clusters started here: Ray with two nodes, one of which is killed; Slurm."""
 
 from __future__ import annotations
 

@@ -168,6 +168,7 @@ def test_each_verb_has_a_typed_and_documented_counterpart(verb: str) -> None:
 
 MODULES = {  # of the verbs whose Config is not in stages/VERB/run.py
     "review": "ggt_tools.review.serve",
+    "view": "ggt_tools.viewing.serve",
     "train-fidelity": "ggt_tools.training.fidelity_run",
     "train-classes": "ggt_tools.training.classes_run",
 }

@@ -1,4 +1,4 @@
-"""The contact sheet: strips of lq beside gt in justified rows, and below each what matters about it."""
+"""The contact sheet: strips of lq beside gt in justified rows, with captions."""
 
 from __future__ import annotations
 

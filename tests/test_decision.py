@@ -1,4 +1,4 @@
-"""The gate's decision: what its table may say, what it makes of facts, its evidence, and its fit to labels."""
+"""The gate's decision: its table in gate.toml, probabilities from facts, evidence, and the fit to labels."""
 
 from __future__ import annotations
 

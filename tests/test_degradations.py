@@ -1,4 +1,4 @@
-"""Synthetic degradations on real photographs raise the measure that is meant for them."""
+"""Synthetic degradations of real photographs raise the metric that measures them."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_too_small() -> None:
     with pytest.raises(PairError) as caught:
         measure(np.zeros((31, 40, 3), np.uint8))
     assert caught.value.reason == "too_small"
-    assert str(caught.value) == "the photograph is 40 x 31 px; measuring needs 32 px on each side"
+    assert str(caught.value) == "the photograph is 40 x 31 px. Leave it out: measuring needs 32 px on each side."
 
 
 def test_without_opencv(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,7 +277,7 @@ def test_how_often_the_class_of_the_sample_is_right() -> None:
     }
 
 
-def test_what_the_classifier_misses_in_the_sample() -> None:
+def test_known_errors_of_the_classifier_on_the_sample() -> None:
     wrong = {}
     for name, said in credits().items():
         measured, _ = classify(measure(photograph(name)))

@@ -1,4 +1,4 @@
-"""diff: what was added, withdrawn and changed, seen by index and by bytes, and the change log's entry."""
+"""diff: pairs that were added, withdrawn and changed, by index and by bytes, and the entry of the change log."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_pairs_added_withdrawn_and_changed_are_found(versions: Versions) -> None
     assert tuple(map(sum, zip(*found.counts().values(), strict=True))) == (3, 1, 2)
 
 
-def test_a_version_does_not_differ_from_itself_and_no_byte_is_read(versions: Versions) -> None:
+def test_equal_versions_do_not_differ_and_no_shard_is_read(versions: Versions) -> None:
     compared: list[int] = []
     found = diff(versions.before, versions.before, progress=compared.append)
     assert (found.added, found.withdrawn, found.changed, compared) == ((), (), (), [])
@@ -110,7 +110,7 @@ def test_a_version_does_not_differ_from_itself_and_no_byte_is_read(versions: Ver
     )
 
 
-def test_the_same_pixels_in_other_shards_are_no_change(
+def test_equal_pixels_in_other_shards_are_not_a_change(
     versions: Versions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Their bytes are compared, and where these differ their pixels."""
@@ -132,7 +132,7 @@ def test_the_same_pixels_in_other_shards_are_no_change(
     assert sum(compared) > 4
 
 
-def test_scores_that_only_one_version_has_are_told_once(tmp_path: Path) -> None:
+def test_scores_of_one_version_only_are_reported_once(tmp_path: Path) -> None:
     store = Store()
     pairs = make_pairs(store, 4)
     before = packed(tmp_path / "a", store, pairs, "1.0.0")
@@ -144,12 +144,12 @@ def test_scores_that_only_one_version_has_are_told_once(tmp_path: Path) -> None:
     assert "- New scores: gmsd.\n" in changelog_entry(diff(after, before), DAY)
 
 
-def test_a_score_that_was_not_measured_and_is_not_is_no_change(versions: Versions) -> None:
+def test_two_unmeasured_scores_are_not_a_change(versions: Versions) -> None:
     """NaN is unlike itself: half the pairs have no gmsd."""
     assert not [change for change in versions.found.changed for metric, *_ in change.scores if metric == "gmsd"]
 
 
-def test_of_another_codec_no_pixels_are_compared(tmp_path: Path) -> None:
+def test_pixels_of_different_codecs_are_not_compared(tmp_path: Path) -> None:
     store = Store()
     pairs = make_pairs(store, 3)
     png = packed(tmp_path / "png", store, pairs, "1.0.0")
@@ -159,7 +159,7 @@ def test_of_another_codec_no_pixels_are_compared(tmp_path: Path) -> None:
     assert "- Images are jpeg, and were png; their pixels were not compared.\n" in changelog_entry(found, DAY)
 
 
-def test_a_damaged_ground_truth_is_told(tmp_path: Path) -> None:
+def test_a_damaged_ground_truth_is_an_error(tmp_path: Path) -> None:
     store = Store()
     pairs = make_pairs(store, 2, degradations=("rain",))
     before = packed(tmp_path / "a", store, pairs, "1.0.0")
@@ -173,7 +173,7 @@ def test_a_damaged_ground_truth_is_told(tmp_path: Path) -> None:
 # --- the entry ------------------------------------------------------------------------------------------------------
 
 
-def test_the_entry_says_it_all(versions: Versions) -> None:
+def test_the_entry_lists_all_changes(versions: Versions) -> None:
     text = changelog_entry(versions.found, DAY)
     assert text.startswith(
         f"## 1.1.0, {DAY}\n\nSince 1.0.0: 3 pairs added, 1 withdrawn, 2 changed; 12 pairs in all.\n\n"
@@ -185,14 +185,14 @@ def test_the_entry_says_it_all(versions: Versions) -> None:
     assert re.search(rf"\n  - `{versions.rescored}`: structure 0\.5\d* -> 0\.75\n", text)
 
 
-def test_of_very_many_changes_the_first_are_named(versions: Versions) -> None:
+def test_many_changes_are_abbreviated(versions: Versions) -> None:
     found = versions.found
     text = changelog_entry(dataclasses.replace(found, changed=found.changed[:1] * 50), DAY)
     assert text.count(found.changed[0].after.key) == 20
     assert text.endswith("\n  - and 30 more\n")
 
 
-def test_an_entry_stands_above_older_ones_and_takes_the_place_of_its_own() -> None:
+def test_an_entry_is_first_and_replaces_that_of_the_same_version() -> None:
     first, second = "## 1.0.0, 2026-01-01\n\nThe first.\n", "## 1.1.0, 2026-02-02\n\nMore.\n"
     log = insert_entry("", first)
     assert log == f"# Change log\n\n{first}"
@@ -221,7 +221,7 @@ def test_no_entry_of_another_version_is_lost(order: list[str], body: str) -> Non
 # --- the sheet ------------------------------------------------------------------------------------------------------
 
 
-def test_the_sheet_shows_a_changed_pair_as_it_was_and_as_it_is(versions: Versions) -> None:
+def test_the_sheet_shows_a_changed_pair_before_and_after(versions: Versions) -> None:
     image = draw_sheet(versions.found, versions.before, versions.after, 1)
     assert image.width == WIDTH
     height = min(int((WIDTH - 2 * MARGIN - GAP - 2 * SEAM) / (4 * 90 / 70)), MAX_HEIGHT)
@@ -233,7 +233,7 @@ def test_the_sheet_shows_a_changed_pair_as_it_was_and_as_it_is(versions: Version
     assert abs(lq[0] - lq[1]).mean() < 2
 
 
-def test_the_sheet_shows_as_many_pairs_as_it_may(versions: Versions) -> None:
+def test_the_sheet_limits_the_number_of_pairs(versions: Versions) -> None:
     heights = [draw_sheet(versions.found, versions.before, versions.after, most).height for most in (1, 2, 3, 6, 99)]
     rows = [1 + round((height - heights[0]) / (heights[1] - heights[0])) for height in heights]
     # two changed pairs take a row each, then three added and one withdrawn take two a row
@@ -243,7 +243,7 @@ def test_the_sheet_shows_as_many_pairs_as_it_may(versions: Versions) -> None:
 # --- the command ----------------------------------------------------------------------------------------------------
 
 
-def test_the_command_compares_tags_of_a_repository_and_goes_on_with_its_change_log(
+def test_the_command_compares_tags_and_extends_the_change_log(
     versions: Versions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (Path(versions.before.url) / "CHANGELOG.md").write_text("# Change log\n\n## 1.0.0, 2026-01-01\n\nThe first.\n")
@@ -272,9 +272,7 @@ def test_the_command_compares_tags_of_a_repository_and_goes_on_with_its_change_l
         huggingface_hub.HfFileSystem.clear_instance_cache()
 
 
-def test_a_place_that_is_not_there_is_told(
-    versions: Versions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_missing_folder_is_an_error(versions: Versions, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["diff", versions.before.url, str(tmp_path / "none")]) == 2
     assert capsys.readouterr().err.startswith(f"ggt100k diff: {tmp_path / 'none'}: it does not exist. ")
     gone = tmp_path / "none" / "CHANGELOG.md"

@@ -1,4 +1,4 @@
-"""The restorer `diffusers`, through a real pipeline with weights of chance: what it passes on, and what it says."""
+"""The restorer `diffusers`, through a real pipeline with random weights: its inputs and its messages."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def restored(model: Path, prompt: str = "haze away", seed: int = 0, **options: s
 
 
 @pytest.mark.slow
-def test_a_photograph_goes_through_the_pipeline_and_prompt_seed_and_options_change_what_comes(model: Path) -> None:
+def test_prompt_seed_and_options_change_the_result(model: Path) -> None:
     first = restored(model)
     assert first.shape == (64, 64, 3)
     assert np.array_equal(first, restored(model)), "equal photograph, prompt and seed give an equal image"
@@ -111,14 +111,14 @@ def test_a_photograph_goes_through_the_pipeline_and_prompt_seed_and_options_chan
     assert not np.array_equal(first, restored(model, steps="3"))
 
 
-def test_what_it_is_called(model: Path) -> None:
+def test_name_model_and_version(model: Path) -> None:
     maker = restorer(f"diffusers:{model}", Setting(options={"device": "cpu", "steps": "2", "guidance": "4"}))
     assert (maker.name, maker.model, maker.version) == (
         "diffusers",
         "tiny-pix2pix",
         "1 dtype=float32 steps=2 guidance=4",
     )
-    assert (maker.remote, maker.square, maker.prompted) == (False, True, True)
+    assert (maker.is_remote, maker.needs_square, maker.takes_prompt) == (False, True, True)
     assert (
         restorer("diffusers:Qwen/Qwen-Image-Edit", Setting(options={"device": "cpu"})).model == "Qwen/Qwen-Image-Edit"
     )
@@ -137,17 +137,18 @@ def test_what_it_is_called(model: Path) -> None:
         ({"offload": "model"}, "diffusers: --option offload=model: needs a GPU. Leave it out on a CPU."),
         (
             {"step": "2"},
-            "diffusers: no option is named 'step'. Known: device, dtype, guidance, offload, revision, steps, strength.",
+            "diffusers: has no option 'step'. Its options are: device, dtype, guidance, offload, "
+            "revision, steps, strength.",
         ),
     ],
 )
-def test_options_that_cannot_be(options: dict[str, str], said: str) -> None:
+def test_wrong_options_are_errors(options: dict[str, str], said: str) -> None:
     with pytest.raises(ConfigError) as fault:
         restorer("diffusers:a/b", Setting(options={"device": "cpu"} | options))
     assert str(fault.value) == said
 
 
-def test_an_option_that_the_pipeline_has_not(model: Path) -> None:
+def test_an_option_that_the_pipeline_lacks_is_an_error(model: Path) -> None:
     with pytest.raises(ConfigError) as fault:
         restored(model, strength="0.5")
     assert str(fault.value) == (
@@ -170,7 +171,7 @@ def test_a_folder_without_a_pipeline(tmp_path: Path) -> None:
     assert str(fault.value).endswith(". Name a pipeline that edits images.")
 
 
-def test_weights_that_are_pickles_are_not_opened(model: Path, tmp_path: Path) -> None:
+def test_pickled_weights_are_not_loaded(model: Path, tmp_path: Path) -> None:
     import torch
 
     copy = tmp_path / "pickled"
@@ -183,7 +184,7 @@ def test_weights_that_are_pickles_are_not_opened(model: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(("part", "module"), [("_class_name", "evil.py"), ("unet", "unet/evil.py")])
-def test_code_that_comes_with_a_model_is_not_run(model: Path, tmp_path: Path, part: str, module: str) -> None:
+def test_code_of_a_model_is_not_run(model: Path, tmp_path: Path, part: str, module: str) -> None:
     copy = tmp_path / "evil"
     shutil.copytree(model, copy)
     index = json.loads((copy / "model_index.json").read_text())
@@ -223,7 +224,7 @@ def through(pipeline: Pipeline, **options: str) -> Restored:
     return result
 
 
-def test_too_little_memory_says_what_to_do() -> None:
+def test_too_little_memory_is_an_error_with_a_remedy() -> None:
     import torch
 
     faults = [
@@ -243,7 +244,7 @@ def test_a_model_that_fails_on_one_photograph() -> None:
     assert (caught.value.reason, str(caught.value)) == ("model_failed", "a/b: The size of tensor a (48) must match")
 
 
-def test_an_image_that_the_safety_checker_blanked_is_a_refusal() -> None:
+def test_an_image_removed_by_the_safety_checker_is_a_refusal() -> None:
     from types import SimpleNamespace
 
     made = SimpleNamespace(images=[], nsfw_content_detected=[True])
@@ -252,7 +253,7 @@ def test_an_image_that_the_safety_checker_blanked_is_a_refusal() -> None:
     )
 
 
-def test_guidance_goes_to_the_scale_that_the_pipeline_has() -> None:
+def test_guidance_uses_the_scale_of_the_pipeline() -> None:
     from types import SimpleNamespace
 
     from PIL import Image

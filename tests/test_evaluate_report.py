@@ -1,4 +1,4 @@
-"""evaluate: the Y channel, borders, DF-Score, tables for papers, and the comparison of models."""
+"""evaluate: the Y channel, borders, DF-Score, tables for papers, and comparisons of models."""
 
 from __future__ import annotations
 

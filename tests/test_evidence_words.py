@@ -1,4 +1,4 @@
-"""Evidence in words: what stands first, and how each kind of item reads."""
+"""Evidence in words: the order of the items, and the sentence of each kind."""
 
 from __future__ import annotations
 

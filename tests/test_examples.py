@@ -1,4 +1,4 @@
-"""examples/: each is run as a user would, on the sample, for a few steps."""
+"""examples/: each is run on the sample for a few steps."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_ddp_on_two_processes_sees_each_pair_once_and_keeps_weights_equal(tmp_pa
 
 
 @pytest.mark.slow
-def test_resume_after_a_kill_goes_on_as_if_nothing_had_been(tmp_path: Path) -> None:
+def test_resume_continues_after_a_kill_exactly(tmp_path: Path) -> None:
     pytest.importorskip("torchdata")
     arguments = ("--steps", 6, "--crop", 64, "--workers", 1, "--checkpoint")  # more than an epoch
     whole = start(tmp_path, "resume", *arguments, "whole.pt")
@@ -139,7 +139,7 @@ def test_with_webdataset(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_finetune_diffusers_changes_the_unet_and_nothing_else(tmp_path: Path, pix2pix: Path) -> None:
+def test_finetune_diffusers_changes_only_the_unet(tmp_path: Path, pix2pix: Path) -> None:
     arguments = ("--model", pix2pix, "--steps", 30, "--crop", 64, "--rate", 1e-2, "--out", "tuned")
     out = run_here(tmp_path, "finetune_diffusers", *arguments)
     assert fell(out) < 0.95, out
@@ -185,7 +185,7 @@ def test_finetune_edit_model_on_an_exported_set(tmp_path: Path) -> None:
     assert (tmp_path / "tuned" / "model_index.json").is_file()
 
 
-def test_visual_prior_of_a_release_that_has_such(tmp_path: Path) -> None:
+def test_visual_prior_of_a_release_with_priors(tmp_path: Path) -> None:
     store = Store()
     pairs = make_pairs(store, 24)
     beside = [
@@ -229,4 +229,4 @@ def test_does_it_help(tmp_path: Path) -> None:
     assert {row["key"] for row in untouched} == {row["key"] for row in rows}
     mean = sum(row["psnr"] for row in untouched) / len(untouched)
     assert f"| all | {len(untouched) // 2} | {mean:.2f} |" in out
-    assert out.strip().endswith("this is how well its work is learnt, not the truth.")
+    assert out.strip().endswith("The held-out gt is the output of the restorer, not the true scene.")

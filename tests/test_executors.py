@@ -1,4 +1,4 @@
-"""Executors: every fact is in the ledger once, whatever runs the tasks and whatever dies during the run."""
+"""Executors: every fact is in the ledger once, whatever executor runs the tasks and whatever worker dies."""
 
 from __future__ import annotations
 

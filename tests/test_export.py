@@ -1,4 +1,4 @@
-"""export: what the readers out there read is what the release holds; kills, other exports, hostile keys."""
+"""export: other projects' readers read what the release holds; kills, other exports, hostile keys."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ import ggt100k
 from ggt_tools.errors import ConfigError, ShardError
 from ggt_tools.events import Recorded
 from ggt_tools.stages.export import FORMATS, ExportConfig, _credits, export, parse_where
-from ggt_tools.stages.export.formats import Row, Source
 from ggt_tools.stages.export.run import run
 from ggt_tools.stages.pack import PackConfig, pack
 from ggt_tools.workspace import locks
@@ -196,7 +195,7 @@ def test_every_layout_takes_where_and_gives_credit(to: str, root: Path, tmp_path
         (["height>=512", "round=0"], {"height": (512, None), "round": ["0"]}),
     ],
 )
-def test_where_as_it_is_written(clauses: list[str], where: dict[str, Any] | None) -> None:
+def test_where_conditions_are_parsed(clauses: list[str], where: dict[str, Any] | None) -> None:
     assert parse_where(clauses) == where
 
 
@@ -213,7 +212,7 @@ def test_where_as_it_is_written(clauses: list[str], where: dict[str, Any] | None
         (["a=1", "a>=2"], "--where a>=2: another condition gives values of a. Give either values or a bound."),
     ],
 )
-def test_where_that_cannot_be(clauses: list[str], text: str) -> None:
+def test_wrong_where_conditions_are_errors(clauses: list[str], text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_where(clauses)
     assert str(caught.value) == text
@@ -235,7 +234,7 @@ def test_the_command(root: Path, tmp_path: Path) -> None:
         f"ggt100k export: {tmp_path / 'x'}: holds another export, or an export of another release. Name a new folder.\n"
     )
     assert ggt("export", root, "--to", "hdf5", "--out", tmp_path / "y").err == (
-        f"ggt100k export: --to hdf5: is not a layout. Give one of {', '.join(FORMATS)}.\n"
+        f"ggt100k export: --to hdf5: is not a layout. Give one of {', '.join(sorted([*FORMATS, 'preference']))}.\n"
     )
     (tmp_path / "z").mkdir()
     (tmp_path / "z" / "mine.txt").write_text("mine")
@@ -245,7 +244,7 @@ def test_the_command(root: Path, tmp_path: Path) -> None:
     )
 
 
-def test_a_release_that_must_stay_says_so(tmp_path: Path) -> None:
+def test_a_local_only_release_is_reported(tmp_path: Path) -> None:
     root = make_dataset(tmp_path / "ggt-100k", count=4)
     path = root / ggt100k.MANIFEST
     path.write_text(json.dumps(json.loads(path.read_text()) | {"local_only": "no licence was stated"}))
@@ -266,16 +265,16 @@ def test_no_cell_of_the_credits_is_a_formula(tmp_path: Path) -> None:
     wanted = [*(f"'{author}" for author in authors[:6]), *authors[6:]]
     assert said == {pair.photo.key: author for pair, author in zip(pairs, wanted, strict=True)}
     names = ("key", "licence", "author", "source", "source_name", "url", "restorer")
-    row = Row(facts=dict.fromkeys(names, "\r=1"), sizes=(1, 1))
-    source = Source(split="train", suffix="png", metrics=(), rows=[row], read=lambda number: (b"", b""))
-    assert _credits([source]).count("'\r=1") == 7, "of no pair, but of an index from outside"
+    assert _credits([("train", dict.fromkeys(names, "\r=1"))]).count("'\r=1") == 7, (
+        "of no pair, but of an index from outside"
+    )
 
 
 # --- harm -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("key", ["../../../escaped", "/tmp/escaped", "0123456789abcdef/../x", "aux\n"])
-def test_a_hostile_key_leads_nowhere(key: str, tmp_path: Path) -> None:
+def test_a_hostile_key_cannot_leave_the_folder(key: str, tmp_path: Path) -> None:
     """The index of a release from elsewhere, with its checksum put right."""
     import hashlib
 
@@ -334,7 +333,7 @@ def _slowly(root: Path, out: Path, to: str) -> None:
 
 
 @pytest.mark.parametrize("to", ["basicsr", "lmdb", "webdataset"])
-def test_killed_it_goes_on_to_the_same(to: str, root: Path, tmp_path: Path) -> None:
+def test_a_killed_export_continues_to_the_same_result(to: str, root: Path, tmp_path: Path) -> None:
     if to == "lmdb":
         pytest.importorskip("lmdb")
     whole, out = tmp_path / "whole", tmp_path / "x"
@@ -365,7 +364,7 @@ def test_killed_it_goes_on_to_the_same(to: str, root: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("to", list(FORMATS))
-def test_what_was_lost_or_is_wrong_is_written_again(to: str, root: Path, tmp_path: Path) -> None:
+def test_missing_and_wrong_files_are_written_again(to: str, root: Path, tmp_path: Path) -> None:
     """Of a finished export a missing and a shortened file; of one that was killed a wrong one of the right size."""
     if to == "lmdb":
         pytest.importorskip("lmdb")

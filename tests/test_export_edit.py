@@ -1,4 +1,4 @@
-"""Exports for projects that train image editing models: each is read back by the project's loader or a model of it.
+"""Exports for projects that train image editing models: each is read back by the project's loader or a copy of it.
 
 DiffSynth-Studio and `datasets` (as the scripts of diffusers use it) read with their own code. ai-toolkit, musubi-tuner
 and kohya's sd-scripts are no packages that can be installed: the readers of this file were written from their

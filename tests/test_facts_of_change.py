@@ -1,4 +1,4 @@
-"""Metrics of light, colour and local change: each sees the fault it is named after, and not a restorer's freedom."""
+"""Metrics of light, colour and local change: each reacts to the fault that it is named after, not to restoration."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def gamma(image: Photograph, by: float) -> Photograph:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_light_trend_is_in_stops_and_a_tone_curve_is_none(name: str) -> None:
+def test_light_trend_is_in_stops_and_ignores_tone_curves(name: str) -> None:
     gt = crop(name, 448, 64, 64)
     lq = degrading.degrade(gt, "blur and noise", strength=0.4, seed=1)
     assert measured("light_trend", lq, gt) < 0.12
@@ -59,7 +59,7 @@ def test_light_trend_is_in_stops_and_a_tone_curve_is_none(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_relit_sees_other_light_and_not_another_curve(name: str) -> None:
+def test_relit_measures_light_and_ignores_tone_curves(name: str) -> None:
     gt = crop(name, 448, 64, 64)
     lq = degrading.degrade(gt, "blur and noise", strength=0.4, seed=1)
     assert max(measured("relit", lq, other) for other in (gt, gamma(gt, 0.7), gamma(gt, 1.5), dimmed(gt, 0.7))) < 0.12
@@ -73,7 +73,7 @@ def test_exposure_is_in_stops(stops: float) -> None:
     assert measured("exposure", gt, brighter) == pytest.approx(stops, abs=0.3)
 
 
-def test_a_falling_tone_curve_is_no_tone_curve() -> None:
+def test_a_falling_tone_curve_is_not_explained() -> None:
     gt = crop("friends-1", 448, 64, 64)
     assert measured("relit", gt, 255 - gt) > 0.3
 
@@ -89,7 +89,7 @@ def test_white_balance_grows_with_the_gains_and_not_with_saturation(name: str) -
     assert measured("white_balance", lq, to_bytes(grey + 1.2 * (gt - grey))) < moved[2]
 
 
-def test_cast_gain_is_what_was_taken_from_a_cast() -> None:
+def test_cast_gain_is_the_removed_cast() -> None:
     gt = crop("aitzgorri-1", 448, 64, 64)
     blue = tinted(gt, 0.5, 0.9, 1.0)
     assert measured("cast_gain", blue, gt) > 0.2
@@ -98,7 +98,7 @@ def test_cast_gain_is_what_was_taken_from_a_cast() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_local_contrast_that_is_raised_or_lost_shows(name: str) -> None:
+def test_raised_and_lost_local_contrast_is_measured(name: str) -> None:
     gt = crop(name, 448, 64, 64)
     base = cv2.GaussianBlur(gt.astype(np.float32), (0, 0), 20)
     raised, lost = (to_bytes(base + by * (gt - base)) for by in (2.0, 0.5))
@@ -111,12 +111,12 @@ def test_local_contrast_that_is_raised_or_lost_shows(name: str) -> None:
 def sky(seed: int) -> Photograph:
     """Soft clouds over a plain; another seed has other clouds."""
     random = np.random.default_rng(seed)
-    clouds = degrading.clouds((400, 400), 0.08, random) + 0.5 * degrading.clouds((400, 400), 0.04, random)
+    clouds = degrading.draw_clouds((400, 400), 0.08, random) + 0.5 * degrading.draw_clouds((400, 400), 0.04, random)
     picture = np.array([120.0, 150.0, 190.0]) + 5.0 * (clouds / clouds.std())[..., None]
     return to_bytes(picture + random.normal(0, 1.0, picture.shape))
 
 
-def test_a_sky_that_is_smoothed_or_painted_anew_is_not_kept() -> None:
+def test_smooth_kept_falls_for_a_smoothed_or_repainted_sky() -> None:
     lq = degrading.degrade(sky(1), "compression", strength=0.2, seed=1)
     assert measured("smooth_kept", lq, sky(1)) > 0.8
     assert measured("smooth_kept", lq, gamma(sky(1), 0.8)) > 0.8
@@ -125,12 +125,12 @@ def test_a_sky_that_is_smoothed_or_painted_anew_is_not_kept() -> None:
     assert measured("smooth_kept", lq, noisy(gradient, 1)) < 0.5
 
 
-def test_a_picture_without_a_smooth_place_has_none_to_lose() -> None:
+def test_smooth_kept_is_1_without_smooth_areas() -> None:
     noise = np.random.default_rng(1).integers(0, 256, (256, 256, 3), np.uint8)
     assert measured("smooth_kept", noise, 255 - noise) == 1.0
 
 
-def test_ripples_beside_edges_ring() -> None:
+def test_ringing_measures_ripples_beside_edges() -> None:
     gt = np.full((320, 320, 3), 60, np.uint8)
     cv2.rectangle(gt, (90, 90), (230, 230), (190, 190, 190), -1)
     lq = noisy(blurred(gt, 1.2), 2)
@@ -143,7 +143,7 @@ def test_ripples_beside_edges_ring() -> None:
     assert measured("ringing", rippled, rippled) == 0
 
 
-def test_what_rain_snow_and_specks_hid_counts_as_removed_and_a_copy_does_not() -> None:
+def test_bright_removed_measures_rain_snow_and_specks() -> None:
     gt = crop("life-1", 448, 64, 64)
     specked = degrading.degrade(gt, "specks", strength=0.5, seed=1)
     for lq, sign in ((rained_on(gt, 0.004), 1), (snowed_on(gt, 0.001), 1), (specked, -1)):
@@ -154,13 +154,13 @@ def test_what_rain_snow_and_specks_hid_counts_as_removed_and_a_copy_does_not() -
             assert abs(measured("bright_removed", lq, copy)) < 1.2
 
 
-def test_a_small_picture_that_is_only_softer_or_sharper_is_a_copy() -> None:
+def test_a_softer_or_sharper_small_image_has_no_local_change() -> None:
     image = crop("life-1", 160, 100, 100)
     sharper = to_bytes(image + 0.7 * (image - blurred(image, 1.2).astype(np.float32)))
     assert max(measured("local_change", image, copy) for copy in (blurred(image, 1.0), sharper)) < 6
 
 
-def test_a_copy_changes_nothing_anywhere() -> None:
+def test_a_copy_has_no_change() -> None:
     for name in NAMES:
         image = crop(name, 320, 64, 64)
         values = {metric: measured(metric, image, image) for metric in METRICS}
@@ -178,7 +178,7 @@ def test_any_size_and_content_gives_finite_values(height: int, width: int, kind:
         assert np.isfinite(one.value), one.metric
 
 
-def test_the_measurements_of_a_photograph_are_kept() -> None:
+def test_measurements_of_a_photograph_are_cached() -> None:
     image = crop("life-1", 128)
     first = measure_once(image)
     assert measure_once(image.copy()) is first  # by pixels, not by object

@@ -1,4 +1,4 @@
-"""The bench of synthetic faults: a fault is visible, a harmless change is not, and its tables say what they count."""
+"""The bench of synthetic faults: faults are visible, harmless changes are not, and its tables count correctly."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ggt_tools.training.synthetic_faults import (
     Scene,
     add_fault,
     add_named_fault,
-    harmless,
+    change_harmlessly,
 )
 from tests.benchmarks import faults, faults_kinds, faults_photographs
 from tests.benchmarks.faults_kinds import CLASS, DEGRADING, GOOD, NEW, TEXT, UNSEEN, USUAL, lettered
@@ -39,7 +39,7 @@ def made(scene: Scene, kind: str, strength: float, seed: int = 3) -> FaultedImag
 
 
 @pytest.mark.parametrize("kind", EVERY)
-def test_a_planted_fault_shows_and_is_the_same_again(scene: Scene, kind: str) -> None:
+def test_a_synthetic_fault_is_visible_and_deterministic(scene: Scene, kind: str) -> None:
     before = scene.gt.copy()
     one, again = made(scene, kind, 0.75), made(scene, kind, 0.75)
     assert np.array_equal(one.image, again.image) and np.array_equal(one.seen, again.seen)
@@ -54,7 +54,7 @@ GROWS = [kind for kind in EVERY if kind not in ("unchanged", "wrong photo")]  # 
 
 
 @pytest.mark.parametrize("kind", GROWS)
-def test_a_stronger_fault_is_further_from_the_truth(scene: Scene, kind: str) -> None:
+def test_a_stronger_fault_differs_more_from_the_ground_truth(scene: Scene, kind: str) -> None:
     weak, strong = (
         np.mean([psnr(scene.gt, made(scene, kind, strength, seed).image) for seed in range(6)])
         for strength in (0.0, 1.0)
@@ -70,7 +70,7 @@ def test_every_kind_belongs_to_a_group() -> None:
 
 
 @pytest.mark.parametrize("kind", {**DEGRADING, **degrading.KINDS})
-def test_a_degradation_is_the_same_again_and_worse_with_its_strength(kind: str) -> None:
+def test_a_degradation_is_deterministic_and_grows_with_its_strength(kind: str) -> None:
     gt = crop("life-1", 256, 100, 100)
     light, heavy, again = (faults.make_lq(gt, kind, strength, seed=5) for strength in (0.0, 1.0, 1.0))
     assert np.array_equal(heavy, again)
@@ -83,11 +83,11 @@ def test_the_bench_has_degradations_that_training_has_not() -> None:
         assert set(CLASS.get(kind, (kind,))) <= {*CLASS, *DEGRADING, "mixed", "defocus_blur", "motion_blur"}
 
 
-def test_what_is_harmless_stays_near_the_truth(scene: Scene) -> None:
+def test_harmless_changes_stay_near_the_ground_truth(scene: Scene) -> None:
     for change in GOOD.values():
         assert psnr(scene.gt, change(scene, np.random.default_rng(1))) > 20
     for seed in range(20):
-        image = harmless(scene, np.random.default_rng(seed))
+        image = change_harmlessly(scene, np.random.default_rng(seed))
         grey, truth = (np.asarray(one, np.float64).mean(axis=2).ravel() for one in (image, scene.gt))
         assert np.corrcoef(grey, truth)[0, 1] > 0.97, seed
 
@@ -153,7 +153,7 @@ def test_a_photograph_goes_through_the_bench(tmp_path: Path) -> None:
     assert said["wrong photo"][0] == 1.0 and said["unchanged"][0] == 1.0
 
 
-def test_planting_looks_for_a_place_where_the_fault_shows(scene: Scene) -> None:
+def test_a_fault_is_added_where_it_is_visible(scene: Scene) -> None:
     plain: Photograph = np.full((256, 256, 3), 128, np.uint8)
     plain[100:160, 100:160] = crop("life-1", 60, 200, 200)
     flat = Scene(gt=plain, lq=plain, other=plain)

@@ -1,4 +1,4 @@
-"""fetch: against servers on loopback that do what servers should not."""
+"""fetch: downloads from servers on loopback that misbehave."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def drip(data: bytes, then: bytes = b"", pause: float = 0.05) -> Callable[[socke
 # --- what comes -----------------------------------------------------------------------------------------------------
 
 
-def test_the_bytes_come_as_they_are_served() -> None:
+def test_bytes_are_returned_as_served() -> None:
     chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n"
     until_closed = b"HTTP/1.0 200 OK\r\n\r\nabc"
     with server(reply(b"a" * 1000), chunked, until_closed) as (url, requests):
@@ -98,7 +98,7 @@ def test_the_bytes_come_as_they_are_served() -> None:
         ("deflate", zlib.compress(b"abc" * 300)),
     ],
 )
-def test_the_bytes_come_whatever_the_content_encoding_says(encoding: str, packed: bytes) -> None:
+def test_bytes_are_decoded_for_any_content_encoding(encoding: str, packed: bytes) -> None:
     with server(reply(packed, f"Content-Encoding: {encoding}")) as (url, _):
         assert fetch(url, "a", HERE) == b"abc" * 300
 
@@ -249,7 +249,7 @@ def test_which_addresses_are_public(address: str, public: bool) -> None:
     assert _is_public(address) == public
 
 
-def test_redirects_without_end() -> None:
+def test_endless_redirects_are_an_error() -> None:
     with server(*[to("/again")] * 10) as (url, requests):
         assert fails(url) == ("bad_url", "a: the server redirects more than 5 times. Name the last address.")
         assert len(requests) == 6

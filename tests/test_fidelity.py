@@ -1,4 +1,4 @@
-"""The fidelity model: its values on synthetic pairs, that they repeat, and what it costs."""
+"""The fidelity model: its values on synthetic pairs, repeatability, and cost."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_the_weights_are_those_of_the_version() -> None:
         ("unchanged", "fidelity_gain", 3),
     ],
 )  # fmt: skip
-def test_a_fault_counts_more_than_the_truth(
+def test_a_fault_scores_higher_than_the_ground_truth(
     scene: synthetic_faults.Scene, fault: str, metric: str, least: float
 ) -> None:
     image = synthetic_faults.add_fault(faults.FAULTS[fault][2], scene, 0.8, np.random.default_rng(3)).image
@@ -61,15 +61,15 @@ def test_a_fault_counts_more_than_the_truth(
     assert sign * (scores(scene.lq, image)[metric] - scores(scene.lq, scene.gt)[metric]) > least
 
 
-def test_a_faithful_restoration_is_no_changed_content(scene: synthetic_faults.Scene) -> None:
-    drifted = restored.drifted(scene.gt, 2.0, np.random.default_rng(1))
-    toned = restored.retoned(drifted, 1.0, np.random.default_rng(2))
+def test_a_faithful_restoration_has_no_changed_content(scene: synthetic_faults.Scene) -> None:
+    drifted = restored.displace(scene.gt, 2.0, np.random.default_rng(1))
+    toned = restored.change_tones(drifted, 1.0, np.random.default_rng(2))
     for image in (scene.gt, drifted, toned):
         assert scores(scene.lq, image)["fidelity_content"] < 0
 
 
-def test_where_a_region_was_swapped_is_where_the_tiles_say(scene: synthetic_faults.Scene) -> None:
-    done = synthetic_faults.add_fault(synthetic_faults.swapped, scene, 0.9, np.random.default_rng(3))
+def test_tiles_locate_a_replaced_region(scene: synthetic_faults.Scene) -> None:
+    done = synthetic_faults.add_fault(synthetic_faults.replace_region, scene, 0.9, np.random.default_rng(3))
     tiles = fidelity.run_model(scene.lq, done.image).tiles[0]
     inside = done.seen.reshape(SIZE // 16, 16, SIZE // 16, 16).mean(axis=(1, 3)) > 0.5
     assert tiles[inside].mean() > tiles[~inside].mean() + 2
@@ -88,7 +88,7 @@ def test_values_on_two_pairs() -> None:
         assert tuple(scores(lq, image).values()) == pytest.approx(VALUES[name], abs=fidelity.TOLERANCE), name
 
 
-def test_it_answers_the_same_again_whatever_came_between(scene: synthetic_faults.Scene) -> None:
+def test_the_output_does_not_depend_on_earlier_pairs(scene: synthetic_faults.Scene) -> None:
     first = scores(scene.lq, scene.gt)
     scores(scene.gt, scene.lq)
     assert scores(scene.lq.copy(), scene.gt.copy()) == first
@@ -108,18 +108,18 @@ def test_any_size_is_measured(size: tuple[int, int]) -> None:
     ("shape", "size"), [((1024, 1024), (768, 768)), ((683, 1024), (768, 512)), ((300, 500), (512, 288)),
                         ((100, 200), (384, 192)), ((20, 2000), (768, 64))],
 )  # fmt: skip
-def test_the_size_at_which_it_looks(shape: tuple[int, int], size: tuple[int, int]) -> None:
+def test_the_working_size(shape: tuple[int, int], size: tuple[int, int]) -> None:
     assert fidelity.working_size(np.zeros((*shape, 3), np.uint8)) == size
 
 
 @pytest.mark.parametrize("level", [0, 128, 255])
-def test_a_flat_picture_is_measured(level: int) -> None:
+def test_a_flat_image_is_measured(level: int) -> None:
     flat = np.full((64, 64, 3), level, np.uint8)
     assert np.isfinite(list(scores(flat, flat).values())).all()
     assert measure_cells(flat, flat, flat, (8, 8)).shape == (COUNT, 8, 8)
 
 
-def test_a_pair_of_1024_takes_less_than_a_second() -> None:
+def test_a_pair_of_1024_px_takes_less_than_a_second() -> None:
     image = np.tile(crop("life-1", 512), (2, 2, 1))
     scores(image[:64, :64], image[:64, :64])  # loads the weights
     begin = time.process_time()
@@ -139,7 +139,7 @@ def test_a_gamma_and_a_white_balance_are_removed(gamma: float) -> None:
     assert np.all(np.diff(tone.curves, axis=1) >= -1e-3), "curves never fall"
 
 
-def test_the_facts_tell_what_was_removed() -> None:
+def test_facts_describe_the_removed_change_of_tone() -> None:
     gt = crop("friends-1", SIZE, 150, 150)
     same = fit_tone(gt, gt)
     assert (
@@ -150,13 +150,13 @@ def test_the_facts_tell_what_was_removed() -> None:
     warm = fit_tone(gt, degrading.to_bytes(gt * np.array([1.2, 1.0, 0.8])))
     assert warm.facts[0:5].mean() > 0.4 and warm.facts[10:15].mean() < -0.4, "gains of red and blue"
     random = np.random.default_rng(1)
-    hues = np.stack([128 + 40 * degrading.clouds((SIZE, SIZE), 0.2, random) for _ in range(3)], axis=2)
+    hues = np.stack([128 + 40 * degrading.draw_clouds((SIZE, SIZE), 0.2, random) for _ in range(3)], axis=2)
     grey = hues.mean(axis=2, keepdims=True)
     vivid = fit_tone(degrading.to_bytes(grey + 0.5 * (hues - grey)), degrading.to_bytes(hues))
     assert vivid.saturation > 1.4
 
 
-def test_noise_does_not_bend_the_curve() -> None:
+def test_noise_does_not_change_the_tone_curve() -> None:
     gt = crop("friends-1", SIZE, 150, 150)
     noisy = degrading.to_bytes(gt + 20.0 * np.random.default_rng(1).standard_normal(gt.shape))
     levels = slice(40, 216)

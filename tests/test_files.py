@@ -1,4 +1,4 @@
-"""files: names, texts, folders, tars and zips from outside, by the kinds of faults that users report."""
+"""files: names, texts, folders, tars and zips from outside, by the faults that users report."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def damaged(data: bytes, at: int, by: bytes = b"\xff") -> bytes:
         (gzip.compress(TWO) + b"more", None, "b.png"),
     ],
 )
-def test_a_tar_without_its_proper_end_names_the_last_good_member(
+def test_a_truncated_tar_names_the_last_good_member(
     tmp_path: Path, data: bytes, said: str | None, last: str | None
 ) -> None:
     path = tmp_path / "photos.tar"
@@ -164,7 +164,7 @@ def test_tars_behind_one_another_are_all_read(tmp_path: Path, data: bytes) -> No
 
 
 @pytest.mark.parametrize("data", [TWO[: 3072 + 512], TWO[: 3072 + 1024], TWO, TWO + bytes(100_000), TWO + bytes(100)])
-def test_zeros_end_a_tar_however_many_there_are(tmp_path: Path, data: bytes) -> None:
+def test_any_number_of_zero_blocks_ends_a_tar(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "photos.tar").write_bytes(data)
     assert from_tar(tmp_path / "photos.tar").count == 2
 
@@ -179,7 +179,7 @@ def members(data: bytes) -> list[tuple[str, bytes]]:
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_a_tar_cut_anywhere_is_never_taken_for_a_whole_one(form: int) -> None:
+def test_a_tar_truncated_anywhere_is_detected(form: int) -> None:
     content = [("a.png", b"a" * 700), (LONG.get(form, f"{'x' * 90}/{'é' * 40}.png"), b"b" * 600), ("c.png", b"")]
     whole = tar_of(*content, form=form)
     assert members(whole) == content
@@ -194,7 +194,7 @@ def test_a_tar_cut_anywhere_is_never_taken_for_a_whole_one(form: int) -> None:
 
 @given(st.lists(st.binary(max_size=2000), min_size=1, max_size=4), st.data())
 @settings(max_examples=60, deadline=None)
-def test_a_stream_cut_anywhere_is_never_taken_for_a_whole_one(contents: list[bytes], data: st.DataObject) -> None:
+def test_a_stream_truncated_anywhere_is_detected(contents: list[bytes], data: st.DataObject) -> None:
     whole = tar_of(*((f"{n}.png", content) for n, content in enumerate(contents)))
     split = data.draw(st.integers(0, len(whole)))
     pack = data.draw(st.sampled_from(list(PACKS.values())))
@@ -219,7 +219,7 @@ def test_a_stream_cut_anywhere_is_never_taken_for_a_whole_one(contents: list[byt
         (lambda data: data[100:], "the first 100 bytes of the zip are missing. Fetch it again."),
     ],
 )
-def test_zips_that_are_not_whole(tmp_path: Path, change: Callable[[bytes], bytes], said: str) -> None:
+def test_incomplete_zips_are_errors(tmp_path: Path, change: Callable[[bytes], bytes], said: str) -> None:
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         archive.writestr("a.png", PNG)
     data = (tmp_path / "x.zip").read_bytes()
@@ -229,7 +229,7 @@ def test_zips_that_are_not_whole(tmp_path: Path, change: Callable[[bytes], bytes
     assert str(fault.value).startswith(f"{tmp_path / 'x.zip'}: {said.format(size=len(data))}")
 
 
-def test_a_program_that_unpacks_itself_is_a_zip(tmp_path: Path) -> None:
+def test_a_self_extracting_program_is_a_zip(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         archive.writestr("a.png", PNG)
     (tmp_path / "x.zip").write_bytes(b"#!/bin/sh\n" + (tmp_path / "x.zip").read_bytes())
@@ -238,7 +238,7 @@ def test_a_program_that_unpacks_itself_is_a_zip(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("verb", ["ingest", "adopt"])
 @pytest.mark.parametrize("cut", [3072, 2100, 1536, 3072 + 100])
-def test_a_webdataset_that_ends_early_is_not_taken_for_a_whole_one(tmp_path: Path, verb: str, cut: int) -> None:
+def test_a_truncated_webdataset_is_detected(tmp_path: Path, verb: str, cut: int) -> None:
     """`datasets` reads it as `tarfile` does."""
     (tmp_path / "d").mkdir()
     data = tar_of(*((f"{n}.{side}.png", PNG[:700].ljust(700)) for n in range(2) for side in ("lq", "gt")))
@@ -252,7 +252,7 @@ def test_a_webdataset_that_ends_early_is_not_taken_for_a_whole_one(tmp_path: Pat
     assert str(fault.value).startswith(f"{tmp_path / 'd' / 'train.tar'}: the file cannot be read as a tar: ")
 
 
-def test_a_webdataset_gives_its_samples(tmp_path: Path) -> None:
+def test_samples_of_a_webdataset_are_read(tmp_path: Path) -> None:
     (tmp_path / "d").mkdir()
     members = [(f"./{n}.{end}", PNG) for n in range(3) for end in ("lq.png", "gt.png")]
     (tmp_path / "d" / "train-0.tar").write_bytes(tar_of(*members[:4], (".hidden.png", b"")))
@@ -368,7 +368,7 @@ TABLE = "file,licence\na.png,CC0-1.0\n"
 
 @pytest.mark.parametrize("encoding", MARKS)
 @pytest.mark.parametrize("reader", ["folder", "tar", "list", "labels", "toml", "map", "metadata", "manifest"])
-def test_lists_are_read_whatever_mark_they_begin_with(tmp_path: Path, reader: str, encoding: str) -> None:
+def test_lists_are_read_with_any_byte_order_mark(tmp_path: Path, reader: str, encoding: str) -> None:
     def write(name: str, text: str) -> Path:
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
@@ -406,7 +406,7 @@ def test_lists_are_read_whatever_mark_they_begin_with(tmp_path: Path, reader: st
 
 
 @given(st.text(), st.sampled_from(MARKS))
-def test_a_text_comes_back_without_its_mark(text: str, encoding: str) -> None:
+def test_a_text_is_read_without_its_byte_order_mark(text: str, encoding: str) -> None:
     try:
         data = text.encode(encoding)
     except UnicodeEncodeError:
@@ -429,7 +429,7 @@ def test_a_text_comes_back_without_its_mark(text: str, encoding: str) -> None:
         ({"@eaDir/credits.csv": "a.png,MIT", ".git/credits.csv": "../a.png,MIT"}, {}),
     ],
 )
-def test_credits_count_for_the_folder_that_they_lie_in(
+def test_credits_apply_to_their_folder(
     tmp_path: Path, packed: bool, tables: dict[str, str], licences: dict[str, str]
 ) -> None:
     root = put(tmp_path / "p", "a.png", "rain/b.png", "rain/deep/c.png")
@@ -443,9 +443,7 @@ def test_credits_count_for_the_folder_that_they_lie_in(
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_credits_of_files_that_are_not_there_are_named(
-    tmp_path: Path, packed: bool, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_credits_of_missing_files_are_named(tmp_path: Path, packed: bool, caplog: pytest.LogCaptureFixture) -> None:
     names = ["a.png", "film.mp4", "typo.pgn", *(f"{n}.png" for n in range(5))]
     table = "file,licence\n" + "".join(f"{name},MIT\n" for name in names)
     root = put(tmp_path / "p", "a.png", "film.mp4")
@@ -460,7 +458,7 @@ def test_credits_of_files_that_are_not_there_are_named(
     assert caplog.messages == [f"{root}/credits.csv: {said}"]
 
 
-def test_two_lines_that_mean_one_photograph(tmp_path: Path) -> None:
+def test_two_lines_for_the_same_photograph_are_an_error(tmp_path: Path) -> None:
     put(tmp_path, "a.png")
     put(tmp_path, "credits.csv", data=b"file,licence\na.png,MIT\n./a.png,0BSD\n")
     with pytest.raises(ConfigError) as fault:
@@ -470,7 +468,7 @@ def test_two_lines_that_mean_one_photograph(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["./a.png", ".//a.png", "./././a.png"])
-def test_members_and_rows_with_a_dot_in_front(tmp_path: Path, name: str) -> None:
+def test_names_with_a_leading_dot_slash_are_matched(tmp_path: Path, name: str) -> None:
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         archive.writestr(name, PNG)
         archive.writestr(name.replace("a.png", "b.png"), PNG)
@@ -580,7 +578,7 @@ def _results_of_a_manifest(root: Path, here: str, there: str) -> bool:
         *(_results, _results_without_folders, _results_of_a_manifest),
     ],
 )
-def test_one_name_in_two_unicode_forms_is_one_name(
+def test_unicode_forms_of_a_name_are_equal(
     tmp_path: Path, way: Callable[[Path, str, str], bool], forms: tuple[Callable[[str], str], ...], word: str
 ) -> None:
     here, there = (form(word) for form in forms)
@@ -588,14 +586,14 @@ def test_one_name_in_two_unicode_forms_is_one_name(
 
 
 @pytest.mark.parametrize("word", WORDS)
-def test_a_photograph_that_is_in_already_is_known_in_both_forms(word: str) -> None:
+def test_a_photograph_is_recognised_in_both_unicode_forms(word: str) -> None:
     names = {hashlib.sha256(b"x").hexdigest(): f"{nfc(word)}.png"}
     assert is_imported(SourceFile(name=f"{nfd(word)}.png", data=b"x"), names)
     assert not is_imported(SourceFile(name=f"{nfd(word)}2.png", data=b"x"), names)
     assert not is_imported(SourceFile(name=f"{nfd(word)}.png", data=b"y"), names)
 
 
-def test_two_files_whose_names_differ_in_their_form_alone_stay_two(tmp_path: Path) -> None:
+def test_files_that_differ_only_in_unicode_form_stay_separate(tmp_path: Path) -> None:
     names = [f"{nfc('é')}.png", f"{nfd('é')}.png"]
     index = NameIndex(names)
     assert [index.find(name) for name in names] == names
@@ -671,7 +669,7 @@ def test_names_of_zips_without_the_utf8_flag(tmp_path: Path, stored: bytes, name
 
 @given(st.from_regex(r"[a-zé写ガ]{1,8}\.png", fullmatch=True))
 @settings(deadline=None)
-def test_python_s_own_zips_come_back(name: str) -> None:
+def test_zips_written_by_python_round_trip(name: str) -> None:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr(name, b"x")
@@ -728,14 +726,14 @@ def _pairs_tree(root: Path) -> tuple[list[str], Counter[str]]:
 
 
 @pytest.mark.parametrize("way", [_folder_tree, _tar_tree, _zip_tree, _place_tree, _pairs_tree])
-def test_what_is_passed_over_is_counted_and_named(
+def test_ignored_files_are_counted_and_named(
     tmp_path: Path, way: Callable[[Path], tuple[list[str], Counter[str]]]
 ) -> None:
     taken, passed = way(tmp_path)
     assert (taken, dict(passed)) == (TAKEN, PASSED)
 
 
-def test_links_and_what_is_no_file_are_named(tmp_path: Path) -> None:
+def test_links_and_special_files_are_named(tmp_path: Path) -> None:
     root = put(tmp_path / "p", "a.png")
     put(tmp_path / "real", "b.png")
     (root / "linked").symlink_to(tmp_path / "real", target_is_directory=True)
@@ -806,13 +804,13 @@ print(source.faults == open_image_source(Path({str(root)!r})).faults, *source.fa
     ]
 
 
-def test_a_place_with_nothing_to_take_says_what_it_holds(tmp_path: Path) -> None:
+def test_a_source_without_images_lists_its_contents(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as fault:
         from_folder(put(tmp_path / "p", "1.gif", "2.gif", "3.jp2", "@eaDir/4.jpg"))
     assert str(fault.value).endswith(". Passed over: .gif 2, .jp2 1, thumbnail_folder: @eaDir.")
 
 
-def test_evaluate_and_results_name_what_they_pass_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_evaluate_and_folder_name_ignored_files(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     key = "0123456789abcdef"
     root = put(tmp_path / "p", f"{key}.jfif", "x.gif", f".cache/{key}.png", f"thumbs/{key}.png")
     files, faults, unknown = find_outputs(root, [key])

@@ -27,14 +27,14 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_demo_leaves_what_it_says(demo: Path) -> None:
+def test_the_demo_writes_what_it_prints(demo: Path) -> None:
     assert (demo / "workspace/ledger.sqlite").is_file()
     assert list(validate(str(demo / "ggt-100k"))) == []
     sheet = np.asarray(Image.open(demo / "contact_sheet.png"))
     assert sheet.shape[1] == 2400 and sheet.std() > 20
 
 
-def test_the_gate_keeps_most_and_says_why_it_does_not_keep_the_others(
+def test_the_gate_keeps_most_pairs_and_gives_reasons_for_the_others(
     demo: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["status", str(demo / "workspace")]) == 0
@@ -48,7 +48,7 @@ def test_the_gate_keeps_most_and_says_why_it_does_not_keep_the_others(
     assert kept + rejected == photos
 
 
-def test_run_again_it_ends_with_the_same_bytes(demo: Path) -> None:
+def test_a_second_demo_gives_equal_bytes(demo: Path) -> None:
     before = release_bytes(demo / "ggt-100k")
     assert main(["demo", str(demo)]) == 0
     assert release_bytes(demo / "ggt-100k") == before
@@ -59,7 +59,7 @@ def release_bytes(root: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in root.rglob("*") if path.is_file() and path.name != NOTE}
 
 
-def test_a_batch_holds_the_same_windows_of_both(demo: Path) -> None:
+def test_a_batch_has_the_same_windows_of_lq_and_gt(demo: Path) -> None:
     pairs = ggt100k.load_dataset(data_dir=str(demo / "ggt-100k"), split="train", cache_dir=str(demo / "cache"))
     lq, gt = batch(pairs, size=256, count=8, seed=0)
     assert lq.shape == gt.shape == (8, 256, 256, 3) and lq.dtype == gt.dtype == np.uint8
@@ -69,7 +69,7 @@ def test_a_batch_holds_the_same_windows_of_both(demo: Path) -> None:
     assert not np.array_equal(lq, gt)
 
 
-def test_the_packed_sample_is_what_the_photographs_give(demo: Path) -> None:
+def test_the_packed_sample_equals_a_new_pack_of_its_photographs(demo: Path) -> None:
     """Shipped and made here agree: the LQ to the byte; the GT as far as OpenCV's arithmetic is the same everywhere."""
     packed = ggt100k.sample_folder() / "packed"
     assert list(validate(str(packed))) == []

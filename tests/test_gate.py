@@ -1,4 +1,4 @@
-"""The gate file: what it says, what is filled in, and every error in it."""
+"""The gate file: its values, its defaults, and every error in it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ggt_tools.records import ALIGN_SCORES, UNCORRECTED
 PATH = Path("gate.toml")
 
 
-def test_a_gate_is_named_by_its_text(tmp_path: Path) -> None:
+def test_a_gate_is_identified_by_its_text(tmp_path: Path) -> None:
     gate = load_gate(DEFAULT_GATE)
     text = DEFAULT_GATE.read_text(encoding="utf-8")
     assert (gate.text, gate.policy) == (text, hashlib.sha256(text.encode()).hexdigest())
@@ -32,7 +32,7 @@ def test_a_gate_is_named_by_its_text(tmp_path: Path) -> None:
     assert dataclasses.replace(changed, id=gate.id, policy=gate.policy, text=text) == gate
 
 
-def test_every_threshold_of_the_packages_gate_has_its_why_and_leaves_room() -> None:
+def test_every_threshold_of_the_gate_is_explained_and_has_a_band() -> None:
     gate = load_gate(DEFAULT_GATE)
     rules = [*(r for rules in gate.must.values() for r in rules), *(r for g in gate.gains.values() for r in g.any)]
     assert all(rule.why and rule.reason for rule in rules)
@@ -71,7 +71,7 @@ BEST = '[best]\nby = ["quality_gain"]'
         ),
         (
             f"[must]\n{MUST}\n{GAIN.replace('{ noise_gain = { min = 0.5 } }', '{}')}\n{BEST}",
-            ": [gain.other] any: no rule; a gain without one could never be reached",
+            ": [gain.other] any: has no rule, so the gain could never be reached. Add a rule.",
         ),
         (
             f"[must]\n{MUST}\n[degradation.lowlight]\nstructure = {{ min = 0.1 }}\n{GAIN}\n{BEST}",
@@ -91,7 +91,7 @@ BEST = '[best]\nby = ["quality_gain"]'
         ),
         (
             f'[must]\nstructure = {{ min = 2, max = 1, reason = "a", why = "w" }}\n{GAIN}\n{BEST}',
-            ": [must] structure: no value lies between its bounds 2 and 1",
+            ": [must] structure: there is no value between its bounds 2 and 1",
         ),
         (
             f'[must]\nstructure = {{ min = 0.3, reason = "Not stable", why = "w" }}\n{GAIN}\n{BEST}',
@@ -179,8 +179,8 @@ def test_several_classes_have_one_table_and_the_later_of_two_counts() -> None:
     [
         ("max = 5, unsure_above = 6", "unsure_above: is above max, where a candidate is rejected. Give 5 or less."),
         ("min = 5, unsure_below = 4", "unsure_below: is below min, where a candidate is rejected. Give 5 or more."),
-        ("unsure_below = 4, unsure_above = 3", "no value lies between its bounds 4 and 3"),
-        ("min = 4, unsure_above = 3", "no value lies between its bounds 4 and 3"),
+        ("unsure_below = 4, unsure_above = 3", "there is no value between its bounds 4 and 3"),
+        ("min = 4, unsure_above = 3", "there is no value between its bounds 4 and 3"),
         ("max = inf", "has no bound. Give one of min, unsure_below, unsure_above, max."),
         ("max = nan", "max: nan is not a number."),
         ("max = true", "max: True is not a number."),
@@ -188,14 +188,14 @@ def test_several_classes_have_one_table_and_the_later_of_two_counts() -> None:
         ("max = 5, unsure = 3", "'unsure' is not known. Did you mean unsure_below or unsure_above?"),
     ],
 )
-def test_bounds_that_make_no_rule(bounds: str, message: str) -> None:
+def test_wrong_bounds_are_errors(bounds: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         rule(bounds)
     said = str(caught.value)
     assert said.startswith("gate.toml: [must] halo") and said.partition("halo")[2].lstrip(": ") == message
 
 
-def test_the_place_of_a_bad_band_is_the_class_that_makes_it_bad() -> None:
+def test_a_wrong_band_is_reported_for_its_class() -> None:
     with pytest.raises(ConfigError) as caught:
         rule("max = 5, unsure_above = 3", more="[degradation.haze]\nhalo = { max = 2 }")
     assert str(caught.value) == (
@@ -207,7 +207,7 @@ BOUND = st.floats(-1e6, 1e6) | st.sampled_from([-math.inf, math.inf])
 
 
 @given(st.dictionaries(st.sampled_from(["min", "unsure_below", "unsure_above", "max"]), BOUND))
-def test_whatever_the_bounds_a_rule_is_in_order_or_refused(bounds: dict[str, float]) -> None:
+def test_any_bounds_give_an_ordered_rule_or_an_error(bounds: dict[str, float]) -> None:
     text = ", ".join(f"{name} = {value!r}" for name, value in bounds.items()) or "min = inf"
     try:
         found = rule(text)
@@ -221,7 +221,7 @@ def test_whatever_the_bounds_a_rule_is_in_order_or_refused(bounds: dict[str, flo
 # --- metrics of other stages ------------------------------------------------------------------------------------------
 
 
-def test_rules_may_ask_for_what_align_and_screen_measure_and_need_not() -> None:
+def test_rules_may_use_metrics_of_align_and_screen() -> None:
     lines = "\n".join(f'{name} = {{ min = 1, reason = "low", why = "w" }}' for name in OTHER_METRICS)
     gate = parse_gate(PATH, f'[must]\n{lines}\n{GAIN}\n[best]\nby = ["vlm_fidelity"]')
     assert {rule.metric: rule.stage for rule in gate.must["rain"]} == {

@@ -1,4 +1,4 @@
-"""The builder and the three doors to it, through the real `datasets`."""
+"""The dataset builder and the three ways to load it, through the real `datasets`."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_scores_that_were_not_measured_are_nan_and_survive_parquet(root: Path, c
     assert [math.isnan(row["gmsd"]) for row in back["scores"]] == [math.isnan(value) for value in values]
 
 
-def test_images_have_no_path_that_a_stray_file_could_answer(root: Path, cache: str) -> None:
+def test_images_have_no_path(root: Path, cache: str) -> None:
     undecoded = load(root, split="train", cache_dir=cache).cast_column("lq", datasets.Image(decode=False))
     assert {row["lq"]["path"] for row in undecoded} == {None}
 
@@ -202,7 +202,7 @@ def test_dataloader_workers(root: Path, start: str) -> None:
 # --- the cache ------------------------------------------------------------------------------------------------------
 
 
-def test_the_cache_tells_versions_and_places_apart(tmp_path: Path, cache: str) -> None:
+def test_the_cache_distinguishes_versions_and_locations(tmp_path: Path, cache: str) -> None:
     a = make_dataset(tmp_path / "a", count=4, degradations=["rain"], test=0.0)
     assert len(load(a, split="train", cache_dir=cache)) == 4
     make_dataset(tmp_path / "a", count=3, degradations=["rain"], test=0.0)
@@ -263,7 +263,7 @@ def foreign(folder: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("place", ["empty", "foreign"])
-def test_door_a_and_c_from_any_working_directory(root: Path, tmp_path: Path, place: str) -> None:
+def test_load_dataset_and_pair_dataset_work_in_any_working_directory(root: Path, tmp_path: Path, place: str) -> None:
     cwd = tmp_path / "cwd"
     foreign(cwd) if place == "foreign" else cwd.mkdir()
     rain = sum(1 for _ in load(root, "rain", split="train", streaming=True))
@@ -273,14 +273,14 @@ def test_door_a_and_c_from_any_working_directory(root: Path, tmp_path: Path, pla
     assert c.stdout == f"{rain} (90, 70) rain\n", c.stderr
 
 
-def test_a_folder_of_the_name_in_the_working_directory_comes_first(root: Path, tmp_path: Path) -> None:
+def test_a_folder_ggt_100k_in_the_working_directory_comes_first(root: Path, tmp_path: Path) -> None:
     code = 'import ggt100k, datasets; print(len(datasets.load_dataset("ggt-100k", split="train")))'
     result = run_python(code, root.parent)
     assert result.stdout == f"{COUNT - TEST}\n", result.stderr
 
 
 @pytest.mark.slow
-def test_other_names_go_the_way_they_went(tmp_path: Path) -> None:
+def test_other_names_are_resolved_by_datasets(tmp_path: Path) -> None:
     code = """
 import ggt100k, datasets
 open("table.csv", "w").write("a,b\\n1,2\\n")
@@ -298,7 +298,7 @@ except Exception as fault:
 
 
 @pytest.mark.slow
-def test_door_b_needs_no_hook(root: Path, tmp_path: Path) -> None:
+def test_ggt100k_load_dataset_needs_no_hook(root: Path, tmp_path: Path) -> None:
     code = f"""
 import datasets.load, datasets.inspect
 original = datasets.load.dataset_module_factory
@@ -320,7 +320,7 @@ print(load_dataset("csv", data_files="a.csv", split="train")[0])
     assert result.stdout == f"{rain} {rain} ['test', 'train']\n{{'a': 1}}\n", result.stderr
 
 
-def test_a_datasets_that_resolves_otherwise_is_left_alone_with_one_line(tmp_path: Path) -> None:
+def test_another_resolution_of_datasets_is_kept_with_a_warning(tmp_path: Path) -> None:
     code = """
 import warnings
 import datasets.load
@@ -360,7 +360,7 @@ except ggt100k.ConfigError as fault:
 """
 
 
-def test_where_nothing_is_found_the_error_lists_the_places_and_the_mend(tmp_path: Path) -> None:
+def test_a_missing_dataset_lists_locations_and_remedies(tmp_path: Path) -> None:
     cwd = tmp_path / "cwd"
     cwd.mkdir()
     with Hub() as hub:
@@ -377,7 +377,7 @@ def test_where_nothing_is_found_the_error_lists_the_places_and_the_mend(tmp_path
 
 
 @pytest.mark.slow
-def test_a_checkout_without_data_says_so(tmp_path: Path) -> None:
+def test_a_checkout_without_data_is_an_error(tmp_path: Path) -> None:
     cwd = tmp_path / "cwd"
     checkout = cwd / "ggt-100k"
     (checkout / "tests").mkdir(parents=True)
@@ -391,7 +391,7 @@ def test_a_checkout_without_data_says_so(tmp_path: Path) -> None:
     assert plain.stderr.endswith("DataFilesNotFoundError: No (supported) data files found in ggt-100k\n"), plain.stderr
 
 
-def test_a_place_that_is_named_is_the_only_one(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_named_location_is_the_only_one_tried(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(root.parent)  # with a ./ggt-100k in it
     with pytest.raises(ConfigError) as fault:
         datasets.load_dataset("ggt-100k", data_dir=str(tmp_path / "none"))
@@ -420,14 +420,14 @@ def test_a_place_that_is_named_is_the_only_one(tmp_path: Path, root: Path, monke
         ),
     ],
 )
-def test_a_manifest_that_cannot_be_trusted(tmp_path: Path, text: str, said: str) -> None:
+def test_an_invalid_manifest_is_an_error(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "index").mkdir()
     (tmp_path / ggt100k.MANIFEST).write_text(text)
     with pytest.raises(ConfigError, match=said):
         datasets.load_dataset("ggt-100k", data_dir=str(tmp_path))
 
 
-def test_data_files_are_not_taken(root: Path) -> None:
+def test_data_files_are_not_supported(root: Path) -> None:
     with pytest.raises(
         ConfigError, match=r"^data_files: ggt-100k does not support it\. Name the dataset folder with data_dir\.$"
     ):
@@ -441,7 +441,7 @@ def damaged(tmp_path: Path) -> Path:
     return make_dataset(tmp_path / "ggt-100k", count=3, degradations=["rain"], test=0.0)
 
 
-def test_a_missing_or_cut_shard_is_told_with_its_name(tmp_path: Path) -> None:
+def test_a_missing_or_truncated_shard_is_named(tmp_path: Path) -> None:
     root = damaged(tmp_path)
     name = change_shard(root, lambda data: data[: len(data) // 2])
     with pytest.raises(
@@ -456,7 +456,7 @@ def test_a_missing_or_cut_shard_is_told_with_its_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("streaming", [True, False])
-def test_a_flipped_bit_is_told_and_never_loaded(tmp_path: Path, cache: str, streaming: bool) -> None:
+def test_a_flipped_bit_is_an_error(tmp_path: Path, cache: str, streaming: bool) -> None:
     root = damaged(tmp_path)
     row = ggt100k.index(root, columns=["key", "lq_offset", "lq_bands"]).to_pylist()[1]
     at = row["lq_offset"] + row["lq_bands"][0] + 1000
@@ -563,7 +563,7 @@ def test_plain_datasets_reads_the_hubs_repository(releases: tuple[Hub, Path]) ->
 
 
 @pytest.mark.slow
-def test_an_unknown_revision_is_told(releases: tuple[Hub, Path]) -> None:
+def test_an_unknown_revision_is_an_error(releases: tuple[Hub, Path]) -> None:
     hub, cwd = releases
     result = run_python(NOWHERE.format(', revision="v9"'), cwd, HF_ENDPOINT=hub.url)
     line = "  hf://datasets/ggt-100k/ggt-100k: nothing of revision v9 is there"

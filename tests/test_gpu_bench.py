@@ -1,4 +1,4 @@
-"""The bench of GPUs, tiny and on the CPU: every table is made, with random weights and without a network."""
+"""The bench of GPUs, small and on the CPU: every table is made, with random weights and without network."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ def test_all_tables_are_made_on_the_cpu() -> None:
         _, alone, batch, busy, half, difference, by_batch = metrics[name]
         assert float(alone) > 0 and float(batch) > 0 and float(half) > 0 and busy == "-"
         assert 0 <= float(difference) < 0.1 and 0 <= float(by_batch) < 1e-4
-    assert all(0 <= float(cells[1].rstrip("%")) <= 100 for cells in rows(text, "Waiting").values())
+    waiting = rows(text, "Waiting")
+    assert all(0 <= float(cells[1].rstrip("%")) <= 100 and float(cells[0]) > 0 for cells in waiting.values())
+    assert "all of gmsd, topiq_nr;" in text
     assert float(rows(text, "The fidelity model")["CPUExecutionProvider"][0]) > 0
     training = rows(text, "Training")
     assert float(training["PairDataset"][0]) > 0
@@ -40,12 +42,12 @@ def test_all_tables_are_made_on_the_cpu() -> None:
     assert "values finite: True" in text
 
 
-def test_what_there_is_no_time_for_is_left_out() -> None:
+def test_tables_without_time_are_left_out() -> None:
     text = gpu.tables(replace(gpu.TINY, budget=0.0))
     assert text.count("left out: no time") == 5
 
 
-def test_a_table_that_fails_does_not_cost_the_others(tmp_path: Path) -> None:
+def test_a_failing_table_does_not_affect_the_others(tmp_path: Path) -> None:
     text = gpu.tables(replace(gpu.TINY, models=(), pairs=0))
     assert text.count("failed: ") >= 2 and "values finite: True" in text
     assert "CPUExecutionProvider" in text

@@ -412,7 +412,7 @@ def test_a_pull_request_leaves_main_alone_until_it_is_merged(written: Hub) -> No
     assert list(user.get_repo_discussions(NAME, repo_type="dataset", discussion_status="open")) == []
 
 
-def test_a_repository_is_made_once(written: Hub) -> None:
+def test_a_repository_is_created_once(written: Hub) -> None:
     with pytest.raises(HfHubHTTPError, match="You already created this dataset repo"):
         api(written).create_repo(NAME, repo_type="dataset")
     api(written).create_repo(NAME, repo_type="dataset", exist_ok=True)
@@ -436,14 +436,14 @@ def test_the_client_sends_again_what_was_cut_off_or_failed(written: Hub) -> None
     assert 3000 <= cut.received <= 4096
 
 
-def test_an_answer_that_is_lost_is_of_something_done(written: Hub) -> None:
+def test_a_lost_answer_belongs_to_a_finished_request(written: Hub) -> None:
     written.trouble("POST", "/commit/", unheard=True)
     with pytest.raises(Exception, match=r"(?i)reset|disconnected"):
         commit(written, adding("a.txt", b"a"))
     assert contents(written) == {"a.txt": b"a"}
 
 
-def test_another_is_faster(written: Hub) -> None:
+def test_the_faster_one_is_reported(written: Hub) -> None:
     base = written.repo(NAME).branches["main"]
     written.trouble("POST", "/commit/", first=lambda: written.repo(NAME).commit({"b.txt": b"b"}, title="Faster"))
     with pytest.raises(HfHubHTTPError, match="A commit has happened since"):
@@ -451,7 +451,7 @@ def test_another_is_faster(written: Hub) -> None:
     assert contents(written) == {"b.txt": b"b"}
 
 
-def test_every_step_is_watched_and_can_break(written: Hub) -> None:
+def test_every_step_can_be_observed_and_fail(written: Hub) -> None:
     seen: list[tuple[str, int]] = []
 
     def watch(request: Request) -> None:
@@ -541,6 +541,6 @@ def test_publish_is_deterministic_and_replaces(folder: Path, tmp_path: Path) -> 
     assert len(set(ids[0])) == 3
 
 
-def test_publish_wants_an_organisation(tmp_path: Path) -> None:
+def test_publish_needs_an_organisation(tmp_path: Path) -> None:
     with Hub() as hub, pytest.raises(ValueError, match="organisation/name"):
         hub.publish("pairs", tmp_path)

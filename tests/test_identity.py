@@ -1,4 +1,4 @@
-"""Who a face shows: the face that changed most decides, and a degradation does not."""
+"""Identity of faces: the face that changed most decides, and a degradation does not change it."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def grey(level: int) -> Photograph:
     return np.full((100, 100, 3), level, np.uint8)
 
 
-def test_the_face_that_changed_most_counts() -> None:
+def test_the_face_that_changed_most_decides() -> None:
     gt = grey(50)
     gt[:, 60:] = 80
     reader = FakeReader([(0, 0, 40, 40), (60, 0, 100, 40)], [])
     assert compare_faces(grey(50), gt, reader) == pytest.approx(30)
 
 
-def test_a_face_that_is_found_in_both_pictures_is_compared_once() -> None:
+def test_a_face_in_both_images_is_compared_once() -> None:
     reader = FakeReader([(0, 0, 40, 40)], [(2, 2, 42, 42), (60, 0, 100, 40)])
     assert compare_faces(grey(50), grey(60), reader) == pytest.approx(10)
     assert reader.embedded == 2 * 2  # the second face is found in lq alone
@@ -67,7 +67,7 @@ def test_without_faces_nothing_changed() -> None:
 @pytest.mark.slow
 @needs_dlib
 @pytest.mark.parametrize("kind", ["blur and noise", "low_light", "old_photo"])
-def test_a_restored_face_is_the_same_and_other_features_are_not(kind: str) -> None:
+def test_restored_faces_are_near_and_changed_faces_far(kind: str) -> None:
     gt = np.ascontiguousarray(pytest.importorskip("skimage.data").astronaut())
     lq = degrading.degrade(gt, kind, strength=0.5, seed=1)
     ((kept,),) = ([one.value for one in score([("c", lq, gt)], ["faces"])],)
@@ -81,7 +81,7 @@ def test_a_restored_face_is_the_same_and_other_features_are_not(kind: str) -> No
 
 
 @needs_dlib
-def test_a_picture_without_a_face() -> None:
+def test_an_image_without_a_face_has_distance_0() -> None:
     image = crop("life-1", 256)
     with Scorer(["face_distance"]) as scorer:
         (said,) = scorer.score([("c", image, image)])

@@ -1,4 +1,4 @@
-"""imaging: 16 bits in any layout, metadata that is odd, colours however they are named, and pixels that are missing."""
+"""imaging: 16 bits in any layout, odd metadata, colour profiles, and missing pixels."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ LAYOUTS: dict[str, Callable[[], bytes]] = {
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_16_bits_of_any_layout_are_rounded_to_8_and_that_is_noted(layout: str) -> None:
+def test_16_bit_images_are_rounded_to_8_bits_and_recorded(layout: str) -> None:
     found = read(LAYOUTS[layout]())
     assert np.array_equal(np.asarray(found.image), ROUNDED)
     assert (found.changes, found.is_plain) == (("16_bit_to_8_bit",), False)
@@ -157,7 +157,7 @@ def test_any_16_bit_tiff_of_tifffile_is_rounded(
 @pytest.mark.parametrize(
     "kind", [{}, {"byteorder": ">"}, {"bigtiff": True}, {"bigtiff": True, "byteorder": ">"}], ids=str
 )
-def test_8_bit_tiff_of_any_layout_is_as_it_is(is_planar: bool, options: dict[str, Any], kind: dict[str, Any]) -> None:
+def test_8_bit_tiff_of_any_layout_is_unchanged(is_planar: bool, options: dict[str, Any], kind: dict[str, Any]) -> None:
     found = read((planes if is_planar else tiff)(IMAGE, **options, **kind))
     assert np.array_equal(np.asarray(found.image), IMAGE)
     assert found.changes == ()
@@ -166,7 +166,7 @@ def test_8_bit_tiff_of_any_layout_is_as_it_is(is_planar: bool, options: dict[str
     assert np.array_equal(np.asarray(found.image), IMAGE)
 
 
-def test_a_16_bit_photograph_stands_upright() -> None:
+def test_a_16_bit_photograph_is_turned_upright() -> None:
     data = tiff(DEEP, extratags=[(274, 3, 1, 6, True)])
     assert np.array_equal(pixels(data), np.rot90(ROUNDED, -1))
 
@@ -271,7 +271,7 @@ ODD_TAGS = {
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("name", ODD_TAGS)
-def test_a_photograph_stands_upright_whatever_else_its_exif_says(name: str, form: str) -> None:
+def test_a_photograph_is_turned_upright_despite_damaged_exif(name: str, form: str) -> None:
     block = ODD_TAGS[name]
     if form == "TIFF":  # its own directory holds the tags
         plain = tiff(IMAGE)
@@ -287,7 +287,7 @@ def test_a_photograph_stands_upright_whatever_else_its_exif_says(name: str, form
 
 @pytest.mark.skipif("AVIF" not in FORMATS, reason="wants a Pillow with AVIF")
 @pytest.mark.parametrize("name", ODD_TAGS)
-def test_an_avif_stands_upright_whatever_its_exif_says(name: str) -> None:
+def test_an_avif_is_turned_upright_whatever_its_exif_states(name: str) -> None:
     """A property of the container turns it. The decoder reads EXIF all the same, and writes it anew."""
     block = exif((0x010F, 2, 100, b"x" * 100))
     data = saved(IMAGE, "AVIF", quality=100, subsampling="4:4:4", exif=b"Exif\0\0" + block)
@@ -317,7 +317,7 @@ def _rows(block: bytes) -> list[tuple[int, int, int, Any]]:
     return rows
 
 
-def test_a_tiff_with_odd_tags_is_read_though_its_decoder_stumbles_over_them() -> None:
+def test_a_tiff_with_invalid_tags_is_read() -> None:
     data = tiff(IMAGE, resolution=(72, 72), extratags=[(274, 3, 1, 6, True)], metadata=None)
     order = data.index(struct.pack("<HHI", 282, 5, 1))
     data = data[:order] + struct.pack("<HHI", 282, 2, 4) + b"72\0\0" + data[order + 12 :]
@@ -350,7 +350,7 @@ PNG_EXTRAS = {
 
 
 @pytest.mark.parametrize("name", PNG_EXTRAS)
-def test_a_png_is_taken_whatever_stands_beside_its_pixels(name: str) -> None:
+def test_a_png_is_read_with_any_other_chunks(name: str) -> None:
     found = read(with_chunk(saved(IMAGE, "PNG"), *PNG_EXTRAS[name]))
     assert np.array_equal(np.asarray(found.image), IMAGE)
     assert found.changes == ()
@@ -369,7 +369,7 @@ JPEG_EXTRAS = {
 
 
 @pytest.mark.parametrize("name", JPEG_EXTRAS)
-def test_a_jpeg_is_taken_whatever_stands_before_its_pixels(name: str) -> None:
+def test_a_jpeg_is_read_with_any_other_segments(name: str) -> None:
     data = plain = saved(IMAGE, "JPEG", quality=90)
     for marker, body in JPEG_EXTRAS[name]:
         data = with_segment(data, marker, body)
@@ -383,7 +383,7 @@ def test_the_pixels_of_a_file_are_the_same_with_and_without_its_metadata() -> No
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 65535])
-def test_an_orientation_that_is_none_turns_nothing(orientation: int) -> None:
+def test_an_invalid_orientation_is_ignored(orientation: int) -> None:
     data = saved(IMAGE, "PNG", exif=exif(orientation=orientation))
     assert np.array_equal(pixels(data), IMAGE)
 
@@ -433,14 +433,14 @@ CARRIERS: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("name", BROKEN)
 @pytest.mark.parametrize("carrier", CARRIERS)
-def test_a_broken_profile_counts_as_srgb_and_that_is_noted(carrier: str, name: str) -> None:
+def test_a_broken_profile_counts_as_srgb_and_is_recorded(carrier: str, name: str) -> None:
     found = read(CARRIERS[carrier](BROKEN[name]))
     assert np.abs(np.asarray(found.image).astype(int) - IMAGE).mean() < 2.0
     assert found.changes[-1] == "broken_profile_as_srgb"
 
 
 @pytest.mark.parametrize("carrier", CARRIERS)
-def test_a_profile_of_other_pixels_counts_as_srgb_and_that_is_noted(carrier: str) -> None:
+def test_a_profile_of_another_colour_space_counts_as_srgb_and_is_recorded(carrier: str) -> None:
     found = read(CARRIERS[carrier](GREY))
     assert np.abs(np.asarray(found.image).astype(int) - IMAGE).mean() < 2.0
     assert found.changes[-1] == "unfit_profile_as_srgb"
@@ -593,7 +593,7 @@ NAMED: dict[str, tuple[str, Callable[[], bytes]]] = {
 
 
 @pytest.mark.parametrize("name", NAMED)
-def test_a_colour_that_is_named_without_a_profile_is_brought_to_srgb_and_noted(name: str) -> None:
+def test_a_named_colour_space_is_converted_to_srgb_and_recorded(name: str) -> None:
     source, make = NAMED[name]
     found = read(make())
     off = np.abs(np.asarray(found.image).astype(int) - IMAGE)
@@ -683,7 +683,7 @@ JPEG_KINDS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("share", [0.3, 0.5, 0.9])
 @pytest.mark.parametrize("kind", JPEG_KINDS)
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-def test_a_jpeg_whose_data_ends_early_is_damaged_though_a_marker_closes_it(kind: str, share: float, mode: str) -> None:
+def test_a_truncated_jpeg_with_an_end_marker_is_damaged(kind: str, share: float, mode: str) -> None:
     image = Image.fromarray(picture(5, 300, 400)).convert(mode)
     whole = saved(image, "JPEG", **JPEG_KINDS[kind])
     assert read(whole).image.size == (400, 300)
@@ -733,7 +733,7 @@ def test_a_tiff_in_jpeg_whose_data_ends_early_is_damaged(make: Callable[[Pixels]
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
 @pytest.mark.parametrize("kind", ["baseline", "4:4:4", "progressive", "with restart markers"])
-def test_a_jpeg_that_simply_ends_early_is_damaged(kind: str, share: float) -> None:
+def test_a_truncated_jpeg_is_damaged(kind: str, share: float) -> None:
     whole = saved(picture(5, 300, 400), "JPEG", **JPEG_KINDS[kind])
     start = whole.index(b"\xff\xda")
     assert reason(whole[: start + int((len(whole) - start) * share)]) == "damaged"
@@ -767,7 +767,7 @@ def test_a_png_whose_data_is_too_short_for_its_rows_is_damaged(
             assert reason(png) in ("damaged", "not_an_image")
 
 
-def test_a_png_whose_lower_half_is_not_there_is_damaged() -> None:
+def test_a_png_without_its_lower_half_is_damaged() -> None:
     rows = b"".join(b"\0" + row.tobytes() for row in IMAGE[:30])
     whole = saved(IMAGE, "PNG")
     data = whole[:33] + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
@@ -799,12 +799,12 @@ def test_a_cmyk_jpeg_whose_data_ends_early_is_damaged() -> None:
         "a second image behind it",
     ],
 )
-def test_a_jpeg_that_is_whole_is_taken_whatever_its_decoder_warns_of(make: Callable[[bytes], bytes]) -> None:
+def test_a_complete_jpeg_is_read_despite_warnings(make: Callable[[bytes], bytes]) -> None:
     whole = saved(picture(5, 300, 400), "JPEG")
     assert np.array_equal(pixels(make(whole)), np.asarray(Image.open(io.BytesIO(whole))))
 
 
-def test_other_files_that_end_early_are_refused_too() -> None:
+def test_other_truncated_files_are_refused() -> None:
     png = saved(picture(5, 300, 400), "PNG", compress_level=1)
     parts = [at for at in range(len(png)) if png[at : at + 4] == b"IDAT"]
     assert len(parts) > 1

@@ -1,4 +1,4 @@
-"""The index opens by the columns that are needed, and each column is decoded once."""
+"""The index is opened with the columns that are needed, and each column is decoded once."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def kept(cache: Path) -> set[str]:
     return {path.stem.rpartition("-")[2] for path in cache.glob("*.arrow")}
 
 
-def test_only_the_columns_that_are_asked_for_are_decoded(root: Path, cache: Path) -> None:
+def test_only_requested_columns_are_decoded(root: Path, cache: Path) -> None:
     table = open_index(open_root(str(root)), "train", ["shard", "key"])
     assert table.column_names == ["key", "shard"] and kept(cache) == {"key", "shard"}
     open_index(open_root(str(root)), "train", ["key", "scores"])

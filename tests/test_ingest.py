@@ -1,4 +1,4 @@
-"""ingest: what is taken, as which pixels, and each reason why a file is not."""
+"""ingest: which files are imported, with which pixels, and each reason why a file is rejected."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def refuse_one(folder: Path, config: PhotoOptions = SMALL) -> Refusal:
 # --- what is taken --------------------------------------------------------------------------------------------------
 
 
-def test_a_photograph_is_taken_as_it_is_and_its_key_is_the_digest_of_its_pixels(tmp_path: Path) -> None:
+def test_a_photograph_is_unchanged_and_its_key_is_the_hash_of_its_pixels(tmp_path: Path) -> None:
     image = picture(1, 80, 100)
     (tmp_path / "haze").mkdir()
     (tmp_path / "haze" / "a.PNG").write_bytes(png(image))
@@ -117,7 +117,7 @@ def test_the_file_format_and_the_file_name_are_not_part_of_the_key(tmp_path: Pat
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_photograph_stands_upright(tmp_path: Path, orientation: int) -> None:
+def test_a_photograph_is_turned_upright(tmp_path: Path, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     image = picture(2, 70, 100)
@@ -142,7 +142,7 @@ def _profile_with_red_and_blue_swapped() -> bytes:
     return profile.replace(b"rXYZ", b"tXYZ", 1).replace(b"bXYZ", b"rXYZ", 1).replace(b"tXYZ", b"bXYZ", 1)
 
 
-def test_the_colours_are_brought_to_srgb(tmp_path: Path) -> None:
+def test_colours_are_converted_to_srgb(tmp_path: Path) -> None:
     image = picture(3, 80, 100)
     (tmp_path / "a.png").write_bytes(png(image, icc_profile=_profile_with_red_and_blue_swapped()))
     _, pixels = take_one(tmp_path)
@@ -157,7 +157,7 @@ def test_a_profile_that_is_srgb_changes_next_to_nothing(tmp_path: Path) -> None:
     assert np.abs(pixels.astype(int) - image).max() <= 1
 
 
-def test_grey_is_taken_as_rgb(tmp_path: Path) -> None:
+def test_grey_images_become_rgb(tmp_path: Path) -> None:
     grey = picture(4, 80, 100)[..., 0]
     (tmp_path / "a.png").write_bytes(png(grey))
     assert np.array_equal(take_one(tmp_path)[1], np.repeat(grey[..., None], 3, axis=2))
@@ -186,12 +186,12 @@ def _image(width: int, height: int, seed: int = 5) -> Image.Image:
         ("pad", (1024, 700), (1024, 700)),
     ],
 )
-def test_a_photograph_comes_to_size_by_the_rule(rule: str, size: tuple[int, int], wanted: tuple[int, int]) -> None:
+def test_a_photograph_is_resized_by_the_rule(rule: str, size: tuple[int, int], wanted: tuple[int, int]) -> None:
     pixels = fit(_image(*size), "a", rule)
     assert (pixels.shape[1], pixels.shape[0]) == wanted
 
 
-def test_what_has_its_size_is_not_resampled() -> None:
+def test_an_image_of_the_right_size_is_not_resampled() -> None:
     image = _image(1024, 700)
     for rule in ("crop", "pad"):
         assert np.array_equal(fit(image, "a", rule), np.asarray(image))
@@ -220,13 +220,13 @@ def test_a_resized_photograph_is_lanczos_of_the_whole() -> None:
         ),
     ],
 )
-def test_what_no_rule_makes_large_enough(size: tuple[int, int], rule: str, said: str) -> None:
+def test_images_that_stay_too_small_are_refused(size: tuple[int, int], rule: str, said: str) -> None:
     with pytest.raises(PairError) as fault:
         fit(_image(*size), "a", rule)
     assert (fault.value.reason, str(fault.value)) == ("too_small", said)
 
 
-def test_what_is_too_long_to_be_enlarged() -> None:
+def test_images_too_long_to_enlarge_are_refused() -> None:
     with pytest.raises(PairError) as fault:
         fit(_image(600, 60), "a", "resize", min_side=60, max_pixels=1_000_000)
     said = "a: the image is 600 x 60, too long to be enlarged. Crop it first."
@@ -326,7 +326,7 @@ def test_pixels_that_are_not_8_bit_rgb_or_grey(tmp_path: Path, make: Callable[[P
     )
 
 
-def test_an_alpha_that_hides_nothing_is_dropped(tmp_path: Path) -> None:
+def test_an_opaque_alpha_channel_is_dropped(tmp_path: Path) -> None:
     image = picture(6, 80, 100)
     exif = Image.Exif()
     exif[0x0112] = 3
@@ -337,7 +337,7 @@ def test_an_alpha_that_hides_nothing_is_dropped(tmp_path: Path) -> None:
     assert np.array_equal(b[1], np.repeat(image[..., 1:2], 3, axis=2))
 
 
-def test_a_palette_is_its_colours(tmp_path: Path) -> None:
+def test_a_palette_is_converted_to_its_colours(tmp_path: Path) -> None:
     image = Image.fromarray(picture(6, 80, 100)).convert("P", palette=Image.Palette.ADAPTIVE)
     (tmp_path / "a.png").write_bytes(png(image, icc_profile=_profile_with_red_and_blue_swapped()))
     _, pixels = take_one(tmp_path)
@@ -383,7 +383,7 @@ def test_cmyk_without_a_profile(tmp_path: Path) -> None:
     assert refuse_one(tmp_path) == Refusal(file="a.jpg", reason="unsupported_mode", detail=said)
 
 
-def test_heic_is_refused_with_what_to_do(tmp_path: Path) -> None:
+def test_heic_is_refused_with_a_remedy(tmp_path: Path) -> None:
     (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100))
     said = "a.heic: the file is HEIC, whose decoders are under patents. Convert it to PNG, for example by heif-convert."
     assert refuse_one(tmp_path) == Refusal(file="a.heic", reason="unsupported_format", detail=said)
@@ -409,7 +409,7 @@ def test_a_file_of_several_images(tmp_path: Path) -> None:
     assert refuse_one(tmp_path) == Refusal(file="a.webp", reason="unsupported_format", detail=said)
 
 
-def test_of_a_cameras_jpeg_with_a_second_image_the_first_is_taken(tmp_path: Path) -> None:
+def test_the_first_image_of_a_camera_jpeg_is_read(tmp_path: Path) -> None:
     first, second = (Image.fromarray(picture(seed, 80, 100)) for seed in range(2))
     first.save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[second])
     _, pixels = take_one(tmp_path)
@@ -424,7 +424,7 @@ def test_more_pixels_than_are_decoded(tmp_path: Path) -> None:
     assert (fault.value.reason, str(fault.value)) == ("too_large", said)
 
 
-def test_what_shows_nothing_and_what_is_drawn(tmp_path: Path) -> None:
+def test_flat_and_drawn_images_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(png(np.full((80, 100, 3), 30, np.uint8)))
     drawn = np.full((80, 100, 3), 255, np.uint8)
     drawn[20:60, 10:30], drawn[40:60, 40:60], drawn[10:60, 70:90] = (200, 0, 0), (0, 90, 0), (0, 0, 90)
@@ -439,7 +439,7 @@ def test_what_shows_nothing_and_what_is_drawn(tmp_path: Path) -> None:
     ]
 
 
-def test_the_same_again_and_nearly_the_same(tmp_path: Path) -> None:
+def test_duplicates_and_near_duplicates_are_refused(tmp_path: Path) -> None:
     image = Image.fromarray(photograph("wine-1")[:512, :512])
     image.save(tmp_path / "a.png")
     image.save(tmp_path / "b.bmp")
@@ -458,7 +458,7 @@ def test_the_same_again_and_nearly_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"not an image", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\n"])
-def test_what_is_no_image(tmp_path: Path, data: bytes) -> None:
+def test_files_that_are_not_images_are_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.jpg").write_bytes(data)
     said = f"a.jpg: the format is none of {', '.join(FORMATS)}. Fetch the file again."
     assert refuse_one(tmp_path) == Refusal(file="a.jpg", reason="not_an_image", detail=said)
@@ -503,9 +503,7 @@ WHOLE = _whole_files()
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, over damaged tags
 @given(st.sampled_from(range(len(WHOLE))), st.integers(0, 2**32))
 @settings(max_examples=150, deadline=None)
-def test_damaged_bytes_are_taken_or_refused_and_stop_nothing(
-    tmp_path_factory: pytest.TempPathFactory, which: int, seed: int
-) -> None:
+def test_damaged_bytes_never_stop_a_run(tmp_path_factory: pytest.TempPathFactory, which: int, seed: int) -> None:
     chance = random.Random(seed)
     data = bytearray(WHOLE[which])
     for _ in range(chance.choice([1, 2, 20])):
@@ -541,7 +539,7 @@ HOSTILE = [
 ]
 
 
-def test_hostile_names_are_names_and_nothing_else(tmp_path: Path) -> None:
+def test_hostile_names_cause_no_harm(tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()
     for seed, name in enumerate(HOSTILE):
@@ -554,7 +552,7 @@ def test_hostile_names_are_names_and_nothing_else(tmp_path: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == sorted(HOSTILE)
 
 
-def test_a_credit_for_a_file_outside_brings_nothing_in(tmp_path: Path) -> None:
+def test_a_credit_for_a_file_outside_imports_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()
     (tmp_path / "x.png").write_bytes(png(picture(1, 80, 100)))
@@ -585,7 +583,7 @@ def test_credits_win_over_options_and_over_the_folders_name(tmp_path: Path) -> N
     assert (b.licence, b.author, b.url, b.source, b.source_name, b.degradation) == wanted
 
 
-def test_the_folders_name_is_the_class_only_where_it_is_one(tmp_path: Path) -> None:
+def test_the_folders_name_is_the_class_if_it_is_a_degradation(tmp_path: Path) -> None:
     for seed, name in enumerate(("snow", "summer")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "a.png").write_bytes(png(picture(seed, 80, 100)))
@@ -603,13 +601,13 @@ def test_the_folders_name_is_the_class_only_where_it_is_one(tmp_path: Path) -> N
         ({"min_side": 9, "max_side": 8}, "min_side: 9 is not between 1 and max_side, 8. Choose a smaller one."),
     ],
 )
-def test_options_that_cannot_be(options: dict[str, Any], said: str) -> None:
+def test_wrong_options_are_errors(options: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError) as fault:
         PhotoOptions(**options)
     assert str(fault.value) == said
 
 
-def test_the_samples_photographs_are_taken_as_they_are_with_their_credits() -> None:
+def test_the_samples_photographs_are_imported_with_their_credits() -> None:
     folder = ggt100k.sample_folder()
     found = take(folder, PhotoOptions())
     assert len(found) == 17
@@ -620,7 +618,7 @@ def test_the_samples_photographs_are_taken_as_they_are_with_their_credits() -> N
         assert one[0].licence
 
 
-def test_another_may_name_the_class_where_neither_credit_nor_folder_does(tmp_path: Path) -> None:
+def test_a_classifier_names_the_class_without_credit_and_folder(tmp_path: Path) -> None:
     (tmp_path / "snow").mkdir()
     for seed, name in enumerate(("snow/a.png", "b.png")):
         (tmp_path / name).write_bytes(png(picture(seed, 80, 100)))
@@ -694,7 +692,7 @@ def serving(folder: Path) -> Iterator[tuple[str, list[str]]]:
         server.shutdown()
 
 
-def test_a_list_is_taken_and_what_came_is_not_fetched_again(tmp_path: Path) -> None:
+def test_a_list_is_imported_and_not_fetched_again(tmp_path: Path) -> None:
     files, w = tmp_path / "files", tmp_path / "w"
     files.mkdir()
     for name in ("wine-1", "sunset-1"):
@@ -731,7 +729,7 @@ def test_a_list_is_taken_and_what_came_is_not_fetched_again(tmp_path: Path) -> N
         ]
 
 
-def test_a_tar_and_a_dataset_are_taken_like_a_folder(tmp_path: Path) -> None:
+def test_a_tar_and_a_dataset_are_imported_like_a_folder(tmp_path: Path) -> None:
     sample, w = ggt100k.sample_folder(), tmp_path / "w"
     with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as tar:
         for name in ("wine-1.jpg", "sunset-1.jpg", "credits.csv"):
@@ -751,7 +749,7 @@ def test_a_tar_and_a_dataset_are_taken_like_a_folder(tmp_path: Path) -> None:
     assert (photo.file, photo.source_name) == (f"{tmp_path / 'd'}/train/0", str(tmp_path / "d"))
 
 
-def test_what_is_published_is_refused_and_hashed_once(tmp_path: Path) -> None:
+def test_published_photographs_are_refused_and_hashed_once(tmp_path: Path) -> None:
     sample, photos, w = ggt100k.sample_folder(), tmp_path / "photos", tmp_path / "w"
     photos.mkdir()
     Image.open(sample / "wine-1.jpg").save(photos / "near.jpg", quality=80)
@@ -773,7 +771,7 @@ def test_what_is_published_is_refused_and_hashed_once(tmp_path: Path) -> None:
     assert facts(w)[2] == rows
 
 
-def test_a_workspace_without_hashes_gets_them(tmp_path: Path) -> None:
+def test_missing_hashes_of_a_workspace_are_computed(tmp_path: Path) -> None:
     photos, w = tmp_path / "photos", tmp_path / "w"
     photos.mkdir()
     Image.open(ggt100k.sample_folder() / "wine-1.jpg").save(photos / "a.png")
@@ -856,7 +854,7 @@ def test_an_original_that_comes_in_a_later_run_replaces_its_thumbnail(tmp_path: 
 
 
 @pytest.mark.parametrize("fact", ["candidate", "prompt"])
-def test_a_thumbnail_that_was_worked_on_stays_and_the_message_says_so(tmp_path: Path, fact: str) -> None:
+def test_a_thumbnail_with_candidates_is_kept_with_a_message(tmp_path: Path, fact: str) -> None:
     photos, w = tmp_path / "photos", tmp_path / "w"
     photos.mkdir()
     (photos / "a-thumb.jpg").write_bytes(sized(600))
@@ -911,7 +909,7 @@ def test_a_photograph_that_was_worked_on_meanwhile_is_not_removed(tmp_path: Path
     ],
     ids=["16-bit PNG", "16-bit TIFF", "broken profile", "cICP"],
 )
-def test_what_was_changed_of_a_photograph_is_a_fact_and_counted(
+def test_conversions_of_photographs_are_recorded_and_counted(
     tmp_path: Path, make: Callable[[Pixels], bytes], change: str
 ) -> None:
     photos, w = tmp_path / "photos", tmp_path / "w"
@@ -937,7 +935,7 @@ def test_what_was_changed_of_a_photograph_is_a_fact_and_counted(
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="wants kill -9")
-def test_an_ingest_that_is_killed_goes_on_and_takes_nothing_twice(tmp_path: Path) -> None:
+def test_a_killed_ingest_continues_without_repetition(tmp_path: Path) -> None:
     w = tmp_path / "w"
     process = subprocess.Popen([sys.executable, "-m", "ggt_tools.cli", "ingest", ggt100k.sample_folder(), w])
     try:
@@ -967,7 +965,7 @@ def test_an_ingest_that_is_killed_goes_on_and_takes_nothing_twice(tmp_path: Path
         (["a.csv", "w", "--max-bytes", "0"], "max_bytes: 0 is not above 0. Give a number of bytes."),
     ],
 )
-def test_what_cannot_be_taken_from_makes_no_workspace(
+def test_a_wrong_source_creates_no_workspace(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, argv: list[str], said: str
 ) -> None:
     monkeypatch.chdir(tmp_path)

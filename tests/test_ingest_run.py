@@ -1,4 +1,4 @@
-"""ingest as a stage: zips of photographs, what a run returns, and which options fit together."""
+"""ingest as a stage: zips of photographs, results of a run, and which options exclude each other."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def read_all(source: Source) -> list[tuple[str, str, bytes, str]]:
 # --- zips -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_zip_gives_its_images_with_their_credits_and_counts_the_rest(tmp_path: Path) -> None:
+def test_images_of_a_zip_are_read_with_credits_and_others_are_counted(tmp_path: Path) -> None:
     files = {
         "rain/b.JPG": b"b",
         "a.png": b"a",
@@ -119,7 +119,7 @@ def test_a_zip_gives_what_a_tar_and_a_folder_of_the_same_files_give(
     )
 
 
-def test_members_of_a_zip_that_are_not_to_be_trusted_are_rejected_one_by_one(tmp_path: Path) -> None:
+def test_unsafe_members_of_a_zip_are_rejected_one_by_one(tmp_path: Path) -> None:
     path = zip_of(tmp_path / "x.zip", {"../a.png": b"x", "b.png": b"b", "bomb.png": bytes(4 << 20)})
     data = bytearray(zip_of(tmp_path / "y.zip", {"damaged.png": b"0123456789"}, zipfile.ZIP_STORED).read_bytes())
     data[data.index(b"0123456789")] ^= 1
@@ -163,7 +163,7 @@ def test_credits_of_a_zip_are_checked_as_any(tmp_path: Path, table: bytes, messa
 # --- run ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_run_on_a_zip_imports_once_and_says_what_it_rejected(tmp_path: Path) -> None:
+def test_a_run_on_a_zip_imports_once_and_lists_rejections(tmp_path: Path) -> None:
     files = {"rain/a.png": photograph_file(), "small.png": encoded(picture(1, 64, 64)), "x.gif": b""}
     config = IngestConfig(photos=zip_of(tmp_path / "x.zip", files), licence="CC0-1.0", classes="measured")
     events = Recorded()
@@ -196,7 +196,7 @@ def test_the_command_ends_with_1_if_every_file_is_rejected(tmp_path: Path, capsy
     assert not (tmp_path / "v").exists()
 
 
-def test_a_dry_run_names_what_it_would_pass_over(tmp_path: Path) -> None:
+def test_a_dry_run_names_ignored_files(tmp_path: Path) -> None:
     path = zip_of(tmp_path / "x.zip", {"a.png": b"a", "b.gif": b""})
     summary = run(tmp_path / "w", IngestConfig(photos=path, dry_run=True))
     assert str(summary).splitlines() == ["would look at 1 files", "  passed over      1  .gif"]
@@ -213,7 +213,7 @@ def test_a_dry_run_names_what_it_would_pass_over(tmp_path: Path) -> None:
         ({"photos": Path("p"), "fit": "squeeze"}, "fit: 'squeeze' is not known. Choose one of: crop, "),
     ],
 )
-def test_options_of_a_run_that_do_not_fit(options: dict[str, Any], message: str) -> None:
+def test_conflicting_options_are_errors(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         IngestConfig(**options)
     assert str(caught.value).startswith(message)

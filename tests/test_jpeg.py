@@ -1,4 +1,4 @@
-"""The light flavour: windows out of restart intervals equal those of the whole decode, and plain readers read it."""
+"""JPEG with restart intervals: windows equal those of the whole decode, and other readers read it."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_without_the_fast_library_the_pixels_are_the_same(monkeypatch: pytest.Mo
     assert np.array_equal(ggt100k.decode_image(file), pillow(file))
 
 
-def test_it_is_close_to_the_photograph_and_every_decoder_reads_it() -> None:
+def test_every_decoder_reads_it_and_it_is_close_to_the_photograph() -> None:
     for path in SAMPLE[:4]:
         image = np.asarray(Image.open(path).convert("RGB"))
         file = encode_jpeg(image)
@@ -89,7 +89,7 @@ def test_a_band_is_a_multiple_of_a_block() -> None:
             encode_jpeg(picture(1), rows)
 
 
-def test_damage_is_told_with_its_place() -> None:
+def test_damage_is_reported_with_band_and_byte() -> None:
     file = encode_jpeg(picture(3, 200, 100))
     bands = ggt100k.read_bands(file)
     assert bands is not None
@@ -110,7 +110,7 @@ def test_damage_is_told_with_its_place() -> None:
         check_jpeg(file + b"more", "image")
 
 
-def test_any_flipped_bit_of_the_header_is_told() -> None:
+def test_any_flipped_bit_of_the_header_is_detected() -> None:
     file = encode_jpeg(picture(3, 100, 100))
     bands = ggt100k.read_bands(file)
     assert bands is not None
@@ -130,7 +130,7 @@ def test_any_flipped_bit_of_the_header_is_told() -> None:
 # --- a dataset of it ------------------------------------------------------------------------------------------------
 
 
-def test_the_dataset_is_whole_and_plain_readers_read_it(tmp_path: Path) -> None:
+def test_plain_readers_read_the_jpeg_dataset(tmp_path: Path) -> None:
     root = make_dataset(tmp_path / "out", count=6, codec="jpeg")
     assert list(validate(str(root))) == []
     assert json.loads((root / ggt100k.MANIFEST).read_text())["codec"] == "jpeg"
@@ -147,7 +147,7 @@ def test_the_dataset_is_whole_and_plain_readers_read_it(tmp_path: Path) -> None:
             assert np.array_equal(np.asarray(ours[key][name]), by_webdataset[key][f"{name}.jpg"])
 
 
-def test_keys_and_splits_are_those_of_the_png_flavour(tmp_path: Path) -> None:
+def test_keys_and_splits_equal_those_of_png(tmp_path: Path) -> None:
     tables = []
     for codec in ("png", "jpeg"):
         root = make_dataset(tmp_path / codec, count=6, codec=codec)

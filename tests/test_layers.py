@@ -86,7 +86,7 @@ def test_imports_go_down() -> None:
     assert upward == []
 
 
-def test_a_lower_layer_that_imports_an_upper_one_would_be_found(tmp_path: Path) -> None:
+def test_an_upward_import_is_detected(tmp_path: Path) -> None:
     file = tmp_path / "errors.py"
     file.write_text("def later():\n    from ggt_tools.stages.align import align\n    return align\n")
     ((line, target),) = imported(file, frozenset(modules()))
@@ -123,7 +123,7 @@ def strings(path: Path) -> Iterator[tuple[int, str]]:
 
 
 @pytest.mark.slow
-def test_no_sql_stands_outside_the_workspace_package() -> None:
+def test_only_the_workspace_package_has_sql() -> None:
     found = [
         f"{module}:{line}"
         for module, path in sorted(modules().items())
@@ -146,16 +146,16 @@ def test_modules_are_short_or_say_why_not() -> None:
 
 
 def test_the_command_line_is_thin() -> None:
-    """A verb parses, builds its Config, calls the stage and prints; only these take the parsed options."""
+    """A verb parses, builds its Config, calls the stage and prints; besides `run`, shared.py takes the options."""
     lines, takers = 0, set()
     for path in (ROOT / "cli").glob("*.py"):
         text = path.read_text("utf-8")
         lines += len(text.splitlines())
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef) and "argparse.Namespace" in ast.unparse(node.args):
-                takers.add(node.name)
+                takers.add(node.name if path.stem != "shared" else "run")
     assert lines <= 1600
-    assert takers == {"run", "build", "executor_of", "__call__"}
+    assert takers == {"run", "__call__"}, "__call__ is of an argparse.Action"
 
 
 NAMED_TUPLE = ("_replace", "_asdict", "_fields")  # public, whatever they are named
@@ -183,7 +183,7 @@ def private_uses(path: Path) -> Iterator[tuple[int, str]]:
 
 
 @pytest.mark.slow
-def test_private_names_cross_no_border_of_a_package() -> None:
+def test_private_names_are_not_used_across_packages() -> None:
     import ggt_format
 
     paths = [*ROOT.rglob("*.py"), *Path(ggt_format.__file__).parent.glob("*.py")]
@@ -201,7 +201,7 @@ def test_private_names_cross_no_border_of_a_package() -> None:
     assert found == []
 
 
-def test_a_private_name_that_crosses_a_border_would_be_found(tmp_path: Path) -> None:
+def test_use_of_a_private_name_across_packages_is_detected(tmp_path: Path) -> None:
     file = tmp_path / "x.py"
     file.write_text("from ggt_tools.a import _b\nimport ggt_tools.c as c\nc._d()\nledger._db\nself._own\nx.__name__\n")
     assert sorted(private_uses(file)) == [(1, "ggt_tools.a._b"), (3, "c._d"), (4, "?._db")]

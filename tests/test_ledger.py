@@ -1,4 +1,4 @@
-"""The ledger: facts stay, images are what their names say, readers do not wait, and a kill loses nothing committed."""
+"""The ledger: facts persist, images match their names, readers do not wait, and a kill loses nothing committed."""
 
 from __future__ import annotations
 
@@ -108,15 +108,18 @@ def verdict(name: str, decision: str = "keep", stage: str = "", reason: str = ""
 # --- opening --------------------------------------------------------------------------------------------------------
 
 
-def test_a_folder_without_a_ledger_is_no_workspace_and_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_without_a_ledger_is_not_a_workspace_and_is_unchanged(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as fault:
         Ledger(tmp_path / "w")
     w = tmp_path / "w"
-    assert str(fault.value) == f"{w}: no ledger.sqlite, so no workspace; begin one: ggt100k ingest PHOTOS {w}"
+    assert (
+        str(fault.value)
+        == f"{w}: has no ledger.sqlite, so it is not a workspace. Create one: ggt100k ingest PHOTOS {w}"
+    )
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_was_put_in_is_there_when_it_is_opened_again(tmp_path: Path) -> None:
+def test_facts_persist_after_reopening(tmp_path: Path) -> None:
     facts: list[Any] = [
         photo("b"),
         photo("a"),
@@ -140,7 +143,7 @@ def test_what_was_put_in_is_there_when_it_is_opened_again(tmp_path: Path) -> Non
         assert (ledger.image(name), ledger.image_size(name)) == (b"pixels", 6)
 
 
-def test_a_newer_schema_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+def test_a_newer_schema_is_refused_and_unchanged(tmp_path: Path) -> None:
     with Ledger(tmp_path, create=True) as ledger:
         ledger.add(photo("a"))
     file = tmp_path / "ledger.sqlite"
@@ -152,8 +155,8 @@ def test_a_newer_schema_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
         with pytest.raises(ConfigError) as fault:
             Ledger(tmp_path, create=create)
         assert str(fault.value) == (
-            f"{file}: schema version {SCHEMA_VERSION + 1}, this ggt100k reads {SCHEMA_VERSION}; "
-            "install the one that wrote it"
+            f"{file}: schema version {SCHEMA_VERSION + 1}, and this ggt100k reads {SCHEMA_VERSION}. "
+            "Install the version that wrote it."
         )
     assert file.read_bytes() == before
 
@@ -233,7 +236,7 @@ PRAGMA user_version=4;
 """  # as version 4 wrote it
 
 
-def test_a_ledger_of_the_fourth_version_keeps_what_align_said(tmp_path: Path) -> None:
+def test_a_ledger_of_version_4_keeps_facts_of_align(tmp_path: Path) -> None:
     write(tmp_path, FOURTH)
     later = Aligned(
         candidate="d", version="align-4", image="j", reason="", error=0.5, support=0.25, scatter=0.75, motion=2.0,
@@ -252,17 +255,17 @@ def test_a_ledger_of_the_fourth_version_keeps_what_align_said(tmp_path: Path) ->
         assert (scores["d"]["align_motion"], scores["d"]["align_improvement"]) == (2.0, 4.0)
 
 
-def test_a_ledger_of_the_eighth_version_gets_the_table_of_origins(tmp_path: Path) -> None:
+def test_a_ledger_of_version_8_gets_the_table_of_origins(tmp_path: Path) -> None:
     with Ledger(tmp_path, create=True) as ledger:
         ledger.add(score("c", 0.5, "shift"))
-    write(tmp_path, "DROP TABLE adopted_origin; PRAGMA user_version=8;")
+    write(tmp_path, "DROP TABLE adopted_origin; PRAGMA user_version=10;")
     origin = AdoptedOrigin(id="o", candidate="c")
     with Ledger(tmp_path) as ledger:
         ledger.add(origin)
         assert list(ledger.all(AdoptedOrigin)) == [origin] and ledger.scores()["c"]["shift"] == 0.5
 
 
-def test_scores_of_other_pixels_go_when_a_candidate_is_aligned_anew(tmp_path: Path) -> None:
+def test_scores_are_deleted_when_a_candidate_is_aligned_again(tmp_path: Path) -> None:
     first = Aligned(candidate="c", version="1", image="i", reason="")
     with Ledger(tmp_path, create=True) as ledger:
         ledger.add(first, score("c", 0.5, "shift"), score("d", 0.25, "shift"))
@@ -354,7 +357,7 @@ def test_packed_txt_stays_where_the_migration_fails(tmp_path: Path) -> None:
     assert (tmp_path / "packed.txt").read_text() == "a\n"
 
 
-def test_a_migration_that_is_cut_off_leaves_the_ledger_as_it_was(tmp_path: Path) -> None:
+def test_an_interrupted_migration_changes_nothing(tmp_path: Path) -> None:
     file = tmp_path / "ledger.sqlite"
     db = sqlite3.connect(file)
     db.executescript(THIRD + "UPDATE score SET value = 'no number' WHERE metric = 'gmsd'")
@@ -377,7 +380,7 @@ SCORES = st.builds(
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(SCORES, max_size=6), max_size=4))
-def test_scores_are_there_to_the_last_bit_however_they_came_in(batches: list[list[Score]]) -> None:
+def test_scores_are_stored_exactly(batches: list[list[Score]]) -> None:
     there: dict[tuple[str, str, str], float] = {}
     for one in chain.from_iterable(batches):
         of = one.candidate, one.metric, one.metric_version
@@ -410,7 +413,7 @@ def test_scores_are_there_to_the_last_bit_however_they_came_in(batches: list[lis
         )
 
 
-def test_a_ledger_of_the_first_version_is_brought_to_this_one_and_keeps_its_facts(tmp_path: Path) -> None:
+def test_a_ledger_of_version_1_is_migrated_with_its_facts(tmp_path: Path) -> None:
     write(tmp_path, FIRST)
     for _ in range(2):
         with Ledger(tmp_path) as ledger:
@@ -422,15 +425,15 @@ def test_a_ledger_of_the_first_version_is_brought_to_this_one_and_keeps_its_fact
         assert list(ledger.all(Candidate))[1] == framed
 
 
-def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_an_error(tmp_path: Path) -> None:
     file = tmp_path / "ledger.sqlite"
     file.write_bytes(b"not a database" * 100)
     with pytest.raises(ConfigError) as fault:
         Ledger(tmp_path)
-    assert str(fault.value) == f"{file}: cannot be read: file is not a database; restore the workspace from its backup"
+    assert str(fault.value) == f"{file}: cannot be read: file is not a database. Restore the workspace from its backup."
 
 
-def test_a_file_in_the_workspaces_place_is_told(tmp_path: Path) -> None:
+def test_a_file_instead_of_a_workspace_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "w").write_text("a file")
     with pytest.raises(ConfigError) as fault:
         Ledger(tmp_path / "w", create=True)
@@ -459,7 +462,7 @@ def test_a_fact_that_is_added_twice_stays_the_first(tmp_path: Path) -> None:
         assert [s.value for s in ledger.all(Score)] == [0.5, 0.75], "another version of a metric is another fact"
 
 
-def test_what_is_withdrawn_stays_so_with_the_first_reason_and_a_second_is_kept_too(tmp_path: Path) -> None:
+def test_withdrawals_keep_their_first_reason(tmp_path: Path) -> None:
     def withdrawal(key: str, reason: str, by: str) -> Withdrawal:
         return Withdrawal(key=key, reason=reason, withdrawn_by=by, created="2026-01-01T00:00:00Z")
 
@@ -476,7 +479,7 @@ def test_what_is_withdrawn_stays_so_with_the_first_reason_and_a_second_is_kept_t
         ]
 
 
-def test_a_refusal_gives_way_to_the_newer_one_and_goes_when_the_photograph_is_in(tmp_path: Path) -> None:
+def test_a_refusal_is_replaced_and_deleted_after_import(tmp_path: Path) -> None:
     with Ledger(tmp_path, create=True) as ledger:
         ledger.add(Refusal(file="a.jpg", reason="no_licence", detail="1"))
         ledger.add(Refusal(file="b.jpg", reason="no_licence", detail="2"))
@@ -522,7 +525,7 @@ def test_the_pairs_are_what_is_kept_in_the_order_of_the_keys(tmp_path: Path) -> 
         )
         with pytest.raises(ConfigError) as fault:
             list(ledger.pairs())
-        said = f"{tmp_path}: candidate 4 is not aligned; run: ggt100k align {tmp_path}"
+        said = f"{tmp_path}: candidate 4 is not aligned. Run: ggt100k align {tmp_path}"
         assert str(fault.value) == said
         ledger.add(*(Aligned(candidate=name, version="1", image=name * 64, reason="") for name in "1234"))
         pairs = list(ledger.pairs())
@@ -547,10 +550,10 @@ def test_a_pair_has_the_score_that_was_measured_last_whatever_its_versions_name(
 def test_without_a_verdict_there_are_no_pairs_and_the_verb_is_named(tmp_path: Path) -> None:
     with Ledger(tmp_path, create=True) as ledger, pytest.raises(ConfigError) as fault:
         list(ledger.pairs())
-    assert str(fault.value) == f"{tmp_path}: nothing has been judged; run: ggt100k verdict {tmp_path}"
+    assert str(fault.value) == f"{tmp_path}: nothing has been judged. Run: ggt100k verdict {tmp_path}"
 
 
-def test_the_funnel_counts_who_entered_who_left_and_why_not(tmp_path: Path) -> None:
+def test_the_funnel_counts_entered_left_and_reasons(tmp_path: Path) -> None:
     with Ledger(tmp_path, create=True) as ledger:
         empty = Stage(stage="ingest", entered=0, left=0, reasons=())
         assert ledger.funnel()[0] == empty
@@ -591,7 +594,7 @@ def call(name: str, work: str, outcome: str = IN_FLIGHT, usd: float = 0.5) -> Ca
     )  # fmt: skip
 
 
-def test_a_candidate_without_an_image_gives_way_and_one_with_an_image_stays(tmp_path: Path) -> None:
+def test_a_candidate_without_an_image_is_replaced(tmp_path: Path) -> None:
     with Ledger(tmp_path, create=True) as ledger:
         for reason in (IN_FLIGHT, "timeout", "refused"):
             ledger.add(candidate("c", "a", image="", reason=reason))
@@ -601,7 +604,7 @@ def test_a_candidate_without_an_image_gives_way_and_one_with_an_image_stays(tmp_
         assert [c.image for c in ledger.all(Candidate)] == ["abc"]
 
 
-def test_a_call_is_noted_and_noted_again_when_it_has_ended_and_what_is_under_way_counts_as_spent(
+def test_calls_are_recorded_twice_and_count_as_spent_in_flight(
     tmp_path: Path,
 ) -> None:
     with Ledger(tmp_path, create=True) as ledger:
@@ -614,7 +617,7 @@ def test_a_call_is_noted_and_noted_again_when_it_has_ended_and_what_is_under_way
         assert ledger.call_counts() == [("restore", "m", IN_FLIGHT, 1, 0.0), ("restore", "m", "ok", 1, 0.2)]
 
 
-def test_what_came_gets_its_name_when_it_is_settled_and_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_received_image_is_renamed_when_it_is_stored(tmp_path: Path) -> None:
     with Ledger(tmp_path, create=True) as ledger:
         ledger.receive("c", b"pixels")
         ledger.receive("d", b"pixels")
@@ -649,13 +652,13 @@ def test_a_kill_between_the_link_and_the_row_loses_nothing(tmp_path: Path, links
         assert list((tmp_path / "incoming").iterdir()) == []
 
 
-def test_a_verb_that_pays_is_alone(tmp_path: Path) -> None:
+def test_only_one_process_may_make_paid_calls(tmp_path: Path) -> None:
     with Ledger(tmp_path, create=True) as one, Ledger(tmp_path) as other:
         with one.lock(PAYING), one.lock("align"):
             with pytest.raises(ConfigError) as fault, other.lock(PAYING):
                 pass
             said = f"{tmp_path}: process {os.getpid()} (this very process) works in it and may make paid calls. "
-            assert str(fault.value) == said + "Wait for its end, or stop it, then run this again."
+            assert str(fault.value) == said + "Wait until it ends, or stop it, then run this again."
         with other.lock(PAYING):
             pass
 
@@ -696,7 +699,7 @@ def test_an_image_is_named_by_its_bytes_and_stored_once(tmp_path: Path) -> None:
     assert sorted(p.read_bytes() for p in (tmp_path / "images").glob("*/*")) == [b"other", b"pixels"]
 
 
-def test_a_damaged_image_is_told(tmp_path: Path) -> None:
+def test_a_damaged_image_is_an_error(tmp_path: Path) -> None:
     with Ledger(tmp_path, create=True) as ledger:
         name = ledger.put_image(b"pixels")
         path = tmp_path / "images" / name[:2] / name
@@ -704,11 +707,11 @@ def test_a_damaged_image_is_told(tmp_path: Path) -> None:
         with pytest.raises(ShardError) as fault:
             ledger.image(name)
     assert (
-        str(fault.value) == f"{path}: its bytes are not those that were stored; restore the workspace from its backup"
+        str(fault.value) == f"{path}: its bytes are not those that were stored. Restore the workspace from its backup."
     )
 
 
-def test_a_missing_image_is_told(tmp_path: Path) -> None:
+def test_a_missing_image_is_an_error(tmp_path: Path) -> None:
     with Ledger(tmp_path, create=True) as ledger:
         name = ledger.put_image(b"pixels")
         path = tmp_path / "images" / name[:2] / name
@@ -716,7 +719,7 @@ def test_a_missing_image_is_told(tmp_path: Path) -> None:
         for look in (ledger.image, ledger.image_size):
             with pytest.raises(ShardError) as fault:
                 look(name)
-            said = f"{path}: the ledger names it and it is not there; restore the workspace from its backup"
+            said = f"{path}: the ledger names it, but it is missing. Restore the workspace from its backup."
             assert str(fault.value) == said
 
 
@@ -786,14 +789,14 @@ def _put_on_a_full_disk(workspace: Path) -> None:
 
 
 @posix
-def test_an_image_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_an_image_appears_complete_or_not_at_all(tmp_path: Path) -> None:
     with Ledger(tmp_path, create=True) as ledger:
         process = PROCESSES.Process(target=_put_on_a_full_disk, args=(tmp_path,))
         process.start()
         process.join(60)
         assert process.exitcode == 1, "the disk was full in the middle of the image"
         name = hashlib.sha256(_image_of(0)).hexdigest()
-        with pytest.raises(ShardError, match="is not there"):
+        with pytest.raises(ShardError, match="but it is missing"):
             ledger.image(name)
         assert ledger.image(ledger.put_image(_image_of(0))) == _image_of(0)
         assert [path.name for path in (tmp_path / "images").glob("*/*")] == [name]

@@ -1,4 +1,4 @@
-"""Workspaces that may not be written, and locks that another process holds: what still works, and what is said."""
+"""Workspaces that are read-only, and locks that another process holds: what still works, and the messages."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_a_report_on_a_read_only_workspace_is_written_beside_the_caller(
     "verb",
     [("prompt",), ("restore",), ("verdict",), ("align",), ("retry", "--reason", "timeout")],
 )
-def test_who_would_write_is_told_which_file_cannot_be_written_and_why(verb: tuple[str, ...], workspace: Path) -> None:
+def test_a_write_error_names_file_and_reason(verb: tuple[str, ...], workspace: Path) -> None:
     if verb[0] == "align":
         with sqlite3.connect(workspace / "ledger.sqlite") as db:
             db.execute("DELETE FROM aligned")
@@ -179,7 +179,7 @@ def test_a_ledger_of_an_earlier_schema_is_read_from_a_copy(tmp_path: Path) -> No
 
 
 @posix
-def test_a_damaged_file_is_told_where_it_may_not_be_written(tmp_path: Path) -> None:
+def test_a_damaged_file_is_reported_without_write_permission(tmp_path: Path) -> None:
     (tmp_path / "ledger.sqlite").write_bytes(b"not a database" * 100)
     with read_only(tmp_path), pytest.raises(ConfigError, match="cannot be read: file is not a database"):
         Ledger(tmp_path)
@@ -229,7 +229,7 @@ def test_a_ledger_that_another_process_writes_is_read_and_its_process_named(
     assert done.code == 2
     file = workspace / "ledger.sqlite"
     assert f"ggt100k prompt: {file}: is locked by process {pid} (" in done.err
-    assert done.err.endswith("Wait for its end, or stop it, then run this again.\n")
+    assert done.err.endswith("Wait until it ends, or stop it, then run this again.\n")
     assert ggt("prompt", workspace, "--strategy", "measured").code == 0
 
 
@@ -264,7 +264,7 @@ def test_two_imports_at_a_time_are_refused_before_anything_is_read(workspace: Pa
         dry = ggt(*argv, "--dry-run")
     assert (done.code, done.out, dry.code) == (2, "", 0)
     assert done.err.startswith(f"ggt100k ingest: {workspace}: process {pid} (")
-    assert done.err.endswith(" does this work already. Wait for its end, or stop it, then run this again.\n")
+    assert done.err.endswith(" does this work already. Wait until it ends, or stop it, then run this again.\n")
     assert ggt(*argv).code == 1, "the lock is free again, and the file is rejected"
 
 
@@ -279,7 +279,7 @@ def test_a_workspace_may_have_braces_in_its_name(tmp_path: Path) -> None:
     assert str(fault.value).startswith(f"{tmp_path}/{{0}}: process {os.getpid()} (this very process) does this")
 
 
-def test_a_lock_is_given_up_and_leaves_no_note(tmp_path: Path) -> None:
+def test_a_released_lock_leaves_no_note(tmp_path: Path) -> None:
     path = tmp_path / "x.lock"
     with held(path, "{holder} has it"):
         assert holder(path).startswith(f"process {os.getpid()}")
@@ -301,7 +301,7 @@ def test_a_lock_is_given_up_and_leaves_no_note(tmp_path: Path) -> None:
         (None, "another process"),
     ],
 )
-def test_where_the_system_does_not_tell_the_note_does(note: object, said: str, tmp_path: Path) -> None:
+def test_the_note_names_the_holder_if_the_system_does_not(note: object, said: str, tmp_path: Path) -> None:
     path = tmp_path / "x.lock"
     path.touch()
     if note is not None:
@@ -322,29 +322,28 @@ def test_a_command_is_shown_short_and_without_folders() -> None:
     [
         (
             "database or disk is full",
-            ": database or disk is full. Make room on the disk, then run this again: it continues.",
+            ": database or disk is full. Free space on the disk, then run this again: it continues.",
         ),
-        ("database is locked", ": is locked by another process. Wait for its end, or stop it, then run this again."),
-        ("disk I/O error", ": disk I/O error. Check the disk that it lies on, then run this again: it continues."),
+        ("database is locked", ": is locked by another process. Wait until it ends, or stop it, then run this again."),
+        ("disk I/O error", ": disk I/O error. Check the disk, then run this again: it continues."),
         (
             "attempt to write a readonly database",
-            ": attempt to write a readonly database. Check the disk that it lies on, then run this again: it "
-            "continues.",
+            ": attempt to write a readonly database. Check the disk, then run this again: it continues.",
         ),
     ],
 )
-def test_what_is_said_of_an_error_of_sqlite(error: str, said: str, tmp_path: Path) -> None:
+def test_errors_of_sqlite_are_translated(error: str, said: str, tmp_path: Path) -> None:
     file = tmp_path / "ledger.sqlite"
     file.touch()
     assert str(database.translated(file, sqlite3.OperationalError(error))) == f"{file}{said}"
 
 
-def test_a_full_disk_is_said_by_the_file_s_name(workspace: Path) -> None:
+def test_a_full_disk_names_the_file(workspace: Path) -> None:
     with Ledger(workspace) as ledger:
         pages = ledger._db.execute("PRAGMA page_count").fetchall()[0][0]
         ledger._db.execute(f"PRAGMA max_page_count={pages}").fetchall()
         photo = next(ledger.all(Photo))
-        with pytest.raises(ConfigError, match=r"ledger\.sqlite: database or disk is full\. Make room"):
+        with pytest.raises(ConfigError, match=r"ledger\.sqlite: database or disk is full\. Free space"):
             for number in range(500):
                 ledger.add(Photo(**{**{f: getattr(photo, f) for f in photo.__slots__}, "key": f"k{number}" * 200}))
         assert len(list(ledger.all(Photo))) < 500, "and the ledger can still be read"
@@ -352,7 +351,7 @@ def test_a_full_disk_is_said_by_the_file_s_name(workspace: Path) -> None:
 
 @posix
 @pytest.mark.parametrize("create", [False, True])
-def test_a_workspace_in_a_folder_that_may_not_be_entered_is_named(create: bool, tmp_path: Path) -> None:
+def test_a_workspace_in_a_closed_folder_is_named(create: bool, tmp_path: Path) -> None:
     (tmp_path / "closed" / "w").mkdir(parents=True)
     with read_only(tmp_path):
         pass  # but for the folders above, which everybody may enter now

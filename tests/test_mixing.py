@@ -1,4 +1,4 @@
-"""A mixture of datasets: exact shares, each pair as often as the others of its dataset, the same for any workers."""
+"""Mixtures of datasets: exact shares, equal frequency of a dataset's pairs, and no dependence on workers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_each_dataset_has_its_share(parts: dict[str, ggt100k.PairDataset]) -> No
 
 @given(st.integers(1, 60), st.lists(st.floats(0.01, 100), min_size=1, max_size=6))
 @settings(max_examples=200, deadline=None)
-def test_shares_add_up_and_are_right_to_the_nearest_item(size: int, weights: list[float]) -> None:
+def test_shares_sum_up_and_are_rounded_to_items(size: int, weights: list[float]) -> None:
     if size < len(weights):
         with pytest.raises(ggt100k.ConfigError, match=r"must be at least 1 for each of the \d datasets\.$"):
             _divide(size, weights)
@@ -51,7 +51,7 @@ def test_shares_add_up_and_are_right_to_the_nearest_item(size: int, weights: lis
 
 @given(st.integers(1, 40), st.integers(1, 4), st.integers(0, 9))
 @settings(max_examples=60, deadline=None)
-def test_over_epochs_each_pair_comes_as_often_as_the_others(root: Path, size: int, epochs: int, seed: int) -> None:
+def test_each_pair_is_used_equally_often_over_epochs(root: Path, size: int, epochs: int, seed: int) -> None:
     rain, snow = (ggt100k.PairDataset(root, where={"degradation": [name]}) for name in ("rain", "snow"))
     pairs = ggt100k.mix({rain: 3, snow: 1}, size=size + 1, seed=seed)
     picks = []
@@ -65,7 +65,7 @@ def test_over_epochs_each_pair_comes_as_often_as_the_others(root: Path, size: in
         assert max(often) - min(often) <= 1
 
 
-def test_a_pair_that_comes_again_has_another_window(root: Path) -> None:
+def test_a_repeated_pair_has_another_window(root: Path) -> None:
     (rain,) = [ggt100k.PairDataset(root, crop=24, where={"degradation": ["rain"]})]
     pairs = ggt100k.mix({rain: 1}, size=4 * len(rain))
     windows = Counter((item["key"], item["lq"].tobytes()) for item in pairs[:])

@@ -1,4 +1,4 @@
-"""Files that are odd for a decoder, at each place where one comes in from outside: adopt, evaluate, shards' priors."""
+"""Files that decoders reject or misread, at each place where they are read: adopt, evaluate, priors of shards."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def adopted(lq: bytes, gt: bytes) -> ImportedPair | Refusal:
 
 @pytest.mark.parametrize("side", ["photograph", "output"])
 @pytest.mark.parametrize("name", TAKEN)
-def test_adopt_takes_what_ingest_takes_and_notes_the_change(tmp_path: Path, name: str, side: str) -> None:
+def test_adopt_reads_what_ingest_reads_and_records_changes(tmp_path: Path, name: str, side: str) -> None:
     make, change = TAKEN[name]
     lq = make(LQ) if side == "photograph" else saved(LQ, "PNG")
     gt = make(GT) if side == "output" else saved(GT, "PNG")
@@ -92,7 +92,7 @@ def test_adopt_refuses_what_ingest_refuses(name: str, side: str) -> None:
     assert found.reason == (reason if side == "photograph" else f"output_{reason}")
 
 
-def test_a_true_ground_truth_that_is_damaged_is_left_out_with_a_remark() -> None:
+def test_a_damaged_true_ground_truth_is_left_out_with_a_note() -> None:
     whole = saved(LQ, "PNG")
     pair = ExternalPair(name="a", output="b", lq=lambda: whole, gt=lambda: saved(GT, "PNG"), ref=lambda: cut_jpeg(GT))
     (found,) = adopt([pair], CONFIG, frozenset(), lambda: "2026-01-01T00:00:00Z")
@@ -119,7 +119,7 @@ def test_evaluate_measures_outputs_that_are_odd_and_lists_those_that_are_damaged
     assert [found.faults[key][0] for key in bad] == [reason for _, reason in REFUSED.values()]
 
 
-def test_a_fault_of_a_file_is_named_with_the_file() -> None:
+def test_an_error_names_its_file() -> None:
     from ggt_tools.imaging import read_image
 
     for name, (make, reason) in REFUSED.items():

@@ -1,4 +1,4 @@
-"""A release of the Hub on a machine that cannot reach it: what is cached is opened, and the commit is named."""
+"""A release of the Hub on a machine without network: cached shards are opened, and the commit is stated."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def used(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tu
 @pytest.mark.slow
 @pytest.mark.parametrize("revision", ["", "v1.0.0"], ids=["main", "tag"])
 @pytest.mark.parametrize("offline", ["1", ""], ids=["offline", "unreachable"])
-def test_what_is_cached_opens_at_its_commit(offline: str, revision: str, used: Any) -> None:
+def test_a_cached_release_opens_at_its_commit(offline: str, revision: str, used: Any) -> None:
     environment, home, commit, first = used
     again = Opened(environment | ({"HF_HUB_OFFLINE": offline} if offline else {}), home, revision=revision)
     assert again.result == first.result
@@ -91,7 +91,7 @@ def test_a_commit_is_named_in_the_url(used: Any, release: Path, tmp_path: Path) 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("whole", [True, False])
-def test_a_snapshot_that_is_whole_is_opened_and_half_of_one_is_not(whole: bool, release: Path, tmp_path: Path) -> None:
+def test_only_a_complete_snapshot_is_opened(whole: bool, release: Path, tmp_path: Path) -> None:
     with Hub() as hub:
         commit = hub.publish("org/ggt-100k", release)
         environment = hub.env(tmp_path)
@@ -109,7 +109,7 @@ def test_a_snapshot_that_is_whole_is_opened_and_half_of_one_is_not(whole: bool, 
 
 
 @pytest.mark.parametrize("note", ["", "{", "[]", '{"url": 7}', '{"url": "hf://x", "manifest": "{}"}', "\x00"])
-def test_a_damaged_note_of_a_release_is_no_release(note: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_cache_entry_is_ignored(note: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
@@ -139,7 +139,7 @@ def test_what_counts_as_unreachable(fault: Exception, is_unreachable: bool) -> N
     assert offline.is_unreachable(wrapped) == is_unreachable
 
 
-def test_a_cache_that_cannot_be_written_is_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unwritable_cache_is_only_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
 
     (tmp_path / "file").touch()

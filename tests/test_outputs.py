@@ -1,4 +1,4 @@
-"""What a command is to write: one message where it cannot be written, before any work."""
+"""Output files of a command: if one cannot be written, one message is raised before any work."""
 
 from __future__ import annotations
 

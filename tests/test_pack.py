@@ -1,4 +1,4 @@
-"""pack: what comes out is deterministic, whole or absent, and cannot break a rule of the format."""
+"""pack: its output is deterministic, complete or absent, and follows every rule of the format."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def tree(root: Path) -> dict[str, bytes]:
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in paths}
 
 
-def test_the_folder_is_the_one_of_the_design(tmp_path: Path) -> None:
+def test_the_release_has_the_documented_files(tmp_path: Path) -> None:
     root = make_dataset(tmp_path / "out", count=6)
     assert sorted(tree(root)) == [
         "README.md",
@@ -91,7 +91,7 @@ def test_a_shard_is_plain_ustar_with_three_members_a_pair(tmp_path: Path) -> Non
     assert not any(m.pax_headers for m in members)
 
 
-def test_the_index_says_where_the_bytes_lie(tmp_path: Path) -> None:
+def test_the_index_locates_the_bytes(tmp_path: Path) -> None:
     root = make_dataset(tmp_path / "out", count=6)
     rows = [row for split in ggt100k.SPLITS for row in pq.read_table(root / f"index/{split}.parquet").to_pylist()]
     assert len(rows) == 6
@@ -283,7 +283,7 @@ def test_a_pair_is_not_written_twice(tmp_path: Path) -> None:
     assert str(fault.value) == f"{AT}the shard has this key twice. Ingest each photograph once."
 
 
-def test_a_shard_takes_its_own_class_and_at_least_one_pair(tmp_path: Path) -> None:
+def test_a_shard_needs_pairs_of_its_class(tmp_path: Path) -> None:
     for name in ("data/snow/train-00000.tar", "x.tar"):
         said = f"{name}: key {KEY}: its degradation rain is not that of the shard. Add it to another shard."
         with pytest.raises(PairError) as fault, ShardWriter(tmp_path / "a.tar", name) as shard:
@@ -295,7 +295,7 @@ def test_a_shard_takes_its_own_class_and_at_least_one_pair(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
-def test_images_of_a_pair_have_bands_of_one_height_of_any_height(tmp_path: Path) -> None:
+def test_images_of_a_pair_have_the_same_band_height(tmp_path: Path) -> None:
     facts, lq, gt = parts()
     taller = encode_png(ggt100k.decode_image(gt), 64)
     with pytest.raises(PairError) as fault, ShardWriter(tmp_path / "a.tar", "data/rain/train-00000.tar") as shard:
@@ -397,7 +397,7 @@ def test_nothing_to_pack(tmp_path: Path) -> None:
         pack([], Store(), tmp_path / "out", PackConfig(), gate=GATE)
 
 
-def test_a_folder_that_is_something_else_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_unchanged(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "thesis.txt").write_text("years of work")
@@ -406,7 +406,7 @@ def test_a_folder_that_is_something_else_is_left_alone(tmp_path: Path) -> None:
     assert (out / "thesis.txt").read_text() == "years of work"
 
 
-def test_what_else_lies_in_a_dataset_folder_stays(tmp_path: Path) -> None:
+def test_other_files_in_a_release_are_kept(tmp_path: Path) -> None:
     out = make_dataset(tmp_path / "out", count=3)
     (out / ".git").mkdir()
     (out / ".git/config").write_text("years of work")
@@ -427,7 +427,7 @@ def test_a_link_and_the_folder_one_stands_in_are_packed_into(tmp_path: Path, mon
     assert list(validate(str(real))) == []
 
 
-def test_two_packs_of_one_folder_do_not_meet(tmp_path: Path) -> None:
+def test_two_packs_of_a_folder_exclude_each_other(tmp_path: Path) -> None:
     out = (tmp_path / "out").resolve()
     said = rf"^{out}: .*process.* packs it\. Wait until it ends, then run this again\.$"
     with FileLock(tmp_path / ".out.lock"), pytest.raises(ConfigError, match=said):
@@ -435,7 +435,7 @@ def test_two_packs_of_one_folder_do_not_meet(tmp_path: Path) -> None:
     make_dataset(out)
 
 
-def test_killed_while_it_moved_the_new_folder_in_the_next_run_finishes(tmp_path: Path) -> None:
+def test_a_kill_while_moving_the_folder_is_recovered(tmp_path: Path) -> None:
     out = make_dataset(tmp_path / "out", count=3)
     (tmp_path / "out.old").mkdir()
     (out / "index").rename(tmp_path / "out.old/index")
@@ -446,7 +446,7 @@ def test_killed_while_it_moved_the_new_folder_in_the_next_run_finishes(tmp_path:
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_a_metric_that_cannot_be_a_column(tmp_path: Path) -> None:
+def test_a_metric_that_cannot_name_a_column_is_an_error(tmp_path: Path) -> None:
     store = Store()
     pair = make_pair(store, 0)
     odd = dataclasses.replace(pair, scores=(dataclasses.replace(pair.scores[0], metric="a.b"),))
@@ -506,7 +506,7 @@ def test_a_finished_shard_whose_bytes_changed_meanwhile_is_written_again(tmp_pat
 
 
 @pytest.mark.parametrize("clustered", [False, True])
-def test_a_note_of_a_finished_shard_that_has_rotted_is_not_believed(tmp_path: Path, clustered: bool) -> None:
+def test_a_damaged_note_of_a_finished_shard_is_ignored(tmp_path: Path, clustered: bool) -> None:
     store = Counting(fail=12)
     pairs = make_pairs(store, 6)
     with pytest.raises(ShardError, match="the disk is gone"):
@@ -529,7 +529,7 @@ def test_a_note_of_a_finished_shard_that_has_rotted_is_not_believed(tmp_path: Pa
     assert tree(tmp_path / "out") == tree(tmp_path / "whole")
 
 
-def test_another_plan_starts_anew(tmp_path: Path) -> None:
+def test_another_plan_starts_again(tmp_path: Path) -> None:
     store = Counting(fail=8)
     pairs = make_pairs(store, 6)
     with pytest.raises(ShardError):
@@ -590,7 +590,7 @@ def shards(root: Path) -> dict[str, tuple[bytes, int]]:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_only_what_has_changed_is_written(
+def test_only_changed_shards_are_written(
     tmp_path: Path, base: Path, pairs: list[Pair], store: Store, seed: int
 ) -> None:
     random = np.random.default_rng(seed)
@@ -622,9 +622,7 @@ def split_by_key(root: Path) -> dict[str, str]:
     return {row["key"]: row["shard"].split("/")[2].split("-")[0] for row in rows_of(root)}
 
 
-def test_nothing_changed_is_nothing_written_and_upon_itself_it_stays_as_it_is(
-    tmp_path: Path, base: Path, pairs: list[Pair], store: Store
-) -> None:
+def test_an_unchanged_release_writes_nothing(tmp_path: Path, base: Path, pairs: list[Pair], store: Store) -> None:
     before = tree(base)
     _, written, kept = version(tmp_path / "out", pairs[:18], store, base, number="1.0.0")
     assert (written, kept) == (set(), set(shards(base)))
@@ -633,9 +631,7 @@ def test_nothing_changed_is_nothing_written_and_upon_itself_it_stays_as_it_is(
     assert tree(base) == before
 
 
-def test_a_pair_that_is_not_of_this_workspace_comes_along(
-    tmp_path: Path, base: Path, pairs: list[Pair], store: Store
-) -> None:
+def test_pairs_of_other_workspaces_are_kept(tmp_path: Path, base: Path, pairs: list[Pair], store: Store) -> None:
     _, _, kept = version(tmp_path / "out", pairs[18:20], store, base)
     assert kept == set(shards(base)) and len(rows_of(tmp_path / "out")) == 20
     config = PackConfig(version="1.1.0", base=str(base))
@@ -738,7 +734,7 @@ def test_the_keys_of_a_release_without_a_test_split_are_facts_and_can_be_forgott
 
 
 @pytest.mark.parametrize("upon", [False, True])
-def test_what_a_release_without_a_test_split_had_is_in_no_later_one(
+def test_pairs_of_a_release_without_test_split_never_enter_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], upon: bool
 ) -> None:
     workspace, first = make_workspace(tmp_path / "w", 0), tmp_path / "1"
@@ -786,7 +782,7 @@ def test_what_a_release_without_a_test_split_had_is_in_no_later_one(
         (6, ("--version", "2.0.0"), "a test split takes at most a tenth of the pairs and so needs 10 of them"),
     ],
 )
-def test_what_pack_says_to_type_makes_a_test_split(
+def test_the_proposed_command_makes_a_test_split(
     pairs: int, argv: tuple[str, ...], why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     workspace, out = make_workspace(tmp_path / "w", pairs), tmp_path / "out"
@@ -799,7 +795,7 @@ def test_what_pack_says_to_type_makes_a_test_split(
     assert "test" in set(split_by_key(out).values())
 
 
-def test_one_pair_is_not_divided(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_single_pair_is_not_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["pack", str(make_workspace(tmp_path / "w", 1)), str(tmp_path / "out")]) == 0
     assert capsys.readouterr().out.splitlines()[1] == (
         "The one pair is in the train split, since one pair cannot be divided. Add photographs to the workspace, then "
@@ -807,7 +803,7 @@ def test_one_pair_is_not_divided(tmp_path: Path, capsys: pytest.CaptureFixture[s
     )
 
 
-def test_what_looks_like_a_pair_that_was_held_stays_out_of_train_until_that_is_back(tmp_path: Path) -> None:
+def test_near_duplicates_of_held_out_pairs_stay_out_of_train(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path / "w", 0)
     with Ledger(workspace) as ledger:
         pairs = make_pairs(ledger.images, 10)
@@ -823,7 +819,7 @@ def test_what_looks_like_a_pair_that_was_held_stays_out_of_train_until_that_is_b
     assert set(split_by_key(tmp_path / "out")) == set(map(key_of, pairs[1:]))
 
 
-def test_a_part_of_the_pairs_that_draws_for_itself_stays_here(tmp_path: Path) -> None:
+def test_a_partial_release_with_its_own_split_is_local_only(tmp_path: Path) -> None:
     workspace, out = make_workspace(tmp_path / "w", 12), tmp_path / "out"
     trial = release_of(workspace, out, "--limit", "4", "--test", "0.5")
     assert list(trial.values()).count("test") == 2
@@ -848,7 +844,7 @@ def like(pair: Pair, store: Store | ImageFolder) -> Pair:
 
 
 @pytest.mark.parametrize("known", [False, True])
-def test_what_looks_like_a_pair_of_the_other_split_is_refused(
+def test_near_duplicates_of_the_other_split_are_refused(
     base: Path, pairs: list[Pair], store: Store, known: bool
 ) -> None:
     splits = split_by_key(base)
@@ -865,7 +861,7 @@ def test_what_looks_like_a_pair_of_the_other_split_is_refused(
         assert all(job.is_unchanged for job in plan.shards) and plan.counts["new"] == 0
 
 
-def test_of_two_new_pairs_that_look_alike_the_test_split_keeps_its_own(pairs: list[Pair], store: Store) -> None:
+def test_the_test_split_keeps_its_pair_of_two_near_duplicates(pairs: list[Pair], store: Store) -> None:
     second = like(pairs[0], store)
     config = PackConfig(test=0.5)
     for one, other in ((pairs[0], second), (second, pairs[0])):
@@ -886,14 +882,14 @@ def test_of_two_new_pairs_that_look_alike_the_test_split_keeps_its_own(pairs: li
         ({"version": "1.1.0", "base": "nowhere"}, r"nowhere: it does not exist\. Name a folder"),
     ],
 )
-def test_a_base_that_cannot_be_one(
+def test_a_wrong_base_is_an_error(
     base: Path, pairs: list[Pair], store: Store, config: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(ConfigError, match=said):
         plan_release(pairs, store, PackConfig(**({"base": str(base)} | config)), gate=GATE)
 
 
-def test_a_damaged_base_is_not_carried_on(tmp_path: Path, base: Path, pairs: list[Pair], store: Store) -> None:
+def test_a_damaged_base_is_an_error(tmp_path: Path, base: Path, pairs: list[Pair], store: Store) -> None:
     name = next(name for name in shards(base) if "train" in name)
     data = (base / name).read_bytes()
     (base / name).write_bytes(data[:-1] + b"x")
@@ -906,7 +902,7 @@ def test_a_damaged_base_is_not_carried_on(tmp_path: Path, base: Path, pairs: lis
     assert not (tmp_path / "out").exists()
 
 
-def test_a_metric_that_the_base_has_not_stays_out_and_is_named(base: Path, pairs: list[Pair], store: Store) -> None:
+def test_a_metric_that_the_base_lacks_is_left_out_and_named(base: Path, pairs: list[Pair], store: Store) -> None:
     score = Score(candidate=pairs[20].candidate.id, metric="lpips", metric_version="1", value=0.1)
     measured = dataclasses.replace(pairs[20], scores=(*pairs[20].scores, score))
     config = PackConfig(version="1.1.0", base=str(base))
@@ -915,7 +911,7 @@ def test_a_metric_that_the_base_has_not_stays_out_and_is_named(base: Path, pairs
 
 
 @pytest.mark.slow
-def test_a_base_elsewhere_and_more_processes_give_the_same_bytes(
+def test_a_remote_base_and_more_processes_give_equal_bytes(
     tmp_path: Path, base: Path, pairs: list[Pair], store: Store
 ) -> None:
     gone = {key_of(pairs[0])}
@@ -941,7 +937,7 @@ sizes = st.lists(st.integers(1, 1000), min_size=1, max_size=60)
 
 @given(sizes, st.integers(1, 3000), st.integers(0, 5))
 @settings(max_examples=150, deadline=None)
-def test_pairs_are_cut_into_no_more_shards_than_they_need(weights: list[int], most: int, taken: int) -> None:
+def test_pairs_are_divided_into_as_few_shards_as_possible(weights: list[int], most: int, taken: int) -> None:
     class Weights(Store):
         def image_size(self, name: str) -> int:
             return int(name)
@@ -1025,7 +1021,7 @@ def half(out: Path) -> str:
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="wants kill -9")
-def test_killed_at_any_step_the_folder_is_old_or_new_or_absent_and_the_next_run_finishes(tmp_path: Path) -> None:
+def test_a_kill_at_any_step_is_recovered(tmp_path: Path) -> None:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(FORKED)
     good, out = tmp_path / "good/out", tmp_path / "w/out"
@@ -1080,7 +1076,7 @@ def test_killed_at_any_step_the_folder_is_old_or_new_or_absent_and_the_next_run_
 
 @given(st.text(max_size=30), st.floats(width=32))
 @settings(max_examples=60)
-def test_json_and_facts_say_the_same(author: str, value: float) -> None:
+def test_json_members_equal_the_facts(author: str, value: float) -> None:
     store = Store()
     pair = make_pair(store, 1, author=author)
     score = dataclasses.replace(pair.scores[0], value=value)

@@ -1,4 +1,4 @@
-"""PairDataset: the right windows of the right pairs, on any number of workers, from anywhere, and resumed exactly."""
+"""PairDataset: the right windows of the right pairs, for any number of workers, local or remote, resumed exactly."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_transform_and_bytes(root: Path) -> None:
         ({"on_error": "ignore"}, r"^on_error='ignore': must be \"raise\" or \"skip\"\.$"),
     ],
 )
-def test_wrong_arguments_are_told_at_once(png: Path, options: dict[str, Any], said: str) -> None:
+def test_wrong_arguments_are_errors_at_once(png: Path, options: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         PairDataset(png, **options)
 
@@ -202,7 +202,7 @@ def test_a_function_picks_the_window(root: Path) -> None:
         assert np.array_equal(images[item["key"]]["gt"][60:, lefts[0] : lefts[0] + 40], item["gt"])
 
 
-def test_a_window_that_does_not_fit_is_told(png: Path) -> None:
+def test_a_window_that_does_not_fit_is_an_error(png: Path) -> None:
     said = r"^key [0-9a-f]{16}: the window \(\d+, \d+, 71, 71\) does not fit into 70 x 90 pixels\. Use a smaller crop"
     with pytest.raises(ConfigError, match=said):
         PairDataset(png, crop=71)[0]
@@ -257,7 +257,7 @@ def rows(root: Path) -> list[dict[str, Any]]:
         ({}, lambda row: True),
     ],
 )
-def test_where_leaves_what_it_says(png: Path, where: Any, holds: Any) -> None:
+def test_where_selects_the_right_pairs(png: Path, where: Any, holds: Any) -> None:
     wanted = [row["key"] for row in rows(png) if holds(row)]
     assert wanted
     assert [item["key"] for item in PairDataset(png, where=where)] == wanted
@@ -298,7 +298,7 @@ def test_where_in_load_dataset_is_part_of_the_caches_name(png: Path, tmp_path: P
         ),
     ],
 )
-def test_where_that_cannot_be_or_leaves_nothing(png: Path, where: Any, said: str) -> None:
+def test_wrong_or_empty_where_conditions_are_errors(png: Path, where: Any, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         PairDataset(png, where=where)
     with pytest.raises(ConfigError, match=said):
@@ -472,7 +472,7 @@ def served(root: Path) -> Iterator[Any]:
 
 
 @pytest.mark.slow
-def test_over_http_the_items_are_the_same_and_only_wanted_bytes_are_read(served: Any, root: Path) -> None:
+def test_over_http_items_are_equal_and_only_needed_bytes_are_read(served: Any, root: Path) -> None:
     here, there = (PairDataset(place, crop=16) for place in (root, served.url))
     assert [told(item) for item in there] == [told(item) for item in here]
     whole = PairDataset(served.url, where={"degradation": "snow"})
@@ -488,7 +488,9 @@ def test_over_http_the_items_are_the_same_and_only_wanted_bytes_are_read(served:
 
 
 @pytest.mark.slow
-def test_a_dropped_connection_is_tried_again_visibly(served: Any, root: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_dropped_connection_is_retried_with_a_warning(
+    served: Any, root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     pairs = PairDataset(served.url)
     served.fail = lambda number: number % 3 == 0
     with caplog.at_level(logging.WARNING, "ggt-100k"):
@@ -503,7 +505,7 @@ def test_a_dropped_connection_is_tried_again_visibly(served: Any, root: Path, ca
 
 
 @pytest.mark.slow
-def test_the_cache_keeps_what_was_fetched_up_to_its_size(served: Any, root: Path, tmp_path: Path) -> None:
+def test_the_cache_is_limited_in_size(served: Any, root: Path, tmp_path: Path) -> None:
     pairs = PairDataset(served.url, cache=tmp_path / "cache")
     first = [told(item) for item in pairs]
     served.sent.clear()
@@ -516,7 +518,7 @@ def test_the_cache_keeps_what_was_fetched_up_to_its_size(served: Any, root: Path
 
 
 @pytest.mark.slow
-def test_a_damaged_cache_heals_and_one_that_cannot_be_written_is_done_without(
+def test_a_damaged_cache_is_repaired_and_an_unwritable_one_ignored(
     served: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     pairs = PairDataset(served.url, cache=tmp_path / "cache")
@@ -542,7 +544,7 @@ def test_workers_read_over_http(torch: Any, served: Any, start: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_revision_on_the_hub_is_resolved_once_and_kept(tmp_path: Path) -> None:
+def test_a_revision_on_the_hub_is_resolved_once(tmp_path: Path) -> None:
     with Hub() as hub:
         for version, count in (("1.0.0", 4), ("1.1.0", 5)):
             folder = make_dataset(tmp_path / version, count=count, degradations=["rain"], test=0.0, version=version)
@@ -574,7 +576,7 @@ def broken(root: Path, tmp_path: Path) -> tuple[Path, str, int, str]:
     return out, name, row["gt_bands"][0], row["key"]
 
 
-def test_a_damaged_band_is_told_with_shard_key_and_byte(root: Path, tmp_path: Path) -> None:
+def test_a_damaged_band_names_shard_key_and_byte(root: Path, tmp_path: Path) -> None:
     out, name, at, key = broken(root, tmp_path)
     pairs = PairDataset(out, crop=lambda row, random: (0, 0, 60, 60))
     said = rf"^{name}: key {key}: gt: band 0, byte {at}: the checksum is wrong\. Download the shard again\.$"
@@ -600,7 +602,7 @@ def test_skipping_is_counted_and_logged(root: Path, tmp_path: Path, caplog: pyte
         pairs.__getitems__([1, 1])
 
 
-def test_any_flipped_bit_in_a_bands_bytes_is_told(root: Path, tmp_path: Path) -> None:
+def test_any_flipped_bit_of_a_band_is_detected(root: Path, tmp_path: Path) -> None:
     out = make_dataset(tmp_path / "bits", count=1, degradations=["rain"], test=0.0,
                        codec=json.loads((root / ggt100k.MANIFEST).read_text())["codec"])  # fmt: skip
     (row,) = rows(out)
@@ -645,7 +647,7 @@ def plain_dataset(out: Path, form: str, **save: Any) -> Path:
 
 
 @pytest.mark.parametrize(("form", "save"), [("PNG", {}), ("JPEG", {"quality": 90}), ("WEBP", {"lossless": True})])
-def test_images_that_are_not_banded_work_and_say_once_that_they_are_slow(
+def test_images_without_bands_are_read_with_one_warning(
     tmp_path: Path, form: str, save: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     out = plain_dataset(tmp_path / "out", form, **save)
@@ -730,7 +732,7 @@ def test_a_shard_image_of_16_bits_is_refused_and_not_cut_to_8(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_a_damaged_index_in_the_cache_is_made_anew(png: Path, tmp_path: Path) -> None:
+def test_a_damaged_cached_index_is_written_again(png: Path, tmp_path: Path) -> None:
     code = f"import ggt100k; print(len(ggt100k.PairDataset({str(png)!r})))"
     assert run_python(code, tmp_path / "cwd").stdout == f"{COUNT - TEST}\n"
     columns = sorted((tmp_path / "cwd-home").rglob("index-*.arrow"))
@@ -775,7 +777,7 @@ def test_a_pickled_dataset_of_the_reference_sets_size_stays_small(tmp_path: Path
     assert len(pickle.dumps(pairs)) < 1_000_000
 
 
-def test_a_stream_is_cut_into_blocks_and_resumes_at_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stream_resumes_at_a_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store()
     out = tmp_path / "out"
     pack(make_pairs(store, 40, ["rain"]), store, out, PackConfig(test=0.0), gate=GATE)

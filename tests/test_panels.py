@@ -1,4 +1,4 @@
-"""panels: pages whose background is a photograph are found, and photographs are not taken for pages."""
+"""panels: pages with a photograph as background are detected, and photographs are not taken for pages."""
 
 from __future__ import annotations
 
@@ -101,17 +101,17 @@ def page(draw: str, over: str = "friends-2") -> Pixels:
 
 @pytest.mark.parametrize("over", ["friends-2", "wine-1", "sunset-1", NAMES[0]])
 @pytest.mark.parametrize("draw", PAGES)
-def test_a_page_over_a_photograph_is_found(draw: str, over: str) -> None:
+def test_a_page_over_a_photograph_is_detected(draw: str, over: str) -> None:
     assert is_page_over_photograph(page(draw, over))
 
 
 @pytest.mark.parametrize("quality", [95, 80, 60])
 @pytest.mark.parametrize("draw", ["hero", "cards", "form"])
-def test_a_page_over_a_photograph_is_found_in_a_jpeg(draw: str, quality: int) -> None:
+def test_a_page_over_a_photograph_is_detected_in_a_jpeg(draw: str, quality: int) -> None:
     assert is_page_over_photograph(jpeg(page(draw), quality))
 
 
-def test_a_part_of_a_page_is_found() -> None:
+def test_a_part_of_a_page_is_detected() -> None:
     assert is_page_over_photograph(page("hero")[150:900, 40:1100])
 
 
@@ -164,11 +164,11 @@ def boxed(image: Pixels) -> Pixels:
 
 @pytest.mark.parametrize("change", [windows, chart, framed, letterboxed, dated, boxed])
 @pytest.mark.parametrize("name", ["friends-2", "wine-1"])
-def test_what_photographs_show_and_bear_is_no_page(name: str, change: Callable[[Pixels], Pixels]) -> None:
+def test_photographs_are_not_taken_for_pages(name: str, change: Callable[[Pixels], Pixels]) -> None:
     assert not is_page_over_photograph(change(photograph(name)))
 
 
-def test_what_is_found_of_a_form() -> None:
+def test_which_parts_of_a_form_are_detected() -> None:
     found = find_panels(page("form"))
     assert any(panel.has_text and panel.is_clipped and panel.share > 0.1 and not panel.is_bar for panel in found)
     assert find_panels(np.zeros((8, 8, 3), np.uint8)) == []
@@ -176,7 +176,7 @@ def test_what_is_found_of_a_form() -> None:
 
 @pytest.mark.parametrize(("draw", "save"), [("hero", {}), ("cards", {"quality": 90}), ("sidebar", {})])
 @pytest.mark.parametrize("fit", ["crop", "resize", "pad"])
-def test_ingest_refuses_a_page_over_a_photograph_however_it_comes_to_size(
+def test_ingest_refuses_a_page_over_a_photograph_with_every_fit(
     tmp_path: Path, draw: str, save: dict[str, int], fit: str
 ) -> None:
     buffer = io.BytesIO()

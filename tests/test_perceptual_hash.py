@@ -1,4 +1,4 @@
-"""looks: the same is found again and other things are not; what shows nothing; what is drawn."""
+"""Perceptual hashes: copies are recognised and others are not; images without content; drawings."""
 
 from __future__ import annotations
 
@@ -66,12 +66,12 @@ def hashes() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_photograph_that_was_changed_a_little_looks_the_same(change: str) -> None:
+def test_a_slightly_changed_photograph_is_a_near_duplicate(change: str) -> None:
     found = [apart(phash(CHANGES[change](photograph(name))), hashes()[name]) <= DISTANCE for name in NAMES]
     assert sum(found) >= 16, dict(zip(NAMES, found, strict=True))
 
 
-def test_other_photographs_look_otherwise_even_other_parts_of_the_same_one() -> None:
+def test_other_photographs_and_parts_are_not_near_duplicates() -> None:
     parts = [
         photograph(name)[top : top + 256, left : left + 256] for name in NAMES for top, left in ((0, 0), (256, 256))
     ]
@@ -166,7 +166,7 @@ def seen(key: str, bits: int) -> PerceptualHash:
     return PerceptualHash(key=key, phash=f"{bits:036x}", split="")
 
 
-def test_the_same_pixels_and_the_same_look_are_refused() -> None:
+def test_duplicates_and_near_duplicates_are_refused() -> None:
     looks = HashIndex()
     bits = int("5a" * 18, 16)
     looks.add(seen("a", bits), "a.jpg")
@@ -192,7 +192,7 @@ def test_the_same_pixels_and_the_same_look_are_refused() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, (1 << 144) - 1)), min_size=1, max_size=60), st.data())
 @settings(deadline=None)
-def test_the_nearest_is_found_as_by_looking_at_each(rows: list[tuple[int, int]], data: st.DataObject) -> None:
+def test_the_nearest_hash_equals_that_of_a_full_search(rows: list[tuple[int, int]], data: st.DataObject) -> None:
     looks = HashIndex()
     for at, (_, bits) in enumerate(rows):
         looks.add(seen(f"key {at}", bits), str(at))
@@ -208,7 +208,7 @@ def test_the_nearest_is_found_as_by_looking_at_each(rows: list[tuple[int, int]],
         looks.check(seen("new", asked), "new")
 
 
-def test_many_are_kept_and_asked_in_little_time() -> None:
+def test_many_hashes_are_searched_quickly() -> None:
     looks = HashIndex()
     random = np.random.default_rng(0)
     many = [int.from_bytes(row.tobytes(), "big") for row in random.integers(0, 256, (20_000, 18), dtype=np.uint8)]
@@ -225,7 +225,7 @@ def test_many_are_kept_and_asked_in_little_time() -> None:
 
 
 @pytest.mark.parametrize("codec", ["png", "jpeg"])
-def test_the_looks_of_what_is_published_are_those_of_its_lq(tmp_path: Path, codec: str) -> None:
+def test_hashes_of_a_release_are_those_of_its_lq(tmp_path: Path, codec: str) -> None:
     root = make_dataset(tmp_path / "out", 8, codec=codec)
     found = list(hash_published_pairs(str(root), frozenset()))
     wanted = {}
@@ -236,7 +236,7 @@ def test_the_looks_of_what_is_published_are_those_of_its_lq(tmp_path: Path, code
     assert len(found) == 8 and {one.split for one in found} == {"train", "test"}
 
 
-def test_what_is_known_is_not_read_again(tmp_path: Path) -> None:
+def test_known_hashes_are_not_computed_again(tmp_path: Path) -> None:
     root = make_dataset(tmp_path / "out", 8)
     found = list(hash_published_pairs(str(root), frozenset()))
     known = {(one.key, one.split) for one in found[:5]}
@@ -255,8 +255,8 @@ def test_a_published_image_that_is_damaged(tmp_path: Path) -> None:
         list(hash_published_pairs(str(root), frozenset()))
 
 
-def test_where_nothing_is_published(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"so no dataset is in it"):
+def test_a_folder_without_a_release_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"has no index/manifest\.json"):
         list(hash_published_pairs(str(tmp_path), frozenset()))
 
 
@@ -341,7 +341,7 @@ def test_a_page_in_a_jpeg_is_drawn_too() -> None:
     assert is_screenshot(jpeg(np.asarray(DRAWN["page"]), 75))
 
 
-def test_a_night_and_a_sky_without_noise_are_no_drawings() -> None:
+def test_noiseless_night_and_sky_are_not_drawings() -> None:
     assert not is_screenshot(night())
     assert not is_screenshot(jpeg(night(), 85))
     assert not is_flat(night())

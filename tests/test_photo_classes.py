@@ -1,4 +1,4 @@
-"""The classifier of photographs: its synthetic samples, features, head, decision, and what ingest records of it."""
+"""The classifier of photographs: its synthetic samples, features, head, decision, and what ingest stores of it."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_synthetic_degradation_raises_the_measure_that_is_meant_for_it(name: s
     assert getattr(measure(sample("life-1")), value) < least
 
 
-def test_water_takes_red_away() -> None:
+def test_water_removes_red() -> None:
     clean = sample("life-1").reshape(-1, 3).mean(axis=0)
     for seed in range(4):
         random = np.random.default_rng(100 + seed)
@@ -154,7 +154,7 @@ def fitted(prior: dict[str, float]) -> Head:
     )
 
 
-def test_a_head_tells_two_groups_apart() -> None:
+def test_a_head_separates_two_groups() -> None:
     features, labels = two_groups()
     chances = fitted({"haze": 1, "mixed": 1}).probabilities(features)
     assert np.allclose(chances.sum(axis=1), 1, atol=1e-5)
@@ -171,7 +171,7 @@ def test_a_rarer_class_is_found_less_often() -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(1, 4), st.integers(2, 6), st.integers(1, 3), st.integers(0, 2**31))
-def test_a_head_comes_back_from_its_file(
+def test_a_head_round_trips_through_its_file(
     tmp_path_factory: pytest.TempPathFactory, count: int, classes: int, networks: int, seed: int
 ) -> None:
     random = np.random.default_rng(seed)
@@ -197,7 +197,7 @@ def test_a_head_comes_back_from_its_file(
     assert np.allclose(back.probabilities(features), head.probabilities(features), atol=1e-5)
 
 
-def test_a_file_of_another_format_is_no_head(tmp_path: Path) -> None:
+def test_a_file_of_another_format_is_an_error(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", format=np.array(99))
     with pytest.raises(ValueError, match="is not a head file of format 1"):
         load_head(tmp_path / "a.npz")
@@ -217,7 +217,7 @@ def test_a_file_of_another_format_is_no_head(tmp_path: Path) -> None:
         ({"mixed": 0.49, "haze": 0.3}, "defocus_blur", "mixed", True),
     ],
 )
-def test_an_unsure_answer_goes_to_the_measured_class_or_to_mixed(
+def test_an_uncertain_class_becomes_the_measured_class_or_mixed(
     chances: dict[str, float], measured: str, name: str, unsure: bool
 ) -> None:
     named = decide(chances, measured, (measured, "noise"))
@@ -265,7 +265,7 @@ def test_without_the_classifier_the_measured_class_stands() -> None:
     assert namer.take_fact(pair_key(pixels)) == ()
 
 
-def test_a_fact_tells_the_version_and_is_given_once() -> None:
+def test_a_fact_states_the_version_once() -> None:
     namer = ClassNamer()
     assert namer.reason == ""
     pixels = sample("cincinnati-bridge-1")
@@ -344,24 +344,24 @@ def test_labelled_photographs_are_described_at_two_sizes(folder: Path) -> None:
     assert real.labels == ("rain",) * 4 and real.features.shape == (4, SIZE)
 
 
-def test_a_labelled_folder_that_is_no_class(tmp_path: Path) -> None:
+def test_a_labelled_folder_with_another_name_than_a_class_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "sleet").mkdir()
     with pytest.raises(ConfigError, match="sleet: is not a class"):
         describe_labelled(tmp_path)
 
 
 def test_an_empty_labelled_folder(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="holds no photographs in folders with names of classes"):
+    with pytest.raises(ConfigError, match="has no photographs in folders with names of classes"):
         describe_labelled(tmp_path)
 
 
 def test_too_few_photographs(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="2 photographs of 256 px a side or more are too few"):
+    with pytest.raises(ConfigError, match="2 photographs with sides of 256 px or more are too few"):
         train_classes([folder / "labelled"], None, tmp_path / "head.npz", QUICK, silent)
 
 
 @pytest.mark.parametrize(("options", "said"), [({"samples": 13}, "--samples 13"), ({"workers": 0}, "--workers 0")])
-def test_settings_that_make_no_sense(options: dict[str, int], said: str) -> None:
+def test_wrong_settings_are_errors(options: dict[str, int], said: str) -> None:
     with pytest.raises(ConfigError, match=f"train-classes: {said}"):
         ClassTraining(**options)  # type: ignore[arg-type]
 
@@ -369,7 +369,9 @@ def test_settings_that_make_no_sense(options: dict[str, int], said: str) -> None
 def test_a_plan_says_how_many_samples_would_be_made(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "head.npz"
     config = TrainClassesConfig(photographs=(folder / "clean",), out=out, samples=1, workers=1)
-    assert run(replace(config, dry_run=True)).plan == ("would make 40 samples of 10 photographs, and fit to them",)
+    assert run(replace(config, dry_run=True)).plan == (
+        "would make 40 samples of 10 photographs, and fit the head to them",
+    )
     assert not out.exists()
     with pytest.raises(ConfigError, match="no folder of photographs"):
         replace(config, photographs=())
@@ -381,7 +383,7 @@ def test_a_dry_run_makes_nothing(folder: Path, tmp_path: Path, capsys: pytest.Ca
     parser.add_argument("--dry-run", action="store_true")
     options = parser.parse_args([str(folder / "clean"), str(tmp_path / "head.npz"), "--dry-run"])
     assert verb.run(options) == 0
-    assert capsys.readouterr().out == "would make 110 samples of 10 photographs, and fit to them\n"
+    assert capsys.readouterr().out == "would make 110 samples of 10 photographs, and fit the head to them\n"
     assert not (tmp_path / "head.npz").exists()
 
 

@@ -1,4 +1,4 @@
-"""Banded PNG: any image survives it, every decoder reads it, and damage is told; with the C extension and without."""
+"""Banded PNG: every image survives it, every decoder reads it, and damage is detected; with or without the C code."""
 
 from __future__ import annotations
 
@@ -74,7 +74,9 @@ def with_filters(image: npt.NDArray[np.uint8], band_rows: int, filters: npt.NDAr
 
 @given(images(), st.integers(1, 70), st.sampled_from(sorted(PROFILES)))
 @settings(max_examples=150, deadline=None)
-def test_any_image_comes_back_from_every_decoder(image: npt.NDArray[np.uint8], band_rows: int, profile: str) -> None:
+def test_any_image_round_trips_through_every_decoder(
+    image: npt.NDArray[np.uint8], band_rows: int, profile: str
+) -> None:
     data = encode_png(image, band_rows, profile=profile)
     assert np.array_equal(ggt100k.decode_image(data), image)
     assert np.array_equal(check_banded(data, "image"), image)
@@ -188,13 +190,13 @@ def test_equal_pixels_give_equal_bytes() -> None:
         (np.zeros((0, 4, 3), np.uint8), "image: must be uint8, height x width x 3, and is uint8, (0, 4, 3)."),
     ],
 )
-def test_what_is_no_image_is_refused(array: npt.NDArray[np.uint8], said: str) -> None:
+def test_an_array_that_is_not_an_image_is_refused(array: npt.NDArray[np.uint8], said: str) -> None:
     with pytest.raises(ValueError) as fault:
         encode_png(array)
     assert str(fault.value) == said
 
 
-def test_a_flipped_bit_in_any_band_is_told_with_its_place() -> None:
+def test_a_flipped_bit_is_reported_with_band_and_byte() -> None:
     data = bytearray(encode_png(picture(4, 200, 30)))
     bands = ggt100k.read_bands(bytes(data))
     assert bands is not None
@@ -207,7 +209,7 @@ def test_a_flipped_bit_in_any_band_is_told_with_its_place() -> None:
     assert ggt100k.decode_bands(bytes(window), bands, 0, 0, 64, 30).shape == (64, 30, 3), "other bands stay readable"
 
 
-def test_every_flipped_bit_is_found() -> None:
+def test_every_flipped_bit_is_detected() -> None:
     image = picture(5, 66, 8)
     data = encode_png(image)
     for at in range(len(data)):
@@ -218,7 +220,7 @@ def test_every_flipped_bit_is_found() -> None:
                 check_banded(bytes(damaged), "image")
 
 
-def test_a_png_that_is_not_banded_is_read_and_not_passed() -> None:
+def test_a_png_without_bands_is_read_but_does_not_validate() -> None:
     image = picture(6)
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG")
@@ -228,7 +230,7 @@ def test_a_png_that_is_not_banded_is_read_and_not_passed() -> None:
         check_banded(buffer.getvalue(), "image")
 
 
-def test_bytes_after_the_image_do_not_pass() -> None:
+def test_bytes_after_the_image_do_not_validate() -> None:
     with pytest.raises(ShardError, match="are not those of a banded PNG, or bytes follow the last one"):
         check_banded(encode_png(picture(7)) + bytes(5), "image")
 
@@ -241,7 +243,7 @@ def test_a_header_that_claims_more_than_its_bytes_can_hold_takes_no_memory() -> 
         ggt100k.decode_image(bytes(data))
 
 
-def test_what_is_no_image_at_all() -> None:
+def test_bytes_that_are_not_an_image_are_an_error() -> None:
     with pytest.raises(ShardError, match=r"^image: cannot be decoded: .*\. Download the shard again\.$"):
         ggt100k.decode_image(b"not an image", "image")
 
@@ -253,7 +255,7 @@ def test_without_the_fast_library_the_pixels_are_the_same(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(("band", "kind"), [(0, 2), (1, 2), (1, 3)])
-def test_a_band_that_begins_with_a_filter_that_looks_out_of_it_is_told(band: int, kind: int) -> None:
+def test_a_band_that_begins_with_up_is_an_error(band: int, kind: int) -> None:
     chunks, offsets = b"", [0]
     for number in range(2):
         deflater = zlib.compressobj(wbits=-15)
@@ -266,7 +268,7 @@ def test_a_band_that_begins_with_a_filter_that_looks_out_of_it_is_told(band: int
         ggt100k.decode_bands(chunks, bands, 0, 0, 8, 1)
 
 
-def test_a_band_that_refers_to_the_one_before_it_does_not_pass() -> None:
+def test_a_band_that_refers_to_the_previous_one_does_not_validate() -> None:
     """As a writer makes it that ends bands with a sync flush: its decoders see nothing, and a crop would be wrong."""
     image = np.tile(picture(3, 64, 60), (3, 1, 1))  # bands alike, so that the second finds itself in the first
     lines = _filter(image.reshape(192, 180), 64)
@@ -357,7 +359,7 @@ def test_a_read_only_or_scattered_output_is_refused() -> None:
 
 
 @pytest.mark.parametrize("value", ["0", "1"])
-def test_the_environment_variable_leaves_the_extension_out(value: str) -> None:
+def test_the_environment_variable_disables_the_extension(value: str) -> None:
     code = "from ggt_format.native import native; print(native is not None)"
     environment = os.environ | {"GGT100K_NATIVE": value}
     run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)

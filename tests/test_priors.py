@@ -1,4 +1,4 @@
-"""Visual priors of a release: in shards and an index of their own, and never in train or test, whatever is wrong."""
+"""Visual priors of a release: in shards and an index of their own, and never in train or test."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_which_outputs_are_priors_and_why(workspace: Path) -> None:
     assert [pair.photo.key for pair in found.values()] == sorted(pair.photo.key for pair in found.values())
 
 
-def test_what_a_person_rejects_is_none_after_align_was_run_anew_either(workspace: Path) -> None:
+def test_rejected_outputs_are_not_priors_after_align_runs_again(workspace: Path) -> None:
     facts = {
         "candidate": "moved", "reviewer": "Ann", "decision": "reject", "reason": "shifted", "seconds": 2.0,
         "queue": "gallery", "gate_decision": "reject", "known_answer": "", "undoes": "",
@@ -189,7 +189,7 @@ def test_train_and_test_are_the_same_bytes_with_priors_and_without(
     assert capsys.readouterr().out == "validate: 10 pairs, 5 priors, 0 findings\n"
 
 
-def test_no_reader_mixes_them_in_and_one_that_asks_has_them(workspace: Path, tmp_path: Path) -> None:
+def test_readers_return_priors_only_on_request(workspace: Path, tmp_path: Path) -> None:
     out = pack(workspace, tmp_path / "out", "--priors")
     made = ggt100k.load_dataset("ggt-100k", data_dir=str(out))
     assert {name: len(rows) for name, rows in made.items()} == {"train": 9, "test": 1}
@@ -257,7 +257,7 @@ def test_the_next_version(workspace: Path, tmp_path: Path, capsys: pytest.Captur
 
 
 @pytest.mark.parametrize("codec", ["png", "jpeg"])
-def test_another_output_of_equal_facts_is_written_anew(workspace: Path, tmp_path: Path, codec: str) -> None:
+def test_another_output_with_equal_facts_is_written_again(workspace: Path, tmp_path: Path, codec: str) -> None:
     first = pack(workspace, tmp_path / "1", "--priors", "--codec", codec)
     with Ledger(workspace) as ledger:
         pairs, beside = list(ledger.pairs()), list(priors(ledger))
@@ -282,7 +282,7 @@ def test_another_output_of_equal_facts_is_written_anew(workspace: Path, tmp_path
     assert told.endswith("which are no pairs: 0 added, 0 withdrawn, 2 changed; 5 in all.\n")
 
 
-def test_the_limit_is_of_priors_too(workspace: Path, tmp_path: Path) -> None:
+def test_the_limit_applies_to_priors(workspace: Path, tmp_path: Path) -> None:
     with Ledger(workspace) as ledger:
         first = [pair for pair in priors(ledger)][:3]
     out = pack(workspace, tmp_path / "out", "--priors", "--limit", "3")
@@ -314,7 +314,7 @@ def test_a_shard_holds_no_more_bytes_of_replies_than_it_may(tmp_path: Path) -> N
     assert len(rows) == 12 and max(sizes.values()) <= most and len(sizes) <= 6
 
 
-def test_one_that_becomes_a_pair_is_no_prior_any_more(workspace: Path, tmp_path: Path) -> None:
+def test_a_prior_that_becomes_a_pair_is_removed(workspace: Path, tmp_path: Path) -> None:
     first = pack(workspace, tmp_path / "1", "--priors")
     with Ledger(workspace) as ledger:
         moved = by_id(workspace)["moved"]
@@ -328,7 +328,7 @@ def test_one_that_becomes_a_pair_is_no_prior_any_more(workspace: Path, tmp_path:
     assert key in keys(out, "train") and key not in keys(out, "prior") and key in keys(first, "prior")
 
 
-def test_none_looks_like_a_photograph_of_the_test_split(workspace: Path, tmp_path: Path) -> None:
+def test_no_prior_is_a_near_duplicate_of_the_test_split(workspace: Path, tmp_path: Path) -> None:
     with Ledger(workspace) as ledger:
         (held,) = ledger.all(HeldOutPair)
         test = next(pair for pair in ledger.pairs() if pair.photo.key == held.key)
@@ -344,7 +344,7 @@ def test_none_looks_like_a_photograph_of_the_test_split(workspace: Path, tmp_pat
     assert key not in keys(out, "prior") and findings(out) == []
 
 
-def test_a_set_that_may_not_be_passed_on_keeps_the_release_here(workspace: Path, tmp_path: Path) -> None:
+def test_a_set_that_must_not_be_redistributed_makes_the_release_local(workspace: Path, tmp_path: Path) -> None:
     key = by_id(workspace)["alone"].photo.key
     with Ledger(workspace) as ledger:
         adopted = {"output": "1.png", "width": 90, "height": 70, "reference": "", "local_only": "CC-BY-ND-4.0"}
@@ -375,7 +375,7 @@ def move(root: Path, old: str, new: str) -> None:
     (root / ggt100k.MANIFEST).write_text(json.dumps(manifest))
 
 
-def test_priors_that_are_passed_off_as_the_test_split_are_found(release: Path) -> None:
+def test_priors_renamed_to_the_test_split_are_detected(release: Path) -> None:
     (release / "data/rain/test-00000.tar").unlink()
     (release / "index/test.parquet").unlink()
     manifest = json.loads((release / ggt100k.MANIFEST).read_bytes())
@@ -387,7 +387,7 @@ def test_priors_that_are_passed_off_as_the_test_split_are_found(release: Path) -
     assert {"unknown_shard", "not_in_index", "both_splits"} <= {finding.reason for finding in validate(str(release))}
 
 
-def test_what_a_prior_has_to_say(release: Path, workspace: Path) -> None:
+def test_the_required_evidence_of_a_prior(release: Path, workspace: Path) -> None:
     """Its evidence first says why; one that is in its frame passes the rest of the gate."""
     with Ledger(workspace) as ledger:
         of = {pair.candidate.id: pair.photo.key for pair in priors(ledger)}
@@ -434,7 +434,7 @@ def test_a_prior_whose_bytes_are_damaged(release: Path) -> None:
     assert any("prior-00000.tar: the manifest names it" in line for line in findings(release))
 
 
-def test_a_manifest_that_counts_them_among_its_splits_is_none(release: Path) -> None:
+def test_a_manifest_with_a_split_prior_is_invalid(release: Path) -> None:
     manifest = json.loads((release / ggt100k.MANIFEST).read_bytes())
     manifest["splits"]["prior"] = manifest.pop("prior")
     (release / ggt100k.MANIFEST).write_text(json.dumps(manifest))
@@ -495,7 +495,7 @@ def test_a_class_that_has_priors_only_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("to", ["imagefolder", "webdataset"])
-def test_an_export_of_priors_is_never_train(release: Path, tmp_path: Path, to: str) -> None:
+def test_an_export_of_priors_never_has_a_train_split(release: Path, tmp_path: Path, to: str) -> None:
     for splits in (("prior",), ("prior", "train")):
         out = tmp_path / "-".join(splits)
         argv = [each for split in splits for each in ("--split", split)]
@@ -512,7 +512,7 @@ def test_an_export_of_priors_is_never_train(release: Path, tmp_path: Path, to: s
     assert "which are no ground truth" in (out / "README.md").read_text()
 
 
-def test_export_takes_them_only_where_they_are_named(release: Path, tmp_path: Path) -> None:
+def test_export_includes_priors_only_on_request(release: Path, tmp_path: Path) -> None:
     argv = ["export", str(release), "--to", "pairs", "--out"]
     assert main([*argv, str(tmp_path / "x")]) == 0
     assert sorted(path.name for path in (tmp_path / "x").iterdir()) == ["credits.csv", "export.json", "test", "train"]

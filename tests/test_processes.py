@@ -1,4 +1,4 @@
-"""Work over processes: in order, told of as it is made, and no process that outlives its work."""
+"""Work in processes: results in order, progress as it is made, and no process that outlives its work."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def dies(job: Path, tell: Tell) -> None:
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_results_come_in_the_order_of_the_jobs_and_are_told_of(processes: int) -> None:
+def test_results_are_yielded_in_order_and_reported(processes: int) -> None:
     told: list[int] = []
     found = list(in_processes(doubled, range(8), processes, told.append))
     assert [value for value, _ in found] == [2 * job for job in range(8)]
@@ -46,7 +46,7 @@ def test_results_come_in_the_order_of_the_jobs_and_are_told_of(processes: int) -
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_what_work_raises_is_raised_here(processes: int) -> None:
+def test_exceptions_of_workers_are_raised(processes: int) -> None:
     found: list[int] = []
     with pytest.raises(PairError, match="key 3: is broken") as fault:
         found.extend(in_processes(refused, range(6), processes, int))
@@ -54,10 +54,10 @@ def test_what_work_raises_is_raised_here(processes: int) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="wants kill -9")
-def test_a_process_that_dies_is_told_with_its_mend(tmp_path: Path) -> None:
+def test_a_killed_worker_is_an_error_with_a_remedy(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as fault:
         list(in_processes(dies, [tmp_path / name for name in "0123"], 2, int))
-    assert str(fault.value) == "a process of ours died; is there memory enough? try fewer processes"
+    assert str(fault.value) == "a worker process died, perhaps for lack of memory. Use fewer processes."
 
 
 def large(job: bytes, tell: Tell) -> None:
@@ -66,7 +66,7 @@ def large(job: bytes, tell: Tell) -> None:
 
 
 @pytest.mark.slow
-def test_a_fault_ends_it_while_a_job_is_on_its_way_to_a_process() -> None:
+def test_an_error_ends_the_run_while_a_job_is_being_sent() -> None:
     """A job larger than what a pipe holds, whose reader is gone: Python before 3.11.5 waited for ever (gh-94777)."""
     for _ in range(3):
         with pytest.raises(PairError, match="key 0: is broken"):
@@ -126,7 +126,7 @@ def returns_what_cannot_be_sent(job: int, tell: Tell) -> object:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("work", [raises_what_cannot_be_sent, returns_what_cannot_be_sent])
-def test_what_cannot_be_sent_back_is_an_error_and_no_hang(work: Callable[[int, Tell], object]) -> None:
+def test_a_result_that_cannot_be_pickled_is_an_error(work: Callable[[int, Tell], object]) -> None:
     with pytest.raises((RuntimeError, TypeError)):
         list(in_processes(work, range(2), 2, int))
 

@@ -1,4 +1,4 @@
-"""The gates of the package by name: what `full` asks of metrics of pyiqa, and what it does without them."""
+"""The package's gates by name: the metrics of pyiqa that `full` needs, and what it does without them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keys, clients and faults: the real SDKs against providers on loopback, and the key that is nowhere to be seen."""
+"""Keys, clients and faults: the real SDKs against providers on loopback, and keys that never appear in a text."""
 
 from __future__ import annotations
 
@@ -23,16 +23,23 @@ from hypothesis import strategies as st
 from ggt_tools.errors import ConfigError, PairError, TransientError
 from ggt_tools.providers.clients import (
     batch_lines,
-    checked_url,
+    check_base_url,
     compatible_client,
     fetch_image,
     gemini_client,
     gemini_faults,
     openai_client,
     openai_faults,
-    secret,
+    read_key,
 )
-from ggt_tools.providers.faults import UNREADABLE, batch_outcome, retry_after, said, seconds, why_unreadable
+from ggt_tools.providers.faults import (
+    UNREADABLE,
+    explain_unreadable,
+    parse_seconds,
+    read_batch_error,
+    retry_after,
+    sanitize,
+)
 from ggt_tools.providers.gemini_reply import read_gemini_reply
 from ggt_tools.providers.protocol import Restored, Setting
 
@@ -79,7 +86,7 @@ def test_a_key_comes_from_the_environment_without_the_line_break_that_a_file_lea
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("GEMINI_API_KEY", " abcdef-123\n")
-    assert secret("GEMINI_API_KEY") == "abcdef-123"
+    assert read_key("GEMINI_API_KEY") == "abcdef-123"
 
 
 def test_a_key_comes_from_the_keyring_where_the_environment_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,11 +95,11 @@ def test_a_key_comes_from_the_keyring_where_the_environment_has_none(monkeypatch
     monkeypatch.setitem(
         sys.modules, "keyring", SimpleNamespace(get_password=lambda service, name: kept.get((service, name)))
     )
-    assert secret("GEMINI_API_KEY") == "from-the-keyring"
+    assert read_key("GEMINI_API_KEY") == "from-the-keyring"
 
 
 NOT_SET = (
-    "GEMINI_API_KEY: is not set; export it, or keep it in the keyring: pip install keyring; "
+    "GEMINI_API_KEY: is not set. Export it, or store it in the keyring: pip install keyring; "
     "keyring set ggt100k GEMINI_API_KEY"
 )
 
@@ -100,59 +107,59 @@ NOT_SET = (
 def test_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GEMINI_API_KEY", " ")
     with pytest.raises(ConfigError) as fault:
-        secret("GEMINI_API_KEY")
+        read_key("GEMINI_API_KEY")
     assert str(fault.value) == NOT_SET
     monkeypatch.setitem(sys.modules, "keyring", SimpleNamespace(get_password=lambda service, name: None))
     with pytest.raises(ConfigError) as fault:
-        secret("GEMINI_API_KEY")
+        read_key("GEMINI_API_KEY")
     assert str(fault.value) == NOT_SET
 
 
-def test_a_keyring_that_cannot_be_read_is_told_without_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_keyring_is_an_error_without_its_message(monkeypatch: pytest.MonkeyPatch) -> None:
     def locked(service: str, name: str) -> str:
         raise RuntimeError("the vault holds sk-12345678")
 
     monkeypatch.delenv("GEMINI_API_KEY")
     monkeypatch.setitem(sys.modules, "keyring", SimpleNamespace(get_password=locked))
     with pytest.raises(ConfigError) as fault:
-        secret("GEMINI_API_KEY")
+        read_key("GEMINI_API_KEY")
     assert str(fault.value) == (
         "GEMINI_API_KEY: is not set, and the keyring cannot be read. Unlock the keyring, or set the variable."
     )
 
 
 @pytest.mark.parametrize("value", ["zwei wörter", "two words", "a\tb", "schlüssel", "a\nb"])
-def test_what_cannot_be_a_key_is_refused_without_showing_it(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+def test_an_invalid_key_is_refused_without_showing_it(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("GEMINI_API_KEY", value)
     with pytest.raises(ConfigError) as fault:
-        secret("GEMINI_API_KEY")
-    assert str(fault.value) == "GEMINI_API_KEY: holds characters that no key has; set it again"
+        read_key("GEMINI_API_KEY")
+    assert str(fault.value) == "GEMINI_API_KEY: has characters that a key cannot have. Set it again."
 
 
 # --- what may be shown ----------------------------------------------------------------------------------------------
 
 
-def test_keys_are_taken_out_of_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_are_removed_from_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GEMINI_API_KEY", "odd/key+1=")
-    secret("GEMINI_API_KEY")
-    assert said("?key=odd%2Fkey%2B1%3D&x and odd/key+1=.") == "?key=<key>&x and <key>."
-    assert said("Incorrect API key provided: sk-abcd****wxyz.") == "Incorrect API key provided: <key>"
-    assert said("Authorization: Bearer abc.def-123, x") == "Authorization: <key>, x"
-    assert said("AIzaSyA1234567890 is wrong") == "<key> is wrong"
+    read_key("GEMINI_API_KEY")
+    assert sanitize("?key=odd%2Fkey%2B1%3D&x and odd/key+1=.") == "?key=<key>&x and <key>."
+    assert sanitize("Incorrect API key provided: sk-abcd****wxyz.") == "Incorrect API key provided: <key>"
+    assert sanitize("Authorization: Bearer abc.def-123, x") == "Authorization: <key>, x"
+    assert sanitize("AIzaSyA1234567890 is wrong") == "<key> is wrong"
 
 
 def test_control_characters_and_length_are_bounded() -> None:
-    assert said("a\x1b[31m\n\tb\u202ec\u0000") == "a [31m b c"
-    assert said("x" * 300) == "x" * 300
-    assert said("x" * 301) == "x" * 297 + "..."
+    assert sanitize("a\x1b[31m\n\tb\u202ec\u0000") == "a [31m b c"
+    assert sanitize("x" * 300) == "x" * 300
+    assert sanitize("x" * 301) == "x" * 297 + "..."
 
 
 @given(st.text(), st.text(), st.sampled_from([KEY, "Bearer " + KEY]))
-def test_whatever_stands_around_it_the_key_is_not_shown(before: str, after: str, key: str) -> None:
-    from ggt_tools.providers.faults import hide
+def test_a_key_is_hidden_in_any_text(before: str, after: str, key: str) -> None:
+    from ggt_tools.providers.faults import hide_secret
 
-    hide(KEY)
-    shown = said(before + key + after)
+    hide_secret(KEY)
+    shown = sanitize(before + key + after)
     assert KEY not in shown
     assert shown.isprintable()
     assert len(shown) <= 300
@@ -164,29 +171,29 @@ def test_whatever_stands_around_it_the_key_is_not_shown(before: str, after: str,
 @pytest.mark.parametrize(
     "url", ["https://api.example/v1", "http://127.0.0.1:8000/v1", "http://localhost/", "http://[::1]:9/v1"]
 )
-def test_a_base_url_that_may_be_asked(url: str) -> None:
-    assert checked_url(url, insecure=False) == url
+def test_allowed_base_urls(url: str) -> None:
+    assert check_base_url(url, insecure=False) == url
 
 
 @pytest.mark.parametrize("host", ["example.org", "10.0.0.1", "localhost.example.org", "127.0.0.1.example.org"])
-def test_a_key_does_not_go_in_the_clear(host: str) -> None:
+def test_a_key_is_not_sent_unencrypted(host: str) -> None:
     url = f"http://{host}/v1"
     with pytest.raises(ConfigError) as fault:
-        checked_url(url, insecure=False)
+        check_base_url(url, insecure=False)
     assert str(fault.value) == (
-        f"--base-url {url}: http sends the key in the clear; give https, or --option insecure=yes in a network of "
-        "your own"
+        f"--base-url {url}: http sends the key unencrypted. Give an https URL, or --option insecure=yes in a "
+        "private network."
     )
-    assert checked_url(url, insecure=True) == url
+    assert check_base_url(url, insecure=True) == url
 
 
 @pytest.mark.parametrize("make", [gemini_client, openai_client, compatible_client])
-def test_every_client_looks_at_its_base_url(make: Callable[[Setting], Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match="in the clear"):
+def test_every_client_checks_its_base_url(make: Callable[[Setting], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="unencrypted"):
         make(Setting(base_url="http://10.0.0.1/v1"))
     for variable in ("GOOGLE_GEMINI_BASE_URL", "OPENAI_BASE_URL", "OPENAI_COMPATIBLE_BASE_URL"):
         monkeypatch.setenv(variable, "http://10.0.0.1/v1")
-    with pytest.raises(ConfigError, match="in the clear"):
+    with pytest.raises(ConfigError, match="unencrypted"):
         make(Setting())
     make(Setting(options={"insecure": "yes"}))
 
@@ -194,22 +201,22 @@ def test_every_client_looks_at_its_base_url(make: Callable[[Setting], Any], monk
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("ftp://host/v1", "--base-url ftp://host/v1: is no URL; give one such as https://host/v1"),
-        ("localhost:8000", "--base-url localhost:8000: is no URL; give one such as https://host/v1"),
-        ("http://[::1", "--base-url http://[::1: is no URL; give one such as https://host/v1"),
+        ("ftp://host/v1", "--base-url ftp://host/v1: is not a URL. Give one such as https://host/v1"),
+        ("localhost:8000", "--base-url localhost:8000: is not a URL. Give one such as https://host/v1"),
+        ("http://[::1", "--base-url http://[::1: is not a URL. Give one such as https://host/v1"),
         (
             "https://me:secret@host/v1",
-            "--base-url with host host: holds more than host and path; keys go into the environment",
+            "--base-url with host host: has more than host and path. Set keys as environment variables instead.",
         ),
         (
             "https://host/v1?key=secret",
-            "--base-url with host host: holds more than host and path; keys go into the environment",
+            "--base-url with host host: has more than host and path. Set keys as environment variables instead.",
         ),
     ],
 )
-def test_a_base_url_that_cannot_be(url: str, message: str) -> None:
+def test_wrong_base_urls_are_errors(url: str, message: str) -> None:
     with pytest.raises(ConfigError) as fault:
-        checked_url(url, insecure=True)
+        check_base_url(url, insecure=True)
     assert str(fault.value) == message
 
 
@@ -225,7 +232,7 @@ def test_the_key_does_not_follow_a_redirect(model: str) -> None:
     assert str(fault.value).endswith(". Check the model's name and --base-url.")
 
 
-def test_a_server_on_this_machine_wants_no_key_and_another_one_does(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_server_on_this_machine_needs_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_COMPATIBLE_API_KEY")
     assert compatible_client(Setting(base_url="http://127.0.0.1:8000/v1")).api_key == "none"
     with pytest.raises(ConfigError, match="OPENAI_COMPATIBLE_API_KEY: is not set"):
@@ -233,7 +240,7 @@ def test_a_server_on_this_machine_wants_no_key_and_another_one_does(monkeypatch:
     with pytest.raises(ConfigError) as fault:
         compatible_client(Setting())
     assert str(fault.value) == (
-        "openai-compatible: wants the server's address: --base-url, or OPENAI_COMPATIBLE_BASE_URL"
+        "openai-compatible: the server's address is missing. Give --base-url or set OPENAI_COMPATIBLE_BASE_URL."
     )
 
 
@@ -270,7 +277,7 @@ CONFIG: list[tuple[str, Reply, str]] = [
 
 @pytest.mark.parametrize("model", ASK)
 @pytest.mark.parametrize(("reply", "message"), [case[1:] for case in CONFIG], ids=[case[0] for case in CONFIG])
-def test_what_stops_the_run(model: str, reply: Reply, message: str) -> None:
+def test_errors_that_stop_the_run(model: str, reply: Reply, message: str) -> None:
     with Models(reply) as models, pytest.raises(ConfigError) as fault:
         ASK[model](models)
     variable = "GEMINI_API_KEY" if model == "gemini-test" else "OPENAI_API_KEY"
@@ -305,12 +312,12 @@ PASSING: list[tuple[str, Any, str, str, float, bool]] = [
     ),
     ("504", failed(504), "server_error", "answers 504: something broke", 0.0, True),
     ("599", failed(599), "server_error", "answers 599: something broke", 0.0, False),
-    ("slow", slow(3.0), "timeout", "no whole answer in time; raise --timeout if that happens often", 0.0, True),
+    ("slow", slow(3.0), "timeout", "the answer took too long. Raise --timeout if that happens often.", 0.0, True),
     (
         "trickle",
         Reply(image=png(LQ), trickle=0.05),
         "timeout",
-        "no whole answer in time; raise --timeout if that happens often",
+        "the answer took too long. Raise --timeout if that happens often.",
         0.0,
         True,
     ),
@@ -322,7 +329,7 @@ PASSING: list[tuple[str, Any, str, str, float, bool]] = [
 @pytest.mark.parametrize(
     ("reply", "reason", "message", "wait", "paid"), [case[1:] for case in PASSING], ids=[case[0] for case in PASSING]
 )
-def test_what_passes(model: str, reply: Any, reason: str, message: str, wait: float, paid: bool) -> None:
+def test_temporary_errors(model: str, reply: Any, reason: str, message: str, wait: float, paid: bool) -> None:
     with Models(reply) as models, pytest.raises(TransientError) as fault:
         began = time.monotonic()
         ASK[model](models, timeout=0.7)
@@ -333,7 +340,7 @@ def test_what_passes(model: str, reply: Any, reason: str, message: str, wait: fl
 
 
 @pytest.mark.parametrize("model", ASK)
-def test_a_connection_that_is_cut_may_have_been_paid(model: str) -> None:
+def test_an_interrupted_connection_may_be_paid(model: str) -> None:
     with Models(cut(Reply(image=png(LQ)))) as models, pytest.raises(TransientError) as fault:
         ASK[model](models)
     assert (fault.value.reason, fault.value.paid) == ("cut_off", True)
@@ -342,7 +349,7 @@ def test_a_connection_that_is_cut_may_have_been_paid(model: str) -> None:
 
 
 @pytest.mark.parametrize("model", ASK)
-def test_a_server_that_is_not_there_has_cost_nothing(model: str) -> None:
+def test_an_unreachable_server_costs_nothing(model: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
@@ -354,7 +361,7 @@ def test_a_server_that_is_not_there_has_cost_nothing(model: str) -> None:
 
 
 @pytest.mark.parametrize("model", ASK)
-def test_what_is_wrong_with_one_photograph(model: str) -> None:
+def test_errors_of_one_photograph(model: str) -> None:
     with Models(failed(400, "bad\x1b[31m\nimage")) as models, pytest.raises(PairError) as fault:
         ASK[model](models)
     assert (fault.value.reason, fault.value.paid) == ("bad_request", False)
@@ -364,7 +371,7 @@ def test_what_is_wrong_with_one_photograph(model: str) -> None:
 BAD: list[tuple[str, Reply]] = [
     ("cannot be read: it is not valid JSON (Expecting value at character 16)", Reply(body=b'{"candidates": [')),
     ("cannot be read: its JSON is nested too deeply", Reply(body=b"[" * 100_000)),
-    ("is compressed by br, which was not asked for", Reply(body=b"{}", headers={"Content-Encoding": "br"})),
+    ("is compressed by br, which was not requested", Reply(body=b"{}", headers={"Content-Encoding": "br"})),
 ]
 
 
@@ -384,7 +391,7 @@ BAD: list[tuple[str, Reply]] = [
 def test_why_a_reply_cannot_be_read(read: Callable[[], object], why: str) -> None:
     with pytest.raises(UNREADABLE) as caught:
         read()
-    assert why_unreadable(caught.value).startswith(why)
+    assert explain_unreadable(caught.value).startswith(why)
 
 
 @pytest.mark.parametrize("model", ASK)
@@ -396,13 +403,13 @@ def test_an_answer_that_cannot_be_read_is_not_paid_for_twice(model: str, message
     assert str(fault.value) == f"{model}: its answer {message}"
 
 
-def test_an_answer_without_end_is_not_read_to_its_end() -> None:
+def test_an_endless_answer_is_not_read() -> None:
     with Models(Reply(image=bytes(300_000))) as models:
-        client = gemini_client(Setting(base_url=models.url), most=200_000)
+        client = gemini_client(Setting(base_url=models.url), max_bytes=200_000)
         with pytest.raises(PairError) as fault, gemini_faults("gemini-test"):
             client.models.generate_content(model="gemini-test", contents="x")
         assert str(fault.value) == "gemini-test: its answer is larger than 200000 bytes"
-        other = openai_client(Setting(base_url=models.v1), most=200_000)
+        other = openai_client(Setting(base_url=models.v1), max_bytes=200_000)
         with pytest.raises(PairError) as fault, openai_faults("gpt-test"):
             other.images.edit(model="gpt-test", prompt="x", image=("lq.png", png(LQ), "image/png"))
         assert str(fault.value) == "gpt-test: its answer is larger than 200000 bytes"
@@ -414,7 +421,7 @@ def test_a_refusal_of_openai() -> None:
     assert (fault.value.reason, str(fault.value)) == ("refused", "gpt-test: refuses: This is not allowed.")
 
 
-def test_gemini_says_in_the_body_how_long_to_wait() -> None:
+def test_the_retry_delay_of_gemini_is_read() -> None:
     wait = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "34.5s"}
     minute = {"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [{"quotaId": "RequestsPerMinute"}]}
     with Models(Reply(status=429, text="slow", facts=(wait, minute))) as models, pytest.raises(TransientError) as fault:
@@ -443,13 +450,13 @@ def test_an_error_may_have_any_shape(model: str, body: bytes) -> None:
 
 @pytest.mark.parametrize("make", [gemini_client, openai_client])
 @pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan"), float("inf")])
-def test_a_timeout_that_cannot_be(make: Callable[[Setting], Any], seconds: float) -> None:
+def test_wrong_timeouts_are_errors(make: Callable[[Setting], Any], seconds: float) -> None:
     with pytest.raises(ConfigError) as fault:
         make(Setting(timeout=seconds))
-    assert str(fault.value) == f"--timeout {seconds:g}: is not between 0 and 86400 seconds"
+    assert str(fault.value) == f"--timeout {seconds:g}: must be above 0 and at most 86400 seconds."
 
 
-def test_what_is_no_fault_of_the_server_stays_what_it_is() -> None:
+def test_program_errors_are_not_translated() -> None:
     with pytest.raises(ZeroDivisionError), gemini_faults("gemini-test"):
         raise ZeroDivisionError
     with pytest.raises(PairError) as fault, openai_faults("gpt-test"):
@@ -465,8 +472,8 @@ def test_waiting_by_date() -> None:
 
 
 @given(st.one_of(st.text(), st.floats().map(str), st.integers().map(str), st.none()))
-def test_waiting_is_a_number_within_bounds_whatever_was_said(text: object) -> None:
-    assert 0.0 <= seconds(text) <= 3600.0
+def test_retry_delays_are_bounded_for_any_text(text: object) -> None:
+    assert 0.0 <= parse_seconds(text) <= 3600.0
     assert 0.0 <= retry_after({"retry-after": str(text)}) <= 3600.0
 
 
@@ -508,7 +515,7 @@ def test_lines_of_a_batch(tmp_path: Path) -> None:
             next(lines)
         assert (fault.value.reason, str(fault.value)) == (
             "bad_reply",
-            "m: line 2 of the batch's results is no JSON object",
+            "m: line 2 of the batch's results is not a JSON object",
         )
 
 
@@ -517,9 +524,9 @@ def test_lines_of_a_batch(tmp_path: Path) -> None:
     [(400, "bad_request"), (3, "bad_request"), (429, "rate_limited"), (8, "rate_limited"), (13, "server_error"),
      (503, "server_error"), (None, "bad_request"), ("x", "bad_request")],
 )  # fmt: skip
-def test_what_a_request_of_a_batch_came_to(code: object, reason: str) -> None:
-    assert batch_outcome(code, None) == Restored(reason=reason, detail="no reason is given")
-    assert batch_outcome(code, {"message": f"key {KEY}"}).detail in ("key <key>", f"key {KEY}")
+def test_outcomes_of_batch_requests(code: object, reason: str) -> None:
+    assert read_batch_error(code, None) == Restored(reason=reason, detail="the provider states no reason")
+    assert read_batch_error(code, {"message": f"key {KEY}"}).detail in ("key <key>", f"key {KEY}")
 
 
 def test_an_image_is_fetched_from_the_server_itself_without_the_key() -> None:
@@ -529,29 +536,29 @@ def test_an_image_is_fetched_from_the_server_itself_without_the_key() -> None:
         with pytest.raises(PairError) as fault:
             fetch_image(f"{models.url}/open/b.png", "m", models.v1, 5.0, other_hosts=False)
         assert (fault.value.reason, fault.value.paid) == ("bad_reply", True)
-        assert str(fault.value) == "m: its image at 127.0.0.1 cannot be fetched: not_served"
+        assert str(fault.value) == "m: its image at 127.0.0.1 cannot be downloaded: not_served"
 
 
-def test_an_image_elsewhere_is_fetched_only_if_told_so_and_never_from_a_private_address() -> None:
+def test_an_image_on_another_host_needs_an_option_and_a_public_address() -> None:
     with Models() as models, Models() as other:
         other.files["a.png"] = png(LQ)
         url = f"{other.url}/open/a.png"
         with pytest.raises(PairError) as refused:
             fetch_image(url, "m", models.v1, 5.0, other_hosts=False)
         assert str(refused.value) == (
-            "m: its image lies at another host, 127.0.0.1; allow that: --option other_hosts=yes, and retry"
+            "m: its image is on another host, 127.0.0.1. Allow that with --option other_hosts=yes, and retry."
         )
         assert refused.value.paid, "the answer came, and the provider charges for it"
         with pytest.raises(PairError) as fault:
             fetch_image(url, "m", models.v1, 5.0, other_hosts=True)
-        assert str(fault.value) == "m: its image at 127.0.0.1 cannot be fetched: bad_url"
+        assert str(fault.value) == "m: its image at 127.0.0.1 cannot be downloaded: bad_url"
         for odd in ("file:///etc/passwd", "http://[::1", "//x", ""):
             with pytest.raises((PairError, ConfigError)):
                 fetch_image(odd, "m", models.v1, 5.0, other_hosts=True)
         assert other.paths == []
 
 
-def test_replies_come_in_their_order() -> None:
+def test_replies_are_sent_in_order() -> None:
     with Models(script(too_many(0.1), failed(503))) as models:
         for reason in ("rate_limited", "server_error"):
             with pytest.raises(TransientError) as fault:

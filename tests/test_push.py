@@ -1,4 +1,4 @@
-"""push against a Hub on loopback: whole or absent, whatever dies, and only what is new is sent."""
+"""push against a Hub on loopback: complete or absent after any kill, and only new files are sent."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def published(hub: Hub, first: Path) -> Hub:
 # --- whole ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_first_version_makes_the_repository_one_commit_and_the_tag(hub: Hub, first: Path) -> None:
+def test_the_first_version_creates_repository_commit_and_tag(hub: Hub, first: Path) -> None:
     steps = plan_push(first, config(tag="v1.0.0"), api(hub))
     uploaded: list[tuple[int, int]] = []  # bytes that the Hub had when a file was said to be there
     done = push(
@@ -140,7 +140,7 @@ def test_a_first_version_makes_the_repository_one_commit_and_the_tag(hub: Hub, f
     assert set(hub.uploaded) == large and len(hub.uploaded) == len(large)
 
 
-def test_what_is_there_already_is_neither_sent_nor_committed_again(published: Hub, first: Path) -> None:
+def test_present_files_are_not_uploaded_again(published: Hub, first: Path) -> None:
     before = published.repo(NAME).branches["main"]
     steps, done = pushing(published, first, tag="v1.0.0")
     assert (steps.sent, steps.gone, steps.is_tagged, done.is_new) == ({}, {}, True, False)
@@ -148,9 +148,7 @@ def test_what_is_there_already_is_neither_sent_nor_committed_again(published: Hu
     assert [r.path for r in published.requests if r.method != "GET"] == []
 
 
-def test_the_next_version_sends_what_is_new_and_takes_away_what_is_gone(
-    published: Hub, first: Path, second: Path
-) -> None:
+def test_the_next_version_uploads_new_and_deletes_old_files(published: Hub, first: Path, second: Path) -> None:
     repo = published.repo(NAME)
     repo.commit({name: f.data for name, f in repo.at("main").files.items()} | {"kept.txt": b"by hand"}, title="By hand")
     steps, done = pushing(published, second, tag="v1.1.0")
@@ -164,9 +162,7 @@ def test_the_next_version_sends_what_is_new_and_takes_away_what_is_gone(
     assert repo.tags["v1.1.0"] == done.commit == repo.branches["main"]
 
 
-def test_three_pairs_more_and_one_withdrawn_send_only_what_they_touch(
-    published: Hub, first: Path, second: Path
-) -> None:
+def test_a_small_change_uploads_only_changed_shards(published: Hub, first: Path, second: Path) -> None:
     """Counted by the Hub: of two classes at most two new shards each, and the one that the withdrawn pair lay in."""
     pushing(published, second)
     old, new = files(first), files(second)
@@ -184,7 +180,7 @@ def test_three_pairs_more_and_one_withdrawn_send_only_what_they_touch(
     assert published.received() < sum(bodies) + 2 * small + 20_000, "names, sizes and checksums"
 
 
-def test_a_file_that_is_in_no_folder_of_ours_stays_at_home(published: Hub, first: Path, tmp_path: Path) -> None:
+def test_files_outside_the_release_are_not_uploaded(published: Hub, first: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(first, tmp_path / "ggt-100k"))
     (root / "notes.txt").write_text("mine")
     (root / "figures").mkdir()
@@ -218,7 +214,7 @@ def test_a_file_that_is_in_no_folder_of_ours_stays_at_home(published: Hub, first
         ),
     ],
 )
-def test_what_cannot_be_meant_is_refused(more: dict[str, Any], said: str) -> None:
+def test_contradictory_options_are_errors(more: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError) as fault:
         config(**more)
     assert str(fault.value) == said
@@ -232,7 +228,7 @@ def refused(hub: Hub, root: Path, **more: Any) -> str:
     return str(fault.value)
 
 
-def test_bytes_that_validate_has_not_passed_are_refused(hub: Hub, first: Path, tmp_path: Path) -> None:
+def test_unvalidated_bytes_are_refused(hub: Hub, first: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(first, tmp_path / "ggt-100k", ignore=shutil.ignore_patterns(".*"))).resolve()
     assert refused(hub, root) == f"{root}: has not passed validate. Run: ggt100k validate {root}"
     validated(root)
@@ -260,7 +256,7 @@ def edit_manifest(**more: Any) -> Callable[[Path], object]:
     return change
 
 
-def test_a_set_that_may_not_be_passed_on_is_refused(hub: Hub, first: Path, tmp_path: Path) -> None:
+def test_a_set_that_must_not_be_redistributed_is_refused(hub: Hub, first: Path, tmp_path: Path) -> None:
     root = changed(first, tmp_path / "r", edit_manifest(local_only="CC-BY-NC-ND-4.0 of set X"))
     assert refused(hub, root) == (
         f"{root}: must stay on this machine: CC-BY-NC-ND-4.0 of set X. Pack a release without these pairs to "
@@ -268,7 +264,7 @@ def test_a_set_that_may_not_be_passed_on_is_refused(hub: Hub, first: Path, tmp_p
     )
 
 
-def test_without_its_card_a_version_is_refused(hub: Hub, first: Path, tmp_path: Path) -> None:
+def test_a_version_without_a_card_is_refused(hub: Hub, first: Path, tmp_path: Path) -> None:
     for name in ("README.md", "LICENSE", "croissant.json"):
         root = Path(shutil.copytree(first, tmp_path / name)).resolve()
         validated(root)
@@ -325,7 +321,7 @@ def test_a_link_is_refused(hub: Hub, first: Path, tmp_path: Path) -> None:
     assert refused(hub, root) == (f"{root / 'data'}: is a link, which may lead anywhere. Put the folder itself there.")
 
 
-def test_of_the_figures_only_those_of_the_card_are_sent(hub: Hub, first: Path, tmp_path: Path) -> None:
+def test_only_figures_of_the_card_are_uploaded(hub: Hub, first: Path, tmp_path: Path) -> None:
     root = validated(Path(shutil.copytree(first, tmp_path / "ggt-100k")).resolve())
     (root / "figures" / "scores.png").mkdir(parents=True)
     (root / "figures" / "passport.jpg").write_bytes(b"mine")
@@ -339,7 +335,7 @@ def test_of_the_figures_only_those_of_the_card_are_sent(hub: Hub, first: Path, t
     assert set(plan_push(root, config(), api(hub)).new) == {*files(first), "figures/funnel.png"}
 
 
-def test_a_repository_of_something_else_is_refused(hub: Hub, first: Path, tmp_path: Path) -> None:
+def test_a_repository_with_other_files_is_refused(hub: Hub, first: Path, tmp_path: Path) -> None:
     repo = Repo(id=NAME)
     fresh = {".gitattributes": b"*.tar filter=lfs\n", "README.md": b"---\nlicense: other\n---\n"}
     repo.commit(fresh, title="initial commit")
@@ -359,7 +355,9 @@ def test_a_repository_of_something_else_is_refused(hub: Hub, first: Path, tmp_pa
     }
 
 
-def test_a_version_is_neither_replaced_nor_undone(published: Hub, first: Path, second: Path, tmp_path: Path) -> None:
+def test_a_published_version_is_neither_replaced_nor_reverted(
+    published: Hub, first: Path, second: Path, tmp_path: Path
+) -> None:
     other = changed(first, tmp_path / "r", edit_manifest(gate=GATE + "# other\n"))
     assert refused(published, other) == (
         f"{NAME}: main holds version 1.0.0 already, with other content. Pack with a higher --version."
@@ -372,7 +370,7 @@ def test_a_version_is_neither_replaced_nor_undone(published: Hub, first: Path, s
     )
 
 
-def test_a_tag_is_of_its_version_and_never_moved(published: Hub, first: Path, second: Path) -> None:
+def test_a_tag_belongs_to_its_version_and_is_never_moved(published: Hub, first: Path, second: Path) -> None:
     for tag in ("v1.0.1", "1.0.1", "v1.2", "v1.1.0-rc1", "main", "..", "a b", "V1.1.0"):
         assert refused(published, second, tag=tag) == (
             f"--tag {tag}: the folder holds version 1.1.0. Give the tag v1.1.0."
@@ -387,7 +385,7 @@ def test_a_tag_is_of_its_version_and_never_moved(published: Hub, first: Path, se
 # --- faults ---------------------------------------------------------------------------------------------------------
 
 
-def test_main_that_moved_meanwhile_stops_it(published: Hub, first: Path, second: Path) -> None:
+def test_a_concurrent_commit_stops_push(published: Hub, first: Path, second: Path) -> None:
     repo = published.repo(NAME)
     before = repo.branches["main"]
 
@@ -429,7 +427,7 @@ def test_main_that_moved_meanwhile_stops_it(published: Hub, first: Path, second:
         ("GET", "/refs", {"status": 500, "times": 2}),
     ],
 )
-def test_what_fails_in_a_way_that_passes_is_tried_again(
+def test_temporary_errors_are_retried(
     published: Hub, second: Path, method: str, path: str, what: dict[str, Any]
 ) -> None:
     trouble = published.trouble(method, path, **what)
@@ -440,13 +438,13 @@ def test_what_fails_in_a_way_that_passes_is_tried_again(
     assert (repo.tags["v1.1.0"], len(repo.history)) == (done.commit, 3)
 
 
-def test_a_repository_whose_making_was_not_heard_of_is_found(hub: Hub, first: Path) -> None:
+def test_a_repository_with_a_lost_answer_is_found(hub: Hub, first: Path) -> None:
     hub.trouble("POST", "/repos/create", unheard=True)
     pushing(hub, first)
     assert contents(hub) == files(first)
 
 
-def test_a_hub_that_stays_away_is_told_and_the_next_run_goes_on(published: Hub, first: Path, second: Path) -> None:
+def test_an_unreachable_hub_is_an_error_and_the_next_run_continues(published: Hub, first: Path, second: Path) -> None:
     trouble = published.trouble("POST", "/commit/", status=503, times=99)
     with pytest.raises(TransientError, match=r"503.*\. Run this again; it continues where it stopped"):
         pushing(published, second, attempts=3)
@@ -465,7 +463,7 @@ def test_a_hub_that_stays_away_is_told_and_the_next_run_goes_on(published: Hub, 
         (403, r"the Hub does not let you write there \(403\).*hf auth login$"),
     ],
 )
-def test_a_lasting_fault_of_xet_is_not_told_as_passing(
+def test_a_permanent_xet_error_is_not_retried(
     published: Hub, second: Path, monkeypatch: pytest.MonkeyPatch, status: int, said: str
 ) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", False)
@@ -477,7 +475,7 @@ def test_a_lasting_fault_of_xet_is_not_told_as_passing(
     assert contents(published) == files(second)
 
 
-def test_bytes_that_change_on_the_way_are_not_published(published: Hub, second: Path, tmp_path: Path) -> None:
+def test_bytes_that_change_during_the_upload_are_not_published(published: Hub, second: Path, tmp_path: Path) -> None:
     root = validated(Path(shutil.copytree(second, tmp_path / "ggt-100k")))
     steps = plan_push(root, config(), api(published))
     shard = root / next(name for name in steps.sent if name.endswith(".tar"))
@@ -490,7 +488,7 @@ def test_bytes_that_change_on_the_way_are_not_published(published: Hub, second: 
     assert len(published.repo(NAME).history) == 2
 
 
-def test_a_hub_that_holds_other_bytes_is_told_and_nothing_is_tagged(published: Hub, second: Path) -> None:
+def test_other_bytes_on_the_hub_are_an_error_without_a_tag(published: Hub, second: Path) -> None:
     repo = published.repo(NAME)
     published.trouble("POST", "/commit/", first=lambda: repo.objects.update({published.uploaded[0]: b"other"}))
     with pytest.raises(ShardError, match=r"the Hub holds other bytes than were sent\. Do not use this commit"):
@@ -512,7 +510,7 @@ def test_the_token_is_in_no_message(published: Hub, second: Path) -> None:
 
 
 @pytest.mark.parametrize("unheard", [False, True])
-def test_a_pull_request_is_made_once_and_tagged_when_it_is_merged(
+def test_a_pull_request_is_created_once_and_tagged_after_the_merge(
     published: Hub, first: Path, second: Path, unheard: bool
 ) -> None:
     if unheard:
@@ -572,7 +570,7 @@ def test_the_command_shows_sizes_before_it_starts_and_a_dry_run_ends_there(
 
 
 @pytest.mark.slow
-def test_the_command_says_no_token_whatever_happens(published: Hub, second: Path, tmp_path: Path) -> None:
+def test_the_command_never_shows_the_token(published: Hub, second: Path, tmp_path: Path) -> None:
     """In a process of its own, with all that the client logs."""
     published.trouble("PUT", "/objects/", status=500)
     published.trouble("POST", "/commit/", status=403, said=f"no rights for Bearer {TOKEN}")
@@ -648,7 +646,7 @@ class Reader(threading.Thread):
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="kill -9")
-def test_killed_at_any_moment_it_goes_on_and_main_is_always_whole(published: Hub, second: Path, tmp_path: Path) -> None:
+def test_a_kill_at_any_moment_leaves_main_complete(published: Hub, second: Path, tmp_path: Path) -> None:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
         [*FORKED, "ggt_tools.stages.push", "ggt_tools.stages.card.page", "jinja2", "tests.hub"]

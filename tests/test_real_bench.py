@@ -1,4 +1,4 @@
-"""The bench of real pairs and the fit of the decision: what is read, what is counted, and what a fit may not see."""
+"""The bench of real pairs and the fit of the decision: input, counts, and the separation of fit and test."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-def test_pairs_are_measured_once_and_found_again(folder: Path, tmp_path: Path) -> None:
+def test_measurements_of_pairs_are_cached(folder: Path, tmp_path: Path) -> None:
     items = real.read_items(folder)
     assert [(each.kind, each.key, each.gt is None) for each in items] == [
         ("model", "friends-1", False), ("truth", "life-1", False), ("photo", "wine-1", True),
@@ -75,7 +75,7 @@ def test_pairs_are_measured_once_and_found_again(folder: Path, tmp_path: Path) -
     assert (tmp_path / "w" / "ledger.sqlite").stat().st_size == times
 
 
-def test_a_kind_that_is_not_known_is_named(folder: Path, tmp_path: Path) -> None:
+def test_an_unknown_kind_is_an_error(folder: Path, tmp_path: Path) -> None:
     text = (folder / "real.csv").read_text(encoding="utf-8").replace("truth,", "thruth,")
     (tmp_path / "real.csv").write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=r"real\.csv: life-1: kind 'thruth' is not one of"):
@@ -116,7 +116,7 @@ def test_real_ground_truths_are_counted_by_class() -> None:
     assert "| rain | 0 | 0 | 1 | 100.0 %" in text and "| all | 1 | 0 | 1 | 50.0 %" in text
 
 
-def test_rows_that_the_gate_was_fitted_to_stand_apart() -> None:
+def test_rows_used_for_fitting_are_counted_separately() -> None:
     gate = parse_gate(Path("x"), DECIDED)
     text = real.report([judged("a", "keep", "keep"), judged("b", "keep", "keep", repository="r/two")], [], gate)
     other, fitted = text.split("## ")[1:]
@@ -256,7 +256,7 @@ def test_a_photograph_becomes_rows_with_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("off", [0.0, 2.0])
-def test_geometry_that_align_undid_is_no_fault(off: float, tmp_path: Path) -> None:
+def test_geometry_undone_by_align_is_not_a_fault(off: float, tmp_path: Path) -> None:
     truth = crop("friends-1", 256, 150, 150)
     Image.fromarray(truth).save(tmp_path / "truth.png")
     moved = cv2.warpAffine(truth, np.array([[1, 0, off], [0, 1, 0]]), (256, 256), borderMode=cv2.BORDER_REFLECT)
@@ -280,14 +280,14 @@ def test_geometry_that_align_undid_is_no_fault(off: float, tmp_path: Path) -> No
     assert found["c"] == ("reject", "content")
 
 
-def test_a_distance_is_that_of_nearly_all_places() -> None:
+def test_a_distance_is_a_high_percentile() -> None:
     truth = crop("friends-1", 256, 150, 150)
     moved = cv2.warpAffine(truth, np.array([[1, 0, 3.0], [0, 1, 4.0]]), (256, 256), borderMode=cv2.BORDER_REFLECT)
     assert deciding.distance(moved, truth) == pytest.approx(5.0, abs=0.3)
     assert deciding.distance(truth, truth) < 0.1
 
 
-def test_deciding_says_what_it_needs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_deciding_lists_its_requirements(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in (deciding.PHOTOGRAPHS_VARIABLE, deciding.SYNTHETIC_VARIABLE, real.FOLDER_VARIABLE):
         monkeypatch.delenv(name, raising=False)
     assert deciding.bench(real.Options(pairs=6)).startswith("deciding: give a folder with real.csv and one with clean")
@@ -300,7 +300,7 @@ def test_deciding_says_what_it_needs(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_shaken_photograph_lies_where_the_sharp_one_does(seed: int) -> None:
+def test_a_shaken_photograph_is_aligned_with_the_sharp_one(seed: int) -> None:
     light = np.zeros((101, 101, 3), np.float32)
     light[50, 50] = 255.0
     blurred_light = chains.CHAINS["motion_blur"](light, light, 1.0, np.random.default_rng(seed))[..., 0]
@@ -321,7 +321,7 @@ def test_every_class_has_a_chain_that_grows_with_its_strength(degradation: str) 
 
 
 @pytest.mark.parametrize("kind", chains.SLOW)
-def test_a_slow_fault_shows(kind: str) -> None:
+def test_a_gradual_fault_is_detected(kind: str) -> None:
     gt, other = crop("friends-1", 256, 150, 150), crop("life-1", 256, 100, 100)
     scene = chains.Scene(gt=gt, lq=blurred(gt, 2.0), other=other)
     image = chains.SLOW[kind][1](scene, 1.0, np.random.default_rng(3))
@@ -330,7 +330,7 @@ def test_a_slow_fault_shows(kind: str) -> None:
 
 
 @pytest.mark.parametrize("freedom", chains.FREEDOMS)
-def test_a_freedom_stays_near_the_truth(freedom: str) -> None:
+def test_an_allowed_change_stays_near_the_ground_truth(freedom: str) -> None:
     gt, other = crop("friends-1", 256, 150, 150), crop("life-1", 256, 100, 100)
     scene = chains.Scene(gt=gt, lq=blurred(gt, 2.0), other=other)
     for seed in range(4):

@@ -1,4 +1,4 @@
-"""Records: each comes back from its row as it was, and the same work has the same id."""
+"""Records: each is restored from its row unchanged, and equal works have equal ids."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from ggt_tools.records import (
     Candidate,
     Conversion,
     Finding,
+    Flag,
     Job,
     Opinion,
     PerceptualHash,
@@ -73,14 +74,14 @@ def alike(a: Any, b: Any) -> bool:
 
 
 KINDS = [
-    Photo, Refusal, PerceptualHash, PhotoClass, Conversion, Prompt, Candidate, Call, Job, Aligned, Score, Opinion,
+    Photo, Flag, Refusal, PerceptualHash, PhotoClass, Conversion, Prompt, Candidate, Call, Job, Aligned, Score, Opinion,
     Verdict, Stage, Finding, AdoptedOrigin,
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(data=st.data())
-def test_any_record_comes_back_from_its_row(kind: type[Any], data: st.DataObject) -> None:
+def test_any_record_round_trips_through_its_row(kind: type[Any], data: st.DataObject) -> None:
     record = data.draw(records(kind))
     row = to_row(record)
     assert list(row) == [field.name for field in dataclasses.fields(kind)]
@@ -95,7 +96,7 @@ def test_any_record_comes_back_from_its_row(kind: type[Any], data: st.DataObject
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=30, deadline=None)
 @given(data=st.data())
-def test_any_record_comes_back_from_parquet(kind: type[Any], data: st.DataObject) -> None:
+def test_any_record_round_trips_through_parquet(kind: type[Any], data: st.DataObject) -> None:
     if kind is Stage:
         return  # no task makes one
     record = data.draw(records(kind))
@@ -137,7 +138,7 @@ def test_records_cannot_be_edited() -> None:
         refusal.file = "b.jpg"  # type: ignore[misc]
 
 
-def test_work_ids_stay_as_they_are() -> None:
+def test_work_ids_are_stable() -> None:
     assert work_id("0123456789abcdef", "classical-1", "none", "", 0, 0) == "fe8fc1e9bd9024bf"
 
 
@@ -146,7 +147,7 @@ def test_work_ids_differ_where_the_work_does(one: list[str | int], other: list[s
     assert (work_id(*one) == work_id(*other)) == (one == other)
 
 
-def test_work_ids_see_where_a_part_ends_and_of_what_kind_it_is() -> None:
+def test_work_ids_distinguish_boundaries_and_types() -> None:
     parts: list[tuple[str | int, ...]] = [("a", "bc"), ("ab", "c"), ("abc",), ("a", "bc", ""), ("1",), (1,), ()]
     assert len({work_id(*p) for p in parts}) == len(parts)
     assert all(len(work_id(*p)) == 16 and int(work_id(*p), 16) >= 0 for p in parts)
@@ -169,5 +170,5 @@ def test_work_ids_see_where_a_part_ends_and_of_what_kind_it_is() -> None:
         ),
     ],
 )
-def test_what_a_finding_says(finding: Finding, said: str) -> None:
+def test_a_finding_as_text(finding: Finding, said: str) -> None:
     assert str(finding) == said

@@ -1,4 +1,4 @@
-"""refine: what is made once more and how, from whom, how often; and that a second run does nothing twice."""
+"""refine: which photographs are restored again, with which prompts and restorers, how often, and never twice."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ class Maker:
     """A restorer that gives back what it is given."""
 
     name: str
-    prompted: bool = True
+    takes_prompt: bool = True
     version: str = "1"
-    remote: bool = False
-    square: bool = False
+    is_remote: bool = False
+    needs_square: bool = False
 
     @property
     def model(self) -> str:
@@ -65,14 +65,14 @@ class Maker:
         return Restored(image=image)
 
 
-A, B, PLAIN = Maker("a"), Maker("b"), Maker("plain", prompted=False)
+A, B, PLAIN = Maker("a"), Maker("b"), Maker("plain", takes_prompt=False)
 PHOTO = make_pair(Store(), 0).photo
 
 
 def made(round: int = 0, maker: Maker = A, *, id: str = "", **changes: Any) -> Candidate:
     facts: dict[str, Any] = {
         "id": id or f"{maker.name}{round}", "key": PHOTO.key, "restorer": maker.model, "strategy": "fixed",
-        "prompt": PROMPT if maker.prompted else "", "round": round, "seed": round, "created": CREATED, "image": "i",
+        "prompt": PROMPT if maker.takes_prompt else "", "round": round, "seed": round, "created": CREATED, "image": "i",
         "reason": "", "restorer_name": maker.name,
     }  # fmt: skip
     return Candidate(**(facts | changes))
@@ -130,7 +130,7 @@ def candidate_of(told: Redo) -> Candidate:
 # --- how ------------------------------------------------------------------------------------------------------------
 
 
-def test_what_did_too_little_is_asked_for_more() -> None:
+def test_too_weak_restorations_are_refined_with_more() -> None:
     told = redo([made()], [judged(made(), "haze_stays")])
     assert (told.mode, told.reason) == ("under-doing", "haze_stays")
     assert candidate_of(told).prompt == (
@@ -138,7 +138,7 @@ def test_what_did_too_little_is_asked_for_more() -> None:
     )
 
 
-def test_what_went_too_far_is_asked_for_less_in_the_screeners_words() -> None:
+def test_unfaithful_restorations_are_refined_with_the_screeners_text() -> None:
     words = 'The "sign" at\nthe right now reads SALE; <leave> it.'
     said = [opinion(instruction=words, defects=(defect("text_altered", "severe"),)), opinion(instruction=words)]
     told = redo([made()], [judged(made(), "vlm_unfaithful", stage="screen")], said)
@@ -178,12 +178,12 @@ def test_the_mode(modes: list[str], reason: str, mode: str) -> None:
     assert redo([made()], [judged(made(), reason, stage=stage)], [opinion(mode) for mode in modes]).mode == mode
 
 
-def test_an_opinion_that_cannot_be_used_says_nothing() -> None:
+def test_an_unusable_opinion_is_ignored() -> None:
     told = redo([made()], [judged(made(), "vlm_votes", stage="screen")], [opinion("", "do this", "refused: no")])
     assert (told.mode, candidate_of(told).prompt) == ("again", PROMPT)
 
 
-def test_every_reason_of_the_gate_and_of_align_has_its_words() -> None:
+def test_every_reason_of_gate_and_align_has_a_sentence() -> None:
     ours = {reason for reason in load_gate(DEFAULT_GATE).reasons if not reason.startswith("vlm_")}
     for reason in sorted(ours - set(REASONS)):
         told = redo([made()], [judged(made(), reason)])
@@ -194,7 +194,7 @@ def test_every_reason_of_the_gate_and_of_align_has_its_words() -> None:
         assert f"What was found in it:\n- {words}\n" in candidate_of(told).prompt
 
 
-def test_what_an_earlier_round_asked_for_gives_way() -> None:
+def test_requests_of_earlier_rounds_are_replaced() -> None:
     first = candidate_of(redo([made()], [judged(made(), "haze_stays")]))
     second = dataclasses.replace(first, id="second", image="i", reason="")
     told = redo([made(), second], [judged(made()), judged(second, "halos")])
@@ -231,7 +231,7 @@ def test_the_worst_defects_come_first_and_not_all_of_many() -> None:
 
 
 @given(st.text(max_size=400), st.text(max_size=50), st.sampled_from(["under-doing", "over-reach", "both", "again"]))
-def test_whatever_a_screener_says_the_list_of_what_must_stay_ends_the_prompt(words: str, base: str, mode: str) -> None:
+def test_the_prompt_ends_with_what_must_not_change_for_any_opinion(words: str, base: str, mode: str) -> None:
     prompt = refined(f"{base}\n\n{KEEP}\n", mode, "", [opinion(instruction=words)])
     assert prompt.endswith(f"\n\n{KEEP}\n")
     assert prompt.count(KEEP) == 1
@@ -255,7 +255,7 @@ def test_a_round_is_a_candidate_of_its_own_from_the_original_photograph() -> Non
     assert candidate_of(redo([made(seed=2**63 - 1)])).seed == 0
 
 
-def test_another_restorer_after_two_rounds_in_vain_and_the_last_goes_on() -> None:
+def test_two_failed_rounds_change_the_restorer_except_the_last() -> None:
     rounds = [made(0), made(1), made(2, B), made(3, B), made(4, B)]
     told = [candidate_of(redo(rounds[:n], makers=[A, B, PLAIN], rounds=9)) for n in range(1, 4)]
     assert [(one.restorer_name, one.round) for one in told] == [("a", 1), ("b", 2), ("b", 3)]
@@ -270,7 +270,7 @@ def test_many_candidates_of_one_round_are_one_round() -> None:
     assert (candidate_of(told).restorer_name, candidate_of(told).seed) == ("a", 5)
 
 
-def test_who_reads_no_prompt_is_not_asked_twice() -> None:
+def test_a_restorer_without_prompt_is_used_once() -> None:
     told = redo([made(0, PLAIN)], makers=[PLAIN])
     assert (told.work, told.reason) == (None, "no_restorer_left")
     told = redo([made(0)], makers=[PLAIN, A])
@@ -281,7 +281,7 @@ def test_who_reads_no_prompt_is_not_asked_twice() -> None:
     )
 
 
-def test_after_one_that_reads_no_prompt_the_photographs_own_is_refined() -> None:
+def test_after_a_restorer_without_prompt_the_photographs_prompt_is_refined() -> None:
     prompt = Prompt(
         id="p", key=PHOTO.key, strategy="vlm", version="1", text=f"Less haze.\n\n{KEEP}\n", note="", created=CREATED
     )
@@ -290,10 +290,10 @@ def test_after_one_that_reads_no_prompt_the_photographs_own_is_refined() -> None
     assert candidate_of(told).prompt.startswith(f"Less haze.\n\n{OPENING}\n{MORE}\n")
     with pytest.raises(ConfigError) as caught:
         redo([made(0, PLAIN)], makers=[B])
-    assert str(caught.value) == f"0.jpg: key {PHOTO.key}: has no prompt for b; run: ggt100k prompt"
+    assert str(caught.value) == f"0.jpg: key {PHOTO.key}: has no prompt for b. Run: ggt100k prompt"
 
 
-def test_a_refusal_is_a_round_in_vain_and_what_may_pass_is_for_retry() -> None:
+def test_a_refusal_counts_as_a_round_and_temporary_failures_do_not() -> None:
     refused = made(0, image="", reason="refused")
     told = redo([refused])
     assert (told.mode, told.reason, candidate_of(told).prompt) == ("again", "refused", PROMPT)
@@ -301,7 +301,7 @@ def test_a_refusal_is_a_round_in_vain_and_what_may_pass_is_for_retry() -> None:
     assert redo([made(0, image="", reason="timeout")]).reason == "to_retry"
 
 
-def test_at_most_so_many_rounds() -> None:
+def test_the_number_of_rounds_is_limited() -> None:
     assert candidate_of(redo([made(0), made(1)], makers=[A, B], rounds=2)).round == 2
     assert redo([made(0), made(1), made(2, B)], makers=[A, B], rounds=2).reason == "rounds_over"
     with pytest.raises(ConfigError) as caught:
@@ -309,7 +309,7 @@ def test_at_most_so_many_rounds() -> None:
     assert str(caught.value) == "rounds: 0 is below 1. Give 1 or more."
 
 
-def test_what_is_kept_waits_or_was_not_judged_is_left_alone() -> None:
+def test_accepted_pending_and_unjudged_photographs_are_not_refined() -> None:
     first, second = made(0), made(1)
     assert redo([first, second], [judged(first), judged(second, "", "keep")]).reason == "kept"
     assert redo([first, second], [judged(first)]).reason == "not_judged"
@@ -389,10 +389,10 @@ def judge_all(folder: Path, reasons: Sequence[str]) -> None:
 
 
 @pytest.mark.slow
-def test_the_verb_says_what_and_why_makes_each_once_and_stops_after_its_rounds(tmp_path: Path) -> None:
+def test_the_verb_refines_each_once_with_reasons_and_stops(tmp_path: Path) -> None:
     folder = workspace(tmp_path / "w", 4)
     done = ggt("refine", folder)
-    said = f"ggt100k refine: {folder}: nothing has been judged; run: ggt100k verdict {folder}\n"
+    said = f"ggt100k refine: {folder}: nothing has been judged. Run: ggt100k verdict {folder}\n"
     assert (done.code, done.err) == (2, said)
     reasons = ["", "unchanged", "halos", "halos"]
     with Models() as models:
@@ -400,7 +400,7 @@ def test_the_verb_says_what_and_why_makes_each_once_and_stops_after_its_rounds(t
         judge_all(folder, reasons)
         argv = ("refine", folder, "--base-url", models.url, "--rounds", "2")
         assert well(*argv, "--dry-run").splitlines() == [
-            "would restore 3 photographs again with gemini, for 0.27 usd at most",
+            "would restore 3 photographs again with gemini, for at most 0.27 USD",
             "refine: 3 photographs to restore again",
             "  mode      2  over-reach",
             "  mode      1  under-doing",
@@ -430,7 +430,7 @@ def test_the_verb_says_what_and_why_makes_each_once_and_stops_after_its_rounds(t
         assert len(models.asked) == 7, "nothing is made twice"
         judge_all(folder, reasons)
         more = (*argv, "--with", "gemini", "--with", "openai", "--limit", "2")
-        assert "would restore 2 photographs again with openai, for 0.50 usd at most\n" in well(*more, "--dry-run")
+        assert "would restore 2 photographs again with openai, for at most 0.50 USD\n" in well(*more, "--dry-run")
     made_of = Counter((c.restorer, c.strategy, c.round) for c in facts(folder, Candidate))
     assert made_of == {(GEMINI, "fixed", 0): 4, (GEMINI, "fixed+refine", 1): 3}
     with Models() as models:
@@ -461,7 +461,7 @@ def test_the_screeners_words_reach_the_restorer(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="wants kill -9")
-def test_what_a_kill_left_is_made_by_the_next_run_under_the_same_id(tmp_path: Path) -> None:
+def test_works_of_a_killed_run_are_finished_under_the_same_id(tmp_path: Path) -> None:
     folder = workspace(tmp_path / "w", 3)
     with Models(script(then=brightened)) as models:
         well("restore", folder, "--with", "gemini", "--base-url", models.url)
@@ -493,7 +493,7 @@ def test_what_a_kill_left_is_made_by_the_next_run_under_the_same_id(tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_what_is_refused_goes_to_the_next_restorer_in_its_time(tmp_path: Path) -> None:
+def test_refused_photographs_go_to_the_next_restorer(tmp_path: Path) -> None:
     folder = workspace(tmp_path / "w", 1)
     with Models(
         lambda asked: refusal("no") if asked.kind == "generate" else Reply(image=encode_png(asked.pixels))

@@ -1,4 +1,4 @@
-"""Photographs in, candidates out, with the real SDKs over loopback: nothing is paid twice, nothing paid for is lost.
+"""From photographs to candidates, with the real SDKs over loopback: nothing is paid twice or lost.
 
 The models run in a process of their own (tests/models.py) and count what was paid by photograph.
 """
@@ -106,7 +106,7 @@ def options(models: Models, *more: str) -> tuple[str, ...]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("maker", ["gemini", "openai", "openai-compatible:some-model"])
-def test_every_fault_that_passes_is_outlived(tmp_path: Path, maker: str) -> None:
+def test_every_temporary_error_is_retried(tmp_path: Path, maker: str) -> None:
     faults = [too_many(0.3), failed(500), failed(503), cut(Reply(image=b"x" * 5000)), slow(5.0), too_many(0.2)]
     with Models(script(*faults)) as models:
         folder = workspace(tmp_path / "w", 4)
@@ -129,7 +129,7 @@ def test_every_fault_that_passes_is_outlived(tmp_path: Path, maker: str) -> None
     sound(folder)
 
 
-def test_what_does_not_pass_is_an_outcome_with_its_reason_and_can_be_retried_by_it(tmp_path: Path) -> None:
+def test_permanent_failures_are_recorded_and_can_be_retried_by_reason(tmp_path: Path) -> None:
     answers = [refusal("a face"), Reply(image=b"not an image"), Reply(text="I would rather not"), failed(400)]
     with Models(script(*answers)) as models:
         folder = workspace(tmp_path / "w", 5)
@@ -143,7 +143,7 @@ def test_what_does_not_pass_is_an_outcome_with_its_reason_and_can_be_retried_by_
         assert len(models.asked) == before, "an outcome is not asked for again"
         done = ggt("retry", folder, "--reason", "timeout", "--base-url", models.url)
         known = "bad_request, no_image, not_an_image, refused"
-        said = f"ggt100k retry: {folder}: nothing failed for 'timeout'; there is: {known}\n"
+        said = f"ggt100k retry: {folder}: nothing failed for 'timeout'. The reasons are: {known}.\n"
         assert (done.code, done.err) == (2, said)
         more = ("--reason", "refused", "--reason", "no_image", "--base-url", models.url)
         assert well("retry", folder, *more).startswith("retry: 2 made, 0 already done\n")
@@ -156,7 +156,7 @@ def test_what_does_not_pass_is_an_outcome_with_its_reason_and_can_be_retried_by_
     assert re.search(rf"^retry +{GEMINI} +ok +2 +\d", status, re.M)
 
 
-def test_a_reply_of_another_size_is_kept_as_it_came_and_brought_back_by_align(tmp_path: Path) -> None:
+def test_a_reply_of_another_size_is_kept_and_resized_by_align(tmp_path: Path) -> None:
     with Models(script(sized(360, 360), sized(180, 180), then=sized(180, 360))) as models:
         folder = workspace(tmp_path / "w", 3)
         well("restore", folder, *options(models, "--in-flight", "1"))
@@ -216,7 +216,7 @@ def test_a_message_names_the_file_beside_the_key(verb: str, reply: Reply, said: 
 
 
 @pytest.mark.parametrize("verb", ["folder", "adopt", "classical"])
-def test_what_was_not_sent_is_not_said_to_be(verb: str, tmp_path: Path) -> None:
+def test_unsent_photographs_are_not_reported_as_sent(verb: str, tmp_path: Path) -> None:
     """The result has sides of another ratio than its photograph, and was made elsewhere."""
     folder, results = workspace(tmp_path / "w", 1), tmp_path / "results"
     results.mkdir()
@@ -258,33 +258,35 @@ def test_several_candidates_and_several_restorers(tmp_path: Path) -> None:
     assert made == {(GEMINI, 0): 2, (GEMINI, 1): 2, (GEMINI, 2): 2, ("gpt-image-2", 0): 2, ("classical-1", 0): 2}
 
 
-def test_what_has_no_prompt_is_told(tmp_path: Path) -> None:
+def test_a_missing_prompt_is_an_error(tmp_path: Path) -> None:
     folder = workspace(tmp_path / "w", 1, prompts="")
     done = ggt("restore", folder, "--with", "gemini")
-    said = f"no prompts of the strategy fixed; run: ggt100k prompt {folder} --strategy fixed"
+    said = f"has no prompts of the strategy fixed. Run: ggt100k prompt {folder} --strategy fixed"
     assert (done.code, done.err) == (2, f"ggt100k restore: {folder}: {said}\n")
     well("prompt", folder)
     well("prompt", folder, "--strategy", "measured")
     done = ggt("restore", folder, "--with", "gemini")
-    said = "has prompts of fixed, measured; choose with --prompt"
+    said = "has prompts of fixed, measured. Choose one with --prompt."
     assert (done.code, done.err) == (2, f"ggt100k restore: {folder}: {said}\n")
 
 
 # --- money ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_budget_is_not_exceeded_and_the_next_run_goes_on(tmp_path: Path) -> None:
+def test_the_budget_is_kept_and_the_next_run_continues(tmp_path: Path) -> None:
     with Models() as models:
         folder = workspace(tmp_path / "w", 10)
         done = ggt("restore", folder, *options(models, "--budget", "0.4usd", "--in-flight", "4"))
         assert done.code == 2
-        assert re.search(r"the budget of 0\.40 usd: 0\.3\d are spent, .* may cost 0\.0900; raise --budget", done.err)
+        assert re.search(
+            r"the budget of 0\.40 USD: 0\.3\d USD are spent, .* may cost 0\.0900 USD\. Raise --budget", done.err
+        )
         spent = sum(call.usd for call in facts(folder, Call))
         assert 0.3 < spent <= 0.4
         assert sum(models.paid.values()) == len([c for c in facts(folder, Candidate) if c.image]) < 10
         said = well("restore", folder, *options(models, "--dry-run"))
         left = 10 - sum(models.paid.values())
-        assert said == f"would restore {left} photographs with gemini, for {left * 0.09:.2f} usd at most\n"
+        assert said == f"would restore {left} photographs with gemini, for at most {left * 0.09:.2f} USD\n"
         assert well("restore", folder, *options(models, "--budget", "5")).startswith(f"restore: {left} made")
         assert set(models.paid.values()) == {1}
         cost = (1300 * 0.5 + 1320 * 60) / 1e6
@@ -296,7 +298,7 @@ def test_a_model_without_a_price_keeps_no_budget(tmp_path: Path) -> None:
     with Models() as models:
         more = ("--with", "openai-compatible:m", "--base-url", models.v1, "--budget", "1")
         done = ggt("restore", folder, *more)
-        said = "m: no price is known, so no budget can be kept; say what a call costs: --price USD"
+        said = "m: its price is unknown, so the budget cannot be kept. State the cost of a call: --price USD"
         assert (done.code, done.err) == (2, f"ggt100k restore: {said}\n")
         said = well("restore", folder, *more, "--price", "0.2")
         assert said.splitlines()[1] == "  cost 0.20 usd; all runs together 0.20 usd"
@@ -321,7 +323,7 @@ def test_a_batch_is_half_the_price_and_picked_up_after_a_restart(tmp_path: Path,
         process.join()
         assert Counter(c.reason for c in facts(folder, Candidate)) == {IN_FLIGHT: 5}
         alone = ggt("restore", folder, "--with", maker, "--base-url", argv[-1])
-        assert "5 candidates are in batch jobs; --batch takes their results in" in alone.err
+        assert "5 candidates are in batch jobs. Run this again with --batch to get their results." in alone.err
         assert sum(models.paid.values()) == 0, "what is in a job is not asked for once more"
         models.finish()
         said = well(*argv)
@@ -335,7 +337,7 @@ def test_a_batch_is_half_the_price_and_picked_up_after_a_restart(tmp_path: Path,
     sound(folder)
 
 
-def test_a_job_that_was_noted_and_perhaps_handed_over_is_looked_for_before_it_is_sent(tmp_path: Path) -> None:
+def test_a_recorded_job_is_searched_before_it_is_sent_again(tmp_path: Path) -> None:
     with Models() as models:
         folder = workspace(tmp_path / "w", 2)
         argv = ["restore", str(folder), "--with", "gemini", "--batch", "--poll", "0.1", "--base-url", models.url]
@@ -352,7 +354,7 @@ def test_a_job_that_was_noted_and_perhaps_handed_over_is_looked_for_before_it_is
 
 
 @pytest.mark.slow
-def test_what_was_begun_when_ids_did_not_begin_with_the_key_goes_on_under_its_id(tmp_path: Path) -> None:
+def test_old_works_continue_under_their_ids(tmp_path: Path) -> None:
     with Models(script(failed(503))) as models:
         folder = workspace(tmp_path / "w", 5)
         argv = ("restore", folder, *options(models, "--attempts", "1"))
@@ -379,7 +381,7 @@ def test_what_was_begun_when_ids_did_not_begin_with_the_key_goes_on_under_its_id
 
 
 @pytest.mark.slow
-def test_a_batch_job_looked_for_at_another_address_stays_where_it_is(tmp_path: Path) -> None:
+def test_a_batch_job_searched_at_another_address_is_kept(tmp_path: Path) -> None:
     with Models(jobs_done=False) as models, Models() as others:
         folder = workspace(tmp_path / "w", 2)
         argv = ["restore", str(folder), "--with", "gemini", "--batch", "--poll", "0.1", "--base-url"]
@@ -399,14 +401,14 @@ def test_a_batch_job_looked_for_at_another_address_stays_where_it_is(tmp_path: P
         assert len(models.jobs) == 1 and not others.jobs
 
 
-def test_a_batch_is_cut_to_what_the_budget_holds(tmp_path: Path) -> None:
+def test_a_batch_is_limited_to_the_budget(tmp_path: Path) -> None:
     with Models() as models:
         folder = workspace(tmp_path / "w", 5)
         argv = ["restore", str(folder), "--with", "gemini", "--batch", "--poll", "0.1", "--base-url", models.url]
         done = ggt(*argv, "--budget", "0.10")
         assert done.code == 2
         assert (
-            "2 candidates were made, 0.08 are spent, 3 candidates wait, and one may cost 0.0450; raise --budget"
+            "2 candidates were restored, 0.08 USD are spent, 3 candidates wait, and each may cost 0.0450 USD. "
             in done.err
         )
         assert sum(models.paid.values()) == 2
@@ -438,7 +440,7 @@ def test_a_retry_that_is_killed_can_be_retried(tmp_path: Path) -> None:
     sound(folder)
 
 
-def test_a_retry_makes_what_was_begun_or_nothing(tmp_path: Path) -> None:
+def test_a_retry_continues_started_works_only(tmp_path: Path) -> None:
     with Models(failed(503)) as models:
         folder = workspace(tmp_path / "w", 1)
         ggt("restore", folder, *options(models, "--attempts", "1", "--option", "size=2K"))
@@ -448,19 +450,22 @@ def test_a_retry_makes_what_was_begun_or_nothing(tmp_path: Path) -> None:
         assert (done.code, len(models.asked)) == (2, 0)
         assert done.err == (
             f"ggt100k retry: key {candidate.key}: candidate {candidate.id} was begun with another version or other "
-            "options of gemini; give the --option values that it was begun with\n"
+            "options of gemini. Give the --option values that it was started with.\n"
         )
         more = ("--reason", "server_error", "--option", "size=2K", "--base-url", models.url)
         assert well("retry", folder, *more).startswith("retry: 1 made")
 
 
-def test_what_has_a_prompt_is_made_and_the_others_are_counted(tmp_path: Path) -> None:
+def test_photographs_with_prompts_are_restored_and_others_counted(tmp_path: Path) -> None:
     folder = workspace(tmp_path / "w", 3, prompts="")
     well("prompt", folder, "--limit", "2")
     with Models() as models:
         done = ggt("restore", folder, *options(models))
     assert done.out.startswith("restore: 2 made")
-    assert done.err == f"ggt100k restore: 1 photographs have no prompt, and wait; run: ggt100k prompt {folder}\n"
+    assert (
+        done.err
+        == f"ggt100k restore: 1 photographs have no prompt and are not restored. Run: ggt100k prompt {folder}\n"
+    )
 
 
 # --- secrets --------------------------------------------------------------------------------------------------------
@@ -488,9 +493,7 @@ def test_the_key_appears_nowhere(tmp_path: Path) -> None:
             assert KEY.encode() not in path.read_bytes(), path
 
 
-def test_a_key_that_is_not_there_is_named_before_anything_starts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_key_is_an_error_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GEMINI_API_KEY")
     folder = workspace(tmp_path / "w", 1)
     done = ggt("restore", folder, "--with", "gemini")
@@ -502,14 +505,14 @@ def test_a_key_that_is_not_there_is_named_before_anything_starts(
 
 
 @pytest.mark.slow
-def test_prompts_by_a_model_are_paid_once_and_what_is_no_json_becomes_the_fixed_one(tmp_path: Path) -> None:
+def test_prompts_of_a_model_are_paid_once_and_invalid_ones_are_replaced(tmp_path: Path) -> None:
     good = json.dumps({"faults": [{"kind": "rain", "strength": "clear", "where": "the sky"}], "keep": ["two lamps"]})
     answers = [Reply(text="Sure! " + good), Reply(text="{"), too_many(0.1)]
     with Models(script(*answers, then=Reply(text=good))) as models:
         folder = workspace(tmp_path / "w", 3, prompts="")
         argv = ("prompt", folder, "--strategy", "vlm", "--base-url", models.url, "--in-flight", "1")
         said = well(*argv, "--dry-run")
-        assert said == "would write 3 prompts, for 0.18 usd at most\n"
+        assert said == "would write 3 prompts, for at most 0.18 USD\n"
         said = well(*argv)
         assert said.splitlines() == [
             "prompt: 3 written, 0 already done",

@@ -1,4 +1,4 @@
-"""Witnesses of edges, faces and text: what was changed there shows, what was restored does not."""
+"""Metrics of edges, faces and text: they react to changes, and not to restoration."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def portrait() -> tuple[Photograph, Photograph]:
     return degrading.degrade(gt, "blur and noise", strength=0.4, seed=1), gt
 
 
-def test_what_is_restored_has_changed_nowhere(portrait: tuple[Photograph, Photograph]) -> None:
+def test_a_restored_image_has_no_changed_region(portrait: tuple[Photograph, Photograph]) -> None:
     values = measured(*portrait)
     assert set(values) == {"edges_unsupported", "face_changed", "text_changed"}
     assert max(values.values()) < 0.05
 
 
 @pytest.mark.slow
-def test_another_face_shows(portrait: tuple[Photograph, Photograph]) -> None:
+def test_another_face_is_detected(portrait: tuple[Photograph, Photograph]) -> None:
     lq, gt = portrait
     other = gt.copy()
     other[60:200, 170:280] = cv2.flip(other[60:200, 170:280], 0)
@@ -52,14 +52,14 @@ def test_another_face_shows(portrait: tuple[Photograph, Photograph]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("strength", [0.5, 1.0])
-def test_other_letters_show(strength: float) -> None:
+def test_other_letters_are_detected(strength: float) -> None:
     right, wrong = lettered(crop("life-1", 512, 100, 100), strength, np.random.default_rng(4))
     lq = degrading.degrade(right, "blur and noise", strength=0.3, seed=1)
     assert measured(lq, right)["text_changed"] < 0.05
     assert measured(lq, wrong)["text_changed"] > 0.2
 
 
-def test_edges_that_came_from_nowhere_show() -> None:
+def test_unsupported_edges_are_detected() -> None:
     gt = crop("wine-1", 384, 50, 50)
     lq = degrading.degrade(gt, "blur", strength=0.4, seed=1)
     drawn = gt.copy()
@@ -76,9 +76,12 @@ def test_any_size_is_measured(height: int, width: int) -> None:
     assert measured(image, image) == {"edges_unsupported": 0.0, "face_changed": 0.0, "text_changed": 0.0}
 
 
-def test_without_scikit_image_faces_are_not_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_scikit_image_faces_are_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "skimage", None)
-    message = "metric 'face_changed' cannot be measured: scikit-image is not installed. Install it: pip install 'ggt100k[quality]'"
+    message = (
+        "metric 'face_changed' cannot be measured: scikit-image is not installed. "
+        "Install it: pip install 'ggt100k[quality]'"
+    )
     for asked in (["face_changed"], ["regions", "face_changed"]):
         with pytest.raises(ConfigError) as caught:
             Scorer(asked)
@@ -97,7 +100,7 @@ def test_without_scikit_image_faces_are_not_watched(monkeypatch: pytest.MonkeyPa
         (["regions", "core"], ["text_changed"], {"face_changed", "edges_unsupported", *CORE}),
     ],
 )
-def test_a_set_is_measured_as_far_as_it_can_be(
+def test_measurable_metrics_of_a_set_are_measured(
     asked: list[str], absent: list[str], left: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
@@ -110,19 +113,18 @@ def test_a_set_is_measured_as_far_as_it_can_be(
 
 
 @pytest.mark.parametrize("asked", [["regions"], ["core"], ["core", "regions"], ["shift"]])
-def test_where_nothing_or_a_part_of_core_can_be_measured_it_is_an_error(
-    asked: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_core_metrics_or_all_metrics_are_an_error(asked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ggt_tools.metrics.scorer._explain_missing", lambda name: "no package")
     with pytest.raises(ConfigError, match="cannot be measured: no package"):
         Scorer(asked)
 
 
-def test_score_says_what_of_a_set_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_score_names_the_missing_metrics_of_a_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "skimage", None)
     workspace = make_workspace(tmp_path / "w", 2)
     done = ggt("score", workspace, "--metrics", "regions")
     assert (done.code, done.out) == (0, "score: 4 scores, 2 candidates, 0 already done\n")
     assert done.err == (
-        "ggt100k score: face_changed: not measured: scikit-image is not installed. Install it: pip install 'ggt100k[quality]'\n"
+        "ggt100k score: face_changed: not measured: scikit-image is not installed. "
+        "Install it: pip install 'ggt100k[quality]'\n"
     )

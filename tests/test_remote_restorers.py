@@ -1,4 +1,4 @@
-"""The restorers that ask a server, by their real SDKs: what is sent, what comes, and batches picked up again."""
+"""Restorers that call a server, by their real SDKs: requests, replies, and batches that are resumed."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def restored(name: str, answer: Callable[[Asked], Reply] | Reply = brightened, *
 # --- what is sent ---------------------------------------------------------------------------------------------------
 
 
-def test_what_gemini_is_asked() -> None:
+def test_the_request_to_gemini() -> None:
     with Models() as models:
         made("gemini", models).restore(LQ, "Remove the häze.", seed=7)
         made("gemini:another-model", models, size="2K").restore(LQ, "", seed=2**31 + 5)
@@ -75,7 +75,7 @@ def test_what_gemini_is_asked() -> None:
     assert models.paid == {pair_key(LQ): 2}
 
 
-def test_what_openai_is_asked() -> None:
+def test_the_request_to_openai() -> None:
     with Models() as models:
         made("openai", models).restore(LQ, "Remove the häze.", seed=7)
         made("openai", models, quality="low", fidelity="high").restore(LQ[:40], "", seed=7)
@@ -86,7 +86,7 @@ def test_what_openai_is_asked() -> None:
     assert second.options == {"quality": "low", "input_fidelity": "high", "size": "auto"}
 
 
-def test_what_a_compatible_server_is_asked() -> None:
+def test_the_request_to_a_compatible_server() -> None:
     name = "openai-compatible:qwen-image-edit"
     with Models() as models:
         made(name, models).restore(LQ, "Remove the häze.", seed=7)
@@ -111,7 +111,7 @@ def test_a_server_that_edits_by_its_generations(monkeypatch: pytest.MonkeyPatch)
     assert models.asked[0].key == pair_key(LQ)
 
 
-def test_a_server_on_this_machine_that_wants_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_on_this_machine_needs_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_COMPATIBLE_API_KEY")
     monkeypatch.setitem(sys.modules, "keyring", None)
     with Models(key="none") as models:
@@ -119,12 +119,12 @@ def test_a_server_on_this_machine_that_wants_no_key(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_they_are_called(name: str) -> None:
+def test_names_models_and_versions(name: str) -> None:
     with Models() as models:
         maker = made(name, models)
     model = {"gemini": "gemini-3.1-flash-image-preview", "openai": "gpt-image-2"}.get(name, "qwen-image-edit")
     assert (maker.name, maker.model, maker.version) == (name.partition(":")[0], model, "1")
-    assert (maker.remote, maker.square, maker.prompted) == (True, True, True)
+    assert (maker.is_remote, maker.needs_square, maker.takes_prompt) == (True, True, True)
     assert isinstance(maker, BatchRestorer) == (name in BATCHES)
 
 
@@ -141,8 +141,8 @@ def test_options_that_change_the_image_change_the_version_and_others_do_not() ->
     ("name", "options", "said"),
     [
         ("gemini", {"size": "3K"}, "gemini: --option size=3K: is not known. Choose one of: 512, 1K, 2K, 4K."),
-        ("gemini", {"quality": "high"}, "gemini: no option is named 'quality'. Known: insecure, size."),
-        ("openai", {"sise": "1"}, "openai: no option is named 'sise'. Known: fidelity, insecure, quality, size."),
+        ("gemini", {"quality": "high"}, "gemini: has no option 'quality'. Its options are: insecure, size."),
+        ("openai", {"sise": "1"}, "openai: has no option 'sise'. Its options are: fidelity, insecure, quality, size."),
         (
             "openai-compatible:x",
             {"endpoint": "chat"},
@@ -151,7 +151,7 @@ def test_options_that_change_the_image_change_the_version_and_others_do_not() ->
         ("openai-compatible", {}, "openai-compatible: the model is missing. Name it: --with openai-compatible:MODEL"),
     ],
 )
-def test_what_cannot_be_asked_for(name: str, options: dict[str, str], said: str) -> None:
+def test_wrong_options_are_errors(name: str, options: dict[str, str], said: str) -> None:
     with Models() as models, pytest.raises(ConfigError) as fault:
         made(name, models, **options)
     assert str(fault.value) == said
@@ -161,7 +161,7 @@ def test_what_cannot_be_asked_for(name: str, options: dict[str, str], said: str)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_image_is_kept_as_it_came_with_what_it_cost(name: str) -> None:
+def test_the_image_is_kept_unchanged_with_its_cost(name: str) -> None:
     tokens_out = 1120 + 200 if name == "gemini" else 1120  # thoughts are paid as what is said
     assert restored(name) == Restored(data=BRIGHT, tokens_in=1300, tokens_out=tokens_out)
 
@@ -169,12 +169,12 @@ def test_the_image_is_kept_as_it_came_with_what_it_cost(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("size", [(896, 1152), (24, 24), (1, 1)])
-def test_an_image_of_another_size_is_kept_as_it_came(name: str, size: tuple[int, int]) -> None:
+def test_an_image_of_another_size_is_kept_unchanged(name: str, size: tuple[int, int]) -> None:
     assert restored(name, sized(*size)).data == sized(*size).image
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_is_no_image_is_looked_into_by_who_keeps_it(name: str) -> None:
+def test_the_caller_checks_the_image(name: str) -> None:
     assert restored(name, Reply(image=b"hello")).data == b"hello"
 
 
@@ -197,7 +197,7 @@ def test_gemini_refuses_the_prompt() -> None:
     assert found == Restored(reason="refused", detail="PROHIBITED_CONTENT", tokens_in=9)
 
 
-def test_gemini_answers_with_words_alone() -> None:
+def test_gemini_answers_with_text_only() -> None:
     found = restored("gemini", Reply(text=f"I see\na {KEY} house."))
     assert found == Restored(reason="no_image", detail="I see a <key> house.", tokens_in=1300, tokens_out=1320)
 
@@ -246,20 +246,20 @@ def test_an_answer_that_cannot_be_read(name: str, body: bytes) -> None:
 
 
 @pytest.mark.parametrize("used", [-5, 10**30, "many", None, [1]])
-def test_tokens_that_cannot_be_are_not_counted(used: object) -> None:
+def test_impossible_token_counts_are_ignored(used: object) -> None:
     body = {"usage": {"input_tokens": used, "output_tokens": used}}
     found = restored("openai", Reply(body=json.dumps(body).encode()))
     assert (found.tokens_in, found.tokens_out) == (0, 0)
 
 
-def test_gemini_counts_no_tokens_below_none() -> None:
+def test_negative_token_counts_are_ignored() -> None:
     body = {"usageMetadata": {"promptTokenCount": -5, "candidatesTokenCount": -7}}
     found = restored("gemini", Reply(body=json.dumps(body).encode()))
     assert (found.tokens_in, found.tokens_out) == (0, 0)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_faults_are_raised_as_ours(name: str) -> None:
+def test_errors_are_translated(name: str) -> None:
     with pytest.raises(TransientError) as fault:
         restored(name, too_many(1.5))
     assert (fault.value.reason, fault.value.retry_after) == ("rate_limited", 1.5)
@@ -286,16 +286,16 @@ def test_an_image_that_lies_on_the_server() -> None:
         models.answer = Reply(as_url=f"{models.url}/open/b.png")
         with pytest.raises(PairError) as fault:
             made("openai-compatible:x", models).restore(LQ, "", seed=0)
-    assert str(fault.value) == "x: its image at 127.0.0.1 cannot be fetched: not_served"
+    assert str(fault.value) == "x: its image at 127.0.0.1 cannot be downloaded: not_served"
 
 
 def test_an_image_that_lies_elsewhere() -> None:
     with Models() as other:
         reply = Reply(as_url=f"{other.url}/paid")
-        with pytest.raises(PairError, match="its image lies at another host") as fault:
+        with pytest.raises(PairError, match="its image is on another host") as fault:
             restored("openai-compatible:x", reply)
         assert fault.value.paid and fault.value.reason == "bad_reply"
-        with pytest.raises(PairError, match="cannot be fetched: bad_url"):
+        with pytest.raises(PairError, match="cannot be downloaded: bad_url"):
             restored("openai-compatible:x", reply, other_hosts="yes")
         assert other.paths == [], "a private address is not asked, told so or not"
 
@@ -308,7 +308,7 @@ def test_the_key_is_not_in_what_a_restorer_shows_of_itself(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_threads_may_call_side_by_side(name: str) -> None:
+def test_threads_may_call_at_the_same_time(name: str) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     with Models(script(then=brightened), latency=0.3) as models:
@@ -341,7 +341,7 @@ def brighter(count: int = 3) -> dict[str, bytes]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BATCHES)
-def test_a_batch_goes_there_and_comes_back(name: str) -> None:
+def test_a_batch_is_submitted_and_its_results_read(name: str) -> None:
     with Models(jobs_done=False) as models:
         maker = batcher(name, models)
         job = maker.send("our-job", iter(requests()))
@@ -430,15 +430,15 @@ def test_a_job_that_was_cancelled(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BATCHES)
-def test_a_job_that_the_provider_does_not_know_any_more(name: str) -> None:
+def test_an_unknown_job_is_an_error(name: str) -> None:
     with Models() as models:
         maker = batcher(name, models)
         lost = "batches/77" if name == "gemini" else "batch_77"
-        with pytest.raises(ConfigError, match=rf"no job {lost} is known\. Use the key and --base-url that it was"):
+        with pytest.raises(ConfigError, match=rf"job {lost} is unknown\. Use the key and --base-url"):
             maker.state(lost)
 
 
-def test_of_a_job_that_expired_what_was_ready_is_taken() -> None:
+def test_finished_results_of_an_expired_job_are_used() -> None:
     with Models(jobs_done=False) as models:
         maker = batcher("openai", models)
         job = maker.send("our-job", requests())
@@ -461,7 +461,7 @@ def test_results_that_cannot_be_read(name: str, line: bytes) -> None:
         models.files[file] += line
         results = maker.results(job)
         assert next(results)[0] == "work-0"
-        with pytest.raises(PairError, match="line 2 of the batch's results is no JSON object"):
+        with pytest.raises(PairError, match="line 2 of the batch's results is not a JSON object"):
             next(results)
 
 
@@ -495,7 +495,7 @@ JSON = st.recursive(
 @pytest.mark.parametrize("read", [gemini._from_line, openai._from_line])
 @given(line=st.dictionaries(WORDS, JSON, max_size=4))
 @settings(max_examples=300, deadline=None)
-def test_whatever_a_line_of_results_holds_it_has_an_outcome(read: Any, line: dict[str, Any]) -> None:
+def test_any_line_of_results_has_an_outcome(read: Any, line: dict[str, Any]) -> None:
     found = read(line)
     assert isinstance(found, Restored)
     assert bool(found.data) != bool(found.reason)
@@ -504,7 +504,7 @@ def test_whatever_a_line_of_results_holds_it_has_an_outcome(read: Any, line: dic
 
 
 @pytest.mark.parametrize("name", BATCHES)
-def test_faults_of_batches_are_ours(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_of_batches_are_translated(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with Models() as models:
         maker = batcher(name, models)
         models.key = "another"
@@ -549,7 +549,7 @@ def test_a_large_batch_is_written_a_line_at_a_time(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_server_of_these_tests_runs_alone_too(tmp_path: Path) -> None:
+def test_the_test_server_runs_as_a_program(tmp_path: Path) -> None:
     from urllib.request import urlopen
 
     (tmp_path / "fixed.png").write_bytes(BRIGHT)

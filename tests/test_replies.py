@@ -1,4 +1,4 @@
-"""Replies of providers as they come in practice: odd shapes, errors with status 200, wrapped images, account faults."""
+"""Replies of providers as they occur: odd shapes, errors with status 200, wrapped images, account faults."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict
 
 from ggt_tools.errors import ConfigError, PairError, TransientError
-from ggt_tools.providers.codes import ProviderError, error_within, is_refusal
+from ggt_tools.providers.codes import ProviderError, find_error, is_refusal
 from ggt_tools.providers.envelope import compressions, decode_base64, inflate
-from ggt_tools.providers.faults import batch_outcome
+from ggt_tools.providers.faults import read_batch_error
 from ggt_tools.providers.protocol import Restored, Setting
 from ggt_tools.providers.vlm import ask, vlm
 from ggt_tools.records import Call, Candidate, Prompt
@@ -107,16 +107,16 @@ ODD = {
     "null": (body(None), "the answer has no choices"),
     "no message": (chat([{"index": 0, "finish_reason": "stop"}]), "the answer has no message"),
     "message null": (chat([{"index": 0, "finish_reason": "length", "message": None}]), "the answer has no message"),
-    "a tool call": (message(None, "tool_calls", tool_calls=TOOL), "the answer is a call of a tool, not a text"),
+    "a tool call": (message(None, "tool_calls", tool_calls=TOOL), "the answer is a tool call, not a text"),
     "a function call": (
         message(None, "function_call", function_call={"name": "f", "arguments": "{}"}),
-        "the answer is a call of a tool, not a text",
+        "the answer is a tool call, not a text",
     ),
-    "cut before its text": (message(None, "length"), "the answer has no text; it ended for length"),
+    "cut before its text": (message(None, "length"), "the answer has no text; its finish reason is length"),
     "content a number": (message(7), "the answer is empty"),
     "content an object": (message({"text": GOOD}), "the answer is empty"),
     "parts without a text": (message([{"type": "image_url", "image_url": {"url": "x"}}]), "the answer is empty"),
-    "parts with no JSON": (message([{"type": "text", "text": "It rains."}]), "the answer is no JSON alone: "),
+    "parts with no JSON": (message([{"type": "text", "text": "It rains."}]), "the answer is not JSON alone: "),
     "usage a text": (chat([], usage="many"), "the answer has no choices"),
 }
 
@@ -136,12 +136,12 @@ GEMINI_ODD = {
     "a function call": (
         {"candidates": [{"content": {"parts": [{"functionCall": {"name": "f"}}]}, "finishReason": "STOP"}]},
         "bad_reply",
-        "the answer is a call of a tool, not a text",
+        "the answer is a tool call, not a text",
     ),
     "a malformed call": (
         {"candidates": [{"finishReason": "MALFORMED_FUNCTION_CALL"}]},
         "bad_reply",
-        "the answer has no text; it ended for MALFORMED_FUNCTION_CALL",
+        "the answer has no text; its finish reason is MALFORMED_FUNCTION_CALL",
     ),
     "candidates a number": (
         {"candidates": 5},
@@ -187,7 +187,7 @@ CHAT_WORDS = st.sampled_from(
     )
 )
 @settings(max_examples=300, deadline=None)
-def test_any_chat_completion_is_looked_at_without_a_crash(value: Any) -> None:
+def test_any_chat_completion_is_read_without_a_crash(value: Any) -> None:
     model = looker("openai-compatible:m")
     try:
         look = model._look(value if isinstance(value, dict) else {})
@@ -253,7 +253,7 @@ WITHIN: dict[str, tuple[object, str, str]] = {
 
 @pytest.mark.parametrize("name", RESTORERS)
 @pytest.mark.parametrize("case", WITHIN)
-def test_an_error_within_a_200_is_what_it_names(name: str, case: str) -> None:
+def test_an_error_with_status_200_is_an_error(name: str, case: str) -> None:
     value, reason, text = WITHIN[case]
     with pytest.raises((TransientError, PairError)) as fault:
         restored(name, body(value))
@@ -264,7 +264,7 @@ def test_an_error_within_a_200_is_what_it_names(name: str, case: str) -> None:
 
 @pytest.mark.parametrize("name", LOOKERS)
 @pytest.mark.parametrize("case", WITHIN)
-def test_a_question_is_asked_again_where_an_error_came(name: str, case: str) -> None:
+def test_a_question_is_repeated_after_an_error(name: str, case: str) -> None:
     value, reason, text = WITHIN[case]
     with pytest.raises((TransientError, PairError)) as fault:
         looked(name, body(value))
@@ -305,11 +305,11 @@ def test_the_error_of_a_choice_counts() -> None:
         [], [1, 2], "error", 7, None,
     ],
 )  # fmt: skip
-def test_what_is_no_error(value: object) -> None:
-    assert error_within(value) is None
+def test_answers_that_are_not_errors(value: object) -> None:
+    assert find_error(value) is None
 
 
-def test_an_error_within_a_line_of_a_batch() -> None:
+def test_an_error_in_a_line_of_a_batch() -> None:
     error = {"error": {"code": 429, "message": "slowly"}}
     assert openai._from_line({"response": {"status_code": 200, "body": error}}) == Restored(
         reason="rate_limited", detail="slowly"
@@ -332,12 +332,12 @@ JSON = st.recursive(
 @given(JSON)
 @settings(max_examples=500, deadline=None)
 def test_any_body_is_an_error_with_a_status_or_none(value: object) -> None:
-    error = error_within(value)
+    error = find_error(value)
     assert error is None or 400 <= error.status <= 599
-    assert batch_outcome(None, value).reason in ("refused", "account", "rate_limited", "server_error", "bad_request")
+    assert read_batch_error(None, value).reason in ("refused", "account", "rate_limited", "server_error", "bad_request")
 
 
-def test_prompt_keeps_no_fixed_prompt_for_an_error_and_writes_it_when_the_provider_is_well(tmp_path: Path) -> None:
+def test_prompt_stores_nothing_for_an_error_and_succeeds_later(tmp_path: Path) -> None:
     folder = workspace(tmp_path / "w", 1, prompts="")
     argv = ("prompt", folder, "--strategy", "vlm", "--in-flight", "1", "--attempts", "1")
     limit = body({"error": {"message": "Rate limit exceeded upstream", "code": 429}})
@@ -396,24 +396,24 @@ FORMS: dict[str, Callable[[bytes], str]] = {
 
 
 @given(st.binary(min_size=1, max_size=200), st.sampled_from(list(FORMS)))
-def test_every_form_of_base64_gives_the_bytes(data: bytes, form: str) -> None:
+def test_every_form_of_base64_is_decoded(data: bytes, form: str) -> None:
     assert decode_base64(FORMS[form](data)) == data
 
 
-def test_spaces_that_a_form_has_put_for_plus_are_plus() -> None:
+def test_spaces_in_base64_are_plus_signs() -> None:
     data = b"abc" + bytes([0xFB, 0xEF, 0xBE]) * 9 + b"abc"
     assert decode_base64(base64.b64encode(data).decode().replace("+", " ")) == data
 
 
 @pytest.mark.parametrize("text", ["*", "ab*d", "a", "é", "data:image/png;base64,*", "a=b=c"])
-def test_what_is_no_base64(text: str) -> None:
+def test_invalid_base64_is_an_error(text: str) -> None:
     with pytest.raises(ValueError):
         decode_base64(text)
 
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", RESTORERS)
-def test_an_image_is_taken_in_every_form(name: str, form: str) -> None:
+def test_an_image_is_read_in_every_form(name: str, form: str) -> None:
     data = PNG + bytes((1 - len(PNG)) % 3)  # its text ends with padding
     text = FORMS[form](data)
     if name == "gemini":
@@ -448,20 +448,20 @@ def test_an_image_is_taken_in_every_form(name: str, form: str) -> None:
         {"artifacts": [{"base64": TEXT, "finishReason": "SUCCESS"}]},
     ],
 )
-def test_an_image_is_taken_wherever_it_stands(value: object) -> None:
+def test_an_image_is_read_from_every_field(value: object) -> None:
     assert restored("openai-compatible:m", body(value)).data == PNG
 
 
 @pytest.mark.parametrize("blob", [{"data": TEXT}, {"mimeType": "application/octet-stream", "data": TEXT},
                                   {"mime_type": "image/png", "data": TEXT}])  # fmt: skip
 @pytest.mark.parametrize("name", ["inlineData", "inline_data"])
-def test_gemini_s_image_is_taken_whatever_its_type_is_called(blob: dict[str, str], name: str) -> None:
+def test_geminis_image_is_read_with_any_type(blob: dict[str, str], name: str) -> None:
     parts = [{"text": "Here it is."}, {name: blob, "aFieldOfNextYear": 1}]
     reply = body({"candidates": [{"content": {"parts": parts}, "more": {}}], "somethingNew": True})
     assert restored("gemini", reply).data == PNG
 
 
-def test_images_of_a_batch_are_taken_in_every_form() -> None:
+def test_images_of_a_batch_are_read_in_every_form() -> None:
     text = FORMS["URL-safe, no padding, in lines"](PNG)
     part = {"inlineData": {"mimeType": "image/png", "data": text}}
     assert gemini._from_line({"response": {"candidates": [{"content": {"parts": [part]}}]}}).data == PNG
@@ -489,7 +489,7 @@ ENCODED: dict[str, tuple[str, bytes]] = {
 
 @pytest.mark.parametrize("case", ENCODED)
 @pytest.mark.parametrize("name", RESTORERS)
-def test_an_image_is_taken_whatever_the_content_encoding_says(name: str, case: str) -> None:
+def test_an_image_is_read_with_any_content_encoding(name: str, case: str) -> None:
     encoding, data = ENCODED[case]
     assert restored(name, Reply(body=data, headers={"Content-Encoding": encoding})).data == PNG
 
@@ -511,7 +511,7 @@ def test_a_compressed_answer_that_is_damaged_or_a_bomb_is_a_bad_reply(name: str,
 
 
 @given(st.binary(max_size=5000), st.integers(1, 700))
-def test_inflating_undoes_deflating_however_it_arrives(data: bytes, size: int) -> None:
+def test_inflating_undoes_deflating_for_any_chunks(data: bytes, size: int) -> None:
     for packed in (gzip.compress(data), zlib.compress(data)):
         parts = [packed[at : at + size] for at in range(0, len(packed), size)]
         assert b"".join(inflate(parts)) == data
@@ -579,7 +579,7 @@ ACCOUNT: dict[str, tuple[int, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", RESTORERS)
 @pytest.mark.parametrize("case", ACCOUNT)
-def test_a_fault_of_the_account_stops_the_run(name: str, case: str) -> None:
+def test_an_account_error_stops_the_run(name: str, case: str) -> None:
     status, error = ACCOUNT[case]
     with pytest.raises(ConfigError) as fault:
         restored(name, body({"error": error}, status=status))
@@ -588,7 +588,7 @@ def test_a_fault_of_the_account_stops_the_run(name: str, case: str) -> None:
 
 @pytest.mark.parametrize("name", RESTORERS)
 @pytest.mark.parametrize("case", ["location", "limit 0", "arrears", "balance"])
-def test_a_fault_of_the_account_within_a_200_stops_the_run(name: str, case: str) -> None:
+def test_an_account_error_with_status_200_stops_the_run(name: str, case: str) -> None:
     with pytest.raises(ConfigError):
         restored(name, body({"error": ACCOUNT[case][1]}))
 
@@ -610,7 +610,7 @@ def test_a_fault_of_the_account_within_a_200_stops_the_run(name: str, case: str)
     ],
 )
 @pytest.mark.parametrize("name", RESTORERS)
-def test_what_is_no_fault_of_the_account(name: str, status: int, error: dict[str, Any], reason: str) -> None:
+def test_errors_that_do_not_concern_the_account(name: str, status: int, error: dict[str, Any], reason: str) -> None:
     with pytest.raises((TransientError, PairError)) as fault:
         restored(name, body({"error": error}, status=status))
     assert fault.value.reason == reason
@@ -641,7 +641,7 @@ def test_after_the_first_no_other_photograph_is_sent(verb: str, case: str, tmp_p
 
 @pytest.mark.parametrize("code", [9, 403, 401, 402, 7, 16])
 def test_a_request_of_a_batch_that_the_account_may_not_send(code: int) -> None:
-    assert batch_outcome(code, {"message": "no"}) == Restored(reason="account", detail="no")
+    assert read_batch_error(code, {"message": "no"}) == Restored(reason="account", detail="no")
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------------
@@ -685,7 +685,7 @@ REFUSALS: dict[str, tuple[int, object]] = {
 
 @pytest.mark.parametrize("status", [0, 200], ids=["its status", "200"])
 @pytest.mark.parametrize("case", REFUSALS)
-def test_a_refusal_is_a_refusal_under_each_provider_s_code(case: str, status: int) -> None:
+def test_refusals_are_recognised_by_each_providers_code(case: str, status: int) -> None:
     own, error = REFUSALS[case]
     reply = body({"error": error}, status=status or own)
     for name in RESTORERS[1:]:
@@ -704,7 +704,7 @@ def test_a_refusal_within_a_batch(case: str) -> None:
     assert openai._from_line(line).reason == "refused"
 
 
-def test_an_image_that_ended_for_a_refusal() -> None:
+def test_an_image_with_a_refusal_as_finish_reason() -> None:
     found = restored("openai-compatible:m", body({"data": [{"url": None, "finish_reason": "CONTENT_FILTERED"}]}))
     assert (found.reason, found.detail) == ("refused", "the answer ended with CONTENT_FILTERED")
     black = {"artifacts": [{"base64": TEXT, "finishReason": "CONTENT_FILTERED"}]}
@@ -714,13 +714,13 @@ def test_an_image_that_ended_for_a_refusal() -> None:
 
 
 @pytest.mark.parametrize("finish", ["content_filter", "sensitive", "SAFETY", "content_filtered"])
-def test_an_answer_that_ended_for_a_refusal(finish: str) -> None:
+def test_an_answer_with_a_refusal_as_finish_reason(finish: str) -> None:
     assert looked("openai-compatible:m", message("", finish)).reason == "refused"
 
 
 @pytest.mark.parametrize(
     "code", ["bad_request", "", None, "invalid_image", "content_length", "stop", "InvalidParameter"]
 )
-def test_what_is_no_refusal(code: object) -> None:
+def test_errors_that_are_not_refusals(code: object) -> None:
     assert not is_refusal(code)
-    assert not ProviderError({"code": code, "message": "the content of the image is damaged"}).refuses
+    assert not ProviderError({"code": code, "message": "the content of the image is damaged"}).is_refusal

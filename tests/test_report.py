@@ -1,4 +1,4 @@
-"""report: the numbers on the page, what is picked out, and that nothing from outside gets to act."""
+"""report: the numbers on the page, the examples that it selects, and escaping of foreign text."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ def test_pictures_lead_and_their_strongest_evidence_is_written_in_words() -> Non
     assert all(re.fullmatch(r"(Photograph|Restoration) of k\d+, (haze|mixed)", str(each["alt"])) for each in images)
 
 
-def test_bounds_and_meaning_stand_at_each_histogram() -> None:
+def test_each_histogram_shows_bounds_and_meaning() -> None:
     page = Page(report(facts(61), created="x"))
     assert "Grey levels by which the candidate overshoots its surroundings next to edges; 0 is none." in page.words
     assert [word for word in page.words if "rejected above 5" in word] == [
@@ -221,7 +221,7 @@ def test_bounds_and_meaning_stand_at_each_histogram() -> None:
     )
 
 
-def test_money_and_agreement_are_told() -> None:
+def test_money_and_agreement_are_shown() -> None:
     decisions = [
         Decision(
             id=f"{number}{name}", reviewer=name, candidate=f"c{number:05}", image="i", decision=decision, reason="",

@@ -1,4 +1,4 @@
-"""restore: works under ids that are known before, many at a time, and a refusal is an outcome with its reason."""
+"""restore: ids that are known in advance, concurrent calls, and refusals with their reason."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class Fake:
     name: str = "fake"
     model: str = "fake-7"
     version: str = "1"
-    remote: bool = True
-    square: bool = False
-    prompted: bool = True
+    is_remote: bool = True
+    needs_square: bool = False
+    takes_prompt: bool = True
 
     def restore(self, image: Pixels, prompt: str, *, seed: int) -> Restored:
         return self.make(image, prompt, seed)
@@ -98,7 +98,7 @@ def run(todo: Sequence[Work], maker: Restorer, *, price: Price | None = None, **
         CallConfig(**{"backoff": 0.001, **config}),  # type: ignore[arg-type]
         load=load,
         keep=found.kept.__setitem__,
-        note=found.noted.extend,
+        record=found.noted.extend,
         clock=at_noon,
         price=price,
     )
@@ -111,7 +111,7 @@ def run(todo: Sequence[Work], maker: Restorer, *, price: Price | None = None, **
 # --- works ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_work_for_each_photograph_and_seed_in_their_order() -> None:
+def test_works_are_planned_by_photograph_and_seed() -> None:
     given, fake = photos(2), Fake(make=inverted)
     found = list(plan_restore(given, fake, restorer_name="fake:7", prompts=prompts(given), seeds=(5, 6), clock=at_noon))
     assert [work.candidate for work in found] == [
@@ -133,7 +133,7 @@ def test_a_work_for_each_photograph_and_seed_in_their_order() -> None:
     ]
 
 
-def test_the_id_is_the_work_and_differs_where_the_work_does() -> None:
+def test_ids_identify_works() -> None:
     (photo, other) = photos(2)
     fake = Fake(make=inverted)
 
@@ -149,7 +149,7 @@ def test_the_id_is_the_work_and_differs_where_the_work_does() -> None:
         identity(photo, dataclasses.replace(fake, version="2")),
         identity(photo, dataclasses.replace(fake, model="fake-8")),
         identity(photo, dataclasses.replace(fake, name="other")),
-        identity(photo, dataclasses.replace(fake, prompted=False)),
+        identity(photo, dataclasses.replace(fake, takes_prompt=False)),
         identity(photo, fake, text="Clear it."),
         identity(photo, fake, seed=1),
     }
@@ -166,14 +166,14 @@ def test_a_photograph_without_a_prompt_is_named() -> None:
                 given, Fake(make=inverted), restorer_name="fake", prompts=prompts(given[:1]), seeds=[0], clock=at_noon
             )
         )
-    assert str(fault.value) == f"1.jpg: key {given[1].key}: has no prompt for fake; run: ggt100k prompt"
+    assert str(fault.value) == f"1.jpg: key {given[1].key}: has no prompt for fake. Run: ggt100k prompt"
 
 
 @given(st.integers(1, 40), st.integers(1, 40))
-def test_a_frame_is_square_and_holds_the_photograph_in_its_middle(height: int, width: int) -> None:
+def test_a_frame_is_square_and_centred(height: int, width: int) -> None:
     image = picture(1, height, width)
     photo = dataclasses.replace(photos(1)[0], width=width, height=height)
-    fake = Fake(make=inverted, square=True)
+    fake = Fake(make=inverted, needs_square=True)
     (work,) = plan_restore([photo], fake, restorer_name="fake", prompts=prompts([photo]), seeds=[0], clock=at_noon)
     frame = add_frame(work, fake).candidate.frame
     sent = pad(image, frame)
@@ -210,7 +210,7 @@ def test_pixels_are_kept_as_a_png_under_the_works_id() -> None:
     assert found.noted == [], "what costs nothing is not noted"
 
 
-def test_a_file_is_kept_as_it_came() -> None:
+def test_a_file_is_kept_unchanged() -> None:
     buffer = io.BytesIO()
     Image.fromarray(picture(4, 33, 57)).save(buffer, "WEBP", quality=80)
     fake = Fake(make=lambda image, prompt, seed: Restored(data=buffer.getvalue()))
@@ -227,7 +227,7 @@ def test_a_file_is_kept_as_it_came() -> None:
         (Restored(data=encode_png(picture(0))[:-400]), "not_an_image", "bytes came that are no PNG, JPEG, WEBP: "),
     ],
 )
-def test_what_is_no_image_is_an_outcome_and_not_an_error(restored: Restored, reason: str, detail: str) -> None:
+def test_an_invalid_image_is_an_outcome(restored: Restored, reason: str, detail: str) -> None:
     fake = Fake(make=lambda image, prompt, seed: restored)
     found = run(works(1, fake), fake, price=PRICE)
     assert [(candidate.reason, candidate.image) for candidate in found.done] == [(reason, "")]
@@ -236,7 +236,7 @@ def test_what_is_no_image_is_an_outcome_and_not_an_error(restored: Restored, rea
     assert found.kept == {}
 
 
-def test_a_photograph_that_cannot_be_worked_on_leaves_the_others() -> None:
+def test_a_failing_photograph_does_not_affect_the_others() -> None:
     def refuse_second(image: Pixels, prompt: str, seed: int) -> Restored:
         if np.array_equal(image, picture(1)):
             raise PairError("too_small", "key k: 9 x 9")
@@ -247,7 +247,7 @@ def test_a_photograph_that_cannot_be_worked_on_leaves_the_others() -> None:
     assert [candidate.reason for candidate in found.done] == ["", "too_small", ""]
 
 
-def test_what_fails_for_now_is_tried_again_and_each_call_is_on_record() -> None:
+def test_temporary_failures_are_retried_and_each_call_is_recorded() -> None:
     fails = iter([True, True, False])
     lock = threading.Lock()
 
@@ -266,7 +266,7 @@ def test_what_fails_for_now_is_tried_again_and_each_call_is_on_record() -> None:
     assert [candidate.reason for candidate in found.done] == [""]
 
 
-def test_what_keeps_failing_ends_with_its_reason() -> None:
+def test_permanent_failures_end_with_their_reason() -> None:
     def fail(image: Pixels, prompt: str, seed: int) -> Restored:
         raise TransientError("no answer within 5 s", reason="timeout", paid=True)
 
@@ -277,7 +277,7 @@ def test_what_keeps_failing_ends_with_its_reason() -> None:
     assert all(call.detail == "no answer within 5 s" and not math.isnan(call.seconds) for call in found.calls)
 
 
-def test_what_concerns_all_of_them_stops_the_run() -> None:
+def test_errors_that_affect_all_photographs_stop_the_run() -> None:
     def fail(image: Pixels, prompt: str, seed: int) -> Restored:
         raise ConfigError("GEMINI_API_KEY: is refused; set another")
 
@@ -285,7 +285,7 @@ def test_what_concerns_all_of_them_stops_the_run() -> None:
         run(works(2, Fake(make=fail)), Fake(make=fail))
 
 
-def test_the_classical_restorer_answers_to_the_protocol() -> None:
+def test_the_classical_restorer_implements_the_protocol() -> None:
     maker: Restorer = restorer("classical")
     given = photos(1)
     todo = list(plan_restore(given, maker, restorer_name="classical", prompts={}, seeds=[0], clock=at_noon))

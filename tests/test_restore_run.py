@@ -96,7 +96,7 @@ def test_the_last_seed_that_a_ledger_can_store_is_allowed() -> None:
 # --- run ------------------------------------------------------------------------------------------------------------
 
 
-def test_restore_makes_what_is_missing_and_sums_over_restorers(tmp_path: Path) -> None:
+def test_restore_makes_missing_candidates_and_sums_over_restorers(tmp_path: Path) -> None:
     workspace, events = make_workspace(tmp_path / "w", 3), Recorded()
     config = RestoreConfig(restorers=("classical",), candidates_per_photo=2)
     first = run_restore(workspace, replace(config, limit=4), events=events)
@@ -140,7 +140,7 @@ def test_retry_lists_the_reasons_that_there_are(tmp_path: Path) -> None:
         ledger.add(make_candidate(first, "a", reason="timeout"), make_candidate(second, "b", reason="refused"))
     with pytest.raises(ConfigError) as caught:
         run_retry(workspace, RetryConfig(reasons=("timeout", "too_dark")))
-    assert str(caught.value) == f"{workspace}: nothing failed for 'too_dark'; there is: refused, timeout"
+    assert str(caught.value) == f"{workspace}: nothing failed for 'too_dark'. The reasons are: refused, timeout."
 
 
 def test_a_summary_adds_up_restorers_and_fails_where_one_of_them_made_nothing(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_a_summary_adds_up_restorers_and_fails_where_one_of_them_made_nothing(tm
 # --- recovery -------------------------------------------------------------------------------------------------------
 
 
-def test_what_a_kill_left_is_stored_where_it_arrived_and_written_off_where_it_did_not(tmp_path: Path) -> None:
+def test_calls_of_a_killed_run_are_stored_or_written_off(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path / "w", 1)
     (photo,) = records(workspace, Photo)
     with Ledger(workspace) as ledger:
@@ -215,7 +215,7 @@ def test_calls_are_recorded_before_they_are_sent_and_keep_the_budget_of_the_work
 
         service = ServiceConfig(price=0.25, budget=1.0, in_flight=1)
         calls = open_calls(ask, ledger=ledger, service=service, stage="prompt", model="some-model")
-        with pytest.raises(ConfigError, match=r"budget of 1\.00 usd"):
+        with pytest.raises(ConfigError, match=r"budget of 1\.00 USD"):
             for ended in calls.perform([Question(name) for name in "abc"]):
                 ledger.add(*(end.call for end in ended))
         assert outcomes_seen == [IN_FLIGHT, IN_FLIGHT], "0.5 of 1.0 were spent, so two calls of 0.25 were left"
@@ -236,9 +236,9 @@ class FakeBatches:
     name: str = "fake"
     model: str = "fake-1"
     version: str = "1"
-    remote: bool = True
-    square: bool = False
-    prompted: bool = False
+    is_remote: bool = True
+    needs_square: bool = False
+    takes_prompt: bool = False
     batch_bytes: int = 10**9
 
     def restore(self, image: Image, prompt: str, *, seed: int) -> Restored:
@@ -269,7 +269,7 @@ def plan_works(ledger: Ledger, restorer: FakeBatches) -> list[Work]:
     return list(plan_restore(photos, restorer, restorer_name="fake", prompts={}, seeds=[0], clock=lambda: TIME))
 
 
-def test_requests_of_batch_jobs_are_sent_again_and_a_budget_cuts_the_job(tmp_path: Path) -> None:
+def test_requests_of_batch_jobs_are_repeated_and_limited_by_the_budget(tmp_path: Path) -> None:
     workspace, events = make_workspace(tmp_path / "w", 3), Recorded()
     restorer = FakeBatches(
         states=[TransientError("the server is down"), "running", "done"],
@@ -278,10 +278,10 @@ def test_requests_of_batch_jobs_are_sent_again_and_a_budget_cuts_the_job(tmp_pat
     service = ServiceConfig(price=1.0, budget=2.5, attempts=2)
     with Ledger(workspace) as ledger:
         works = plan_works(ledger, restorer)
-        with pytest.raises(ConfigError, match=r"2 candidates were made, 2\.00 are spent, 1 candidates wait"):
+        with pytest.raises(ConfigError, match=r"2 candidates were restored, 2\.00 USD are spent, 1 candidates wait"):
             make_in_batches(works, restorer, "fake", ledger=ledger, service=service, poll_seconds=0.01, events=events)
         assert events.warnings == [
-            "too many requests; the request is sent again", "the server is down; the request is sent again"
+            "too many requests. The request is sent again.", "the server is down. The request is sent again."
         ]  # fmt: skip
         made = [candidate for candidate in ledger.all(Candidate) if candidate.image]
         assert len(made) == 2

@@ -1,4 +1,4 @@
-"""The restorers: what they improve, what they leave, and their errors."""
+"""The restorers: what they improve, what they keep, and their errors."""
 
 from __future__ import annotations
 
@@ -45,10 +45,11 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(ConfigError) as caught:
         restorer("clasical")
     assert str(caught.value) == (
-        "no restorer is named 'clasical'. Did you mean classical? Known: classical, diffusers, folder, gemini, "
+        "no restorer is named 'clasical'. Did you mean classical? The restorers are: classical, diffusers, folder, "
+        "gemini, "
         "openai, openai-compatible, realesrgan."
     )
-    with pytest.raises(ConfigError, match=re.escape("no restorer is named 'zzz'. Known: ")):
+    with pytest.raises(ConfigError, match=re.escape("no restorer is named 'zzz'. The restorers are: ")):
         restorer("zzz:model")
 
 
@@ -70,11 +71,11 @@ def test_every_name_leads_to_a_restorer_or_says_what_is_missing(name: str, monke
         assert name not in ("classical", "realesrgan"), fault
 
 
-def test_what_needs_no_network_is_called() -> None:
+def test_local_restorers_have_names_and_properties() -> None:
     for name, model in (("classical", "classical-1"), ("realesrgan", "realesrgan-x4plus-1")):
         maker = restorer(name)
         assert (maker.name, maker.model) == (name, model)
-        assert (maker.remote, maker.square, maker.prompted) == (False, False, False)
+        assert (maker.is_remote, maker.needs_square, maker.takes_prompt) == (False, False, False)
         assert not isinstance(maker, BatchRestorer)
 
 
@@ -89,9 +90,9 @@ class Mirror:
     name: str = "mirror"
     model: str = "mirror-1"
     version: str = "1"
-    remote: bool = False
-    square: bool = False
-    prompted: bool = False
+    is_remote: bool = False
+    needs_square: bool = False
+    takes_prompt: bool = False
 
     def restore(self, image, prompt, *, seed):
         return Restored(image=image[:, ::-1])
@@ -117,7 +118,7 @@ def foreign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     sys.modules.pop("foreign_restorers", None)
 
 
-def test_another_package_brings_a_restorer(foreign: Path) -> None:
+def test_another_package_adds_a_restorer(foreign: Path) -> None:
     install(foreign, "mirror = foreign_restorers:mirror")
     image = crop("sunset-2", 32)
     assert "mirror" in restorers()
@@ -128,7 +129,7 @@ def test_another_package_brings_a_restorer(foreign: Path) -> None:
         restorer("miror")
 
 
-def test_ours_are_not_replaced_from_outside(foreign: Path) -> None:
+def test_built_in_restorers_are_not_replaced(foreign: Path) -> None:
     install(foreign, "classical = foreign_restorers:mirror", "gemini = foreign_restorers:mirror")
     assert restorer("classical").model == "classical-1"
     assert set(restorers()) == set(KNOWN)
@@ -180,7 +181,7 @@ def test_results_by_key(tmp_path: Path) -> None:
     assert alone == Restored(data=f"{KEYS[0]}.png".encode()), "a key needs no names"
 
 
-def test_results_by_the_photographs_names_with_their_folders_first(tmp_path: Path) -> None:
+def test_results_match_names_with_folders_first(tmp_path: Path) -> None:
     out = results(tmp_path / "out", "haze/a.png", "rain/a.webp", "somewhere/b.jpeg")
     assert from_folder(out) == ["haze/a.png", "rain/a.webp", "somewhere/b.jpeg"]
 
@@ -200,8 +201,8 @@ def test_a_result_for_two_photographs(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         from_folder(out)
     assert str(caught.value) == (
-        f"{out / 'a.png'}: may belong to haze/a.jpg and to rain/a.png; name it as the one with its folders is named, "
-        "or write manifest.csv"
+        f"{out / 'a.png'}: its name fits haze/a.jpg and rain/a.png. Put it into a folder of the same name as that of "
+        "the photograph, or list it in manifest.csv."
     )
 
 
@@ -210,7 +211,7 @@ def test_a_photograph_with_two_results(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         from_folder(out)
     first, second = out / "x" / "b.png", out / "y" / "b.png"
-    assert str(caught.value) == (f"folder: key {KEYS[2]}: has two results, {first} and {second}; take one of them away")
+    assert str(caught.value) == (f"folder: key {KEYS[2]}: has two results, {first} and {second}. Remove one of them.")
 
 
 def test_results_by_a_manifest(tmp_path: Path) -> None:
@@ -226,14 +227,17 @@ def test_results_by_a_manifest(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("file,result\nb.png,../x.png\n", "line 2: result '../x.png' lies outside the folder; copy it there"),
-        ("file,result\nb.png,/etc/passwd\n", "line 2: result '/etc/passwd' lies outside the folder; copy it there"),
+        ("file,result\nb.png,../x.png\n", "line 2: result '../x.png' is outside the folder. Copy it into the folder."),
+        (
+            "file,result\nb.png,/etc/passwd\n",
+            "line 2: result '/etc/passwd' is outside the folder. Copy it into the folder.",
+        ),
         ("file,result\n\nb.png,absent.png\n", "line 3: result 'absent.png' is not a file. Correct its name."),
-        ("file,result\nb.png,\n", "line 2: wants 'result', and 'key' or 'file'; write them there"),
-        ("name,result\nb.png,1.png\n", "line 2: wants 'result', and 'key' or 'file'; write them there"),
+        ("file,result\nb.png,\n", "line 2: the columns result, and key or file, must have values. Add them."),
+        ("name,result\nb.png,1.png\n", "line 2: the columns result, and key or file, must have values. Add them."),
     ],
 )
-def test_a_manifest_that_cannot_be(tmp_path: Path, text: str, said: str) -> None:
+def test_a_wrong_manifest_is_an_error(tmp_path: Path, text: str, said: str) -> None:
     out = results(tmp_path / "out", "1.png")
     results(tmp_path, "x.png")
     (out / "manifest.csv").write_text(text)
@@ -243,7 +247,7 @@ def test_a_manifest_that_cannot_be(tmp_path: Path, text: str, said: str) -> None
 
 
 @pytest.mark.parametrize("text", [b"{", b"\xff", b"5", b'{"file": 5}', b"[" * 100_000])
-def test_a_manifest_that_is_none(tmp_path: Path, text: bytes) -> None:
+def test_an_unreadable_manifest_is_an_error(tmp_path: Path, text: bytes) -> None:
     out = results(tmp_path / "out", "1.png")
     (out / "manifest.jsonl").write_bytes(text)
     with pytest.raises(ConfigError, match=re.escape(str(out / "manifest.jsonl"))):
@@ -256,26 +260,29 @@ def test_a_link_does_not_lead_out_of_the_folder(tmp_path: Path) -> None:
         (out / "b.png").symlink_to(results(tmp_path, "secret.png") / "secret.png")
     except OSError:
         pytest.skip("links cannot be made here")
-    with pytest.raises(ConfigError, match="lies outside the folder"):
+    with pytest.raises(ConfigError, match="is outside the folder"):
         from_folder(out)
 
 
-def test_what_made_the_results(tmp_path: Path) -> None:
+def test_the_model_of_the_results(tmp_path: Path) -> None:
     out = results(tmp_path / "gpt-4o", "b.png")
     assert restorer(f"folder:{out}").model == "gpt-4o"
     maker = restorer("folder", Setting(options={"path": str(out), "model": "gpt-4o-2024-08-06"}))
     assert (maker.name, maker.model, maker.version) == ("folder", "gpt-4o-2024-08-06", "1")
-    assert (maker.remote, maker.square, maker.prompted) == (False, False, False)
+    assert (maker.is_remote, maker.needs_square, maker.takes_prompt) == (False, False, False)
 
 
 @pytest.mark.parametrize("path", ["", "absent"])
 def test_without_the_folder(path: str) -> None:
     with pytest.raises(ConfigError) as caught:
         restorer("folder", Setting(options={"path": path}))
-    assert str(caught.value) == f"folder: {path!r} is no folder; name the results' one: --with folder:RESULTS"
+    assert (
+        str(caught.value)
+        == f"folder: {path!r} is not a folder. Name the folder with the results: --with folder:RESULTS"
+    )
 
 
-def test_a_result_that_is_too_large_or_gone(tmp_path: Path) -> None:
+def test_a_missing_or_too_large_result_is_an_error(tmp_path: Path) -> None:
     out = results(tmp_path / "out", "b.png")
     maker = restorer(f"folder:{out}", Setting(names=NAMES))
     with (out / "b.png").open("wb") as file:
@@ -295,7 +302,7 @@ def test_a_result_that_is_too_large_or_gone(tmp_path: Path) -> None:
 # --- classical ------------------------------------------------------------------------------------------------------
 
 
-def test_neither_prompt_nor_seed_nor_the_time_changes_it() -> None:
+def test_classical_is_deterministic() -> None:
     image = crop("sunset-2", 256)
     before = image.copy()
     first = restorer("classical").restore(image, "make it bright", seed=1).image
@@ -317,14 +324,14 @@ def test_without_opencv(monkeypatch: pytest.MonkeyPatch) -> None:
         restorer("classical").restore(np.zeros((64, 64, 3), np.uint8), "", seed=0)
 
 
-def test_what_measures_well_comes_back_as_it_was() -> None:
+def test_a_photograph_without_degradation_is_unchanged() -> None:
     down, right = np.mgrid[:256, :256]
     image = np.stack([120 + right / 4, 100 + down / 4, np.full((256, 256), 20)], axis=2).astype(np.uint8)
     assert classify(measure(image)) == ("mixed", ())
     assert np.array_equal(restored(image), image)
 
 
-def test_noise_shrinks_and_the_picture_comes_nearer_to_the_clean_one() -> None:
+def test_denoising_moves_the_image_towards_the_clean_one() -> None:
     clean = crop(*SHARP)
     bad = noisy(clean, 8)
     good = denoise(bad, before=bad)
@@ -332,7 +339,7 @@ def test_noise_shrinks_and_the_picture_comes_nearer_to_the_clean_one() -> None:
     assert measure(good).noise < 0.6 * measure(bad).noise
 
 
-def test_blocks_shrink_and_the_picture_comes_nearer_to_the_clean_one() -> None:
+def test_deblocking_moves_the_image_towards_the_clean_one() -> None:
     clean = blurred(crop(*SHARP), 0.7)
     bad = jpeg(clean, 25)
     good = deblock(bad, quality=50)
@@ -340,7 +347,7 @@ def test_blocks_shrink_and_the_picture_comes_nearer_to_the_clean_one() -> None:
     assert psnr(good, clean) > psnr(bad, clean) + 0.2
 
 
-def test_blur_shrinks_and_the_picture_comes_nearer_to_the_clean_one() -> None:
+def test_deblurring_moves_the_image_towards_the_clean_one() -> None:
     clean = crop(*SHARP)
     bad = blurred(clean, 1.5)
     good = deblur(bad, blur=1.5)
@@ -356,7 +363,7 @@ def test_deblurring_leaves_no_halo() -> None:
     assert result.max() <= 180 + 6
 
 
-def test_haze_shrinks_and_greys_stay_grey() -> None:
+def test_dehazing_keeps_grey() -> None:
     clean = crop("life-1", 320)
     bad = hazed(clean, 0.5)
     good = dehaze(bad, strength=0.8)
@@ -366,7 +373,7 @@ def test_haze_shrinks_and_greys_stay_grey() -> None:
     assert drift["colour_cast"] < 0.012
 
 
-def test_the_dark_is_lit_and_colours_and_lamps_stay() -> None:
+def test_relighting_keeps_colours_and_lamps() -> None:
     bad = dimmed(crop("friends-1", 320, 64, 64), 0.4)
     bad[:16, :16] = 250  # a lamp
     good = relight(bad, darkness=measure(bad).darkness)

@@ -1,4 +1,4 @@
-"""The retry policy of requests that cost nothing: what is sent again, how often, and how long it waits."""
+"""The retry policy of requests that cost nothing: which errors are retried, how often, and after what delay."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_the_last_error_is_raised_and_no_attempt_is_silent() -> None:
     with pytest.raises(TransientError, match="failure 3"):
         retry(request, attempts=3, warn=messages.append, sleep=lambda seconds: None)
     assert request.count == 3
-    assert messages == ["failure 1; the request is sent again", "failure 2; the request is sent again"]
+    assert messages == ["failure 1. The request is sent again.", "failure 2. The request is sent again."]
 
 
 def test_other_errors_are_not_retried() -> None:

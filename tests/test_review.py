@@ -1,4 +1,4 @@
-"""review: who is shown what, what becomes of decisions, the page in a real browser, and that strangers stay out."""
+"""review: the order of pairs, the effect of decisions, the page in a real browser, and access control."""
 
 from __future__ import annotations
 
@@ -804,7 +804,7 @@ def test_the_gallery_hides_verdicts_of_pairs_that_wait(tmp_path: Path) -> None:
 
 def test_a_second_review_beside_the_first_is_refused(site: Site, sixty: Path) -> None:
     workspace = sixty.parent  # no workspace
-    with pytest.raises(ConfigError, match="so no workspace; begin one"):
+    with pytest.raises(ConfigError, match="so it is not a workspace"):
         Review(workspace, ReviewConfig(port=0))
     with Review(sixty, ReviewConfig(port=0)) as first:
         with pytest.raises(ConfigError) as caught:

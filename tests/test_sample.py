@@ -1,4 +1,4 @@
-"""The sample's photographs: their number and size, their credits, and an honest word on what they lack."""
+"""The sample's photographs: number, sizes, credits, and the statement of what they lack."""
 
 from __future__ import annotations
 

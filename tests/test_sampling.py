@@ -1,4 +1,4 @@
-"""An epoch in batches: each pair exactly once, whatever happens to ranks, workers and batch size on the way."""
+"""An epoch in batches: each pair exactly once, for any change of ranks, workers and batch size."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_shuffle_depends_on_its_keys_and_spreads_the_numbers() -> None:
         assert 450 < sum(order[:500]) / 500 < 550
 
 
-def test_a_shuffle_of_many_starts_anywhere_at_once() -> None:
+def test_any_entry_of_a_large_shuffle_is_computed_directly() -> None:
     assert len({permute(number, 10**12, 5) for number in range(10**12 - 100, 10**12)}) == 100
 
 
@@ -59,7 +59,7 @@ segments = st.lists(
 @pytest.mark.slow
 @given(st.integers(0, 150), st.integers(0, 3), st.booleans(), segments, st.data())
 @settings(max_examples=200, deadline=None)
-def test_each_pair_comes_once_when_ranks_workers_and_batches_change(
+def test_each_pair_is_used_once_when_ranks_workers_and_batches_change(
     size: int, epoch: int, shuffle: bool, changes: list[tuple[int, int, int, int]], data: st.DataObject
 ) -> None:
     pairs = range(size)

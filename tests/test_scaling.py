@@ -1,4 +1,4 @@
-"""The same verbs at another scale: on processes and clusters, with images elsewhere, over ledgers of any size."""
+"""The same commands at another scale: processes, clusters, remote images, and ledgers of any size."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def copy(restored: Path, tmp_path: Path) -> Callable[[str], Path]:
 METRICS = ("--metrics", "structure,shift,colour_cast")
 
 
-def test_processes_measure_what_one_does(copy: Callable[[str], Path]) -> None:
+def test_processes_give_the_scores_of_one_process(copy: Callable[[str], Path]) -> None:
     one, two = copy("one"), copy("two")
     said = well("score", one, *METRICS)
     assert said == "score: 18 scores, 6 candidates, 0 already done\n"
@@ -77,7 +77,7 @@ def test_processes_measure_what_one_does(copy: Callable[[str], Path]) -> None:
     assert well("score", two, *METRICS, "--workers", "2") == "score: 0 scores, 0 candidates, 6 already done\n"
 
 
-def test_processes_restore_what_one_does(restored: Path, tmp_path: Path) -> None:
+def test_processes_give_the_candidates_of_one_process(restored: Path, tmp_path: Path) -> None:
     folder = workspace(tmp_path / "w", 6, prompts="", size=(96, 128))
     assert well("restore", folder, "--workers", "1") == "restore: 6 made, 0 already done\n"
     assert rows(folder, Candidate) == rows(restored, Candidate)
@@ -86,7 +86,7 @@ def test_processes_restore_what_one_does(restored: Path, tmp_path: Path) -> None
     assert rows(folder, Aligned) == rows(restored, Aligned)
 
 
-def test_what_is_paid_by_the_call_stays_where_the_ledger_is(restored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paid_calls_are_made_by_the_process_with_the_ledger(restored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("GEMINI_API_KEY", "OPENAI_COMPATIBLE_API_KEY"):
         monkeypatch.setenv(name, KEY)
     done = ggt("restore", restored, "--with", "gemini", "--prompt", "fixed", "--workers", "2")
@@ -101,7 +101,7 @@ def test_what_is_paid_by_the_call_stays_where_the_ledger_is(restored: Path, monk
     assert done.code == 2 and "of your own, without a budget" in done.err
 
 
-def test_options_of_engines_that_cannot_be(restored: Path) -> None:
+def test_wrong_options_of_engines_are_errors(restored: Path) -> None:
     done = ggt("score", restored, *METRICS, "--cluster", "partition")
     assert done.code == 2 and done.err.endswith("--cluster: partition: = is missing. Write --cluster NAME=VALUE.\n")
     done = ggt("score", restored, *METRICS, "--cluster", "partition=gpu")
@@ -114,7 +114,7 @@ def test_options_of_engines_that_cannot_be(restored: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("place", ["{}/shared", "file://{}/shared"])
-def test_images_may_lie_elsewhere_and_processes_find_them(place: str, tmp_path: Path) -> None:
+def test_images_may_be_elsewhere(place: str, tmp_path: Path) -> None:
     from PIL import Image
 
     (tmp_path / "photos" / "rain").mkdir(parents=True)
@@ -135,7 +135,7 @@ def test_images_may_lie_elsewhere_and_processes_find_them(place: str, tmp_path: 
     assert well("restore", tmp_path / "w", "--workers", "1").startswith("restore: 2 made")
 
 
-def test_a_workspace_keeps_the_place_of_its_images(tmp_path: Path) -> None:
+def test_a_workspace_keeps_the_location_of_its_images(tmp_path: Path) -> None:
     with Ledger(tmp_path / "w", create=True, images="memory://one") as ledger:
         name = ledger.put_image(b"pixels")
         ledger.receive("work", b"others")
@@ -143,13 +143,13 @@ def test_a_workspace_keeps_the_place_of_its_images(tmp_path: Path) -> None:
         (made,) = ledger.all(Candidate)
     with Ledger(tmp_path / "w", images="memory://one") as ledger:
         assert (ledger.image(name), ledger.image(made.image)) == (b"pixels", b"others")
-        with pytest.raises(ShardError, match=r"memory://one/images/00/0+: the ledger names it and it is not there"):
+        with pytest.raises(ShardError, match=r"memory://one/images/00/0+: the ledger names it, but it is missing"):
             ledger.image("0" * 64)
-    with pytest.raises(ConfigError, match="its images lie at memory://one, not at memory://two; leave the option out"):
+    with pytest.raises(ConfigError, match="its images are at memory://one, not at memory://two"):
         Ledger(tmp_path / "w", images="memory://two")
     with Ledger(tmp_path / "v", create=True):
         pass
-    with pytest.raises(ConfigError, match="only a new workspace can have them elsewhere"):
+    with pytest.raises(ConfigError, match="Only a new workspace can have them elsewhere"):
         Ledger(tmp_path / "v", images="memory://two")
 
 
@@ -168,7 +168,7 @@ class Plain(LocalFileSystem):
 fsspec.register_implementation("plain", Plain, clobber=True)
 
 
-def test_a_file_that_a_kill_cut_off_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_file_does_not_appear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(f"plain://{tmp_path}")
     monkeypatch.setattr(Plain, "dies", True)
     with pytest.raises(KeyboardInterrupt):
@@ -181,7 +181,7 @@ def test_a_file_that_a_kill_cut_off_is_not_there(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize("root", ["{}", "memory://store-{}", "plain://{}", "file://{}/a folder"])
-def test_a_store_holds_files_whole(root: str, tmp_path: Path) -> None:
+def test_a_store_has_complete_files_only(root: str, tmp_path: Path) -> None:
     store = Store(root.format(tmp_path))
     assert store.names("tasks/a") == [] and not store.has("tasks/a/1")
     store.write("tasks/a/1", b"one")
@@ -216,7 +216,7 @@ def test_a_workspace_without_a_photograph_has_nothing_to_be_judged(tmp_path: Pat
     assert "0 of 0 would change" in well("verdict", tmp_path / "w", "--what-if", DEFAULT_GATE)
 
 
-def test_a_store_of_an_unknown_kind_is_told() -> None:
+def test_an_unknown_kind_of_store_is_an_error() -> None:
     with pytest.raises(ConfigError, match="nowhere://x: cannot be opened: "):
         Store("nowhere://x").read("a")
 
@@ -246,7 +246,7 @@ def _filled(folder: Path, photographs: int = 8) -> Path:
     return folder
 
 
-def test_a_candidate_batch_holds_what_the_whole_ledger_says(tmp_path: Path) -> None:
+def test_candidate_batches_equal_the_ledger(tmp_path: Path) -> None:
     with Ledger(_filled(tmp_path / "w")) as ledger:
         shares = ledger.shares(3)
         assert [first for first, _ in shares] == [f"{number:016x}" for number in (0, 3, 6)]
@@ -340,15 +340,15 @@ def test_duckdb_and_polars_read_the_export(tmp_path: Path) -> None:
 # the page
 
 
-def test_the_page_of_scale_is_what_its_script_writes_of_its_figures() -> None:
+def test_scaling_md_is_generated_from_its_figures() -> None:
     figures = json.loads(scaling.FIGURES.read_text(encoding="utf-8"))
     assert set(figures) <= set(scaling.PARTS)
     assert scaling.PAGE.read_text(encoding="utf-8") == scaling.page(figures)
 
 
-def test_what_is_reckoned_is_said_to_be_and_adds_up() -> None:
-    page = "\n".join(plans.reckoned())
-    assert all(" (reckoned)" in line for line in page.splitlines() if line.startswith("## "))
+def test_estimates_are_marked_and_consistent() -> None:
+    page = "\n".join(plans.estimate())
+    assert all(" (estimated)" in line for line in page.splitlines() if line.startswith("## "))
     assert "| 103,707 | png | 0.27 |" in page and "| 10,000,000 | png | 26.40 | 52,812 |" in page
     assert "| gemini-3.1-flash-image-preview | 103,707 | 12,134 | 6,067 |" in page
     hours = [row.split(" | ") for row in page.splitlines() if row.startswith(("| lpips", "| maniqa", "| all"))]
@@ -368,7 +368,7 @@ def test_a_ledger_of_the_bench_goes_through_the_verbs(tmp_path: Path) -> None:
 # recipes
 
 
-def test_the_slurm_recipe_is_sound_and_asks_for_what_there_is() -> None:
+def test_the_slurm_recipe_is_valid() -> None:
     recipe = CLUSTER / "slurm.sh"
     subprocess.run(["bash", "-n", str(recipe)], check=True)
     if shutil.which("shellcheck"):
@@ -378,7 +378,7 @@ def test_the_slurm_recipe_is_sound_and_asks_for_what_there_is() -> None:
     assert known("slurm", parse(commands[0]).executor_options)
 
 
-def test_the_ray_recipe_is_sound_and_asks_for_what_there_is() -> None:
+def test_the_ray_recipe_is_valid() -> None:
     job = yaml.safe_load((CLUSTER / "ray-kubernetes.yaml").read_text())
     assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
     asked = parse(job["spec"]["entrypoint"])

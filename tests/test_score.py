@@ -1,4 +1,4 @@
-"""Scores: their values where they are known, their order where only that is, and what is said when they cannot be."""
+"""score: exact values where they are known, their order otherwise, and messages for metrics that cannot be computed."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_shift_is_seen_through_darkness_noise_and_haze() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_cast_is_told_from_more_colour(name: str) -> None:
+def test_a_cast_is_distinguished_from_saturation(name: str) -> None:
     image = crop(name, 320, 64, 64)
     grey = image.mean(axis=2, keepdims=True)
     colourful = np.asarray(np.clip(grey + 1.3 * (image - grey), 0, 255), np.uint8)
@@ -92,7 +92,7 @@ def falls(image: Photograph, results: Sequence[Photograph], metric: str) -> bool
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_more_of_a_fault_measures_worse(name: str) -> None:
+def test_a_stronger_degradation_scores_worse(name: str) -> None:
     image = crop(name, 320, 64, 64)
     soft = [blurred(image, sigma) for sigma in (0, 1.0, 2.0, 3.0)]
     assert falls(image, soft, "detail_kept")
@@ -108,7 +108,7 @@ def test_more_of_a_fault_measures_worse(name: str) -> None:
     assert values(image, haloed(image), "halo")["halo"] > 4 > values(image, soft[1], "halo")["halo"]
 
 
-def test_gains_turn_with_the_pair() -> None:
+def test_exchanging_a_pair_inverts_its_gains() -> None:
     clean = crop("picosdeeuropa-1", 256)
     bad = noisy(clean, 8)
     metrics = ("noise_gain", "chroma_noise_gain", "haze_gain", "light_gain", "blockiness_gain", "quality_gain")
@@ -117,7 +117,7 @@ def test_gains_turn_with_the_pair() -> None:
     assert there == pytest.approx({name: -value for name, value in back.items()})
 
 
-def test_a_flat_picture_leaves_no_edge_to_measure() -> None:
+def test_a_flat_image_has_no_edge_to_measure() -> None:
     flat = np.full((64, 64, 3), 100, np.uint8)
     measured = values(flat, flat)
     assert math.isnan(measured["sharpness_gain"])
@@ -158,7 +158,7 @@ def test_other_sizes_are_refused() -> None:
     assert str(caught.value) == "abc: has 64 x 20 px. Scoring needs 32 px on each side."
 
 
-def test_unknown_metrics_name_the_near_ones_before_any_work() -> None:
+def test_unknown_metrics_are_errors_with_similar_names() -> None:
     with pytest.raises(ConfigError) as caught:
         score([], ["structur"])  # not iterated
     assert (
@@ -167,7 +167,7 @@ def test_unknown_metrics_name_the_near_ones_before_any_work() -> None:
     )
     with pytest.raises(ConfigError) as caught:
         expand(["qqqqqqqq"])
-    assert "sets: core, regions, text, faces, weight-free, offline, default, full; `score -" in str(caught.value)
+    assert "The sets are: core, regions, text, faces, weight-free, offline, default, full. " in str(caught.value)
 
 
 def test_sets() -> None:

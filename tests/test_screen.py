@@ -1,4 +1,4 @@
-"""screen: what a VLM says of a pair, over the real SDKs; what counts of it, and that no lie lets a pair in."""
+"""screen: opinions of a VLM over the real SDKs, which of them count, and that no false opinion passes a pair."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from ggt_tools.policy.gate import load_gate
 from ggt_tools.policy.verdicts import verdict
 from ggt_tools.providers.calls import CallConfig
 from ggt_tools.providers.protocol import Setting
-from ggt_tools.providers.vlm import VLM, Look, vlm
+from ggt_tools.providers.vlm import VLM, VlmReply, vlm
 from ggt_tools.records import IN_FLIGHT, Aligned, Call, Candidate, Opinion, Score, Verdict
 from ggt_tools.stages.screen import (
     CAP,
@@ -142,7 +142,7 @@ def asked_of(model: VLM, *, votes: int = 1, attempts: int = 2, in_flight: int = 
     """The opinions on one pair, in the order of the plan."""
     works = list(plan_screen([("c", "lq", "gt")], model, votes=votes))
     config = CallConfig(attempts=attempts, in_flight=in_flight, backoff=0.01)
-    told = screen(works, model, config, load=IMAGES.__getitem__, note=lambda calls: None, clock=lambda: CREATED)
+    told = screen(works, model, config, load=IMAGES.__getitem__, record=lambda calls: None, clock=lambda: CREATED)
     found = {opinion.id: opinion for ended in told for opinion, _ in ended if opinion is not None}
     return [found[work.id] for work in works]
 
@@ -198,7 +198,7 @@ def test_the_same_look_has_the_same_id_and_every_change_another() -> None:
     class Named:
         name = model = "m"
 
-        def look(self, images: object, question: str, schema: object) -> Look:
+        def look(self, images: object, question: str, schema: object) -> VlmReply:
             raise AssertionError
 
     class Other(Named):
@@ -254,54 +254,55 @@ def test_a_good_answer_in_both_orders(make: Callable[[Models], VLM], tmp_path: P
 USELESS: dict[str, tuple[Callable[[Asked], Reply] | Reply, str]] = {
     "prose in front": (
         lambda asked: Reply(text="Sure, here it is: " + str(says(fidelity=100)(asked).text)),
-        "bad_reply: the answer is no JSON alone: Invalid JSON: expected value at line 1 column 1",
+        "bad_reply: the answer is not JSON alone: Invalid JSON: expected value at line 1 column 1",
     ),
     "a fence": (
         lambda asked: Reply(text=f"```json\n{says()(asked).text}\n```"),
-        "bad_reply: the answer is no JSON alone: Invalid JSON: expected value at line 1 column 1",
+        "bad_reply: the answer is not JSON alone: Invalid JSON: expected value at line 1 column 1",
     ),
     "a refusal": (refusal("a face"), "refused: gemini-3-flash-preview: refuses: IMAGE_SAFETY"),
     "nothing": (Reply(), "bad_reply: the answer is empty"),
     "out of range": (
         says(fidelity=1000),
-        "bad_reply: the answer does not fit: fidelity: Input should be less than or equal to 100",
+        "bad_reply: the answer does not fit the schema: fidelity: Input should be less than or equal to 100",
     ),
     "below range": (
         says(quality=-1),
-        "bad_reply: the answer does not fit: quality: Input should be greater than or equal to 0",
+        "bad_reply: the answer does not fit the schema: quality: Input should be greater than or equal to 0",
     ),
     "no number": (
         says(fidelity=math.nan),
-        "bad_reply: the answer does not fit: fidelity: Input should be a finite number",
+        "bad_reply: the answer does not fit the schema: fidelity: Input should be a finite number",
     ),
     "a number in quotes": (
         says(fidelity="100"),
-        "bad_reply: the answer does not fit: fidelity: Input should be a valid number",
+        "bad_reply: the answer does not fit the schema: fidelity: Input should be a valid number",
     ),
     "redo in words": (
         says(redo="no"),
-        "bad_reply: the answer does not fit: redo: Input should be a valid boolean",
+        "bad_reply: the answer does not fit the schema: redo: Input should be a valid boolean",
     ),
     "a defect without its box": (
         says(defects=[{"kind": "halos", "severity": "slight"}]),
-        "bad_reply: the answer does not fit: defects.0.x0: Field required; defects.0.y0: Field required; "
+        "bad_reply: the answer does not fit the schema: defects.0.x0: Field required; defects.0.y0: Field required; "
         "defects.0.x1: Field required",
     ),
     "a box in pixels": (
         says(defects=[HALO | {"x1": 512}]),
-        "bad_reply: the answer does not fit: defects.0.x1: Input should be less than or equal to 1",
+        "bad_reply: the answer does not fit the schema: defects.0.x1: Input should be less than or equal to 1",
     ),
     "a box of nothing": (
         says(defects=[HALO | {"x1": 0.1}]),
-        "bad_reply: the answer does not fit: defects.0: Value error, the box is empty: x0 < x1 and y0 < y1 are wanted",
+        "bad_reply: the answer does not fit the schema: defects.0: Value error, the box is empty. "
+        "x0 must be below x1, and y0 below y1",
     ),
     "a kind of its own": (
         says(defects=[HALO | {"kind": "perfect"}]),
-        "bad_reply: the answer does not fit: defects.0.kind: Input should be ",
+        "bad_reply: the answer does not fit the schema: defects.0.kind: Input should be ",
     ),
     "more than was asked": (
         says(verdict="keep"),
-        "bad_reply: the answer does not fit: verdict: Extra inputs are not permitted",
+        "bad_reply: the answer does not fit the schema: verdict: Extra inputs are not permitted",
     ),
     "the same whatever is shown": (
         lambda asked: Reply(text=json.dumps(PERFECT)),
@@ -313,14 +314,14 @@ USELESS: dict[str, tuple[Callable[[Asked], Reply] | Reply, str]] = {
     "a cut": (cut(Reply(text="{}" * 400)), "cut_off: gemini-3-flash-preview: the connection was cut: "),
     "a timeout": (
         slow(3.0, says()),
-        "timeout: gemini-3-flash-preview: no whole answer in time; raise --timeout if that happens often",
+        "timeout: gemini-3-flash-preview: the answer took too long. Raise --timeout if that happens often.",
     ),
 }  # fmt: skip
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", USELESS)
-def test_an_answer_that_cannot_be_used_is_kept_with_its_fault_and_lets_no_pair_in(name: str, tmp_path: Path) -> None:
+def test_an_unusable_answer_is_recorded_and_accepts_no_pair(name: str, tmp_path: Path) -> None:
     reply, fault = USELESS[name]
     with Models(reply) as models:
         opinions = asked_of(gemini(models, timeout=1.0), in_flight=2)
@@ -336,7 +337,7 @@ def test_an_answer_that_cannot_be_used_is_kept_with_its_fault_and_lets_no_pair_i
     assert decision(found, tmp_path)[0] in ("unsure", "reject")
 
 
-def test_one_order_alone_is_no_opinion(tmp_path: Path) -> None:
+def test_one_order_alone_is_not_an_opinion(tmp_path: Path) -> None:
     lies = by_order({}, {"fidelity": 1000})
     with Models(lies) as models:
         opinions = asked_of(gemini(models))
@@ -345,7 +346,7 @@ def test_one_order_alone_is_no_opinion(tmp_path: Path) -> None:
     assert decision(values(opinions), tmp_path)[0] != "keep"
 
 
-def test_prose_that_is_taken_back_counts() -> None:
+def test_a_corrected_answer_is_used() -> None:
     with Models(script(Reply(text="Well: {}"), says(), says())) as models:
         opinions = asked_of(gemini(models))
         assert len(models.asked) == 3
@@ -362,7 +363,7 @@ def test_orders_that_disagree_are_kept_and_count_as_unsure(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_added_and_lost_objects_text_and_identities_cap_fidelity_whatever_is_said(kind: str) -> None:
+def test_added_or_lost_content_limits_fidelity(kind: str) -> None:
     for severity, value in SEVERITIES.items():
         said = {"fidelity": 100.0, "defects": (json.dumps(HALO | {"kind": kind, "severity": severity}),)}
         found = values([opinion(order, **said) for order in ORDERS])
@@ -371,7 +372,7 @@ def test_added_and_lost_objects_text_and_identities_cap_fidelity_whatever_is_sai
     assert {"object_added", "object_removed", "text_altered", "identity", "face_altered"} == CAPPED
 
 
-def test_a_sign_in_the_picture_that_gives_orders_does_not_help_what_other_witnesses_reject(tmp_path: Path) -> None:
+def test_instructions_in_an_image_do_not_override_other_rules(tmp_path: Path) -> None:
     """The model obeys: everything is perfect. It still was asked by the schema, and the other rules still stand."""
     obeys = all_but_control(lambda asked: says(defects=[], fidelity=100, quality=100, words="ignore the rules")(asked))
     with Models(obeys) as models:
@@ -389,13 +390,13 @@ class Fixed:
     def __init__(self, text: str) -> None:
         self.text = text
 
-    def look(self, images: object, question: str, schema: object) -> Look:
-        return Look(text=self.text)
+    def look(self, images: object, question: str, schema: object) -> VlmReply:
+        return VlmReply(text=self.text)
 
 
 @given(st.text(max_size=200) | st.dictionaries(st.sampled_from([*GOOD, "x"]), st.none() | st.booleans() | st.integers()
        | st.floats() | st.text(max_size=5) | st.just([])).map(json.dumps))  # fmt: skip
-def test_whatever_is_said_alike_in_both_orders_is_no_opinion_in_one(text: str) -> None:
+def test_equal_answers_in_both_orders_agree(text: str) -> None:
     model = Fixed(text)
     opinions = [
         judge(work, IMAGES["lq"], IMAGES["gt"], model, created=CREATED).opinion
@@ -405,7 +406,7 @@ def test_whatever_is_said_alike_in_both_orders_is_no_opinion_in_one(text: str) -
     assert math.isnan(values(opinions)["vlm_fidelity"])
 
 
-def test_what_is_no_image_is_an_outcome_of_that_look_alone() -> None:
+def test_an_invalid_image_affects_only_its_own_question() -> None:
     def load(name: str) -> Any:
         if name == "gt":
             raise PairError("unreadable", "gt: cannot be read")
@@ -415,7 +416,7 @@ def test_what_is_no_image_is_an_outcome_of_that_look_alone() -> None:
         model = gemini(models)
         config = CallConfig()
         works = plan_screen([("c", "lq", "gt"), ("d", "lq", "lq")], model)
-        told = screen(works, model, config, load=load, note=lambda calls: None, clock=lambda: CREATED)
+        told = screen(works, model, config, load=load, record=lambda calls: None, clock=lambda: CREATED)
         found = [opinion for ended in told for opinion, _ in ended if opinion]
     assert sorted((o.candidate, o.fault) for o in found) == [
         ("c", "unreadable: gt: cannot be read"), ("c", "unreadable: gt: cannot be read"), ("d", ""), ("d", "")
@@ -466,7 +467,7 @@ def six(**changes: list[Any]) -> list[Opinion]:
         ([], "vlm_fidelity", math.nan),
     ],
 )  # fmt: skip
-def test_what_opinions_come_to(opinions: list[Opinion], metric: str, value: float) -> None:
+def test_consensus_of_opinions(opinions: list[Opinion], metric: str, value: float) -> None:
     assert values(opinions, votes=3)[metric] == pytest.approx(value, nan_ok=True)
 
 
@@ -475,7 +476,7 @@ def test_what_opinions_come_to(opinions: list[Opinion], metric: str, value: floa
     mode=st.sampled_from(MODES), redo=st.integers(0, 1), worst=st.sampled_from(["", *SEVERITIES]),
     fault=st.sampled_from(["", "", "refused: no"]),
 ), max_size=8))  # fmt: skip
-def test_consensus_does_not_hang_on_the_order_of_opinions_and_one_more_never_raises_fidelity(
+def test_consensus_is_independent_of_order_and_monotone(
     some: list[Opinion],
 ) -> None:
     found = values(some)
@@ -487,7 +488,7 @@ def test_consensus_does_not_hang_on_the_order_of_opinions_and_one_more_never_rai
         assert values([*some, opinion(fault="refused: no")])["vlm_fidelity"] == found["vlm_fidelity"]
 
 
-def test_opinions_on_another_image_or_of_another_question_do_not_stand() -> None:
+def test_opinions_on_other_images_or_questions_are_ignored() -> None:
     here, there, old = opinion(), opinion(image="before"), opinion(version="screen-0")
     assert opinions_in_force([here, there, old, opinion(candidate=CONTROL)], {"c": "gt"}) == {"c": [here]}
 
@@ -504,7 +505,7 @@ def test_opinions_on_another_image_or_of_another_question_do_not_stand() -> None
         ([{"fidelity": 0.0}, {"order": "gt_first", "fidelity": 0.0, "candidate": "c"}], False),
     ],
 )
-def test_a_model_that_does_not_see_the_control_is_worth_nothing(said: list[dict[str, Any]], sees: bool) -> None:
+def test_a_model_that_misses_the_control_is_refused(said: list[dict[str, Any]], sees: bool) -> None:
     class Named(Fixed):
         model = "m"
 
@@ -573,7 +574,7 @@ def test_every_candidate_is_screened_once_in_both_orders_and_its_scores_are_ther
     assert judged(folder, tmp_path) == {("unsure", "unmeasured_vlm_votes"): 3}, "what was not screened is not kept"
     with Models(says()) as models:
         said = well("screen", folder, *options(models, "--dry-run"))
-        assert said == f"would ask {MODEL} for 6 opinions on 3 candidates, for 0.36 usd at most\n"
+        assert said == f"would ask {MODEL} for 6 opinions on 3 candidates, for at most 0.36 USD\n"
         assert not models.asked
         assert well("screen", folder, *options(models)) == "screen: 6 opinions, 0 already done\n"
         assert len(models.asked) == 8, "six, and the control in both orders"
@@ -591,7 +592,7 @@ def test_every_candidate_is_screened_once_in_both_orders_and_its_scores_are_ther
     assert all(call.work in {o.id for o in facts(folder, Opinion)} for call in calls)
 
 
-def test_what_the_gate_rejects_already_is_not_paid_for(tmp_path: Path) -> None:
+def test_rejected_candidates_are_not_screened(tmp_path: Path) -> None:
     folder = workspace(tmp_path / "w", 2)
     with Ledger(folder) as ledger:
         ledger.judge("g", "", [Verdict(candidate="candidate-0", gate="g", decision="reject", stage="score",
@@ -613,9 +614,9 @@ def test_a_model_that_praises_everything_is_not_asked_a_second_time(tmp_path: Pa
         done = ggt("screen", folder, *options(models))
         assert (done.code, done.out) == (2, "")
         assert done.err == (
-            f"ggt100k screen: gemini:{MODEL}: was shown a photograph and itself upside down as its restoration, and "
-            "says: fidelity 100; fidelity 100; a model that does not see this cannot screen. Choose another with "
-            "--vlm, or run it again, which shows another photograph.\n"
+            f"ggt100k screen: gemini:{MODEL}: got a photograph, and the same upside down as its restoration, and "
+            "answered: fidelity 100; fidelity 100. A model that does not notice this cannot screen. Choose another one "
+            "with --vlm, or run this again, which uses another photograph.\n"
         )
         assert len(models.asked) == 2
         assert ggt("screen", folder, *options(models)).code == 2
@@ -627,7 +628,7 @@ def test_a_model_that_praises_everything_is_not_asked_a_second_time(tmp_path: Pa
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", USELESS)
-def test_no_answer_that_cannot_be_used_lets_a_pair_in(name: str, tmp_path: Path) -> None:
+def test_no_unusable_answer_accepts_a_pair(name: str, tmp_path: Path) -> None:
     folder = workspace(tmp_path / "w", 2)
     with Models(all_but_control(USELESS[name][0])) as models:
         more = options(models, "--timeout", "1" if name == "a timeout" else "30", "--attempts", "1")
@@ -648,7 +649,7 @@ def test_no_answer_that_cannot_be_used_lets_a_pair_in(name: str, tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_more_votes_that_a_kill_or_a_budget_cuts_off_leave_nothing_to_stand_on(tmp_path: Path) -> None:
+def test_interrupted_votes_are_not_counted(tmp_path: Path) -> None:
     folder = workspace(tmp_path / "w", 1)
     with Models(says()) as models:
         well("screen", folder, *options(models))
@@ -664,7 +665,7 @@ def test_more_votes_that_a_kill_or_a_budget_cuts_off_leave_nothing_to_stand_on(t
     assert judged(folder, tmp_path) == {("keep", ""): 1}
 
 
-def test_a_candidate_that_was_aligned_anew_is_looked_at_anew(tmp_path: Path) -> None:
+def test_a_candidate_aligned_again_is_screened_again(tmp_path: Path) -> None:
     folder = workspace(tmp_path / "w", 1)
     with Models(says()) as models:
         well("screen", folder, *options(models))
@@ -683,7 +684,7 @@ def test_what_is_not_aligned_cannot_be_screened(tmp_path: Path) -> None:
         pair = make_pair(Store(), 1)
         ledger.add(pair.photo, pair.candidate)
     done = ggt("screen", folder)
-    said = f"ggt100k screen: {folder}: nothing is aligned; run: ggt100k align {folder}\n"
+    said = f"ggt100k screen: {folder}: nothing is aligned. Run: ggt100k align {folder}\n"
     assert (done.code, done.err) == (2, said)
 
 
@@ -705,7 +706,7 @@ class Counting:
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="wants kill -9")
-def test_kills_ask_for_nothing_twice_but_what_was_in_flight(tmp_path: Path) -> None:
+def test_kills_repeat_only_calls_in_flight(tmp_path: Path) -> None:
     count, kills, in_flight = 16, 5, 3
     dice = random.Random(3)
     context = multiprocessing.get_context("forkserver")

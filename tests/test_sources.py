@@ -1,4 +1,4 @@
-"""sources: folders, tars, lists and datasets, what they give, and what of them is refused."""
+"""sources: folders, tars, lists and datasets; their photographs, and rejected entries."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def reason(found: SourceFile) -> str:
 # --- folders --------------------------------------------------------------------------------------------------------
 
 
-def test_a_name_that_is_no_text(tmp_path: Path) -> None:
+def test_a_name_that_is_not_text_is_refused(tmp_path: Path) -> None:
     try:
         (tmp_path / os.fsdecode(b"a\xff.png")).write_bytes(b"x")
     except OSError:
@@ -54,7 +54,7 @@ def test_a_name_that_is_no_text(tmp_path: Path) -> None:
     assert str(found.fault) == "a\\udcff.png: the name has bytes that are not UTF-8. Rename the file."
 
 
-def test_photographs_are_found_below_in_the_order_of_their_names(tmp_path: Path) -> None:
+def test_photographs_are_found_in_subfolders_sorted_by_name(tmp_path: Path) -> None:
     for name in ("b.png", "a/z.JPEG", "a/b/c.avif", "c.txt", "d.gif", "e.png.part"):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +72,7 @@ def test_a_folder_without_photographs(tmp_path: Path) -> None:
     assert str(fault.value) == f"{tmp_path}: no photograph is in it. ingest reads {read}. Passed over: .txt 1."
 
 
-def test_a_folder_gives_its_files_with_their_folder_and_credit(tmp_path: Path) -> None:
+def test_files_of_a_folder_have_folder_and_credit(tmp_path: Path) -> None:
     (tmp_path / "rain").mkdir()
     (tmp_path / "rain" / "a.png").write_bytes(b"a")
     (tmp_path / "b.jpg").write_bytes(b"b")
@@ -85,7 +85,7 @@ def test_a_folder_gives_its_files_with_their_folder_and_credit(tmp_path: Path) -
     ]
 
 
-def test_a_file_that_goes_away_meanwhile(tmp_path: Path) -> None:
+def test_a_file_deleted_meanwhile_is_a_refusal(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"a")
     source = from_folder(tmp_path)
     (tmp_path / "a.png").unlink()
@@ -137,7 +137,7 @@ def test_without_credits(tmp_path: Path) -> None:
         ("file,licence\na.png,MIT\na.png,CC0-1.0\n", "line 3: 'a.png' is listed twice. Remove one of the lines."),
     ],
 )
-def test_bad_credits_are_told_with_their_line(tmp_path: Path, text: str, said: str) -> None:
+def test_errors_in_credits_name_their_line(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "credits.csv").write_text(text)
     with pytest.raises(ConfigError) as fault:
         credits_of(tmp_path)
@@ -145,7 +145,7 @@ def test_bad_credits_are_told_with_their_line(tmp_path: Path, text: str, said: s
 
 
 @pytest.mark.parametrize("data", [b"file\na\xff.png\n", b"file\n" + b"a" * 200_000])
-def test_credits_that_are_no_text_table(tmp_path: Path, data: bytes) -> None:
+def test_credits_that_are_not_a_text_table_are_errors(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "credits.csv").write_bytes(data)
     with pytest.raises(ConfigError) as fault:
         credits_of(tmp_path)
@@ -167,7 +167,7 @@ def make_tar(path: Path, *members: tuple[str, bytes | bytes], mode: str = "w") -
 
 
 @pytest.mark.parametrize(("name", "mode"), [("a.tar", "w"), ("a.tar.gz", "w:gz"), ("a.tar.xz", "w:xz")])
-def test_a_tar_gives_its_images_with_their_credits(tmp_path: Path, name: str, mode: str) -> None:
+def test_images_of_a_tar_have_credits(tmp_path: Path, name: str, mode: str) -> None:
     table = b"file,licence\nrain/a.png,MIT\n"
     members = [("./rain/a.png", b"a"), ("notes.txt", b"no"), ("credits.csv", table), ("b.JPG", b"b")]
     source = from_tar(make_tar(tmp_path / name, *members, mode=mode))
@@ -178,7 +178,7 @@ def test_a_tar_gives_its_images_with_their_credits(tmp_path: Path, name: str, mo
     ]
 
 
-def test_hostile_members_are_refused_or_passed_by_and_nothing_is_written(tmp_path: Path) -> None:
+def test_hostile_members_are_refused_and_nothing_is_written(tmp_path: Path) -> None:
     path = tmp_path / "in" / "a.tar"
     path.parent.mkdir()
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
@@ -218,7 +218,7 @@ def test_a_tar_that_unpacks_to_too_much(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, lzma.compress])
-def test_a_tar_that_ends_early_or_is_none(tmp_path: Path, pack: Any) -> None:
+def test_a_truncated_or_invalid_tar_is_an_error(tmp_path: Path, pack: Any) -> None:
     whole = make_tar(tmp_path / "whole.tar", ("a.png", os.urandom(50_000))).read_bytes()
     path = tmp_path / "a.tar"
     for data in (pack(whole)[:20_000], b"no tar at all" * 100, b""):
@@ -308,7 +308,7 @@ def test_a_list_is_fetched_in_its_order_with_its_facts(tmp_path: Path, ending: s
     assert found[1].credit == Credit(licence="MIT", author="Zoë", url=f"{url}/1.png"), "its secret stays here"
 
 
-def test_what_is_known_or_has_no_licence_is_not_fetched(tmp_path: Path) -> None:
+def test_known_and_unlicensed_files_are_not_fetched(tmp_path: Path) -> None:
     with echo() as (url, asked):
         rows = [{"url": f"{url}/{n}", "licence": "MIT" if n < 4 else ""} for n in range(6)]
         path = write_list(tmp_path / "a.csv", rows)
@@ -322,7 +322,7 @@ def test_what_is_known_or_has_no_licence_is_not_fetched(tmp_path: Path) -> None:
         assert len(asked) == 2
 
 
-def test_what_a_server_does_not_have_is_a_refusal_and_the_others_come(tmp_path: Path) -> None:
+def test_missing_files_of_a_server_are_refusals(tmp_path: Path) -> None:
     with echo() as (url, _):
         path = write_list(tmp_path / "a.csv", [{"url": f"{url}/{name}"} for name in ("a", "missing?k=s3cret", "b")])
         found = list(from_rows(path).files)
@@ -368,7 +368,7 @@ def test_what_a_server_does_not_have_is_a_refusal_and_the_others_come(tmp_path: 
         ("a.parquet", "no parquet", "the list cannot be read: "),
     ],
 )
-def test_bad_lists_are_told_with_their_line(tmp_path: Path, name: str, text: str, said: str) -> None:
+def test_errors_in_lists_name_their_line(tmp_path: Path, name: str, text: str, said: str) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(ConfigError) as fault:
         from_rows(tmp_path / name)
@@ -384,7 +384,7 @@ def test_bad_lists_are_told_with_their_line(tmp_path: Path, name: str, text: str
         ("https://[::1/u:pw@x", "x"),
     ],
 )
-def test_a_url_as_a_name_holds_no_secret(url: str, name: str) -> None:
+def test_a_url_as_a_name_has_no_secret(url: str, name: str) -> None:
     assert name_of_url(url) == name
 
 
@@ -409,7 +409,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_dataset_gives_its_images_as_they_are_stored(saved: Path) -> None:
+def test_images_of_a_dataset_are_read_unchanged(saved: Path) -> None:
     found = list(from_dataset(str(saved), "photo").files)
     assert [one.name for one in found] == [f"{saved}/train/{n}" for n in range(3)]
     for seed, one in enumerate(found):
@@ -430,7 +430,9 @@ def test_a_dataset_gives_its_images_as_they_are_stored(saved: Path) -> None:
         ("photo", {"split": "moon"}, "the dataset cannot be loaded: ValueError: "),
     ],
 )
-def test_a_dataset_that_has_no_such_thing(saved: Path, column: str, options: dict[str, str], said: str) -> None:
+def test_a_missing_column_or_split_of_a_dataset_is_an_error(
+    saved: Path, column: str, options: dict[str, str], said: str
+) -> None:
     with pytest.raises(ConfigError) as fault:
         from_dataset(str(saved), column, **options)
     assert str(fault.value).startswith(f"{saved}: {said}")
@@ -480,7 +482,7 @@ def test_a_column_of_bytes_that_is_not_declared_as_images_holds_images(kind: pa.
         from_dataset(str(tmp_path), "text")
 
 
-def test_a_dataset_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_dataset_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as fault:
         from_dataset(str(tmp_path / "nowhere"), "image")
     assert str(fault.value).startswith(f"{tmp_path / 'nowhere'}: the dataset cannot be loaded: ")
@@ -490,11 +492,11 @@ def test_a_dataset_that_is_not_there(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.integers()), st.integers(1, 5))
-def test_what_is_done_at_once_comes_in_order(items: list[int], at_once: int) -> None:
+def test_parallel_results_are_yielded_in_order(items: list[int], at_once: int) -> None:
     assert list(map_in_order(lambda item: item * 2, items, at_once)) == [item * 2 for item in items]
 
 
-def test_no_more_is_begun_than_is_about_to_be_asked_for() -> None:
+def test_parallel_work_is_limited() -> None:
     begun: list[int] = []
     results = map_in_order(begun.append, range(100), 3)
     next(results)
@@ -502,7 +504,7 @@ def test_no_more_is_begun_than_is_about_to_be_asked_for() -> None:
     assert len(begun) <= 3
 
 
-def test_a_header_that_unpacks_to_gigabytes_takes_no_memory(tmp_path: Path) -> None:
+def test_a_compression_bomb_takes_no_memory(tmp_path: Path) -> None:
     """A pax header of 64 MB, that packs to nothing: tarfile would read it whole."""
     member = tarfile.TarInfo("a.png")
     member.pax_headers = {"comment": "0" * 64_000_000}

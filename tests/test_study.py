@@ -1,4 +1,4 @@
-"""study: the plan's faults, the ranking against known strengths, the recommendation, and a whole study on loopback."""
+"""study: the plan's faults, the ranking against known strengths, the recommendation, and a study on loopback."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from PIL import Image
 from ggt100k import pair_key
 from ggt_format.png import encode_png
 from ggt_tools.cli import main
-from ggt_tools.errors import ConfigError
+from ggt_tools.errors import ConfigError, ShardError
 from ggt_tools.events import Recorded
 from ggt_tools.providers.service import ServiceConfig
 from ggt_tools.records import Aligned, Candidate, Choice, Entry, Photo, Study
@@ -35,11 +35,11 @@ from ggt_tools.stages.study.plan import load_plan, parse_plan
 from ggt_tools.stages.study.ranking import ObservedChoice, RankedEntrant, fit_strengths, rank
 from ggt_tools.stages.study.recommendation import recommend
 from ggt_tools.stages.study.result import ALL, Interval, StudyRow
-from ggt_tools.stages.study.run import StudyConfig, read_facts, run
+from ggt_tools.stages.study.run import StudyConfig, choose_pictures, read_facts, run
 from ggt_tools.workspace.ledger import Ledger
 
 from .browsing import DONE, SHOWN, browser, served
-from .making import Store, make_pair
+from .making import Store, make_pair, picture
 from .models import KEY, Asked, Models, Reply, png
 from .photographs import crop
 
@@ -266,12 +266,35 @@ def test_the_table_counts_by_class_and_the_page_escapes() -> None:
     assert found.recommended == "a"
     html = study_page(plan(), found, created="2026-01-01T00:00:00Z")
     assert "b<i>" not in html and "b&lt;i&gt;" in html and "three &lt;models&gt;" in html
-    assert "<script" not in html and "http" not in html.replace("http-equiv", "")
+    assert html.count("<script") == 1 and "http" not in html.replace("http-equiv", "")
     HTMLParser().feed(html)
     assert html.count("<svg") == 5 and "Take <strong>a</strong>" in html
     rows = list(csv.DictReader(io.StringIO(result_csv(found))))
     assert len(rows) == 9 and (rows[0]["entrant"], rows[0]["fidelity"], rows[0]["vlm"]) == ("a", "0.8750", "70.0000")
     assert rows[2]["preferred"] == ""
+
+
+def test_the_page_begins_with_a_photograph_of_each_class_restored_by_each_entrant() -> None:
+    store = Store()
+    facts = study_facts({name: {} for name in ("a", "b<i>", "c")}, [choice("k2", ("a-k2", "c-k2"), "a-k2")])
+    names = {key: store.put(encode_png(picture(at))) for at, key in enumerate(facts.photos)}
+    facts = replace(facts, photos={key: replace(photo, image=names[key]) for key, photo in facts.photos.items()})
+    images = {f"{name}-{key}": names[key] for name in ("a", "b<i>") for key in facts.photos} | {"c-k3": "gone"}
+    pictures = choose_pictures(facts, images)
+    assert [(one.degradation, one.key) for one in pictures] == [("haze", "k2"), ("rain", "k3")], (
+        "choices, then entrants"
+    )
+    assert pictures[1].restorations == (("a", names["k3"]), ("b<i>", names["k3"]), ("c", "gone"))
+
+    def image(name: str) -> bytes:
+        if name == "gone":
+            raise ShardError("gone")
+        return store.image(name)
+
+    html = study_page(plan(), study(facts, draws=5), created="x", pictures=pictures, image=image)
+    assert html.count("<img") == 2 * 2 + 2 * 2 + 1 and html.count("cannot be read") == 1
+    assert 0 < html.index('id="pictures"') < html.index('id="table"') and "b<i>" not in html
+    assert html.count('data-restorer="b&lt;i&gt;"') == 2 + 3, "pictures, and rows of the tables"
 
 
 # --- a whole study ----------------------------------------------------------------------------------------------------
@@ -511,7 +534,7 @@ def test_a_server_or_an_option_for_all_models_is_refused(service: ServiceConfig,
 
 
 @pytest.mark.parametrize("dry", [["--dry-run"], []])
-def test_a_plan_that_cannot_be_made_is_refused_first(
+def test_an_impossible_plan_is_refused_before_any_work(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], dry: list[str]
 ) -> None:
     path = tmp_path / "p.toml"
@@ -607,9 +630,7 @@ def test_leases_of_comparisons_survive_a_restart(nine_candidates: Ledger) -> Non
     assert [look.id for look in restarted.hand_out("Anna", "a", 2)] == anna
 
 
-def test_a_changed_plan_does_not_ask_again_what_was_answered(
-    nine_candidates: Ledger, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_changed_plan_keeps_answers(nine_candidates: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
     ledger = nine_candidates
     desk = ComparisonDesk(ledger, clock=lambda: "2026-01-01T00:00:00Z", monotonic=lambda: 0.0)
     for at, look in enumerate(desk.hand_out("Anna", "a", 3)):
@@ -645,7 +666,7 @@ def test_a_changed_plan_does_not_ask_again_what_was_answered(
          "[[model]]: two entrants are named 'a, vlm'. Rename one model."),
     ],
 )  # fmt: skip
-def test_equal_entrants_are_refused_before_anything_is_made(
+def test_equal_entrants_are_refused_before_any_work(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], models: str, said: str
 ) -> None:
     small_workspace(tmp_path / "w", 1)
@@ -656,7 +677,7 @@ def test_equal_entrants_are_refused_before_anything_is_made(
     assert f"{path}: {said}" in done.err and done.out == ""
 
 
-def test_a_criterion_of_what_is_not_measured_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_criterion_that_is_not_measured_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "p.toml"
     head = 'name = "p"\nscreen = ""\nmetrics = ["core"]\n[criteria]\nfidelity = ["-lpips"]\n'
     path.write_text(f'{head}[[model]]\nwith = "classical"\n', encoding="utf-8")

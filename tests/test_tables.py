@@ -1,11 +1,11 @@
-"""Tables of text, and texts from outside on a terminal."""
+"""Tables of text, and text from outside on a terminal."""
 
 from __future__ import annotations
 
 from ggt_tools.tables import format_table, printable
 
 
-def test_texts_stand_left_and_columns_of_numbers_right() -> None:
+def test_texts_are_left_and_numbers_right_aligned() -> None:
     rows = [("haze", "7", "1.50"), ("low_light", "12", "-")]
     assert format_table(("class", "pairs", "usd"), rows) == [
         "class      pairs  usd",

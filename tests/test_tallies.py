@@ -113,7 +113,7 @@ def shown(ledger: Ledger) -> list[Any]:
 @pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.lists(facts(), min_size=1, max_size=4), max_size=8))
-def test_whatever_comes_in_status_tells_what_the_facts_say(batches: list[list[Any]]) -> None:
+def test_status_agrees_with_the_facts(batches: list[list[Any]]) -> None:
     with tempfile.TemporaryDirectory() as home, Ledger(Path(home) / "w", create=True) as ledger:
         for batch in batches:
             ledger.add(*(each for each in batch if not isinstance(each, Verdict)))

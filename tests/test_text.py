@@ -1,4 +1,4 @@
-"""Text by OCR: lines that were added, lost or altered are counted, and what OCR cannot tell is unsure."""
+"""Text by OCR: lines that were added, lost or altered are counted, and illegible text is unsure."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ PLAIN = np.full((64, 160, 3), 90, np.uint8)
         (("", 0.0), ("2ed Edito", 0.65), True, ""),  # something like it stands in lq
     ],
 )
-def test_what_became_of_a_line(lq: Reading, gt: Reading, same_pixels: bool, outcome: str) -> None:
+def test_the_outcome_of_each_line(lq: Reading, gt: Reading, same_pixels: bool, outcome: str) -> None:
     pictures = (sign("EXIT 24"), sign("EXIT 24"))
     if not same_pixels:
         pictures = (PLAIN, pictures[1]) if gt[1] > lq[1] else (pictures[0], PLAIN)
@@ -81,7 +81,7 @@ def test_what_became_of_a_line(lq: Reading, gt: Reading, same_pixels: bool, outc
     assert changes == TextChanges(**({outcome: 1} if outcome else {}))
 
 
-def test_a_line_found_in_both_pictures_is_read_once() -> None:
+def test_a_line_in_both_images_is_read_once() -> None:
     changes = compare_text(sign("EXIT 24"), sign("EXIT 24"), FakeReader(("EXIT 24", 1.0), ("EXIT 24", 1.0)))
     assert changes == TextChanges(kept=1)
     black = np.zeros((64, 160, 3), np.uint8)
@@ -114,7 +114,7 @@ class CountingReader(FakeReader):
         (2000, 0, [640, 1600, 1600]),
     ],
 )
-def test_a_glance_comes_first(side: int, least: int, sizes: list[int]) -> None:
+def test_a_fast_search_comes_first(side: int, least: int, sizes: list[int]) -> None:
     picture = np.full((side // 2, side, 3), 90, np.uint8)
     reader = CountingReader(least)
     changes = compare_detected_text(picture, picture, reader)
@@ -148,7 +148,7 @@ def test_edit_distance_by_hand() -> None:
 @pytest.mark.slow
 @needs_rapidocr
 @pytest.mark.parametrize("strength", [0.3, 0.6])
-def test_rapidocr_sees_other_letters_through_blur_and_noise(strength: float) -> None:
+def test_rapidocr_reads_other_letters_through_blur_and_noise(strength: float) -> None:
     right, wrong = lettered(crop("life-1", 512, 20, 20), strength, np.random.default_rng(4))
     lq = degrading.degrade(right, "blur and noise", strength=0.3, seed=1)
     faithful = {one.metric: one.value for one in score([("c", lq, right)], ["text"])}
@@ -159,7 +159,7 @@ def test_rapidocr_sees_other_letters_through_blur_and_noise(strength: float) -> 
 
 @pytest.mark.slow
 @needs_rapidocr
-def test_rapidocr_sees_a_sign_that_was_added_or_removed() -> None:
+def test_rapidocr_detects_an_added_or_removed_sign() -> None:
     plain = crop("life-1", 512, 20, 20)
     lettering = lettered(plain, 0.5, np.random.default_rng(4))[0]
     with Scorer(["text_added", "text_lost"]) as scorer:
@@ -179,13 +179,13 @@ def test_without_rapidocr_text_is_not_measured(monkeypatch: pytest.MonkeyPatch) 
     )
 
 
-def test_score_says_in_one_line_that_text_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_score_warns_in_one_line_that_text_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         text, "explain_missing", lambda: "rapidocr is not installed. Install it: pip install 'ggt100k[text]'"
     )
     done = ggt("score", make_workspace(tmp_path / "w", 1))
     assert done.code == 0
     assert done.err == (
-        "ggt100k score: text_added, text_lost, text_altered, text_unsure: not measured: rapidocr is not installed: "
-        "pip install 'ggt100k[text]'\n"
+        "ggt100k score: text_added, text_lost, text_altered, text_unsure: not measured: rapidocr is not installed. "
+        "Install it: pip install 'ggt100k[text]'\n"
     )

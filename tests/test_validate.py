@@ -1,4 +1,4 @@
-"""validate: for every rule of the format a folder that breaks this one rule, and the finding it gives."""
+"""validate: for every rule of the format a folder that breaks only this rule, and the finding for it."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def test_lq_and_gt_in_another_order(root: Path) -> None:
     ]
 
 
-def test_members_of_a_pair_apart(root: Path) -> None:
+def test_members_of_a_pair_that_are_not_adjacent(root: Path) -> None:
     one = keys(root)[0]
     change_shard(root, retar(apart))
     right = f"{one}.json, {one}.lq.png, {one}.gt.png"
@@ -186,7 +186,7 @@ def test_a_missing_member(root: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["../../evil.json", "/etc/passwd", "a.b.json", "dir/{key}.json", "{key}.JSON"])
-def test_a_name_that_is_not_the_formats(root: Path, name: str) -> None:
+def test_a_member_with_a_wrong_name(root: Path, name: str) -> None:
     name = name.format(key=keys(root)[0])
     change_shard(root, renamed(0, name))
     found = only(root, "broken_pair")
@@ -197,7 +197,7 @@ def test_a_name_that_is_not_the_formats(root: Path, name: str) -> None:
 @pytest.mark.parametrize(
     "values", [{"mtime": 1}, {"uid": 1}, {"gid": 1}, {"uname": "zoe"}, {"gname": "zoe"}, {"mode": 0o600}]
 )
-def test_a_header_that_tells_of_its_maker(root: Path, values: dict[str, Any]) -> None:
+def test_a_header_with_owner_or_time(root: Path, values: dict[str, Any]) -> None:
     change_shard(root, retar(lambda found: info_of(found, **values)))
     name = f"{keys(root)[0]}.json"
     assert findings(root) == [
@@ -243,13 +243,13 @@ def test_a_pair_that_the_index_does_not_name(root: Path, tmp_path: Path) -> None
     assert [text.split("byte")[0] for text in only(root, "not_in_index")] == [f"{NAME}: key {extra}: "]
 
 
-def test_a_tar_cut_within_a_member(root: Path) -> None:
+def test_a_tar_truncated_within_a_member(root: Path) -> None:
     change_shard(root, lambda data: data[: len(data) // 2])
     [text] = only(root, "truncated")
     assert text.endswith(". Download the shard again.") and "ends within" in text
 
 
-def test_a_tar_without_its_end(root: Path) -> None:
+def test_a_tar_without_end_blocks(root: Path) -> None:
     at = 0
 
     def cut(data: bytes) -> bytes:
@@ -325,7 +325,7 @@ def put(which: int, body: Callable[[bytes], bytes]) -> Any:
     return retar(change)
 
 
-def test_json_that_is_not_the_indexs(root: Path) -> None:
+def test_json_that_differs_from_the_index(root: Path) -> None:
     change_shard(root, put(0, lambda text: text.replace(b"CC0-1.0", b"CC0-2.0")))
     key = keys(root)[0]
     assert findings(root) == [
@@ -336,7 +336,7 @@ def test_json_that_is_not_the_indexs(root: Path) -> None:
     ]
 
 
-def test_json_that_is_none(root: Path) -> None:
+def test_invalid_json(root: Path) -> None:
     change_shard(root, put(0, lambda text: b"?" + text[1:]))
     [(reason, text)] = findings(root)
     assert (reason, "its JSON cannot be read: Expecting value: line 1 column 1 (char 0)" in text) == (
@@ -381,7 +381,7 @@ def test_an_image_with_alpha(root: Path) -> None:
     )
 
 
-def test_other_bands_than_the_index_names(root: Path) -> None:
+def test_bands_that_differ_from_the_index(root: Path) -> None:
     change_shard(root, put(2, lambda png: encode_png(ggt100k.decode_image(png), 64)))
     [text] = only(root, "wrong_bands")
     assert ": the index has other bands of " in text and text.endswith(".gt.png. Pack the release again.")
@@ -401,7 +401,7 @@ def test_lq_and_gt_swapped(root: Path) -> None:
     assert any(text.endswith(": lq and gt are swapped. Pack the release again.") for text in only(root, "swapped"))
 
 
-def test_lq_and_gt_the_same(root: Path) -> None:
+def test_equal_lq_and_gt(root: Path) -> None:
     def same(found: list[Member]) -> list[Member]:
         return [*found[:2], (found[2][0], found[1][1]), *found[3:]]
 
@@ -471,7 +471,7 @@ def first(**values: Any) -> Callable[[list[dict[str, Any]]], None]:
         ),
     ],
 )
-def test_an_index_that_says_otherwise(root: Path, change: Any, reason: str, said: str) -> None:
+def test_an_index_with_other_values(root: Path, change: Any, reason: str, said: str) -> None:
     said = said.format(key=keys(root)[0])
     change_index(root, change)
     assert any(said in text and text.endswith(". Pack the release again.") for text in only(root, reason)), findings(
@@ -518,7 +518,7 @@ def test_a_row_group_of_two_degradations(tmp_path: Path) -> None:
     ]
 
 
-def test_links_and_strangers_in_the_folder(root: Path, tmp_path: Path) -> None:
+def test_links_and_other_files_in_the_folder(root: Path, tmp_path: Path) -> None:
     (tmp_path / "outside.tar").write_bytes((root / NAME).read_bytes())
     (root / NAME).unlink()
     (root / NAME).symlink_to(tmp_path / "outside.tar")
@@ -553,7 +553,7 @@ def test_a_readme_that_would_mislead_plain_datasets(root: Path) -> None:
     assert findings(root) == []
 
 
-def test_a_manifest_with_a_gap_is_no_manifest(root: Path) -> None:
+def test_a_manifest_with_a_missing_value_is_invalid(root: Path) -> None:
     good = (root / ggt100k.MANIFEST).read_text()
     for path in ("shards", "gate", "funnel", "codec", "dataset_version", "splits.train.pairs", "splits.train.index"):
         manifest = json.loads(good)
@@ -595,7 +595,7 @@ def test_the_verb_prints_and_writes_what_is_wrong_with_a_manifest(
     }  # fmt: skip
 
 
-def test_another_version_of_the_format_is_no_finding(root: Path) -> None:
+def test_another_format_version_is_an_error(root: Path) -> None:
     change_manifest(root, lambda manifest: manifest.update(format_version=99))
     with pytest.raises(ConfigError, match=r"has format version 99, and this package reads "):
         findings(root)
@@ -630,7 +630,7 @@ STAGE = {"stage": "ingest", "entered": 7, "left": 4, "reasons": [["duplicate", 2
         STAGE | {"reasons": [["duplicate", "3"]]},
     ],
 )
-def test_a_funnel_of_other_rows_than_packs(root: Path, row: Any) -> None:
+def test_a_funnel_with_other_rows_than_that_of_pack(root: Path, row: Any) -> None:
     change_manifest(root, lambda manifest: manifest.update(funnel=[STAGE, row]))
     said = "row 1 of its funnel is not a stage whose counts add up"
     assert findings(root) == [("bad_funnel", f"index/manifest.json: {said}. Pack the release again.")]
@@ -659,7 +659,7 @@ def test_a_missing_index(root: Path) -> None:
     ]
 
 
-def test_a_file_that_nobody_names(root: Path) -> None:
+def test_an_unlisted_file(root: Path) -> None:
     (root / "data/rain/train-00009.tar").write_bytes(b"")
     assert findings(root) == [
         (
@@ -669,7 +669,7 @@ def test_a_file_that_nobody_names(root: Path) -> None:
     ]
 
 
-def test_bytes_that_are_not_the_manifests(root: Path) -> None:
+def test_bytes_that_differ_from_the_manifest(root: Path) -> None:
     path = root / NAME
     data = path.read_bytes()
     path.write_bytes(data + bytes(10240))
@@ -690,7 +690,7 @@ def test_a_shards_name_in_the_manifest_is_checked_before_it_is_a_path(root: Path
     ]
 
 
-def test_no_dataset_at_all(tmp_path: Path) -> None:
+def test_a_folder_without_a_dataset(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError,
         match=r"the folder has no index/manifest\.json\. Name a folder that `ggt100k pack` has written, or its URL\.$",
@@ -699,7 +699,7 @@ def test_no_dataset_at_all(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_any_flipped_bit_is_found(root: Path) -> None:
+def test_any_flipped_bit_is_detected(root: Path) -> None:
     """Through the whole verb, with the shard's hash to help, and without it; and a shard alone, 200 times."""
     random = np.random.default_rng(1)
     path = root / NAME
@@ -789,7 +789,7 @@ def change_pair(root: Path, **facts: Any) -> str:
         ),
     ],
 )
-def test_a_pair_without_what_speaks_for_it(root: Path, facts: dict[str, Any], reason: str, said: str) -> None:
+def test_a_pair_without_evidence_or_required_facts(root: Path, facts: dict[str, Any], reason: str, said: str) -> None:
     key = change_pair(root, **facts)
     found = findings(root)
     assert {each for each, _ in found} == {reason}
@@ -800,7 +800,7 @@ def test_a_pair_without_what_speaks_for_it(root: Path, facts: dict[str, Any], re
 BANDED = GATE.replace("min = 0.3, reason", "min = 0.3, unsure_below = 0.9, reason")
 
 
-def test_what_no_rule_clears_a_person_has_to(root: Path) -> None:
+def test_unsure_pairs_need_a_reviewer(root: Path) -> None:
     change_manifest(root, lambda manifest: manifest.update(gate=BANDED.replace("min = 0.3 }", "min = 0.0 }")))
     assert len(only(root, "fails_gate")) == 6, "the rule, and the gain"
 
@@ -830,7 +830,7 @@ KEPT = "gmsd 0.100 <= 0.200"
         ("no person has had a look; review pending", False),
     ],
 )
-def test_only_what_verdict_writes_of_people_clears_what_is_unsure(line: str, clears: bool) -> None:
+def test_only_votes_in_the_form_of_verdict_clear_unsure_pairs(line: str, clears: bool) -> None:
     said = "its evidence is 'structure 0.501 < 0.900 unsure'; the gate wants structure >= 0.900"
     wanted = [] if clears else [("fails_gate", said)]
     assert judged(PEOPLED, "structure 0.501 < 0.900 unsure", line, KEPT, structure=0.501, gmsd=0.1) == wanted
@@ -838,7 +838,7 @@ def test_only_what_verdict_writes_of_people_clears_what_is_unsure(line: str, cle
     assert judged(PEOPLED, "structure unmeasured", line, KEPT, structure=math.nan, gmsd=0.1) == nothing
 
 
-def test_people_count_as_far_as_the_gate_lets_them() -> None:
+def test_votes_count_as_the_gate_allows_in_validation() -> None:
     low, said = "structure 0.200 < 0.300", "people: 2 keep, 0 reject; the rules say reject"
     found = [("fails_gate", f"its evidence is {low!r}; the gate wants structure >= 0.900")]
     assert judged(PEOPLED, low, KEPT, said, structure=0.2, gmsd=0.1) == found
@@ -870,13 +870,13 @@ LOW, HIGH, NO_GAIN = "structure 0.500 >= 0.300", "structure 0.500 <= 0.800", "gm
         ((LOW, HIGH, "gmsd 0.100 <= 0.200"), "evidence_differs", "its evidence says gmsd 0.100, its score 0.400"),
     ],
 )
-def test_every_line_of_a_metric_has_to_agree(evidence: tuple[str, ...], reason: str, said: str) -> None:
+def test_all_evidence_of_a_metric_must_agree(evidence: tuple[str, ...], reason: str, said: str) -> None:
     found = judged(TWO_SIDED, *evidence, structure=0.5, gmsd=0.4)
     assert [each for each, _ in found] == ([reason] if reason else [])
     assert all(said in text for _, text in found)
 
 
-def test_without_a_score_the_lines_have_to_agree_with_each_other() -> None:
+def test_without_a_score_evidence_must_agree_with_itself() -> None:
     assert judged(TWO_SIDED, LOW, HIGH) == []
     said = "its evidence says structure 0.500, 0.600, which contradicts itself"
     assert judged(TWO_SIDED, LOW, "structure 0.600 <= 0.800") == [("evidence_differs", said)]
@@ -884,7 +884,7 @@ def test_without_a_score_the_lines_have_to_agree_with_each_other() -> None:
     assert judged(TWO_SIDED, LOW, HIGH, structure=math.nan) == [("evidence_differs", said)]
 
 
-def test_what_is_asked_where_it_was_measured_is_asked_where_the_score_is_there() -> None:
+def test_rules_for_measured_metrics_apply_if_a_score_exists() -> None:
     rule = 'vlm_fidelity = { min = 50, if_measured = true, reason = "vlm_unfaithful", why = "Where it was looked at." }'
     gate = GATE.replace("[gain.other]", f"{rule}\n[gain.other]")
     assert judged(gate, LOW, structure=0.5) == []
@@ -900,7 +900,7 @@ CANDIDATE = make_pair(Store(), 0).candidate
 
 @given(values=st.fixed_dictionaries({name: st.floats(-1, 2) | st.just(math.nan) for name in ("structure", "gmsd")}))
 @settings(max_examples=200, deadline=None)
-def test_nothing_is_wrong_with_what_verdict_keeps_and_something_with_what_it_does_not(values: dict[str, float]) -> None:
+def test_validate_agrees_with_verdict(values: dict[str, float]) -> None:
     values = {name: float(np.float32(value)) for name, value in values.items()}
     for text in (TWO_SIDED, PEOPLED):
         gate = read_gate(text)
@@ -915,13 +915,13 @@ def rows_of(root: Path) -> list[dict[str, Any]]:
     return [dict(row) for row in pq.read_table(root / "index/train.parquet").to_pylist()]
 
 
-def test_a_gate_that_is_none(root: Path) -> None:
+def test_an_invalid_gate(root: Path) -> None:
     change_manifest(root, lambda manifest: manifest.update(gate="[must]\nstructur = { min = 0.3 }\n"))
     [(reason, text)] = findings(root)
     assert reason == "bad_gate" and text.startswith("index/manifest.json: its gate cannot be read: index/manifest.json")
 
 
-def test_a_manifest_that_does_not_agree_with_itself(root: Path) -> None:
+def test_an_inconsistent_manifest(root: Path) -> None:
     change_manifest(root, lambda manifest: manifest["splits"]["train"]["degradations"].update(snow=1))
     assert only(root, "wrong_count")[0] == (
         "index/manifest.json: train: 3 pairs, by shard 3, by degradation 4. Pack the release again."
@@ -945,7 +945,7 @@ def test_gts_of_two_pairs_exchanged(root: Path) -> None:
     assert f", but what the lq of {other} shows (" in texts[0] and texts[0].endswith(". Judge the pair again.")
 
 
-def test_what_the_sample_shows_is_alike_and_nothing_else_is() -> None:
+def test_only_pairs_of_the_sample_match() -> None:
     pictures = [photograph(path.stem)[:512, :512] for path in sorted(SAMPLE.glob("*.jpg"))]
     shown = sketches([cells(picture) for picture in pictures])
     for change in (at_night, veiled, noisy, blurred):
@@ -959,14 +959,14 @@ def test_what_the_sample_shows_is_alike_and_nothing_else_is() -> None:
 
 
 @pytest.mark.parametrize("value", [0, 128, 255])
-def test_a_gt_that_shows_nothing(tmp_path: Path, value: int) -> None:
+def test_a_flat_gt(tmp_path: Path, value: int) -> None:
     root = make_dataset(tmp_path / "even", count=3, degradations=["rain"], test=0.0)
     swap_everywhere(root, lambda lq, gt: (lq, encode_png(np.full((70, 90, 3), value, np.uint8))))
     said = f"{NAME}: key {keys(root)[0]}: its gt does not show what its lq shows (likeness 0.00). Judge the pair again."
     assert findings(root) == [("another_pair", said)]
 
 
-def test_where_neither_shows_anything_there_is_nothing_to_compare() -> None:
+def test_two_flat_images_are_not_compared() -> None:
     even, shown = cells(np.full((64, 64, 3), 7, np.uint8)), cells(picture(1))
     assert find_mismatches(NAME, ["a", "b"], [even, shown], [even, shown]) == []
     assert [finding.key for finding in find_mismatches(NAME, ["a", "b"], [even, shown], [shown, even])] == ["a", "b"]
@@ -978,7 +978,7 @@ def light(tmp_path: Path) -> Path:
     return make_dataset(tmp_path / "light", count=3, degradations=["rain"], test=0.0, codec="jpeg")
 
 
-def test_jpegs_that_are_swapped_in_shard_and_index_alike(light: Path) -> None:
+def test_jpegs_swapped_in_shard_and_index(light: Path) -> None:
     key = keys(light)[0]
     swap_everywhere(light, lambda lq, gt: (gt, lq))
     found = findings(light)
@@ -988,7 +988,7 @@ def test_jpegs_that_are_swapped_in_shard_and_index_alike(light: Path) -> None:
     )
 
 
-def test_a_jpeg_of_another_pair_or_of_nobody(light: Path) -> None:
+def test_a_jpeg_of_another_pair_or_without_comment(light: Path) -> None:
     other = keys(light)[1]
     data = (light / NAME).read_bytes()
     (row,) = [row for row in rows_of(light) if row["key"] == other]
@@ -1032,7 +1032,7 @@ def damaged(root: Path) -> None:
     (root / "index/val.parquet").write_bytes(b"")
 
 
-def test_over_http_the_same_is_found(root: Path) -> None:
+def test_findings_over_http_are_equal(root: Path) -> None:
     size = sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
     with serve(root) as server:
         assert list(validate(server.url)) == []
@@ -1044,7 +1044,7 @@ def test_over_http_the_same_is_found(root: Path) -> None:
         assert [finding.reason for finding in validate(server.url)] == ["missing_file"]
 
 
-def test_in_memory_the_same_is_found(root: Path) -> None:
+def test_findings_in_memory_are_equal(root: Path) -> None:
     system = fsspec.filesystem("memory")
     damaged(root)
     system.put(str(root), "/validated", recursive=True)
@@ -1056,7 +1056,7 @@ def test_in_memory_the_same_is_found(root: Path) -> None:
         system.rm("/validated", recursive=True)
 
 
-def test_quick_sees_all_but_checksums_and_pixels(root: Path) -> None:
+def test_quick_checks_everything_but_checksums_and_pixels(root: Path) -> None:
     assert list(validate(str(root), quick=True)) == []
     assert why_not_passed(root) != "", "a quick look passes nothing"
     good = (root / NAME).read_bytes()
@@ -1077,7 +1077,7 @@ def test_quick_sees_all_but_checksums_and_pixels(root: Path) -> None:
 
 
 @pytest.mark.slow
-def test_more_processes_find_the_same_and_count_the_pairs(tmp_path: Path) -> None:
+def test_more_processes_give_equal_findings(tmp_path: Path) -> None:
     root = make_dataset(tmp_path / "many", count=8)
     change_shard(root, lambda data: data[:-512] + b"x" + bytes(511))
     change_shard(root, put(0, lambda text: b"?" + text[1:]), 1)
@@ -1091,7 +1091,7 @@ def test_more_processes_find_the_same_and_count_the_pairs(tmp_path: Path) -> Non
 # --- what has passed ------------------------------------------------------------------------------------------------
 
 
-def test_exactly_these_bytes_have_passed(root: Path) -> None:
+def test_a_pass_is_valid_for_exact_bytes(root: Path) -> None:
     again = f". Run: ggt100k validate {root}"
     assert why_not_passed(root) == f"{root}: has not passed validate{again}"
     assert findings(root) == []
@@ -1138,9 +1138,7 @@ def moved(root: Path, place: Path) -> Path:
 
 
 @pytest.mark.parametrize("travel", [lambda root, place: root, copied, archived, moved])
-def test_a_pass_goes_along_with_the_folder(
-    travel: Any, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pass_moves_with_the_folder(travel: Any, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert findings(root) == []
     place = tmp_path / "place"
     place.mkdir()
@@ -1162,16 +1160,14 @@ def test_a_pass_goes_along_with_the_folder(
 
 
 @pytest.mark.parametrize("note", [b"", b"{", b"[]", b'{"rules": 3}', b'{"rules": 3, "state": 7}', b"\xff"])
-def test_a_damaged_note_is_no_pass(note: bytes, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_pass_is_invalid(note: bytes, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert findings(root) == []
     another_home(monkeypatch, tmp_path)
     (root / NOTE).write_bytes(note)
     assert "has not passed" in why_not_passed(root)
 
 
-def test_a_note_of_another_release_vouches_for_none(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pass_of_another_release_is_invalid(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert findings(root) == []
     another_home(monkeypatch, tmp_path)
     change_manifest(root, lambda manifest: manifest.update(dataset_version="1.0.1"))
@@ -1180,7 +1176,7 @@ def test_a_note_of_another_release_vouches_for_none(
     assert "has changed" in why_not_passed(root)
 
 
-def test_a_finding_takes_an_earlier_pass_back(root: Path) -> None:
+def test_a_finding_revokes_an_earlier_pass(root: Path) -> None:
     for quick in (False, True):
         assert findings(root) == [] and why_not_passed(root) == ""
         (root / "LICENSE").write_text("  ")
@@ -1196,7 +1192,7 @@ def test_a_finding_takes_an_earlier_pass_back(root: Path) -> None:
     assert "has not passed" in why_not_passed(root)
 
 
-def test_a_time_that_is_set_back_deceives_nobody_and_a_link_disturbs_nobody(root: Path, tmp_path: Path) -> None:
+def test_a_changed_file_time_or_a_link_does_not_fake_a_pass(root: Path, tmp_path: Path) -> None:
     assert findings(root) == [] and why_not_passed(root) == ""
     cluster = Cluster(Local(()), Tasks(str(tmp_path / "tasks")))
     told: list[int] = []
@@ -1221,7 +1217,7 @@ def test_a_time_that_is_set_back_deceives_nobody_and_a_link_disturbs_nobody(root
     assert "wrong_hash" in {finding.reason for finding in validate(str(root), cluster=cluster)}
 
 
-def test_what_passed_older_rules_has_to_pass_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pass_of_older_rules_is_invalid(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rules were added since those of number 2."""
     with monkeypatch.context() as older:
         older.setattr("ggt_tools.stages.validate.passing.RULES", 2)
@@ -1229,7 +1225,7 @@ def test_what_passed_older_rules_has_to_pass_again(root: Path, monkeypatch: pyte
     assert why_not_passed(root) == f"{root}: has passed older rules of validate. Run: ggt100k validate {root}"
 
 
-def test_what_has_a_finding_or_changes_meanwhile_has_not_passed(root: Path) -> None:
+def test_findings_and_concurrent_changes_prevent_a_pass(root: Path) -> None:
     good = (root / NAME).read_bytes()
     (root / NAME).write_bytes(good + bytes(10240))
     assert findings(root) != [] and "has not passed" in why_not_passed(root)
@@ -1239,7 +1235,7 @@ def test_what_has_a_finding_or_changes_meanwhile_has_not_passed(root: Path) -> N
 
 
 @pytest.mark.parametrize("named", [False, True])
-def test_two_runs_over_one_folder_of_tasks_do_not_meet(root: Path, tmp_path: Path, capsys: Any, named: bool) -> None:
+def test_two_runs_with_one_task_folder_exclude_each_other(root: Path, tmp_path: Path, capsys: Any, named: bool) -> None:
     tasks = tmp_path / "tasks" if named else root.with_name(f"{root.name}.tasks")
     argv = ["validate", str(root), "--engine", "slurm", *(["--tasks", str(tasks)] if named else [])]
     with lock_tasks(str(tasks), str(root)):
@@ -1274,7 +1270,7 @@ def against(root: Path, workspace: Path) -> list[tuple[str, str]]:
     return [(finding.reason, str(finding)) for finding in validate(str(root), against=workspace)]
 
 
-def test_against_its_ledger_a_release_agrees(workspace: Path, tmp_path: Path, capsys: Any) -> None:
+def test_a_release_agrees_with_its_ledger(workspace: Path, tmp_path: Path, capsys: Any) -> None:
     out = packed(workspace, tmp_path / "out")
     assert main(["validate", str(out), "--against", str(workspace / "ledger.sqlite")]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "validate: 6 pairs, 0 findings"
@@ -1282,7 +1278,7 @@ def test_against_its_ledger_a_release_agrees(workspace: Path, tmp_path: Path, ca
         against(out, tmp_path)
 
 
-def test_against_its_ledger_what_is_otherwise_is_found(workspace: Path, tmp_path: Path) -> None:
+def test_differences_from_the_ledger_are_found(workspace: Path, tmp_path: Path) -> None:
     out = packed(workspace, tmp_path / "out")
     with Ledger(workspace) as ledger:
         (test,) = ledger.all(HeldOutPair)
@@ -1335,7 +1331,7 @@ def test_against_its_ledger_what_is_otherwise_is_found(workspace: Path, tmp_path
     assert {reason for reason, _ in against(out, tmp_path / "empty")} == {"not_in_ledger"}
 
 
-def test_a_set_that_may_not_be_passed_on_is_named_in_the_manifest(workspace: Path, tmp_path: Path) -> None:
+def test_a_set_that_must_not_be_redistributed_is_in_the_manifest(workspace: Path, tmp_path: Path) -> None:
     manifest = json.loads((packed(workspace, tmp_path / "free") / ggt100k.MANIFEST).read_text())
     assert "local_only" not in manifest
     with Ledger(workspace) as ledger:
@@ -1382,9 +1378,7 @@ def test_a_set_that_may_not_be_passed_on_is_named_in_the_manifest(workspace: Pat
         ("Land of Andalusia open licence", True),
     ],
 )
-def test_a_licence_that_forbids_it_keeps_a_release_here_whoever_took_it_in(
-    tmp_path: Path, licence: str, free: bool
-) -> None:
+def test_a_licence_against_redistribution_makes_a_release_local(tmp_path: Path, licence: str, free: bool) -> None:
     store = Store()
     pairs = [*make_pairs(store, 2, ["rain"]), make_pair(store, 2, licence=licence)]
     out = tmp_path / "out"
@@ -1399,7 +1393,7 @@ def test_a_licence_that_forbids_it_keeps_a_release_here_whoever_took_it_in(
     assert ("has not passed" in why_not_passed(out)) != free
 
 
-def test_the_verb_packs_a_next_version_of_what_the_ledger_says(workspace: Path, tmp_path: Path, capsys: Any) -> None:
+def test_the_verb_packs_the_next_version_of_the_ledger(workspace: Path, tmp_path: Path, capsys: Any) -> None:
     out = packed(workspace, tmp_path / "out", "--shard-bytes", "60000")
     with Ledger(workspace) as ledger:
         (held,) = ledger.all(HeldOutPair)
@@ -1429,7 +1423,7 @@ def test_the_verb_packs_a_next_version_of_what_the_ledger_says(workspace: Path, 
 # --- the stage ------------------------------------------------------------------------------------------------------
 
 
-def test_the_stage_tells_each_finding_once_and_returns_them(root: Path, tmp_path: Path) -> None:
+def test_the_stage_reports_each_finding_once(root: Path, tmp_path: Path) -> None:
     (root / "data" / "stray.txt").write_text("x")
     told: list[Finding] = []
     config = ValidateConfig(quick=True, findings=tmp_path / "findings.jsonl")

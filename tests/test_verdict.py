@@ -1,4 +1,4 @@
-"""Verdicts: every reason, what is unsure, the best of many, what another gate would change, and synthetic faults."""
+"""Verdicts: every reason, unsure candidates, the best of many, changes with another gate, and synthetic faults."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ BREACHES = {name: (wrong, changes, reason) for name, wrong, changes, reason in b
 
 
 @pytest.mark.parametrize("breach", BREACHES)
-def test_each_rule_of_the_packages_gate_gives_its_reason(breach: str) -> None:
+def test_each_rule_of_the_default_gate_gives_its_reason(breach: str) -> None:
     wrong, changes, reason = BREACHES[breach]
     good = inside(GATE, wrong)
     said = [next(verdict([candidate("c")], {"c": s}, {"k": wrong}, GATE)) for s in (good, {**good, **changes})]
@@ -153,7 +153,7 @@ FACTS = [
 
 
 @pytest.mark.parametrize(("degradation", "name", "fact"), FACTS, ids=lambda value: getattr(value, "name", value))
-def test_each_fact_of_the_packages_gate_gives_its_reason(degradation: str, name: str, fact: Fact) -> None:
+def test_each_fact_of_the_default_gate_gives_its_reason(degradation: str, name: str, fact: Fact) -> None:
     """Where it alone adds anything to a probability, and that is too high."""
     scores = inside(GATE, (degradation,))
     excuses = [excuse for model in GATE.decision[degradation].models for excuse in model.unless]
@@ -174,12 +174,12 @@ def test_each_fact_of_the_packages_gate_gives_its_reason(degradation: str, name:
     assert f"{name}: {fact.metric} {scores[fact.metric]:.3f} adds {fact.weight:.3f}" in lines_of(said)
 
 
-def test_every_reason_of_the_packages_gate_is_of_a_rule_or_a_fact_that_is_tested() -> None:
+def test_every_reason_of_the_default_gate_is_tested() -> None:
     told = {reason for _, _, reason in BREACHES.values()} | {fact.reason for _, _, fact in FACTS}
     assert set(GATE.reasons) - told <= {"unfaithful", "no_gain", "class_not_fitted"}
 
 
-def test_what_no_screen_has_seen_is_not_asked_for_it() -> None:
+def test_unscreened_candidates_need_no_screening_scores() -> None:
     good = inside(GATE, ("haze",))
     unseen = {metric: value for metric, value in good.items() if not metric.startswith("vlm_")}
     assert len(unseen) == len(good) - 4
@@ -193,7 +193,7 @@ def test_what_no_screen_has_seen_is_not_asked_for_it() -> None:
 # --- what is said of one candidate ------------------------------------------------------------------------------------
 
 
-def test_evidence_tells_each_rule_that_was_asked() -> None:
+def test_evidence_lists_each_applied_rule() -> None:
     said = judged(("haze", "noise"), structure=0.2, shift=math.nan, halo=4.0, noise_gain=0.3, chroma_noise_gain=0.0)
     assert lines_of(said) == (
         "structure 0.200 < 0.300", "shift unmeasured", "halo 4.000 > 3.000 unsure", "tile_worst 0.900 >= 0.700",
@@ -204,14 +204,14 @@ def test_evidence_tells_each_rule_that_was_asked() -> None:
     assert said.gate == SMALL.id
 
 
-def test_a_gain_is_asked_for_each_thing_that_is_wrong() -> None:
+def test_a_gain_is_required_for_each_degradation() -> None:
     assert judged("haze", noise_gain=0, chroma_noise_gain=0).decision == "keep"
     assert judged(("haze", "noise"), noise_gain=0, chroma_noise_gain=0).reason == "noise_stays"
     assert judged(("haze", "noise"), noise_gain=0).decision == "keep"  # one of the two is enough
     assert judged("mixed", sharpness_gain=0.0).reason == "no_gain"
 
 
-def test_the_class_chooses_the_rules() -> None:
+def test_the_class_selects_the_rules() -> None:
     assert judged("mixed", vlm_fidelity=10).reason == "unfaithful"
     assert judged("haze", vlm_fidelity=10).decision == "keep"  # a rule that is taken out
     assert judged("mixed", tile_worst=0.55).decision == "reject"
@@ -235,12 +235,14 @@ def test_the_class_chooses_the_rules() -> None:
         ({"halo": 4.0, "shift": math.nan}, "unsure", "score", "unmeasured_shift"),
     ],
 )
-def test_between_good_and_bad_lies_unsure(changes: dict[str, float], decision: str, stage: str, reason: str) -> None:
+def test_values_between_good_and_bad_are_unsure(
+    changes: dict[str, float], decision: str, stage: str, reason: str
+) -> None:
     said = judged(**changes)
     assert (said.decision, said.stage, said.reason) == (decision, stage, reason)
 
 
-def test_a_gain_in_the_band_is_unsure_only_where_no_other_is_reached() -> None:
+def test_a_gain_in_the_band_is_unsure_without_another_gain() -> None:
     wrong = ("mixed", "noise")
     assert judged(wrong, noise_gain=0.3).decision == "keep"
     said = judged(wrong, noise_gain=0.3, chroma_noise_gain=0.0)
@@ -251,7 +253,7 @@ def test_a_gain_in_the_band_is_unsure_only_where_no_other_is_reached() -> None:
 
 
 @pytest.mark.parametrize("metric", [rule.metric for rule in SMALL.must["mixed"]])
-def test_what_was_not_measured_is_unsure(metric: str) -> None:
+def test_unmeasured_metrics_are_unsure(metric: str) -> None:
     said = judged(**{metric: math.nan})
     assert (said.decision, said.reason) == ("unsure", f"unmeasured_{metric}")
     scores = {name: value for name, value in GOOD.items() if name != metric}
@@ -279,7 +281,7 @@ VALUE = st.floats(-10, 100) | st.just(math.nan)
 
 
 @given(st.fixed_dictionaries(dict.fromkeys(GOOD, VALUE)), st.sampled_from(["mixed", "haze"]), st.booleans())
-def test_worse_never_turns_into_better(scores: dict[str, float], degradation: str, noisy: bool) -> None:
+def test_a_worse_score_never_improves_the_verdict(scores: dict[str, float], degradation: str, noisy: bool) -> None:
     """One value more on the bad side of a lower bound: the verdict stays, or goes down."""
     order = ["reject", "unsure", "keep"]
     wrong = (degradation, "noise") if noisy else (degradation,)
@@ -348,9 +350,7 @@ ATTEMPT = st.tuples(
 
 @settings(deadline=None)
 @given(st.lists(ATTEMPT, max_size=12), st.sampled_from([SMALL, ODD]))
-def test_many_at_once_are_judged_as_each_alone(
-    listed: list[tuple[str, str, bool, dict[str, float]]], gate: Gate
-) -> None:
+def test_judging_many_equals_judging_each(listed: list[tuple[str, str, bool, dict[str, float]]], gate: Gate) -> None:
     seen = {"k": ("haze", "noise"), "l": ("mixed",), "m": ("haze", "noise")}
     candidates, scores, not_aligned, expected = [], {}, {}, []
     for at, (key, lost, good, values) in enumerate(listed):
@@ -374,7 +374,7 @@ def test_many_at_once_are_judged_as_each_alone(
     assert [(v.decision, v.stage, v.reason, list(lines_of(v))) for v in found] == expected
 
 
-def test_the_best_of_many() -> None:
+def test_the_best_of_several_is_kept() -> None:
     scores = {
         "a": {**GOOD, "quality_gain": 1.0, "structure": 0.9},
         "b": {**GOOD, "quality_gain": 2.0, "structure": 0.8},
@@ -396,14 +396,14 @@ def test_the_best_of_many() -> None:
     assert lines_of(said["a"])[-1] == "the best is c"
 
 
-def test_at_a_tie_the_lower_id_is_kept_whatever_the_order() -> None:
+def test_ties_keep_the_lower_id() -> None:
     scores = {"x": GOOD, "y": GOOD}
     for order in ("xy", "yx"):
         said = verdict([candidate(name) for name in order], scores, {"k": "mixed"}, SMALL)
         assert [v.candidate for v in said if v.decision == "keep"] == ["x"]
 
 
-def test_scores_as_records_and_as_a_mapping_say_the_same() -> None:
+def test_scores_as_records_or_mapping_are_equal() -> None:
     records = [Score(candidate="c", metric=m, metric_version="core-1", value=v) for m, v in GOOD.items()]
     stale = Score(candidate="c", metric="halo", metric_version="core-0", value=99.0)
     (said,) = verdict([candidate("c")], [stale, *records], {"k": "mixed"}, SMALL)  # the later record holds
@@ -431,7 +431,7 @@ def calls(work: Callable[[], object]) -> int:
 
 
 @pytest.mark.parametrize("of_one", [True, False])
-def test_the_work_grows_with_the_candidates_and_no_faster(of_one: bool) -> None:
+def test_the_work_grows_linearly(of_one: bool) -> None:
     def work(count: int) -> int:
         listed = [candidate(f"{at:05}", "k" if of_one else f"k{at}") for at in range(count)]
         scores = {c.id: GOOD for c in listed}
@@ -452,7 +452,7 @@ def under(text: str, scores: Mapping[str, Mapping[str, float]]) -> dict[str, Ver
     return {v.candidate: v for v in verdict(listed, scores, {c.key: "mixed" for c in listed}, gate)}
 
 
-def test_what_if_counts_each_way_and_shows_the_values_that_decide() -> None:
+def test_what_if_counts_changes_and_shows_decisive_values() -> None:
     scores = {f"c{at}": {**GOOD, "halo": float(at), "shift": math.nan if at == 9 else 0.0} for at in range(10)}
     now = under(TEXT, scores)
     then = under(TEXT.replace("max = 5.0, unsure_above = 3.0", "max = 2.5"), scores)
@@ -526,7 +526,7 @@ def test_the_verb_judges_and_ends_with_a_table(workspace: Path, capsys: pytest.C
         assert ledger.gate_text(SMALL.id) == TEXT
 
 
-def test_what_if_changes_nothing_and_tells_what_would(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_if_changes_nothing_and_reports_changes(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     gate, other = workspace.parent / "gate.toml", workspace.parent / "other.toml"
     other.write_text(TEXT.replace("max = 5.0, unsure_above = 3.0", "max = 9.5"), encoding="utf-8")
     assert main(["verdict", str(workspace), "--gate", str(gate)]) == 0
@@ -582,7 +582,7 @@ def test_a_comparison_of_two_gates_holds_counts_changes_and_keys(workspace: Path
     assert compare.run(workspace, compare.CompareConfig(what_if=other, limit=1)).before == {NOT_JUDGED: 1}
 
 
-def test_whatever_a_limit_cuts_off_no_two_of_one_photograph_are_kept(workspace: Path) -> None:
+def test_a_limit_never_keeps_two_candidates_of_a_photograph(workspace: Path) -> None:
     gate = str(workspace.parent / "gate.toml")
     for _ in range(4):
         assert main(["verdict", str(workspace), "--gate", gate, "--limit", "1"]) == 0

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote
 
+import huggingface_hub
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -33,8 +34,9 @@ from ggt_tools.viewing.serve import View, ViewConfig
 from ggt_tools.web.ranges import InvalidFilter
 
 from .benchmarks.remote import serve
-from .benchmarks.viewing import stretch_index
+from .benchmarks.viewing import measure_view, stretch_index
 from .browsing import Site, browser, viewed
+from .hub import Hub, settings
 from .making import change_shard, make_dataset
 
 NASTY = '<script>alert("1")</script><img src=x onerror=alert(2)>"\'{{7*7}}'
@@ -108,7 +110,7 @@ def test_a_query_that_cannot_be_read_is_refused(query: str, said: str) -> None:
         "", "split=test", "degradation=rain", "degradation=rain&restorer=classical-1&licence=CC0-1.0",
         "metric=structure&low=0.5&high=&metric=gmsd&low=&high=0.6",
         "metric=structure&low=0.4&high=&metric=structure&low=0.3&high=0.7",
-        "q=Anna&degradation=snow", "q=window&metric=gmsd&low=0.5&high=0.6", "q=00000000000000",
+        "q=aNNa&degradation=snow", "q=window&metric=gmsd&low=0.5&high=0.6", "q=00000000000000",
         "q=.*", f"q={quote(NASTY)}", "q=%25_'",
     ],
 )  # fmt: skip
@@ -303,6 +305,24 @@ def test_a_release_behind_a_url_is_viewed_by_details(release: Path) -> None:
         assert b'data-mode="detail"' in get(site, "/")[2]
         answer = json.loads(get(site, "/api/rows?q=anna")[2])
         assert answer["total"] == -(-ROWS // 3) and server.url in answer["code"]
+
+
+def test_a_tag_on_the_hub_is_viewed_at_its_commit(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Hub() as hub:
+        commit = hub.publish("org/ggt-100k", release, tag="v1.0.0")
+        for name, value in settings(hub.url).items():
+            monkeypatch.setattr(huggingface_hub.constants, name, value)
+        huggingface_hub.HfFileSystem.clear_instance_cache()
+        with viewed("hf://datasets/org/ggt-100k@v1.0.0") as site:
+            page = get(site, "/")[2].decode()
+            assert f'data-url="hf://datasets/org/ggt-100k@{commit}"' in page
+            id = re.search(r'data-id="(\w+)"', page)[1]  # type: ignore[index]
+            assert get(site, f"/thumbnail/{id}/train/{ROWS - 1}/detail.jpg")[2].startswith(b"\xff\xd8")
+
+
+def test_the_bench_measures_every_step(release: Path) -> None:
+    seconds = measure_view(release)
+    assert {"open", "filter by class", "all of these"} < seconds.keys() and min(seconds.values()) > 0
 
 
 def test_a_damaged_pair_is_an_error_with_its_key(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""VLMs: over the real SDKs against a server on loopback; what counts as an answer, and what becomes of the rest."""
+"""VLMs: the real SDKs against a server on loopback; which replies are answers, and the handling of others."""
 
 from __future__ import annotations
 
@@ -16,7 +16,18 @@ from pydantic import BaseModel, ConfigDict, Field
 from ggt100k import DEGRADATIONS, pair_key
 from ggt_tools.errors import ConfigError, PairError, TransientError
 from ggt_tools.providers.protocol import Setting
-from ggt_tools.providers.vlm import KINDS, MOST_TEXT, VLM, Answer, ask, classify_by_vlm, plain, read, vlm, wire_schema
+from ggt_tools.providers.vlm import (
+    KINDS,
+    MAX_ANSWER_CHARACTERS,
+    VLM,
+    Answer,
+    ask,
+    classify_by_vlm,
+    make_quotable,
+    parse_answer,
+    vlm,
+    wire_schema,
+)
 from tests.models import KEY, Asked, Models, Reply, cut, failed, refusal, script, too_many
 from tests.photographs import crop
 
@@ -103,41 +114,43 @@ def test_the_schema_and_lossless_images_go_with_the_question(make: Make, pixels:
 BAD = {
     "": "the answer is empty",
     "\n ": "the answer is empty",
-    f"Here it is: {GOOD}": "the answer is no JSON alone: Invalid JSON: expected value at line 1 column 1",
-    f"{GOOD} I hope this helps.": "the answer is no JSON alone: Invalid JSON: trailing characters at line 1 column 32",
-    f"```json\n{GOOD}\n```": "the answer is no JSON alone: Invalid JSON: expected value at line 1 column 1",
-    f"{GOOD}{GOOD}": "the answer is no JSON alone: Invalid JSON: trailing characters at line 1 column 31",
-    GOOD[:-4]: "the answer is no JSON alone: Invalid JSON: EOF while parsing a value at line 1 column 26",
-    '{"what": "rain", "share": "0.5"}': "the answer does not fit: share: Input should be a valid number",
-    '{"what": 3, "share": 0.5}': "the answer does not fit: what: Input should be a valid string",
-    '{"what": "rain", "share": 7}': "the answer does not fit: share: Input should be less than or equal to 1",
-    '{"what": "rain"}': "the answer does not fit: share: Field required",
-    '{"what": "rain", "share": 0.5, "more": 1}': "the answer does not fit: more: Extra inputs are not permitted",
-    '{"what": "a much longer story of it", "share": 0}': "the answer does not fit: what: String should have at most 20 "
-    "characters",
-    "[]": "the answer does not fit: all: Input should be an object",
-    "null": "the answer does not fit: all: Input should be an object",
-    " " * MOST_TEXT + GOOD: "the answer has 20030 characters, 20000 are the most",
+    f"Here it is: {GOOD}": "the answer is not JSON alone: Invalid JSON: expected value at line 1 column 1",
+    f"{GOOD} I hope this helps.": "the answer is not JSON alone: Invalid JSON: trailing characters at line 1 column 32",
+    f"```json\n{GOOD}\n```": "the answer is not JSON alone: Invalid JSON: expected value at line 1 column 1",
+    f"{GOOD}{GOOD}": "the answer is not JSON alone: Invalid JSON: trailing characters at line 1 column 31",
+    GOOD[:-4]: "the answer is not JSON alone: Invalid JSON: EOF while parsing a value at line 1 column 26",
+    '{"what": "rain", "share": "0.5"}': "the answer does not fit the schema: share: Input should be a valid number",
+    '{"what": 3, "share": 0.5}': "the answer does not fit the schema: what: Input should be a valid string",
+    '{"what": "rain", "share": 7}': "the answer does not fit the schema: share: "
+    "Input should be less than or equal to 1",
+    '{"what": "rain"}': "the answer does not fit the schema: share: Field required",
+    '{"what": "rain", "share": 0.5, "more": 1}': "the answer does not fit the schema: more: "
+    "Extra inputs are not permitted",
+    '{"what": "a much longer story of it", "share": 0}': "the answer does not fit the schema: "
+    "what: String should have at most 20 characters",
+    "[]": "the answer does not fit the schema: all: Input should be an object",
+    "null": "the answer does not fit the schema: all: Input should be an object",
+    " " * MAX_ANSWER_CHARACTERS + GOOD: "the answer has 20030 characters, more than 20000",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("text", BAD, ids=lambda text: text[:30].strip() or "blank")
-def test_what_is_no_answer(text: str) -> None:
+def test_invalid_answers_are_errors(text: str) -> None:
     with pytest.raises(PairError) as caught:
-        read(text, Wrong)
+        parse_answer(text, Wrong)
     assert caught.value.reason == "bad_reply"
     assert str(caught.value) == BAD[text]
 
 
-def test_deep_nesting_is_no_answer() -> None:
-    with pytest.raises(PairError, match=r"^the answer is no JSON alone: "):
-        read("[" * 9000, Wrong)
+def test_deep_nesting_is_an_error() -> None:
+    with pytest.raises(PairError, match=r"^the answer is not JSON alone: "):
+        parse_answer("[" * 9000, Wrong)
 
 
 @given(st.text(max_size=300) | st.binary(max_size=200).map(lambda data: data.decode("latin-1")))
 def test_any_text_is_an_answer_or_a_named_fault(text: str) -> None:
     try:
-        read(text, Wrong)
+        parse_answer(text, Wrong)
     except PairError as fault:
         assert fault.reason == "bad_reply"
         assert len(str(fault)) < 400
@@ -145,13 +158,13 @@ def test_any_text_is_an_answer_or_a_named_fault(text: str) -> None:
 
 
 @given(st.text(max_size=20), st.floats(0, 1))
-def test_what_fits_is_read_as_it_stands(what: str, share: float) -> None:
-    assert read(json.dumps({"what": what, "share": share}), Wrong) == Wrong(what=what, share=share)
+def test_a_valid_answer_is_read_unchanged(what: str, share: float) -> None:
+    assert parse_answer(json.dumps({"what": what, "share": share}), Wrong) == Wrong(what=what, share=share)
 
 
 @both
 @pytest.mark.parametrize("bad", ["I see rain.", "{}", '{"what": "rain", "share": "half"}'])
-def test_one_repair_try_that_shows_the_fault(make: Make, bad: str, pixels: np.ndarray) -> None:
+def test_one_retry_that_states_the_fault(make: Make, bad: str, pixels: np.ndarray) -> None:
     with Models(script(Reply(text=bad), Reply(text=GOOD))) as models:
         answer = ask(make(models), [pixels], LOOKING, Wrong)
         first, second = models.asked
@@ -166,13 +179,13 @@ def test_one_repair_try_that_shows_the_fault(make: Make, bad: str, pixels: np.nd
 
 
 @both
-def test_no_second_repair_try(make: Make, pixels: np.ndarray) -> None:
+def test_no_second_retry(make: Make, pixels: np.ndarray) -> None:
     with Models(lambda asked: Reply(text="{}")) as models:
         answer = ask(make(models), [pixels], LOOKING, Wrong)
     assert len(models.asked) == 2
     assert answer == Answer(
         value=None,
-        fault="the answer does not fit: what: Field required; share: Field required",
+        fault="the answer does not fit the schema: what: Field required; share: Field required",
         reason="bad_reply",
         tokens_in=2600,
         tokens_out=2640 if make is gemini else 2240,
@@ -212,21 +225,21 @@ def test_a_reply_without_a_text_is_a_fault(make: Make, pixels: np.ndarray) -> No
     ],
     ids=["429", "503", "cut"],
 )
-def test_what_passes_is_not_an_answer(make: Make, reply: Reply, reason: str, paid: bool, pixels: np.ndarray) -> None:
+def test_temporary_errors_are_raised(make: Make, reply: Reply, reason: str, paid: bool, pixels: np.ndarray) -> None:
     with Models(script(reply)) as models, pytest.raises(TransientError) as caught:
         ask(make(models), [pixels], LOOKING, Wrong)
     assert (caught.value.reason, caught.value.paid) == (reason, paid)
     assert len(models.asked) == 1
 
 
-def test_the_first_look_is_paid_though_the_second_failed(pixels: np.ndarray) -> None:
+def test_the_first_attempt_is_paid_if_the_second_fails(pixels: np.ndarray) -> None:
     with Models(script(Reply(text="{}"), failed(503))) as models, pytest.raises(TransientError) as caught:
         ask(gemini(models), [pixels], LOOKING, Wrong)
     assert caught.value.paid
 
 
 @both
-def test_a_request_that_is_not_taken_is_no_answer_and_not_hidden(make: Make, pixels: np.ndarray) -> None:
+def test_a_rejected_request_is_raised(make: Make, pixels: np.ndarray) -> None:
     with Models(lambda asked: failed(400, "unsupported schema")) as models, pytest.raises(PairError) as caught:
         ask(make(models), [pixels], LOOKING, Wrong)
     assert caught.value.reason == "bad_request"
@@ -234,7 +247,7 @@ def test_a_request_that_is_not_taken_is_no_answer_and_not_hidden(make: Make, pix
 
 
 @both
-def test_a_wrong_key_stops_all_and_is_not_shown(
+def test_a_wrong_key_stops_the_run_and_is_hidden(
     make: Make, pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Models(key="another") as models, pytest.raises(ConfigError) as caught:
@@ -250,11 +263,11 @@ def test_names() -> None:
     with pytest.raises(ConfigError) as caught:
         vlm("claude")
     assert str(caught.value) == (
-        "no vision-language model is named 'claude'; known: gemini, openai, openai-compatible, each with :MODEL"
+        "no provider is named 'claude'. Name one of: gemini:MODEL, openai:MODEL, openai-compatible:MODEL"
     )
     with pytest.raises(ConfigError) as caught:
         vlm("openai")
-    assert str(caught.value) == "openai: which model is to look is not said; name it: openai:MODEL"
+    assert str(caught.value) == "openai: the model is missing. Name it: openai:MODEL"
 
 
 class Says:
@@ -266,9 +279,9 @@ class Says:
         self._texts = list(texts)
 
     def look(self, images: object, question: str, schema: type[BaseModel]) -> object:
-        from ggt_tools.providers.vlm import Look
+        from ggt_tools.providers.vlm import VlmReply
 
-        return Look(text=self._texts.pop(0), tokens_in=7, tokens_out=2)
+        return VlmReply(text=self._texts.pop(0), tokens_in=7, tokens_out=2)
 
 
 def test_a_photograph_is_classified(pixels: np.ndarray) -> None:
@@ -279,14 +292,14 @@ def test_a_photograph_is_classified(pixels: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("kind", DEGRADATIONS)
-def test_every_class_can_be_said(kind: str, pixels: np.ndarray) -> None:
+def test_every_class_can_be_answered(kind: str, pixels: np.ndarray) -> None:
     said = classify_by_vlm(Says(json.dumps({"main": kind, "all": list(KINDS)})), pixels)
     assert said.degradation == kind
     assert set(said.degradations) == set(KINDS)
 
 
 @pytest.mark.parametrize("text", ['{"main": "noise", "all": []}', '{"main": "rain", "all": ["rust"]}', "rain"])
-def test_a_class_that_is_none_is_not_taken(text: str, pixels: np.ndarray) -> None:
+def test_an_unknown_class_is_rejected(text: str, pixels: np.ndarray) -> None:
     with pytest.raises(PairError) as caught:
         classify_by_vlm(Says(text, text), pixels)
     assert caught.value.reason == "bad_reply"
@@ -304,13 +317,13 @@ def test_a_class_that_is_none_is_not_taken(text: str, pixels: np.ndarray) -> Non
         ("雨 and été", "雨 and été"),
     ],
 )
-def test_words_fit_to_be_quoted(text: str, words: str) -> None:
-    assert plain(text, 10 if text.startswith("x") else 100) == words
+def test_quotable_texts(text: str, words: str) -> None:
+    assert make_quotable(text, 10 if text.startswith("x") else 100) == words
 
 
 @given(st.text(max_size=200), st.integers(1, 50))
-def test_no_words_end_their_quotation(text: str, most: int) -> None:
-    words = plain(text, most)
+def test_no_text_closes_its_quotation(text: str, most: int) -> None:
+    words = make_quotable(text, most)
     assert len(words) <= most
     assert words.isprintable() or not words
     assert not set(words) & set('"“”„«»`<>{}[]\\\n')

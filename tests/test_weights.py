@@ -1,4 +1,4 @@
-"""weights: what each metric needs, whether a folder has it, and downloads that leave a whole file or none."""
+"""weights: the files of each metric, which of them a folder has, and downloads that are complete or absent."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def files_in(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def test_a_download_appears_whole(tmp_path: Path) -> None:
+def test_a_download_appears_complete(tmp_path: Path) -> None:
     sizes: list[int] = []
     with server({"/a": whole()}) as url:
         found = download(f"{url}/a", tmp_path / "hub" / "a.pth", sha256=SHA256, progress=sizes.append)
@@ -126,7 +126,7 @@ def test_the_checksum_that_the_hub_states_is_compared(tmp_path: Path) -> None:
     assert files_in(tmp_path) == ["a.pth"]
 
 
-def test_only_https_is_spoken_to_other_machines(tmp_path: Path) -> None:
+def test_only_https_is_used_for_other_machines(tmp_path: Path) -> None:
     for url in ("http://example.org/a", "file:///etc/hostname", "http://127.0.0.1.example.org/a"):
         with pytest.raises(ConfigError, match="not an https URL"):
             download(url, tmp_path / "a.pth")
@@ -270,7 +270,7 @@ def test_a_set_leaves_out_metrics_whose_weights_are_missing(tmp_path: Path) -> N
         assert "ggt100k weights --metrics musiq" in scorer.left_out["musiq_gain"]
 
 
-def test_licences_stand_beside_the_metrics() -> None:
+def test_licences_are_listed_with_the_metrics() -> None:
     assert licence("structure") == ""
     assert licence("piqe_gain").endswith("weights: none needed]")
     assert "CC BY-NC-SA 4.0" in licence("musiq_lq")

@@ -1,4 +1,4 @@
-"""The wheel: both parts and the sample are in it, with the C extension or without, and it works when installed."""
+"""The wheel: it contains both packages and the sample, with or without the C extension, and works when installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Results for whole files after `ingest --fit crop`: cut to the window that was taken, or said in the first line."""
+"""Results for whole files after `ingest --fit crop`: cut to the window that was taken, or reported as such."""
 
 from __future__ import annotations
 
@@ -100,9 +100,7 @@ RESULTS: dict[str, Callable[[Image.Image, Path], None]] = {
     ("shape", "result"),
     [*(("landscape", result) for result in RESULTS), *((shape, "of the same size") for shape in list(SHAPES)[1:])],
 )
-def test_a_result_for_the_whole_file_is_cut_to_the_window_that_ingest_took(
-    tmp_path: Path, shape: str, result: str
-) -> None:
+def test_a_result_for_the_whole_file_is_cropped_to_the_imported_window(tmp_path: Path, shape: str, result: str) -> None:
     width, height = SHAPES[shape]
     image = original(width, height)
     w, out, photo, pixels = start(tmp_path, image)
@@ -144,7 +142,7 @@ def test_a_result_for_the_window_is_taken_as_it_is(tmp_path: Path, name: str) ->
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shows", ["the whole file", "the window"])
-def test_of_a_square_file_the_name_and_the_content_tell_what_a_result_shows(tmp_path: Path, shows: str) -> None:
+def test_name_and_content_decide_what_a_square_result_shows(tmp_path: Path, shows: str) -> None:
     """Both have the same ratio of sides."""
     image = original(1400, 1400)
     w, out, photo, pixels = start(tmp_path, image)
@@ -170,7 +168,7 @@ def test_the_first_lines_say_what_will_not_fit_and_what_to_do(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_of_a_photograph_whose_window_nobody_noted_the_first_line_says_so(tmp_path: Path) -> None:
+def test_a_photograph_without_a_recorded_window_is_reported_first(tmp_path: Path) -> None:
     image = original(1600, 1150)
     _, out, photo, _ = start(tmp_path, image)
     save(restored(image), out / "IMG_1.png")
@@ -182,7 +180,7 @@ def test_of_a_photograph_whose_window_nobody_noted_the_first_line_says_so(tmp_pa
 
 
 @pytest.mark.slow
-def test_a_result_that_is_much_smaller_is_said_to_be_enlarged(tmp_path: Path) -> None:
+def test_a_much_smaller_result_is_reported(tmp_path: Path) -> None:
     image = original(1600, 1150)
     w, out, _, _ = start(tmp_path, image)
     save(resized(restored(image), 0.5), out / "IMG_1.png")
@@ -197,7 +195,7 @@ def test_a_result_that_is_much_smaller_is_said_to_be_enlarged(tmp_path: Path) ->
         ("IMG_1.jpg", b""),
     ],
 )
-def test_a_result_that_is_no_image_has_no_frame_and_is_refused(tmp_path: Path, name: str, data: bytes) -> None:
+def test_a_result_that_is_not_an_image_is_refused(tmp_path: Path, name: str, data: bytes) -> None:
     w, out, _, _ = start(tmp_path, original(1600, 1150))
     out.mkdir()
     (out / name).write_bytes(data)
@@ -238,7 +236,7 @@ def test_results_are_read_as_photographs_are(tmp_path: Path, kind: str) -> None:
     assert changes == wanted.get(kind, [])
 
 
-def test_a_damaged_jpeg_is_no_result(tmp_path: Path) -> None:
+def test_a_damaged_jpeg_is_refused(tmp_path: Path) -> None:
     image = original(1200, 1100)
     w, out, _, _ = start(tmp_path, image)
     buffer = io.BytesIO()

@@ -1,4 +1,4 @@
-"""yank: what is withdrawn, what is refused, and that the first reason stands."""
+"""yank: pairs that are withdrawn, refused requests, and that the first reason is kept."""
 
 from __future__ import annotations
 

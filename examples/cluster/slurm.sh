@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Scores a workspace on a Slurm cluster. Run it on a login node, in a shell that may be left open (tmux): it submits one
-# job array, takes in what the jobs find, and ends. Where it is cut off, run it again: it waits for the jobs that are
-# still there and plans only the rest.
+# Score a workspace on a Slurm cluster. Run this on a login node, in a shell that stays open (tmux). It submits one job
+# array, adds the scores of the jobs to the ledger, and ends. If it is interrupted, run it again: it waits for jobs that
+# are still running, and plans only the rest.
 set -euo pipefail
 
-workspace=${1:?name a workspace} # the ledger: on a disk of this node
-partition=${2:?name a partition: sinfo lists them}
+workspace=${1:?name a workspace} # its ledger must be on a local disk of this node
+partition=${2:?name a partition; sinfo lists them}
 
-# Images that every node sees, chosen once: ggt100k ingest PHOTOS "$workspace" --images /shared/ggt
+# All nodes must be able to read the images: ggt100k ingest PHOTOS "$workspace" --images /shared/ggt
 ggt100k score "$workspace" --metrics core,default --device cuda \
     --engine slurm --workers 32 \
     --cluster "partition=$partition" --cluster time=04:00:00 \

@@ -14,8 +14,17 @@ import cv2
 import numpy as np
 
 from ggt_format.schema import Image
-from ggt_tools.training.scene_regions import blended, outline
-from ggt_tools.training.synthetic_degradations import Light, between, clouds, filtered, jpeg, slope, soft, to_bytes
+from ggt_tools.training.scene_regions import blend, draw_outline
+from ggt_tools.training.synthetic_degradations import (
+    Light,
+    blur_gaussian,
+    convolve,
+    draw_clouds,
+    draw_slope,
+    encode_jpeg,
+    interpolate,
+    to_bytes,
+)
 from ggt_tools.training.synthetic_faults import FAULTS, Fault, Scene
 
 from .faults_kinds import GOOD, UNSEEN
@@ -28,9 +37,9 @@ def degrade(gt: Image, other: Image, degradation: str, strength: float, random: 
     """The photograph with a chain of its class, and with what cameras and networks add to all of them."""
     light = CHAINS[degradation](gt.astype(np.float32), other, strength, random)
     if random.random() < 0.5:
-        light = soft(light, random.uniform(0.3, 0.3 + 0.7 * strength))
+        light = blur_gaussian(light, random.uniform(0.3, 0.3 + 0.7 * strength))
     light = light + random.uniform(0.3, 1.0 + 4.0 * strength) * random.standard_normal(light.shape, np.float32)
-    return jpeg(to_bytes(light), int(random.integers(round(between(85, 45, strength)), 97)))
+    return encode_jpeg(to_bytes(light), int(random.integers(round(interpolate(85, 45, strength)), 97)))
 
 
 def _mixed(light: Light, other: Image, strength: float, random: Random) -> Light:
@@ -39,13 +48,13 @@ def _mixed(light: Light, other: Image, strength: float, random: Random) -> Light
     for turn in range(2):
         share = strength * (1.0, 0.5)[turn]
         if random.random() < 0.8:
-            wide = between(0.5, 2.2, share)
+            wide = interpolate(0.5, 2.2, share)
             light = cv2.GaussianBlur(light, (0, 0), wide, sigmaY=wide * random.uniform(0.6, 1.6))
-        scale = random.uniform(1.0 / between(1.1, 2.6, share), 1.1)
+        scale = random.uniform(1.0 / interpolate(1.1, 2.6, share), 1.1)
         light = cv2.resize(light, None, fx=scale, fy=scale, interpolation=int(random.choice((1, 2, 3))))
         grain = random.standard_normal((*light.shape[:2], 1 if random.random() < 0.4 else 3), np.float32)
-        light = light + between(1, 16, share) * random.random() * grain
-        light = jpeg(to_bytes(light), int(between(90, 35, share * random.random()))).astype(np.float32)
+        light = light + interpolate(1, 16, share) * random.random() * grain
+        light = encode_jpeg(to_bytes(light), int(interpolate(90, 35, share * random.random()))).astype(np.float32)
     return np.asarray(cv2.resize(light, (width, height), interpolation=cv2.INTER_CUBIC), np.float32)
 
 
@@ -53,11 +62,11 @@ def _rain(light: Light, other: Image, strength: float, random: Random) -> Light:
     """Two layers of streaks, near and far, and a veil."""
     angle = random.uniform(-30, 30)
     for length, density, bright in ((9, 0.02, 90), (31, 0.004, 150)):
-        seeds = (random.random(light.shape[:2]) < density * between(0.3, 1.2, strength)).astype(np.float32)
+        seeds = (random.random(light.shape[:2]) < density * interpolate(0.3, 1.2, strength)).astype(np.float32)
         kernel = _line(length, angle + random.uniform(-4, 4))
-        layer = soft(filtered(seeds, kernel) * length, random.uniform(0.4, 0.8))
+        layer = blur_gaussian(convolve(seeds, kernel) * length, random.uniform(0.4, 0.8))
         light = light + bright * random.uniform(0.6, 1.2) * np.clip(layer, 0, 1)[..., None]
-    veil = between(0.0, 0.25, strength)
+    veil = interpolate(0.0, 0.25, strength)
     return np.asarray(light * (1 - veil) + random.uniform(150, 210) * veil, np.float32)
 
 
@@ -65,8 +74,8 @@ def _haze(light: Light, other: Image, strength: float, random: Random) -> Light:
     """Airlight that grows with a depth taken from the height in the picture and from its brightness."""
     height, width = light.shape[:2]
     depth = np.linspace(1.2, 0.4, height, dtype=np.float32)[:, None] * np.ones((1, width), np.float32)
-    depth += 0.3 * clouds((height, width), 0.3, random) + 0.3 * soft(light.mean(axis=2), 12.0) / 255.0
-    through = np.exp(-between(0.4, 2.0, strength) * np.clip(depth, 0.1, 2.0))[..., None]
+    depth += 0.3 * draw_clouds((height, width), 0.3, random) + 0.3 * blur_gaussian(light.mean(axis=2), 12.0) / 255.0
+    through = np.exp(-interpolate(0.4, 2.0, strength) * np.clip(depth, 0.1, 2.0))[..., None]
     airlight = random.uniform(150, 240) + random.uniform(-14, 14, 3)
     return np.asarray(light * through + airlight * (1 - through), np.float32)
 
@@ -75,22 +84,22 @@ def _snow(light: Light, other: Image, strength: float, random: Random) -> Light:
     """Flakes near and far that fall while the shutter is open, over a thin veil."""
     veil = np.zeros(light.shape[:2], np.float32)
     for radius, density in ((1, 0.004), (2, 0.0012), (4, 0.00025)):
-        seeds = (random.random(veil.shape) < density * between(0.3, 1.0, strength)).astype(np.float32)
+        seeds = (random.random(veil.shape) < density * interpolate(0.3, 1.0, strength)).astype(np.float32)
         disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1,) * 2)
-        flakes = filtered(cv2.dilate(seeds, disc), _line(2 * radius + 1, random.uniform(-50, 50)))
-        veil = np.maximum(veil, soft(flakes, 0.5 * radius) * random.uniform(0.6, 1.0))
+        flakes = convolve(cv2.dilate(seeds, disc), _line(2 * radius + 1, random.uniform(-50, 50)))
+        veil = np.maximum(veil, blur_gaussian(flakes, 0.5 * radius) * random.uniform(0.6, 1.0))
     light = light * (1 - veil[..., None]) + 240.0 * veil[..., None]
-    fog = between(0.0, 0.2, strength)
+    fog = interpolate(0.0, 0.2, strength)
     return np.asarray(light * (1 - fog) + 205.0 * fog, np.float32)
 
 
 def _low_light(light: Light, other: Image, strength: float, random: Random) -> Light:
     """Gamma up to 3, a tint, shot and read noise, at times a light that falls off."""
-    dim = 255.0 * (np.clip(light, 0, 255) / 255.0) ** between(1.2, 3.0, strength) * between(0.9, 0.35, strength)
+    dim = 255.0 * (np.clip(light, 0, 255) / 255.0) ** interpolate(1.2, 3.0, strength) * interpolate(0.9, 0.35, strength)
     dim *= random.uniform(0.9, 1.1, 3)
     if random.random() < 0.3:
-        dim *= (1.0 - 0.4 * np.abs(slope(light.shape[:2], random)))[..., None]
-    noise = random.standard_normal(light.shape, np.float32) * np.sqrt(between(1, 4, strength) ** 2 + 0.3 * dim)
+        dim *= (1.0 - 0.4 * np.abs(draw_slope(light.shape[:2], random)))[..., None]
+    noise = random.standard_normal(light.shape, np.float32) * np.sqrt(interpolate(1, 4, strength) ** 2 + 0.3 * dim)
     return np.asarray(dim + noise * random.uniform(0.3, 1.0), np.float32)
 
 
@@ -99,11 +108,11 @@ def _old_photo(light: Light, other: Image, strength: float, random: Random) -> L
     grey = light.mean(axis=2, keepdims=True)
     colour = random.uniform(0.3, 0.9)
     light = grey + (light - grey) * colour
-    light = soft(np.asarray(light, np.float32), between(0.6, 2.0, strength))
-    black, white = between(5, 55, strength), between(250, 200, strength)
+    light = blur_gaussian(np.asarray(light, np.float32), interpolate(0.6, 2.0, strength))
+    black, white = interpolate(5, 55, strength), interpolate(250, 200, strength)
     light = (black + (white - black) * light / 255.0) * (1 + random.uniform(0, 1) * np.array([0.04, 0.0, -0.12]))
-    grain = soft(random.standard_normal(light.shape[:2], np.float32), random.uniform(0.5, 1.2))
-    light = light + (between(2, 10, strength) * grain / grain.std())[..., None]
+    grain = blur_gaussian(random.standard_normal(light.shape[:2], np.float32), random.uniform(0.5, 1.2))
+    light = light + (interpolate(2, 10, strength) * grain / grain.std())[..., None]
     marks = np.zeros(light.shape[:2], np.float32)
     height, width = marks.shape
     for _ in range(int(random.integers(0, 4 + round(8 * strength)))):
@@ -111,21 +120,21 @@ def _old_photo(light: Light, other: Image, strength: float, random: Random) -> L
         end = start + random.normal(0, 0.3, 2) * (width, height)
         cv2.line(marks, tuple(map(int, start)), tuple(map(int, end)), float(random.uniform(0.4, 1.0)), 1)
     if random.random() < 0.4:
-        marks += 0.3 * (clouds(marks.shape, 0.3, random) > 1.2)
-    marks = np.clip(soft(marks, 0.6), 0, 1)[..., None]
+        marks += 0.3 * (draw_clouds(marks.shape, 0.3, random) > 1.2)
+    marks = np.clip(blur_gaussian(marks, 0.6), 0, 1)[..., None]
     return np.asarray(light + (random.choice((235.0, 40.0)) - light) * marks, np.float32)
 
 
 def _raindrop(light: Light, other: Image, strength: float, random: Random) -> Light:
     """Drops on the pane that show the scene upside down and small, with a bright and a dark rim."""
     height, width = light.shape[:2]
-    turned = soft(np.ascontiguousarray(light[::-1, ::-1]), 3.0)
-    for _ in range(round(between(5, 40, strength) * height * width / 2.6e5)):
+    turned = blur_gaussian(np.ascontiguousarray(light[::-1, ::-1]), 3.0)
+    for _ in range(round(interpolate(5, 40, strength) * height * width / 2.6e5)):
         mask = np.zeros((height, width), np.float32)
         axes = tuple(int(side) for side in random.integers(5, 26, size=2))
         spot = int(random.integers(width)), int(random.integers(height))
         cv2.ellipse(mask, spot, axes, float(random.uniform(0, 180)), 0, 360, 1.0, -1)
-        inner = soft(mask, random.uniform(0.8, 2.5))
+        inner = blur_gaussian(mask, random.uniform(0.8, 2.5))
         shade = 1.0 + 0.25 * (np.mgrid[0:height, 0:width][0].astype(np.float32) - spot[1]) / max(axes)
         light = light + (turned * np.clip(shade, 0.7, 1.3)[..., None] - light) * inner[..., None]
     return np.asarray(light, np.float32)
@@ -133,24 +142,28 @@ def _raindrop(light: Light, other: Image, strength: float, random: Random) -> Li
 
 def _underwater(light: Light, other: Image, strength: float, random: Random) -> Light:
     """Red and contrast go, green or blue stay, particles scatter."""
-    depth = np.clip(0.8 + 0.4 * slope(light.shape[:2], random), 0.2, 1.6)[..., None]
+    depth = np.clip(0.8 + 0.4 * draw_slope(light.shape[:2], random), 0.2, 1.6)[..., None]
     is_green = random.random() < 0.5
-    fade = np.array([1.5, 0.35 if is_green else 0.6, 0.7 if is_green else 0.3]) * between(0.3, 1.2, strength)
+    fade = np.array([1.5, 0.35 if is_green else 0.6, 0.7 if is_green else 0.3]) * interpolate(0.3, 1.2, strength)
     through = np.exp(-depth * fade)
     veil = np.array([15, 130, 95] if is_green else [15, 95, 150]) * random.uniform(0.7, 1.3)
     out = light * through + veil * (1 - through)
     specks = (random.random(light.shape[:2]) < 0.0004 * strength).astype(np.float32)
-    specks = np.clip(soft(cv2.dilate(specks, np.ones((3, 3), np.uint8)), 1.5) * 2, 0, 1)[..., None]
-    return np.asarray(soft(np.asarray(out, np.float32), between(0.4, 1.4, strength)) + 60 * specks, np.float32)
+    specks = np.clip(blur_gaussian(cv2.dilate(specks, np.ones((3, 3), np.uint8)), 1.5) * 2, 0, 1)[..., None]
+    return np.asarray(
+        blur_gaussian(np.asarray(out, np.float32), interpolate(0.4, 1.4, strength)) + 60 * specks, np.float32
+    )
 
 
 def _reflection(light: Light, other: Image, strength: float, random: Random) -> Light:
     """Another scene in the pane, soft, at times twice, stronger in parts."""
-    mirrored = soft(np.ascontiguousarray(other[:, ::-1]).astype(np.float32), random.uniform(0.8, 4.0))
+    mirrored = blur_gaussian(np.ascontiguousarray(other[:, ::-1]).astype(np.float32), random.uniform(0.8, 4.0))
     if random.random() < 0.4:
         mirrored = 0.6 * mirrored + 0.4 * np.roll(mirrored, (5, 7), axis=(0, 1))
-    where = np.clip(0.5 + 0.5 * clouds(light.shape[:2], 0.4, random), 0.0, 1.2)[..., None]
-    return np.asarray(light * random.uniform(0.85, 1.0) + mirrored * where * between(0.15, 0.5, strength), np.float32)
+    where = np.clip(0.5 + 0.5 * draw_clouds(light.shape[:2], 0.4, random), 0.0, 1.2)[..., None]
+    return np.asarray(
+        light * random.uniform(0.85, 1.0) + mirrored * where * interpolate(0.15, 0.5, strength), np.float32
+    )
 
 
 def _shadow(light: Light, other: Image, strength: float, random: Random) -> Light:
@@ -160,21 +173,21 @@ def _shadow(light: Light, other: Image, strength: float, random: Random) -> Ligh
     for _ in range(int(random.integers(1, 4))):
         corners = random.uniform(-0.1, 1.1, (int(random.integers(3, 7)), 2)) * (width, height)
         cv2.fillConvexPoly(mask, cv2.convexHull(corners.astype(np.int32)), 1.0)
-    mask = soft(mask, random.uniform(1, 8))[..., None]
-    shade = between(0.65, 0.25, strength) * np.array([0.94, 1.0, 1.08])
+    mask = blur_gaussian(mask, random.uniform(1, 8))[..., None]
+    shade = interpolate(0.65, 0.25, strength) * np.array([0.94, 1.0, 1.08])
     return np.asarray(light * (1 + (shade - 1) * mask), np.float32)
 
 
 def _motion_blur(light: Light, other: Image, strength: float, random: Random) -> Light:
     """The path of a hand that shakes: curved, and faster at one end."""
-    size = 2 * round(between(4, 14, strength)) + 1
+    size = 2 * round(interpolate(4, 14, strength)) + 1
     kernel = np.zeros((size, size), np.float32)
     place, angle = np.array([size / 2, size / 2]), random.uniform(0, 2 * np.pi)
     for _ in range(size * 2):
         angle += random.normal(0, 0.15)
         place = np.clip(place + 0.5 * np.array([np.cos(angle), np.sin(angle)]), 0, size - 1)
         kernel[int(place[1]), int(place[0])] += random.uniform(0.5, 1.5)
-    return filtered(light, centred(kernel / kernel.sum()))
+    return convolve(light, centred(kernel / kernel.sum()))
 
 
 def centred(kernel: Light) -> Light:
@@ -190,14 +203,14 @@ def centred(kernel: Light) -> Light:
 
 def _defocus_blur(light: Light, other: Image, strength: float, random: Random) -> Light:
     """A disc, or one that grows towards a side."""
-    radius = between(1.5, 6.0, strength)
+    radius = interpolate(1.5, 6.0, strength)
     reach = int(np.ceil(radius))
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     disc = np.clip(radius + 0.5 - np.hypot(x, y), 0, 1).astype(np.float32)
-    blurred = filtered(light, disc / disc.sum())
+    blurred = convolve(light, disc / disc.sum())
     if random.random() < 0.5:
         return blurred
-    where = np.clip(0.7 + 0.6 * slope(light.shape[:2], random), 0, 1)[..., None]
+    where = np.clip(0.7 + 0.6 * draw_slope(light.shape[:2], random), 0, 1)[..., None]
     return np.asarray(light + (blurred - light) * where, np.float32)
 
 
@@ -232,7 +245,7 @@ def toned(scene: Scene, random: Random) -> Image:
 def displaced(scene: Scene, random: Random) -> Image:
     """A smooth displacement of at most 0.5 to 3 px."""
     height, width = scene.gt.shape[:2]
-    fields = [clouds((height, width), 0.8, random) + random.normal() for _ in range(2)]
+    fields = [draw_clouds((height, width), 0.8, random) + random.normal() for _ in range(2)]
     most = random.uniform(0.5, 3.0) * max(height, width) / 1024
     size = max(float(np.hypot(*fields).max()), 1e-6)
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
@@ -243,11 +256,11 @@ def displaced(scene: Scene, random: Random) -> Image:
 def resynthesised(scene: Scene, random: Random) -> Image:
     """Texture finer than about 1.5 px is drawn anew: the same energy in the same places, other values."""
     light = scene.gt.astype(np.float32)
-    base = soft(light, random.uniform(0.7, 1.5))
+    base = blur_gaussian(light, random.uniform(0.7, 1.5))
     fine = light - base
     height, width = fine.shape[:2]
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    off = [soft(random.standard_normal((height, width), np.float32), 3.0) for _ in range(2)]
+    off = [blur_gaussian(random.standard_normal((height, width), np.float32), 3.0) for _ in range(2)]
     far = random.uniform(1.5, 4.0)
     x, y = (place + far * field / field.std() for place, field in zip((x, y), off, strict=True))
     other = cv2.remap(fine, np.float32(x), np.float32(y), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
@@ -264,7 +277,7 @@ def encoded(scene: Scene, random: Random) -> Image:
     """JPEG of quality 70 to 95, or WebP."""
     quality = int(random.integers(70, 96))
     if random.random() < 0.6:
-        return jpeg(scene.gt, quality)
+        return encode_jpeg(scene.gt, quality)
     data = cv2.imencode(".webp", np.ascontiguousarray(scene.gt[..., ::-1]), [cv2.IMWRITE_WEBP_QUALITY, quality])[1]
     return np.ascontiguousarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1])
 
@@ -288,44 +301,50 @@ def restored(scene: Scene, random: Random) -> tuple[str, Image]:
 
 def relit(scene: Scene, strength: float, random: Random) -> Image:
     """The light grows across the picture, by 15 to 80 % from side to side, or about a place."""
-    field = slope(scene.gt.shape[:2], random) if random.random() < 0.5 else clouds(scene.gt.shape[:2], 0.7, random)
+    field = (
+        draw_slope(scene.gt.shape[:2], random)
+        if random.random() < 0.5
+        else draw_clouds(scene.gt.shape[:2], 0.7, random)
+    )
     field = field / np.abs(field).max()
-    return to_bytes(scene.gt * np.exp(between(0.15, 0.6, strength) * field)[..., None])
+    return to_bytes(scene.gt * np.exp(interpolate(0.15, 0.6, strength) * field)[..., None])
 
 
 def rebalanced(scene: Scene, strength: float, random: Random) -> Image:
     """Another white balance, warmer or colder, by 6 to 24 %."""
-    by = between(0.06, 0.24, strength) * random.choice((-1, 1))
+    by = interpolate(0.06, 0.24, strength) * random.choice((-1, 1))
     return to_bytes(scene.gt * np.array([1 + by, 1.0, 1 - by]))
 
 
 def crushed(scene: Scene, strength: float, random: Random) -> Image:
     """Lights and shades are cut off: contrast grows by 50 to 160 %."""
     middle = random.uniform(90, 160)
-    return to_bytes(middle + (scene.gt - middle) * between(1.5, 2.6, strength))
+    return to_bytes(middle + (scene.gt - middle) * interpolate(1.5, 2.6, strength))
 
 
 def ringing(scene: Scene, strength: float, random: Random) -> Image:
     """Waves beside edges, as a sharp cut in the spectrum leaves them."""
     light = scene.gt.astype(np.float32)
-    waves = soft(light, 1.5) - 2 * soft(light, 2.5) + soft(light, 4.0)
-    return to_bytes(light + between(1.0, 4.0, strength) * waves)
+    waves = blur_gaussian(light, 1.5) - 2 * blur_gaussian(light, 2.5) + blur_gaussian(light, 4.0)
+    return to_bytes(light + interpolate(1.0, 4.0, strength) * waves)
 
 
 def flattened(scene: Scene, strength: float, random: Random) -> Image:
     """What is smooth already, a sky or a wall, becomes a plain gradient."""
     light = scene.gt.astype(np.float32)
-    activity = soft(np.abs(light - soft(light, 2.0)).mean(axis=2), 6.0)
-    where = np.clip((np.quantile(activity, between(0.2, 0.6, strength)) - activity) / 1.5 + 0.5, 0, 1)
-    return to_bytes(light + (soft(light, between(6, 20, strength)) - light) * soft(where, 3.0)[..., None])
+    activity = blur_gaussian(np.abs(light - blur_gaussian(light, 2.0)).mean(axis=2), 6.0)
+    where = np.clip((np.quantile(activity, interpolate(0.2, 0.6, strength)) - activity) / 1.5 + 0.5, 0, 1)
+    return to_bytes(
+        light + (blur_gaussian(light, interpolate(6, 20, strength)) - light) * blur_gaussian(where, 3.0)[..., None]
+    )
 
 
 def colourised(scene: Scene, strength: float, random: Random) -> Image:
     """Colours that the photograph does not tell: regions by brightness get hues of their own."""
     grey = cv2.cvtColor(scene.gt, cv2.COLOR_RGB2GRAY)
-    field = soft(grey.astype(np.float32), 6.0) / 255.0 + 0.15 * clouds(grey.shape, 0.3, random)
+    field = blur_gaussian(grey.astype(np.float32), 6.0) / 255.0 + 0.15 * draw_clouds(grey.shape, 0.3, random)
     hue = (random.uniform(0, 180) + 120 * field) % 180
-    saturation = between(50, 140, strength) * np.clip(0.6 + 0.4 * clouds(grey.shape, 0.4, random), 0, 1)
+    saturation = interpolate(50, 140, strength) * np.clip(0.6 + 0.4 * draw_clouds(grey.shape, 0.4, random), 0, 1)
     hsv = np.stack([hue, saturation, grey.astype(np.float32)], axis=2)
     return np.asarray(cv2.cvtColor(to_bytes(hsv), cv2.COLOR_HSV2RGB))
 
@@ -334,21 +353,21 @@ def redrawn(scene: Scene, strength: float, random: Random) -> Image:
     """All is drawn again from memory: things bend and move by 4 to 20 px, texture is invented."""
     height, width = scene.gt.shape[:2]
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    fields = [clouds((height, width), 0.12, random) for _ in range(2)]
-    most = between(4, 20, strength) * max(height, width) / 768
+    fields = [draw_clouds((height, width), 0.12, random) for _ in range(2)]
+    most = interpolate(4, 20, strength) * max(height, width) / 768
     x, y = (place + field * most / 2.5 for place, field in zip((x, y), fields, strict=True))
     bent = cv2.remap(scene.gt, np.float32(x), np.float32(y), cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
-    base = soft(bent.astype(np.float32), between(1.0, 2.5, strength))
+    base = blur_gaussian(bent.astype(np.float32), interpolate(1.0, 2.5, strength))
     fine = scene.other.astype(np.float32).mean(axis=2)
-    fine -= soft(fine, 2.0)
+    fine -= blur_gaussian(fine, 2.0)
     return to_bytes(base + 0.7 * fine[..., None])
 
 
 def patched(scene: Scene, strength: float, random: Random) -> Image:
     """A region of 20 to 70 % of the side is painted in a plain or graded colour, as what was covered or taken away."""
-    blob = outline(scene.gt, between(0.2, 0.7, strength) * min(scene.gt.shape[:2]), random)
-    light = soft(scene.gt.astype(np.float32), 25.0)
-    return blended(scene.gt, to_bytes(light + random.uniform(-20, 20, 3)), blob)
+    blob = draw_outline(scene.gt, interpolate(0.2, 0.7, strength) * min(scene.gt.shape[:2]), random)
+    light = blur_gaussian(scene.gt.astype(np.float32), 25.0)
+    return blend(scene.gt, to_bytes(light + random.uniform(-20, 20, 3)), blob)
 
 
 def retoned_copy(scene: Scene, strength: float, random: Random) -> Image:
@@ -357,8 +376,8 @@ def retoned_copy(scene: Scene, strength: float, random: Random) -> Image:
     light = 255.0 * (np.clip(light, 0, 255) / 255.0) ** np.exp(random.uniform(-0.15, 0.15))
     grey = light.mean(axis=2, keepdims=True)
     light = grey + (light - grey) * random.uniform(0.9, 1.2)
-    light += random.uniform(0.0, 0.25) * (light - soft(np.asarray(light, np.float32), 1.0))
-    return to_bytes(light + (scene.gt - light) * between(0.15, 0.0, strength))
+    light += random.uniform(0.0, 0.25) * (light - blur_gaussian(np.asarray(light, np.float32), 1.0))
+    return to_bytes(light + (scene.gt - light) * interpolate(0.15, 0.0, strength))
 
 
 SLOW: dict[str, tuple[str, Fault]] = {

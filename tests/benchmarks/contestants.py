@@ -1,4 +1,4 @@
-"""Who takes part, and what each must be able to do: make its own copy of the pairs, pass over them, go on after a cut.
+"""The contestants and their interface: copy the pairs to their own format, iterate over them, resume after a stop.
 
 Each peer's own module imports its library; it runs in a process of its own, which `worker.py` is.
 """

@@ -1,4 +1,4 @@
-"""Crops and whole pairs: who makes batches of them how fast."""
+"""Crops and whole pairs: the rate of batches of each contestant."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fit the gate's decision, and report it on what it was not fitted to.
+"""Fit the gate's decision, and report it on pairs that it was not fitted to.
 
     python -m tests.benchmarks deciding REAL --photographs FOLDER --out gate.toml
 

@@ -171,7 +171,7 @@ def make_lq(gt: Image, degradation: str, heavy: float, seed: int) -> Image:
     light = gt.astype(np.float32)
     for step in kinds.NEW[degradation]:
         light = step(light, heavy, random)
-    return degrading.finished(light, random)
+    return degrading.finish(light, random)
 
 
 # --- what the gate says -----------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The contestants at the start: who is here, who is not and why, and rounds in which they take turns."""
+"""Start the contestants, report which are missing and why, and run rounds in which they take turns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gating: how long the verdicts on many candidates take, out of the records and out of a workspace."""
+"""Gating: the time of the verdicts on many candidates, from records and from a workspace."""
 
 from __future__ import annotations
 

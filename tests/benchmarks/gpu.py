@@ -1,4 +1,4 @@
-"""What a GPU does here, and how much of it waits: `python -m tests.benchmarks gpu`. Nothing is downloaded.
+"""The work of a GPU and the share of time that it waits: `python -m tests.benchmarks gpu`. Nothing is downloaded.
 
 It runs with whatever is installed, on the CPU where there is no GPU. It begins no new table after seven minutes and
 leaves out what there is no time for. Metrics whose weights are missing run with random ones, which cost the same.
@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from . import material
 from .field import Options, table
 from .gpu_models import load_model, nafnet
 
+Networks = dict[str, tuple[Any, str]]  # of models of pyiqa, and whether their weights are real or random
 MODELS = tuple(dict.fromkeys(map(iqa.model_of, SETS["full"])))
 
 
@@ -105,11 +107,12 @@ def tables(plan: Plan) -> str:
     """Run everything that the plan names, and return the tables."""
     clock = Clock(plan.budget)
     parts = [f"## {device_name(plan.device)}, {time.strftime('%Y-%m-%d')}"]
+    networks: Networks = {}
     with tempfile.TemporaryDirectory() as home:
         folder = Path(home)
         for title, make, share in (
-            (f"Metrics, pairs of {plan.side} px", metrics_table, 0.5),
-            ("Waiting for decoding", decoding_table, 0.65),
+            (f"Metrics, pairs of {plan.side} px", partial(metrics_table, networks=networks), 0.5),
+            ("Waiting for decoding", partial(decoding_table, networks=networks), 0.65),
             ("The fidelity model", fidelity_table, 0.7),
             (f"Training at crops of {plan.crop}", training_table, 0.95),
             ("diffusers", diffusers_line, 1.0),
@@ -189,8 +192,11 @@ def busy(samples: Sequence[float]) -> str:
 # --- metrics ----------------------------------------------------------------------------------------------------------
 
 
-def metrics_table(plan: Plan, folder: Path, is_late: Callable[[], bool]) -> str:
-    """Pairs a second of each metric by batch size, in half precision, and the largest difference that makes."""
+def metrics_table(plan: Plan, folder: Path, is_late: Callable[[], bool], networks: Networks) -> str:
+    """Pairs a second of each metric by batch size, in half precision, and the largest difference that makes.
+
+    What it loads is added to `networks`.
+    """
     import torch
 
     half = torch.float16 if plan.device.startswith("cuda") else torch.bfloat16
@@ -209,7 +215,7 @@ def metrics_table(plan: Plan, folder: Path, is_late: Callable[[], bool]) -> str:
             rows.append([name, weights, *_figures(model, name, plan, half)])
         except Exception as error:
             rows.append([name, f"failed: {type(error).__name__}", *[""] * (len(plan.batches) + 4)])
-        del model
+        networks[name] = model, weights
         if plan.device.startswith("cuda"):
             torch.cuda.empty_cache()
     head = ["metric", "weights", *(f"pairs/s, {size} at a time" for size in plan.batches)]
@@ -231,18 +237,20 @@ def _figures(model: Any, name: str, plan: Plan, half: Any) -> list[str]:
                 return model(pairs[1, :size], pairs[0, :size]).reshape(size, -1)[:, 0]
             return torch.cat([model(images[:size]).reshape(size, -1)[:, 0] for images in pairs])
 
-    rates = []
+    rates, fitting = [], [1]
     with utilisation(plan.device) as samples:
         for size in plan.batches:
             try:
-                rates.append(f"{rate(lambda size=size: run(size), plan.device, size, plan.seconds):.1f}")
+                rates.append(f"{rate(lambda size=size: run(size), plan.device, size, plan.seconds):.3g}")
+                fitting.append(size)
             except torch.OutOfMemoryError:
-                torch.cuda.empty_cache()
                 rates.append("out of memory")
-    whole = run(1).float().cpu()
+            if rates[-1] == "out of memory":  # after the except block: its traceback keeps the memory in use
+                torch.cuda.empty_cache()
+    whole, largest = run(1).float().cpu(), max(fitting)
     batch = run(largest).float().cpu()[:: largest if not is_full_reference else 1][: len(whole)]
     with torch.autocast(plan.device.partition(":")[0], half):
-        fast = f"{rate(lambda: run(1), plan.device, 1, plan.seconds):.1f}"
+        fast = f"{rate(lambda: run(1), plan.device, 1, plan.seconds):.3g}"
         difference = float((run(1).float().cpu() - whole).abs().max())
     return [*rates, busy(samples), fast, f"{difference:.2g}", f"{float((batch - whole).abs().max()):.2g}"]
 
@@ -257,17 +265,24 @@ class Loaded:
         return decode_image(self.data, "lq"), decode_image(self.data, "gt")
 
 
-def decoding_table(plan: Plan, folder: Path, is_late: Callable[[], bool]) -> str:
-    """How long a GPU waits for decoding in the code of `score`, which decodes ahead and copies from pinned memory."""
+def decoding_table(plan: Plan, folder: Path, is_late: Callable[[], bool], networks: Networks) -> str:
+    """How long a GPU waits for decoding if it measures all metrics, by the code with which `score` feeds it."""
     draw = np.random.default_rng(0)
     smooth = draw.integers(0, 255, (plan.side // 8, plan.side // 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)
     data = encode_png(smooth)
     device = TorchDevice(plan.device, core_count())
-    name, size = plan.models[0], max(plan.batches)
-    model, weights = load_model(name, plan.device, folder)
-    device.add(name, model)
-    is_full_reference = iqa.models()[name][0] == "FR"
+    size = max(plan.batches)
+    for name, (network, _) in networks.items():
+        device.add(name, network)
     rows = []
+
+    def measure(lq: Any, gt: Any) -> None:
+        for name in networks:
+            step = size if name in iqa.BATCHED else 1
+            for columns in ((gt, lq),) if iqa.models()[name][0] == "FR" else ((lq,), (gt,)):
+                for first in range(0, size, step):
+                    device.measure(name, [column[first : first + step] for column in columns])
+
     for threads in sorted({1, min(4, core_count()), core_count()}):
         if is_late():
             break
@@ -283,18 +298,17 @@ def decoding_table(plan: Plan, folder: Path, is_late: Callable[[], bool]) -> str
             return device.stage([lq for lq, _ in pairs]), device.stage([gt for _, gt in pairs])
 
         asked = time.perf_counter()
-        for pairs, staged in feed(batches(), stage, threads=threads):
-            lq, gt = staged.result()
-            waited += time.perf_counter() - asked
-            for columns in ((gt, lq),) if is_full_reference else ((lq,), (gt,)):
-                device.measure(name, columns)
-            done += len(pairs)
-            asked = time.perf_counter()
+        with utilisation(plan.device) as samples:
+            for pairs, staged in feed(batches(), stage, threads=threads):
+                lq, gt = staged.result()
+                waited += time.perf_counter() - asked
+                measure(lq, gt)
+                done += len(pairs)
+                asked = time.perf_counter()
         total = time.perf_counter() - begun
-        rows.append([str(threads), f"{done / total:.1f}", f"{waited / total:.0%}"])
-    return f"{name}, {weights} weights, {size} pairs at a time\n\n" + table(
-        ["threads", "pairs/s", "of the time waiting"], rows
-    )
+        rows.append([str(threads), f"{done / total:.3g}", f"{waited / total:.0%}", busy(samples)])
+    title = f"all of {', '.join(networks)}; {size} pairs are loaded at a time"
+    return f"{title}\n\n" + table(["threads", "pairs/s", "of the time waiting", "GPU busy"], rows)
 
 
 def fidelity_table(plan: Plan, folder: Path, is_late: Callable[[], bool]) -> str:

@@ -1,4 +1,4 @@
-"""Networks for the bench on a GPU: pyiqa's models, with random weights where real ones are missing, and a NAFNet."""
+"""Networks for the bench on a GPU: pyiqa's models, with random weights if real ones are missing, and a NAFNet."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def load_model(model: str, device: str, cache: Path) -> tuple[Any, str]:
     has_weights = not iqa.explain_missing(model)
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         if has_weights:
-            return pyiqa.create_metric(model, device=device, **iqa._options(model)), "real"
+            return pyiqa.create_metric(model, device=device, **iqa.options_of(model)), "real"
         with random_weights(cache):
-            options = {**iqa._options(model), **RANDOM_OPTIONS.get(model, {})}
+            options = {**iqa.options_of(model), **RANDOM_OPTIONS.get(model, {})}
             return pyiqa.create_metric(model, device=device, **options), "random"
 
 

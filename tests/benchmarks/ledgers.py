@@ -1,4 +1,4 @@
-"""A ledger of very many photographs, made as the stages would leave it, and what the verbs take over it."""
+"""A ledger of very many photographs, as the stages would write it, and the time of the commands on it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PairDataset against its peers, in one run: crops, one class, a cut, the first pair, memory, a network.
+"""PairDataset against its peers, in one run: crops, one class, resuming, the first pair, memory, a network.
 
 Every contestant reads the same images, in a process of its own, and they take turns round by round; a ratio is the
 median over the rounds of the ratio within each. Before it is timed, each delivers every pair once, and its pixels are

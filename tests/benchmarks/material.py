@@ -1,4 +1,4 @@
-"""What the loaders' bench reads: the same pairs of real photographs for every contestant, and what is true of them.
+"""The data of the loaders' bench: the same pairs of real photographs for every contestant, and their checksums.
 
 A pair is 1024 x 1024 pixels, a mosaic of four crops of the photographs that ship with the package, turned over now and
 then. `lq` and `gt` are cut alike, so each pair is aligned and of real degradation.

@@ -1,4 +1,4 @@
-"""What an index of many rows costs: in the process that opens it, and in each further worker."""
+"""The memory of an index of many rows: in the process that opens it, and in each further worker."""
 
 from __future__ import annotations
 

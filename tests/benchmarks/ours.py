@@ -1,4 +1,4 @@
-"""PairDataset, and the pure bound: the bytes in memory, and nothing done but to inflate the bands that are needed."""
+"""PairDataset, and its upper bound: only inflate the bands that are needed, from bytes in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What follows for a set of any size: shards and files, cost and days by provider, GPU hours. Estimates, all of it."""
+"""Estimates for a dataset of any size: shards and files, costs and days by provider, GPU hours."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ PIXELS = 1024 * 1024 / (1080 * 800)
 FULL = ("lpips", "dists", "topiq_fr")  # full-reference: look at a pair once; the others at both of its images
 
 
-def reckoned() -> list[str]:
+def estimate() -> list[str]:
+    """Return the lines of all estimates, in Markdown."""
     return [*_storage(), "", *_cost(), "", *_days(), "", *_gpus()]
 
 
@@ -50,16 +51,16 @@ def _storage() -> list[str]:
         "codec",
         "TB",
         "shards",
-        "files a folder, of six classes",
+        "files in a folder, of six classes",
         "commits of 100 files",
         "the Hub's limits",
     ]
     return [
-        "## Shards and files (reckoned)",
+        "## Shards and files (estimated)",
         "",
-        f"Shards of {shard / 1e6:.0f} MB; 2.64 MB a pair as banded PNG and 0.83 MB as JPEG, measured on the sample. "
-        f"The Hub asks for fewer than {FILES:,} files a repository and {FOLDER:,} a folder; `pack --shard-bytes` makes "
-        "larger shards, and so fewer.",
+        f"Shards of {shard / 1e6:.0f} MB; 2.64 MB for each pair as banded PNG and 0.83 MB as JPEG, measured on the "
+        f"sample. The Hub asks for fewer than {FILES:,} files in a repository and {FOLDER:,} in a folder. "
+        "`pack --shard-bytes` makes larger and so fewer shards.",
         "",
         table(head, rows),
     ]
@@ -73,10 +74,10 @@ def _cost() -> list[str]:
             calls = size * CANDIDATES
             rows.append([model, f"{size:,}", f"{calls * known.call:,.0f}", f"{calls * known.call * known.batch:,.0f}"])
     return [
-        "## What restoring costs (reckoned)",
+        "## What restoring costs (estimated)",
         "",
-        f"{CANDIDATES} calls for each pair that is kept, at the most that one call costs by `calls/prices.toml`; the "
-        "budget of `--budget` is reckoned the same way, so it holds.",
+        f"{CANDIDATES} calls for each pair that is kept, at the maximum price of a call in "
+        "`providers/prices.toml`. `--budget` uses the same prices.",
         "",
         table(["model", "pairs", "USD at most", "in batch jobs"], rows),
     ]
@@ -87,10 +88,10 @@ def _days() -> list[str]:
     for size in SIZES:
         rows.append([f"{size:,}", *(f"{size * CANDIDATES / rate / 1440:,.1f}" for rate in RATES)])
     return [
-        "## How long it takes (reckoned)",
+        "## How long it takes (estimated)",
         "",
-        "The provider's rate decides: one process here drives 64 calls in flight at 0.9 of what they allow "
-        "(`make bench`), and `--in-flight` goes as far as the rate does. Days, without pauses:",
+        "The rate limit of the provider decides: one process with 64 calls in flight reaches 0.9 of the possible rate "
+        "(`make bench`). Days, without pauses:",
         "",
         table(["pairs", *(f"{rate:,} requests a minute" for rate in RATES)], rows),
     ]
@@ -104,12 +105,17 @@ def _gpus() -> list[str]:
         total = [before + more for before, more in zip(total, hours, strict=True)]
         rows.append([name, f"{seconds:.3f}", str(looks), *(f"{each:,.0f}" for each in hours)])
     rows.append(["all", "", "", *(f"{each:,.0f}" for each in total)])
-    head = ["metric", "seconds, published", "looks at a candidate", *(f"GPU hours, {size:,} pairs" for size in SIZES)]
+    head = [
+        "metric",
+        "seconds, published",
+        "runs for each candidate",
+        *(f"GPU hours, {size:,} pairs" for size in SIZES),
+    ]
     return [
-        "## GPU hours of `--metrics default` (reckoned)",
+        "## GPU hours of `--metrics default` (estimated)",
         "",
         "From the seconds that pyiqa publishes for an image of 1080 x 800 on an NVIDIA V100, in the ratio of the "
-        "pixels, one image at a time; a newer GPU and batches take less.",
+        "pixels, one image at a time. A newer GPU and batches take less time.",
         "",
         table(head, rows),
     ]

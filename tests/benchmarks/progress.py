@@ -1,4 +1,4 @@
-"""Say on stderr what the benches do and what is left, and how much of the time is gone."""
+"""Report the progress of the benches, and the time left, on stderr."""
 
 from __future__ import annotations
 

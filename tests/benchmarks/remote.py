@@ -1,4 +1,4 @@
-"""A web server for a folder: ranges, connections that are kept, a delay a request; counts what it sends."""
+"""A web server for a folder: ranges, persistent connections, a delay per request; it counts what it sends."""
 
 from __future__ import annotations
 

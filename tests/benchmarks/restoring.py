@@ -1,4 +1,4 @@
-"""Restoring through a model that takes a second: how near the command comes to what the calls in flight allow."""
+"""Restoring with a model that takes a second: the time of the command beside the bound of its concurrent calls."""
 
 from __future__ import annotations
 

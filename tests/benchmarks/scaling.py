@@ -1,5 +1,4 @@
-"""Plans past this machine: what can be measured here is, the rest is reckoned from it, and dataset_card/SCALING.md says
-which is which.
+"""Measure scaling on this machine, estimate the rest, and write both, marked, to dataset_card/SCALING.md.
 
     python -m tests.benchmarks.scaling all          measures every part and writes the page: two hours
     python -m tests.benchmarks.scaling PART ...     measures these anew; of the others what stands in scaling.json
@@ -315,16 +314,16 @@ def page(figures: Figures) -> str:
     lines = [
         "# Scaling",
         "",
-        "Written by `python -m tests.benchmarks.scaling`, which can measure part by part. *Measured* is what one "
-        "machine of two cores did, the ledger with both free, the other parts while other programs had one or both; "
-        "*reckoned* follows from measured sizes, listed prices and published throughputs, and is an estimate.",
+        "Written by `python -m tests.benchmarks.scaling`, which can measure part by part. *Measured* values are from "
+        "one machine with two cores. For the ledger both were free; for the other parts, other programs used one or "
+        "both. *Estimated* values follow from measured sizes, listed prices and published throughputs.",
         "",
     ]
     for name, tell in (("ledger", _ledger), ("index", _rows), ("overhead", _overhead), ("node_killed", _killed),
                        ("release", _release), ("datatrove", _datatrove)):  # fmt: skip
         if name in figures:
             lines += [*tell(figures[name]), ""]
-    return "\n".join([*lines, *plans.reckoned(), ""])
+    return "\n".join([*lines, *plans.estimate(), ""])
 
 
 def _took(found: Figures) -> list[str]:
@@ -335,10 +334,10 @@ def _ledger(found: Figures) -> list[str]:
     count = found["photographs"]
     made = found["made"]
     rows = [
-        ["`status`, nothing judged", *_took(found["status"])],
+        ["`status` before any verdict", *_took(found["status"])],
         ["`verdict` of all", *_took(found["verdict"])],
-        ["`status`, all judged", *_took(found["status judged"])],
-        ["`verdict` once more: nothing changes", *_took(found["verdict again"])],
+        ["`status` after all verdicts", *_took(found["status judged"])],
+        ["`verdict` again, without a change", *_took(found["verdict again"])],
         ["`pack --dry-run`: the whole plan", *_took(found["pack"])],
     ]
     return [
@@ -346,18 +345,18 @@ def _ledger(found: Figures) -> list[str]:
         "",
         f"{count:,} photographs x {ledgers.CANDIDATES} candidates x {ledgers.SCORES} scores: "
         f"{made['bytes'] / 1e9:.1f} GB, "
-        f"{made['bytes'] / count:,.0f} bytes a photograph; {found['bytes judged'] / 1e9:.1f} GB with every verdict and "
-        f"its evidence. A stage that commits a thousand scores at a time adds {found['adding']:,.0f} a second.",
+        f"{made['bytes'] / count:,.0f} bytes per photograph; {found['bytes judged'] / 1e9:.1f} GB with every verdict "
+        f"and its evidence. A stage that commits 1,000 scores at a time adds {found['adding']:,.0f} scores per second.",
         "",
-        table(["over it", "seconds", "seconds of CPU", "MB at most, all processes"], rows),
+        table(["command", "seconds", "CPU seconds", "maximum MB, all processes"], rows),
     ]
 
 
 def _rows(found: Figures) -> list[str]:
     fresh, cached = found["fresh"], found["cached"]
     rows = [
-        ["open, the first time (it is made ready for memory mapping)", f"{fresh['first']:.1f}"],
-        ["open, later, in another process", f"{cached['first']:.2f}"],
+        ["open for the first time (prepares the memory mapping)", f"{fresh['first']:.1f}"],
+        ["open again, in another process", f"{cached['first']:.2f}"],
         [f"filter by class and score: the keys of {cached['kept']:,} are kept", f"{cached['filter']:.2f}"],
         ["the same, all columns", f"{cached['whole']:.2f}"],
         ["`PairDataset` over all", f"{cached['pairs']:.2f}"],
@@ -365,10 +364,10 @@ def _rows(found: Figures) -> list[str]:
     return [
         "## The index (measured)",
         "",
-        f"{found['rows']:,} rows: {found['parquet']['bytes'] / 1e6:,.0f} MB of parquet. After all of these a process "
-        f"has {cached['private'] / 1e6:,.0f} MB of memory alone:",
+        f"{found['rows']:,} rows: {found['parquet']['bytes'] / 1e6:,.0f} MB of Parquet. After all of these steps, a "
+        f"process has {cached['private'] / 1e6:,.0f} MB of private memory:",
         "",
-        table(["what", "seconds"], rows),
+        table(["step", "seconds"], rows),
     ]
 
 
@@ -383,9 +382,11 @@ def _overhead(found: Figures) -> list[str]:
     return [
         "## Engines (measured)",
         "",
-        f"{found['works']} works of 50 ms, medians of {len(one)} rounds that alternate; the start of processes counts.",
+        f"{found['works']} works of 50 ms, medians of {len(one)} alternating rounds, including the start of processes.",
         "",
-        table(["`--engine`", "1 worker, s", "2 workers, s", "of twice one worker", "of no overhead, 1 worker"], rows),
+        table(
+            ["`--engine`", "1 worker, s", "2 workers, s", "speed-up by 2 workers / 2", "efficiency of 1 worker"], rows
+        ),
     ]
 
 
@@ -394,12 +395,13 @@ def _killed(found: Figures) -> list[str]:
     good = sum(run["same"] for run in runs)
     seconds = [run["seconds"] for run in runs]
     return [
-        "## A node that dies (measured)",
+        "## Failure of a node (measured)",
         "",
         f"{found['pairs']:,} small pairs scored by `--engine ray` on a cluster of two nodes, one of them killed at a "
-        f"random moment (after {_moments(runs)} s): in {good} of {len(runs)} runs the ledger held what a run in one "
-        f"process found, every fact once, values within 1e-6. Seconds: {min(seconds):.0f} to {max(seconds):.0f}, and "
-        f"{whole['seconds']:.0f} where no node dies; one process without a cluster takes {found['alone']:.0f}.",
+        f"random moment (after {_moments(runs)} s): in {good} of {len(runs)} runs, the ledger had the same facts as "
+        f"after a run in one process, each once, with values within 1e-6. Seconds: {min(seconds):.0f} to "
+        f"{max(seconds):.0f}, and {whole['seconds']:.0f} without a failure. One "
+        f"process without a cluster takes {found['alone']:.0f}.",
     ]
 
 
@@ -407,16 +409,19 @@ def _release(found: Figures) -> list[str]:
     (whole, *runs) = found["runs"]
     lines = [
         f"A release of {found['pairs']:,} small pairs in {found['shards']} shards, packed and validated by "
-        "`--engine ray` on such a cluster, a node killed at a random moment of each:",
+        "`--engine ray` on such a cluster, with a node killed at a random moment of each run:",
         "",
     ]
-    for verb, said in (("pack", "the same bytes as without a cluster"), ("validate", "the same findings, none")):
+    for verb, said in (
+        ("pack", "the same bytes as without a cluster"),
+        ("validate", "no findings, as without a cluster,"),
+    ):
         these = [run[verb] for run in runs]
         good = sum(run["same"] for run in these)
         seconds = [run["seconds"] for run in these]
         lines.append(
-            f"- `{verb}`, killed after {_moments(these)} s: in {good} of {len(these)} runs {said}; {min(seconds):.0f} "
-            f"to {max(seconds):.0f} s, and {whole[verb]['seconds']:.0f} where no node dies."
+            f"- `{verb}`, killed after {_moments(these)} s: {said} in {good} of {len(these)} runs; {min(seconds):.0f} "
+            f"to {max(seconds):.0f} s, and {whole[verb]['seconds']:.0f} s without a failure."
         )
     return lines
 
@@ -430,12 +435,13 @@ def _datatrove(found: Figures) -> list[str]:
     return [
         "## Why `--engine ray` is not datatrove's executor (measured)",
         "",
-        f"{found['tasks']} tasks that do nothing, two at a time on the same warm cluster: {ours:.3f} s a task by plain "
-        f"Ray tasks, {theirs:.2f} s by datatrove's `RayPipelineExecutor`, {theirs / ours:,.0f} times as long: it "
-        "reserves a placement, starts an actor and in it a pool of processes for each task, so a model would be "
-        "loaded for each too. By its code (0.10), a process of that pool that is killed leaves the pool waiting, and a "
-        "node that dies between the placement and the actor's first answer leaves the driver waiting; neither was "
-        "tried here. `--engine slurm` is datatrove's `SlurmPipelineExecutor`, which has none of these.",
+        f"{found['tasks']} tasks that do nothing, two at a time on the same warm cluster: {ours:.3f} s for each task "
+        f"with plain Ray tasks, and {theirs:.2f} s with datatrove's `RayPipelineExecutor`, {theirs / ours:,.0f} times "
+        "as long. That executor reserves a placement and starts an actor with a pool of processes for each task, so it "
+        "would also load a model for each task. According to its code (0.10), a killed process of that pool leaves the "
+        "pool waiting, and a node that fails between the placement and the actor's first answer leaves the driver "
+        "waiting; neither was tested here. `--engine slurm` uses datatrove's "
+        "`SlurmPipelineExecutor`, which has none of these problems.",
     ]
 
 

@@ -1,4 +1,4 @@
-"""What is to be reached, held against the measurements of the same run."""
+"""Compare the measurements of a run with the targets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What else a training run waits for: one class, going on after a cut, the first pair, and a network in between."""
+"""Other waits of a training run: one class, resuming after an interruption, the first pair, and a network."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def bench(options: Options) -> str:
         before = os.environ.get("HF_HOME")
         os.environ["HF_HOME"] = str(folder / "cache")
         try:
-            opened = [_open(folder / "png") for _ in ("first time", "later")]
+            opened = [measure_view(folder / "png") for _ in ("first time", "later")]
         finally:
             os.environ.pop("HF_HOME") if before is None else os.environ.update(HF_HOME=before)
     lines = [("open the release, and bind the port", *(f"{steps['open']:.2f}" for steps in opened))]
@@ -99,7 +99,7 @@ def bench(options: Options) -> str:
     return f"View: {rows:,} pairs\n\n" + table(("view, seconds", "first time", "index decoded before"), lines)
 
 
-def _open(root: Path) -> dict[str, float]:
+def measure_view(root: Path) -> dict[str, float]:
     """Open a release as `view` does, and return the seconds of each step."""
     from ggt_format import index_file
     from ggt_tools.viewing import View, ViewConfig

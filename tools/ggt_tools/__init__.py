@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ggt_tools.api import evaluate as evaluate
     from ggt_tools.api import export as export
     from ggt_tools.api import push as push
+    from ggt_tools.api import site as site
     from ggt_tools.api import train_classes as train_classes
     from ggt_tools.api import train_fidelity as train_fidelity
     from ggt_tools.api import validate as validate
@@ -30,7 +31,7 @@ _MODULES = {
     **dict.fromkeys(
         (
             *("Workspace", "card", "compare_models", "diff", "evaluate", "export", "push", "train_classes"),
-            *("train_fidelity", "validate", "view", "weights"),
+            *("site", "train_fidelity", "validate", "view", "weights"),
         ),
         "ggt_tools.api",
     ),

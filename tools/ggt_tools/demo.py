@@ -39,7 +39,7 @@ def demo(folder: Path, *, events: Events = SILENT) -> Iterator[str]:
 
     Args:
         folder: Folder to write to; it is created if need be. Run again, it continues.
-        events: Told of progress, and of each photograph that is rejected.
+        events: Receives progress, and of each photograph that is rejected.
 
     Raises:
         ConfigError: A stage failed.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +11,11 @@ from ggt_tools.errors import ConfigError
 
 if TYPE_CHECKING:
     import jinja2
+
+
+def script_hash(script: str) -> str:
+    """Return the hash by which a content security policy allows an inline script: "sha256-..."."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def environment(folder: Path, *, autoescape: bool = True, **options: Any) -> jinja2.Environment:

@@ -198,7 +198,7 @@ def in_processes(
             if is_done:
                 yield pending.popleft().result()
     except WorkerDied as fault:
-        raise ConfigError("a process of ours died; is there memory enough? try fewer processes") from fault
+        raise ConfigError("a worker process died, perhaps for lack of memory. Use fewer processes.") from fault
     finally:
         for worker in workers:
             worker.close()

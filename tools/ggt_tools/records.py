@@ -119,6 +119,19 @@ class Conversion:
     phash: str = ""  # perceptual hash of the file's whole image, where the photograph is a window of it
 
 
+@stored("flag", "key", "candidate", "name", is_replaced=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flag:
+    """What was looked for in the file of a photograph or of a candidate, and whether it was found. No threshold."""
+
+    key: str
+    candidate: str  # its id; "" where it is of the photograph
+    name: str  # c2pa, faces, watermark, nsfw, or the name of a model that the user supplied
+    version: str  # of the check and, where it has one, of its model
+    value: float  # c2pa: bytes of the manifest store; faces: their number; a model: its probability, 0 to 1
+    detail: str  # c2pa: the kinds of source that the file states; else ""
+
+
 @stored("photo_class", "key", "version")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhotoClass:
@@ -132,7 +145,7 @@ class PhotoClass:
 @stored("prompt", "id")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """What a restorer is told of one photograph."""
+    """The prompt of a photograph, which is sent to restorers."""
 
     id: str  # work_id(key, strategy, version)
     key: str

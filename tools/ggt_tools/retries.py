@@ -31,7 +31,7 @@ def retry(
         attempts: Number of attempts, 1 or more; the error of the last one is raised.
         first_wait: Seconds before the second attempt. Before each further one it waits twice as long.
         max_wait: Seconds of one wait at most; but a server that asks for a longer wait gets it.
-        warn: Told of each attempt that failed and is repeated.
+        warn: Receives each attempt that failed and is repeated.
         sleep: Waits for so many seconds.
 
     Raises:
@@ -43,7 +43,7 @@ def retry(
         return max(_fault(state).retry_after, min(first_wait * 2.0 ** (state.attempt_number - 1), max_wait))
 
     def warn_of(state: RetryCallState) -> None:
-        warn(f"{_fault(state)}; the request is sent again")
+        warn(f"{_fault(state)}. The request is sent again.")
 
     policy = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(TransientError),

@@ -13,12 +13,13 @@ continues where it was when it is called again.
 
 from __future__ import annotations
 
-from ggt_tools.api.releases import card as card
+from ggt_tools.api.publishing import card as card
+from ggt_tools.api.publishing import push as push
+from ggt_tools.api.publishing import site as site
 from ggt_tools.api.releases import compare_models as compare_models
 from ggt_tools.api.releases import diff as diff
 from ggt_tools.api.releases import evaluate as evaluate
 from ggt_tools.api.releases import export as export
-from ggt_tools.api.releases import push as push
 from ggt_tools.api.releases import validate as validate
 from ggt_tools.api.releases import view as view
 from ggt_tools.api.training import train_classes as train_classes
@@ -34,6 +35,7 @@ __all__ = [
     "evaluate",
     "export",
     "push",
+    "site",
     "train_classes",
     "train_fidelity",
     "validate",

@@ -30,6 +30,8 @@ class Importing(Facts):
         vlm: str = "gemini",
         service: ServiceConfig = SERVICE,
         fit: str = "crop",
+        flags: Sequence[str] = (),
+        flag_models: Mapping[str, str] | None = None,
         published: Sequence[str | Path] = (),
         max_bytes: int = 50_000_000,
         fetch_timeout: float = 60.0,
@@ -56,6 +58,8 @@ class Importing(Facts):
             vlm: Vision-language model for "vlm", as PROVIDER or PROVIDER:MODEL.
             service: How that model is called, and what that may cost.
             fit: How a photograph becomes at most 1024 x 1024: "crop", "resize" or "pad".
+            flags: Names of checks whose flags are stored for every photograph: "faces".
+            flag_models: By name of a flag, the ONNX file of a model of yours, which returns a probability.
             published: Folders or URLs of releases; photographs that resemble one in them are rejected.
             max_bytes: Largest size of a file that is fetched.
             fetch_timeout: Seconds after which the download of a file is given up.
@@ -83,6 +87,8 @@ class Importing(Facts):
             vlm=vlm,
             service=service,
             fit=fit,
+            flags=flags,
+            flag_models=flag_models or {},
             published=published,
             max_bytes=max_bytes,
             fetch_timeout=fetch_timeout,

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ggt_format.schema import REPO_ID
 from ggt_tools.api.facts import checked_events
 from ggt_tools.configs import build, convert
 from ggt_tools.events import Events
@@ -26,6 +25,7 @@ def validate(
     against: str | Path | None = None,
     findings: str | Path | None = None,
     tasks: str | Path = "",
+    preview: str | Path | None = None,
     executor: ExecutorConfig = LOCAL,
     events: Events | None = None,
 ) -> Validation:
@@ -38,11 +38,12 @@ def validate(
         findings: File to write the findings to, as JSON lines; None for none.
         tasks: Folder or fsspec URL where tasks on a cluster leave their findings, which every node can write; "" for
             RELEASE.tasks.
+        preview: Folder of a preview that is compared with the release; None for none.
         executor: Where the shards are read.
         events: Where progress is reported; None for a progress bar.
 
     Returns:
-        The findings, and a summary. `Validation.is_valid` tells whether there is none.
+        The findings, and a summary. `Validation.is_valid` is true if there are no findings.
     """
     from ggt_tools.stages.validate.run import ValidateConfig, run
 
@@ -52,6 +53,7 @@ def validate(
         against=against,
         findings=findings,
         tasks=tasks,
+        preview=preview,
     )
     return run(
         convert("release", release, str),
@@ -84,52 +86,12 @@ def view(
         port: Port to listen on; 0 for any free one.
         names: Further host names by which the page is reached.
         on_ready: Called with the URL of the page, which holds a secret token, once it can be opened.
-        events: Told if other machines can reach the page; None for progress bars.
+        events: Receives a warning if other machines can reach the page; None for progress bars.
     """
     from ggt_tools.viewing.serve import ViewConfig, run
 
     config = build(ViewConfig, revision=revision, query=query, host=host, port=port, names=names)
     return run(convert("release", release, str), config, on_ready=on_ready, events=checked_events(events))
-
-
-def card(release: str | Path, *, repo: str = REPO_ID, events: Events | None = None) -> Summary:
-    """Write the README, licences, figures and Croissant file of a release.
-
-    Args:
-        release: Folder of the release.
-        repo: Dataset repository on the Hub that the release will be in, as ORG/ggt-100k.
-        events: Where progress is reported; None for progress bars.
-    """
-    from ggt_tools.stages.card.run import CardConfig, run
-
-    config = build(CardConfig, repo=repo)
-    return run(convert("release", release, Path), config, events=checked_events(events))
-
-
-def push(
-    release: str | Path,
-    repo: str,
-    *,
-    tag: str = "",
-    pull_request: bool = False,
-    dry_run: bool = False,
-    events: Events | None = None,
-) -> Summary:
-    """Publish a release on the Hub: one commit, then the tag.
-
-    Args:
-        release: Folder of a release that `validate` has passed.
-        repo: Dataset repository, ORG/ggt-100k; it is created if need be.
-        tag: Tag of the version, for example v1.1.0, which is never moved; "" for none.
-        pull_request: Open a pull request, and leave main as it is.
-        dry_run: Only tell what would be done, in `Summary.plan`.
-        events: Where progress is reported; None for progress bars.
-    """
-    from ggt_tools.stages.push import PushConfig
-    from ggt_tools.stages.push.run import run
-
-    config = build(PushConfig, repo=repo, tag=tag, pull_request=pull_request, dry_run=dry_run)
-    return run(convert("release", release, Path), config, events=checked_events(events))
 
 
 def diff(

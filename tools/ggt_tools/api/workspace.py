@@ -36,6 +36,7 @@ class Workspace(Importing, Making, Judging, Reviewing):
         recompress: bool = False,
         priors: bool = False,
         forget_packed: bool = False,
+        preferences: bool = False,
         codec: str = "png",
         shard_bytes: int = 500_000_000,
         limit: int | None = None,
@@ -52,6 +53,7 @@ class Workspace(Importing, Making, Judging, Reviewing):
             priors: Whether to add outputs that were rejected for their frame alone, as visual priors.
             forget_packed: Whether pairs of earlier releases without a test split may be in the test split; only if no
                 model was trained on these releases.
+            preferences: Whether to add kept and rejected candidates, as preference shards.
             codec: "png", which keeps every pixel, or "jpeg", which has a third of the size.
             shard_bytes: Largest size of a shard.
             limit: Pack at most this many pairs.
@@ -71,6 +73,7 @@ class Workspace(Importing, Making, Judging, Reviewing):
             recompress=recompress,
             priors=priors,
             forget_packed=forget_packed,
+            preferences=preferences,
             codec=codec,
             shard_bytes=shard_bytes,
             limit=limit,

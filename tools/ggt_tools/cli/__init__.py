@@ -45,6 +45,7 @@ VERBS = {
     "validate": "Check a release, a folder or URL, against the format. Nothing is repaired.",
     "view": "Open a local page on which to look at a release, a folder or URL, and filter it.",
     "card": "Write the README, licences, figures and Croissant file of a release.",
+    "site": "Write a static web page about a release, with sliders over its pairs.",
     "push": "Publish a release on the Hub: one commit, then the tag.",
     "diff": "Show what changed between two versions, and write the change log entry.",
     "yank": "Withdraw pairs: the next version leaves them out, and the ledger keeps the reason.",
@@ -58,7 +59,8 @@ VERBS = {
     "demo": "Run the whole pipeline once on the sample's photographs.",
 }
 READING = (
-    *("review", "report", "validate", "view", "card", "diff", "export-ledger", "evaluate", "status", "reasons", "demo"),
+    *("review", "report", "validate", "view", "card", "site", "diff", "export-ledger", "evaluate", "status", "reasons"),
+    "demo",
     "weights",  # without --fetch it is its own dry run
 )
 WHOLE = ("push", "export", "train-classes")  # these have no --limit, since a part of their work is of no use

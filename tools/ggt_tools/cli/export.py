@@ -18,8 +18,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--to",
         required=True,
-        help="Layout: ai-toolkit, basicsr, diffsynth, diffusers, imagefolder, kohya, lmdb, musubi, pairs, parquet or "
-        "webdataset.",
+        help="Layout: ai-toolkit, basicsr, diffsynth, diffusers, imagefolder, kohya, lmdb, musubi, pairs, parquet, "
+        "preference or webdataset.",
     )
     add_path(parser, "--out", "New folder, or one of an export that was interrupted", "DIR", required=True)
     add_where(parser)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ggt_format.schema import SOURCES
 from ggt_tools.choices import CLASS_METHODS, FITS
-from ggt_tools.cli.options import add_choice, add_flag, add_number, add_repeated, add_text
+from ggt_tools.cli.options import add_choice, add_flag, add_number, add_pairs, add_repeated, add_text
 from ggt_tools.cli.shared import add_hub_dataset, add_service, add_vlm, build
 from ggt_tools.cli.show import Terminal, finish
 
@@ -58,6 +58,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     shown = "classifier; measured without onnxruntime"
     add_choice(facts, "--classes", text, CLASS_METHODS, "classifier", shown=shown)
     add_vlm(facts, "for --classes vlm")
+    text = "Look for this in every photograph, and store what is found: faces, by the detector of the extra faces"
+    add_repeated(facts, "--flag", text, None, dest="flags", choices=("faces",))
+    text = "Store as this flag the probability that an ONNX model of yours gives, for example nsfw=nsfw.onnx"
+    add_pairs(facts, "--flag-model", text, "NAME=FILE", dest="flag_models")
     pixels = parser.add_argument_group("selection and storage")
     text = (
         "How a photograph becomes 1024 x 1024: crop a window, resize the shorter side and crop, or resize the longer "

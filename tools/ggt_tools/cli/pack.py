@@ -43,6 +43,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "option, those of the base are removed"
     )
     add_flag(parser, "--priors", text)
+    text = "Add kept and rejected candidates with reasons and opinions in shards of their own, for reward models"
+    add_flag(parser, "--preferences", text)
     add_choice(parser, "--codec", "Image format; jpeg has a third of the size", CODECS, "png")
     add_number(parser, "--shard-bytes", "Largest size of a shard", "BYTES", default=500_000_000)
     add_executor(parser)

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ggt_tools.cli.options import add_flag, add_text
+from ggt_tools.cli.options import add_flag, add_path, add_text
 from ggt_tools.cli.shared import build
 from ggt_tools.cli.show import Terminal, finish, printable
 
@@ -19,6 +19,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repo", required=True, metavar="ORG/ggt-100k", help=text)
     add_text(parser, "--tag", "Tag of the version, for example v1.1.0; it is never moved")
     add_flag(parser, "--pr", "Open a pull request, and leave main as it is", dest="pull_request")
+    text = "Also publish a table of all pairs with small images in this repository, for the Hub's viewer"
+    add_text(parser, "--preview", text, "ORG/ggt-100k-preview", shown="none")
+    text = "Where the preview is written; a run that was killed continues there"
+    add_path(parser, "--preview-folder", text, "FOLDER", shown="ROOT-preview")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -41,5 +41,10 @@ def run(options: argparse.Namespace) -> int:
 
     config = build(serve.ReviewConfig, options)
     return finish(
-        serve.run(options.workspace, config, on_ready=page_opener("review", options), events=Terminal("review"))
+        serve.run(
+            options.workspace,
+            config,
+            on_ready=page_opener("review", opens_browser=options.open),
+            events=Terminal("review"),
+        )
     )

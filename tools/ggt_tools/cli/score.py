@@ -20,7 +20,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         type=names,
         default=("core", "text"),
         help="Sets (core, regions, text, faces, weight-free, offline, default, full) or names of metrics, separated by "
-        "commas (default: core,text).",
+        "commas; flags makes scores of the flags of photographs and replies (default: core,text).",
     )
     add_flag(parser, "--list", "List the metrics and what is missing here, and stop")
     models = parser.add_argument_group("metrics with models")

@@ -147,12 +147,12 @@ def add_server(parser: argparse.ArgumentParser, port: int) -> None:
     add_flag(server, "--open", "Open the browser")
 
 
-def page_opener(verb: str, options: argparse.Namespace) -> Callable[[str], None]:
-    """Return a function that prints the URL of a page, and opens it in the browser if the user asked for that."""
+def page_opener(verb: str, *, opens_browser: bool) -> Callable[[str], None]:
+    """Return a function that prints the URL of a page, and opens it in the browser where that is asked for."""
 
     def open_page(url: str) -> None:
         print(f"{verb}: open {url}", flush=True)
-        if options.open:
+        if opens_browser:
             webbrowser.open(url)
 
     return open_page

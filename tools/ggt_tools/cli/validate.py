@@ -16,6 +16,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_flag(parser, "--quick", "Leave out checksums and pixels; check sizes, names and texts")
     add_path(parser, "--against", "Compare every fact with the ledger of this workspace", "WORKSPACE")
     add_path(parser, "--findings", "Write the findings to this file as JSON lines", "FILE")
+    add_path(parser, "--preview", "Compare a preview with the release, row by row", "FOLDER")
     add_executor(parser)
     text = "Where tasks on a cluster leave their findings; every node must be able to write there"
     add_text(parser, "--tasks", text, "FOLDER_OR_URL", shown="ROOT.tasks")

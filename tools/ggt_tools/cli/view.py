@@ -22,5 +22,5 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from ggt_tools.viewing import serve
 
-    on_ready = page_opener("view", options)
+    on_ready = page_opener("view", opens_browser=options.open)
     return finish(serve.run(options.root, build(serve.ViewConfig, options), on_ready=on_ready, events=Terminal("view")))

@@ -123,7 +123,8 @@ def make_executor(
 
     Args:
         name: One of EXECUTORS.
-        workers: Number of workers; None for as many as the machine or cluster has room for, and the works are worth.
+        workers: Number of workers; None for as many as fit on the machine or cluster, and are
+            useful for the number of works.
         options: Settings of a cluster by name.
         work_count: Number of works to do.
         gpu_count: Number of GPUs of this machine that the stage may use.

@@ -29,12 +29,12 @@ class Ray:
         """Connect to the cluster.
 
         Args:
-            workers: Number of tasks in flight; None for as many as the cluster has room for.
+            workers: Number of tasks in flight; None for as many as fit on the cluster.
             options: address (default: $RAY_ADDRESS, else the cluster that runs on this machine), cpus_per_task
                 (default: 1), gpus_per_task (default: 0), memory_gb of a task (default: no limit).
 
         Raises:
-            ConfigError: No cluster answers, it has no room for a task, or an option is wrong.
+            ConfigError: No cluster answers, no task fits on it, or an option is wrong.
         """
         parsed = parse_options("ray", options, address="", cpus_per_task="1", gpus_per_task="0", memory_gb="0")
         _print_node_errors_on_stderr()
@@ -54,12 +54,12 @@ class Ray:
         if parsed.number("memory_gb"):
             self._needs["memory"] = int(parsed.number("memory_gb") * 2**30)
         resources = ray.cluster_resources()
-        room = [
+        capacities = [
             resources.get(name, 0.0) / need
             for name, need in (("CPU", self._needs["num_cpus"]), ("GPU", self._needs["num_gpus"]))
             if need
         ]
-        task_count = int(min(room, default=1))
+        task_count = int(min(capacities, default=1))
         if task_count < 1 and not workers:  # a user who gives a number of workers may have a cluster that grows
             raise ConfigError(
                 f"--engine ray: the cluster has {resources.get('CPU', 0):.0f} CPUs and {resources.get('GPU', 0):.0f} "

@@ -82,7 +82,7 @@ class Slurm:
             for job in jobs:  # its tasks run one after another: the first one without a file is the one that ended it
                 missing = [task for task in job if task.id not in finished]
                 waiting += missing[1:]
-                yield from ((task, f"its job ended with it; see {logs}") for task in missing[:1])
+                yield from ((task, f"its job ended with it, see {logs}") for task in missing[:1])
 
     def _finished_tasks(self, stage: Stage, tasks: Sequence[Task], store: Store) -> Iterator[Task]:
         """Yield each task when its file exists, until all do or no job is left.

@@ -68,7 +68,9 @@ def measure(image: Image) -> Degradations:
     """
     height, width = image.shape[:2]
     if min(height, width) < 32:
-        raise PairError("too_small", f"the photograph is {width} x {height} px; measuring needs 32 px on each side")
+        raise PairError(
+            "too_small", f"the photograph is {width} x {height} px. Leave it out: measuring needs 32 px on each side."
+        )
     cv2 = opencv()
     planes = cv2.split(cv2.cvtColor(image, cv2.COLOR_RGB2YCrCb))
     luma, cr, cb = (plane.astype(np.float32) for plane in planes)

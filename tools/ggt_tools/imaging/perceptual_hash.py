@@ -212,13 +212,14 @@ def check_hashes(stored: Iterable[PerceptualHash], workspace: Path) -> None:
 
 
 def hash_published_pairs(
-    release: str, known: Container[tuple[str, str]], *, priors: bool = False
+    release: str, hashed: Container[tuple[str, str]], *, priors: bool = False
 ) -> Iterator[PerceptualHash]:
     """Compute the hash of the LQ image of each pair of a release, in every split.
 
     Args:
         release: Folder or fsspec URL of the release.
-        known: Pairs (key, split) that are left out. Of the others only the bytes of the LQ image are read.
+        hashed: Pairs (key, split) that are left out because their hash is stored. For the
+            others only the bytes of the LQ image are read.
         priors: Whether to compute also the hashes of visual priors.
 
     Raises:
@@ -230,7 +231,7 @@ def hash_published_pairs(
     with ThreadPoolExecutor(thread_name_prefix="published") as pool:
         for split in root.indices if priors else root.manifest["splits"]:
             table = ggt_format.index(root.url, split, columns=["key", "shard", "lq_offset", "lq_size"])
-            new = [i for i, key in enumerate(table["key"].to_pylist()) if (key, split) not in known]
+            new = [i for i, key in enumerate(table["key"].to_pylist()) if (key, split) not in hashed]
             for start in range(0, len(new), BATCH):
                 rows = table.take(new[start : start + BATCH]).to_pylist()
                 if unlisted := [row["shard"] for row in rows if row["shard"] not in root.manifest["shards"]]:

@@ -50,5 +50,5 @@ def fit_chroma_map(lq: Plane, gt: Plane) -> ChromaMap:
     spread = np.cov(before.T, aweights=weights)
     min_variance = max(
         float(np.linalg.eigvalsh(spread)[0]), 0.0
-    )  # if all colours lie on a line, a rotation cannot be told from a stretch
+    )  # if all colours lie on a line, a rotation cannot be distinguished from a stretch
     return ChromaMap(fitted[:2].T, residual, min_variance / (min_variance + 0.001))

@@ -68,6 +68,11 @@ def compare_faces(lq: Image, gt: Image, reader: FaceReader) -> float:
     return float(max(distances, default=0.0))
 
 
+def find_faces(image: Image) -> list[Box]:
+    """Return the frontal faces of a uint8 RGB picture, from about 70 pixels on."""
+    return _dlib_reader().find(np.ascontiguousarray(resize_to(image, LONG_EDGE)))
+
+
 def explain_missing() -> str:
     """Return why faces cannot be compared on this machine, "" if they can, without loading anything."""
     for module, package in (("dlib", "dlib-bin"), ("face_recognition_models", "face-recognition-models")):

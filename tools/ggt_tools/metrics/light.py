@@ -63,7 +63,7 @@ def white_balance(pair: Pair) -> float:
     """Measure by how many percent the ratios of the channels shifted as a whole; 0 is none.
 
     log2 of R/G and B/G in gt are fitted by those in lq times one saturation, plus one offset, which is returned. In a
-    scene of one hue, an offset cannot be told from a saturation; the change is then taken for saturation.
+    scene of one hue, an offset cannot be distinguished from a saturation; the change is then taken for saturation.
     """
     before, after, weight = _channel_ratios(pair)
     weights = weight

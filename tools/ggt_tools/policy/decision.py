@@ -227,7 +227,7 @@ def _class_decision(
     words = {name: table.get(name, "") for name in ("data", "false_accepts", "false_rejects")}
     for name, text in words.items():
         if not isinstance(text, str) or not (text.strip() or fit == "none"):
-            raise ConfigError(f"{where} {name}: {text!r} is not a text. Say in words and counts what it is.")
+            raise ConfigError(f"{where} {name}: {text!r} is not a string. Describe the data in words and counts.")
     unfaithful, no_gain = (
         _model(f"{where} {name}", name, table.get(name), facts[name], metrics, is_fitted=fit != "none")
         for name in PROBABILITIES
@@ -286,7 +286,7 @@ def _number(where: str, key: str, value: Any) -> float:
 def _weight(where: str, value: Any) -> float:
     weight = _number(where, "weight", value)
     if weight < 0.0:
-        raise ConfigError(f"{where}: weight {weight:g} is below 0. Turn from and to round instead.")
+        raise ConfigError(f"{where}: weight {weight:g} is below 0. Exchange from and to instead.")
     return weight
 
 

@@ -55,6 +55,7 @@ OTHER_METRICS = (
     "vlm_quality",
     "vlm_votes",
 )
+FLAG_METRIC = re.compile(r"photo_[a-z0-9_]+|reply_c2pa")  # a flag as `score --metrics flags` leaves it
 METRICS: tuple[str, ...] = tuple(sorted({*MEASURED, *OTHER_METRICS}))
 BOUNDS = {"min": -math.inf, "unsure_below": -math.inf, "unsure_above": math.inf, "max": math.inf}  # in order of size
 OTHER = "other"  # the gain for a photograph none of whose degradations has a table of its own
@@ -247,7 +248,7 @@ def _gain(where: str, value: Any) -> Gain:
     _require(where, table, "any")
     rules = as_table(f"{where} any", table["any"])
     if not rules:
-        raise ConfigError(f"{where} any: no rule; a gain without one could never be reached")
+        raise ConfigError(f"{where} any: has no rule, so the gain could never be reached. Add a rule.")
     shared = {"reason": reason, "why": why}
     return Gain(
         reason=reason,
@@ -257,7 +258,8 @@ def _gain(where: str, value: Any) -> Gain:
 
 
 def _rule(where: str, metric: str, table: Mapping[str, Any]) -> Rule:
-    check_names(where, [metric], METRICS)
+    if not FLAG_METRIC.fullmatch(metric):
+        check_names(where, [metric], METRICS)
     where = f"{where} {metric}"
     check_names(where, table, (*BOUNDS, "if_measured", "reason", "why"))
     if not isinstance(if_measured := table.get("if_measured", False), bool):
@@ -283,7 +285,7 @@ def _rule(where: str, metric: str, table: Mapping[str, Any]) -> Rule:
             f"{where} unsure_above: is above max, where a candidate is rejected. Give {inner[1]:g} or less."
         )
     if inner[0] > inner[1]:
-        raise ConfigError(f"{where}: no value lies between its bounds {inner[0]:g} and {inner[1]:g}")
+        raise ConfigError(f"{where}: there is no value between its bounds {inner[0]:g} and {inner[1]:g}")
     reason, why = _texts(where, table)
     return Rule(
         metric=metric,

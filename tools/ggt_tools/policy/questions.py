@@ -1,6 +1,6 @@
 """The gate's rules and its decision, prepared so that they are asked of many candidates at once.
 
-`verdicts.py` uses it. A question is a rule or a probability; an answer tells for one side of it whether it holds, is
+`verdicts.py` uses it. A question is a rule or a probability; an answer states for one side of it whether it holds, is
 unsure, is broken or was not measured. Candidates with the same answers share one outcome, which is worded once.
 """
 

@@ -1,1 +1,1 @@
-"""Clients of hosted models, the calls to them, and safe fetching of URLs."""
+"""Clients of hosted models, calls within limits, and safe downloads from URLs."""

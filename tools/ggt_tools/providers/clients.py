@@ -19,9 +19,18 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ggt_tools.errors import ConfigError, PairError, TransientError
-from ggt_tools.providers.codes import ProviderError, error_within
+from ggt_tools.providers.codes import ProviderError, find_error
 from ggt_tools.providers.envelope import DEFLATED, compressions, inflate
-from ggt_tools.providers.faults import UNREADABLE, BadReply, ErrorReply, broken, hide, retry_after, retry_delay, said
+from ggt_tools.providers.faults import (
+    UNREADABLE,
+    BadReply,
+    ErrorReply,
+    hide_secret,
+    retry_after,
+    retry_delay,
+    sanitize,
+    translate_fault,
+)
 from ggt_tools.providers.fetch import FetchConfig, fetch
 from ggt_tools.providers.protocol import Setting
 
@@ -32,29 +41,29 @@ if TYPE_CHECKING:
 
 SERVICE = "ggt100k"  # name of the service in the keyring
 GEMINI_KEY, OPENAI_KEY, COMPATIBLE_KEY = "GEMINI_API_KEY", "OPENAI_API_KEY", "OPENAI_COMPATIBLE_API_KEY"
-MOST = 100 * 1024 * 1024  # bytes of a reply: two images of 4096 x 4096 as text
-LONGEST_ERROR = 1024 * 1024  # bytes of the largest reply that is searched for an error
-LONGEST = 24 * 3600.0  # seconds of the longest timeout
-BATCH_MOST, BATCH_WAIT = 8 * 1024**3, 4 * 3600.0  # bytes of a batch's results, and seconds to fetch them
+MAX_REPLY_BYTES = 100 * 1024 * 1024  # two images of 4096 x 4096 px as base64
+MAX_ERROR_BYTES = 1024 * 1024  # larger replies are not searched for errors
+MAX_TIMEOUT = 24 * 3600.0  # seconds
+MAX_BATCH_BYTES, MAX_BATCH_SECONDS = 8 * 1024**3, 4 * 3600.0  # for downloading the results of a batch job
 
 
-def secret(variable: str) -> str:
+def read_key(variable: str) -> str:
     """Return the key of an environment variable, else of the keyring if `keyring` is installed.
 
     Raises:
-        ConfigError: There is no key, or it has characters that no key has. The message never contains a key.
+        ConfigError: There is no key, or it has invalid characters. The message never contains a key.
     """
     value = os.environ.get(variable, "").strip()
     if not value:
         value = (_from_keyring(variable) or "").strip()
     if not value:
         raise ConfigError(
-            f"{variable}: is not set; export it, or keep it in the keyring: pip install keyring; "
+            f"{variable}: is not set. Export it, or store it in the keyring: pip install keyring; "
             f"keyring set {SERVICE} {variable}"
         )
     if not value.isascii() or not value.isprintable() or " " in value:
-        raise ConfigError(f"{variable}: holds characters that no key has; set it again")
-    hide(value)
+        raise ConfigError(f"{variable}: has characters that a key cannot have. Set it again.")
+    hide_secret(value)
     return value
 
 
@@ -66,13 +75,13 @@ def _from_keyring(variable: str) -> str | None:
     try:
         value: str | None = keyring.get_password(SERVICE, variable)
         return value
-    except Exception:  # each backend has errors of its own, and their texts may hold the key
+    except Exception:  # each backend has its own exceptions, whose texts may contain the key
         raise ConfigError(
             f"{variable}: is not set, and the keyring cannot be read. Unlock the keyring, or set the variable."
         ) from None
 
 
-def loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
     """Return whether a host name or address is this machine's own."""
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -80,7 +89,7 @@ def loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def checked_url(url: str, *, insecure: bool) -> str:
+def check_base_url(url: str, *, insecure: bool) -> str:
     """Check a base URL, and return it.
 
     Args:
@@ -96,24 +105,26 @@ def checked_url(url: str, *, insecure: bool) -> str:
     except ValueError:
         host, parts = "", urlsplit("")
     if parts.scheme not in ("http", "https") or not host:
-        raise ConfigError(f"--base-url {said(url)}: is no URL; give one such as https://host/v1")
+        raise ConfigError(f"--base-url {sanitize(url)}: is not a URL. Give one such as https://host/v1")
     if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
-        raise ConfigError(f"--base-url with host {host}: holds more than host and path; keys go into the environment")
-    if parts.scheme == "http" and not loopback(host) and not insecure:
         raise ConfigError(
-            f"--base-url {url}: http sends the key in the clear; give https, or --option insecure=yes in a network of "
-            "your own"
+            f"--base-url with host {host}: has more than host and path. Set keys as environment variables instead."
+        )
+    if parts.scheme == "http" and not is_loopback(host) and not insecure:
+        raise ConfigError(
+            f"--base-url {url}: http sends the key unencrypted. Give an https URL, or --option insecure=yes in a "
+            "private network."
         )
     return url
 
 
-def gemini_client(setting: Setting, *, most: int = MOST, whole: float = 0.0) -> GeminiClient:
+def gemini_client(setting: Setting, *, max_bytes: int = MAX_REPLY_BYTES, max_seconds: float = 0.0) -> GeminiClient:
     """Return a client of Gemini, or of a server with the same API. It does not retry or follow redirects.
 
     Args:
         setting: Base URL, timeout and options.
-        most: Largest size of a reply in bytes.
-        whole: Seconds for a whole reply; 0 for the timeout of the setting.
+        max_bytes: Maximum size of a reply in bytes.
+        max_seconds: Maximum time for a whole reply in seconds; 0 for the timeout of the setting.
 
     Raises:
         ConfigError: A package or the key is missing, or the URL is wrong.
@@ -123,8 +134,8 @@ def gemini_client(setting: Setting, *, most: int = MOST, whole: float = 0.0) -> 
     except ImportError:
         raise ConfigError("google-genai is not installed. Install it: pip install 'ggt100k[models]'") from None
     url = setting.base_url or os.environ.get("GOOGLE_GEMINI_BASE_URL", "")
-    base = checked_url(url, insecure=_insecure(setting)) if url else None
-    transport = _transport(whole or setting.timeout, most)
+    base = check_base_url(url, insecure=_insecure(setting)) if url else None
+    transport = _transport(max_seconds or setting.timeout, max_bytes)
     options = genai.types.HttpOptions(
         base_url=base,
         api_version="v1beta",  # the version that has previews of models
@@ -132,36 +143,45 @@ def gemini_client(setting: Setting, *, most: int = MOST, whole: float = 0.0) -> 
         client_args=transport,
         retry_options=genai.types.HttpRetryOptions(attempts=1),
     )
-    return genai.Client(api_key=secret(GEMINI_KEY), vertexai=False, http_options=options)
+    return genai.Client(api_key=read_key(GEMINI_KEY), vertexai=False, http_options=options)
 
 
-def openai_client(setting: Setting, *, variable: str = OPENAI_KEY, most: int = MOST, whole: float = 0.0) -> OpenAI:
-    """Return a client of OpenAI, or of a server with the same API; see gemini_client()."""
+def openai_client(
+    setting: Setting, *, variable: str = OPENAI_KEY, max_bytes: int = MAX_REPLY_BYTES, max_seconds: float = 0.0
+) -> OpenAI:
+    """Return a client of OpenAI, or of a server with the same API; see gemini_client() for arguments and errors."""
     url = setting.base_url or os.environ.get("OPENAI_BASE_URL", "") or "https://api.openai.com/v1"
-    return _openai(setting, checked_url(url, insecure=_insecure(setting)), secret(variable), most, whole)
+    return _openai(
+        setting, check_base_url(url, insecure=_insecure(setting)), read_key(variable), max_bytes, max_seconds
+    )
 
 
 def compatible_client(setting: Setting) -> OpenAI:
-    """Return a client of any server with the API of OpenAI; one on this machine needs no key. See gemini_client()."""
+    """Return a client of any server with the API of OpenAI; see gemini_client() for arguments and errors.
+
+    A server on this machine needs no key.
+    """
     url = setting.base_url or os.environ.get("OPENAI_COMPATIBLE_BASE_URL", "")
     if not url:
-        raise ConfigError("openai-compatible: wants the server's address: --base-url, or OPENAI_COMPATIBLE_BASE_URL")
-    checked_url(url, insecure=_insecure(setting))
+        raise ConfigError(
+            "openai-compatible: the server's address is missing. Give --base-url or set OPENAI_COMPATIBLE_BASE_URL."
+        )
+    check_base_url(url, insecure=_insecure(setting))
     try:
-        key = secret(COMPATIBLE_KEY)
+        key = read_key(COMPATIBLE_KEY)
     except ConfigError:
-        if os.environ.get(COMPATIBLE_KEY, "").strip() or not loopback(urlsplit(url).hostname or ""):
+        if os.environ.get(COMPATIBLE_KEY, "").strip() or not is_loopback(urlsplit(url).hostname or ""):
             raise
         key = "none"
-    return _openai(setting, url, key, MOST, 0.0)
+    return _openai(setting, url, key, MAX_REPLY_BYTES, 0.0)
 
 
-def _openai(setting: Setting, url: str, key: str, most: int, whole: float) -> OpenAI:
+def _openai(setting: Setting, url: str, key: str, max_bytes: int, max_seconds: float) -> OpenAI:
     try:
         import openai
     except ImportError:
         raise ConfigError("openai is not installed. Install it: pip install 'ggt100k[models]'") from None
-    client = openai.DefaultHttpxClient(**_transport(whole or setting.timeout, most))
+    client = openai.DefaultHttpxClient(**_transport(max_seconds or setting.timeout, max_bytes))
     return openai.OpenAI(api_key=key, base_url=url, timeout=setting.timeout, max_retries=0, http_client=client)
 
 
@@ -169,17 +189,17 @@ def _insecure(setting: Setting) -> bool:
     return setting.options.get("insecure", "no") == "yes"
 
 
-def _transport(timeout: float, most: int) -> dict[str, Any]:
+def _transport(timeout: float, max_bytes: int) -> dict[str, Any]:
     """Return arguments of an httpx2 client without redirects, which might send the key to another host.
 
     httpx2 limits only the time between two packets, so size and time of a whole reply are limited here. A reply with
     status 200 that contains an error gets the status that the error states, so that both SDKs treat it as an error. The
-    large files of batch jobs (`most` above MOST) are not searched for errors.
+    large files of batch jobs (`max_bytes` above MAX_REPLY_BYTES) are not searched for errors.
     """
     import httpx2
 
-    if not 0 < timeout <= LONGEST:
-        raise ConfigError(f"--timeout {timeout:g}: is not between 0 and {LONGEST:g} seconds")
+    if not 0 < timeout <= MAX_TIMEOUT:
+        raise ConfigError(f"--timeout {timeout:g}: must be above 0 and at most {MAX_TIMEOUT:g} seconds.")
 
     class Bounded(httpx2.SyncByteStream):
         def __init__(self, inner: Any, *, deflated: bool) -> None:
@@ -190,8 +210,8 @@ def _transport(timeout: float, most: int) -> dict[str, Any]:
             try:
                 for part in inflate(self._inner) if self._deflated else self._inner:
                     size += len(part)
-                    if size > most:
-                        raise BadReply(f"its answer is larger than {most} bytes")
+                    if size > max_bytes:
+                        raise BadReply(f"its answer is larger than {max_bytes} bytes")
                     if time.monotonic() > self._end:
                         raise httpx2.ReadTimeout("the whole answer takes too long")
                     yield part
@@ -204,10 +224,10 @@ def _transport(timeout: float, most: int) -> dict[str, Any]:
     def unwrap(response: Response) -> None:
         encodings = compressions(response.headers.get("content-encoding", ""))
         if len(encodings) > 1 or not DEFLATED.issuperset(encodings):
-            raise BadReply(f"its answer is compressed by {', '.join(encodings)}, which was not asked for")
+            raise BadReply(f"its answer is compressed by {', '.join(encodings)}, which was not requested")
         response.stream = Bounded(response.stream, deflated=bool(encodings))
-        response.headers.pop("content-encoding", None)  # so that the SDK does not decode it again
-        if response.status_code == 200 and not (most > MOST and response.request.method == "GET"):
+        response.headers.pop("content-encoding", None)  # keeps the SDK from decoding it again
+        if response.status_code == 200 and not (max_bytes > MAX_REPLY_BYTES and response.request.method == "GET"):
             response.status_code = _status_within(response.read())
 
     return {
@@ -220,12 +240,12 @@ def _transport(timeout: float, most: int) -> dict[str, Any]:
 
 def _status_within(content: bytes) -> int:
     """Return 200, or the status that an error in the reply states."""
-    if len(content) > LONGEST_ERROR:
+    if len(content) > MAX_ERROR_BYTES:
         return 200
     try:
-        error = error_within(json.loads(content))
+        error = find_error(json.loads(content))
     except (ValueError, RecursionError):
-        return 200  # the SDK reports what is wrong with it
+        return 200  # the SDK will report what is wrong
     return error.status if error else 200
 
 
@@ -234,13 +254,13 @@ def _error_of(response: Any) -> ProviderError:
     try:
         body = json.loads(response.content)
     except UNREADABLE:
-        return ProviderError(said(getattr(response, "text", "")))
-    return error_within(body) or ProviderError(body)
+        return ProviderError(sanitize(getattr(response, "text", "")))
+    return find_error(body) or ProviderError(body)
 
 
 @contextmanager
 def gemini_faults(model: str) -> Iterator[None]:
-    """Translate the errors of one call of google-genai.
+    """Translate the exceptions of a call of google-genai, as a context manager.
 
     Raises:
         TransientError: rate_limited, server_error, timeout, cut_off or unavailable.
@@ -252,16 +272,16 @@ def gemini_faults(model: str) -> Iterator[None]:
     try:
         yield
     except errors.APIError as fault:
-        found = _error_of(fault.response)
+        provider_error = _error_of(fault.response)
         error = ErrorReply(
             model=model,
             variable=GEMINI_KEY,
             status=fault.code if isinstance(fault.code, int) else 0,
-            error=found,
-            wait=max(retry_after(getattr(fault.response, "headers", {})), retry_delay(found)),
-        ).translated()
+            error=provider_error,
+            wait=max(retry_after(getattr(fault.response, "headers", {})), retry_delay(provider_error)),
+        ).translate()
     except Exception as fault:
-        error = broken(model, fault)
+        error = translate_fault(model, fault)
     else:
         return
     raise error from None
@@ -269,24 +289,24 @@ def gemini_faults(model: str) -> Iterator[None]:
 
 @contextmanager
 def openai_faults(model: str, *, variable: str = OPENAI_KEY) -> Iterator[None]:
-    """Translate the errors of one call of openai, as gemini_faults() does."""
+    """Translate the exceptions of a call of openai, as gemini_faults() does."""
     import openai
 
     try:
         yield
     except openai.APIStatusError as fault:
-        found = _error_of(fault.response)
+        provider_error = _error_of(fault.response)
         error = ErrorReply(
             model=model,
             variable=variable,
             status=fault.status_code,
-            error=found,
-            wait=max(retry_after(fault.response.headers), retry_delay(found)),
-        ).translated()
+            error=provider_error,
+            wait=max(retry_after(fault.response.headers), retry_delay(provider_error)),
+        ).translate()
     except openai.ContentFilterFinishReasonError:
         error = PairError("refused", f"{model}: refuses: its content filter stopped the answer", paid=True)
     except Exception as fault:
-        error = broken(model, fault)
+        error = translate_fault(model, fault)
     else:
         return
     raise error from None
@@ -300,7 +320,7 @@ def batch_lines(path: Path, model: str) -> Iterator[dict[str, Any]]:
     """
     with path.open("rb") as file:
         for number in count(1):
-            line = file.readline(MOST)
+            line = file.readline(MAX_REPLY_BYTES)
             if not line:
                 return
             try:
@@ -309,13 +329,13 @@ def batch_lines(path: Path, model: str) -> Iterator[dict[str, Any]]:
                 value = None
             if not isinstance(value, dict):
                 raise PairError(
-                    "bad_reply", f"{model}: line {number} of the batch's results is no JSON object", paid=True
+                    "bad_reply", f"{model}: line {number} of the batch's results is not a JSON object", paid=True
                 )
             yield value
 
 
 def fetch_image(url: str, model: str, base_url: str, timeout: float, *, other_hosts: bool) -> bytes:
-    """Fetch the image whose URL a reply states, at most 50 MB. The key is not sent.
+    """Download the image whose URL a reply states, at most 50 MB. The key is not sent.
 
     Args:
         url: The URL.
@@ -325,22 +345,22 @@ def fetch_image(url: str, model: str, base_url: str, timeout: float, *, other_ho
         other_hosts: Whether the image may be on another public host.
 
     Raises:
-        PairError, TransientError: The image cannot be fetched, although it was paid.
+        PairError, TransientError: The image cannot be downloaded, although it was paid.
     """
     try:
-        here, there = urlsplit(base_url), urlsplit(url)
-        host = said(there.hostname)
-        same = (there.scheme, there.hostname, there.port) == (here.scheme, here.hostname, here.port)
+        server, image = urlsplit(base_url), urlsplit(url)
+        host = sanitize(image.hostname)
+        is_same_host = (image.scheme, image.hostname, image.port) == (server.scheme, server.hostname, server.port)
     except ValueError:
-        raise PairError("bad_reply", f"{model}: its image's address is no URL", paid=True) from None
-    if not same and not other_hosts:
-        what = f"{model}: its image lies at another host, {host}; allow that: --option other_hosts=yes, and retry"
-        raise PairError("bad_reply", what, paid=True)
-    config = FetchConfig(timeout=timeout, allow_private=same, redirects=0 if same else 5)
+        raise PairError("bad_reply", f"{model}: the address of its image is not a URL", paid=True) from None
+    if not is_same_host and not other_hosts:
+        message = f"{model}: its image is on another host, {host}. Allow that with --option other_hosts=yes, and retry."
+        raise PairError("bad_reply", message, paid=True)
+    config = FetchConfig(timeout=timeout, allow_private=is_same_host, redirects=0 if is_same_host else 5)
     try:
         return fetch(url, host, config)
     except PairError as fault:
-        what = f"{model}: its image at {host} cannot be fetched: {fault.reason}"
+        message = f"{model}: its image at {host} cannot be downloaded: {fault.reason}"
         if fault.reason == "unreachable":
-            raise TransientError(what, reason="cut_off", paid=True) from None
-        raise PairError("bad_reply", what, paid=True) from None
+            raise TransientError(message, reason="cut_off", paid=True) from None
+        raise PairError("bad_reply", message, paid=True) from None

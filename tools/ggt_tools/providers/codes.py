@@ -1,7 +1,7 @@
-"""What the error objects of providers mean: a table of codes by provider, and a few texts where there is no code.
+"""The meaning of providers' error objects: tables of codes by provider, and texts for errors without a code.
 
-To teach the program another provider, add its codes to a table. Codes are compared without case, spaces, `_`, `-` and
-dots, so `contentFilter` and `content_filter` are one code. A code with a suffix behind a dot, as in
+To support another provider, add its codes to the tables. Codes are compared without case, spaces, `_`, `-` and dots, so
+`contentFilter` and `content_filter` are the same code. A code with a suffix after a dot, as in
 `InputImageSensitiveContentDetected.PolicyViolation`, is looked up with the suffix and without it.
 """
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-# The provider refuses this photograph or this prompt. Another photograph may pass.
+# the provider refuses this photograph or prompt, but may accept another one
 REFUSAL_CODES = {
     "OpenAI": (
         "moderation_blocked", "content_policy_violation", "content_filter", "image_content_policy_violation",
@@ -41,7 +41,7 @@ REFUSAL_CODES = {
     "others": ("content_policy", "content_violation", "inappropriate_content", "nsfw_content_detected",
                "censorship_blocked"),
 }  # fmt: skip
-# The account, its money or its country: every further photograph would meet the same.
+# a problem of the account, its credit or its country, which affects every further photograph
 ACCOUNT_CODES = {
     "OpenAI": (
         "insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "account_deactivated",
@@ -58,7 +58,7 @@ ACCOUNT_CODES = {
     "MiniMax": ("1008",),
     "many": ("insufficient_balance", "insufficient_credits", "insufficient_user_quota", "payment_required"),
 }  # fmt: skip
-# The status that an error names by a word, where it does not name it by a number.
+# HTTP statuses of codes that are words
 STATUS_CODES = {
     400: ("invalid_request_error", "invalid_request", "INVALID_ARGUMENT", "OUT_OF_RANGE", "bad_request",
           "BadRequestError", "invalid_parameter", "InvalidParameter", "validation_error", "2013"),
@@ -77,7 +77,7 @@ STATUS_CODES = {
 }  # fmt: skip
 RPC_STATUS = {1: 499, 2: 500, 3: 400, 4: 504, 5: 404, 7: 403, 8: 429, 9: 400, 10: 409, 11: 400, 13: 500, 14: 503,
               16: 401}  # fmt: skip
-# Texts are looked into last, and only those of errors: an answer may say anything.
+# texts are searched last, and only those of errors, because an answer may contain any text
 REFUSAL_TEXTS = re.compile(
     r"content exists risk|rejected (?:by|as a result of) (?:our |the )?(?:content moderation|safety system)|"
     r"input was flagged|inappropriate content|content management policy|blocked by (?:our |the )?content filter|"
@@ -102,122 +102,127 @@ STATUS_TEXTS = (
     (503, re.compile(r"overloaded|unavailable|try again|at capacity|temporar", re.I)),
     (400, re.compile(r"\binvalid\b|unsupported|malformed", re.I)),
 )
-UNNAMED = 502  # an error that names no status: what stands between us and the model failed
+UNKNOWN_STATUS = 502  # of an error without a status: probably a gateway failed
 
 _NAMES = ("code", "type", "status", "reason", "error_code", "errorcode", "err_code", "status_code", "name")
 _TEXTS = (
     *("message", "msg", "status_msg", "detail", "error_msg", "error_message", "errmsg", "raw", "error", "errors"),
 )
 _NUMBERS = ("code", "status", "status_code", "statuscode", "http_status", "httpstatus")
-_IMAGES = ("data", "candidates", "images")  # what an answer holds of images
-_PAYLOADS = ("choices", "output", "promptFeedback")  # what else makes a reply without an `error` an answer
-_OBJECTS = ("id", "name", "object")  # what a batch and a file have, which may hold `errors` of their own
-_OF_JOBS = ("done", "metadata", "response", "custom_id", "key")  # of a batch job, or of a line of its results
-_BESIDE = ("code", "status", "type", "message", "msg", "detail")  # what may stand beside an error
+_IMAGES = ("data", "candidates", "images")  # fields with images of an answer
+_PAYLOADS = ("choices", "output", "promptFeedback")  # further fields of an answer
+_OBJECTS = ("id", "name", "object")  # fields of batches and files, which may have their own `errors`
+_OF_JOBS = ("done", "metadata", "response", "custom_id", "key")  # fields of a batch job, or of a line of its results
+_BESIDE = ("code", "status", "type", "message", "msg", "detail")  # fields beside an error that describe it
 _SUCCESS = frozenset(("0", "200", "ok", "success", "succeeded", "true"))
-_DEPTH = 8  # of objects, and of JSON quoted within them
+_DEPTH = 8  # maximum depth of nested objects, and of JSON in strings
 
 
-def _plain(code: object) -> str:
+def _normalise(code: object) -> str:
     return re.sub(r"[\s_.-]+", "", str(code)).lower()
 
 
-_REFUSED = {_plain(code) for codes in REFUSAL_CODES.values() for code in codes}
-_ACCOUNT = {_plain(code) for codes in ACCOUNT_CODES.values() for code in codes}
-_STATUS = {_plain(code): status for status, codes in STATUS_CODES.items() for code in codes}
+_REFUSED = {_normalise(code) for codes in REFUSAL_CODES.values() for code in codes}
+_ACCOUNT = {_normalise(code) for codes in ACCOUNT_CODES.values() for code in codes}
+_STATUS = {_normalise(code): status for status, codes in STATUS_CODES.items() for code in codes}
 
 
 def is_refusal(code: object) -> bool:
-    """Whether a code, or the reason for which an answer ended, is a refusal."""
+    """Return whether a code, or the finish reason of an answer, means a refusal."""
     return not _REFUSED.isdisjoint(_forms(code))
 
 
 def _forms(code: object) -> tuple[str, ...]:
     text = str(code)
-    return _plain(text), _plain(text.partition(".")[0]), _plain(text.rpartition(".")[2])
+    return _normalise(text), _normalise(text.partition(".")[0]), _normalise(text.rpartition(".")[2])
 
 
 @dataclass(frozen=True)
 class ProviderError:
-    """An error object as a provider sent it: a mapping, a text, or a list of either."""
+    """An error object of a provider: a mapping, a string, or a list of either.
+
+    Attributes:
+        value: The object as parsed from JSON.
+    """
 
     value: object
 
     @cached_property
     def parts(self) -> list[tuple[str, object]]:
-        """Every (name, value) that may name or describe the error, outermost first."""
+        """All pairs (name, value) in the object that may identify or describe the error, outermost first."""
         return list(_walk(self.value, _DEPTH))
 
     @property
     def text(self) -> str:
-        """What it says to people, its first two texts; "" where it says nothing."""
+        """The first two messages in the object, joined; "" if there is none."""
         texts = [value.strip() for name, value in self.parts if name in _TEXTS and isinstance(value, str)]
         plain = [text for text in texts if text and text[0] not in "{["] or [text for text in texts if text]
         return "; ".join(list(dict.fromkeys(plain))[:2])
 
     @cached_property
     def codes(self) -> set[str]:
-        """Its codes, in the form in which they are compared."""
+        """The normalised codes in the object."""
         values = [value for name, value in self.parts if name in _NAMES and isinstance(value, (str, int))]
         return {form for value in values for form in _forms(value) if form}
 
     @property
-    def refuses(self) -> bool:
-        """It is about this photograph or prompt, and will be the same the next time."""
+    def is_refusal(self) -> bool:
+        """Whether the provider refuses this photograph or prompt, and would refuse it again."""
         if not self.codes.isdisjoint(_REFUSED):
             return True
         return not self.concerns_account and bool(REFUSAL_TEXTS.search(self._texts))
 
     @property
     def concerns_account(self) -> bool:
-        """It is about the account or the place of the caller: no other photograph would fare better."""
+        """Whether the account or the country is the cause, so that every other photograph would fail too."""
         if not self.codes.isdisjoint(_ACCOUNT) or ACCOUNT_TEXTS.search(self._texts):
             return True
         return any(name == "quotavalue" and str(value) == "0" for name, value in self.parts)
 
     @property
-    def used_up(self) -> bool:
-        """A quota by the day is used up: waiting for a minute is no use."""
-        return any(name == "quotaid" and "perday" in _plain(value) for name, value in self.parts)
+    def is_daily_quota_used_up(self) -> bool:
+        """Whether a daily quota is used up, so that waiting for a minute does not help."""
+        return any(name == "quotaid" and "perday" in _normalise(value) for name, value in self.parts)
 
     @property
-    def wrong_key(self) -> bool:
+    def is_key_invalid(self) -> bool:
+        """Whether the provider rejects the key."""
         return not self.codes.isdisjoint({"apikeyinvalid", "invalidapikey"})
 
     @property
-    def named_status(self) -> int:
-        """The HTTP status that it names by a number or by a word; 0 where it names none."""
+    def stated_status(self) -> int:
+        """The HTTP status that the object states as a number or a code; 0 if it states none."""
         numbers = [value for name, value in self.parts if name in _NUMBERS]
         for value in numbers:
             number = _number(value)
             if 400 <= number <= 599:
                 return number
-        words = {_STATUS[code] for code in self.codes if code in _STATUS}
-        if words:
-            return max(words)
+        by_code = {_STATUS[code] for code in self.codes if code in _STATUS}
+        if by_code:
+            return max(by_code)
         return next((RPC_STATUS[_number(value)] for value in numbers if _number(value) in RPC_STATUS), 0)
 
     @property
     def status(self) -> int:
-        """The HTTP status that it stands for, by its codes or else by its words."""
-        if self.refuses:
-            return self.named_status or 400
+        """The HTTP status that the error corresponds to, by its codes or else by its texts."""
+        if self.is_refusal:
+            return self.stated_status or 400
         if self.concerns_account:
-            return self.named_status or 402
-        said = (status for status, pattern in STATUS_TEXTS if pattern.search(self._texts))
-        return self.named_status or next(said, UNNAMED)
+            return self.stated_status or 402
+        by_text = (status for status, pattern in STATUS_TEXTS if pattern.search(self._texts))
+        return self.stated_status or next(by_text, UNKNOWN_STATUS)
 
     @property
     def _texts(self) -> str:
         return "\n".join(value for name, value in self.parts if name in _TEXTS and isinstance(value, str))
 
 
-def error_within(body: object) -> ProviderError | None:
-    """The error that a reply with HTTP status 200 is in truth; None where it is an answer.
+def find_error(body: object) -> ProviderError | None:
+    """Return the error in a reply with HTTP status 200; None if the reply is an answer.
 
-    It is an `error` or `errors` that is not empty, the first choice's `error`, an `error` in the place of every image,
-    MiniMax's `base_resp`, a choice that ended for an error, or a `message` with nothing that an answer has. A body that
-    holds an image is an answer whatever else it says, and a job has an `error` of its own.
+    The error is a non-empty `error` or `errors`, the `error` of the first choice, an `error` instead of every image,
+    MiniMax's `base_resp`, a choice that ended with an error, or a `message` without any field of an answer. A body with
+    an image is always an answer, and a job has its own `error`.
     """
     if isinstance(body, list) and len(body) == 1:
         body = body[0]
@@ -228,24 +233,24 @@ def error_within(body: object) -> ProviderError | None:
     beside = {name: value for name, value in body.items() if name in _BESIDE and isinstance(value, (str, int))}
     choices = body.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
-    answered = body.get("base_resp")
+    base_resp = body.get("base_resp")
     if error := body.get("error") or body.get("Error"):
         return ProviderError([{"code": error} if isinstance(error, int) else error, beside])
     if isinstance(first, dict) and (first.get("error") or first.get("finish_reason") == "error"):
-        return ProviderError(first.get("error") or {"message": "the answer ended for an error"})
-    if isinstance(answered, dict) and answered.get("status_code") not in (None, 0, "0"):
-        return ProviderError(answered)
+        return ProviderError(first.get("error") or {"message": "the answer ended with an error"})
+    if isinstance(base_resp, dict) and base_resp.get("status_code") not in (None, 0, "0"):
+        return ProviderError(base_resp)
     if any(body.get(name) for name in _PAYLOADS):
         return None
     if (errors := body.get("errors")) and not any(body.get(name) for name in _OBJECTS):
         return ProviderError([errors, beside])
     has_text = any(isinstance(body.get(name), str) and body[name].strip() for name in _TEXTS)
-    words = {_plain(body.get(name, "")) for name in ("code", "status", "success")}
-    return ProviderError(body) if has_text and words.isdisjoint(_SUCCESS) else None
+    states = {_normalise(body.get(name, "")) for name in ("code", "status", "success")}
+    return ProviderError(body) if has_text and states.isdisjoint(_SUCCESS) else None
 
 
 def _failed_images(data: object) -> list[object]:
-    """The errors of a reply whose images have all failed, as Seedream tells them: one in the place of each image."""
+    """Return the errors of a reply whose images all failed; Seedream sends one instead of each image."""
     if not isinstance(data, list) or not all(isinstance(item, dict) for item in data):
         return []
     errors = [item.get("error") for item in data if not (item.get("b64_json") or item.get("url"))]
@@ -257,7 +262,7 @@ def _walk(value: object, depth: int) -> Iterator[tuple[str, object]]:
         return
     if isinstance(value, str):
         yield "message", value
-        if value.lstrip()[:1] in ("{", "["):  # a gateway quotes what the provider behind it sent
+        if value.lstrip()[:1] in ("{", "["):  # a gateway quotes the reply of the provider as a string
             try:
                 quoted: Any = json.loads(value)
             except (ValueError, RecursionError):

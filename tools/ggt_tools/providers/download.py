@@ -1,7 +1,7 @@
-"""Download one large file by HTTPS: into its place whole and checked, or not at all.
+"""Download a large file by HTTPS. It appears complete and checked, or not at all.
 
-`fetch` reads small files from addresses that strangers name. Here the addresses are our own, the files are large, and a
-redirect may only lead to hosts that belong to the source.
+`fetch` reads small files from URLs that come from outside. The URLs of this module are those of this package, and a
+redirect may only lead to hosts of the same source.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ def download(
     hosts: Sequence[str] = (),
     progress: Callable[[int], None] = lambda size: None,
 ) -> str:
-    """Download a file. It appears at `path` only if all of it has come and its checksum is right.
+    """Download a file. It appears at `path` only if it is complete and its checksum is correct.
 
     Args:
         url: The address: https, or http on this machine.
         path: Where to write; folders are created.
-        sha256: Its SHA-256 or the first characters of it, in hex; "" for the one that the Hub states, if it does.
+        sha256: Its SHA-256 or the first characters of it, in hex; "" for the one that the Hub states, if any.
         hosts: Other hosts to which the server may redirect, as patterns such as "*.hf.co".
-        progress: Told of the number of bytes, chunk by chunk.
+        progress: Called with the number of bytes of each chunk.
 
     Returns:
         The SHA-256 of the file, in hex.
 
     Raises:
         ConfigError: No https, a redirect to another host, an error of the server or the network, a file that ends
-            early, or a wrong checksum. Nothing is left at `path` that was not there before.
+            early, or a wrong checksum. A file that was at `path` before is kept.
     """
     redirects = _Redirects(url, hosts)
     _require_https(url)
@@ -62,7 +62,7 @@ def download(
         with os.fdopen(handle, "wb") as file:
             try:
                 with opener.open(request, timeout=TIMEOUT) as response:
-                    found = _copy(response, file, url, progress)
+                    digest = _copy(response, file, url, progress)
             except urllib.error.HTTPError as error:
                 raise ConfigError(f"{url}: the server answers {error.code}. Try again later.") from error
             except (OSError, http.client.HTTPException) as error:
@@ -71,16 +71,16 @@ def download(
             file.flush()
             os.fsync(file.fileno())
         expected = sha256 or redirects.stated_sha256
-        if not found.startswith(expected):
+        if not digest.startswith(expected):
             raise ConfigError(
-                f"{url}: the SHA-256 of the file is {found}, not {expected}. Do not use it; compare the source's page."
+                f"{url}: the SHA-256 of the file is {digest}, not {expected}. Do not use it; compare the source's page."
             )
         Path(part).replace(path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             Path(part).unlink()
         raise
-    return found
+    return digest
 
 
 def _copy(response: Any, file: IO[bytes], url: str, progress: Callable[[int], None]) -> str:
@@ -91,14 +91,14 @@ def _copy(response: Any, file: IO[bytes], url: str, progress: Callable[[int], No
         digest.update(chunk)
         size += len(chunk)
         progress(len(chunk))
-    stated = response.headers.get("Content-Length")  # http.client does not compare it where it reads in chunks
+    stated = response.headers.get("Content-Length")  # http.client does not check the length when it reads in chunks
     if stated is not None and size != int(stated):
         raise ConfigError(f"{url}: the download ended after {size} of {stated} bytes. Try again later.")
     return digest.hexdigest()
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects to the source's own hosts only, and notes the checksum that the Hub states beside them."""
+    """Follow redirects to hosts of the source only, and record the checksum that the Hub states with them."""
 
     def __init__(self, url: str, hosts: Sequence[str]) -> None:
         self._source, self._hosts = _host(url), hosts
@@ -116,7 +116,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
             )
         _require_https(target)
         etag = str(headers.get("X-Linked-Etag", "")).strip('"')
-        if _host(req.full_url) == self._source and len(etag) == 64:  # of a large file it is its SHA-256
+        if _host(req.full_url) == self._source and len(etag) == 64:  # for a large file it is the SHA-256
             self.stated_sha256 = etag
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 

@@ -23,7 +23,7 @@ COMPRESSED = DEFLATED | {
     "pack200-gzip",
 }
 PIECE = 1 << 16
-_HEAD = re.compile(r"[^,]*,")  # of a data URL, also where `data:` is missing; base64 has no comma
+_HEAD = re.compile(r"[^,]*,")  # beginning of a data URL, also without `data:`; base64 has no comma
 _WRAPPING = re.compile(r"[\s\"'\ufeff\u200b]|\\[nrt]")
 
 
@@ -85,6 +85,6 @@ def decode_base64(text: str) -> bytes:
         text = unquote_to_bytes(text).decode("ascii")
     text = text.strip()
     if " " in text and not any(letter in text for letter in "+-\n"):
-        text = text.replace(" ", "+")  # decoding a form replaces + by a space
+        text = text.replace(" ", "+")  # decoding of form data replaces + by a space
     compact = _WRAPPING.sub("", text).translate(str.maketrans("-_", "+/")).rstrip("=")
     return base64.b64decode(compact + "=" * (-len(compact) % 4), validate=True)

@@ -1,4 +1,4 @@
-"""Fetch one file by http or https from a public address, with limits of size and time.
+"""Download a small file by http or https from a public address, with limits of size and time.
 
 A URL comes from outside: it may name this machine, or a server of the local network that trusts this machine. So each
 host name is looked up once, its addresses are checked, and the connection goes to an address that was checked; the same
@@ -38,9 +38,9 @@ class FetchConfig:
     """The limits of a download.
 
     Attributes:
-        max_bytes: Largest size of the file.
-        timeout: Seconds that the download may take, with redirects; a slow look-up of a host name may add to it.
-        redirects: Number of redirects that are followed.
+        max_bytes: Maximum size of the file.
+        timeout: Maximum seconds of the download with redirects; a slow look-up of a host name may add to it.
+        redirects: Maximum number of redirects.
         allow_private: Whether addresses of this machine and of private networks are allowed too.
     """
 
@@ -58,17 +58,8 @@ class FetchConfig:
             )
 
 
-SECRET_PARTS = (
-    "token",
-    "key",
-    "secret",
-    "sig",
-    "pass",
-    "auth",
-    "cred",
-    "x-amz",
-    "x-goog",
-)  # parts of names in a query whose values may be secrets
+# a parameter whose name contains one of these may be a secret
+SECRET_PARTS = ("token", "key", "secret", "sig", "pass", "auth", "cred", "x-amz", "x-goog")
 
 
 def without_secrets(url: str) -> str:
@@ -144,7 +135,7 @@ def _get(parts: SplitResult, name: str, config: FetchConfig, end: float, look_up
         if parts.scheme == "https":
             sock = tls_context().wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
             watch.cancel()
-            watch = threading.Timer(max(end - time.monotonic(), 0.001), _shut, [sock])  # wrapping made a new object
+            watch = threading.Timer(max(end - time.monotonic(), 0.001), _shut, [sock])  # wrapping created a new socket
             watch.start()
             sock.do_handshake()
         connection.sock = sock
@@ -154,17 +145,14 @@ def _get(parts: SplitResult, name: str, config: FetchConfig, end: float, look_up
         response = connection.getresponse()
         location = response.headers.get("Location", "")
         if response.status in REDIRECTS and location:
-            return (
-                response.status,
-                location.encode("latin-1").decode(errors="replace"),
-                b"",
-            )  # with the bytes that the server sent
+            location = location.encode("latin-1").decode(errors="replace")  # http.client decodes headers as latin-1
+            return response.status, location, b""
         if response.status != 200:
             reason = "unreachable" if response.status in TEMPORARY_STATUSES else "not_served"
             hint = "Try again later." if response.status in TEMPORARY_STATUSES else "Remove it from the list."
             raise PairError(reason, f"{name}: the server answers {response.status}. {hint}")
         data = _body(response, name, config, end)
-        return 200, "", _unpacked(data, response.headers.get("Content-Encoding", ""), name, config)
+        return 200, "", _decompress(data, response.headers.get("Content-Encoding", ""), name, config)
     finally:
         watch.cancel()
         sock.close()
@@ -191,7 +179,7 @@ def _body(response: http.client.HTTPResponse, name: str, config: FetchConfig, en
     return bytes(data)
 
 
-def _unpacked(data: bytes, content_encoding: str, name: str, config: FetchConfig) -> bytes:
+def _decompress(data: bytes, content_encoding: str, name: str, config: FetchConfig) -> bytes:
     """Return the bytes without the compression that a server applied although it was not requested."""
     encodings = compressions(content_encoding)
     if not encodings:

@@ -42,7 +42,11 @@ class GeminiReply:
 
 
 def generate(client: Client, model: str, contents: Content | list[Part], config: GenerateContentConfig) -> GeminiReply:
-    """Call a model and read its answer. Raises the errors of the SDK and of read_gemini_reply()."""
+    """Call a model and read its answer.
+
+    Raises:
+        Exception: The SDK raised it, or read_gemini_reply() did.
+    """
     raw = config.model_copy(update={"should_return_http_response": True})
     reply = client.models.generate_content(model=model, contents=contents, config=raw)  # type: ignore[arg-type]
     response = reply.sdk_http_response
@@ -57,13 +61,13 @@ def read_gemini_reply(body: Any) -> GeminiReply:
     """
     if not isinstance(body, dict):
         raise ValueError("it is not a JSON object")
-    used, feedback = body.get("usageMetadata"), _object(body, "promptFeedback")
+    usage, feedback = body.get("usageMetadata"), _object(body, "promptFeedback")
     return GeminiReply(
-        candidates=tuple(_candidate(each) for each in _list(body, "candidates")),
+        candidates=tuple(_candidate(candidate) for candidate in _list(body, "candidates")),
         block_reason=_text(feedback, "blockReason"),
         block_message=_text(feedback, "blockReasonMessage"),
-        tokens_in=_count(used, "promptTokenCount"),
-        tokens_out=_count(used, "candidatesTokenCount") + _count(used, "thoughtsTokenCount"),
+        tokens_in=_count(usage, "promptTokenCount"),
+        tokens_out=_count(usage, "candidatesTokenCount") + _count(usage, "thoughtsTokenCount"),
     )
 
 
@@ -96,26 +100,26 @@ def _candidate(value: Any) -> GeminiCandidate:
 
 
 def _object(value: Any, *names: str) -> dict[str, Any]:
-    found: Any = next((value[name] for name in names if value.get(name)), {})
-    if not isinstance(found, dict):
+    entry: Any = next((value[name] for name in names if value.get(name)), {})
+    if not isinstance(entry, dict):
         raise ValueError(f"its field {names[0]} is not an object")
-    return found
+    return entry
 
 
 def _list(value: dict[str, Any], name: str) -> list[dict[str, Any]]:
-    found = value.get(name) or []
-    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+    entry = value.get(name) or []
+    if not isinstance(entry, list) or not all(isinstance(item, dict) for item in entry):
         raise ValueError(f"its field {name} is not a list of objects")
-    return found
+    return entry
 
 
 def _text(value: dict[str, Any], *names: str) -> str:
-    found = next((value[name] for name in names if value.get(name)), "")
-    if not isinstance(found, str):
-        raise ValueError(f"its field {names[0]} is not text")
-    return found
+    entry = next((value[name] for name in names if value.get(name)), "")
+    if not isinstance(entry, str):
+        raise ValueError(f"its field {names[0]} is not a string")
+    return entry
 
 
 def _count(value: object, name: str) -> int:
-    found = value.get(name) if isinstance(value, dict) else None  # an invalid count does not make the answer invalid
-    return found if isinstance(found, int) and 0 <= found < 10**9 else 0
+    entry = value.get(name) if isinstance(value, dict) else None  # an invalid count does not make the answer invalid
+    return entry if isinstance(entry, int) and 0 <= entry < 10**9 else 0

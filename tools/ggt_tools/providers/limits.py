@@ -1,4 +1,4 @@
-"""Limits of paid calls: how many in a minute, and for how much money."""
+"""Limits of paid calls: rate limits and a budget."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from ggt_tools.providers.prices import Price
 
 
 class RateLimiter:
-    """Limits requests and tokens a minute by two buckets that fill steadily and hold what one second or one call adds.
+    """Limit requests and tokens per minute with two token buckets, which hold at most one second or one call.
 
-    Limiters of libraries make a thread sleep; the loop of `Calls` has to know for how long, and does other work then.
+    Rate limiters of libraries make a thread sleep. The loop of `Calls` needs the delay instead, and does other work
+    meanwhile.
 
     Args:
-        requests_per_minute: Most requests in a minute.
-        tokens_per_minute: Most tokens in a minute.
+        requests_per_minute: Maximum number of requests in a minute.
+        tokens_per_minute: Maximum number of tokens in a minute.
         tokens_per_call: Tokens that a call is expected to use.
         now: Returns monotonic seconds.
     """
@@ -58,38 +59,38 @@ class RateLimiter:
                 self._levels[bucket] -= self._costs[bucket]
 
     def block(self, seconds: float) -> None:
-        """Let no call be sent for so many seconds, because the provider asks for it."""
+        """Send no call for so many seconds, because the provider requested it."""
         if seconds > 0:
             self._blocked_until = max(self._blocked_until, self._now() + seconds)
 
 
 class Budget:
-    """What has been spent, what calls in flight may cost, and whether one more call fits.
+    """The budget of a run: what was spent, what calls in flight may cost, and whether one more call fits.
 
     Args:
-        limit: USD that all calls may cost together.
-        spent: USD that all calls have cost before.
-        price: What a call costs; None where it costs nothing.
+        limit: Maximum total cost in USD.
+        spent: Cost of all earlier calls in USD.
+        price: Price of a call; None if it is free.
 
     Attributes:
-        spent: USD that ended calls have cost.
-        reserved: USD that calls in flight may cost at most.
+        spent: Cost of ended calls in USD.
+        reserved: Maximum cost of calls in flight in USD.
     """
 
     def __init__(self, limit: float, spent: float, price: Price | None) -> None:
         self.spent, self.reserved, self._limit, self._price = spent, 0.0, limit, price
-        # the highest cost of a call: a call that costs more than the list price raises it; 0 without a price
+        # maximum cost of a call; raised by a call that costs more than the list price; 0 without a price
         self._max_cost = price.call if price and not math.isnan(price.call) else 0.0
 
-    def holds_one(self) -> bool:
+    def fits_one_call(self) -> bool:
         """Return whether one more call fits."""
         return math.isinf(self._limit) or self.spent + self.reserved + self._max_cost <= self._limit + 1e-9
 
     def exhausted_message(self, model: str) -> str:
-        """Return what to tell a user where no call fits."""
+        """Return the error message if no call fits."""
         return (
-            f"the budget of {self._limit:.2f} usd: {self.spent:.2f} are spent, and one more call to {model} may cost "
-            f"{self._max_cost:.4f}; raise --budget and run it again, it goes on"
+            f"the budget of {self._limit:.2f} USD: {self.spent:.2f} USD are spent, and one more call to {model} may "
+            f"cost {self._max_cost:.4f} USD. Raise --budget and run this again to continue."
         )
 
     def reserve(self) -> float:
@@ -98,12 +99,12 @@ class Budget:
         return self._max_cost
 
     def release(self, reserved: float) -> float:
-        """Give back what was reserved for a call that cost nothing, and return its cost, 0."""
+        """Release the reserved cost of a call that cost nothing, and return its cost, 0."""
         self.reserved -= reserved
         return 0.0
 
     def pay(self, reserved: float, tokens_in: int, tokens_out: int) -> float:
-        """Replace what was reserved for a call by its cost, and return the cost; NaN where no price is known."""
+        """Replace the reserved cost of a call by its cost, and return the cost; NaN if the price is unknown."""
         self.release(reserved)
         usd = self._price.usd(tokens_in, tokens_out) if self._price else 0.0
         if not math.isnan(usd):

@@ -15,15 +15,15 @@ PRICES = Path(__file__).with_name("prices.toml")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
-    """Prices of a model in USD; NaN if not known.
+    """Prices of a model in USD; NaN if unknown.
 
     Attributes:
         model: Name of the model.
-        call: The most that a call costs, for a photograph of 1024 x 1024 px.
+        call: Maximum cost of a call, for a photograph of 1024 x 1024 px.
         input: Price of a million input tokens.
         output: Price of a million output tokens.
         tokens: Input and output tokens that a call is expected to use, for the rate limit.
-        batch: Share of the price that a call in a batch job costs.
+        batch: Price of a call in a batch job, as a fraction of the normal price.
     """
 
     model: str
@@ -34,7 +34,7 @@ class Price:
     batch: float = 1.0
 
     def usd(self, tokens_in: int, tokens_out: int) -> float:
-        """Return the cost of a call by its tokens; if the provider states none, the most that a call costs."""
+        """Return the cost of a call by its tokens; the maximum cost if the provider states none."""
         by_token = (tokens_in * self.input + tokens_out * self.output) / 1e6
         return self.call if math.isnan(by_token) or tokens_in + tokens_out == 0 else by_token
 
@@ -44,14 +44,14 @@ def _prices() -> dict[str, Price]:
     table = read_toml(PRICES)
     prices = {}
     for model, values in table["models"].items():
-        known = {name: value for name, value in values.items() if name != "source"}
+        fields = {name: value for name, value in values.items() if name != "source"}
         try:
-            prices[model] = Price(model=model, **known)
+            prices[model] = Price(model=model, **fields)
         except TypeError as fault:
             raise ConfigError(f"{PRICES}: {model}: {fault}. Correct that line.") from fault
     return prices
 
 
 def price(model: str) -> Price:
-    """Return the price of a model. A model that prices.toml does not list has NaN, which allows no budget."""
+    """Return the price of a model; NaN, which rules out a budget, if prices.toml does not list it."""
     return _prices().get(model, Price(model=model, call=math.nan))

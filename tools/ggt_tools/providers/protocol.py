@@ -32,14 +32,14 @@ class Restored:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """How a restorer or a vision-language model is made.
+    """The settings of a restorer or a vision-language model.
 
     Attributes:
         model: Name of the model; "" for the default.
         base_url: Address of another server with the same API; "" for the provider's own.
-        timeout: Seconds after which a call is given up.
+        timeout: Timeout of a call in seconds.
         names: The file that each photograph was imported from, by key.
-        frames: Conversion.frame of each photograph where it is known, by key.
+        frames: Conversion.frame of each photograph with a known frame, by key.
         options: Values of --option, by the names that the restorer documents.
     """
 
@@ -51,8 +51,8 @@ class Setting:
     options: dict[str, str] = field(default_factory=dict)
 
 
-def options(owner: str, setting: Setting, **defaults: str) -> dict[str, str]:
-    """Return the options of a setting, and the defaults of the others.
+def read_options(owner: str, setting: Setting, **defaults: str) -> dict[str, str]:
+    """Return the options of a setting, with defaults for the missing ones.
 
     Args:
         owner: Name of the restorer or model, for the error.
@@ -60,9 +60,9 @@ def options(owner: str, setting: Setting, **defaults: str) -> dict[str, str]:
         **defaults: The options that the owner has, with their defaults.
 
     Raises:
-        ConfigError: The owner has no such option; the message lists those that it has.
+        ConfigError: The owner has no such option. The message lists its options.
     """
     for name in setting.options:
         if name not in defaults:
-            raise ConfigError(f"{owner}: no option is named {name!r}. Known: {', '.join(sorted(defaults))}.")
+            raise ConfigError(f"{owner}: has no option {name!r}. Its options are: {', '.join(sorted(defaults))}.")
     return defaults | setting.options

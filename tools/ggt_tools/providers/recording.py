@@ -23,18 +23,18 @@ from ggt_tools.records import IN_FLIGHT, Call, Job
 from ggt_tools.workspace.ledger import Ledger
 from ggt_tools.workspace.locks import PAYING
 
-SENT = "sent"  # the state of a batch job whose results have not been taken in yet
-LOST = "lost"  # the outcome of a call that a kill cut off: nobody knows whether it was paid
+SENT = "sent"  # the state of a batch job whose results have not been downloaded yet
+LOST = "lost"  # the outcome of a call that was in flight when the process was killed; it may have been paid
 W = TypeVar("W", bound=Work)
 A = TypeVar("A", bound=Answer)
 
 
 def lock_calls(ledger: Ledger, *, dry_run: bool = False) -> AbstractContextManager[object]:
-    """Hold the lock of a workspace under which models are called, so that one budget holds for all runs.
+    """Return the lock of a workspace for calls to models, so that all runs share one budget.
 
     Args:
         ledger: The ledger of the workspace.
-        dry_run: Take no lock, and leave no file: nothing is called.
+        dry_run: Take no lock and create no file, since nothing is called.
 
     Raises:
         ConfigError: Another process holds the lock.
@@ -43,12 +43,12 @@ def lock_calls(ledger: Ledger, *, dry_run: bool = False) -> AbstractContextManag
 
 
 def works_in_open_jobs(ledger: Ledger) -> set[str]:
-    """Return the ids of the works in batch jobs whose results have not been taken in yet."""
+    """Return the ids of the works in batch jobs whose results have not been downloaded yet."""
     return {work for job in ledger.all(Job) if job.state == SENT for work in job.works}
 
 
 def write_off_calls(ledger: Ledger, *stages: str, received: Container[str] = ()) -> None:
-    """End the calls that a killed run of these stages left in flight; those of open batch jobs stay in flight.
+    """End the calls that a killed run of these stages left in flight, except those of open batch jobs.
 
     Args:
         ledger: The ledger of the workspace, whose lock is held.
@@ -64,19 +64,19 @@ def write_off_calls(ledger: Ledger, *stages: str, received: Container[str] = ())
 
 
 def open_calls(ask: Callable[[W], A], *, ledger: Ledger, service: ServiceConfig, stage: str, model: str) -> Calls[W, A]:
-    """Return calls to a hosted model within what is left of the budget; each is recorded before it is sent.
+    """Return calls to a hosted model within the rest of the budget. Each is recorded before it is sent.
 
-    Whoever performs them adds each ended call to the ledger, together with the facts that came of it.
+    The caller adds each ended call to the ledger, together with the resulting facts.
 
     Args:
-        ask: Sends one request and returns its answer; it runs in threads. What it may raise: see `Calls`.
+        ask: Sends one request and returns its answer; it runs in threads. See `Calls` for its exceptions.
         ledger: The ledger of the workspace, whose lock is held.
-        service: How the model is called, and the budget.
+        service: Limits of the calls, and the budget.
         stage: Name of the stage.
         model: Name of the model, as prices.toml has it.
 
     Raises:
-        ConfigError: There is a budget, and the price of a call is not known.
+        ConfigError: There is a budget, and the price of a call is unknown.
     """
 
     def record(calls: Sequence[Call]) -> None:
@@ -89,6 +89,6 @@ def open_calls(ask: Callable[[W], A], *, ledger: Ledger, service: ServiceConfig,
         model=model,
         price=service.price_of(model, is_remote=True),
         spent=ledger.spent(),
-        note=record,
+        record=record,
         clock=utc_now,
     )

@@ -1,4 +1,4 @@
-"""How a hosted model is called, and what that may cost: one value for every stage that calls one."""
+"""The limits and the costs of calls to a hosted model, for every stage that calls one."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from ggt_tools.providers.calls import CallConfig
 from ggt_tools.providers.prices import Price, price
 from ggt_tools.providers.protocol import Setting
 
-REMOTE_CALLS = 16  # simultaneous calls to a server, where the user does not say
-PRICED_OPTIONS = ("size", "quality", "body.")  # options whose values change what a call costs
+REMOTE_CALLS = 16  # default number of simultaneous calls to a server
+PRICED_OPTIONS = ("size", "quality", "body.")  # options that change the price of a call
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceConfig:
-    """How a model is called.
+    """The limits and the costs of calls.
 
     Attributes:
         base_url: Address of another server with the same API; "" for the provider's own.
-        timeout: Seconds after which a call is given up.
+        timeout: Timeout of a call in seconds.
         options: Options of the model or restorer, by name.
-        budget: USD that all calls of the workspace may cost together.
-        price: USD of one call, for a model that prices.toml does not list; None to look it up.
+        budget: Maximum total cost of all calls of the workspace, in USD.
+        price: Price of one call in USD, for a model that prices.toml does not list; None to look it up.
         in_flight: Number of simultaneous calls; None for 16 to a server and 1 on this machine.
-        requests_per_minute: Most requests in a minute.
-        tokens_per_minute: Most tokens in a minute.
-        attempts: Attempts at a call that fails temporarily.
+        requests_per_minute: Maximum number of requests in a minute.
+        tokens_per_minute: Maximum number of tokens in a minute.
+        attempts: Maximum number of attempts at a call that fails temporarily.
     """
 
     base_url: str = ""
@@ -47,16 +47,16 @@ class ServiceConfig:
         if not 0 < self.timeout < math.inf:
             raise ConfigError(f"timeout: {self.timeout} is not above 0. Give a number of seconds.")
         if self.price is not None and not 0 < self.price < math.inf:
-            raise ConfigError(f"price: {self.price} is not above 0. Give what a call costs in USD.")
+            raise ConfigError(f"price: {self.price} is not above 0. Give the cost of a call in USD.")
         self.call_config(is_remote=True)  # checks the rest
 
     def setting(
         self, names: Mapping[str, str] | None = None, frames: Mapping[str, tuple[int, ...]] | None = None
     ) -> Setting:
-        """Return what a model is made with.
+        """Return the settings of a model.
 
         Args:
-            names: The files that the photographs came in as, by key.
+            names: The files that the photographs were imported from, by key.
             frames: The frames of the photographs by key, as `Ledger.frames` returns them.
         """
         return Setting(
@@ -78,10 +78,10 @@ class ServiceConfig:
         )
 
     def price_of(self, model: str, *, is_remote: bool) -> Price | None:
-        """Return what a call to this model costs; None where it costs nothing.
+        """Return the price of a call to this model; None if it is free.
 
         Raises:
-            ConfigError: There is a budget, and an option changes the price that is known.
+            ConfigError: There is a budget, and an option changes the listed price.
         """
         if not is_remote:
             return None
@@ -89,15 +89,15 @@ class ServiceConfig:
             return Price(model=model, call=self.price)
         if math.isfinite(self.budget) and any(name.startswith(PRICED_OPTIONS) for name in self.options):
             raise ConfigError(
-                f"{model}: its price holds for its default size and quality; say what a call costs: --price USD"
+                f"{model}: its listed price is for the default size and quality. State the cost of a call: --price USD"
             )
         return price(model)
 
     def expected_cost(self, model: str, number: int, *, is_remote: bool) -> str:
-        """Return what so many calls may cost, as the end of a sentence; "" where they cost nothing."""
+        """Return the maximum cost of so many calls, as the end of a sentence; "" if they are free."""
         cost = self.price_of(model, is_remote=is_remote)
         if cost is None:
             return ""
         if math.isnan(cost.call):
-            return ", at a price that is not known"
-        return f", for {number * cost.call:.2f} usd at most"
+            return ", at an unknown price"
+        return f", for at most {number * cost.call:.2f} USD"

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from ggt_tools.providers.faults import said
+from ggt_tools.providers.faults import sanitize
 
 
 def explain_missing_text(calls_tool: bool, finish_reason: str) -> str:
     """Return why an answer has no text; "" if that is not known."""
     if calls_tool:
-        return "the answer is a call of a tool, not a text"
+        return "the answer is a tool call, not a text"
     if finish_reason.lower() in ("", "stop"):
         return ""
-    return f"the answer has no text; it ended for {said(finish_reason)}"
+    return f"the answer has no text; its finish reason is {sanitize(finish_reason)}"
 
 
 def text_of_part(item: object) -> str:
-    """Return the text of a part of a content; "" if it is something else, such as a thought."""
+    """Return the text of a part of a message; "" if it has another type, such as a thought."""
     if isinstance(item, str):
         return item
     part = as_object(item)
@@ -26,8 +26,10 @@ def text_of_part(item: object) -> str:
 
 
 def as_object(value: object) -> dict[str, Any]:
+    """Return a JSON object; {} for any other value."""
     return value if isinstance(value, dict) else {}
 
 
 def as_count(value: object) -> int:
+    """Return a number of tokens; 0 for any value that cannot be one."""
     return value if isinstance(value, int) and 0 <= value < 10**9 else 0

@@ -108,7 +108,7 @@ def restorer(name: str, setting: Setting | None = None) -> Restorer:
 
     Args:
         name: Its name, or "NAME:MODEL".
-        setting: How it is made (default: its own defaults).
+        setting: Model, address and options; None for the defaults.
 
     Raises:
         ConfigError: No restorer has this name, or it lacks a package, a key or an option.
@@ -118,6 +118,8 @@ def restorer(name: str, setting: Setting | None = None) -> Restorer:
     if name not in factories:
         near = get_close_matches(name, factories, n=1)
         suggestion = f" Did you mean {near[0]}?" if near else ""
-        raise ConfigError(f"no restorer is named {name!r}.{suggestion} Known: {', '.join(sorted(factories))}.")
+        raise ConfigError(
+            f"no restorer is named {name!r}.{suggestion} The restorers are: {', '.join(sorted(factories))}."
+        )
     setting = setting or Setting()
     return factories[name](replace(setting, model=model) if model else setting)

@@ -26,9 +26,9 @@ class Classical:
     name: str = "classical"
     model: str = "classical-1"
     version: str = "1"
-    remote: bool = False
-    square: bool = False
-    prompted: bool = False
+    is_remote: bool = False
+    needs_square: bool = False
+    takes_prompt: bool = False
 
     def restore(self, image: Image, prompt: str, *, seed: int) -> Restored:
         """Restore a photograph, uint8 RGB (height, width, 3).
@@ -189,7 +189,13 @@ def deblur(image: Image, *, blur: float) -> Image:
 
 
 def guided(guide: Plane, plane: Plane, *, radius: int, smooth: float) -> Plane:
-    """Smooth `plane` along the edges of `guide`, both in 0..1 (guided filter: He, Sun, Tang, ECCV 2010)."""
+    """Smooth `plane`, but not across edges of `guide` (guided filter: He, Sun, Tang, ECCV 2010).
+
+    Args:
+        guide, plane: (height, width), 0..1.
+        radius: Radius of the window in pixels.
+        smooth: Variance of `guide` below which an area is smoothed.
+    """
     cv2 = opencv()
     window = (2 * radius + 1, 2 * radius + 1)
     mean_g, mean_p = cv2.blur(guide, window), cv2.blur(plane, window)

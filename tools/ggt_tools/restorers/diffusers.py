@@ -29,7 +29,7 @@ from PIL import Image as Pillow
 
 from ggt_format.schema import Image
 from ggt_tools.errors import ConfigError, PairError
-from ggt_tools.providers.protocol import Restored, Setting, options
+from ggt_tools.providers.protocol import Restored, Setting, read_options
 
 INSTALL = "pip install 'ggt100k[diffusers]'"
 DTYPES = ("float32", "bfloat16", "float16")
@@ -50,9 +50,9 @@ class Diffusers:
     loaded: list[Callable[..., Any]] = field(default_factory=list, repr=False)
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     name: str = "diffusers"
-    remote: bool = False
-    square: bool = True
-    prompted: bool = True
+    is_remote: bool = False
+    needs_square: bool = True
+    takes_prompt: bool = True
 
     def restore(self, image: Image, prompt: str, *, seed: int) -> Restored:
         """See Restorer.restore().
@@ -114,7 +114,7 @@ def diffusers(setting: Setting) -> Diffusers:
         ConfigError: A package is not installed, no model is named, or an option is wrong.
     """
     names = ("device", "dtype", "offload", "steps", "guidance", "strength", "revision")
-    chosen = options("diffusers", setting, **{name: "" for name in names})
+    chosen = read_options("diffusers", setting, **{name: "" for name in names})
     missing = [package for package in ("diffusers", "transformers", "torch") if find_spec(package) is None]
     if missing:
         raise ConfigError(f"diffusers: {', '.join(missing)} not installed. Install it: {INSTALL}")

@@ -1,13 +1,14 @@
-"""Results that were made elsewhere: files in a folder, each for one photograph.
+"""Results of another program: files in a folder, each for one photograph.
 
 --with folder:RESULTS. manifest.csv or manifest.jsonl may name the photograph of each result (columns `key` or `file`,
 and `result`). Without a manifest, a result belongs to the photograph of the same name: the photograph's key, or the
 name of its file without suffix, with or without folders. Other files in the folder are ignored, with a warning in the
-log. Options: path (the folder), model (what made the results; default: the folder's name).
+log. Options: path (the folder), model (the model that produced the results; default: the folder's name).
 
 A result may show the photograph as it is in the workspace. If `ingest --fit crop` or `--fit resize` took a window of a
-file, a result may also show the whole image of that file. The aspect ratio tells which, and align crops the whole image
-to the window. A file that is replaced after it was imported is not noticed: then use another name for the model.
+file, a result may also show the whole image of that file. The aspect ratio decides which of the two it shows,
+and align crops the whole image to the window. If you replace a file after it was imported, use another name for the
+model, because the change is not detected.
 """
 
 from __future__ import annotations
@@ -34,16 +35,16 @@ from ggt_tools.files.names import NameIndex, normalize_name, shorten
 from ggt_tools.files.texts import decode_text, read_bytes
 from ggt_tools.imaging.containers import read_metadata
 from ggt_tools.imaging.tiff_tags import read_camera_tags
-from ggt_tools.providers.protocol import Restored, Setting, options
+from ggt_tools.providers.protocol import Restored, Setting, read_options
 from ggt_tools.records import Photo
 
 _log = logging.getLogger(__name__)
-SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp")  # what align reads
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp")  # formats that align reads
 MANIFESTS = ("manifest.csv", "manifest.jsonl")
-MAX_BYTES = 50 * 1024 * 1024  # of a result
+MAX_BYTES = 50 * 1024 * 1024  # maximum size of a result
 FORMATS = ("PNG", "JPEG", "WEBP")
-RATIO = 0.02  # by which the aspect ratio of a result may differ, since models round sides to multiples
-ENLARGED = 0.9  # a result with a smaller scale is reported as small
+RATIO = 0.02  # tolerance of the aspect ratio, because models round sides to multiples
+SMALL_SCALE = 0.9  # a result with a smaller scale than this is reported as small
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +52,7 @@ class Folder:
     """The restorer.
 
     Attributes:
-        model: What made the results.
+        model: Name of the model that produced the results.
         results: The file of each result, by key.
         names: The file that each photograph was imported from, by key.
         frames: Conversion.frame of each photograph where it is known, by key.
@@ -63,9 +64,9 @@ class Folder:
     frames: Mapping[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
     name: str = "folder"
     version: str = "1"
-    remote: bool = False
-    square: bool = False
-    prompted: bool = False
+    is_remote: bool = False
+    needs_square: bool = False
+    takes_prompt: bool = False
 
     def restore(self, image: Pixels, prompt: str, *, seed: int) -> Restored:
         """Return the file of the result unchanged; without one, the reason is `no_result`."""
@@ -84,6 +85,7 @@ class Folder:
         return frame if shown == "whole" or (is_like_both and path.stem != photo.key) else ()
 
     def frame_notes(self, photos: Iterable[Photo]) -> list[str]:
+        """See FramingRestorer.frame_notes(): how many results show whole files, are small, or fit neither."""
         whole, small, neither, unknown, total = 0, 0, 0, 0, 0
         for photo in photos:
             if (path := self.results.get(photo.key)) is None:
@@ -95,36 +97,36 @@ class Folder:
                 unknown += photo.key not in self.frames
             elif size is not None and frame:
                 whole += 1
-                small += size[0] < ENLARGED * frame[0]
+                small += size[0] < SMALL_SCALE * frame[0]
         notes = []
         if whole:
             notes.append(
-                f"{whole} of {total} results show the whole image of a file of which ingest took a window; align cuts "
+                f"{whole} of {total} results show the whole image of a file of which ingest took a window. align crops "
                 "them to that window"
             )
         if small:
             notes.append(
                 f"{small} of these are smaller than that image, so that their windows must be enlarged. To use all of "
-                "their pixels, take the photographs into a new workspace: ggt100k ingest --fit pad"
+                "their pixels, ingest the photographs into a new workspace: ggt100k ingest --fit pad"
             )
         if neither:
-            why = " (an older version took some in, and did not note its window)" if unknown else ""
+            why = " (an older version ingested some without recording the window)" if unknown else ""
             notes.append(
-                f"{neither} of {total} results have the sides of neither their photograph nor its file{why}, and align "
-                "will refuse most of them. If they show whole files, take these into a new workspace: ggt100k ingest "
-                "--fit pad"
+                f"{neither} of {total} results have the aspect ratio of neither their photograph nor its file{why}. "
+                "align will reject most of them. If they show whole files, ingest these into a new workspace: "
+                "ggt100k ingest --fit pad"
             )
         return [f"{self.model}: {note}." for note in notes]
 
 
-def _off(size: tuple[int, int], width: int, height: int) -> float:
-    """Return the difference of two aspect ratios, as a logarithm."""
+def _ratio_difference(size: tuple[int, int], width: int, height: int) -> float:
+    """Return the difference of two aspect ratios as a natural logarithm."""
     return abs(math.log(size[0] * height / (size[1] * width)))
 
 
 def _is_like(size: tuple[int, int], photo: Photo, frame: tuple[int, ...]) -> bool:
     width, height = frame[:2] if frame else (photo.width, photo.height)
-    return _off(size, width, height) <= RATIO
+    return _ratio_difference(size, width, height) <= RATIO
 
 
 def _shown(path: Path, photo: Photo, frame: tuple[int, ...]) -> tuple[str, bool]:
@@ -132,7 +134,7 @@ def _shown(path: Path, photo: Photo, frame: tuple[int, ...]) -> tuple[str, bool]
     size = _upright_size(path)
     if size is None:  # restore() reports what is wrong with it
         return "window", False
-    window, whole = _off(size, photo.width, photo.height), _off(size, frame[0], frame[1])
+    window, whole = _ratio_difference(size, photo.width, photo.height), _ratio_difference(size, frame[0], frame[1])
     is_like_both = max(window, whole) <= RATIO and abs(window - whole) <= RATIO / 2
     return "whole" if whole < window and not is_like_both else "window", is_like_both
 
@@ -160,15 +162,19 @@ def folder(setting: Setting) -> Folder:
     Raises:
         ConfigError: The folder does not exist, a photograph has two results, or a result has two photographs.
     """
-    chosen = options("folder", setting, path=setting.model, model="")
+    chosen = read_options("folder", setting, path=setting.model, model="")
     root = Path(chosen["path"])
     if not chosen["path"] or not root.is_dir():
-        raise ConfigError(f"folder: {chosen['path']!r} is no folder; name the results' one: --with folder:RESULTS")
+        raise ConfigError(
+            f"folder: {chosen['path']!r} is not a folder. Name the folder with the results: --with folder:RESULTS"
+        )
     manifest = next((root / name for name in MANIFESTS if (root / name).is_file()), None)
-    found = find_images(root, suffixes=SUFFIXES, besides=MANIFESTS)
-    claims = list(_listed(root, manifest, setting.names) if manifest else _named(root, found.paths, setting.names))
-    if multiprocessing.parent_process() is None:  # worker processes open the same folder again, without warnings
-        _log_unused(root, found, {path.resolve() for _, path in claims} if setting.names else None)
+    images = find_images(root, suffixes=SUFFIXES, besides=MANIFESTS)
+    claims = list(_listed(root, manifest, setting.names) if manifest else _named(root, images.paths, setting.names))
+    if (
+        multiprocessing.parent_process() is None
+    ):  # only the main process warns; worker processes open the same folder again
+        _log_unused(root, images, {path.resolve() for _, path in claims} if setting.names else None)
     return Folder(
         model=chosen["model"] or root.resolve().name,
         results=_single(claims),
@@ -177,25 +183,25 @@ def folder(setting: Setting) -> Folder:
     )
 
 
-def _log_unused(root: Path, found: ImageFiles, claimed: Collection[Path] | None) -> None:
+def _log_unused(root: Path, images: ImageFiles, claimed: Collection[Path] | None) -> None:
     """Log which files of the folder are not used."""
-    for fault in found.faults:
+    for fault in images.faults:
         _log.warning("%s", fault)
-    if str(found.passed_over):
-        _log.warning("%s: passed over: %s", root, found.passed_over)
+    if str(images.passed_over):
+        _log.warning("%s: ignored: %s", root, images.passed_over)
     if claimed is None:
         return
-    left = [path.relative_to(root).as_posix() for path in found.paths if path.resolve() not in claimed]
-    if left:
+    unused = [path.relative_to(root).as_posix() for path in images.paths if path.resolve() not in claimed]
+    if unused:
         message = "%s: %d results belong to no photograph of the workspace: %s"
-        _log.warning(message, root, len(left), shorten(left))
+        _log.warning(message, root, len(unused), shorten(unused))
 
 
 def _single(claims: Iterable[tuple[str, Path]]) -> dict[str, Path]:
     results: dict[str, Path] = {}
     for key, path in claims:
         if results.setdefault(key, path) != path:
-            raise ConfigError(f"folder: key {key}: has two results, {results[key]} and {path}; take one of them away")
+            raise ConfigError(f"folder: key {key}: has two results, {results[key]} and {path}. Remove one of them.")
     return results
 
 
@@ -208,7 +214,7 @@ def _named(root: Path, files: Sequence[Path], names: Mapping[str, str]) -> Itera
     stems: dict[str, list[Path]] = defaultdict(list)
     for path in files:
         if not path.resolve().is_relative_to(root.resolve()):
-            raise ConfigError(f"{path}: lies outside the folder; copy it there")
+            raise ConfigError(f"{path}: is outside the folder. Copy it into the folder.")
         whole[path.relative_to(root).with_suffix("").as_posix()].append(path)
         stems[path.stem].append(path)
     by_form: dict[str, list[Path]] = defaultdict(list)
@@ -239,11 +245,11 @@ def _named(root: Path, files: Sequence[Path], names: Mapping[str, str]) -> Itera
         for path in claims.get(key, ()):
             if taken.setdefault(path, key) != key:
                 raise ConfigError(
-                    f"{path}: may belong to {names[taken[path]]} and to {name}; name it as the one with its folders is "
-                    f"named, or write {MANIFESTS[0]}"
+                    f"{path}: its name fits {names[taken[path]]} and {name}. Put it into a folder of the same name as "
+                    f"that of the photograph, or list it in {MANIFESTS[0]}."
                 )
             yield key, path
-    for stem, paths in stems.items():  # keys of photographs whose names are not known
+    for stem, paths in stems.items():  # results that are named by the key of a photograph without a recorded name
         if stem not in names and len(stem) == 16:
             yield from ((stem, path) for path in paths)
 
@@ -258,17 +264,17 @@ def _listed(root: Path, manifest: Path, names: Mapping[str, str]) -> Iterator[tu
         where = f"{manifest}: line {number}"
         result = row.get("result")
         if not result or not (row.get("key") or row.get("file")):
-            raise ConfigError(f"{where}: wants 'result', and 'key' or 'file'; write them there")
+            raise ConfigError(f"{where}: the columns result, and key or file, must have values. Add them.")
         path = (root / result).resolve()
         if not path.is_relative_to(root.resolve()):
-            raise ConfigError(f"{where}: result {result!r} lies outside the folder; copy it there")
+            raise ConfigError(f"{where}: result {result!r} is outside the folder. Copy it into the folder.")
         if not path.is_file():
             files = files or NameIndex(file.relative_to(root).as_posix() for file in root.rglob("*") if file.is_file())
             if (file := files.find(result)) is None:
                 raise ConfigError(f"{where}: result {result!r} is not a file. Correct its name.")
             path = (root / file).resolve()
             if not path.is_relative_to(root.resolve()):
-                raise ConfigError(f"{where}: result {result!r} lies outside the folder; copy it there")
+                raise ConfigError(f"{where}: result {result!r} is outside the folder. Copy it into the folder.")
         for key in [row["key"]] if row.get("key") else keys.get(photographs.find(row["file"]) or "", []):
             yield key, path
 
@@ -280,12 +286,16 @@ def _rows(manifest: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
             rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
             yield from ((rows.line_num, row) for row in rows)
             return
-        for number, line in enumerate(text.split("\n"), 1):  # JSON may have U+2028 as it is
+        for number, line in enumerate(
+            text.split("\n"), 1
+        ):  # splitlines() would split at U+2028, which JSON may contain
             if not line.strip():
                 continue
             row = json.loads(line)
             if not isinstance(row, dict) or not all(isinstance(value, str) for value in row.values()):
-                raise ConfigError(f"{manifest}: line {number}: is not a JSON object of texts. Correct the line.")
+                raise ConfigError(
+                    f"{manifest}: line {number}: is not a JSON object with strings as values. Correct the line."
+                )
             yield number, row
     except (OSError, ValueError, RecursionError, csv.Error) as fault:
-        raise ConfigError(f"{manifest}: cannot be read: {fault}; save it as CSV or JSON lines in UTF-8") from fault
+        raise ConfigError(f"{manifest}: cannot be read: {fault}. Save it as CSV or JSON lines in UTF-8.") from fault

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 from ggt_format.png import encode_png
 from ggt_format.schema import Image
 from ggt_tools.errors import ConfigError
-from ggt_tools.providers.clients import BATCH_MOST, BATCH_WAIT, batch_lines, gemini_client, gemini_faults
-from ggt_tools.providers.codes import error_within, is_refusal
-from ggt_tools.providers.faults import UNREADABLE, batch_outcome, said, why_unreadable
+from ggt_tools.providers.clients import MAX_BATCH_BYTES, MAX_BATCH_SECONDS, batch_lines, gemini_client, gemini_faults
+from ggt_tools.providers.codes import find_error, is_refusal
+from ggt_tools.providers.faults import UNREADABLE, explain_unreadable, read_batch_error, sanitize
 from ggt_tools.providers.gemini_reply import GeminiReply, generate, read_gemini_reply
-from ggt_tools.providers.protocol import Restored, Setting, options
+from ggt_tools.providers.protocol import Restored, Setting, read_options
 from ggt_tools.restorers.protocol import Request
 
 if TYPE_CHECKING:
@@ -42,10 +42,10 @@ class Gemini:
     client: Client = field(repr=False)
     slow_client: Client = field(repr=False)  # for the large files of batches
     name: str = "gemini"
-    remote: bool = True
-    square: bool = True
-    prompted: bool = True
-    batch_bytes: int = 1_900_000_000  # a file may have 2 GB
+    is_remote: bool = True
+    needs_square: bool = True
+    takes_prompt: bool = True
+    batch_bytes: int = 1_900_000_000  # the provider accepts files of 2 GB
 
     def restore(self, image: Image, prompt: str, *, seed: int) -> Restored:
         """See Restorer.restore(); the errors are those of gemini_faults()."""
@@ -59,7 +59,7 @@ class Gemini:
 
     def _config(self, seed: int) -> dict[str, Any]:
         return {
-            "responseModalities": ["TEXT", "IMAGE"],  # a refusal states its reason as text
+            "responseModalities": ["TEXT", "IMAGE"],  # a refusal explains itself as text
             "imageConfig": {"aspectRatio": "1:1", "imageSize": self.size},
             "seed": seed % 2**31,
         }
@@ -102,7 +102,7 @@ class Gemini:
             except errors.ClientError as fault:
                 if fault.code != 404:
                     raise
-                text = f"{self.model}: no job {said(name)} is known. Use the key and --base-url that it was sent with."
+                text = f"{self.model}: job {sanitize(name)} is unknown. Use the key and --base-url of its submission."
                 raise ConfigError(text) from None
         return _state(batch)
 
@@ -116,7 +116,7 @@ class Gemini:
                 yield key, _read(inline.response.model_dump(mode="json", by_alias=True, exclude_none=True))
             else:
                 error = inline.error
-                yield key, batch_outcome(error.code if error else None, {"message": error.message} if error else {})
+                yield key, read_batch_error(error.code if error else None, {"message": error.message} if error else {})
         if not destination or not destination.file_name:
             return
         with tempfile.TemporaryDirectory() as folder:
@@ -136,7 +136,7 @@ def gemini(setting: Setting) -> Gemini:
     Raises:
         ConfigError: A package or the key is missing, or an option is wrong.
     """
-    chosen = options("gemini", setting, size="1K", insecure="no")
+    chosen = read_options("gemini", setting, size="1K", insecure="no")
     if chosen["size"] not in SIZES:
         raise ConfigError(f"gemini: --option size={chosen['size']}: is not known. Choose one of: {', '.join(SIZES)}.")
     return Gemini(
@@ -145,13 +145,15 @@ def gemini(setting: Setting) -> Gemini:
         version="1" if chosen["size"] == "1K" else f"1 size={chosen['size']}",
         client=gemini_client(setting),
         slow_client=gemini_client(
-            replace(setting, timeout=max(setting.timeout, 300.0)), most=BATCH_MOST, whole=BATCH_WAIT
+            replace(setting, timeout=max(setting.timeout, 300.0)),
+            max_bytes=MAX_BATCH_BYTES,
+            max_seconds=MAX_BATCH_SECONDS,
         ),
     )
 
 
 def _restored(answer: GeminiReply) -> Restored:
-    """Return the first image that is not a draft, or why there is none."""
+    """Return the first image that is not a draft, or the reason why there is none."""
     tokens_in, tokens_out = answer.tokens_in, answer.tokens_out
     texts: list[str] = []
     for candidate in answer.candidates:
@@ -168,7 +170,7 @@ def _restored(answer: GeminiReply) -> Restored:
 
 
 def _joined(texts: Iterable[str]) -> str:
-    return said(" ".join(text for text in texts if text))
+    return sanitize(" ".join(text for text in texts if text))
 
 
 def _state(batch: BatchJob) -> str:
@@ -183,9 +185,9 @@ def _state(batch: BatchJob) -> str:
 def _from_line(line: dict[str, Any]) -> Restored:
     try:
         body = line.get("response")
-        if "response" not in line or error_within(body) is not None:
+        if "response" not in line or find_error(body) is not None:
             error = line.get("error") or (body.get("error") if isinstance(body, dict) else None) or body
-            return batch_outcome(error.get("code") if isinstance(error, dict) else None, error)
+            return read_batch_error(error.get("code") if isinstance(error, dict) else None, error)
     except UNREADABLE as fault:
         return _unreadable(fault)
     return _read(body)
@@ -199,4 +201,4 @@ def _read(body: Any) -> Restored:
 
 
 def _unreadable(fault: Exception) -> Restored:
-    return Restored(reason="bad_reply", detail=f"the answer cannot be read: {why_unreadable(fault)}")
+    return Restored(reason="bad_reply", detail=f"the answer cannot be read: {explain_unreadable(fault)}")

@@ -32,19 +32,19 @@ from ggt_format.png import encode_png
 from ggt_format.schema import Image
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.providers.clients import (
-    BATCH_MOST,
-    BATCH_WAIT,
     COMPATIBLE_KEY,
+    MAX_BATCH_BYTES,
+    MAX_BATCH_SECONDS,
     batch_lines,
     compatible_client,
     fetch_image,
     openai_client,
     openai_faults,
 )
-from ggt_tools.providers.codes import error_within, is_refusal
+from ggt_tools.providers.codes import find_error, is_refusal
 from ggt_tools.providers.envelope import decode_base64
-from ggt_tools.providers.faults import UNREADABLE, batch_outcome, said, why_unreadable
-from ggt_tools.providers.protocol import Restored, Setting, options
+from ggt_tools.providers.faults import UNREADABLE, explain_unreadable, read_batch_error, sanitize
+from ggt_tools.providers.protocol import Restored, Setting, read_options
 from ggt_tools.restorers.protocol import Request
 
 if TYPE_CHECKING:
@@ -52,10 +52,16 @@ if TYPE_CHECKING:
 
 MODEL = "gpt-image-2"
 EDITS: Literal["/v1/images/edits"] = "/v1/images/edits"
-EXPIRES_SECONDS = 3 * 86400  # after which the provider deletes a batch's requests, since accounts have little space
-FIELDS = {"quality": "quality", "size": "size", "fidelity": "input_fidelity"}  # fields of a request by our options
+EXPIRES_SECONDS = (
+    3 * 86400
+)  # the provider deletes a batch's requests after this time, because accounts have little space
+FIELDS = {
+    "quality": "quality",
+    "size": "size",
+    "fidelity": "input_fidelity",
+}  # field of a request for each of our options
 BODY_PREFIX = "body."
-WEB = re.compile(r"https?:", re.I)  # a URL; any other text of an image is base64
+WEB = re.compile(r"https?:", re.I)  # matches a URL; any other text of an image is base64
 IMAGE_LISTS = ("data", "images", "artifacts", "output")  # fields of a reply that contain its images
 # fields of an image that contain its data, its URL, or a further object with these fields
 IMAGE_FIELDS = ("b64_json", "url", "image_url", "image_urls", "base64", "b64", "image", "image_base64")
@@ -72,10 +78,10 @@ class OpenAI:
     client: Client = field(repr=False)
     slow_client: Client = field(repr=False)  # for the large files of batches
     name: str = "openai"
-    remote: bool = True
-    square: bool = True
-    prompted: bool = True
-    batch_bytes: int = 190_000_000  # a file may have 200 MB
+    is_remote: bool = True
+    needs_square: bool = True
+    takes_prompt: bool = True
+    batch_bytes: int = 190_000_000  # the provider accepts files of 200 MB
 
     def restore(self, image: Image, prompt: str, *, seed: int) -> Restored:
         """See Restorer.restore(); the seed is ignored. The errors are those of openai_faults()."""
@@ -126,15 +132,15 @@ class OpenAI:
             try:
                 batch = self.client.batches.retrieve(name)
             except openai.NotFoundError:
-                text = f"{self.model}: no job {said(name)} is known. Use the key and --base-url that it was sent with."
+                text = f"{self.model}: job {sanitize(name)} is unknown. Use the key and --base-url of its submission."
                 raise ConfigError(text) from None
         if batch.status in ("validating", "in_progress", "finalizing", "cancelling"):
             return "running"
         if batch.status == "completed" or batch.output_file_id or batch.error_file_id:
-            return "done"  # a job that expired or was cancelled has the results that were ready by then
+            return "done"  # an expired or cancelled job has results for the requests that were finished
         faults = (batch.errors.data if batch.errors else None) or []
-        why = said(faults[0].message) if faults and faults[0].message else "the provider states no reason"
-        return f"failed: {why}" if batch.status == "failed" else f"failed: {said(batch.status)}: {why}"
+        why = sanitize(faults[0].message) if faults and faults[0].message else "the provider states no reason"
+        return f"failed: {why}" if batch.status == "failed" else f"failed: {sanitize(batch.status)}: {why}"
 
     def results(self, name: str) -> Iterator[tuple[str, Restored]]:
         with openai_faults(self.model):
@@ -160,9 +166,9 @@ class Compatible:
     client: Client = field(repr=False)
     timeout: float
     name: str = "openai-compatible"
-    remote: bool = True
-    square: bool = True
-    prompted: bool = True
+    is_remote: bool = True
+    needs_square: bool = True
+    takes_prompt: bool = True
 
     def restore(self, image: Image, prompt: str, *, seed: int) -> Restored:
         """See Restorer.restore(); the errors are those of openai_faults()."""
@@ -195,14 +201,14 @@ def openai(setting: Setting) -> OpenAI:
     Raises:
         ConfigError: A package or the key is missing, or an option is wrong.
     """
-    chosen = options("openai", setting, quality="high", size="", fidelity="", insecure="no")
+    chosen = read_options("openai", setting, quality="high", size="", fidelity="", insecure="no")
     changing = [f"{name}={value}" for name, value in sorted(setting.options.items()) if name != "insecure"]
     return OpenAI(
         model=setting.model or MODEL,
         options=chosen,
         version=" ".join(["1", *changing]),
         client=openai_client(setting),
-        slow_client=openai_client(setting, most=BATCH_MOST, whole=BATCH_WAIT),
+        slow_client=openai_client(setting, max_bytes=MAX_BATCH_BYTES, max_seconds=MAX_BATCH_SECONDS),
     )
 
 
@@ -214,7 +220,7 @@ def compatible(setting: Setting) -> Compatible:
     """
     body = {name: value for name, value in setting.options.items() if name.startswith(BODY_PREFIX)}
     defaults = {"quality": "", "size": "", "fidelity": "", "endpoint": "edits", "seed": "no", "format": "b64_json"}
-    chosen = options("openai-compatible", setting, **defaults, other_hosts="no", insecure="no", **body)
+    chosen = read_options("openai-compatible", setting, **defaults, other_hosts="no", insecure="no", **body)
     if chosen["endpoint"] not in ("edits", "generations"):
         raise ConfigError(
             f"openai-compatible: --option endpoint={chosen['endpoint']}: is not known. Use edits or generations."
@@ -262,7 +268,7 @@ def _refusal(fault: PairError) -> Restored:
 
 
 def _restored(answer: Any, fetch: Callable[[str], bytes] | None = None) -> Restored:
-    """Return the first image of a reply, or why there is none.
+    """Return the first image of a reply, or the reason why there is none.
 
     Raises:
         ValueError, TypeError, AttributeError: The reply cannot be read.
@@ -275,12 +281,12 @@ def _restored(answer: Any, fetch: Callable[[str], bytes] | None = None) -> Resto
     for image in images if isinstance(images, list) else [images]:
         finish_reason = (image.get("finish_reason") or image.get("finishReason")) if isinstance(image, dict) else None
         if is_refusal(finish_reason):  # some servers send a black image with a refusal
-            detail = f"the answer ended with {said(finish_reason)}"
+            detail = f"the answer ended with {sanitize(finish_reason)}"
             return Restored(reason="refused", detail=detail, tokens_in=tokens_in, tokens_out=tokens_out)
         for text in _image_texts(image):
             try:
                 if not isinstance(text, str):
-                    raise TypeError("an image is not a text")
+                    raise TypeError("an image is not a string")
                 if WEB.match(text) and not fetch:
                     continue
                 data = fetch(text) if fetch and WEB.match(text) else decode_base64(text)
@@ -318,11 +324,11 @@ def _from_line(line: dict[str, Any]) -> Restored:
     try:
         answer = line.get("response") or {}
         body, status = answer.get("body") or {}, answer.get("status_code")
-        if status == 200 and error_within(body) is None:
+        if status == 200 and find_error(body) is None:
             return _restored(body)
         error = body.get("error") or line.get("error") or body
         if isinstance(error, dict) and error.get("code") in ("batch_expired", "batch_cancelled"):
-            return Restored(reason="expired", detail=said(error.get("message")))
-        return batch_outcome(None if status == 200 else status, error)
+            return Restored(reason="expired", detail=sanitize(error.get("message")))
+        return read_batch_error(None if status == 200 else status, error)
     except UNREADABLE as fault:
-        return Restored(reason="bad_reply", detail=f"the answer cannot be read: {why_unreadable(fault)}")
+        return Restored(reason="bad_reply", detail=f"the answer cannot be read: {explain_unreadable(fault)}")

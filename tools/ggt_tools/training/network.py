@@ -1,4 +1,4 @@
-"""The network of the fidelity model: what train-fidelity trains, and the ONNX file that it becomes."""
+"""The network of the fidelity model, which train-fidelity trains, and its export as an ONNX file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Arrays = dict[str, npt.NDArray[Any]]
 Report = Callable[[str], None]
 
 
-def head(statistics: Sequence[npt.NDArray[np.float32]]) -> nn.Module:
+def build_head(statistics: Sequence[npt.NDArray[np.float32]]) -> nn.Module:
     """Build a network: comparison, cells and facts to the log-odds of each class by tile and for the whole.
 
     Args:
@@ -42,13 +42,13 @@ def head(statistics: Sequence[npt.NDArray[np.float32]]) -> nn.Module:
     class Block(nn.Module):
         def __init__(self, dilation: int) -> None:
             super().__init__()
-            self.one = nn.Conv2d(WIDTH, WIDTH, 3, padding=dilation, dilation=dilation, bias=False)
-            self.two = nn.Conv2d(WIDTH, WIDTH, 3, padding=1, bias=False)
-            self.norm_one, self.norm_two = nn.BatchNorm2d(WIDTH), nn.BatchNorm2d(WIDTH)
+            self.first = nn.Conv2d(WIDTH, WIDTH, 3, padding=dilation, dilation=dilation, bias=False)
+            self.second = nn.Conv2d(WIDTH, WIDTH, 3, padding=1, bias=False)
+            self.first_norm, self.second_norm = nn.BatchNorm2d(WIDTH), nn.BatchNorm2d(WIDTH)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            y = functional.relu(self.norm_one(self.one(x)))
-            return functional.relu(x + self.norm_two(self.two(y)))
+            y = functional.relu(self.first_norm(self.first(x)))
+            return functional.relu(x + self.second_norm(self.second(y)))
 
     class Head(nn.Module):
         mean: torch.Tensor
@@ -87,7 +87,7 @@ def head(statistics: Sequence[npt.NDArray[np.float32]]) -> nn.Module:
             return tiles, self.whole(functional.dropout(mixed, 0.2, self.training))
 
     def hidden_at_random(facts: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Whole sources of evidence are left out at times, so that the network leans on none of them alone."""
+        """Drop whole inputs at random, so that the network does not depend on one of them alone."""
         count = x.shape[0]
         facts = facts * (torch.rand(count, 1) > 0.15)
         drawn = torch.rand(count, 1, 1, 1)
@@ -99,8 +99,8 @@ def head(statistics: Sequence[npt.NDArray[np.float32]]) -> nn.Module:
     return Head()
 
 
-def statistics_of(samples: Arrays, count: int = 1500) -> list[npt.NDArray[np.float32]]:
-    """Means and standard deviations over some samples, as head() takes them."""
+def measure_statistics(samples: Arrays, count: int = 1500) -> list[npt.NDArray[np.float32]]:
+    """Return means and standard deviations over some samples, as build_head() takes them."""
     chosen = np.sort(np.random.default_rng(0).permutation(len(samples["weight"]))[:count])
     planes = np.concatenate([samples["maps"][chosen], samples["cells"][chosen]], axis=1).astype(np.float32)
     facts = samples["facts"][chosen]
@@ -113,9 +113,18 @@ def statistics_of(samples: Arrays, count: int = 1500) -> list[npt.NDArray[np.flo
 
 
 def fit(samples: Arrays, *, epochs: int, batch: int, rate: float, seed: int, threads: int, report: Report) -> nn.Module:
-    """Train one network: weighted binary cross entropy of each class by tile and for the whole; AdamW, one cycle.
+    """Train a network with weighted binary cross entropy of each class, by tile and for the whole; AdamW, one cycle.
 
-    The grid of a batch is mirrored at random; what each cell holds stays.
+    The grid of cells of a batch is mirrored at random; the values of each cell stay the same.
+
+    Args:
+        samples: Arrays as joined() returns them.
+        epochs: Number of passes over the samples.
+        batch: Samples of a batch.
+        rate: Maximum learning rate.
+        seed: Seed of weights and order.
+        threads: Number of threads of torch.
+        report: Receives a line of text for each epoch.
     """
     import torch
     from torch.nn import functional
@@ -126,15 +135,15 @@ def fit(samples: Arrays, *, epochs: int, batch: int, rate: float, seed: int, thr
     count = len(samples["weight"])
     batch = min(batch, count)
     steps = count // batch
-    net = head(statistics_of(samples))
+    net = build_head(measure_statistics(samples))
     optimizer = torch.optim.AdamW(net.parameters(), lr=rate, weight_decay=2e-2)
     cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps * epochs)
 
     def loss_of(logits: torch.Tensor, labels: npt.NDArray[np.uint8], weight: torch.Tensor) -> torch.Tensor:
         target = torch.from_numpy(np.ascontiguousarray(labels, np.int64))
         counted = (target != IGNORE).float() * weight.view(-1, *(1,) * (target.ndim - 1))
-        each = functional.binary_cross_entropy_with_logits(logits, target.clamp(max=1).float(), reduction="none")
-        return (each * counted).sum() / counted.sum().clamp(min=1.0)
+        losses = functional.binary_cross_entropy_with_logits(logits, target.clamp(max=1).float(), reduction="none")
+        return (losses * counted).sum() / counted.sum().clamp(min=1.0)
 
     net.train()
     for epoch in range(epochs):
@@ -163,8 +172,8 @@ def fit(samples: Arrays, *, epochs: int, batch: int, rate: float, seed: int, thr
     return net.eval()
 
 
-def complete(comparison: nn.Module, heads: Sequence[nn.Module]) -> nn.Module:
-    """One module from pictures, cells and facts to the mean answer of the heads."""
+def combine_heads(comparison: nn.Module, heads: Sequence[nn.Module]) -> nn.Module:
+    """Return a module from images, cells and facts to the mean output of the heads."""
     import torch
     from torch import nn
     from torch.nn import functional
@@ -180,14 +189,14 @@ def complete(comparison: nn.Module, heads: Sequence[nn.Module]) -> nn.Module:
         ) -> tuple[torch.Tensor, torch.Tensor]:
             maps = self.comparison(lq, gt)
             pooled = torch.cat([functional.avg_pool2d(cells, 2), functional.max_pool2d(cells, 2)], dim=1)
-            tiles, whole = zip(*(one(maps, pooled, facts) for one in self.heads), strict=True)
+            tiles, whole = zip(*(head(maps, pooled, facts) for head in self.heads), strict=True)
             return torch.stack(tiles).mean(dim=0), torch.stack(whole).mean(dim=0)
 
     return Complete().eval()
 
 
 def export(net: nn.Module, inputs: dict[str, tuple[int, ...]], outputs: Sequence[str], out: Path) -> None:
-    """Write one ONNX file for pictures of any size. Weights that float16 holds exactly are stored so.
+    """Write an ONNX file for images of any size. Weights that float16 represents exactly are stored as float16.
 
     Args:
         net: The module.

@@ -1,4 +1,4 @@
-"""Export the pretrained network whose statistics the classifier of photographs reads.
+"""Export the pretrained network whose feature statistics are the input of the photograph classifier.
 
     pip install 'ggt100k[fidelity]'
     python -m ggt_tools.training.photo_backbone features.onnx
@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from ggt_tools.training import network
-from ggt_tools.training.backbone import backbone
+from ggt_tools.training.backbone import build_backbone
 
 BLOCKS = (0, 2, 4, 10, 15)  # the last block at strides 2, 4, 8, 16 and 32: 16, 24, 40, 112 and 320 channels
 FEATURE_TOLERANCE = 0.05  # of values up to 12
@@ -34,7 +34,7 @@ def export_backbone(out: Path) -> None:
     class Statistics(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.backbone = backbone(BLOCKS)
+            self.backbone = build_backbone(BLOCKS)
 
         def forward(self, image: torch.Tensor) -> torch.Tensor:
             statistics = []

@@ -1,9 +1,9 @@
-"""Train the classifier of photographs: synthetic degradations of clean photographs, and real ones that are labelled.
+"""Train the classifier of photographs on synthetic degradations of clean photographs and on labelled real photographs.
 
     train_classes([clean_folder], labelled_folder, out, ClassTraining(), print)
 
-One run makes the samples, describes each by features.py, fits the head and writes it. Torch is not needed: the network
-below the features stays as it is.
+A run makes the samples, computes their features (features.py), fits the head and writes it. It does not need torch,
+because the network that computes the features is not trained.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from ggt_tools.processes import in_processes
 from ggt_tools.training.photo_synthesis import CLASSES, degrade
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-SHORT_SIDE = 256  # pixels: smaller photographs are left out
-DECODED = 1280  # pixels: the long side of a photograph in memory
-LONG_SIDES = (220.0, 700.0)  # pixels: of a sample
-LABELLED_SIZES = (400, 800)  # pixels: the long sides at which a labelled photograph is described
-LABELLED_WEIGHT = 3  # a labelled photograph counts as often as so many synthetic ones
-EXTRA = ("rain", "snow", "raindrop")  # every photograph gives one more sample of each: they vary most
-HELD_OUT = 10  # each tenth photograph is not fitted to: it gives the accuracy that is reported
-PRIOR = {  # how often each class is expected; ours
+SHORT_SIDE = 256  # px: smaller photographs are ignored
+DECODED = 1280  # px: long side of a photograph in memory
+LONG_SIDES = (220.0, 700.0)  # px: range of long sides of samples
+LABELLED_SIZES = (400, 800)  # px: long sides at which features of a labelled photograph are computed
+LABELLED_WEIGHT = 3  # weight of a labelled photograph relative to a synthetic one
+EXTRA = ("rain", "snow", "raindrop")  # classes that vary most: each photograph gives one more sample of them
+HELD_OUT = 10  # every tenth photograph is held out to measure the accuracy
+PRIOR = {  # expected relative frequency of each class (ours)
     "mixed": 1.5, "rain": 1.0, "haze": 1.0, "snow": 1.0, "low_light": 1.0, "old_photo": 1.0, "raindrop": 0.8,
     "underwater": 0.8, "reflection": 0.12, "shadow": 0.10, "motion_blur": 0.8, "defocus_blur": 0.5,
 }  # fmt: skip
@@ -56,19 +56,19 @@ class ClassTraining:
 
     def __post_init__(self) -> None:
         if not 1 <= self.samples <= len(CLASSES):
-            raise ConfigError(f"train-classes: --samples {self.samples}: is not between 1 and {len(CLASSES)}.")
+            raise ConfigError(f"train-classes: --samples {self.samples}: must be from 1 to {len(CLASSES)}.")
         if self.workers < 1:
-            raise ConfigError(f"train-classes: --workers {self.workers}: is not at least 1.")
+            raise ConfigError(f"train-classes: --workers {self.workers}: must be 1 or more.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Samples:
-    """Described samples.
+    """Features and labels of samples.
 
     Attributes:
         features: (n, features) as `describe` returns them.
         labels: (n,) classes.
-        photographs: (n,) number of the photograph that each sample was made of; -1 for labelled photographs.
+        photographs: (n,) number of the photograph of each sample; -1 for labelled photographs.
     """
 
     features: npt.NDArray[np.float32]
@@ -83,19 +83,20 @@ def train_classes(
 
     Args:
         folders: Folders of clean photographs.
-        labelled: A folder with a folder for each class, of real photographs that show it; may be None.
+        labelled: A folder with real photographs in a folder for each class; None for none.
         out: The head file to write.
         config: Number of samples, of processes, and the fit.
         report: Receives lines of progress and the accuracy on held-out photographs.
 
     Raises:
-        ConfigError: fewer than HELD_OUT clean photographs, or a labelled folder that is no class.
+        ConfigError: There are fewer than HELD_OUT clean photographs, or a labelled folder does not have the name of a
+            class.
     """
     clean = find_photographs(folders)
     if len(clean) < HELD_OUT:
         raise ConfigError(
-            f"{', '.join(map(str, folders))}: {len(clean)} photographs of {SHORT_SIDE} px a side or more are too few. "
-            f"Put at least {HELD_OUT} there."
+            f"{', '.join(map(str, folders))}: {len(clean)} photographs with sides of {SHORT_SIDE} px or more are too "
+            f"few. Add photographs, to have {HELD_OUT} or more."
         )
     samples = make_samples(clean, config, report)
     real = describe_labelled(labelled) if labelled else None
@@ -119,7 +120,7 @@ def find_photographs(folders: Iterable[Path]) -> list[Path]:
 
 
 def make_samples(clean: Sequence[Path], config: ClassTraining, report: Callable[[str], None]) -> Samples:
-    """Degrade and describe each photograph; the same whatever the number of workers."""
+    """Degrade each photograph and compute its features. The number of workers does not change the result."""
     jobs = list(range(len(clean)))
     work = partial(_describe_one, tuple(clean), config.samples, config.seed)
     parts = []
@@ -135,7 +136,7 @@ def make_samples(clean: Sequence[Path], config: ClassTraining, report: Callable[
 
 
 def describe_labelled(folder: Path) -> Samples:
-    """Describe real photographs, each at LABELLED_SIZES; the folder's name is the class."""
+    """Compute the features of real photographs at LABELLED_SIZES. The names of the folders are the classes."""
     features, labels, owners = [], [], []
     for name in sorted(path.name for path in folder.iterdir() if path.is_dir()):
         if name not in CLASSES:
@@ -147,25 +148,25 @@ def describe_labelled(folder: Path) -> Samples:
                 labels.append(name)
                 owners.append(-1)
     if not features:
-        raise ConfigError(f"{folder}: holds no photographs in folders with names of classes. Put some there.")
+        raise ConfigError(f"{folder}: has no photographs in folders with names of classes. Add some.")
     return Samples(features=np.stack(features), labels=tuple(labels), photographs=np.array(owners))
 
 
 def fit_samples(samples: Samples, real: Samples | None, config: ClassTraining, report: Callable[[str], None]) -> Head:
-    """Fit a head without the held-out photographs, report its accuracy on them by class, then fit one to everything.
+    """Fit a head without the held-out photographs, report its accuracy on them by class, and then fit one to all.
 
-    The accuracy is told as if all classes were as frequent.
+    The accuracy is computed as if all classes were equally frequent.
     """
-    held = samples.photographs % HELD_OUT == HELD_OUT - 1
-    if held.any():
-        tried = _fit(_part(samples, ~held), real, replace(config, fit=replace(config.fit, networks=1)), report)
-        flat = replace(tried, prior=np.ones_like(tried.prior))
-        truth = np.array(_part(samples, held).labels)
-        guess = np.array(tried.names)[flat.probabilities(samples.features[held]).argmax(axis=1)]
+    is_held_out = samples.photographs % HELD_OUT == HELD_OUT - 1
+    if is_held_out.any():
+        trial = _fit(_part(samples, ~is_held_out), real, replace(config, fit=replace(config.fit, networks=1)), report)
+        flat = replace(trial, prior=np.ones_like(trial.prior))
+        truth = np.array(_part(samples, is_held_out).labels)
+        guess = np.array(trial.names)[flat.probabilities(samples.features[is_held_out]).argmax(axis=1)]
         by_class = ", ".join(
-            f"{name} {np.mean(guess[truth == name] == name):.2f}" for name in tried.names if np.any(truth == name)
+            f"{name} {np.mean(guess[truth == name] == name):.2f}" for name in trial.names if np.any(truth == name)
         )
-        report(f"held-out synthetic samples: {np.mean(guess == truth):.3f} right; {by_class}")
+        report(f"held-out synthetic samples: {np.mean(guess == truth):.3f} correct; {by_class}")
     return _fit(samples, real, config, report)
 
 
@@ -177,11 +178,11 @@ def _fit(samples: Samples, real: Samples | None, config: ClassTraining, report: 
     return fit_head(features, labels, PRIOR, replace(config.fit, seed=config.seed), report)
 
 
-def _part(samples: Samples, which: npt.NDArray[np.bool_]) -> Samples:
+def _part(samples: Samples, mask: npt.NDArray[np.bool_]) -> Samples:
     return Samples(
-        features=samples.features[which],
-        labels=tuple(label for label, taken in zip(samples.labels, which, strict=True) if taken),
-        photographs=samples.photographs[which],
+        features=samples.features[mask],
+        labels=tuple(label for label, is_kept in zip(samples.labels, mask, strict=True) if is_kept),
+        photographs=samples.photographs[mask],
     )
 
 
@@ -189,7 +190,7 @@ def _describe_one(clean: tuple[Path, ...], count: int, seed: int, index: int, te
     opencv().setNumThreads(1)
     random = np.random.default_rng([seed, index])
     image, other = _read(clean[index]), _read(clean[int(random.integers(len(clean)))])
-    names = [list(CLASSES)[int(at)] for at in random.choice(len(CLASSES), count, replace=False)]
+    names = [list(CLASSES)[int(number)] for number in random.choice(len(CLASSES), count, replace=False)]
     features = [describe(degrade(_cut(image, random), name, random, other=other)) for name in names]
     random = np.random.default_rng([seed, index, 1])
     features += [describe(degrade(_cut(image, random), name, random, other=other)) for name in EXTRA]
@@ -198,7 +199,7 @@ def _describe_one(clean: tuple[Path, ...], count: int, seed: int, index: int, te
 
 
 def _cut(image: Image, random: np.random.Generator) -> Image:
-    """A window of the photograph, at a random size, mirrored in half of the cases."""
+    """Return a window of the photograph at a random size, mirrored in half of the cases."""
     height, width = image.shape[:2]
     share = random.uniform(0.55, 1)
     tall, wide = int(height * share), int(width * share * random.uniform(0.8, 1))

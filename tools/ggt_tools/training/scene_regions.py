@@ -1,4 +1,4 @@
-"""Regions of a scene, and how one image is laid over another there: what all synthetic faults share."""
+"""Regions of a scene, and ways to lay one image over another, which all synthetic faults share."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ import numpy.typing as npt
 
 from ggt_format.schema import Image
 from ggt_tools.imaging.planes import opencv
-from ggt_tools.training.synthetic_degradations import Plane, soft, to_bytes
+from ggt_tools.training.synthetic_degradations import Plane, blur_gaussian, to_bytes
 
 Mask = npt.NDArray[np.bool_]
-VISIBLE = 4.0  # grey levels, the mean over 9 px: a smaller change is none
-GROUPS = ("content", "colour", "detail", "artefact", "unrestored")
 
 
-def outline(image: Image, size: float, random: np.random.Generator) -> Mask:
-    """A random blob of about `size` px across, at the place of eight with most detail."""
+def draw_outline(image: Image, size: float, random: np.random.Generator) -> Mask:
+    """Return a random blob of about `size` px at the position with most detail among eight: bool (height, width)."""
     cv2 = opencv()
     height, width = image.shape[:2]
     size = min(size, 0.6 * min(height, width))
@@ -34,7 +32,8 @@ def outline(image: Image, size: float, random: np.random.Generator) -> Mask:
     return np.asarray(blob > 0)
 
 
-def around(blob: Mask, margin: int) -> tuple[slice, slice]:
+def bounding_box(blob: Mask, margin: int) -> tuple[slice, slice]:
+    """Return the rows and columns of the bounding box of a blob, enlarged by a margin in pixels."""
     rows, columns = np.flatnonzero(blob.any(axis=1)), np.flatnonzero(blob.any(axis=0))
     return (
         slice(max(int(rows[0]) - margin, 0), int(rows[-1]) + margin + 1),
@@ -42,21 +41,21 @@ def around(blob: Mask, margin: int) -> tuple[slice, slice]:
     )
 
 
-def blended(under: Image, over: Image, where: Mask) -> Image:
-    """`over` where the mask is, with a border of 1.5 px."""
-    share = soft(where.astype(np.float32), 1.5)[..., None]
+def blend(under: Image, over: Image, where: Mask) -> Image:
+    """Lay `over` on `under` where the mask is set, with a soft border of 1.5 px."""
+    share = blur_gaussian(where.astype(np.float32), 1.5)[..., None]
     return to_bytes(under + (over.astype(np.float32) - under) * share)
 
 
-def toned(image: Image, like: Image, where: Mask) -> Image:
-    """The image with the mean and spread that each channel of `like` has within the mask."""
+def match_tone(image: Image, like: Image, where: Mask) -> Image:
+    """Give an image the mean and the standard deviation that each channel of `like` has within the mask."""
     source, target = image[where].astype(np.float32), like[where].astype(np.float32)
     scale = np.clip((target.std(axis=0) + 2.0) / (source.std(axis=0) + 2.0), 0.5, 2.0)
     return to_bytes((image - source.mean(axis=0)) * scale + target.mean(axis=0))
 
 
-def flattened(image: Image, levels: float, steps: int) -> Image:
-    """Diffusion that stops at edges of so many levels (Perona, Malik 1990)."""
+def diffuse(image: Image, levels: float, steps: int) -> Image:
+    """Apply diffusion that stops at edges of so many grey levels (Perona, Malik 1990)."""
     light = image.astype(np.float32)
     for _ in range(steps):
         flow = np.zeros_like(light)
@@ -71,7 +70,8 @@ def flattened(image: Image, levels: float, steps: int) -> Image:
     return to_bytes(light)
 
 
-def warped(image: Image | Plane, matrix: npt.NDArray[np.float32]) -> Image:
+def warp(image: Image | Plane, matrix: npt.NDArray[np.float32]) -> Image:
+    """Apply an affine matrix (2, 3) to an image or a plane, mirrored at the borders."""
     cv2 = opencv()
     size = image.shape[1], image.shape[0]
     flags = cv2.INTER_CUBIC if image.ndim == 3 else cv2.INTER_NEAREST
@@ -79,13 +79,13 @@ def warped(image: Image | Plane, matrix: npt.NDArray[np.float32]) -> Image:
     return result
 
 
-def filled(image: Image, blob: Mask, random: np.random.Generator) -> Image:
-    """The blob is painted over from its borders, at half the size."""
+def inpaint(image: Image, blob: Mask, random: np.random.Generator) -> Image:
+    """Fill a blob from its borders by inpainting, at half the size."""
     cv2 = opencv()
-    box = around(blob, 12)
+    box = bounding_box(blob, 12)
     out = image.copy()
     half = cv2.resize(image[box], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     hole = cv2.resize(blob[box].astype(np.uint8), half.shape[1::-1], interpolation=cv2.INTER_NEAREST)
     painted = cv2.inpaint(half, hole, 4, cv2.INPAINT_TELEA if random.random() < 0.5 else cv2.INPAINT_NS)
     out[box] = cv2.resize(painted, out[box].shape[1::-1], interpolation=cv2.INTER_CUBIC)
-    return blended(image, out, blob)
+    return blend(image, out, blob)

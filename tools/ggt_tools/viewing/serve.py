@@ -52,7 +52,7 @@ def run(release: str, config: ViewConfig, *, on_ready: Callable[[str], object], 
         release: Folder or fsspec URL of the release, or "sample".
         config: Which version is shown, and where.
         on_ready: Called with the URL of the page, which holds a secret token, once it can be opened.
-        events: Told if other machines can reach the page.
+        events: Receives a warning if other machines can reach the page.
 
     Raises:
         ConfigError: There is no release, or the page cannot be served.

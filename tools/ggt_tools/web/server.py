@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ggt_tools.errors import ConfigError
 from ggt_tools.events import Events
-from ggt_tools.providers.clients import loopback
+from ggt_tools.providers.clients import is_loopback
 
 if TYPE_CHECKING:
     import uvicorn
@@ -43,7 +43,7 @@ class Address:
 
 def warn_if_public(host: str, events: Events) -> None:
     """Warn where other machines can reach an address."""
-    if not loopback(host):
+    if not is_loopback(host):
         events.warning(
             f"{host}: other machines can reach this page, and others can read what is sent. Use ssh -L instead."
         )

@@ -51,19 +51,21 @@ class ListedCandidate:
     value: float  # of the metric that sorts; NaN without one
 
 
-def count_candidates(db: sqlite3.Connection, wanted: CandidateFilter) -> int:
+def count_candidates(db: sqlite3.Connection, selection: CandidateFilter) -> int:
     """Return the number of candidates that a filter selects."""
-    where, values = _where(wanted)
+    where, values = _where(selection)
     return int(db.execute(f"SELECT count(*) {TABLES} {where}", values).fetchone()[0])
 
 
-def list_candidates(db: sqlite3.Connection, wanted: CandidateFilter, limit: int, offset: int) -> list[ListedCandidate]:
+def list_candidates(
+    db: sqlite3.Connection, selection: CandidateFilter, limit: int, offset: int
+) -> list[ListedCandidate]:
     """Return the selected candidates from `offset` on, at most `limit` of them."""
-    where, values = _where(wanted)
-    metric = wanted.sort.removeprefix("-")
+    where, values = _where(selection)
+    metric = selection.sort.removeprefix("-")
     order = "c.key, c.id"
     if metric:
-        order = f"value IS NULL, value {'DESC' if wanted.sort.startswith('-') else 'ASC'}, {order}"
+        order = f"value IS NULL, value {'DESC' if selection.sort.startswith('-') else 'ASC'}, {order}"
     rows = db.execute(
         f"""SELECT c.id, c.key, c.restorer, p.degradation, p.image AS lq, a.image AS gt, v.decision, v.reason,
             {VALUE if metric else "NULL"} AS value {TABLES} {where} ORDER BY {order} LIMIT ? OFFSET ?""",
@@ -85,9 +87,9 @@ def list_candidates(db: sqlite3.Connection, wanted: CandidateFilter, limit: int,
     ]
 
 
-def list_keys(db: sqlite3.Connection, wanted: CandidateFilter) -> list[str]:
+def list_keys(db: sqlite3.Connection, selection: CandidateFilter) -> list[str]:
     """Return the keys of the photographs of all selected candidates, each once."""
-    where, values = _where(wanted)
+    where, values = _where(selection)
     return [str(row[0]) for row in db.execute(f"SELECT DISTINCT c.key {TABLES} {where} ORDER BY c.key", values)]
 
 
@@ -102,20 +104,20 @@ def filter_choices(db: sqlite3.Connection) -> dict[str, list[str]]:
     return {name: [str(row[0]) for row in db.execute(sql)] for name, sql in statements.items()}
 
 
-def _where(wanted: CandidateFilter) -> tuple[str, list[str | int | float]]:
+def _where(selection: CandidateFilter) -> tuple[str, list[str | int | float]]:
     terms, values = [], list[str | int | float]()
     for column, value in (
-        ("p.degradation", wanted.degradation),
-        ("v.reason", wanted.reason),
-        ("c.restorer", wanted.restorer),
-        ("v.decision", "" if wanted.verdict == NOT_JUDGED else wanted.verdict),
+        ("p.degradation", selection.degradation),
+        ("v.reason", selection.reason),
+        ("c.restorer", selection.restorer),
+        ("v.decision", "" if selection.verdict == NOT_JUDGED else selection.verdict),
     ):
         if value:
             terms.append(f"{column} = ?")
             values.append(value)
-    if wanted.verdict == NOT_JUDGED:
+    if selection.verdict == NOT_JUDGED:
         terms.append("v.decision IS NULL")
-    for metric, low, high in wanted.ranges:
+    for metric, low, high in selection.ranges:
         terms.append(f"{VALUE} BETWEEN ? AND ?")
         values += [metric, max(low, -1e300), min(high, 1e300)]
     return (f"WHERE {' AND '.join(terms)}" if terms else ""), values

@@ -88,17 +88,20 @@ def translated(file: Path, fault: sqlite3.Error) -> ConfigError:
     message = str(fault)
     if "locked" in message or "busy" in message:
         files = [file.with_name(file.name + ending) for ending in ("-shm", "", "-wal")]
-        return ConfigError(f"{file}: is locked by {holder(*files)}. Wait for its end, or stop it, then run this again.")
+        return ConfigError(
+            f"{file}: is locked by {holder(*files)}. Wait until it ends, or stop it, then run this again."
+        )
     unwritable = write_fault(file)
     if unwritable and ("readonly" in message or "unable to open" in message):
         return cannot_write(unwritable)
     if "full" in message:
-        return ConfigError(f"{file}: {message}. Make room on the disk, then run this again: it continues.")
+        return ConfigError(f"{file}: {message}. Free space on the disk, then run this again: it continues.")
     if "no such" in message:
         return ConfigError(
-            f"{file}: {message}. The ledger lacks what a record declares: raise SCHEMA_VERSION in workspace/schema.py."
+            f"{file}: {message}. The ledger lacks a column that a record declares. "
+            "Raise SCHEMA_VERSION in workspace/schema.py."
         )
-    return ConfigError(f"{file}: {message}. Check the disk that it lies on, then run this again: it continues.")
+    return ConfigError(f"{file}: {message}. Check the disk, then run this again: it continues.")
 
 
 def cannot_write(unwritable: str) -> ConfigError:

@@ -1,7 +1,7 @@
 """The funnel of a workspace: counts that are kept up to date as facts come in, so that `status` reads few rows.
 
-A *state* is all that `status` tells two candidates, or two photographs, apart by; the table `funnel_count` holds the
-number of each. Whoever changes facts counts the states before and after, in one transaction with the change.
+A *state* is all by which `status` distinguishes two candidates, or two photographs; the table `funnel_count` holds
+the number of each. Code that changes facts counts the states before and after, in one transaction with the change.
 """
 
 from __future__ import annotations

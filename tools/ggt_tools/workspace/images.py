@@ -37,8 +37,8 @@ class ImageFolder:
             raise self._missing(name) from fault
         if hashlib.sha256(data).hexdigest() != name:
             raise ShardError(
-                f"{self._full_path(name)}: its bytes are not those that were stored; "
-                "restore the workspace from its backup"
+                f"{self._full_path(name)}: its bytes are not those that were stored. "
+                "Restore the workspace from its backup."
             )
         return data
 
@@ -61,7 +61,7 @@ class ImageFolder:
 
     def _missing(self, name: str) -> ShardError:
         return ShardError(
-            f"{self._full_path(name)}: the ledger names it and it is not there; restore the workspace from its backup"
+            f"{self._full_path(name)}: the ledger names it, but it is missing. Restore the workspace from its backup."
         )
 
 
@@ -123,11 +123,11 @@ def open_store(workspace: Path, images: str) -> Store:
     if note.exists():
         noted = note.read_text(encoding="utf-8").strip()
         if images not in ("", noted):
-            raise ConfigError(f"{workspace}: its images lie at {noted}, not at {images}; leave the option out")
+            raise ConfigError(f"{workspace}: its images are at {noted}, not at {images}. Leave the option out.")
         return Store(noted)
     if images:
         if (workspace / "images").exists():
-            raise ConfigError(f"{workspace}: has its images in it; only a new workspace can have them elsewhere")
+            raise ConfigError(f"{workspace}: has its images in it. Only a new workspace can have them elsewhere.")
         root = images if "://" in images else str(Path(images).resolve())
         write_whole(note, (root + "\n").encode())
         return Store(root)

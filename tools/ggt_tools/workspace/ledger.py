@@ -58,7 +58,8 @@ class Ledger:
             ) from fault
         if not exists and not create:
             raise ConfigError(
-                f"{workspace}: no ledger.sqlite, so no workspace; begin one: ggt100k ingest PHOTOS {workspace}"
+                f"{workspace}: has no ledger.sqlite, so it is not a workspace. "
+                f"Create one: ggt100k ingest PHOTOS {workspace}"
             )
         if exists and not file.stat().st_size and any((workspace / "images").glob("*")):
             raise ConfigError(f"{file}: is empty, though the workspace has images. Restore it from its backup.")
@@ -82,7 +83,7 @@ class Ledger:
             if isinstance(fault, sqlite3.OperationalError):
                 raise translated(file, fault) from fault
             if type(fault) is sqlite3.DatabaseError:  # no database, or a damaged one; its subclasses are other faults
-                raise ConfigError(f"{file}: cannot be read: {fault}; restore the workspace from its backup") from fault
+                raise ConfigError(f"{file}: cannot be read: {fault}. Restore the workspace from its backup.") from fault
             raise
 
     def __enter__(self) -> Ledger:
@@ -306,17 +307,17 @@ class Ledger:
         """Return what was measured of a candidate, by metric: the newest version's value."""
         return queries.scores_of(self._db, candidate)
 
-    def count_candidates(self, wanted: CandidateFilter) -> int:
+    def count_candidates(self, selection: CandidateFilter) -> int:
         """Return the number of candidates that a filter selects."""
-        return candidate_queries.count_candidates(self._db, wanted)
+        return candidate_queries.count_candidates(self._db, selection)
 
-    def list_candidates(self, wanted: CandidateFilter, limit: int, offset: int = 0) -> list[ListedCandidate]:
+    def list_candidates(self, selection: CandidateFilter, limit: int, offset: int = 0) -> list[ListedCandidate]:
         """Return the candidates that a filter selects, from `offset` on, at most `limit` of them."""
-        return candidate_queries.list_candidates(self._db, wanted, limit, offset)
+        return candidate_queries.list_candidates(self._db, selection, limit, offset)
 
-    def list_keys(self, wanted: CandidateFilter) -> list[str]:
+    def list_keys(self, selection: CandidateFilter) -> list[str]:
         """Return the keys of the photographs of all candidates that a filter selects, each once."""
-        return candidate_queries.list_keys(self._db, wanted)
+        return candidate_queries.list_keys(self._db, selection)
 
     def filter_choices(self) -> dict[str, list[str]]:
         """Return the values that a CandidateFilter can ask for: degradation, reason, restorer and metric."""

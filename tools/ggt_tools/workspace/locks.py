@@ -64,7 +64,7 @@ def lock_workspace(workspace: Path, stage: str) -> contextlib.AbstractContextMan
         ConfigError: Another process holds it.
     """
     does = "works in it and may make paid calls" if stage == PAYING else "does this work already"
-    message = f"{workspace}: {{holder}} {does}. Wait for its end, or stop it, then run this again."
+    message = f"{workspace}: {{holder}} {does}. Wait until it ends, or stop it, then run this again."
     return held(workspace / f"{stage}.lock", message)
 
 

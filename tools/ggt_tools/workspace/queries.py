@@ -127,7 +127,7 @@ def kept_pairs(db: sqlite3.Connection, workspace: Path) -> Iterator[Pair]:
         ConfigError: Nothing has been judged, or a candidate that is kept is not aligned. It names the `workspace`.
     """
     if db.execute("SELECT 1 FROM verdicts LIMIT 1").fetchone() is None:
-        raise ConfigError(f"{workspace}: nothing has been judged; run: ggt100k verdict {workspace}")
+        raise ConfigError(f"{workspace}: nothing has been judged. Run: ggt100k verdict {workspace}")
     names = [
         f'{record_class.__name__[0]}."{name}"'
         for record_class in (Photo, Candidate)
@@ -146,7 +146,7 @@ def kept_pairs(db: sqlite3.Connection, workspace: Path) -> Iterator[Pair]:
         judged, facts = values[:7], iter(values[7:])
         photo, candidate = _next(Photo, facts), _next(Candidate, facts)
         if image is None:
-            raise ConfigError(f"{workspace}: candidate {candidate.id} is not aligned; run: ggt100k align {workspace}")
+            raise ConfigError(f"{workspace}: candidate {candidate.id} is not aligned. Run: ggt100k align {workspace}")
         yield Pair(
             photo=photo,
             candidate=candidate,

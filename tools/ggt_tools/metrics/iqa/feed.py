@@ -1,4 +1,4 @@
-"""Batches that are loaded by threads ahead of whoever uses them."""
+"""Batches that threads load ahead of their use."""
 
 from __future__ import annotations
 

@@ -150,13 +150,21 @@ def run(model: str, items: Sequence[Images], size: int) -> list[float]:
         model: Name of a loaded model.
         items: For each item its images, uint8 (height, width, 3), all of one size, in the model's own order.
         size: Largest number of items at a time.
+
+    Raises:
+        DeviceLost: The device failed, and this process has to be replaced.
+        RuntimeError: The model failed.
     """
 
     def measure(part: Sequence[Images]) -> list[float]:
         return _values(model, [_device.stage(column) for column in zip(*part, strict=True)])
 
     shape = items[0][0].shape[:2] if items else (0, 0)
-    return _batches.values((model, *shape), measure, items, size)
+    try:
+        return _batches.values((model, *shape), measure, items, size)
+    except RuntimeError as fault:
+        _raise_if_lost(fault)
+        raise
 
 
 def run_stored(batches: Sequence[StoredBatch], threads: int) -> list[list[PairValues]]:

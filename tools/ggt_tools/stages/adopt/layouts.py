@@ -1,4 +1,4 @@
-"""Pairs in folders and zips: matched by name, listed in a CSV, or told apart by suffixes."""
+"""Pairs in folders and zips: matched by name, listed in a CSV, or distinguished by suffixes."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def list_by_name(
     Args:
         outputs: The restored images.
         originals: The LQ images; the true ground truths may be among them.
-        known_set: Tells the roles of the originals' files apart.
+        known_set: Determines the role of each of the originals' files.
         refs: The true ground truths, if they are separate.
         map_path: A CSV with the columns `original` and `output`, and optionally `class`. Only the pairs that it lists
             are taken; other images are counted as passed over (`not_in_map`).

@@ -152,7 +152,7 @@ def run(workspace: Path, config: AdoptConfig, *, events: Events = SILENT) -> Sum
     Args:
         workspace: Folder of the workspace.
         config: What to import.
-        events: Told of progress, of images without a partner, and of pairs that are rejected.
+        events: Receives progress, of images without a partner, and of pairs that are rejected.
 
     Returns:
         The counts imported and "already done". The run is failed where there were images, and no pair is imported. The

@@ -73,7 +73,7 @@ class InFrame:
     motion: float = NAN  # px at 1024, RMS, by which the fit moves the reply beyond bringing it to size
     improvement: float = NAN  # by how much the fit raises the local correlation, in its standard errors
     offset: float = NAN  # px at 1024, median, that clear matches are off in `image`; measured where unsure
-    residual_median: float = NAN  # px at 1024, local displacement that is left, where structure tells of it
+    residual_median: float = NAN  # px at 1024, local displacement that is left, measured on structure
     residual_p99: float = NAN
     missing: float = 0.0  # 0..1, share of the frame for which the reply has nothing; it is mirrored in
     resampled: bool = False  # whether the pixels are not the reply's own
@@ -170,7 +170,7 @@ def align(reply: bytes, lq: Image, candidate: Candidate, *, colour: bool = False
 
 
 class _Facts(TypedDict):
-    """What a fit tells, by the names of InFrame."""
+    """The facts of a fit, under the names of InFrame."""
 
     confidence: float
     error: float
@@ -180,16 +180,16 @@ class _Facts(TypedDict):
     improvement: float
 
 
-def _facts(found: Fit | None, belief: Belief) -> _Facts:
-    if found is None:
+def _facts(fit: Fit | None, belief: Belief) -> _Facts:
+    if fit is None:
         return _Facts(confidence=belief.confidence, error=NAN, support=0.0, scatter=NAN, motion=NAN, improvement=NAN)
     return _Facts(
         confidence=belief.confidence,
-        error=found.error,
-        support=found.support,
-        scatter=found.scatter,
-        motion=found.motion,
-        improvement=found.improvement,
+        error=fit.error,
+        support=fit.support,
+        scatter=fit.scatter,
+        motion=fit.motion,
+        improvement=fit.improvement,
     )
 
 

@@ -190,9 +190,9 @@ def _fit_level(
     )
 
 
-def _halves(at: Points, side: float, count: int) -> list[npt.NDArray[np.bool_]]:
+def _halves(points: Points, side: float, count: int) -> list[npt.NDArray[np.bool_]]:
     """Ways to part the blocks in two, neighbours together: what they share must not pass for agreement."""
-    cell = (at // side).astype(int)
+    cell = (points // side).astype(int)
     names = cell[:, 0] * 1000 + cell[:, 1]
     every = np.unique(names)
     random = np.random.default_rng(0)

@@ -48,7 +48,7 @@ PASSES = 2  # the second looks for the blocks again, through the warp of the fir
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WarpFit:
-    """A warp and what tells how good it is. Lengths are px at 1024."""
+    """A warp and measures of its quality. Lengths are px at 1024."""
 
     warp: Warp
     error: float  # RMS over the structure, by which the warp may be off

@@ -182,7 +182,7 @@ def _notes(gate: Gate, calibration: Calibration) -> Iterator[str]:
             "the interval above is what they show"
         )
     if not calibration.is_target_held:
-        yield f"  the fitted gate does not reach a rate of {target}: no bound separates these labels; add a metric"
+        yield f"  the fitted gate does not reach a rate of {target}: no bound separates these labels. Add a metric."
     for name in calibration.refitted_classes:
         before, after = gate.decision[name].models, calibration.gate.decision[name].models
         changes = (f"{a.name} {b.intercept:.2f} -> {a.intercept:.2f}" for b, a in zip(before, after, strict=True))

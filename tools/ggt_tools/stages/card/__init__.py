@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import datasets
@@ -26,7 +27,60 @@ if TYPE_CHECKING:
 
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 FIGURES = ("figures/composition.png", "figures/funnel.png", "figures/sample.jpg", "figures/scores.png")
+HUB = "https://huggingface.co/datasets"
+IDENTIFIER = re.compile(r"[a-z0-9][a-z0-9-]*", re.ASCII)  # of a data set at Papers with Code
+PREVIEW_LINK = re.compile(
+    rf"^\[Search, filter and chart the pairs\]\({HUB}/([\w.-]+/[\w.-]+)\)", re.ASCII | re.MULTILINE
+)
 SIZES = {"n<1K": 10**3, "1K<n<10K": 10**4, "10K<n<100K": 10**5, "100K<n<1M": 10**6, "1M<n<10M": 10**7}  # the Hub's
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardOptions:
+    """What a maintainer adds to a card. The release does not hold it, so `read_options` takes it from a card.
+
+    Attributes:
+        preview: Repository of the preview that the card links, as ORG/ggt-100k-preview; "" for none.
+        gated_prompt: What a user must agree to before the Hub gives the files; "" where the repository is open. The
+            gate itself is a setting of the repository.
+        paperswithcode_id: Identifier of the data set at Papers with Code; "" where it has none.
+    """
+
+    preview: str = ""
+    gated_prompt: str = ""
+    paperswithcode_id: str = ""
+
+    def __post_init__(self) -> None:
+        if self.preview and not REPOSITORY.fullmatch(self.preview):
+            raise ConfigError(
+                f"--preview {self.preview!r}: is not a repository of the Hub. Write it as ORG/ggt-100k-preview."
+            )
+        if self.paperswithcode_id and not IDENTIFIER.fullmatch(self.paperswithcode_id):
+            raise ConfigError(
+                f"--paperswithcode-id {self.paperswithcode_id!r}: is not an identifier. Write lower-case letters, "
+                "digits and hyphens, for example ggt-100k."
+            )
+        if not all(c.isprintable() or c == "\n" for c in self.gated_prompt):
+            raise ConfigError("--gated-prompt: holds control characters. Write plain text.")
+
+
+CARD_OPTIONS = CardOptions()  # nothing is added
+
+
+def read_options(readme: str) -> CardOptions:
+    """Return the options that a card was written with. A README that is not a card gives the defaults."""
+    head = re.match(r"---\n(.*?\n)---\n", readme, re.DOTALL)
+    try:
+        values = yaml.safe_load(head[1]) if head else {}
+        values = values if isinstance(values, dict) else {}
+        link = PREVIEW_LINK.search(readme)
+        return CardOptions(
+            preview=link[1] if link else "",
+            gated_prompt=str(values.get("extra_gated_prompt", "")),
+            paperswithcode_id=str(values.get("paperswithcode_id", "")),
+        )
+    except (yaml.YAMLError, ConfigError):
+        return CardOptions()
 
 
 def front_matter(metrics: Sequence[str], splits: Mapping[str, Sequence[str]], codec: str = "png") -> str:
@@ -64,13 +118,13 @@ def front_matter(metrics: Sequence[str], splits: Mapping[str, Sequence[str]], co
     return f"---\n{yaml.safe_dump(about, sort_keys=False)}"
 
 
-def whole_front_matter(manifest: Mapping[str, Any]) -> str:
-    """Return the README's YAML, with the lines of dashes around it."""
+def whole_front_matter(manifest: Mapping[str, Any], more: Mapping[str, Any] | None = None) -> str:
+    """Return the README's YAML, with the lines of dashes around it. `more`: further fields, which come last."""
     splits = {name: list(about["degradations"]) for name, about in manifest["splits"].items()}
     pair_count = sum(about["pairs"] for about in manifest["splits"].values())
     size = next((name for name, end in SIZES.items() if pair_count < end), "n>10M")
-    more = yaml.safe_dump({"language": ["en"], "size_categories": [size]}, sort_keys=False)
-    return f"{front_matter(manifest['metrics'], splits, manifest['codec'])}{more}---\n"
+    last = yaml.safe_dump({"language": ["en"], "size_categories": [size], **(more or {})}, sort_keys=False)
+    return f"{front_matter(manifest['metrics'], splits, manifest['codec'])}{last}---\n"
 
 
 def plain_features(metrics: Sequence[str], codec: str = "png") -> datasets.Features:
@@ -129,12 +183,13 @@ def prior_only_degradations(manifest: Mapping[str, Any]) -> list[str]:
     return [name for name in manifest[PRIOR]["degradations"] if name not in with_pairs] if PRIOR in manifest else []
 
 
-def card(root: Root, repo: str) -> dict[str, bytes]:
+def card(root: Root, repo: str, options: CardOptions = CARD_OPTIONS) -> dict[str, bytes]:
     """Return the files of the card by their names in the folder. Equal releases give equal bytes.
 
     Args:
         root: The release.
         repo: Its repository on the Hub, which the files name, as ORG/ggt-100k.
+        options: What the maintainer adds.
 
     Raises:
         ConfigError: `repo` is not a repository, or jinja2 or matplotlib is not installed.
@@ -148,12 +203,12 @@ def card(root: Root, repo: str) -> dict[str, bytes]:
         figures["figures/funnel.png"] = funnel(release)
     if release.metrics:
         figures["figures/scores.png"] = scores(release)
-    return figures | _text_files(release)
+    return figures | _text_files(release, options)
 
 
-def card_texts(root: Root, repo: str) -> dict[str, bytes]:
+def card_texts(root: Root, repo: str, options: CardOptions = CARD_OPTIONS) -> dict[str, bytes]:
     """Return the files of the card that are text. As `card`, but matplotlib is not needed."""
-    return _text_files(_read_release(root, repo))
+    return _text_files(_read_release(root, repo), options)
 
 
 def _read_release(root: Root, repo: str) -> Release:
@@ -164,12 +219,12 @@ def _read_release(root: Root, repo: str) -> Release:
     return Release.read(root, repo)
 
 
-def _text_files(release: Release) -> dict[str, bytes]:
+def _text_files(release: Release, options: CardOptions) -> dict[str, bytes]:
     from ggt_tools.stages.card.croissant import croissant
     from ggt_tools.stages.card.page import licences, page
 
     return {
         "LICENSE": licences(release).encode(),
         "croissant.json": croissant(release).encode(),
-        "README.md": page(release).encode(),  # last: it names all the others
+        "README.md": page(release, options).encode(),  # last: it names all the others
     }

@@ -1,4 +1,4 @@
-"""The description of a release in MLCommons' vocabulary (Croissant 1.0, https://docs.mlcommons.org/croissant/docs/).
+"""The description of a release in MLCommons' vocabulary (Croissant 1.1, https://docs.mlcommons.org/croissant/docs/).
 
 Each split has three record sets: its facts, one record for each row of the index (`train`), and its images by key
 (`train-lq`, `train-gt`). mlcroissant cannot join two sets of files in one record: it would read the first set's file
@@ -14,22 +14,27 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ggt_format.schema import CODECS, fact_columns, index_schema
+from ggt_format.schema import CODECS, PREFERENCE_INDEX, fact_columns, index_schema
+from ggt_tools.stages.card import HUB
 from ggt_tools.stages.card.release import Release
+from ggt_tools.stages.card.responsible import provenance, responsible_ai, usage_terms
 from ggt_tools.stages.card.text import plain
 
-HUB = "https://huggingface.co/datasets"
 CITE = "Kong, Zhao, Sun, Wu, Zhang: GGT-100K. arXiv:2605.31039"
 CONTEXT: dict[str, Any] = {
     "@language": "en",
     "@vocab": "https://schema.org/",
+    "arrayShape": "cr:arrayShape",
+    "cc": "http://creativecommons.org/ns#",
     "citeAs": "cr:citeAs",
     "column": "cr:column",
     "conformsTo": "dct:conformsTo",
+    "containedIn": "cr:containedIn",
     "cr": "http://mlcommons.org/croissant/",
     "data": {"@id": "cr:data", "@type": "@json"},
     "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
     "dct": "http://purl.org/dc/terms/",
+    "description": {"@container": "@language"},
     "equivalentProperty": "cr:equivalentProperty",
     "examples": {"@id": "cr:examples", "@type": "@json"},
     "extract": "cr:extract",
@@ -39,12 +44,16 @@ CONTEXT: dict[str, Any] = {
     "fileSet": "cr:fileSet",
     "format": "cr:format",
     "includes": "cr:includes",
+    "isArray": "cr:isArray",
     "isLiveDataset": "cr:isLiveDataset",
     "jsonPath": "cr:jsonPath",
     "key": "cr:key",
     "md5": "cr:md5",
+    "name": {"@container": "@language"},
+    "odrl": "http://www.w3.org/ns/odrl/2/",
     "parentField": "cr:parentField",
     "path": "cr:path",
+    "prov": "http://www.w3.org/ns/prov#",
     "rai": "http://mlcommons.org/croissant/RAI/",
     "recordSet": "cr:recordSet",
     "references": "cr:references",
@@ -65,12 +74,15 @@ def croissant(release: Release) -> str:
     manifest, priors = release.root.manifest, release.priors
     files = [_file(release, f"index/{s}.parquet", about["index"]) for s, about in release.root.indices.items()]
     files += [_file(release, name, about) for name, about in sorted(manifest["shards"].items())]
+    if preferences := manifest.get("preferences"):
+        files.append(_file(release, PREFERENCE_INDEX, preferences["index"]))
+        files += [_file(release, name, about) for name, about in sorted(preferences["shards"].items())]
     sets = [_image_files(release, split, side) for split in release.splits for side in ("lq", "gt")]
     page = f"{HUB}/{release.repo}"
     about: dict[str, Any] = {
         "@context": CONTEXT,
         "@type": "sc:Dataset",
-        "conformsTo": "http://mlcommons.org/croissant/1.0",
+        "conformsTo": ["http://mlcommons.org/croissant/1.1", "http://mlcommons.org/croissant/RAI/1.0"],
         "name": "ggt-100k",
         "description": "Pairs of a real low-quality photograph (lq) and its generative ground truth (gt), "
         "for real-world image restoration.",
@@ -81,6 +93,9 @@ def croissant(release: Release) -> str:
         "dateModified": release.span("created")[1][:10],
         "keywords": ["image restoration", "generative ground truth", *release.degradations],
         "citeAs": CITE,
+        "usageInfo": usage_terms(release),
+        **provenance(release),
+        **responsible_ai(release),
         "distribution": [*files, *sets],
         "recordSet": [
             record for split in release.splits for record in (_fact_records(release, split), *_image_records(split))
@@ -156,6 +171,11 @@ def _image_records(split: str) -> list[dict[str, Any]]:
     for side, noun in (("lq", "The real low-quality photograph"), ("gt", "The generative ground truth")):
         source = {"fileSet": {"@id": f"{split}-{side}-files"}}
         name = f"{split}-{side}"
+        derived = (
+            {"prov:wasDerivedFrom": {"@id": f"{split}-lq/image"}, "prov:wasGeneratedBy": {"@id": "restoration"}}
+            if side == "gt"
+            else {}
+        )
         key = {"extract": {"fileProperty": "filename"}, "transform": {"regex": r"^([0-9a-f]{16})\..*$"}}
         records.append(
             {
@@ -170,6 +190,7 @@ def _image_records(split: str) -> list[dict[str, Any]]:
                         "@id": f"{name}/image",
                         "dataType": "sc:ImageObject",
                         "source": source | {"extract": {"fileProperty": "content"}},
+                        **derived,
                     },
                 ],
             }

@@ -71,7 +71,7 @@ def funnel(release: Release) -> bytes:
 
 def scores(release: Release) -> bytes:
     """Draw a histogram of each metric over all pairs; dashed lines are the gate's bounds for all degradations."""
-    bounds = _bounds(release)
+    bounds = gate_bounds(release)
     rows = math.ceil(len(release.metrics) / COLUMNS)
     with _figure(10.0, 1.6 * rows) as (figure, file):
         grid = figure.subplots(rows, COLUMNS, squeeze=False)
@@ -116,7 +116,7 @@ def sample(release: Release) -> bytes:
     return file.getvalue()
 
 
-def _bounds(release: Release) -> dict[str, list[float]]:
+def gate_bounds(release: Release) -> dict[str, list[float]]:
     """Return the bounds of the gate's rules for all degradations; nothing where the gate cannot be read."""
     try:
         must = parse_toml(Path("gate"), release.gate).get("must", {})

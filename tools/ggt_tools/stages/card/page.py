@@ -13,10 +13,11 @@ import pyarrow.compute as pc
 from ggt_format.schema import CODECS, DEGRADATIONS, METRIC
 from ggt_tools.errors import ConfigError
 from ggt_tools.pages import environment
-from ggt_tools.stages.card import prior_only_degradations, whole_front_matter
+from ggt_tools.stages.card import HUB, CardOptions, prior_only_degradations, whole_front_matter
 from ggt_tools.stages.card.release import Release, Source
 from ggt_tools.stages.card.text import Trusted, fenced, markdown, plain, quoted
 
+KNOWN_FLAGS = ("c2pa", "faces", "watermark", "nsfw")  # those that the text names, whether they were checked or not
 MAX_SOURCES = 40  # rows of the table of sources; LICENSE has all
 MAX_URL = 2000  # characters of a link
 MAX_AUTHORS = 8  # named in a row
@@ -24,15 +25,39 @@ SPDX = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*", re.ASCII)
 WINDOW = 256  # pixels of the crop in the snippet, where the pairs are as large
 
 
-def page(release: Release) -> str:
+def page(release: Release, options: CardOptions) -> str:
     """Return the README.
 
     Raises:
         ConfigError: jinja2 is not installed.
     """
-    templates = environment(_prose_folder(), autoescape=False, finalize=_as_markdown, keep_trailing_newline=True)
-    text = templates.get_template("card.md").render(_facts(release))
-    return whole_front_matter(release.root.manifest) + re.sub(r"\n{3,}", "\n\n", text)
+    templates = environment(prose_folder(), autoescape=False, finalize=_as_markdown, keep_trailing_newline=True)
+    text = templates.get_template("card.md").render(_facts(release, options))
+    return whole_front_matter(release.root.manifest, _metadata(release, options)) + re.sub(r"\n{3,}", "\n\n", text)
+
+
+def _metadata(release: Release, options: CardOptions) -> dict[str, Any]:
+    """Return the fields of the YAML that say how the pairs were made, in the vocabulary of the Hub.
+
+    The ground truths are annotations that a machine made; where reviewers voted on them, experts made them too.
+    """
+    creators = ["machine-generated", *(["expert-generated"] if release.reviewed else [])]
+    names = {source.name for source in release.sources if source.kind == "dataset"}
+    slugs = sorted({re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") for name in names} - {""})
+    originals = ["original"] if release.kinds.keys() - {"dataset"} else []
+    extended = [f"extended|other-{slug}" for slug in slugs[:MAX_SOURCES]]
+    return {
+        "annotations_creators": creators,
+        "source_datasets": [*originals, *extended] or ["extended"],
+        **({"paperswithcode_id": options.paperswithcode_id} if options.paperswithcode_id else {}),
+        **({"extra_gated_prompt": options.gated_prompt} if options.gated_prompt else {}),
+    }
+
+
+def render_section(name: str, release: Release, options: CardOptions) -> str:
+    """Return a section of the README in Markdown, by the name of its file in dataset_card/card/ without a suffix."""
+    templates = environment(prose_folder(), autoescape=False, finalize=_as_markdown, keep_trailing_newline=True)
+    return re.sub(r"\n{3,}", "\n\n", templates.get_template(f"{name}.md").render(_facts(release, options)))
 
 
 def licences(release: Release) -> str:
@@ -45,6 +70,9 @@ def licences(release: Release) -> str:
     if release.priors is not None:
         lines += ["", "", "Of the visual priors, which are no pairs and lie in data/*/prior-*.tar:"]
         lines += _credit_lines(release.priors, "prior")
+    if release.preferences is not None:
+        lines += ["", "", "Of the kept and rejected candidates in data/*/preference-*.tar, by photograph:"]
+        lines += _credit_lines(release.preferences, "photograph")
     return "\n".join(lines) + "\n"
 
 
@@ -68,7 +96,7 @@ def _credit_lines(release: Release, noun: str = "pair") -> list[str]:
     return lines
 
 
-def _prose_folder() -> Path:
+def prose_folder() -> Path:
     """Return the folder of the sections: beside this file in a wheel, dataset_card/card/ in a checkout."""
     for folder in (Path(__file__).parent / "prose", Path(__file__).parents[4] / "dataset_card/card"):
         if (folder / "card.md").is_file():
@@ -86,16 +114,20 @@ def _as_markdown(value: Any) -> Any:
     return f"{value:,}" if isinstance(value, int) else value
 
 
-def _facts(release: Release) -> dict[str, Any]:
+def _facts(release: Release, options: CardOptions) -> dict[str, Any]:
     splits, classes = release.splits, release.degradations
     return {
         "version": Trusted(release.version),
         "repo": Trusted(release.repo),
+        "preview": Trusted(options.preview),
+        "hub": Trusted(HUB),
         "codec": release.codec,
         "members": Trusted(", ".join(f"`{{key}}.{end}`" for end in _members(release))),
         "splits": {split: sum(counts.values()) for split, counts in splits.items()},
         "pairs": release.pairs,
         "priors": release.priors.pairs if release.priors is not None else 0,
+        "preferences": release.root.manifest.get("preferences", {}).get("photographs", 0),
+        "candidates": release.root.manifest.get("preferences", {}).get("candidates", 0),
         "prior_only": Trusted(", ".join(f"`{name}`" for name in prior_only_degradations(release.root.manifest))),
         "shards": len(release.shards),
         "size": Trusted(_size(release.bytes)),
@@ -129,6 +161,8 @@ def _facts(release: Release) -> dict[str, Any]:
         ],
         "gate": Trusted(fenced(release.gate, "toml")),
         "licences": [(_licence(licence), pairs) for licence, pairs in release.licences.items()],
+        "flags": {side: release.flags(side) for side in ("lq", "gt")},
+        "other_flags": [(_name(n), count) for n, count in release.flags("lq").items() if n not in KNOWN_FLAGS],
         "without_author": sum(source.authors.get("", 0) for source in release.sources),
         "sample": [Trusted(f"`{key}`") for key in release.sample],
         "changes": Trusted(quoted(release.changes)),

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 import ggt_format
+from ggt_format.preferences import preference_table
 from ggt_format.roots import Root
 from ggt_format.schema import DEGRADATIONS, PRIOR, SOURCES
 from ggt_format.shard import shard_split
@@ -27,7 +28,7 @@ from ggt_tools.records import Stage
 Floats = npt.NDArray[np.float32]
 COLUMNS = (
     *("key", "degradation", "source", "source_name", "licence", "author", "url", "restorer", "strategy", "round"),
-    *("created", "width", "height", "scores"),
+    *("created", "width", "height", "scores", "evidence"),
 )
 CHANGE_LOG = "CHANGELOG.md"
 SAMPLE_SIZE = 8  # pairs on the contact sheet
@@ -56,6 +57,14 @@ class Spread:
     high: float  # 5 % lie above
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlagCount:
+    """On how many photographs, or ground truths, something was looked for, and on how many it was found."""
+
+    checked: int
+    flagged: int
+
+
 @dataclass(frozen=True)
 class Release:
     """A release with its whole index.
@@ -65,12 +74,14 @@ class Release:
         repo: Its repository on the Hub.
         table: A row for each pair: COLUMNS, and `split`.
         priors: The visual priors beside the pairs; None where there are none.
+        preferences: The photographs of the preference shards, one row each; None where there are none.
     """
 
     root: Root
     repo: str
     table: pa.Table
     priors: Release | None = None
+    preferences: Release | None = None
 
     @classmethod
     def read(cls, root: Root, repo: str) -> Release:
@@ -91,7 +102,11 @@ class Release:
             tables[split] = table.append_column("split", pa.array([split] * table.num_rows))
         prior_table = tables.pop(PRIOR, None)
         priors = cls(root, repo, prior_table) if prior_table is not None else None
-        return cls(root, repo, pa.concat_tables(tables.values()), priors)
+        preferences = None
+        if "preferences" in root.manifest:
+            rows = preference_table(root)
+            preferences = cls(root, repo, rows.filter(pc.equal(rows["rank"], 0)))
+        return cls(root, repo, pa.concat_tables(tables.values()), priors, preferences)
 
     @property
     def version(self) -> str:
@@ -132,6 +147,22 @@ class Release:
         entry = re.search(rf"^#+ .*(?<![\d.]){re.escape(self.version)}(?![\d.]).*$", self.changes, re.MULTILINE)
         day = re.search(r"\d{4}-\d\d-\d\d", entry[0]) if entry else None
         return day[0] if day else ""
+
+    def flags(self, side: str) -> dict[str, FlagCount]:
+        """Return what was looked for in the files of "lq" or "gt", by name; the others were not checked.
+
+        Raises:
+            ShardError: The manifest's counts cannot be read.
+        """
+        try:
+            listed = self.root.manifest.get("flags", {}).get(side, {})
+            return {
+                str(name): FlagCount(checked=int(about["checked"]), flagged=int(about["flagged"]))
+                for name, about in listed.items()
+            }
+        except (AttributeError, KeyError, TypeError, ValueError) as fault:
+            file = f"{self.root.url}: {ggt_format.MANIFEST}"
+            raise ShardError(f"{file}: its flags cannot be read ({fault!r}). Pack the release again.") from fault
 
     @property
     def codec(self) -> str:
@@ -219,6 +250,14 @@ class Release:
         """Numbers of pairs by licence, the largest first."""
         counts = {licence: count for (licence,), count in self._counts("licence").items()}
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+    @cached_property
+    def reviewed(self) -> int:
+        """Number of pairs that at least one reviewer voted to keep, by their evidence."""
+        lines = self.table["evidence"].combine_chunks()
+        is_vote = pc.match_substring_regex(pc.list_flatten(lines), r"^people: [1-9][0-9]* keep")
+        rows = pc.list_parent_indices(lines).filter(is_vote)
+        return len(pc.unique(rows))
 
     @cached_property
     def restorers(self) -> list[tuple[str, str, int, int]]:

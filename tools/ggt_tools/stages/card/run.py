@@ -9,7 +9,7 @@ from ggt_format.roots import open_root
 from ggt_format.schema import REPO_ID
 from ggt_tools.errors import ConfigError
 from ggt_tools.events import SILENT, Events
-from ggt_tools.stages.card import REPOSITORY, card
+from ggt_tools.stages.card import REPOSITORY, CardOptions, card
 from ggt_tools.summary import Summary
 from ggt_tools.workspace.ledger import write_whole
 
@@ -20,11 +20,25 @@ class CardConfig:
 
     Attributes:
         repo: Dataset repository on the Hub that the release will be in, as ORG/ggt-100k.
+        preview: Repository of its preview, which the card links, as ORG/ggt-100k-preview; "" for none.
+        gated_prompt: What a user must agree to before the Hub gives the files; "" where the repository is open.
+        paperswithcode_id: Identifier of the data set at Papers with Code; "" where it has none.
     """
 
     repo: str = REPO_ID
+    preview: str = ""
+    gated_prompt: str = ""
+    paperswithcode_id: str = ""
+
+    @property
+    def options(self) -> CardOptions:
+        """What the maintainer adds to the card."""
+        return CardOptions(
+            preview=self.preview, gated_prompt=self.gated_prompt, paperswithcode_id=self.paperswithcode_id
+        )
 
     def __post_init__(self) -> None:
+        _ = self.options  # checks them
         if not REPOSITORY.fullmatch(self.repo):
             raise ConfigError(f"--repo {self.repo!r}: is not a repository of the Hub. Write it as ORG/ggt-100k.")
 
@@ -47,7 +61,7 @@ def run(release: str | Path, config: CardConfig, *, events: Events = SILENT) -> 
     if "://" in str(release):
         raise ConfigError(f"{release}: is a URL, and a card is written into a folder. Download the release first.")
     root = open_root(str(release))
-    files = card(root, config.repo)
+    files = card(root, config.repo, config.options)
     changed = []
     for name, data in files.items():
         path = Path(root.url) / name

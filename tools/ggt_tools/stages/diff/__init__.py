@@ -4,7 +4,7 @@
     run.py         the command
 
 The indices tell which pairs were added or withdrawn, and which facts and scores of the others changed. Whether a ground
-truth changed is told by its bytes: they are read only where the pair is in a shard that differs between the versions.
+truth changed is seen from its bytes: they are read only where the pair is in a shard that differs between the versions.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def run(before: str | Path, after: str | Path, config: DiffConfig, *, events: Ev
         before: The earlier version: a folder or fsspec URL or, with `config.repo`, a tag or commit.
         after: The later version, named in the same way.
         config: Where the versions are, and what is written.
-        events: Told of progress.
+        events: Receives progress.
 
     Raises:
         ConfigError: A version cannot be found, or a file cannot be written.

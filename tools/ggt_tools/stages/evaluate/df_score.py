@@ -74,10 +74,10 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
     yield from rows
 
 
-def find_key(fields: Mapping[str, Any], known: set[str]) -> str:
+def find_key(fields: Mapping[str, Any], allowed: set[str]) -> str:
     """Return the key of the pair that a row is of; "" where it names none, or several."""
     for name in _NAMES:
-        found: set[str] = {key for key in KEY.findall(str(fields.get(name, "")).lower()) if key in known}
+        found: set[str] = {key for key in KEY.findall(str(fields.get(name, "")).lower()) if key in allowed}
         if len(found) == 1:
             return found.pop()
     return ""

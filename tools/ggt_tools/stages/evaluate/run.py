@@ -43,7 +43,7 @@ def run(
         release: Folder or fsspec URL of the release, or "sample"; None for the one that `load_dataset` finds.
         outputs: Folder with the model's images, each named by the key of its pair.
         config: What is measured, on which pairs, and which files are written.
-        events: Told of progress, and of metrics, outputs and files that are left out.
+        events: Receives progress, and of metrics, outputs and files that are left out.
 
     Returns:
         The values. The summary is failed where an output or a metric that was asked for is missing.
@@ -114,7 +114,7 @@ def run_comparison(
         release: Folder or fsspec URL of the release, or "sample"; None for the one that `load_dataset` finds.
         models: Folders with the models' images, at least two, each image named by the key of its pair.
         config: What is measured, and on which pairs.
-        events: Told of progress, and of metrics, outputs and files that are left out.
+        events: Receives progress, and of metrics, outputs and files that are left out.
 
     Raises:
         ConfigError: Two folders have one name, or an option is for one model alone; else as of `run`.

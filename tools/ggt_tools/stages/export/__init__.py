@@ -1,6 +1,8 @@
 """export: write pairs of a release in the layouts that training code reads. Images keep their bytes.
 
     formats.py        the layouts that hold a release's images, most of them with its facts
+    preferences.py    the layout of kept and rejected restorations
+    conditions.py     conditions on the pairs, as the command line has them
     edit_formats.py   the layouts of projects that train image editing models, with a prompt for each pair
     run.py            the command
 
@@ -17,6 +19,8 @@
     kohya         the same, and SPLIT.toml: sd-scripts
     diffusers     lq/KEY.png, gt/KEY.png, metadata.jsonl with input_image, edited_image and edit_prompt: diffusers'
                   train_instruct_pix2pix.py
+    preference    data/preference-00000-of-00001.parquet with prompt, image, chosen, rejected: TRL and its like, of the
+                  preference shards of a release (preferences.py)
 
 Each file appears complete or not at all, and a file that is already right is not written again. So an export that was
 killed, or that lost files, is continued by the same command. export.json records what the folder holds and of which
@@ -29,7 +33,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,11 +41,13 @@ from typing import Any
 import ggt_format
 from ggt_format.images import check_image
 from ggt_format.pairs import PairDataset
+from ggt_format.preferences import PreferencePairs
 from ggt_format.roots import Root
-from ggt_format.schema import DEGRADATIONS, KEY, PRIOR, fact_columns
+from ggt_format.schema import DEGRADATIONS, KEY, PREFERENCE, PRIOR, fact_columns
 from ggt_tools.choices import EXPORTED_PROMPTS
 from ggt_tools.errors import ConfigError, ShardError
 from ggt_tools.files.outputs import check_output_folder
+from ggt_tools.stages.export.conditions import parse_where, read_prompt_texts
 from ggt_tools.stages.export.edit_formats import EDIT_FORMATS
 from ggt_tools.stages.export.formats import (
     MULTI_PAIR_FILES,
@@ -54,12 +59,13 @@ from ggt_tools.stages.export.formats import (
     split_pattern,
     write_if_different,
 )
-from ggt_tools.toml import read_toml
+from ggt_tools.stages.export.preferences import credit_rows, open_preferences, write_preferences
 from ggt_tools.workspace.ledger import write_whole
 
 __all__ = [
     "EDIT_FORMATS",
     "FORMATS",
+    "PREFERENCE",
     "ExportConfig",
     "export",
     "parse_where",
@@ -71,7 +77,6 @@ FORMATS: dict[str, Writer] = dict(sorted((RELEASE_FORMATS | EDIT_FORMATS).items(
 RECORD = "export.json"
 # A cell that begins so is a formula to a spreadsheet; it may skip white space before one (OWASP, CSV injection).
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
-_CONDITION = re.compile(r"\s*([A-Za-z_][\w.]*)\s*(>=|<=|=)\s*(.*?)\s*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +84,9 @@ class ExportConfig:
     """Which pairs are exported, and in which layout.
 
     Attributes:
-        to: Name of the layout, one of `FORMATS`.
-        where: Conditions on the pairs, as `ggt100k.PairDataset` takes them; None for all pairs.
+        to: Name of the layout, one of `FORMATS`, or "preference".
+        where: Conditions on the pairs, as `ggt100k.PairDataset` takes them; None for all pairs. With "preference"
+            they are on the rejected candidates, as `ggt100k.PreferencePairs` takes them.
         splits: Splits to export; () for all that hold pairs, without the visual priors.
         file_bytes: Largest size of a tar or parquet file, counted in bytes of images.
         prompt: Which prompts the layouts of `EDIT_FORMATS` get: "own" for those that the GT images were made with,
@@ -99,8 +105,12 @@ class ExportConfig:
     dry_run: bool = False
 
     def __post_init__(self) -> None:
-        if self.to not in FORMATS:
-            raise ConfigError(f"--to {self.to}: is not a layout. Give one of {', '.join(FORMATS)}.")
+        if self.to not in FORMATS and self.to != PREFERENCE:
+            raise ConfigError(
+                f"--to {self.to}: is not a layout. Give one of {', '.join(sorted([*FORMATS, PREFERENCE]))}."
+            )
+        if self.to == PREFERENCE and self.splits:
+            raise ConfigError(f"--to {self.to}: preference shards belong to no split. Leave --split out.")
         if self.file_bytes < 1:
             raise ConfigError(f"--file-bytes {self.file_bytes}: is not above 0. Give a number of bytes.")
         if self.prompt not in EXPORTED_PROMPTS:
@@ -151,32 +161,57 @@ def export(
         ShardError: Bytes of the release are damaged. What was written before stays, and the next run continues there.
     """
     release = ggt_format.open_root(str(root))
+    if config.to == PREFERENCE:
+        return _export_preferences(release, out, config, progress)
     sources = plan_export(release, config)
-    record = {
+    record = _record(release, config, {source.split: len(source.rows) for source in sources})
+    if config.to in EDIT_FORMATS:
+        record |= {"prompt": config.prompt, "prompt_texts": dict(config.prompt_texts)}
+    finished_sizes = _begin(out, record)
+    for source in sources:
+        FORMATS[config.to](source, out, config.file_bytes, finished_sizes, progress)
+    rows = [(source.split, row.facts) for source in sources for row in source.rows]
+    write_if_different(out / "credits.csv", _credits(rows).encode())
+    if any(source.split == PRIOR for source in sources):
+        write_if_different(out / "README.md", _readme(config.to, [source.split for source in sources]).encode())
+    _end(out, record)
+    return dict(record["pairs"])
+
+
+def _export_preferences(
+    release: Root, out: Path, config: ExportConfig, progress: Callable[[int], object]
+) -> dict[str, int]:
+    """Write the preference pairs of a release to a folder, and return their number."""
+    pairs: PreferencePairs = open_preferences(release, config.where)
+    record = _record(release, config, {PREFERENCE: len(pairs)})
+    write_preferences(pairs, out, config.file_bytes, _begin(out, record), progress)
+    write_if_different(out / "credits.csv", _credits([(PREFERENCE, row) for row in credit_rows(pairs)]).encode())
+    _end(out, record)
+    return {PREFERENCE: len(pairs)}
+
+
+def _record(release: Root, config: ExportConfig, pair_counts: Mapping[str, int]) -> dict[str, Any]:
+    """Return what export.json holds of an export."""
+    return {
         "to": config.to,
         "of": release.url,
         "identity": release.identity,
         "version": release.manifest["dataset_version"],
         "where": None if config.where is None else {name: _as_json(value) for name, value in config.where.items()},
         "file_bytes": config.file_bytes,
-        "pairs": {source.split: len(source.rows) for source in sources},
+        "pairs": dict(pair_counts),
         "local_only": release.manifest.get("local_only", ""),
     }
-    if config.to in EDIT_FORMATS:
-        record |= {"prompt": config.prompt, "prompt_texts": dict(config.prompt_texts)}
-    finished_sizes = _begin(out, record)
-    for source in sources:
-        FORMATS[config.to](source, out, config.file_bytes, finished_sizes, progress)
-    write_if_different(out / "credits.csv", _credits(sources).encode())
-    if any(source.split == PRIOR for source in sources):
-        write_if_different(out / "README.md", _readme(config.to, [source.split for source in sources]).encode())
+
+
+def _end(out: Path, record: Mapping[str, Any]) -> None:
+    """Note in export.json that the export is complete, with the sizes of the files of many pairs."""
     sizes = {
         path.relative_to(out).as_posix(): path.stat().st_size
         for pattern in MULTI_PAIR_FILES
         for path in sorted(out.glob(pattern))
     }
-    write_if_different(out / RECORD, _encode(record | {"done": True, "files": sizes}))
-    return dict(record["pairs"])
+    write_if_different(out / RECORD, _encode({**record, "done": True, "files": sizes}))
 
 
 def plan_export(root: Root, config: ExportConfig) -> list[Source]:
@@ -217,7 +252,7 @@ def _source(root: Root, split: str, pairs: PairDataset, config: ExportConfig, fa
     for row in rows:
         if not KEY.fullmatch(str(row.key)):  # it becomes the name of a file, and the index comes from outside
             raise ShardError(
-                f"{root.url}: {split}: {row.key!r} is not a key. Do not use this release; see all that is wrong: "
+                f"{root.url}: {split}: {row.key!r} is not a key. Do not use this release. List all findings: "
                 f"ggt100k validate {root.url}"
             )
 
@@ -230,57 +265,6 @@ def _source(root: Root, split: str, pairs: PairDataset, config: ExportConfig, fa
         return item["lq"], item["gt"]
 
     return Source(split=split, suffix=suffix, metrics=tuple(root.metrics), rows=rows, read=read)
-
-
-def parse_where(conditions: Sequence[str]) -> dict[str, Any] | None:
-    """Parse conditions on pairs, for example "degradation=rain,snow", "scores.structure>=0.5" or "height<=1024".
-
-    Returns:
-        The conditions as `ExportConfig.where` takes them; None where there is none.
-
-    Raises:
-        ConfigError: A condition cannot be read, or contradicts an earlier one.
-    """
-    where: dict[str, Any] = {}
-    for condition in conditions:
-        match = _CONDITION.fullmatch(condition)
-        if match is None or not match[3]:
-            raise ConfigError(
-                f"--where {condition}: cannot be read. Write COLUMN=VALUE[,VALUE], COLUMN>=NUMBER or COLUMN<=NUMBER."
-            )
-        column, operator, text = match.groups()
-        if operator == "=":
-            if column in where:
-                raise ConfigError(
-                    f"--where {condition}: there is another condition on {column}. Write all its values in one "
-                    "condition, with commas between them."
-                )
-            where[column] = [value.strip() for value in text.split(",")]
-            continue
-        try:
-            bound = int(text) if re.fullmatch(r"[+-]?\d+", text) else float(text)
-        except ValueError as fault:
-            raise ConfigError(f"--where {condition}: {text!r} is not a number. Write one, for example 0.5.") from fault
-        bounds = where.get(column, (None, None))
-        if not isinstance(bounds, tuple):
-            raise ConfigError(
-                f"--where {condition}: another condition gives values of {column}. Give either values or a bound."
-            )
-        where[column] = (bound, bounds[1]) if operator == ">=" else (bounds[0], bound)
-    return where or None
-
-
-def read_prompt_texts(path: Path) -> dict[str, str]:
-    """Read the fixed prompts from a TOML file with one line for each class, for example ``rain = "Remove the rain."``.
-
-    Raises:
-        ConfigError: The file cannot be read, or holds something other than texts.
-    """
-    table = read_toml(path)
-    for name, text in table.items():
-        if not isinstance(text, str) or not text.strip():
-            raise ConfigError(f'{path}: {name}: is not a text. Write {name} = "..." with the prompt of this class.')
-    return table
 
 
 def _begin(out: Path, record: Mapping[str, Any]) -> FinishedSizes:
@@ -315,7 +299,7 @@ def _as_json(value: Any) -> Any:
 
 
 def _readme(to: str, splits: list[str]) -> str:
-    """Return a README that tells `datasets` which files are visual priors.
+    """Return a README that states for `datasets` which files are visual priors.
 
     Without it `datasets` takes files for train whose names contain no name of a split that it knows.
     """
@@ -334,15 +318,14 @@ def _readme(to: str, splits: list[str]) -> str:
     )
 
 
-def _credits(sources: list[Source]) -> str:
-    """Return a table of the author, licence and source of each photograph: licences ask that it goes along."""
+def _credits(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
+    """Return a table of the author, licence and source of each photograph, with its split: licences ask for it."""
     file = io.StringIO(newline="")
     names = ("key", "licence", "author", "source", "source_name", "url", "restorer")
     table = csv.writer(file, lineterminator="\n")
     table.writerow(("split", *names))
-    for source in sources:
-        for row in source.rows:
-            cells = (source.split, *(str(row.facts[name]) for name in names))
-            # these texts come from outside: none may be run as a formula
-            table.writerow("'" + cell if cell[:1] in FORMULA_STARTS else cell for cell in cells)
+    for split, facts in rows:
+        cells = (split, *(str(facts[name]) for name in names))
+        # these texts come from outside: none may be run as a formula
+        table.writerow("'" + cell if cell[:1] in FORMULA_STARTS else cell for cell in cells)
     return file.getvalue()

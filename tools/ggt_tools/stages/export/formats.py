@@ -233,7 +233,7 @@ def _write_parquet(
                     row = source.rows[number]
                     lq, gt = ({"bytes": data, "path": source.name(row)} for data in source.read(number))
                     writer.write_table(pa.Table.from_pylist([dict(row.facts) | {"lq": lq, "gt": gt}], schema=schema))
-            _replace_if_different(part, path)
+            replace_if_different(part, path)
         progress(len(numbers))
 
 
@@ -272,7 +272,7 @@ def _write_webdataset(
                         file.write(data + bytes(-len(data) % tarfile.BLOCKSIZE))
                 size = file.tell() + 2 * tarfile.BLOCKSIZE
                 file.write(bytes(2 * tarfile.BLOCKSIZE - size % -tarfile.RECORDSIZE))
-            _replace_if_different(part, path)
+            replace_if_different(part, path)
         progress(len(numbers))
 
 
@@ -290,7 +290,8 @@ def _parts(source: Source, file_bytes: int) -> Iterator[list[int]]:
         yield numbers
 
 
-def _replace_if_different(part: Path, path: Path) -> None:
+def replace_if_different(part: Path, path: Path) -> None:
+    """Give a complete file its final name, unless the file there has these very bytes."""
     with part.open("rb+") as file:
         os.fsync(file.fileno())
     if path.is_file() and filecmp.cmp(part, path, shallow=False):

@@ -9,6 +9,7 @@ panels.py     find pages whose background is a photograph
 classes.py    name the class of a photograph: by the classifier, by measuring, by its folder
 vlm.py        name it by a vision-language model
 earlier.py    what earlier runs imported and rejected
+flags.py      what optional checks find in photographs
 hashes.py     the perceptual hashes of all that a photograph must not resemble
 run.py        the stage: `run(workspace, IngestConfig(...))`
 """
@@ -27,9 +28,10 @@ from ggt_tools.choices import FITS
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.files.names import normalize_name
 from ggt_tools.imaging import MAX_PIXELS, read_image
+from ggt_tools.imaging.content_credentials import c2pa_flag
 from ggt_tools.imaging.degradations import classify, measure
 from ggt_tools.imaging.perceptual_hash import HashIndex, is_flat, is_screenshot, phash, phash_of_whole
-from ggt_tools.records import Conversion, PerceptualHash, Photo, Refusal
+from ggt_tools.records import Conversion, Flag, PerceptualHash, Photo, Refusal
 from ggt_tools.stages.ingest.crop import fit_with_frame
 from ggt_tools.stages.ingest.panels import is_page_over_photograph
 from ggt_tools.stages.ingest.sources import SourceFile, map_in_order, no_licence
@@ -46,6 +48,7 @@ class ImportedPhoto(NamedTuple):
         seen: Its perceptual hash.
         pixels: uint8 RGB (height, width, 3).
         conversion: What was changed on the way from the file to the pixels.
+        credentials: Whether its file carries Content Credentials.
         replaces: Keys of smaller near duplicates that were imported before, and that it replaces.
     """
 
@@ -53,6 +56,7 @@ class ImportedPhoto(NamedTuple):
     seen: PerceptualHash
     pixels: Image
     conversion: Conversion
+    credentials: Flag
     replaces: tuple[str, ...] = ()
 
 
@@ -204,7 +208,8 @@ def _import(file: SourceFile, options: PhotoOptions) -> ImportedPhoto | Refusal:
         changes=decoded.changes,
         phash=phash_of_whole(decoded.image) if is_window else "",
     )
-    return ImportedPhoto(photo, PerceptualHash(key=photo.key, phash=phash(pixels), split=""), pixels, conversion)
+    seen = PerceptualHash(key=photo.key, phash=phash(pixels), split="")
+    return ImportedPhoto(photo, seen, pixels, conversion, c2pa_flag(photo.key, "", file.data))
 
 
 def _classify(pixels: Image, file: SourceFile, options: PhotoOptions) -> ClassNames:

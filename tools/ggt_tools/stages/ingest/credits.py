@@ -88,7 +88,7 @@ def find_credits(
         tables: For each folder with a table, the credits by the name that the table uses for a file: a name within
             that folder, or else within the root.
         root: Name of the folder or archive in messages.
-        is_other_file: Tells whether there is a file of this name that is not a photograph.
+        is_other_file: Returns whether there is a file of this name that is not a photograph.
 
     Raises:
         ConfigError: Two lines of a table mean the same photograph.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +33,7 @@ from ggt_tools.stages.ingest import (
 from ggt_tools.stages.ingest.archives import ZIPS, from_tar, from_zip
 from ggt_tools.stages.ingest.classes import ClassNamer
 from ggt_tools.stages.ingest.earlier import EarlierRuns
+from ggt_tools.stages.ingest.flags import flag_photos, open_checks
 from ggt_tools.stages.ingest.hashes import known_hashes
 from ggt_tools.stages.ingest.lists import LISTS, from_dataset, from_list
 from ggt_tools.stages.ingest.sources import Source, from_folder
@@ -62,6 +63,8 @@ class IngestConfig:
         vlm: Provider, or PROVIDER:MODEL, for `vlm`.
         service: How that model is called, and what that may cost.
         fit: How a photograph becomes at most 1024 x 1024: `crop`, `resize` or `pad`; see `crop.fit`.
+        flags: Names of checks whose flags are stored for every photograph of the workspace: `faces`.
+        flag_models: By name of a flag, the ONNX file of a model of the user's; see `flags.open_checks`.
         published: Folders or URLs of releases; photographs that resemble one in them are rejected.
         images: Folder or fsspec URL in which a new workspace stores its images; "" for the workspace itself.
         max_bytes: Size of a file that is fetched.
@@ -84,6 +87,8 @@ class IngestConfig:
     vlm: str = "gemini"
     service: ServiceConfig = field(default_factory=ServiceConfig)
     fit: str = "crop"
+    flags: tuple[str, ...] = ()
+    flag_models: Mapping[str, str] = field(default_factory=dict)
     published: tuple[str, ...] = ()
     images: str = ""
     max_bytes: int = 50_000_000
@@ -124,7 +129,7 @@ def run(workspace: Path, config: IngestConfig, *, events: Events = SILENT) -> Su
     Args:
         workspace: Folder of the workspace.
         config: What to import.
-        events: Told of progress, and of each file that is rejected.
+        events: Receives progress, and of each file that is rejected.
 
     Returns:
         The counts imported, "already done" and "rejected earlier". The run is failed where there were files, and none
@@ -147,6 +152,7 @@ def run(workspace: Path, config: IngestConfig, *, events: Events = SILENT) -> Su
         fit=config.fit,
         classify=classify[config.classes],
     )
+    checks = open_checks(config.flags, config.flag_models)
     earlier = EarlierRuns(events, config.licence)
     if config.photos is not None and config.photos.resolve() == workspace.resolve():
         raise ConfigError(
@@ -175,7 +181,8 @@ def run(workspace: Path, config: IngestConfig, *, events: Events = SILENT) -> Su
             results = classes.name(results)
         imports = _Imports(ledger=ledger, namer=namer, events=events)
         imports.store_all(track(events, results, "ingest", source.count or None), config.limit)
-    return _summary(source, earlier, imports)
+        flag_count = flag_photos(ledger, checks, events) if checks else 0
+    return _summary(source, earlier, imports, flag_count)
 
 
 def _plan(source: Source, file_count: int) -> Summary:
@@ -186,8 +193,10 @@ def _plan(source: Source, file_count: int) -> Summary:
     )
 
 
-def _summary(source: Source, earlier: EarlierRuns, imports: _Imports) -> Summary:
+def _summary(source: Source, earlier: EarlierRuns, imports: _Imports, flag_count: int) -> Summary:
     counts = {"imported": imports.count, "already done": earlier.imported}
+    if flag_count:
+        counts["flags"] = flag_count
     if earlier.rejected:
         counts["rejected earlier"] = earlier.rejected
     rejected_count = imports.rejected.total() + earlier.rejected
@@ -272,6 +281,7 @@ class _Imports:
             photo,
             imported.seen,
             imported.conversion,
+            imported.credentials,
             *self._namer.take_fact(photo.key),
             *replaced,
         )

@@ -97,11 +97,11 @@ class VlmClasses:
                 key = ended.work.id
                 if ended.answer is not None:
                     self._store_answer(key, ended.answer.degradations)
-                elif ended.final and ended.call.outcome in ("refused", "bad_reply"):
+                elif ended.is_final and ended.call.outcome in ("refused", "bad_reply"):
                     self.events.warning(f"{files[key]}: key {key}: {ended.call.detail}. The class is measured instead.")
                     name, seen = classify_by_measuring(ended.work.pixels)
                     self._store_answer(key, (name, *(other for other in seen if other != name)))
-                elif ended.final:
+                elif ended.is_final:
                     faults[key] = ended.call.detail
             self.ledger.add(*(ended.call for ended in ended_calls))
         return faults

@@ -1,6 +1,10 @@
 """pack: write a release from pairs: shards, index, README and, last of all, the manifest.
 
     priors.py    which outputs are packed beside the pairs, as visual priors
+    judged.py    the candidates of a photograph, with all that speaks for and against them
+    preferences.py  kept and rejected candidates, packed beside the pairs for reward models
+    flags.py     how many of its files carry credentials, or were flagged
+    config.py    the options
     plan.py      what the release holds, and which shards are written anew
     cutting.py   which pairs are in which new shard
     facts.py     the facts of a pair, and how they differ from an earlier release's
@@ -34,9 +38,12 @@ from ggt_tools.processes import in_processes, suggest_processes
 from ggt_tools.records import Pair, Stage
 from ggt_tools.stages.adopt.sets import denies
 from ggt_tools.stages.card import short_readme
+from ggt_tools.stages.pack.config import PackConfig
 from ggt_tools.stages.pack.facts import changed_facts, pair_facts
 from ggt_tools.stages.pack.folder import begin, check_folder, lock_folder, move_in, part_of
-from ggt_tools.stages.pack.plan import PackConfig, ReleasePlan, plan_release
+from ggt_tools.stages.pack.judged import JudgedPhoto
+from ggt_tools.stages.pack.plan import ReleasePlan, plan_release
+from ggt_tools.stages.pack.preferences import write_preference_index, write_preferences
 from ggt_tools.stages.pack.writing import Images, ShardJob, WrittenShard, file_facts, read_note, write_shard
 from ggt_tools.workspace.ledger import write_whole
 
@@ -67,6 +74,7 @@ def pack(
     gate: str,
     funnel: Sequence[Stage] = (),
     priors: Sequence[Pair] = (),
+    judged: Sequence[JudgedPhoto] = (),
     removed: Collection[str] = (),
     test_keys: Collection[str] = (),
     phashes: Mapping[str, str] | None = None,
@@ -82,6 +90,7 @@ def pack(
         gate: Text of the gate that kept the pairs.
         funnel: Numbers of photographs that entered and left each stage.
         priors: Visual priors, which are packed beside the pairs.
+        judged: Photographs with rejected candidates, for the preference shards.
         removed: Keys of pairs that must not be in the release.
         test_keys: Keys of a test split that was drawn before.
         phashes: Perceptual hashes that are known, by key.
@@ -103,6 +112,7 @@ def pack(
             config,
             gate=gate,
             priors=priors,
+            judged=judged,
             removed=removed,
             test_keys=test_keys,
             phashes=phashes,
@@ -120,6 +130,7 @@ def write_release(
     funnel: Sequence[Stage] = (),
     restrictions: Mapping[str, str] | None = None,
     trial: str = "",
+    flags: Mapping[str, Any] | None = None,
     processes: int = 0,
     cluster: Cluster | None = None,
     progress: Callable[[int], object] = lambda count: None,
@@ -134,6 +145,7 @@ def write_release(
         funnel: Numbers of photographs that entered and left each stage.
         restrictions: By key, why a photograph may not be passed on: the release must stay on this machine then, as it
             must where a licence forbids it.
+        flags: What was looked for in the files of its pairs, and on how many it was found.
         trial: Why the release must stay on this machine in any case; "" where it need not.
         processes: Number of processes; 0 for as many as the cores and the size of the work are worth.
         cluster: Cluster that writes the shards; None for processes on this machine.
@@ -156,6 +168,7 @@ def write_release(
     else:
         process_count = suggest_processes(processes, sum(map(_input_bytes, jobs)))
         shards = list(in_processes(write_shard, jobs, process_count, progress))
+    preferences = _write_preferences(plan, part, processes, progress)
     manifest = {
         "format_version": FORMAT_VERSION,
         "dataset_version": config.version,
@@ -163,6 +176,8 @@ def write_release(
         "metrics": list(plan.metrics),
         **_write_indices(part, shards, plan.metrics),
         "shards": {shard.name: dict(shard.facts) for shard in shards},
+        **({"preferences": preferences} if preferences else {}),
+        **({"flags": dict(flags)} if flags else {}),
         "written_with": _library_versions(),
         "gate": gate,
         "funnel": [dataclasses.asdict(stage) for stage in funnel],
@@ -171,6 +186,23 @@ def write_release(
     write_whole(part / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
     move_in(part, out)
     return manifest, shards
+
+
+def _write_preferences(
+    plan: ReleasePlan, part: Path, processes: int, progress: Callable[[int], object]
+) -> dict[str, Any]:
+    """Write the preference shards and their index, and return the manifest's facts of them; {} where there are none."""
+    if not plan.preferences:
+        return {}
+    jobs = [dataclasses.replace(job, part=part) for job in plan.preferences]
+    size = sum(
+        job.images.image_size(name)
+        for job in jobs
+        for photo in job.photos
+        for name in (photo.photo.image, *(each.image for each in photo.candidates))
+    )
+    shards = list(in_processes(write_preferences, jobs, suggest_processes(processes, size), progress))
+    return write_preference_index(part, shards, jobs[0].metrics)
 
 
 def _write_indices(part: Path, shards: Sequence[WrittenShard], metrics: Sequence[str]) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from pathlib import Path
@@ -15,60 +14,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ggt_format.roots import Root, open_root
-from ggt_format.schema import CODECS, FORMAT_VERSION, METRIC, PRIOR, SPLITS
+from ggt_format.schema import FORMAT_VERSION, METRIC, PRIOR, SPLITS
 from ggt_format.shard import shard_split
-from ggt_tools.errors import ConfigError, PairError, check_limit
+from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.records import Pair
+from ggt_tools.stages.pack.config import PackConfig
 from ggt_tools.stages.pack.cutting import new_shards
 from ggt_tools.stages.pack.facts import changed_facts, pair_facts
+from ggt_tools.stages.pack.judged import JudgedPhoto
+from ggt_tools.stages.pack.preferences import PreferenceJob, plan_preferences
 from ggt_tools.stages.pack.splits import PerceptualHashes, allow_priors, draw_from_new, refuse_similar
 from ggt_tools.stages.pack.writing import BaseShard, Images, ShardJob
 
-SHARD_BYTES = 500_000_000
 Rows = Mapping[str, Mapping[str, Any]]  # of an index, by key
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class PackConfig:
-    """What a release is to be.
-
-    Attributes:
-        version: Version of the dataset, three numbers.
-        test: Where the test split has not been drawn yet: its number of pairs, at most a tenth of those that can be
-            drawn; below 1, their share. None for 500; but after releases without a test split it must be given.
-        shard_bytes: Largest size of a shard.
-        codec: "png", which keeps every pixel, or "jpeg", which has a third of the size.
-        base: The previous release, a folder or fsspec URL; "" for none.
-        recompress: Whether to write the base's PNGs anew that have an older layout. Their pixels stay.
-        priors: Whether to add outputs that were rejected for their frame alone, as visual priors.
-        forget_packed: Whether pairs of earlier releases without a test split may be drawn for it all the same.
-        limit: Pack at most this many pairs.
-        dry_run: Only tell what would be done.
-    """
-
-    version: str = "1.0.0"
-    test: float | None = None
-    shard_bytes: int = SHARD_BYTES
-    codec: str = "png"
-    base: str = ""
-    recompress: bool = False
-    priors: bool = False
-    forget_packed: bool = False
-    limit: int | None = None
-    dry_run: bool = False
-
-    def __post_init__(self) -> None:
-        check_limit(self.limit)
-        if not re.fullmatch(r"\d+\.\d+\.\d+", self.version):
-            raise ConfigError(f"--version {self.version}: is not a version. Give three numbers, for example 1.1.0.")
-        if self.test is not None and not (0 <= self.test <= 1 or (self.test > 1 and self.test % 1 == 0)):
-            raise ConfigError(f"--test {self.test}: is neither a number of pairs nor a share. Give 500, or 0.1.")
-        if self.codec not in CODECS:
-            raise ConfigError(f"--codec {self.codec}: is not a codec. Give one of {', '.join(CODECS)}.")
-        if self.recompress and not self.base:
-            raise ConfigError("--recompress: there is no previous release to write anew. Name it: --base PREVIOUS.")
-        if self.shard_bytes < 1:
-            raise ConfigError(f"--shard-bytes {self.shard_bytes}: is not 1 or more. Give a number of bytes.")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +44,8 @@ class ReleasePlan:
         left_out: Metrics that were measured, but for which the base has no column.
         counts: Numbers of pairs since the base: new, changed, gone, unchanged.
         priors: The same of the visual priors, which are no pairs.
+        preferences: Its preference shards. Their `part` is not known yet.
+        left_out_preferences: Number of photographs that have no preferences for the sake of the test split.
     """
 
     digest: str
@@ -98,6 +58,8 @@ class ReleasePlan:
     left_out: Sequence[str]
     counts: Mapping[str, int]
     priors: Mapping[str, int]
+    preferences: Sequence[PreferenceJob] = ()
+    left_out_preferences: int = 0
 
     def jobs(self, part: Path) -> list[ShardJob]:
         """Return the shards as they are written into the folder `part`."""
@@ -147,6 +109,7 @@ def plan_release(
     *,
     gate: str,
     priors: Sequence[Pair] = (),
+    judged: Sequence[JudgedPhoto] = (),
     removed: Collection[str] = (),
     test_keys: Collection[str] = (),
     published_keys: Collection[str] = (),
@@ -169,6 +132,7 @@ def plan_release(
         config: What the release is to be.
         gate: Text of the gate that kept them.
         priors: Visual priors.
+        judged: Photographs with rejected candidates, for the preference shards.
         removed: Keys of pairs that must not be in the release.
         test_keys: Keys of a test split that was drawn before.
         published_keys: Keys of pairs in earlier releases that had no test split.
@@ -204,7 +168,7 @@ def plan_release(
         split: [key for key, row in kept_rows.items() if shard_split(row["shard"]) == split] for split in SPLITS
     }
     # a withdrawn pair of the test split may return: until then no similar pair comes into train
-    kept_keys["test"] = sorted({*kept_keys["test"], *(test & hashes.known.keys())})
+    kept_keys["test"] = sorted({*kept_keys["test"], *(test & hashes.stored.keys())})
     refused = refuse_similar(new, kept_keys, hashes)
     new = {split: [pair for pair in members if pair.photo.key not in refused] for split, members in new.items()}
     allowed, refused_priors = allow_priors(priors, test, new["test"], kept_keys["test"], hashes)
@@ -217,11 +181,14 @@ def plan_release(
         *_base_jobs(of_priors, base, images, metrics, config),
         *new_shards(new, base, images, metrics, config.codec, config.shard_bytes),
     ]
+    of_judged = {photo.photo.key: photo for photo in judged}
+    allowed_judged, _ = allow_priors([photo.as_pair for photo in judged], test, new["test"], kept_keys["test"], hashes)
+    preferences = plan_preferences([of_judged[key] for key in allowed_judged], images, config.codec, config.shard_bytes)
     counts = of_pairs.counts(sum(len(new[split]) for split in SPLITS))
     prior_counts = of_priors.counts(len(new[PRIOR]))
     _check_version(base, config, counts, prior_counts)
     return ReleasePlan(
-        digest=_digest(config, gate, base, jobs),
+        digest=_digest(config, gate, base, jobs, preferences),
         metrics=metrics,
         base=base,
         shards=sorted(jobs, key=lambda job: (list(new).index(shard_split(job.name)), job.name)),
@@ -231,6 +198,8 @@ def plan_release(
         left_out=[name for name in measured if name not in metrics],
         counts=counts,
         priors=prior_counts,
+        preferences=preferences,
+        left_out_preferences=len(of_judged) - len(allowed_judged),
     )
 
 
@@ -326,7 +295,13 @@ def _base_jobs(
         )
 
 
-def _digest(config: PackConfig, gate: str, base: Root | None, jobs: Sequence[ShardJob]) -> str:
+def _digest(
+    config: PackConfig,
+    gate: str,
+    base: Root | None,
+    jobs: Sequence[ShardJob],
+    preferences: Sequence[PreferenceJob],
+) -> str:
     """Return a hash of everything that decides the shards of a plan. The number of processes does not."""
     settings = [config.version, config.test, config.shard_bytes, config.codec, config.base, config.recompress]
     shards = base.manifest["shards"] if base else {}
@@ -336,4 +311,8 @@ def _digest(config: PackConfig, gate: str, base: Root | None, jobs: Sequence[Sha
         for pair in job.pairs.values():  # one at a time: the text of a million of them would fill the memory
             digest.update(repr(pair).encode())
         digest.update(json.dumps([pair.image for pair in job.approved.values()]).encode())
+    for shard in preferences:
+        digest.update(json.dumps([shard.name, list(shard.metrics)]).encode())
+        for photo in shard.photos:
+            digest.update(repr(photo).encode())
     return digest.hexdigest()

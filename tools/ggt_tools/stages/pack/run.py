@@ -25,7 +25,9 @@ from ggt_tools.stages.pack import (
     plan_release,
     write_release,
 )
+from ggt_tools.stages.pack.flags import count_flags
 from ggt_tools.stages.pack.folder import check_replaced
+from ggt_tools.stages.pack.judged import JudgedPhoto, judged_photos
 from ggt_tools.stages.pack.priors import priors
 from ggt_tools.stages.pack.splits import PAIRS_PER_TEST_PAIR, TEST_SIZE
 from ggt_tools.stages.pack.writing import WrittenShard
@@ -42,16 +44,18 @@ class _Source:
     Attributes:
         pairs: Pairs that the gate keeps, up to the limit.
         priors: Visual priors, up to the limit.
+        judged: Photographs with rejected candidates, up to the limit.
         removed: Keys of photographs that must not be in the release.
         gate: Text of the gate.
         test_keys: Keys of the test split that was drawn before.
         published_keys: Keys of pairs in earlier releases that had no test split.
-        restrictions: By key, why a photograph may not be passed on, whoever restores it.
+        restrictions: By key, why a photograph may not be passed on, whichever restorer was used.
         phashes: Perceptual hashes of the photographs, by key.
     """
 
     pairs: Sequence[Pair]
     priors: Sequence[Pair]
+    judged: Sequence[JudgedPhoto]
     removed: frozenset[str]
     gate: str
     test_keys: frozenset[str]
@@ -70,7 +74,7 @@ def run(
         out: Folder of the release. One that is there is replaced when the new one is complete.
         config: What the release is to be.
         executor: Where the shards are written.
-        events: Told of progress, and of pairs that are left out.
+        events: Receives progress, and of pairs that are left out.
 
     Returns:
         The numbers of pairs by split, and of shards; notes on the test split, the base and the visual priors.
@@ -92,7 +96,8 @@ def run(
             _record_split(plan, source, ledger, config)
             for fault in plan.refused:
                 events.warning(f"{fault.reason}: {fault}")
-            with events.progress("pack", sum(job.count for job in plan.shards)) as progress:
+            photo_count = sum(len(job.photos) for job in plan.preferences)
+            with events.progress("pack", sum(job.count for job in plan.shards) + photo_count) as progress:
                 is_trial = plan.is_drawn and plan.test and config.limit is not None
                 manifest, shards = write_release(
                     plan,
@@ -101,6 +106,7 @@ def run(
                     gate=source.gate,
                     funnel=ledger.funnel(),
                     restrictions=source.restrictions,
+                    flags=_count_flags(ledger, plan),
                     trial="packed with --limit, with a test split of its own" if is_trial else "",
                     processes=executor.workers or 0,
                     cluster=cluster,
@@ -109,11 +115,23 @@ def run(
     counts = {split: about["pairs"] for split, about in ggt_format.indices(manifest).items()}
     return Summary(
         stage="pack",
-        counts={**counts, "shards": len(shards)},
+        counts={**counts, **_preference_counts(manifest), "shards": len(shards)},
         reasons={"refused": Counter(fault.reason for fault in plan.refused)},
         notes=tuple(_notes(plan, source, workspace, out, config, manifest, shards)),
         paths=(str(out),),
     )
+
+
+def _count_flags(ledger: Ledger, plan: ReleasePlan) -> dict[str, Any]:
+    jobs = [job for job in plan.shards if not job.of_priors]
+    keys = {key for job in jobs for key in job.keys}
+    pairs = [pair for job in jobs for pair in (*job.pairs.values(), *job.approved.values())]
+    return count_flags(ledger, keys, {pair.candidate.id for pair in pairs})
+
+
+def _preference_counts(manifest: Mapping[str, Any]) -> dict[str, int]:
+    about = manifest.get("preferences")
+    return {"photographs with preferences": about["photographs"]} if about else {}
 
 
 def _read_source(ledger: Ledger, workspace: Path, out: Path, config: PackConfig) -> _Source:
@@ -137,6 +155,7 @@ def _read_source(ledger: Ledger, workspace: Path, out: Path, config: PackConfig)
     return _Source(
         pairs=list(islice(approved, config.limit)),
         priors=list(islice(priors(ledger), config.limit)) if config.priors else [],
+        judged=list(islice(judged_photos(ledger), config.limit)) if config.preferences else [],
         removed=frozenset(ledger.withdrawn().keys() | (ledger.photo_keys() - keys)),
         gate=ledger.gate_text(*gates),
         test_keys=frozenset(held.key for held in ledger.all(HeldOutPair)),
@@ -154,6 +173,7 @@ def _plan(source: _Source, ledger: Ledger, config: PackConfig, out: Path) -> Rel
             config,
             gate=source.gate,
             priors=source.priors,
+            judged=source.judged,
             removed=source.removed,
             test_keys=source.test_keys,
             published_keys=source.published_keys,
@@ -179,6 +199,8 @@ def _describe(plan: ReleasePlan, source: _Source, workspace: Path, out: Path, co
     unchanged_count = sum(job.is_unchanged for job in plan.shards)
     prior_count = plan.size(of_priors=True)
     and_priors = f" and {prior_count} priors" if prior_count else ""
+    if photo_count := sum(len(job.photos) for job in plan.preferences):
+        and_priors += f" and the candidates of {photo_count} photographs as preferences"
     return [
         f"would pack {plan.size(of_priors=False)} pairs{and_priors} into {out}: {changes}; "
         f"{len(plan.shards) - unchanged_count} shards written, {unchanged_count} unchanged",
@@ -203,6 +225,11 @@ def _notes(
         )
     if why := manifest.get("local_only"):
         notes.append(f"The release must stay on this machine: {why}")
+    if plan.left_out_preferences:
+        notes.append(
+            f"Of {plan.left_out_preferences} photographs no preferences are packed: they are in the test split, or "
+            "look like one of its photographs."
+        )
     if plan.base is not None:
         kept_count = sum(shard.is_kept for shard in shards)
         written = {"shards written": len(shards) - kept_count, "shards unchanged": kept_count}

@@ -17,18 +17,18 @@ PAIRS_PER_TEST_PAIR = 10  # at least, where a number of pairs is given and no sh
 
 
 class PerceptualHashes:
-    """The perceptual hashes of pairs; those that are not known are computed when they are needed.
+    """The perceptual hashes of pairs; those that are not stored are computed when they are needed.
 
     Args:
-        known: Hashes by key.
+        stored: Hashes by key that the ledger holds.
         images: Where the images of new pairs are.
         base: The release of which other pairs are; None for none.
     """
 
-    def __init__(self, known: Mapping[str, str], images: Images, base: Root | None) -> None:
-        self.known = known
+    def __init__(self, stored: Mapping[str, str], images: Images, base: Root | None) -> None:
+        self.stored = stored
         self._images, self._base = images, base
-        self._seen = {key: PerceptualHash(key=key, phash=bits, split="") for key, bits in known.items()}
+        self._seen = {key: PerceptualHash(key=key, phash=bits, split="") for key, bits in stored.items()}
 
     def load(self, pairs: Iterable[Pair], base_keys: Collection[str]) -> None:
         """Compute the hashes of these pairs, and of these keys of the base, where they are missing."""
@@ -115,7 +115,7 @@ def draw_from_new(
         )
     drawn = draw_test([pair.photo for pair in new_pairs], TEST_SIZE if test is None else test)
     new: dict[str, list[Pair]] = {"train": [], "test": [pair for pair in new_pairs if pair.photo.key in drawn]}
-    in_train = base_keys | (published_keys & hashes.known.keys())
+    in_train = base_keys | (published_keys & hashes.stored.keys())
     similar = refuse_similar(new, {"train": in_train, "test": ()}, hashes)
     return drawn - similar.keys()
 

@@ -25,7 +25,7 @@ from ggt_format.schema import PRIOR, fact_columns
 from ggt_format.shard import ShardWriter, check_pair, jpeg_comment, shard_split
 from ggt_tools.errors import ShardError
 from ggt_tools.imaging import MAX_PIXELS, read_image
-from ggt_tools.records import Pair, work_id
+from ggt_tools.records import Candidate, Pair, Photo, work_id
 from ggt_tools.stages.pack.facts import is_made_of_reply, pair_facts
 from ggt_tools.workspace.ledger import sync_folder, write_whole
 
@@ -304,7 +304,7 @@ def _encode_pair(job: ShardJob, pair: Pair) -> tuple[dict[str, Any], bytes, byte
     facts = pair_facts(pair, job.metrics)
     lq, gt = (job.images.image(image) for image in (pair.photo.image, pair.image))
     if is_made_of_reply(pair, shard_split(job.name)):
-        gt = _scale_reply(gt, pair, job.name)
+        gt = scale_reply(gt, pair.photo, pair.candidate, job.name)
     lq_pixels, gt_pixels = check_pair(facts, lq, gt, job.name)
     if job.codec == "jpeg":
         key = pair.photo.key
@@ -316,11 +316,10 @@ def _encode_pair(job: ShardJob, pair: Pair) -> tuple[dict[str, Any], bytes, byte
     return facts, encode_png(lq_pixels, profile="shard"), encode_png(gt_pixels, profile="shard")
 
 
-def _scale_reply(reply: bytes, pair: Pair, shard: str) -> bytes:
+def scale_reply(reply: bytes, photo: Photo, candidate: Candidate, shard: str) -> bytes:
     """Return a reply in its photograph's size, without the padding of the call. It was never aligned."""
-    photo = pair.photo
     image = read_image(reply, f"{shard}: key {photo.key}: the reply", MAX_PIXELS).image
-    wide, high, left, top, width, height = pair.candidate.frame or (1, 1, 0, 0, 1, 1)
+    wide, high, left, top, width, height = candidate.frame or (1, 1, 0, 0, 1, 1)
     x, y = image.width / wide, image.height / high
     box = (left * x, top * y, (left + width) * x, (top + height) * y)
     size = (photo.width, photo.height)

@@ -150,11 +150,11 @@ def write_by_vlm(photo: Photo, pixels: Image, model: VLM, *, created: str) -> Wr
 
 def _diagnosis_text(diagnosis: Any) -> str:
     """Return the text for a model's diagnosis: sentences of this module, with the model's words in quotation marks."""
-    from ggt_tools.providers.vlm import plain
+    from ggt_tools.providers.vlm import make_quotable
 
-    lines = [_line(fault.kind, fault.strength, plain(fault.where, MAX_PLACE)) for fault in diagnosis.faults]
+    lines = [_line(fault.kind, fault.strength, make_quotable(fault.where, MAX_PLACE)) for fault in diagnosis.faults]
     text = _compose(dict.fromkeys(lines))
-    kept = [thing for thing in (plain(thing, MAX_THING) for thing in diagnosis.keep) if thing]
+    kept = [thing for thing in (make_quotable(thing, MAX_THING) for thing in diagnosis.keep) if thing]
     if kept:
         text += "\n\nAn observer noted what is easily changed by mistake and has to stay as it is:\n"
         text += "\n".join(f'- "{thing}"' for thing in kept)
@@ -205,7 +205,9 @@ def fixed_text(name: str) -> str:
         PairError: There is no text for the class.
     """
     if name not in (*DEGRADATIONS, "keep"):  # it becomes a file's name
-        raise PairError("unknown_degradation", f"no prompt is known for {name!r}; known: {', '.join(DEGRADATIONS)}")
+        raise PairError(
+            "unknown_degradation", f"there is no fixed prompt for {name!r}. Known: {', '.join(DEGRADATIONS)}."
+        )
     return (TEXTS / f"{name}-{FIXED}.txt").read_text(encoding="utf-8").strip()
 
 

@@ -23,7 +23,7 @@ from ggt_tools.summary import Summary
 from ggt_tools.workspace.ledger import Ledger
 
 if TYPE_CHECKING:
-    from ggt_tools.providers.calls import Ended
+    from ggt_tools.providers.calls import EndedCall
     from ggt_tools.providers.vlm import VLM
 
 
@@ -65,7 +65,7 @@ def run(workspace: Path, config: PromptConfig, *, events: Events = SILENT) -> Su
     Args:
         workspace: Folder of the workspace.
         config: How prompts are written.
-        events: Told of progress, and of each photograph for which the model could not be asked.
+        events: Receives progress, and of each photograph for which the model could not be asked.
 
     Raises:
         ConfigError: The model is unknown or lacks a package or key here, or the budget does not hold one more call.
@@ -141,15 +141,15 @@ def _ask(
             ledger.add(*new_prompts, *(_call_with_outcome(end) for end in ended))
             prompts += new_prompts
             for end in ended:
-                if end.final and end.answer is None:
+                if end.is_final and end.answer is None:
                     failed[end.call.outcome] += 1
                     events.warning(f"{end.work.photo.subject}: {end.call.outcome}: {end.call.detail}")
-                progress.advance(end.final)
+                progress.advance(end.is_final)
             progress.show(usd=f"{calls.spent:.2f}")
     return prompts, calls.spent - spent_before
 
 
-def _call_with_outcome(end: Ended[PromptWork, Written]) -> Call:
+def _call_with_outcome(end: EndedCall[PromptWork, Written]) -> Call:
     """Return the call; where its answer could not be used, with the reason as its outcome."""
     if end.answer is None or not end.answer.reason:
         return end.call

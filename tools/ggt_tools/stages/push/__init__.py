@@ -7,6 +7,9 @@
     hub.py     the repository, through the real client
     run.py     the command
 
+The preview of the release, a table with small images in a repository of its own, is planned by `plan_preview_push` and
+pushed in the same way.
+
 A reader of main sees the commit before or the one after. Large files are uploaded before the commit, one at a time, and
 the Hub keeps each that is complete: after any failure, the same command continues with the others. A commit whose
 answer was lost is looked for before it is tried again. Where main has moved, nothing is changed.
@@ -24,7 +27,8 @@ from ggt_format.roots import open_root
 from ggt_format.schema import MANIFEST
 from ggt_tools.errors import ConfigError
 from ggt_tools.stages.card import REPOSITORY
-from ggt_tools.stages.push.files import release_files
+from ggt_tools.stages.preview import RECORD, PreviewConfig
+from ggt_tools.stages.push.files import preview_files, release_files
 from ggt_tools.stages.push.hub import LocalFile, Repository, RepositoryMissingError, is_owned, list_names
 
 NEW_REPOSITORY_FILES = (".gitattributes", "README.md")  # the Hub puts these into a new repository
@@ -40,12 +44,16 @@ class PushConfig:
         pull_request: Open a pull request, and leave main as it is.
         attempts: Attempts at a request that fails temporarily.
         pause: Seconds before the second attempt; each further pause is twice as long.
+        preview: Repository of the preview, ORG/ggt-100k-preview, which is written and published too; "" for none.
+        preview_folder: Folder in which the preview is written; None for RELEASE-preview, beside the release.
         dry_run: Only tell what would be done.
     """
 
     repo: str
     tag: str = ""
     pull_request: bool = False
+    preview: str = ""
+    preview_folder: Path | None = None
     attempts: int = 5
     pause: float = 1.0
     dry_run: bool = False
@@ -63,8 +71,20 @@ class PushConfig:
                 f"--tag {self.tag}: a tag names a commit of main, and a pull request may never be merged. Push without "
                 "--tag now, and again with it when the pull request is merged."
             )
+        if self.preview:
+            _ = self.of_preview  # checks it
+        elif self.preview_folder is not None:
+            raise ConfigError(
+                f"--preview-folder {self.preview_folder}: there is no preview to write. Name its repository with "
+                "--preview, for example ORG/ggt-100k-preview."
+            )
         if self.attempts < 1:
             raise ConfigError(f"attempts: {self.attempts} is not 1 or more. Give a number of attempts.")
+
+    @property
+    def of_preview(self) -> PreviewConfig:
+        """What the preview is."""
+        return PreviewConfig(repo=self.preview, release_repo=self.repo, tag=self.tag)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,20 +149,43 @@ def plan_push(root: Path, config: PushConfig, api: HfApi) -> PushPlan:
     version = str(release.manifest["dataset_version"])
     if config.tag not in ("", version, f"v{version}"):
         raise ConfigError(f"--tag {config.tag}: the folder holds version {version}. Give the tag v{version}.")
-    files = release_files(release, config.repo)
-    repository = _repository(config, api)
+    files = release_files(release, config.repo, config.preview)
+    return _plan(_repository(config.repo, config, api), files, version, MANIFEST, config.tag)
+
+
+def plan_preview_push(root: Path, folder: Path, config: PushConfig, api: HfApi) -> PushPlan:
+    """Compare the preview of a release with main of its own repository. Nothing is changed.
+
+    Args:
+        root: Folder of the release.
+        folder: Folder of the preview, complete.
+        config: Where it is published.
+        api: The client of the Hub.
+
+    Raises:
+        ConfigError: It must not be pushed to this repository or with this tag.
+        ShardError: It is not the preview of this release.
+    """
+    release = open_root(str(root))
+    files = preview_files(release, folder, config.of_preview)
+    version = str(release.manifest["dataset_version"])
+    return _plan(_repository(config.preview, config, api), files, version, RECORD, config.tag)
+
+
+def _plan(repository: Repository, files: Mapping[str, LocalFile], version: str, record: str, tag: str) -> PushPlan:
+    """Compare files with main. `record`: name of the file that states the version, which only our repositories have."""
     try:
         parent = repository.head()
     except RepositoryMissingError:
         parent = ""
     tree = repository.tree(parent) if parent else {}
-    if MANIFEST not in tree:
-        _check_new_repository(config.repo, tree)
+    if record not in tree:
+        _check_new_repository(repository.repo, tree)
     same = {name for name, file in files.items() if name in tree and file.equals(tree[name])}
-    if MANIFEST in tree and MANIFEST not in same:
-        _check_version(repository, version, parent)
+    if record in tree and record not in same:
+        _check_version(repository, version, parent, record)
     plan = PushPlan(
-        repo=config.repo,
+        repo=repository.repo,
         version=version,
         parent=parent,
         files=files,
@@ -152,12 +195,12 @@ def plan_push(root: Path, config: PushConfig, api: HfApi) -> PushPlan:
         gone={name: file.size for name, file in tree.items() if is_owned(name) and name not in files},
         is_tagged=False,
     )
-    tags = repository.tags() if config.tag and parent else {}
-    if config.tag not in tags:
+    tags = repository.tags() if tag and parent else {}
+    if tag not in tags:
         return plan
-    if tags[config.tag] != parent or plan.sent or plan.gone:
+    if tags[tag] != parent or plan.sent or plan.gone:
         raise ConfigError(
-            f"{config.repo}: tag {config.tag} names commit {tags[config.tag][:12]}, which is not this version. A tag "
+            f"{repository.repo}: tag {tag} names commit {tags[tag][:12]}, which is not this version. A tag "
             "is never moved: give another one."
         )
     return dataclasses.replace(plan, is_tagged=True)
@@ -169,7 +212,7 @@ def push(
     """Do what was planned.
 
     Args:
-        plan: What `plan_push` returned.
+        plan: What `plan_push` or `plan_preview_push` returned.
         config: The config that it was given.
         api: The client of the Hub.
         progress: Called with the size of each shard and index, once the Hub has it.
@@ -179,7 +222,7 @@ def push(
         TransientError: The Hub cannot be reached or fails; the same push continues where it stopped.
         ShardError: A file has changed, or the Hub holds other bytes than were sent.
     """
-    repository = _repository(config, api)
+    repository = _repository(plan.repo, config, api)
     parent = plan.parent or repository.create()
     is_new, number, commit = False, 0, parent
     if plan.sent or plan.gone:
@@ -203,8 +246,8 @@ def push(
     return Pushed(commit=commit, is_new=is_new, pull_request=number)
 
 
-def _repository(config: PushConfig, api: HfApi) -> Repository:
-    return Repository(config.repo, api, pull_request=config.pull_request, attempts=config.attempts, pause=config.pause)
+def _repository(repo: str, config: PushConfig, api: HfApi) -> Repository:
+    return Repository(repo, api, pull_request=config.pull_request, attempts=config.attempts, pause=config.pause)
 
 
 def _check_new_repository(repo: str, tree: Collection[str]) -> None:
@@ -217,9 +260,9 @@ def _check_new_repository(repo: str, tree: Collection[str]) -> None:
         )
 
 
-def _check_version(repository: Repository, version: str, parent: str) -> None:
+def _check_version(repository: Repository, version: str, parent: str, record: str) -> None:
     """Raise a ConfigError where main holds the same version with other content, or a newer one."""
-    present = repository.version(parent)
+    present = repository.version(parent, record)
     if present == version:
         raise ConfigError(
             f"{repository.repo}: main holds version {version} already, with other content. Pack with a higher "

@@ -8,20 +8,23 @@ from pathlib import Path
 import ggt_format
 from ggt_format.roots import Root
 from ggt_format.schema import MANIFEST
-from ggt_tools.errors import ConfigError
-from ggt_tools.stages.card import FIGURES, card_texts, short_readme
+from ggt_tools.errors import ConfigError, ShardError
+from ggt_tools.stages.card import FIGURES, card_texts, read_options, short_readme
+from ggt_tools.stages.preview import RECORD, PreviewConfig, read_record
+from ggt_tools.stages.preview.check import check_preview
 from ggt_tools.stages.push.hub import LocalFile, list_names
 from ggt_tools.stages.validate import why_not_passed
 
 TOP_FILES = ("README.md", "LICENSE", "NOTICE", "CHANGELOG.md", "croissant.json")  # pushed where the folder has them
 
 
-def release_files(root: Root, repo: str) -> dict[str, LocalFile]:
+def release_files(root: Root, repo: str, preview: str = "") -> dict[str, LocalFile]:
     """Return the files that are pushed, by name.
 
     Args:
         root: The release, a folder.
         repo: The repository that its card has to name.
+        preview: The repository of the preview that its card has to link; "" where it may link any, or none.
 
     Raises:
         ConfigError: The release must not be pushed, has not passed validate, or its card is missing or out of date.
@@ -46,8 +49,36 @@ def release_files(root: Root, repo: str) -> dict[str, LocalFile]:
     }
     files |= {name: LocalFile.read(folder / name) for name in others}
     files |= {name: LocalFile.read(path) for name, path in reader_files().items()}
-    _check_card(root, repo, files)
+    _check_card(root, repo, preview, files)
     return files
+
+
+def preview_files(root: Root, folder: Path, config: PreviewConfig) -> dict[str, LocalFile]:
+    """Return the files of a preview that are pushed, by name, after comparing it with its release.
+
+    Args:
+        root: The release.
+        folder: The preview.
+        config: What the preview has to be.
+
+    Raises:
+        ConfigError: There is a link in the folder.
+        ShardError: It is not the preview of this release.
+    """
+    for problem in check_preview(root, folder):
+        raise ShardError(f"{folder}: {problem}")
+    record = read_record(folder)
+    if (record["repo"], record["tag"]) != (config.repo, config.tag):
+        raise ShardError(
+            f"{folder}: is the preview for {record['repo']} at {record['tag']}. Write it again: ggt100k push --preview "
+            f"{config.repo}"
+        )
+    _check_links(folder, [*record["files"], RECORD, "README.md"])
+    files = {
+        name: LocalFile(path=folder / name, size=about["bytes"], sha256=about["sha256"], data=None)
+        for name, about in record["files"].items()
+    }
+    return files | {name: LocalFile.read(folder / name) for name in ("README.md", RECORD)}
 
 
 def reader_files() -> dict[str, Path]:
@@ -66,14 +97,18 @@ def _check_links(folder: Path, names: Iterable[str]) -> None:
             raise ConfigError(f"{path}: is a link, which may lead anywhere. Put the {kind} itself there.")
 
 
-def _check_card(root: Root, repo: str, files: Mapping[str, LocalFile]) -> None:
+def _check_card(root: Root, repo: str, preview: str, files: Mapping[str, LocalFile]) -> None:
     """Raise a ConfigError where the card is not the one of this release.
 
     `datasets` finds the splits by the README, and validate checks the data alone.
     """
     folder = Path(root.url)
-    fix = f"Run: ggt100k card {folder} --repo {repo}"
-    for name, expected in card_texts(root, repo).items():
+    readme = files["README.md"].data if "README.md" in files else None
+    options = read_options((readme or b"").decode("utf-8", "replace"))
+    fix = f"Run: ggt100k card {folder} --repo {repo}" + (f" --preview {preview}" if preview else "")
+    if preview and readme is not None and options.preview != preview:
+        raise ConfigError(f"{folder / 'README.md'}: does not link the preview {preview}. {fix}")
+    for name, expected in card_texts(root, repo, options).items():
         if name not in files:
             raise ConfigError(f"{folder}: has no {name}, which readers need. {fix}")
         short = short_readme(root.manifest).encode() if name == "README.md" else expected

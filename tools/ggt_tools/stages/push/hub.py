@@ -108,20 +108,24 @@ class Repository:
         refs = self._repeat(lambda: self._api.list_repo_refs(self.repo, repo_type=REPO_TYPE))
         return {ref.name: ref.target_commit for ref in refs.tags}
 
-    def version(self, commit: str) -> str:
+    def version(self, commit: str, record: str = MANIFEST) -> str:
         """Return the dataset version that a commit holds.
+
+        Args:
+            commit: The commit.
+            record: Name of the file that states the version.
 
         Raises:
             ConfigError: Its manifest cannot be read.
         """
-        path = self._call(lambda: self._api.hf_hub_download(self.repo, MANIFEST, repo_type=REPO_TYPE, revision=commit))
+        path = self._call(lambda: self._api.hf_hub_download(self.repo, record, repo_type=REPO_TYPE, revision=commit))
         try:
             version = str(json.loads(Path(path).read_bytes())["dataset_version"])
         except (ValueError, KeyError, TypeError):
             version = ""
         if not VERSION.fullmatch(version):
             raise ConfigError(
-                f"{self.repo}: the {MANIFEST} of main cannot be read, so the version there is unknown. Look at the "
+                f"{self.repo}: the {record} of main cannot be read, so the version there is unknown. Look at the "
                 "repository, and delete the file there if nobody needs it."
             )
         return version
@@ -238,7 +242,7 @@ class Repository:
         if different:
             raise ShardError(
                 f"{self.repo}: commit {commit[:12]}: {list_names(different)}: the Hub holds other bytes than were "
-                "sent. Do not use this commit; run this again."
+                "sent. Do not use this commit. Run this again."
             )
 
     def _different_files(self, commit: str, files: Mapping[str, LocalFile]) -> list[str]:

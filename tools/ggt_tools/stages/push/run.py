@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ggt_format.roots import open_root
 from ggt_tools.events import SILENT, Events
-from ggt_tools.stages.push import PushConfig, Pushed, PushPlan, plan_push, push
+from ggt_tools.stages.preview import write_preview
+from ggt_tools.stages.push import PushConfig, Pushed, PushPlan, plan_preview_push, plan_push, push
 from ggt_tools.summary import Summary
 
 if TYPE_CHECKING:
@@ -24,12 +26,12 @@ def run(
     on_plan: Callable[[PushPlan], object] = lambda plan: None,
     api: HfApi | None = None,
 ) -> Summary:
-    """Publish a release that validate has passed: one commit, then the tag.
+    """Publish a release that validate has passed: one commit, then the tag; then its preview in the same way.
 
     Args:
         release: Folder of the release.
         config: Where it is published.
-        events: Told of progress, in megabytes.
+        events: Receives progress, in megabytes.
         on_plan: Called with what is going to change, before anything changes.
         api: The client of the Hub; None for one with the user's own settings.
 
@@ -42,16 +44,54 @@ def run(
 
     api = api or HfApi()
     plan = plan_push(Path(release), config, api)
+    folder = _preview_folder(Path(release), config)
     if config.dry_run:
-        return Summary(stage="push", plan=tuple(describe_plan(plan)))
+        lines = describe_plan(plan)
+        if folder is not None:
+            pair_count = sum(about["pairs"] for about in open_root(str(release)).manifest["splits"].values())
+            lines.append(
+                f"then would write a preview of {pair_count} pairs into {folder} and push it to {config.preview}"
+            )
+        return Summary(stage="push", plan=tuple(lines))
     on_plan(plan)
-    with events.progress("push, MB", sum(map(_megabytes, plan.sent.values()))) as progress:
-        pushed = push(plan, config, api, progress=lambda size: progress.advance(_megabytes(size)))
+    notes = [_outcome(plan, config, _push(plan, config, api, events))]
+    plans = [plan]
+    if folder is not None:
+        plans.append(_write_preview(Path(release), folder, config, api, events))
+        on_plan(plans[1])
+        notes.append(f"{config.preview}: {_outcome(plans[1], config, _push(plans[1], config, api, events))}")
     return Summary(
         stage="push",
-        counts={"sent": len(plan.sent), "gone": len(plan.gone), "unchanged": len(plan.unchanged)},
-        notes=(_outcome(plan, config, pushed),),
+        counts={
+            "sent": sum(len(each.sent) for each in plans),
+            "gone": sum(len(each.gone) for each in plans),
+            "unchanged": sum(len(each.unchanged) for each in plans),
+        },
+        notes=tuple(notes),
+        paths=(str(folder),) if folder is not None else (),
     )
+
+
+def _push(plan: PushPlan, config: PushConfig, api: HfApi, events: Events) -> Pushed:
+    with events.progress("push, MB", sum(map(_megabytes, plan.sent.values()))) as progress:
+        return push(plan, config, api, progress=lambda size: progress.advance(_megabytes(size)))
+
+
+def _preview_folder(release: Path, config: PushConfig) -> Path | None:
+    """Return the folder of the preview; None where none is to be made."""
+    if not config.preview:
+        return None
+    release = release.resolve()
+    return config.preview_folder or release.with_name(f"{release.name}-preview")
+
+
+def _write_preview(release: Path, folder: Path, config: PushConfig, api: HfApi, events: Events) -> PushPlan:
+    """Write the preview, or what an earlier run has not finished of it, and compare it with main."""
+    root = open_root(str(release))
+    pair_count = sum(about["pairs"] for about in root.manifest["splits"].values())
+    with events.progress("preview", pair_count) as progress:
+        write_preview(root, folder, config.of_preview, progress=progress.advance)
+    return plan_preview_push(release, folder, config, api)
 
 
 def describe_plan(plan: PushPlan) -> list[str]:

@@ -19,7 +19,7 @@ from ggt_tools.choices import STRATEGIES
 from ggt_tools.configs import check_choice, check_minimum
 from ggt_tools.errors import TEMPORARY_REASONS, ConfigError, check_limit
 from ggt_tools.providers.service import ServiceConfig
-from ggt_tools.providers.vlm import plain
+from ggt_tools.providers.vlm import make_quotable
 from ggt_tools.records import IN_FLIGHT, Candidate, Opinion, Photo, Prompt, Verdict
 from ggt_tools.restorers.protocol import Restorer
 from ggt_tools.stages.prompt import FIXED, TEXTS
@@ -172,7 +172,7 @@ def refine(
             continue
         name, restorer = chosen
         strategy, text = NO_PROMPT, ""
-        if restorer.prompted:
+        if restorer.takes_prompt:
             strategy, base = _base_prompt(photo, [*own, last], prompts, name)
             strategy, text = strategy + REFINED, refined(base, mode, _broken_rule(verdicts[last.id]), last_opinions)
         seed = (1 + max((c.seed for c in own if c.restorer == restorer.model), default=last.seed)) % 2**63
@@ -212,7 +212,7 @@ def refined(prompt: str, mode: str, reason: str, opinions: Sequence[Opinion]) ->
     findings = _findings(reason, opinions)
     if findings:
         lines += ["What was found in it:", *(f"- {finding}" for finding in findings)]
-    words = dict.fromkeys(plain(opinion.instruction, MAX_WORDS) for opinion in opinions if _objects(opinion))
+    words = dict.fromkeys(make_quotable(opinion.instruction, MAX_WORDS) for opinion in opinions if _objects(opinion))
     quoted = [f'- "{text}"' for text in words if text][:MAX_OPINIONS]
     if quoted:
         lines += ["What an observer noted of it:", *quoted, CLOSING]
@@ -303,9 +303,9 @@ def _choose_restorer(
     """
     rounds = Counter(model for model, _ in {(candidate.restorer, candidate.round) for candidate in own})
     for name, restorer in restorers:
-        if rounds[restorer.model] < (ROUNDS_PER_RESTORER if restorer.prompted else 1):
+        if rounds[restorer.model] < (ROUNDS_PER_RESTORER if restorer.takes_prompt else 1):
             return name, restorer
-    return next((named for named in reversed(restorers) if named[1].prompted), None)
+    return next((named for named in reversed(restorers) if named[1].takes_prompt), None)
 
 
 def _base_prompt(
@@ -316,5 +316,5 @@ def _base_prompt(
     if prompted:
         return prompted[-1].strategy.removesuffix(REFINED), prompted[-1].prompt
     if photo.key not in prompts:
-        raise ConfigError(f"{photo.subject}: has no prompt for {restorer_name}; run: ggt100k prompt")
+        raise ConfigError(f"{photo.subject}: has no prompt for {restorer_name}. Run: ggt100k prompt")
     return prompts[photo.key].strategy, prompts[photo.key].text

@@ -47,7 +47,7 @@ def run(workspace: Path, config: RefineConfig, *, events: Events = SILENT) -> Su
     Args:
         workspace: Folder of the workspace.
         config: What is restored again, with what.
-        events: Told of progress, and of each candidate without an image.
+        events: Receives progress, and of each candidate without an image.
 
     Raises:
         ConfigError: Nothing has been judged, a restorer is unknown or lacks a package or key here, or the budget does
@@ -80,7 +80,7 @@ def _plan(ledger: Ledger, config: RefineConfig) -> _Plan:
     """Decide on each photograph, and load the restorers."""
     verdicts = {verdict.candidate: verdict for verdict in ledger.all(Verdict)}
     if not verdicts:
-        raise ConfigError(f"{ledger.workspace}: nothing has been judged; run: ggt100k verdict {ledger.workspace}")
+        raise ConfigError(f"{ledger.workspace}: nothing has been judged. Run: ggt100k verdict {ledger.workspace}")
     photos = list(ledger.all(Photo))
     all_candidates = list(ledger.all(Candidate))
     present_ids = {candidate.id for candidate in all_candidates}
@@ -117,7 +117,7 @@ def _plan_lines(plan: _Plan, config: RefineConfig, modes: Counter[str]) -> list[
     lines = []
     for name, restorer in plan.restorers:
         if number := len(plan.works[name]):
-            cost = config.service.expected_cost(restorer.model, number, is_remote=restorer.remote)
+            cost = config.service.expected_cost(restorer.model, number, is_remote=restorer.is_remote)
             lines.append(f"would restore {number} photographs again with {name}{cost}")
     table = Summary(
         stage="refine",

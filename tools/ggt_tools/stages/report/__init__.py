@@ -8,8 +8,6 @@ html = report(ReportFacts(...), created="2026-01-01T00:00:00Z")
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +19,7 @@ import numpy as np
 
 from ggt_tools.errors import ShardError
 from ggt_tools.metrics.meanings import meaning_of
-from ggt_tools.pages import environment
+from ggt_tools.pages import environment, script_hash
 from ggt_tools.policy.agreement import ReviewSummary
 from ggt_tools.policy.bounds import Floats, decision_probabilities, read_bounds
 from ggt_tools.policy.decision import PROBABILITIES
@@ -39,10 +37,11 @@ from ggt_tools.stages.report.highlights import (
     rejected_by_one_rule,
 )
 
-__all__ = ["ReportFacts", "report"]
+__all__ = ["SCRIPT", "SLIDER_STYLE", "ReportFacts", "report"]
 
 HERE = Path(__file__).parent
 SCRIPT = (HERE / "report.js").read_text(encoding="utf-8")
+SLIDER_STYLE = (HERE / "sliders.css").read_text(encoding="utf-8")
 DECISIONS = ("keep", "unsure", "reject")
 KINDS = {  # of the pictures that lead, by the attribute of ClassExamples
     "best_kept": "Best kept",
@@ -130,7 +129,8 @@ def report(facts: ReportFacts, *, created: str) -> str:
         created=created,
         gate=facts.gate.id,
         script=SCRIPT,
-        script_hash=base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode(),
+        script_hash=script_hash(SCRIPT),
+        slider_style=SLIDER_STYLE,
         classes=sorted(set(classes)),
         restorers=sorted({_printable(candidate.restorer) for candidate in candidates}),
         examples=[

@@ -16,7 +16,7 @@ THUMBNAIL = 400  # pixels of a thumbnail's longer side
 
 
 def axis_range(values: Floats, limits: Sequence[float]) -> tuple[float, float]:
-    """Return the range of values that a histogram shows: the middle 98 % of them and the limits, with some room."""
+    """Return the range of values that a histogram shows: the middle 98 % of them and the limits, with a margin."""
     finite = values[np.isfinite(values)]
     ends = [*(np.percentile(finite, [1, 99]) if finite.size else ()), *limits]
     low, high = (float(min(ends)), float(max(ends))) if ends else (0.0, 1.0)

@@ -38,7 +38,7 @@ def run(workspace: Path, config: ReportConfig, *, events: Events = SILENT) -> Su
     Args:
         workspace: Folder of the workspace.
         config: Where to write it.
-        events: Told if the report is written to the current folder because the workspace is read-only.
+        events: Receives a warning if the report is written to the current folder because the workspace is read-only.
 
     Raises:
         ConfigError: Nothing has been judged, or by more than one gate, or the file cannot be written.

@@ -72,9 +72,9 @@ def plan_restore(
     """
     for photo in photos:
         strategy, text = NO_PROMPT, ""
-        if restorer.prompted:
+        if restorer.takes_prompt:
             if photo.key not in prompts:
-                raise ConfigError(f"{photo.subject}: has no prompt for {restorer_name}; run: ggt100k prompt")
+                raise ConfigError(f"{photo.subject}: has no prompt for {restorer_name}. Run: ggt100k prompt")
             strategy, text = prompts[photo.key].strategy, prompts[photo.key].text
         for seed in seeds:
             candidate = Candidate(
@@ -122,8 +122,8 @@ def check_candidate(candidate: Candidate, restorer: Restorer) -> None:
     )
     if candidate.id not in (expected_id, expected_id[8:]):  # older ids do not begin with the key
         raise ConfigError(
-            f"key {candidate.key}: candidate {candidate.id} was begun with another version or other options of "
-            f"{candidate.restorer_name}; give the --option values that it was begun with"
+            f"key {candidate.key}: candidate {candidate.id} was started with another version or other options of "
+            f"{candidate.restorer_name}. Give the --option values that it was started with."
         )
 
 
@@ -132,7 +132,7 @@ def add_frame(work: Work, restorer: Restorer) -> Work:
     if isinstance(restorer, FramingRestorer):
         return replace(work, candidate=replace(work.candidate, frame=restorer.frame(work.photo)))
     width, height = work.photo.width, work.photo.height
-    if not restorer.square or width == height:
+    if not restorer.needs_square or width == height:
         return work
     side = max(width, height)
     frame = (side, side, (side - width) // 2, (side - height) // 2, width, height)
@@ -141,7 +141,7 @@ def add_frame(work: Work, restorer: Restorer) -> Work:
 
 def prepare_image(image: Image, candidate: Candidate, restorer: Restorer) -> Image:
     """Return the photograph as the restorer is to get it: padded where it restores square images only."""
-    return pad(image, candidate.frame) if restorer.square else image
+    return pad(image, candidate.frame) if restorer.needs_square else image
 
 
 def pad(image: Image, frame: tuple[int, ...]) -> Image:
@@ -159,7 +159,7 @@ def restore(
     *,
     load: Callable[[Photo], Image],
     keep: Callable[[str, bytes], None],
-    note: Callable[[Sequence[Call]], None],
+    record: Callable[[Sequence[Call]], None],
     clock: Callable[[], str],
     price: Price | None = None,
     spent: float = 0.0,
@@ -169,16 +169,16 @@ def restore(
     """Make candidates, and yield the calls that have ended since the last time, in no order.
 
     Beside each call is the candidate that came of it, or None where the call is sent again. A candidate without a
-    reason has its image file where `keep` stored it, and not the image's name yet: whoever stores the candidate adds
-    the name.
+    reason has its image file where `keep` stored it, and not the image's name yet: the caller that stores it adds the
+    name.
 
     Args:
         works: Photographs and the candidates to make of them.
-        restorer: What makes them; many calls are in flight where it asks a server.
+        restorer: Restorer that makes them; if it calls a server, many calls are in flight.
         config: Limits of the calls.
         load: Returns a photograph's pixels, uint8 RGB. It runs in threads.
         keep: Stores an image file as it arrived, under the id of its work. It runs in threads.
-        note: Records calls that are about to be sent.
+        record: Records calls that are about to be sent.
         clock: Returns the current time.
         price: What a call costs; None where it costs nothing, and then no call is recorded.
         spent: USD that all calls have cost before.
@@ -196,14 +196,14 @@ def restore(
         return check_reply(work.id, restored, keep)
 
     calls: Calls[Work, Reply] = Calls(
-        ask, config, stage=stage, model=restorer.model, price=price, spent=spent, note=note, clock=clock, now=now
+        ask, config, stage=stage, model=restorer.model, price=price, spent=spent, record=record, clock=clock, now=now
     )
     for ended in calls.perform(works):
         outcomes: list[tuple[Candidate | None, Call]] = []
         for end in ended:
             reason = end.answer.reason if end.answer else end.call.outcome
             call = replace(end.call, outcome=reason, detail=end.answer.detail) if end.answer and reason else end.call
-            candidate = replace(end.work.candidate, reason=reason, created=clock()) if end.final else None
+            candidate = replace(end.work.candidate, reason=reason, created=clock()) if end.is_final else None
             outcomes.append((candidate, call))
         yield outcomes
 

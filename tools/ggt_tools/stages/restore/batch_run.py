@@ -29,6 +29,7 @@ from ggt_tools.stages.restore.batches import (
     plan_jobs,
     send_job,
 )
+from ggt_tools.stages.restore.credentials import settle
 from ggt_tools.stages.restore.making import CandidateCounts
 from ggt_tools.workspace.ledger import Ledger
 
@@ -54,18 +55,18 @@ def make_in_batches(
         ledger: The ledger of the workspace, whose lock is held.
         service: How the restorer is called, and the budget.
         poll_seconds: Seconds between two checks of the jobs.
-        events: Told of progress, and of each candidate without an image.
+        events: Receives progress, and of each candidate without an image.
 
     Raises:
-        ConfigError: The restorer takes no batches, no price is known, or the budget did not hold all works. The works
-            that it held are done then.
+        ConfigError: The restorer does not support batch jobs, its price is unknown, or the budget is too small for
+            all works. The works within the budget are finished then.
         TransientError: A request failed in all attempts.
     """
     if not isinstance(restorer, BatchRestorer):
-        raise ConfigError(f"--batch: {name} takes no batches; leave --batch away")
+        raise ConfigError(f"--batch: {name} does not support batch jobs. Leave --batch out.")
     price = service.price_of(restorer.model, is_remote=True)
     if price is None or math.isnan(price.call):
-        raise ConfigError(f"{restorer.model}: no price is known; say what a call costs: --price USD")
+        raise ConfigError(f"{restorer.model}: its price is unknown. State the cost of a call: --price USD")
     run = _BatchRun(
         restorer=restorer,
         name=name,
@@ -80,10 +81,10 @@ def make_in_batches(
     run.collect()
     if waiting_count:
         call_price = price.call * price.batch
-        made = f"{run.counts.made} candidates were made, " if run.counts.made else ""
+        made = f"{run.counts.made} candidates were restored, " if run.counts.made else ""
         raise ConfigError(
-            f"the budget of {service.budget:.2f} usd: {made}{ledger.spent():.2f} are spent, {waiting_count} candidates "
-            f"wait, and one may cost {call_price:.4f}; raise --budget and run it again"
+            f"the budget of {service.budget:.2f} USD: {made}{ledger.spent():.2f} USD are spent, {waiting_count} "
+            f"candidates wait, and each may cost {call_price:.4f} USD. Raise --budget and run this again."
         )
     return run.counts
 
@@ -152,7 +153,7 @@ class _BatchRun:
             clock=utc_now,
             price=self.price,
         ):
-            self.ledger.settle(candidate, call)
+            settle(self.ledger, candidate, call)
             self.counts.add(candidate, call)
             if candidate.reason:
                 self.events.warning(f"{photos[candidate.key].subject}: {candidate.reason}: {call.detail}")

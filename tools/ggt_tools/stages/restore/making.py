@@ -15,6 +15,7 @@ from ggt_tools.providers.service import ServiceConfig
 from ggt_tools.records import Call, Candidate, Photo
 from ggt_tools.restorers.protocol import Restorer
 from ggt_tools.stages.restore import Work, add_frame, restore
+from ggt_tools.stages.restore.credentials import settle
 from ggt_tools.summary import Summary
 from ggt_tools.workspace.ledger import Ledger
 
@@ -81,14 +82,14 @@ def make_candidates(
         ledger: The ledger of the workspace, whose lock is held.
         service: How the restorer is called, and the budget.
         stage: Name of the stage that asks for them: restore, retry or refine.
-        events: Told of progress, and of each candidate without an image.
+        events: Receives progress, and of each candidate without an image.
 
     Raises:
         ConfigError: The budget does not hold one more call, or the restorer cannot work at all.
         TransientError: Many calls in a row failed.
     """
     framed_works = {work.id: add_frame(work, restorer) for work in works}
-    price = service.price_of(restorer.model, is_remote=restorer.remote)
+    price = service.price_of(restorer.model, is_remote=restorer.is_remote)
     counts = CandidateCounts()
 
     def load(photo: Photo) -> Image:
@@ -100,10 +101,10 @@ def make_candidates(
     ended_calls = restore(
         framed_works.values(),
         restorer,
-        service.call_config(is_remote=restorer.remote),
+        service.call_config(is_remote=restorer.is_remote),
         load=load,
         keep=ledger.receive,
-        note=record,
+        record=record,
         clock=utc_now,
         price=price,
         spent=ledger.spent(),
@@ -112,7 +113,7 @@ def make_candidates(
     with events.progress(f"{stage} {restorer.model}", len(framed_works)) as progress:
         for ended in ended_calls:
             candidates = [candidate for candidate, _ in ended if candidate is not None]
-            ledger.settle(*candidates, *((call for _, call in ended) if price else ()))
+            settle(ledger, *candidates, *((call for _, call in ended) if price else ()))
             for candidate, call in ended:
                 counts.add(candidate, call)
                 if candidate is not None and candidate.reason:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from ggt_tools.providers.recording import LOST, works_in_open_jobs, write_off_calls
 from ggt_tools.records import IN_FLIGHT, Candidate
+from ggt_tools.stages.restore.credentials import settle
 from ggt_tools.workspace.ledger import Ledger
 
 CANDIDATE_STAGES = ("restore", "retry", "refine")  # the stages that make candidates
@@ -25,7 +26,7 @@ def recover_candidates(ledger: Ledger) -> None:
     received = ledger.received()
     for work in received:
         if work in in_flight:
-            ledger.settle(replace(in_flight[work], reason=""))
+            settle(ledger, replace(in_flight[work], reason=""))
         else:
             ledger.forget(work)
     write_off_calls(ledger, *CANDIDATE_STAGES, received=received)

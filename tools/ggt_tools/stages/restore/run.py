@@ -58,7 +58,7 @@ class RestoreConfig:
     def __post_init__(self) -> None:
         check_limit(self.limit)
         if not self.restorers:
-            raise ConfigError("restorers: there is none. Name one, for example classical.")
+            raise ConfigError("restorers: none is named. Name one, for example classical.")
         if self.prompt is not None:
             check_choice("prompt", self.prompt, STRATEGIES)
         check_minimum("candidates_per_photo", self.candidates_per_photo)
@@ -68,7 +68,7 @@ class RestoreConfig:
                 "between 0 and 2**63 - 1. Give another one."
             )
         if not self.poll_seconds > 0:
-            raise ConfigError(f"poll_seconds: {self.poll_seconds} is not above 0.")
+            raise ConfigError(f"poll_seconds: {self.poll_seconds}: must be above 0.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +88,7 @@ def run(
         workspace: Folder of the workspace.
         config: What restores.
         executor: Where a restorer that asks no server runs.
-        events: Told of progress, of photographs without a prompt, and of each candidate without an image.
+        events: Receives progress, of photographs without a prompt, and of each candidate without an image.
 
     Raises:
         ConfigError: A restorer is unknown or lacks a package or key here, prompts are missing, or the budget does not
@@ -110,7 +110,7 @@ def run(
             plan = _plan(ledger, photos, name, restorer, config, events)
             if config.dry_run:
                 number = len(plan.works)
-                cost = config.service.expected_cost(restorer.model, number, is_remote=restorer.remote)
+                cost = config.service.expected_cost(restorer.model, number, is_remote=restorer.is_remote)
                 sentences.append(f"would restore {number} photographs with {name}{cost}")
                 continue
             counts.append(_make(plan.works, name, restorer, ledger, config, executor, events))
@@ -122,7 +122,7 @@ def run(
 
 def _check_executor(name: str, restorer: Restorer, executor: ExecutorConfig) -> None:
     """Raise ConfigError where worker processes would call a paid server: they have no ledger to record calls in."""
-    if executor.is_given and restorer.remote:
+    if executor.is_given and restorer.is_remote:
         raise ConfigError(
             f"--with {name}: asks a server, and each call is recorded on this machine before it is sent. Use "
             "--in-flight N for simultaneous calls; --engine and --workers are for restorers on machines of your own."
@@ -136,18 +136,21 @@ def _plan(
     candidates = list(ledger.all(Candidate))
     present_ids = {candidate.id for candidate in candidates}
     settled = {c.id for c in candidates if c.reason not in (IN_FLIGHT, LOST)}
-    prompts = select_prompts(ledger, config.prompt) if restorer.prompted else {}
-    ready = [photo for photo in photos if not restorer.prompted or photo.key in prompts]
+    prompts = select_prompts(ledger, config.prompt) if restorer.takes_prompt else {}
+    ready = [photo for photo in photos if not restorer.takes_prompt or photo.key in prompts]
     if len(ready) < len(photos):
         events.warning(
-            f"{len(photos) - len(ready)} photographs have no prompt, and wait; run: ggt100k prompt {ledger.workspace}"
+            f"{len(photos) - len(ready)} photographs have no prompt and are not restored. "
+            f"Run: ggt100k prompt {ledger.workspace}"
         )
     seeds = range(config.seed, config.seed + config.candidates_per_photo)
     planned = plan_restore(ready, restorer, restorer_name=name, prompts=prompts, seeds=seeds, clock=utc_now)
     works = [with_present_id(work, present_ids) for work in planned]
     in_jobs = works_in_open_jobs(ledger) & {work.id for work in works}
     if in_jobs and not config.batch:
-        events.warning(f"{len(in_jobs)} candidates are in batch jobs; --batch takes their results in")
+        events.warning(
+            f"{len(in_jobs)} candidates are in batch jobs. Run this again with --batch to get their results."
+        )
     missing = [work for work in works if work.id not in settled | in_jobs][: config.limit]
     if isinstance(restorer, FramingRestorer):
         for note in restorer.frame_notes(work.photo for work in missing):
@@ -223,11 +226,11 @@ def select_prompts(ledger: Ledger, strategy: str | None) -> dict[str, Prompt]:
     prompts = sorted(ledger.all(Prompt), key=lambda prompt: prompt.created)
     strategies = sorted({prompt.strategy for prompt in prompts})
     if strategy is None and len(strategies) > 1:
-        raise ConfigError(f"{ledger.workspace}: has prompts of {', '.join(strategies)}; choose with --prompt")
+        raise ConfigError(f"{ledger.workspace}: has prompts of {', '.join(strategies)}. Choose one with --prompt.")
     chosen = strategy or (strategies[0] if strategies else "fixed")
     if chosen not in strategies:
         raise ConfigError(
-            f"{ledger.workspace}: no prompts of the strategy {chosen}; "
-            f"run: ggt100k prompt {ledger.workspace} --strategy {chosen}"
+            f"{ledger.workspace}: has no prompts of the strategy {chosen}. "
+            f"Write them: ggt100k prompt {ledger.workspace} --strategy {chosen}"
         )
     return {prompt.key: prompt for prompt in prompts if prompt.strategy == chosen}

@@ -26,7 +26,7 @@ def plan_retry(candidates: Iterable[Candidate], photos: Mapping[str, Photo], rea
     counts, chosen = Counter(candidate.reason for candidate in failed), set(reasons)
     if unknown := [reason for reason in reasons if reason not in counts]:
         known = ", ".join(sorted(counts)) or "nothing failed"
-        raise ConfigError(f"nothing failed for {unknown[0]!r}; there is: {known}")
+        raise ConfigError(f"nothing failed for {unknown[0]!r}. The reasons are: {known}.")
     return [
         Work(photo=photos[candidate.key], candidate=replace(candidate, reason=IN_FLIGHT))
         for candidate in failed

@@ -48,7 +48,7 @@ def run(workspace: Path, config: RetryConfig, *, events: Events = SILENT) -> Sum
     Args:
         workspace: Folder of the workspace.
         config: Which candidates.
-        events: Told of progress, and of each candidate without an image.
+        events: Receives progress, and of each candidate without an image.
 
     Raises:
         ConfigError: Nothing failed for one of the reasons, the restorer would make another candidate now, or the
@@ -74,7 +74,7 @@ def run(workspace: Path, config: RetryConfig, *, events: Events = SILENT) -> Sum
                 check_candidate(work.candidate, restorer)
             if config.dry_run:
                 number = len(restorer_works)
-                cost = config.service.expected_cost(restorer.model, number, is_remote=restorer.remote)
+                cost = config.service.expected_cost(restorer.model, number, is_remote=restorer.is_remote)
                 sentences.append(f"would try {number} again with {name}{cost}")
                 continue
             counts.append(

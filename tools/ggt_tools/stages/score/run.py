@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -18,12 +18,13 @@ from ggt_tools.executors.task import preloaded
 from ggt_tools.metrics import reference
 from ggt_tools.metrics.iqa import IqaConfig
 from ggt_tools.metrics.scorer import OWN, Scorer
-from ggt_tools.records import Adopted, Aligned, Candidate, Photo, Score
+from ggt_tools.records import Adopted, Aligned, Candidate, Flag, Photo, Score
 from ggt_tools.stages.score.worker import ScoreWork, Scoring, split_for_gpu
 from ggt_tools.summary import Summary
 from ggt_tools.workspace.arrow import WorkFailure
 from ggt_tools.workspace.ledger import Ledger
 
+FLAGS = "flags"  # among the metrics: the flags of photographs and replies
 PAIRS_PER_TASK = 64  # in a worker process
 PAIRS_PER_STEP = 2  # in this process on a CPU, so that a kill loses little
 
@@ -34,7 +35,8 @@ class ScoreConfig:
 
     Attributes:
         metrics: Names of metrics, or of sets of them: core, regions, text, faces, weight-free, offline, default.
-            A set leaves out what cannot be measured here.
+            A set leaves out what cannot be measured here. "flags" stands for the flags of photographs and replies,
+            which become scores, so that a gate can have rules on them.
         device: Device of metrics with models, as torch names it; "auto" for cuda where there is one.
         weights: Folder with downloaded weights; None for torch's cache.
         batch: Number of pairs in a batch on a GPU.
@@ -63,16 +65,17 @@ def run(workspace: Path, config: ScoreConfig, *, executor: ExecutorConfig = LOCA
         workspace: Folder of the workspace.
         config: What to measure.
         executor: Where to measure.
-        events: Told of progress, of metrics that are left out, and of candidates that cannot be measured.
+        events: Receives progress, of metrics that are left out, and of candidates that cannot be measured.
 
     Raises:
         ConfigError: A metric is unknown or cannot be measured here, or nothing is aligned.
     """
     models = IqaConfig(device=config.device, weights=config.weights, batch=config.batch)
+    metrics = tuple(name for name in config.metrics if name != FLAGS)
     with (
         Ledger(workspace) as ledger,
         ledger.lock("score", dry_run=config.dry_run),
-        Scorer(config.metrics, models) as scorer,
+        Scorer(metrics, models) as scorer,
     ):
         for why in dict.fromkeys(scorer.left_out.values()):
             names = [name for name, reason in scorer.left_out.items() if reason == why]
@@ -96,6 +99,8 @@ def run(workspace: Path, config: ScoreConfig, *, executor: ExecutorConfig = LOCA
                         events.warning(fact.detail if is_named else f"{fact.subject}: {fact.detail}")
                         failed[fact.reason] += 1
         score_count += _measure_against_reference(ledger, config.limit)
+        if FLAGS in config.metrics:
+            score_count += _score_flags(ledger)
     return Summary(
         stage="score",
         counts={
@@ -172,7 +177,7 @@ def _plan(ledger: Ledger, scorer: Scorer) -> tuple[list[ScoreWork], int]:
     images = {aligned.candidate: aligned.image for aligned in ledger.all(Aligned) if aligned.image}
     candidates = [candidate for candidate in ledger.all(Candidate) if candidate.id in images]
     if not images and any(candidate.image for candidate in ledger.all(Candidate)):
-        raise ConfigError(f"{ledger.workspace}: nothing is aligned; run: ggt100k align {ledger.workspace}")
+        raise ConfigError(f"{ledger.workspace}: nothing is aligned. Run: ggt100k align {ledger.workspace}")
     works = []
     for candidate in candidates:
         missing = [name for name in scorer.metrics if (candidate.id, name) not in present]
@@ -206,3 +211,23 @@ def _measure_against_reference(ledger: Ledger, limit: int | None) -> int:
         ledger.add(*scores)
         score_count += len(scores)
     return score_count
+
+
+def _score_flags(ledger: Ledger) -> int:
+    """Store the flags of photographs (photo_NAME) and of replies (reply_NAME) as scores; return how many are new."""
+    present = {(s.candidate, s.metric): s for s in ledger.all(Score) if s.metric.startswith(("photo_", "reply_"))}
+    of_photos: dict[str, list[Flag]] = defaultdict(list)
+    of_replies: dict[str, list[Flag]] = defaultdict(list)
+    for flag in ledger.all(Flag):
+        (of_replies[flag.candidate] if flag.candidate else of_photos[flag.key]).append(flag)
+    aligned = {each.candidate for each in ledger.all(Aligned) if each.image}
+    scores = []
+    for candidate in ledger.all(Candidate):
+        named = [(f"photo_{flag.name}", flag) for flag in of_photos[candidate.key]]
+        named += [(f"reply_{flag.name}", flag) for flag in of_replies[candidate.id]]
+        for metric, flag in named if candidate.id in aligned else ():
+            score = Score(candidate=candidate.id, metric=metric, metric_version=flag.version, value=flag.value)
+            if present.get((candidate.id, metric)) != score:
+                scores.append(score)
+    ledger.add(*scores)
+    return len(scores)

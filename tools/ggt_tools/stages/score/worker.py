@@ -61,8 +61,8 @@ class Scoring:
         for metric, version in self.versions:
             if scorer.versions[metric] != version:
                 raise ConfigError(
-                    f"metric {metric!r}: is of version {scorer.versions[metric]!r} where a worker runs and of "
-                    f"{version!r} where the ledger is; install the same there"
+                    f"metric {metric!r}: a worker has version {scorer.versions[metric]!r}, and this machine has "
+                    f"{version!r}. Install the same versions."
                 )
         return self.performing(scorer, store)
 

@@ -23,7 +23,7 @@ import numpy as np
 from ggt_format.schema import Image
 from ggt_tools.providers.calls import CallConfig, Calls
 from ggt_tools.providers.prices import Price
-from ggt_tools.providers.vlm import VLM, ask, plain
+from ggt_tools.providers.vlm import VLM, ask, make_quotable
 from ggt_tools.records import Call, Opinion, work_id
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def screen(
     config: CallConfig,
     *,
     load: Callable[[str], Image],
-    note: Callable[[Sequence[Call]], None],
+    record: Callable[[Sequence[Call]], None],
     clock: Callable[[], str],
     price: Price | None = None,
     spent: float = 0.0,
@@ -152,7 +152,7 @@ def screen(
         model: The model.
         config: Limits of the calls.
         load: Returns the pixels of an image by its name, uint8 RGB. It runs in threads.
-        note: Records calls that are about to be sent.
+        record: Records calls that are about to be sent.
         clock: Returns the current time.
         price: What a call costs; None where it costs nothing, and then no call is recorded.
         spent: USD that all calls have cost before.
@@ -169,13 +169,21 @@ def screen(
         return judge(work, lq, gt, model, created=clock())
 
     calls: Calls[Work, Judged] = Calls(
-        ask_once, config, stage="screen", model=model.model, price=price, spent=spent, note=note, clock=clock, now=now
+        ask_once,
+        config,
+        stage="screen",
+        model=model.model,
+        price=price,
+        spent=spent,
+        record=record,
+        clock=clock,
+        now=now,
     )
     for ended in calls.perform(works):
         outcomes: list[tuple[Opinion | None, Call]] = []
         for end in ended:
             opinion, call = end.answer.opinion if end.answer else None, end.call
-            if opinion is None and end.final:
+            if opinion is None and end.is_final:
                 opinion = _opinion(end.work, model, created=clock(), fault=f"{call.outcome}: {call.detail}")
             elif opinion is not None and opinion.fault:
                 reason, _, detail = opinion.fault.partition(": ")
@@ -213,7 +221,7 @@ def judge(work: Work, lq: Image, gt: Image, model: VLM, *, created: str) -> Judg
     else:
         opinion = _opinion(
             work, model, created=created, fidelity=value.fidelity, quality=value.quality, mode=value.mode,
-            redo=int(value.redo), instruction=plain(value.words, MAX_WORDS),
+            redo=int(value.redo), instruction=make_quotable(value.words, MAX_WORDS),
             defects=tuple(json.dumps(defect.model_dump()) for defect in value.defects),
         )  # fmt: skip
     return Judged(opinion=opinion, tokens_in=answer.tokens_in, tokens_out=answer.tokens_out)
@@ -253,7 +261,7 @@ def _schema() -> type[BaseModel]:
         @model_validator(mode="after")
         def _holds_something(self) -> Defect:
             if not (self.x0 < self.x1 and self.y0 < self.y1):
-                raise ValueError("the box is empty: x0 < x1 and y0 < y1 are wanted")
+                raise ValueError("the box is empty. x0 must be below x1, and y0 below y1")
             return self
 
     class Judgement(BaseModel):

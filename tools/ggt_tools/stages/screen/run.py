@@ -49,7 +49,7 @@ class ScreenConfig:
     def __post_init__(self) -> None:
         check_limit(self.limit)
         if self.votes < 1:
-            raise ConfigError(f"votes: {self.votes} is not 1 or more.")
+            raise ConfigError(f"votes: {self.votes}: must be 1 or more.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +82,7 @@ def run(workspace: Path, config: ScreenConfig, *, executor: ExecutorConfig = LOC
         workspace: Folder of the workspace.
         config: Which model judges, and what.
         executor: Where a model on an openai-compatible server of one's own is asked from.
-        events: Told of progress, and of each opinion that cannot be used.
+        events: Receives progress, and of each opinion that cannot be used.
 
     Raises:
         ConfigError: Nothing is aligned, the model is unknown or lacks a package or key here, it does not see what is
@@ -137,7 +137,7 @@ def _plan(ledger: Ledger, model: VLM, config: ScreenConfig) -> _Plan:
     all_candidates = list(ledger.all(Candidate))
     images = {aligned.candidate: aligned.image for aligned in ledger.all(Aligned) if aligned.image}
     if not images and any(candidate.image for candidate in all_candidates):
-        raise ConfigError(f"{ledger.workspace}: nothing is aligned; run: ggt100k align {ledger.workspace}")
+        raise ConfigError(f"{ledger.workspace}: nothing is aligned. Run: ggt100k align {ledger.workspace}")
     photos = {photo.key: photo.image for photo in ledger.all(Photo)}
     # a verdict that follows from earlier opinions does not stop new ones
     verdicts = (verdict for verdict in ledger.all(Verdict) if verdict.stage != "screen")
@@ -189,9 +189,9 @@ def _check_control(ledger: Ledger, model: VLM, plan: _Plan, config: ScreenConfig
     if not sees_control(opinions, model):
         answers = "; ".join(opinion.fault or f"fidelity {opinion.fidelity:.0f}" for opinion in opinions)
         raise ConfigError(
-            f"{model.name}: was shown a photograph and itself upside down as its restoration, and says: {answers}; "
-            "a model that does not see this cannot screen. Choose another with --vlm, or run it again, which shows "
-            "another photograph."
+            f"{model.name}: got a photograph, and the same upside down as its restoration, and answered: {answers}. "
+            "A model that does not notice this cannot screen. Choose another one with --vlm, or run this again, which "
+            "uses another photograph."
         )
     return usd
 
@@ -227,7 +227,7 @@ def _ask(
         model,
         config.service.call_config(is_remote=True),
         load=load,
-        note=record,
+        record=record,
         clock=utc_now,
         price=config.service.price_of(model.model, is_remote=True),
         spent=ledger.spent(),

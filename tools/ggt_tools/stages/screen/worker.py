@@ -54,7 +54,7 @@ class Screening:
             return decode_image(images.image(name), name)
 
         def perform(works: Sequence[Work]) -> Iterator[Opinion | Call]:
-            for ended in screen(works, model, config, load=load, note=lambda calls: None, clock=utc_now):
+            for ended in screen(works, model, config, load=load, record=lambda calls: None, clock=utc_now):
                 for opinion, call in ended:
                     yield call
                     if opinion is not None:

@@ -83,7 +83,7 @@ class Maker:
         """Make what is missing. What an earlier run made is not made again.
 
         Raises:
-            ConfigError: There are no photographs, or two entrants cannot be told apart.
+            ConfigError: There are no photographs, or two entrants have the same name or the same works.
         """
         plan, workspace, events = self._plan, self._workspace, self._events
         if plan.photographs:
@@ -159,7 +159,7 @@ class Maker:
             except ConfigError as error:
                 self.failures.append(f"{model.name}: {error}")
                 continue
-            strategies = tuple(dict.fromkeys(model.prompts)) if restorer.prompted else ("",)
+            strategies = tuple(dict.fromkeys(model.prompts)) if restorer.takes_prompt else ("",)
             names = {
                 strategy: f"{model.name}, {strategy}" if strategy and len(strategies) > 1 else model.name
                 for strategy in strategies

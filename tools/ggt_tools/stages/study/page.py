@@ -1,15 +1,19 @@
-"""The page and the CSV table of a study. The page has no script and loads nothing from elsewhere."""
+"""The page and the CSV table of a study. The page loads nothing; its inline script is that of the report."""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ggt_tools.pages import environment
+from ggt_tools.errors import ShardError
+from ggt_tools.pages import environment, script_hash
+from ggt_tools.stages.report import SCRIPT, SLIDER_STYLE
+from ggt_tools.stages.report.figures import thumbnail
 from ggt_tools.stages.study.plan import StudyPlan
 from ggt_tools.stages.study.recommendation import CRITERION_NAMES
 from ggt_tools.stages.study.result import ALL, CRITERIA, Interval, StudyResult, StudyRow
@@ -18,13 +22,39 @@ WIDTH, LINE = 300, 22  # pixels: width of a plot, and height of an entrant's lin
 SCALE_ENDS = {"fidelity": 1.0, "quality": 1.0, "vlm": 100.0, "preferred": 1.0}  # the end of each criterion's scale
 
 
-def study_page(plan: StudyPlan, result: StudyResult, *, created: str) -> str:
-    """Return the page as HTML: the table, intervals drawn as SVG, and the recommendation.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyPicture:
+    """One photograph of a study, with the restorations of its entrants.
+
+    Attributes:
+        degradation: Class of the photograph.
+        key: Its key.
+        image: Name of its image.
+        restorations: Entrant, and name of its aligned image.
+    """
+
+    degradation: str
+    key: str
+    image: str
+    restorations: tuple[tuple[str, str], ...]
+
+
+def study_page(
+    plan: StudyPlan,
+    result: StudyResult,
+    *,
+    created: str,
+    pictures: Sequence[StudyPicture] = (),
+    image: Callable[[str], bytes] | None = None,
+) -> str:
+    """Return the page as HTML: pictures, the table, intervals drawn as SVG, and the recommendation.
 
     Args:
         plan: The plan of the study.
         result: Its result.
         created: The time that the page names.
+        pictures: Photographs that are shown, with all restorations.
+        image: Returns the file of an image by its name; None if there are no pictures.
 
     Raises:
         ConfigError: jinja2 is not installed.
@@ -42,7 +72,24 @@ def study_page(plan: StudyPlan, result: StudyResult, *, created: str) -> str:
         format_interval=format_interval,
         usd=lambda value: "–" if math.isnan(value) else f"{value:.3f}",
         shade=_shade,
+        pictures=[(picture, *_thumbnails(picture, image)) for picture in pictures] if image else [],
+        entrants=[row.entrant for row in overall],
+        script=SCRIPT,
+        script_hash=script_hash(SCRIPT),
+        slider_style=SLIDER_STYLE,
     )
+
+
+def _thumbnails(picture: StudyPicture, image: Callable[[str], bytes]) -> tuple[str, list[tuple[str, str]]]:
+    """Return data: URIs of a photograph and of each restoration; "" for an image that cannot be read."""
+
+    def shown(name: str) -> str:
+        try:
+            return thumbnail(image(name))
+        except (ShardError, OSError):
+            return ""
+
+    return shown(picture.image), [(entrant, shown(name)) for entrant, name in picture.restorations]
 
 
 def _shade(row: StudyRow, criterion: str) -> int:

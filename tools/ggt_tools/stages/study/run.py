@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from ggt_tools.providers.service import ServiceConfig
 from ggt_tools.records import Aligned, Call, Choice, Entry, Photo, Study
 from ggt_tools.stages.study import StudyFacts, choices_in_force, study
 from ggt_tools.stages.study.making import Maker
-from ggt_tools.stages.study.page import result_csv, study_page
+from ggt_tools.stages.study.page import StudyPicture, result_csv, study_page
 from ggt_tools.stages.study.plan import check_plan, load_plan, parse_plan
 from ggt_tools.stages.study.result import ALL, StudyResult
 from ggt_tools.summary import Summary
@@ -78,7 +78,7 @@ def run(workspace: Path, config: StudyConfig, *, events: Events = SILENT) -> Stu
     Args:
         workspace: Folder of a workspace for the study alone: every model restores all its photographs.
         config: The plan, and where the result is written.
-        events: Told of progress, and of what could not be made.
+        events: Receives progress, and of what could not be made.
 
     Raises:
         ConfigError: The plan is wrong, nothing can be made, or the workspace has no study.
@@ -109,12 +109,14 @@ def run(workspace: Path, config: StudyConfig, *, events: Events = SILENT) -> Stu
         steps, failures, plan_id = tuple(maker.steps), tuple(maker.failures), plan.id
     with Ledger(workspace) as ledger:
         facts, newest = read_facts(ledger, plan_id)
+        pictures = choose_pictures(facts, {a.candidate: a.image for a in ledger.all(Aligned) if a.image})
     result = study(facts)
     notes = [*_table(result), *_recommendation(result), *_hints(facts, newest, workspace)]
     paths: tuple[str, ...] = ()
     if config.out:
         table_path = config.out.with_suffix(".csv")
-        write_whole(config.out, study_page(facts.plan, result, created=utc_now()).encode())
+        page = study_page(facts.plan, result, created=utc_now(), pictures=pictures, image=ledger.image)
+        write_whole(config.out, page.encode())
         write_whole(table_path, result_csv(result).encode())
         paths = (str(config.out), str(table_path))
         notes.append(f"  written: {printable(paths[0])}, {printable(paths[1])}")
@@ -164,6 +166,27 @@ def read_facts(ledger: Ledger, plan_id: str) -> tuple[StudyFacts, Study]:
         usd=usd,
     )
     return facts, studies[-1]
+
+
+def choose_pictures(facts: StudyFacts, images: Mapping[str, str]) -> list[StudyPicture]:
+    """Return of each class the photograph that most entrants restored; of several, the one with most choices.
+
+    Args:
+        facts: What is known of the study.
+        images: Name of the aligned image by candidate.
+    """
+    choices = Counter(choice.key for choice in facts.choices)
+    pictures: dict[str, StudyPicture] = {}
+    for key, photo in sorted(facts.photos.items(), key=lambda item: (-choices[item[0]], item[0])):
+        restorations = tuple(
+            (entrant, images[by_key[key]]) for entrant, by_key in facts.entries.items() if by_key.get(key) in images
+        )
+        before = pictures.get(photo.degradation)
+        if restorations and (before is None or len(restorations) > len(before.restorations)):
+            pictures[photo.degradation] = StudyPicture(
+                degradation=photo.degradation, key=key, image=photo.image, restorations=restorations
+            )
+    return [pictures[name] for name in sorted(pictures)]
 
 
 def _entries(ledger: Ledger, study_id: str) -> tuple[dict[str, dict[str, str]], set[str]]:

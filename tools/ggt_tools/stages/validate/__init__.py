@@ -4,6 +4,7 @@ tars.py      the bytes of a shard, member by member, more strictly than any read
 shards.py    a shard compared with the manifest and the index, in one pass, in a process of its own
 index.py     the index, the manifest, the README, and files that nothing names
 evidence.py  the evidence of a pair, compared with the gate that the release names
+preferences.py  the shards of kept and rejected candidates
 likeness.py  whether lq and gt show the same, at low resolution
 against.py   the release compared with the ledger of a workspace
 passing.py   notes of which releases have passed
@@ -37,6 +38,7 @@ from ggt_tools.stages.validate.index import (
     check_readme,
 )
 from ggt_tools.stages.validate.passing import file_states, forget_pass, note_pass, remote_state, why_not_passed
+from ggt_tools.stages.validate.preferences import check_preferences
 from ggt_tools.stages.validate.shards import ShardCheck, check_shard
 
 if TYPE_CHECKING:
@@ -113,6 +115,7 @@ def _findings(
     split_by_key: dict[str, str] = {}
     for split, about in root.indices.items():
         yield from check_index(root, split, about, rows, split_by_key)
+    yield from check_preferences(root, split_by_key, quick=quick)
     images: dict[str, str] = {}
     workspace: ImageFolder | None = None
     if against is not None:

@@ -17,6 +17,7 @@ from ggt_tools.events import SILENT, Events
 from ggt_tools.executors import LOCAL, Cluster, ExecutorConfig, open_cluster
 from ggt_tools.files.outputs import check_output_file
 from ggt_tools.records import Finding
+from ggt_tools.stages.preview.check import check_preview
 from ggt_tools.stages.validate import validate
 from ggt_tools.summary import Summary
 from ggt_tools.workspace.codec import to_json
@@ -32,6 +33,7 @@ class ValidateConfig:
         quick: Leave out checksums and pixels; check sizes, names and texts.
         against: Workspace whose ledger every fact is compared with; None for none.
         findings: File to write the findings to, as JSON lines; None for none.
+        preview: Folder of the preview that is compared with the release; None for none.
         tasks: Folder or fsspec URL where tasks on a cluster leave their findings; every node must be able to write
             there. "" for RELEASE.tasks.
     """
@@ -39,6 +41,7 @@ class ValidateConfig:
     quick: bool = False
     against: Path | None = None
     findings: Path | None = None
+    preview: Path | None = None
     tasks: str = ""
 
 
@@ -72,7 +75,7 @@ def run(
         release: Folder or fsspec URL of the release.
         config: What is checked.
         executor: Where the shards are read.
-        events: Told of progress.
+        events: Receives progress.
         on_finding: Called with each finding as soon as there is one.
 
     Raises:
@@ -98,6 +101,9 @@ def run(
             cluster=cluster,
             progress=progress.advance,
         ):
+            on_finding(finding)
+            findings.append(finding)
+        for finding in check_preview(root, config.preview) if config.preview and pairs_by_split else ():
             on_finding(finding)
             findings.append(finding)
         if cluster is not None and not config.tasks and "://" not in root.url:

@@ -52,7 +52,7 @@ def run(workspace: Path, config: VerdictConfig, *, events: Events = SILENT) -> S
     Args:
         workspace: Folder of the workspace.
         config: By what to judge.
-        events: Told of progress, as the number of parts of the workspace that are judged.
+        events: Receives progress, as the number of parts of the workspace that are judged.
 
     Raises:
         ConfigError: The gate file cannot be read or is wrong.

@@ -35,11 +35,11 @@ class WeightsConfig:
 
 
 def run(config: WeightsConfig, *, events: Events = SILENT) -> Summary:
-    """List the files that the metrics need, with source, licence and place; download missing ones if told to.
+    """List the files that the metrics need, with source, licence and location; download missing ones if `fetch` is set.
 
     Args:
         config: Whose weights, and where.
-        events: Told of the progress of downloads, and of files that cannot be downloaded.
+        events: Receives the progress of downloads, and of files that cannot be downloaded.
 
     Returns:
         The counts, and the list as notes. It has failed if a file is missing or damaged at the end.
