@@ -26,8 +26,8 @@ from ggt_tools.records import Adopted, AdoptedOrigin, Candidate, HeldOutPair, Ph
 from ggt_tools.stages.adopt import AlreadyDone, ExternalPair, ImportedPair, PairOptions, adopt
 from ggt_tools.stages.adopt.image_files import ImageSource
 from ggt_tools.stages.adopt.image_source import open_image_source
-from ggt_tools.stages.adopt.layouts import PairRow, PairRows
 from ggt_tools.stages.adopt.matching import match
+from ggt_tools.stages.adopt.pair_rows import PairRow, PairRows
 from ggt_tools.stages.adopt.plans import COLUMNS, warnings_of
 from ggt_tools.stages.adopt.run import AdoptConfig, run
 from ggt_tools.stages.adopt.sets import GGT_100K

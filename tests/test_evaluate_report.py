@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +19,10 @@ import ggt100k
 from ggt_tools.errors import ConfigError
 from ggt_tools.events import Recorded
 from ggt_tools.metrics.y_channel import luma, psnr_y, ssim_y
-from ggt_tools.stages.evaluate import EvaluateConfig
+from ggt_tools.stages.evaluate import EvaluateConfig, is_lower_better
 from ggt_tools.stages.evaluate.compare import compare, paired_difference
 from ggt_tools.stages.evaluate.df_score import read_df_scores
+from ggt_tools.stages.evaluate.fs_score import FS_METRICS, read_fs_scores
 from ggt_tools.stages.evaluate.run import run, run_comparison
 from ggt_tools.stages.evaluate.tables import latex, markdown
 
@@ -178,6 +182,69 @@ def test_files_of_df_scores_that_are_wrong(text: str, message: str, tmp_path: Pa
     file.write_text("[")
     with pytest.raises(ConfigError, match="is not JSON"):
         read_df_scores(file, [KEY])
+
+
+# --- FS ---------------------------------------------------------------------------------------------------------------
+
+
+def test_fs_of_realir_bench_is_the_mean_over_images(root: Path, tmp_path: Path) -> None:
+    """From the CSV of its evaluator, for the pairs that it has; a copy of LQ has 0 beside it."""
+    keys = list(write_outputs(root, tmp_path / "m", 5))
+    lines = ["\ufeffImageName,ReferencePath,PredictionPath,LPIPS_Score,VLM_Score_Diff,FS"]
+    lines += [f"{key}.png,r,p,0.{number + 1}00000,{number % 3}.000000,9" for number, key in enumerate(keys[:-1])]
+    (tmp_path / "fs.csv").write_text("\n".join([*lines, "other.png,r,p,0.5,1,9"]), encoding="utf-8")
+    recorded = Recorded()
+    config = EvaluateConfig(metrics=("psnr_y",), fs_scores=tmp_path / "fs.csv", worst=0)
+    evaluation = run(root, tmp_path / "m", config, events=recorded).evaluation
+    values = [0.2 * (number % 3) * (1 - (number + 1) / 10) for number in range(len(keys) - 1)]
+    assert [evaluation.values[key]["fs"] for key in keys[:-1]] == pytest.approx(values)
+    assert evaluation.rows["all"]["fs"] == pytest.approx({"output": np.mean(values), "lq": 0.0})
+    assert evaluation.metrics == ("psnr_y", "fs_gain", "fs", "fs_lpips")
+    assert [is_lower_better(name) for name in FS_METRICS] == [False, False, True]
+    assert recorded.warnings == [
+        f"{tmp_path / 'm'}: 1 of {len(keys)} outputs have no gain and LPIPS for FS, the first is {keys[-1]}. Let the "
+        "evaluator score them too."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f'[{{"key": "{KEY}", "gain": 5, "lpips": 0.1}}]', "row 1: gain is 5. It must be a number from 0 to 4"),
+        (f'[{{"key": "{KEY}", "gain": 1, "lpips": "x"}}]', "row 1: lpips is 'x'. It must be a number from 0 to 1"),
+        (f'[{{"key": "{KEY}", "gain": 1, "lpips": 0}}, {{"key": "{KEY}"}}]', f"row 2: key {KEY} occurs twice."),
+    ],
+)
+def test_files_of_fs_scores_that_are_wrong(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "fs.json").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        read_fs_scores(tmp_path / "fs.json", [KEY])
+    assert str(caught.value).startswith(f"{tmp_path / 'fs.json'}: {message}")
+    (tmp_path / "fs.json").write_text(f'[{{"key": "{KEY}", "gain": "", "lpips": 0}}]')
+    assert read_fs_scores(tmp_path / "fs.json", [KEY]) == {}
+
+
+# --- the page of the worst --------------------------------------------------------------------------------------------
+
+
+def test_the_worst_stand_under_sliders_in_a_page_that_asks_for_nothing(root: Path, tmp_path: Path) -> None:
+    write_outputs(root, tmp_path / "<m>", 5)
+    config = EvaluateConfig(metrics=("psnr_y",), worst=3, page=tmp_path / "w.html")
+    result = run(root, tmp_path / "<m>", config)
+    assert str(tmp_path / "w.html") in result.summary.paths
+    text = (tmp_path / "w.html").read_text(encoding="utf-8")
+    worst = result.evaluation.worst
+    assert re.findall(r"<h2>(\d)\. [a-z ]+, <code>(\w+)</code></h2>", text) == [
+        (str(number), key) for number, key in enumerate(worst, 1)
+    ]
+    assert "<h1>The worst outputs of &lt;m&gt;</h1>" in text and "http" not in text.replace("http-equiv", "")
+    assert "default-src 'none'; img-src data:" in text
+    sides = re.findall(r'<template data-side="(\w+)">data:image/jpeg;base64,([^<]+)</template>', text)
+    assert [side for side, _ in sides] == ["lq", "output", "gt"] * 3
+    gt = np.asarray(Image.open(io.BytesIO(base64.b64decode(sides[2][1]))))
+    assert np.abs(gt.astype(int) - gts(root)[worst[0]]).mean() < 4
+    with pytest.raises(ConfigError, match=r"^--page w.html: is for one model\."):
+        run_comparison(root, [tmp_path / "<m>", tmp_path / "b"], EvaluateConfig(page=Path("w.html")))
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------

@@ -258,7 +258,7 @@ def test_a_ledger_of_version_4_keeps_facts_of_align(tmp_path: Path) -> None:
 def test_a_ledger_of_version_8_gets_the_table_of_origins(tmp_path: Path) -> None:
     with Ledger(tmp_path, create=True) as ledger:
         ledger.add(score("c", 0.5, "shift"))
-    write(tmp_path, "DROP TABLE adopted_origin; PRAGMA user_version=8;")
+    write(tmp_path, "DROP TABLE adopted_origin; PRAGMA user_version=10;")
     origin = AdoptedOrigin(id="o", candidate="c")
     with Ledger(tmp_path) as ledger:
         ledger.add(origin)

@@ -13,7 +13,8 @@ import pytest
 import ggt100k
 from ggt_tools.errors import PairError
 from ggt_tools.records import Candidate, Conversion, Photo, Refusal
-from ggt_tools.stages.adopt import ExternalPair, ImportedPair, PairOptions, adopt, store_images
+from ggt_tools.stages.adopt import ExternalPair, ImportedPair, PairOptions, adopt
+from ggt_tools.stages.adopt.storing import store_images
 from ggt_tools.stages.evaluate import EvaluateConfig, evaluate
 from ggt_tools.workspace.ledger import Ledger
 
@@ -55,7 +56,7 @@ LQ, GT = picture(1, 80, 100), picture(2, 80, 100)
 def adopted(lq: bytes, gt: bytes) -> ImportedPair | Refusal:
     pair = ExternalPair(name="a.x", output="out/a.x", lq=lambda: lq, gt=lambda: gt)
     (found,) = adopt([pair], CONFIG, frozenset(), lambda: "2026-01-01T00:00:00Z")
-    assert found is not None
+    assert isinstance(found, ImportedPair | Refusal)
     return found
 
 

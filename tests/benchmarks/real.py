@@ -37,7 +37,8 @@ from ggt_tools.policy.gate import Gate
 from ggt_tools.policy.rates import Rate
 from ggt_tools.policy.verdicts import DEFAULT_GATE, load_gate, verdict
 from ggt_tools.records import Adopted, Aligned, Candidate, Photo, Refusal, Verdict
-from ggt_tools.stages.adopt import ExternalPair, PairOptions, adopt, store_images
+from ggt_tools.stages.adopt import ExternalPair, ImportedPair, PairOptions, adopt
+from ggt_tools.stages.adopt.storing import store_images
 from ggt_tools.stages.ingest.classes import ClassNamer
 from ggt_tools.workspace.ledger import Ledger
 
@@ -139,7 +140,7 @@ def measure(items: Iterable[Item], workspace: Path, metrics: str = "core,text") 
             for found in adopt([_elsewhere(item)], _config(item), done, utc_now):
                 if isinstance(found, Refusal):
                     raise ValueError(f"{item.key}: {found.reason}: {found.detail}")
-                if found is not None:
+                if isinstance(found, ImportedPair):
                     ledger.add(*store_images(found, ledger.put_image))
     with redirect_stdout(sys.stderr):
         ggt100k_main(["align", str(workspace)])

@@ -179,8 +179,10 @@ def evaluate(
     metrics: Sequence[str] = (),
     crop_border: int = 0,
     df_scores: str | Path | None = None,
+    fs_scores: str | Path | None = None,
     out: str | Path | None = None,
     sheet: str | Path | None = None,
+    page: str | Path | None = None,
     table: str | Path | None = None,
     worst: int = 12,
     device: str = "auto",
@@ -197,10 +199,12 @@ def evaluate(
         metrics: Names of pyiqa metrics, or "psnr_y" and "ssim_y" for the Y channel; () for the usual ones.
         crop_border: Number of pixels that are left out at each edge.
         df_scores: File with the D and F that a vision-language model gave to each output.
+        fs_scores: File with the gain and LPIPS of each output by RealIR-Bench's evaluator.
         out: JSON file to write; None for OUTPUTS.evaluation.json beside the folder of outputs.
         sheet: Contact sheet to write; None for OUTPUTS.evaluation.png beside the folder of outputs.
+        page: HTML page to write that shows the worst outputs under sliders; None for no page.
         table: File for the table, in Markdown (.md) or LaTeX (.tex).
-        worst: Number of outputs on the contact sheet; 0 for no sheet.
+        worst: Number of outputs on the contact sheet and the page; 0 for no sheet.
         device: Device of metrics with models, as torch names it; "auto" for cuda where there is one.
         weights: Folder with downloaded weights; None for torch's cache.
         events: Where progress is reported; None for progress bars.
@@ -215,8 +219,10 @@ def evaluate(
         metrics=metrics,
         crop_border=crop_border,
         df_scores=df_scores,
+        fs_scores=fs_scores,
         out=out,
         sheet=sheet,
+        page=page,
         table=table,
         worst=worst,
         device=device,

@@ -31,10 +31,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_number(parser, "--crop-border", "Leave out this many pixels at each edge", "PIXELS", default=0, kind=int)
     text = "JSON, JSON lines or CSV file with the D and F that a vision-language model gave to each output"
     add_path(parser, "--df-scores", text, "FILE")
+    text = "The same with the gain and LPIPS of RealIR-Bench, from which FS is computed"
+    add_path(parser, "--fs-scores", text, "FILE")
     add_path(parser, "--table", "Table to write: Markdown (FILE.md) or LaTeX (FILE.tex)", "FILE")
     add_path(parser, "--out", "File to write", "JSON", shown="OUTPUTS.evaluation.json")
     add_path(parser, "--sheet", "Contact sheet to write", "PNG", shown="OUTPUTS.evaluation.png")
-    add_number(parser, "--worst", "Number of outputs on the contact sheet", default=12)
+    add_path(parser, "--page", "Page to write that shows the worst outputs under sliders", "HTML")
+    add_number(parser, "--worst", "Number of outputs on the contact sheet and the page", default=12)
     add_models(parser)
 
 

@@ -10,6 +10,7 @@ tars.py         read tars to their end, plain or compressed
 tar_members.py  list the members of a tar, and read them in any order
 decompress.py   read positions of a compressed tar
 zips.py         read zips in place
+zip_ends.py     check the end records of a zip, whole or split
 rows.py         read the rows of a dataset of images
 """
 

@@ -18,7 +18,7 @@ from ggt_tools.workspace import funnel, score_table, verdict_table
 from ggt_tools.workspace.codec import columns
 from ggt_tools.workspace.database import Transaction
 
-SCHEMA_VERSION = 10
+SCHEMA_VERSION = 11
 CHUNK = 10_000  # rows that a migration reads and writes at a time
 # The statements that bring a ledger of a version to the next version. They run before new tables are created.
 MIGRATIONS: dict[int, tuple[str, ...]] = {
@@ -34,6 +34,7 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
     7: ("DROP VIEW IF EXISTS verdict",),
     8: (),
     9: (),
+    10: (),
 }
 # What version 8 renamed. Which of these tables a ledger has depends on its version.
 TABLES_8 = {

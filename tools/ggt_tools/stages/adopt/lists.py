@@ -15,15 +15,9 @@ from ggt_tools.files.passed_over import merge
 from ggt_tools.stages.adopt import ExternalPair
 from ggt_tools.stages.adopt.datasets import find_columns
 from ggt_tools.stages.adopt.image_files import ImageSource
-from ggt_tools.stages.adopt.layouts import (
-    Listing,
-    pair_of_source,
-    read_list_text,
-    reader,
-    refused_images,
-    without_reference,
-)
+from ggt_tools.stages.adopt.layouts import Listing, pair_of_source, read_list_text, refused_images, without_reference
 from ggt_tools.stages.adopt.matching import Unmatched
+from ggt_tools.stages.adopt.pair_rows import reader
 
 # What BasicSR writes after a name: the shape of the image and, as an option, its level of compression.
 _SHAPE = re.compile(r"[ \t]+\(\d+(?:, ?\d+){1,2}\)(?:[ \t]+\d+)?$")

@@ -24,8 +24,9 @@ from ggt_tools.errors import ConfigError
 from ggt_tools.files.names import NameIndex
 from ggt_tools.files.passed_over import merge
 from ggt_tools.stages.adopt.image_files import ImageSource
-from ggt_tools.stages.adopt.layouts import Listing, PairRow, PairRows, read_list_text, refused_images
+from ggt_tools.stages.adopt.layouts import Listing, read_list_text, refused_images
 from ggt_tools.stages.adopt.matching import Unmatched
+from ggt_tools.stages.adopt.pair_rows import PairRow, PairRows
 
 MANIFESTS = (".json", ".jsonl", ".csv")  # endings of the files that are read as manifests
 COLUMNS = (  # of LQ image and GT image; the first that all rows have counts

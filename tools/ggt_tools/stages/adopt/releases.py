@@ -16,9 +16,10 @@ from ggt_tools.stages.adopt.collection import open_collection
 from ggt_tools.stages.adopt.file_trees import FileTree
 from ggt_tools.stages.adopt.image_files import ImageSource, Location
 from ggt_tools.stages.adopt.image_source import open_tree
-from ggt_tools.stages.adopt.layouts import Listing, PairRow, PairRows, read_list_text, refused_images
+from ggt_tools.stages.adopt.layouts import Listing, read_list_text, refused_images
 from ggt_tools.stages.adopt.manifests import MANIFESTS, is_manifest, list_by_manifest
 from ggt_tools.stages.adopt.matching import Unmatched
+from ggt_tools.stages.adopt.pair_rows import PairRow, PairRows
 from ggt_tools.stages.adopt.sets import KnownSet
 from ggt_tools.stages.adopt.templates import Layout, list_by_layout
 from ggt_tools.stages.adopt.trees import TailIndex, apply_test_list, list_by_role, read_place

@@ -23,8 +23,9 @@ from ggt_format.schema import DEGRADATIONS
 from ggt_tools.errors import ConfigError
 from ggt_tools.files.names import shorten
 from ggt_tools.stages.adopt.image_files import ImageSource
-from ggt_tools.stages.adopt.layouts import Listing, PairRow, PairRows, refused_images
+from ggt_tools.stages.adopt.layouts import Listing, refused_images
 from ggt_tools.stages.adopt.matching import Unmatched
+from ggt_tools.stages.adopt.pair_rows import PairRow, PairRows
 from ggt_tools.stages.adopt.trees import CLASS_WORDS
 from ggt_tools.toml import read_toml
 

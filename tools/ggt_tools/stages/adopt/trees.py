@@ -21,8 +21,9 @@ from ggt_format.schema import DEGRADATIONS
 from ggt_tools.files import SUFFIXES
 from ggt_tools.files.names import NameIndex, normalize_name, shorten
 from ggt_tools.stages.adopt.image_files import ImageSource
-from ggt_tools.stages.adopt.layouts import Listing, PairRow, PairRows, refused_images
+from ggt_tools.stages.adopt.layouts import Listing, refused_images
 from ggt_tools.stages.adopt.matching import Unmatched, match
+from ggt_tools.stages.adopt.pair_rows import PairRow, PairRows
 
 LQ, GT = "lq", "gt"
 # Words of a folder or an archive, or at the end of a name, that state the role of an image.

@@ -11,6 +11,8 @@ changes nothing.
 
     compare.py    differences between models, with intervals
     df_score.py   D-Score, F-Score and DF-Score, from the scores that a vision-language model has given
+    fs_score.py   FS of RealIR-Bench, from the scores that a vision-language model has given
+    page.py       a page of the worst outputs, under sliders
     tables.py     tables in Markdown and LaTeX
     outputs.py    the output of each pair, found by its name
     run.py        the command
@@ -38,6 +40,7 @@ from ggt_tools.imaging.contact_sheet import Tile, contact_sheet
 from ggt_tools.metrics import iqa
 from ggt_tools.metrics.y_channel import Y_METRICS
 from ggt_tools.stages.evaluate.df_score import DF_METRICS, UNCHANGED, read_df_scores
+from ggt_tools.stages.evaluate.fs_score import FS_METRICS, FS_UNCHANGED, read_fs_scores
 from ggt_tools.stages.evaluate.outputs import NAMING_RULE, Fault, find_outputs, read_output
 from ggt_tools.stages.evaluate.tables import check_table_path
 
@@ -56,11 +59,13 @@ class EvaluateConfig:
             here.
         crop_border: Number of pixels that are left out at each edge of the images before they are measured.
         df_scores: File with the D and F of the outputs, as `read_df_scores` reads it; None for no DF-Score.
-        worst: Number of outputs on the contact sheet; 0 for no sheet.
+        fs_scores: File with the gain and LPIPS of the outputs, as `read_fs_scores` reads it; None for no FS.
+        worst: Number of outputs on the contact sheet and the page; 0 for no sheet.
         device: Device of metrics with models, as torch names it; "auto" for cuda where there is one.
         weights: Folder with downloaded weights; None for torch's cache.
         out: JSON file to write; None for OUTPUTS.evaluation.json beside the folder of outputs.
         sheet: Contact sheet to write; None for OUTPUTS.evaluation.png beside the folder of outputs.
+        page: HTML page of the worst outputs to write; None for no page.
         table: File for the table, in Markdown (.md) or LaTeX (.tex); None for no file.
     """
 
@@ -69,11 +74,13 @@ class EvaluateConfig:
     metrics: tuple[str, ...] = ()
     crop_border: int = 0
     df_scores: Path | None = None
+    fs_scores: Path | None = None
     worst: int = 12
     device: str = "auto"
     weights: Path | None = None
     out: Path | None = None
     sheet: Path | None = None
+    page: Path | None = None
     table: Path | None = None
 
     def __post_init__(self) -> None:
@@ -146,6 +153,11 @@ class Evaluation:
                 f"{self.model}: {len(missing)} of {len(self.values)} outputs have no D and F, the first is "
                 f"{missing[0]}. Let the evaluator score them too."
             )
+        if missing := [key for key, scores in self.values.items() if math.isnan(scores.get("fs", 0.0))]:
+            yield (
+                f"{self.model}: {len(missing)} of {len(self.values)} outputs have no gain and LPIPS for FS, the first "
+                f"is {missing[0]}. Let the evaluator score them too."
+            )
         for _, message in self.faults.values():
             yield message
         for kind, number in self.passed_over.items():
@@ -159,6 +171,8 @@ class Evaluation:
 
 def is_lower_better(metric: str) -> bool:
     """Return whether a smaller value of a metric means a better image."""
+    if metric in FS_METRICS:
+        return metric == "fs_lpips"
     return metric not in Y_METRICS and metric not in DF_METRICS and iqa.models()[metric][1]
 
 
@@ -184,7 +198,7 @@ def evaluate(
     pairs = ggt_format.PairDataset(root, config.split, where=config.where)
     keys = _keys(root, config)
     files, faults, unknown = find_outputs(outputs, keys)
-    df_scores = {} if config.df_scores is None else read_df_scores(config.df_scores, keys)
+    judged, unjudged, unchanged = _read_judged(config, keys)
     values: dict[str, dict[str, float]] = {}
     rows: dict[str, dict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
     with _models(config) as models:
@@ -194,7 +208,7 @@ def evaluate(
         if not measured:
             first = config.metric_names[0]
             raise ConfigError(f"metric {first!r} cannot be measured: {missing[first]}")
-        metrics = measured + (DF_METRICS if config.df_scores is not None else ())
+        metrics = (*measured, *unjudged)
         for number, key in enumerate(keys):
             if key in files:
                 try:
@@ -204,9 +218,8 @@ def evaluate(
                 except PairError as fault:
                     faults[key] = fault.reason, str(fault)
                 else:
-                    if config.df_scores is not None:
-                        of_output |= df_scores.get(key, dict.fromkeys(DF_METRICS, math.nan))
-                        of_lq |= UNCHANGED
+                    of_output |= unjudged | judged.get(key, {})
+                    of_lq |= unchanged
                     values[key] = of_output
                     for name in metrics:
                         for row in (degradation, ALL):
@@ -225,6 +238,23 @@ def evaluate(
         passed_over=dict(sorted(find_images(outputs).passed_over.lines().items())),
         worst=_worst_first(values, metrics[0])[: config.worst],
     )
+
+
+def _read_judged(
+    config: EvaluateConfig, keys: Sequence[str]
+) -> tuple[dict[str, dict[str, float]], dict[str, float], dict[str, float]]:
+    """Return what evaluators gave each output, what an output without it has, and what a copy of the LQ image has."""
+    judged: dict[str, dict[str, float]] = defaultdict(dict)
+    unchanged: dict[str, float] = {}
+    for path, read, of_copy in (
+        (config.df_scores, read_df_scores, UNCHANGED),
+        (config.fs_scores, read_fs_scores, FS_UNCHANGED),
+    ):
+        if path is not None:
+            unchanged |= of_copy
+            for key, scores in read(path, keys).items():
+                judged[key] |= scores
+    return judged, dict.fromkeys(unchanged, math.nan), unchanged
 
 
 def _keys(root: str | Path, config: EvaluateConfig) -> list[str]:

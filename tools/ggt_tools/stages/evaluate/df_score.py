@@ -42,21 +42,22 @@ def read_df_scores(path: Path, keys: Sequence[str]) -> dict[str, dict[str, float
     """
     known = set(keys)
     scores: dict[str, dict[str, float]] = {}
-    for number, row in enumerate(_rows(path), start=1):
+    for number, row in enumerate(read_rows(path), start=1):
         judged = row.get("vlm")  # compute_df.py puts the two scores there
         fields = {
             str(name).lower(): value for name, value in (row | (judged if isinstance(judged, dict) else {})).items()
         }
-        if key := _key(fields, known):
+        if key := find_key(fields, known):
             if key in scores:
                 raise ConfigError(f"{path}: row {number}: key {key} occurs twice. Leave one of its rows.")
             if not any(fields.get(name) in (None, "") for name in ("d", "f")):
-                d, f = (_score(path, number, name, fields[name]) for name in ("d", "f"))
+                d, f = (read_score(path, number, name.upper(), fields[name]) for name in ("d", "f"))
                 scores[key] = {"d_score": d, "f_score": f, "df_score": math.sqrt(d * f)}
     return scores
 
 
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
+def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the row of each image of a JSON, JSON lines or CSV file."""
     text = read_text(path)
     if path.suffix.lower() == ".csv":
         rows: Any = list(csv.DictReader(io.StringIO(text)))
@@ -73,7 +74,8 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
     yield from rows
 
 
-def _key(fields: Mapping[str, Any], allowed: set[str]) -> str:
+def find_key(fields: Mapping[str, Any], allowed: set[str]) -> str:
+    """Return the key of the pair that a row is of; "" where it names none, or several."""
     for name in _NAMES:
         found: set[str] = {key for key in KEY.findall(str(fields.get(name, "")).lower()) if key in allowed}
         if len(found) == 1:
@@ -81,14 +83,19 @@ def _key(fields: Mapping[str, Any], allowed: set[str]) -> str:
     return ""
 
 
-def _score(path: Path, number: int, name: str, value: Any) -> float:
+def read_score(path: Path, number: int, name: str, value: Any, most: float = 100) -> float:
+    """Return a value of a row, a number from 0 to `most`.
+
+    Raises:
+        ConfigError: It is another value.
+    """
     try:
         score = float(value)
     except (TypeError, ValueError):
         score = math.nan
-    if not 0 <= score <= 100:
+    if not 0 <= score <= most:
         raise ConfigError(
-            f"{path}: row {number}: {name.upper()} is {value!r}. It must be a number from 0 to 100: correct the row, "
-            "or leave it empty."
+            f"{path}: row {number}: {name} is {value!r}. It must be a number from 0 to {most:g}: correct the row, or "
+            "leave it empty."
         )
     return score

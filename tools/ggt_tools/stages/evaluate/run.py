@@ -15,6 +15,7 @@ from ggt_tools.events import SILENT, Events
 from ggt_tools.files.outputs import check_output_file
 from ggt_tools.stages.evaluate import EvaluateConfig, Evaluation, draw_worst, evaluate, is_lower_better
 from ggt_tools.stages.evaluate.compare import Difference, compare, difference_table
+from ggt_tools.stages.evaluate.page import worst_page
 from ggt_tools.stages.evaluate.tables import write_tables
 from ggt_tools.summary import Summary
 from ggt_tools.workspace.ledger import write_whole
@@ -54,7 +55,7 @@ def run(
     # beside the folder and named after it: the folders of several models may have one parent
     out = config.out or folder.with_name(f"{folder.name}.evaluation.json")
     sheet = config.sheet or folder.with_name(f"{folder.name}.evaluation.png")
-    for path in (out, sheet):
+    for path in (out, sheet, *([config.page] if config.page else [])):
         check_output_file(path)
     is_sample = release is not None and str(release) == SAMPLE
     root = str(ggt_format.sample_folder() / "packed") if is_sample else ggt_format.locate(release).url
@@ -73,6 +74,9 @@ def run(
         draw_worst(root, Path(outputs), evaluation).save(file, "PNG")
         write_whole(sheet, file.getvalue())
         paths.append(str(sheet))
+        if config.page is not None:
+            write_whole(config.page, worst_page(root, Path(outputs), evaluation).encode())
+            paths.append(str(config.page))
     return EvaluateResult(evaluation=evaluation, summary=_summary(evaluation, config, paths))
 
 
@@ -119,7 +123,10 @@ def run_comparison(
     names = [folder.name for folder in folders]
     if len(set(names)) < len(names):
         raise ConfigError(f"--model {', '.join(map(str, models))}: two folders have one name. Rename one of them.")
-    for option, value in (("--out", config.out), ("--sheet", config.sheet), ("--df-scores", config.df_scores)):
+    for option, value in (
+        *(("--out", config.out), ("--sheet", config.sheet), ("--page", config.page)),
+        *(("--df-scores", config.df_scores), ("--fs-scores", config.fs_scores)),
+    ):
         if value is not None:
             raise ConfigError(f"{option} {value}: is for one model. Leave it out where you compare several.")
     results = [run(release, folder, replace(config, table=None), events=events) for folder in folders]
@@ -158,7 +165,7 @@ def _summary(evaluation: Evaluation, config: EvaluateConfig, paths: list[str]) -
         if names := [metric for metric in evaluation.metrics if is_lower_better(metric) == is_lower]:
             notes.append(f"{word} values are better: {', '.join(names)}.")
     if len(paths) > 1:
-        notes.append(f"{paths[0]}, and the worst by {evaluation.metrics[0]}: {paths[1]}")
+        notes.append(f"{paths[0]}, and the worst by {evaluation.metrics[0]}: {', '.join(paths[1:])}")
     return Summary(
         stage="evaluate",
         counts={"measured": len(evaluation.values), "pairs": evaluation.pairs},
