@@ -7,7 +7,7 @@ import itertools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from ggt_tools.records import Candidate
 from ggt_tools.stages.align import CONFIDENT, InFrame, align, residual
@@ -520,3 +521,19 @@ def test_a_pair_of_1024_px_is_aligned_quickly() -> None:
     started = time.process_time()
     align(reply, image, candidate())
     assert time.process_time() - started < 3.0  # 1.2 s of one core when it is alone; CI's are slower
+
+
+def test_align_uses_one_thread_of_blas() -> None:
+    seen: set[int] = set()
+
+    class Watching:
+        """Notes the threads of BLAS whenever align reads a fact of the candidate."""
+
+        def __getattr__(self, name: str) -> Any:
+            seen.update(library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas")
+            return getattr(candidate(), name)
+
+    image = crop("aitzgorri-1", 96)
+    with threadpool_limits(2, user_api="blas"):
+        align(encoded(image), image, cast(Candidate, Watching()))
+    assert seen == {1}

@@ -20,6 +20,7 @@ from ggt_tools.imaging.planes import opencv
 from ggt_tools.metrics import changes, fidelity, identity, iqa, light, regions, text
 from ggt_tools.metrics import core as core_metrics
 from ggt_tools.metrics.iqa import weights
+from ggt_tools.processes import single_threaded_blas
 
 CORE = {**core_metrics.CORE, **light.METRICS, **changes.METRICS, **fidelity.METRICS}
 OWN = {**CORE, **regions.METRICS, **text.METRICS, **identity.METRICS}
@@ -192,15 +193,16 @@ class Scorer:
         others = [name for name in names if name not in OWN]
         measured = self._models.measure([(lq, gt) for _, lq, gt in pairs], others)
         scores = []
-        for number, (candidate, lq, gt) in enumerate(pairs):
-            pair = core_metrics.Pair(lq, gt)
-            for name in names:
-                value = OWN[name](pair) if name in OWN else measured[name][number]
-                scores.append(
-                    records.Score(
-                        candidate=candidate, metric=name, metric_version=self.versions[name], value=float(value)
+        with single_threaded_blas():
+            for number, (candidate, lq, gt) in enumerate(pairs):
+                pair = core_metrics.Pair(lq, gt)
+                for name in names:
+                    value = OWN[name](pair) if name in OWN else measured[name][number]
+                    scores.append(
+                        records.Score(
+                            candidate=candidate, metric=name, metric_version=self.versions[name], value=float(value)
+                        )
                     )
-                )
         return scores
 
 

@@ -24,6 +24,7 @@ from ggt_format.schema import Image
 from ggt_tools.errors import PairError
 from ggt_tools.imaging import MAX_PIXELS, read_image
 from ggt_tools.imaging.planes import Plane, opencv
+from ggt_tools.processes import single_threaded_blas
 from ggt_tools.records import Candidate
 from ggt_tools.stages.align.blocks import SMALLEST, without_edge
 from ggt_tools.stages.align.colour import ColourMap, apply_colour_map, fit_colour_map
@@ -83,6 +84,7 @@ class InFrame:
     changes: tuple[str, ...] = ()  # of the reply's pixels before, as Conversion has them
 
 
+@single_threaded_blas()
 def align(reply: bytes, lq: Image, candidate: Candidate, *, colour: bool = False) -> InFrame:
     """Undo what the call and the model did to the photograph's frame, in one resampling at most.
 
