@@ -1,8 +1,8 @@
 """What each stage of the pipeline costs: CPU seconds for a photograph of 1024 x 1024, start-up excluded.
 
-The CPU time of this process and of its children is measured, so that other work on the machine counts little.
-Photographs are mosaics of the sample's, imported from JPEG files. There are two candidates of each: that of `classical`,
-which lies in its place, and the sample's ground truth with a smooth drift of a few pixels, as generative models draw it.
+The CPU time of this process and of its children is measured, so that other work on the machine counts little. The
+photographs are mosaics of the sample's, imported from JPEG files. Each has two candidates: that of `classical`, in its
+place, and the sample's ground truth with a smooth drift of a few pixels, as generative models draw it.
 """
 
 from __future__ import annotations
