@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from types import TracebackType
 
+import numpy as np
+
 from ggt_format.schema import Image
 from ggt_tools import records
 from ggt_tools.errors import ConfigError, PairError
@@ -117,6 +119,7 @@ class Scorer:
         self._models = iqa.Models(others, config)
         self.batch = self._models.batch
         self.is_on_gpu = self._models.is_on_gpu
+        self._side = core_metrics.Side(np.zeros((0, 0, 3), np.uint8))
         self.versions = {name: _version(name) for name in own}
         self.versions |= {name: self._models.versions[name] for name in others}
 
@@ -195,7 +198,9 @@ class Scorer:
         scores = []
         with single_threaded_blas():
             for number, (candidate, lq, gt) in enumerate(pairs):
-                pair = core_metrics.Pair(lq, gt)
+                if lq is not self._side.image:  # the candidates of a photograph follow each other
+                    self._side = core_metrics.Side(lq)
+                pair = core_metrics.Pair(lq, gt, self._side)
                 for name in names:
                     value = OWN[name](pair) if name in OWN else measured[name][number]
                     scores.append(

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ggt_format.images import decode_image
-from ggt_format.png import encode_png, png_bands
+from ggt_format.png import encode_png, read_png_bands
 from ggt_format.schema import Image
 from ggt_tools.errors import ShardError, check_limit
 from ggt_tools.events import SILENT, Events, track
@@ -116,7 +116,7 @@ def _target_version(config: AlignConfig, photo: Photo, current: str | None) -> s
 def holds_pixels(reply: bytes, image: Image) -> bool:
     """Return whether a reply is a banded PNG of these pixels, as our own restorers write; to encode it costs more."""
     try:
-        return png_bands(reply, "the reply") is not None and np.array_equal(decode_image(reply), image)
+        return read_png_bands(reply, "the reply") is not None and np.array_equal(decode_image(reply), image)
     except ShardError:  # a file that only looks like one of ours
         return False
 
