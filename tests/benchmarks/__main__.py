@@ -27,6 +27,7 @@ from . import (
     viewing,
 )
 from .field import Options
+from .processes import make_environments
 from .progress import MINUTES, PROGRESS
 
 BENCHES: dict[str, Callable[[Options], str]] = {
@@ -85,6 +86,8 @@ def main() -> None:
         parser.error(f"no bench {', '.join(sorted(unknown))}; there are: {', '.join(BENCHES)}")
     few = {"pairs": 6, "rounds": 1, "seconds": 0.0} if asked.quick else {"pairs": asked.pairs, "rounds": asked.rounds}
     names = asked.names or list(BENCHES)
+    if "loaders" in names and not asked.quick:
+        make_environments(PROGRESS.say)  # before the clock starts: it happens once
     PROGRESS.begin(names, asked.minutes)
     for name in names:
         if PROGRESS.next_bench():
