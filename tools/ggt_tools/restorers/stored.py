@@ -9,7 +9,7 @@ from ggt_format.png import encode_png
 from ggt_format.schema import Image
 
 
-class StoredPixels(np.ndarray):  # type: ignore[type-arg]
+class StoredPixels(np.ndarray):
     """The pixels of a PNG file: uint8 RGB (height, width, 3). Whoever changes them works on a copy.
 
     Attributes:

@@ -207,7 +207,8 @@ class _System:
     def solve(self, penalty: int, folds: tuple[int, ...]) -> Floats:
         """The coefficients (2k,) that fit some of the folds best. `penalty`: which of PENALTIES."""
         normal, right = self._sum(folds)
-        solution: Floats = np.linalg.solve(normal + PENALTIES[penalty] * len(folds) / FOLDS * self.bending, right)
+        bending = PENALTIES[penalty] * len(folds) / FOLDS * self.bending
+        solution: Floats = np.linalg.solve(np.asarray(normal + bending, np.float64), right)
         return solution
 
     def _sum(self, folds: tuple[int, ...]) -> tuple[Matrix, Floats]:

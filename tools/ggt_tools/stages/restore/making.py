@@ -94,7 +94,7 @@ def make_candidates(
     counts = CandidateCounts()
 
     def load(photo: Photo) -> Image:
-        load_pixels = load_stored if restorer.remote else decode_image
+        load_pixels = load_stored if restorer.is_remote else decode_image
         return load_pixels(ledger.image(photo.image), photo.file)
 
     def record(calls: Sequence[Call]) -> None:
