@@ -45,6 +45,7 @@ from ggt_format.pairs import Crop as Crop
 from ggt_format.pairs import PairDataset as PairDataset
 from ggt_format.preferences import PreferencePairs as PreferencePairs
 from ggt_format.preferences import preference_table as preference_table
+from ggt_format.prefetch import read_batches as read_batches
 from ggt_format.ranges import ByteRange, RangeReader
 from ggt_format.roots import Root as Root
 from ggt_format.roots import locate as locate

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ggt_format.png import encode_png as encode_png
     from ggt_format.preferences import PreferencePairs as PreferencePairs
     from ggt_format.preferences import preference_table as preference_table
+    from ggt_format.prefetch import read_batches as read_batches
     from ggt_format.roots import Root as Root
     from ggt_format.roots import locate as locate
     from ggt_format.roots import open_root as open_root
@@ -73,6 +74,7 @@ _EXPORTS = {
     "pairs": ("Crop", "PairDataset"),
     "png": ("encode_png",),
     "preferences": ("PreferencePairs", "preference_table"),
+    "prefetch": ("read_batches",),
     "roots": ("Root", "locate", "open_root", "sample_folder"),
     "sampling": ("ElasticBatchSampler",),
     "schema": (

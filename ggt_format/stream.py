@@ -10,6 +10,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from ggt_format.errors import ConfigError
 from ggt_format.pairs import PairDataset
+from ggt_format.prefetch import read_batches
 
 GROUP_PAIRS = 16  # pairs whose bytes are requested at the same time
 
@@ -30,9 +31,11 @@ class PairStream(IterableDataset[Any]):
         rank: Number of this process in a distributed training.
         world_size: Number of these processes.
         is_even: Give each process the same number of pairs; up to `world_size` - 1 pairs are then left out of an epoch.
+        prefetch: Number of groups of 16 pairs that each worker reads ahead, in a background thread; None for 1 where
+            the release is behind a URL, and 0 for a local folder.
 
     Raises:
-        ConfigError: `rank` is not from 0 to `world_size` - 1.
+        ConfigError: `rank` is not from 0 to `world_size` - 1, or `prefetch` is not 0 or more.
     """
 
     def __init__(
@@ -43,11 +46,14 @@ class PairStream(IterableDataset[Any]):
         rank: int = 0,
         world_size: int = 1,
         is_even: bool = True,
+        prefetch: int | None = None,
     ) -> None:
         if not 0 <= rank < world_size:
             raise ConfigError(f"rank={rank}: must be from 0 to {world_size - 1}, because world_size is {world_size}.")
         self.pairs, self.shuffle = pairs, shuffle
         self.rank, self.world_size, self.is_even = rank, world_size, is_even
+        self.prefetch = int("://" in pairs.root.url) if prefetch is None else prefetch
+        read_batches(pairs, (), prefetch=self.prefetch)  # a wrong number raises here, not in a worker
 
     def set_epoch(self, epoch: int) -> None:
         """Draw the order and the windows of another epoch from now on, also in workers that have already started."""
@@ -62,8 +68,9 @@ class PairStream(IterableDataset[Any]):
         worker, worker_count = (0, 1) if info is None else (info.id, info.num_workers)
         order = self._order()
         groups = [order[start : start + GROUP_PAIRS] for start in range(0, len(order), GROUP_PAIRS)]
-        for group in groups[worker::worker_count]:
-            yield from self.pairs.__getitems__(group.tolist())
+        own_groups = [group.tolist() for group in groups[worker::worker_count]]
+        for items in read_batches(self.pairs, own_groups, prefetch=self.prefetch):
+            yield from items
 
     def _order(self) -> np.ndarray[Any, np.dtype[np.int64]]:
         """Return the numbers of the pairs of this process, in the order of this epoch."""

@@ -7,7 +7,7 @@ import itertools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -16,11 +16,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
+from threadpoolctl import threadpool_info, threadpool_limits
 
+from ggt_format.png import encode_png
 from ggt_tools.records import Candidate
 from ggt_tools.stages.align import CONFIDENT, InFrame, align, residual
-from ggt_tools.stages.align.blocks import SMALLEST
+from ggt_tools.stages.align.blocks import SMALLEST, Photograph
 from ggt_tools.stages.align.geometry import Matrix, moved, places, scaling
+from ggt_tools.stages.align.run import holds_pixels
 from ggt_tools.stages.restore import pad
 
 from .making import Store, make_pair
@@ -344,7 +347,7 @@ def test_the_residual_is_measured_in_pixels_at_1024() -> None:
         small = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
         flags = cv2.INTER_CUBIC
         gone = cv2.warpAffine(small, np.array([[1, 0, step], [0, 1, 0.0]]), (size, size), flags=flags)
-        assert residual(small, gone)[0] == pytest.approx(2.0 * 1024 / 576, rel=0.1)
+        assert residual(Photograph(small), gone)[0] == pytest.approx(2.0 * 1024 / 576, rel=0.1)
 
 
 # --- another ratio of the sides ---------------------------------------------------------------------------------------
@@ -520,3 +523,42 @@ def test_a_pair_of_1024_px_is_aligned_quickly() -> None:
     started = time.process_time()
     align(reply, image, candidate())
     assert time.process_time() - started < 3.0  # 1.2 s of one core when it is alone; CI's are slower
+
+
+def test_align_uses_one_thread_of_blas() -> None:
+    seen: set[int] = set()
+
+    class Watching:
+        """Notes the threads of BLAS whenever align reads a fact of the candidate."""
+
+        def __getattr__(self, name: str) -> Any:
+            seen.update(library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas")
+            return getattr(candidate(), name)
+
+    image = crop("aitzgorri-1", 96)
+    with threadpool_limits(2, user_api="blas"):
+        align(encoded(image), image, cast(Candidate, Watching()))
+    assert seen == {1}
+
+
+def test_a_photograph_that_is_kept_for_its_candidates_changes_nothing() -> None:
+    image = crop("friends-1", 400)
+    kept = Photograph(image)
+    for number in range(2):
+        reply = encoded(restored(image, known_motion(400, 400, "shift", 3.0 + number)))
+        alone, together = align(reply, image, candidate()), align(reply, kept, candidate())
+        assert alone.image is not None and np.array_equal(alone.image, together.image)
+        assert (alone.transform, alone.error, alone.residual_p99) == (
+            together.transform,
+            together.error,
+            together.residual_p99,
+        )
+
+
+def test_only_a_banded_png_of_the_same_pixels_needs_no_encoding() -> None:
+    image = crop("friends-1", 96)
+    banded = encode_png(image)
+    assert holds_pixels(banded, image)
+    assert not holds_pixels(banded, image[:64])
+    assert not holds_pixels(encoded(image), image)
+    assert not holds_pixels(banded[:-400] + bytes(400), image)

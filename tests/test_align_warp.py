@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ggt_tools.stages.align import CONFIDENT, SMOOTH, InFrame, align
-from ggt_tools.stages.align.blocks import Level, Pyramid, without_edge
+from ggt_tools.stages.align.blocks import Level, Photograph, Pyramid, luma_of, without_edge
 from ggt_tools.stages.align.geometry import Warp, moved, spline_weights, warp_maps
 from ggt_tools.stages.align.warp import WARP_LEVEL, fit_warp
 
@@ -123,8 +123,7 @@ def test_a_shape_that_was_changed_is_not_changed_back() -> None:
 def test_a_warp_keeps_its_bounds(amount: float) -> None:
     image = photograph("aitzgorri-2")
     reply, _ = redrawn(image, drift((640, 640), amount, 3))
-    planes = [cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.float32) for pixels in (image, reply)]
-    level = Level(planes[0], Pyramid(planes[1]), WARP_LEVEL)
+    level = Level(Photograph(image), Pyramid(luma_of(reply)), WARP_LEVEL)
     fitted = fit_warp(level, np.eye(3))
     assert fitted is not None or amount > 4.0
     if fitted is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import re
 import subprocess
 import sys
 import urllib.request
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.benchmarks import crops, decoders, loaders, material
+from tests.benchmarks import crops, decoders, loaders, material, pipeline
 from tests.benchmarks.field import Field, Options
 from tests.benchmarks.processes import ContestantFailed
 from tests.benchmarks.progress import Progress
@@ -149,3 +150,9 @@ def test_differing_rounds_are_repeated_once(field: Field, monkeypatch: pytest.Mo
 
     assert race(1.0, 1.1) == [1.0, 1.1]
     assert race(1.0, 1.2, 1.0, 1.3) == [1.0, 1.3]
+
+
+def test_the_pipeline_tells_the_cpu_seconds_of_each_stage() -> None:
+    text = pipeline.bench(QUICK)
+    for stage in ("ingest", "align, in place", "align, drifting", "score, core", "pack", "validate"):
+        assert re.search(rf"^\| {stage} \| \d+\.\d{{3}} \|$", text, re.MULTILINE), text

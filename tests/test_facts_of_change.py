@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ggt_tools.imaging import degradations
-from ggt_tools.imaging.degradations import measure, measure_once
-from ggt_tools.metrics import changes, light
+from ggt_tools.metrics import changes, core, light
 from ggt_tools.metrics.core import Pair
 from ggt_tools.metrics.scorer import score
 from ggt_tools.training import synthetic_degradations as degrading
@@ -178,12 +177,25 @@ def test_any_size_and_content_gives_finite_values(height: int, width: int, kind:
         assert np.isfinite(one.value), one.metric
 
 
-def test_measurements_of_a_photograph_are_cached() -> None:
-    image = crop("life-1", 128)
-    first = measure_once(image)
-    assert measure_once(image.copy()) is first  # by pixels, not by object
-    assert first == measure(image)
-    assert measure_once(np.ascontiguousarray(image[:, ::-1])) is not first
-    for number in range(degradations.CACHE_SIZE):
-        measure_once(np.full((32, 32, 3), number, np.uint8))
-    assert measure_once(image) is not first  # it was the oldest
+def test_candidates_that_share_a_photograph_measure_as_each_alone() -> None:
+    lq = crop("life-1", 128)
+    candidates = [("a", noisy(lq, 3)), ("b", blurred(lq, 1.0))]
+    names = [*core.CORE, *METRICS]
+    together = list(score([(name, lq, gt) for name, gt in candidates], names))
+    alone = [value for name, gt in candidates for value in score([(name, lq.copy(), gt)], names)]
+    assert [(one.candidate, one.metric) for one in together] == [(one.candidate, one.metric) for one in alone]
+    # phase correlation depends on where in memory a plane begins, in the last digits
+    np.testing.assert_allclose([one.value for one in together], [one.value for one in alone], rtol=1e-5, atol=1e-6)
+
+
+def test_what_is_computed_of_a_photograph_is_computed_once() -> None:
+    calls: list[int] = []
+
+    def compute(grey: npt.NDArray[np.float32]) -> int:
+        calls.append(grey.shape[0])
+        return len(calls)
+
+    lq, gt = crop("life-1", 64), crop("life-1", 64, 8)
+    side = core.Side(lq)
+    assert core.Pair(lq, gt, side).of_each(compute) == (1, 2)
+    assert core.Pair(lq, gt, side).of_each(compute) == (1, 3)

@@ -12,9 +12,10 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from ggt_tools.errors import ConfigError, PairError
-from ggt_tools.processes import WorkerProcess, in_processes
+from ggt_tools.processes import WorkerProcess, in_processes, single_threaded_blas
 
 Tell = Callable[[int], object]
 
@@ -140,3 +141,14 @@ def test_a_worker_goes_on_after_an_error_and_shows_where_it_arose() -> None:
         assert worker.submit(refused, 4, int).result() == 4
     finally:
         worker.close()
+
+
+def blas_threads() -> set[int]:
+    return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+
+def test_blas_has_one_thread_for_a_while() -> None:
+    with threadpool_limits(2, user_api="blas"):
+        with single_threaded_blas():
+            assert blas_threads() == {1}
+        assert blas_threads() == {2}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import subprocess
@@ -16,10 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ggt100k import pair_key
+from ggt_format.png import encode_png
 from ggt_tools.errors import ConfigError, PairError, TransientError
 from ggt_tools.providers.protocol import Restored, Setting
 from ggt_tools.restorers import gemini, openai, restorer
 from ggt_tools.restorers.protocol import BatchRestorer, Request, Restorer
+from ggt_tools.restorers.stored import load_stored, png_of
 
 from .making import picture
 from .models import KEY, Asked, Models, Reply, brightened, failed, png, refusal, script, sized, too_many
@@ -109,6 +112,24 @@ def test_a_server_that_edits_by_its_generations(monkeypatch: pytest.MonkeyPatch)
     assert (models.paths, result.data) == (["POST /v1/images/generations"], BRIGHT)
     assert models.asked[0].options == {"response_format": "b64_json", "watermark": False}
     assert models.asked[0].key == pair_key(LQ)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_stored_photograph_is_sent_as_it_is_stored(name: str) -> None:
+    stored = encode_png(LQ, profile="shard")  # other bytes than a request encodes
+    with Models() as models:
+        made(name, models).restore(load_stored(stored, "a"), "", seed=0)
+        made(name, models).restore(LQ, "", seed=0)
+    sent = [hashlib.sha256(file).digest() for file in (stored, encode_png(LQ))]
+    assert [asked.images for asked in models.asked] == [[file] for file in sent]
+
+
+def test_only_the_very_pixels_of_a_stored_photograph_have_its_file() -> None:
+    stored = encode_png(LQ, profile="shard")
+    pixels = load_stored(stored, "a")
+    assert np.array_equal(pixels, LQ) and png_of(pixels) == stored
+    for other in (pixels[:40], pixels.copy(), 255 - pixels, np.pad(pixels, ((1, 1), (0, 0), (0, 0)))):
+        assert png_of(other) == encode_png(np.asarray(other))
 
 
 def test_a_server_on_this_machine_needs_no_key(monkeypatch: pytest.MonkeyPatch) -> None:

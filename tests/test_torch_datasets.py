@@ -16,6 +16,7 @@ import ggt100k
 from ggt_format.augment import Orientation, draw_orientation
 from ggt_tools.errors import ConfigError
 from ggt_tools.stages.export import ExportConfig, export
+from tests.benchmarks.remote import serve
 
 from .making import make_dataset
 
@@ -271,3 +272,16 @@ def test_processes_share_the_pairs(world_size: int, is_even: bool, root: Path) -
 def test_a_rank_that_does_not_exist(rank: int, world_size: int, root: Path) -> None:
     with pytest.raises(ConfigError, match=rf"^rank={rank}: must be from 0 to "):
         PairStream(ggt100k.PairDataset(root), rank=rank, world_size=world_size)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_stream_that_reads_ahead_has_the_same_order(root: Path, workers: int) -> None:
+    pairs = ggt100k.PairDataset(root)
+    assert PairStream(pairs).prefetch == 0
+    assert keys(PairStream(pairs, prefetch=2), workers) == keys(PairStream(pairs), workers)
+    with serve(root) as server:
+        stream = PairStream(ggt100k.PairDataset(server.url))
+        assert stream.prefetch == 1
+        assert keys(stream, workers) == keys(PairStream(pairs), workers)
+    with pytest.raises(ConfigError, match="prefetch=-1"):
+        PairStream(pairs, prefetch=-1)

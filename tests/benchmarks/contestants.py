@@ -52,6 +52,7 @@ class Contestant:
     codecs: tuple[str, ...] = material.CODECS
     remote = ""  # "http"; "copy": fetches whole files of its own into a folder; "": neither
     workers = True
+    crops: tuple[int, ...] = (256, 512, 0)  # that are timed; who decodes whole images is as fast for 512 as for 256
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -199,6 +200,9 @@ PEERS = {
     "datasets, map-style": "with_datasets:Arrow",
     "MosaicML streaming": "with_mosaic:Mosaic",
     "LitData": "with_litdata:LitData",
+    "SPDL": "with_spdl:Spdl",
+    "Grain": "with_grain:Grain",
+    "DALI on the CPU": "with_dali:Dali",
     "webdataset, the tars of the class": "with_webdataset:WebdatasetOfClass",
     "pure bound": "ours:Bound",
 }

@@ -23,7 +23,9 @@ def conditions(quick: bool) -> list[Condition]:
 def measure(field: Field) -> dict[Condition, Seconds]:
     return {
         (codec, crop, workers): field.race(
-            field.able(lambda kind: codec in kind.codecs and (kind.workers or not workers)),  # noqa: B023
+            field.able(
+                lambda kind: codec in kind.codecs and crop in kind.crops and (kind.workers or not workers)  # noqa: B023
+            ),
             field.job(codec=codec, crop=crop, workers=workers),
             what=f"{codec.upper()}, {_head(crop, workers)}",
         )

@@ -67,6 +67,16 @@ def _torchvision() -> Decode:
     return decode
 
 
+def _torchcodec() -> Decode:
+    import torch
+    from torchcodec.decoders import decode_image
+
+    def decode(data: bytes) -> Any:
+        return decode_image(torch.frombuffer(bytearray(data), dtype=torch.uint8), mode="RGB").permute(1, 2, 0).numpy()
+
+    return decode
+
+
 def _imagecodecs(codec: str) -> Callable[[], Decode]:
     def make() -> Decode:
         import imagecodecs
@@ -120,6 +130,7 @@ _SHARED: dict[str, Callable[[], Decode]] = {
     "Pillow": lambda: pillow,
     "OpenCV": _opencv,
     "torchvision": _torchvision,
+    "torchcodec": _torchcodec,
     "Wuffs": _wuffs,
 }
 _MAKERS = {

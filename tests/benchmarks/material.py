@@ -49,7 +49,7 @@ class Stored:
 
 def make(folder: Path, pairs: int, codecs: Iterable[str] = CODECS) -> None:
     """Writes `{codec}/` (a dataset folder of ours), `{codec}.npy` (all pixels) and the facts of both into `folder`."""
-    photographs = list(_mosaics(pairs))
+    photographs = list(mosaics(pairs))
     facts = {codec: _make_codec(folder, codec, photographs) for codec in codecs}
     (folder / FACTS).write_text(json.dumps(facts))
 
@@ -127,7 +127,7 @@ class Truth:
         return f"{key}: its pixels are of no window of the pair"
 
 
-def _mosaics(pairs: int) -> Iterator[tuple[Pixels, Pixels]]:
+def mosaics(pairs: int) -> Iterator[tuple[Pixels, Pixels]]:
     tiles = list(_tiles())
     random = np.random.default_rng(0)
     for _ in range(pairs):

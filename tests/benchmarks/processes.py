@@ -9,14 +9,19 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-ENVIRONMENTS = {"mosaic": ("mosaicml-streaming==0.13.0", "webdataset==0.2.111")}
+ENVIRONMENTS = {
+    "mosaic": ("mosaicml-streaming==0.13.0", "webdataset==0.2.111"),
+    "peers": ("spdl-core==0.8.0", "grain==0.2.18"),
+    "dali": ("nvidia-dali-cuda120==2.4.0",),
+}
 PATIENCE = 300.0  # seconds for one answer
+_failures: dict[str, str] = {}  # of environments that could not be made, so that each is tried once
 
 
 class ContestantFailed(Exception):
@@ -105,6 +110,8 @@ def environment(name: str, make: bool) -> str:
     python, stamp, wanted = folder / "bin/python", folder / "bench.stamp", "\n".join(ENVIRONMENTS[name])
     if stamp.is_file() and stamp.read_text() == wanted:
         return str(python)
+    if name in _failures:
+        raise ContestantFailed(_failures[name])
     if not make:
         raise ContestantFailed("its environment is not there")
     own = sysconfig.get_path("purelib", vars={"base": str(folder)})
@@ -114,6 +121,19 @@ def environment(name: str, make: bool) -> str:
     _run([str(python), "-m", "pip", "install", "--quiet", *ENVIRONMENTS[name]])
     stamp.write_text(wanted)
     return str(python)
+
+
+def make_environments(say: Callable[[str], object]) -> None:
+    """Make the environments that are absent; `say` is called before each."""
+    for name, packages in ENVIRONMENTS.items():
+        try:
+            environment(name, make=False)
+        except ContestantFailed:
+            say(f"an environment for {', '.join(packages)} is made")
+            try:
+                environment(name, make=True)
+            except ContestantFailed as fault:
+                _failures[name] = str(fault)
 
 
 def _run(command: Sequence[str]) -> None:

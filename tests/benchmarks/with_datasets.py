@@ -16,6 +16,7 @@ SHUFFLE = 8  # pairs that are held to draw from
 
 class Streaming(Contestant):
     needs = ("datasets",)
+    crops = (256, 0)
     remote = "http"
 
     def __init__(self, job: Job) -> None:
@@ -117,6 +118,7 @@ class Parquet(Streaming):
 class Arrow(Indexed):
     name = "datasets, map-style"
     needs = ("datasets",)
+    crops = (256, 0)
 
     @classmethod
     def write(cls, folder: Path, codec: str) -> None:

@@ -16,6 +16,7 @@ class Mosaic(Contestant):
     name = "MosaicML streaming"
     needs = ("streaming",)
     environment = "mosaic"
+    crops = (256, 0)
     remote = "copy"
 
     @classmethod

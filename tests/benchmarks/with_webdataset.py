@@ -71,6 +71,7 @@ class Wids(Indexed):
     name = "wids"
     needs = ("wids",)
     environment = "mosaic"
+    crops = (256, 0)
 
     def __init__(self, job: Job) -> None:
         import wids

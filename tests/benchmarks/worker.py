@@ -34,7 +34,7 @@ class Running:
 
     def begin(self) -> dict[str, Any]:
         """Imports what the contestant needs, while others do the same."""
-        absent = [name for name in self.kind.needs if importlib.util.find_spec(name) is None]
+        absent = [name for name in self.kind.needs if not _is_installed(name)]
         for name in [] if absent else self.kind.needs:
             importlib.import_module(name)
         return {"missing": absent}
@@ -46,7 +46,7 @@ class Running:
 
     def decoders(self, folder: str, codec: str, rounds: int) -> dict[str, float]:
         pairs = itertools.islice(material.stored(Path(folder), codec), rounds)
-        _one_core(True)
+        _pin(1)
         return fastest(codec, [data for pair in pairs for data in (pair.lq, pair.gt)], rounds)
 
     def memory(self, folder: str) -> dict[str, Any]:
@@ -120,7 +120,7 @@ class Running:
     def _opened(self, job: Job) -> Contestant:
         if self._open is None or job != self._job:
             self._close()
-            _one_core(not job.workers and not job.url)
+            _pin(1 if not job.workers and not job.url else max(job.workers, 2))
             self._open, self._job, self._epoch = self.kind(job), job, 0
         return self._open
 
@@ -135,6 +135,13 @@ class Running:
         gc.collect()  # workers, mapped files and shared memory go with it
 
 
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # the package around it is absent
+        return False
+
+
 def _numpy(images: Any) -> Any:
     return images.numpy() if hasattr(images, "numpy") else images
 
@@ -142,10 +149,10 @@ def _numpy(images: Any) -> Any:
 _CORES = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
 
 
-def _one_core(only: bool) -> None:
-    """Holds a contestant without workers to one core, so that none wins by threads."""
+def _pin(count: int) -> None:
+    """Hold a contestant to the first cores: one without workers, so that none wins by threads, and else two."""
     if _CORES:
-        os.sched_setaffinity(0, {min(_CORES)} if only else _CORES)
+        os.sched_setaffinity(0, sorted(_CORES)[:count])
 
 
 def main() -> None:

@@ -13,8 +13,6 @@ the classifier (photo_classes), by a vision-language model, or in credits.csv.
 
 from __future__ import annotations
 
-import hashlib
-from collections import OrderedDict
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,7 +29,6 @@ DETECTABLE = (  # degradations that classify() can detect
     "low_light", "haze", "old_photo", "noise", "grain", "defocus_blur", "compression", "fading"
 )  # fmt: skip
 EDGE_SLOPE = 2.0  # grey levels per pixel: lower slopes of an 8-bit photograph do not show how blurred it is
-CACHE_SIZE = 64  # photographs whose measurements each process keeps
 PRE_BLUR = 0.5  # pixels, so that noise is not measured as sharpness
 PROBE_BLUR = 1.0  # pixels, the known blur that is added to an edge to find out how blurred it was
 
@@ -74,37 +71,21 @@ def measure(image: Image) -> Degradations:
     cv2 = opencv()
     planes = cv2.split(cv2.cvtColor(image, cv2.COLOR_RGB2YCrCb))
     luma, cr, cb = (plane.astype(np.float32) for plane in planes)
+    fine, coarse = _noise_levels(luma)
     (low, high), (median_cr,), (median_cb,) = map(plane_ops.percentiles, planes, ((0.5, 99.5), (50.0,), (50.0,)))
     return Degradations(
         haze=haze(image),
         darkness=darkness(image),
-        noise=noise(luma),
+        noise=max(fine, coarse),
         chroma_noise=max(noise(plane_ops.half(cr)), noise(plane_ops.half(cb))),
         blur=blur(luma),
         blockiness=blockiness(luma),
         fading=1.0 - float(high - low) / 255.0,
-        grain=grain(luma),
+        grain=_grain_beyond_noise(fine, coarse),
         monochrome=monochrome(image),
         warmth=(median_cr - median_cb) / 2.0,
         night=night(image),
     )
-
-
-_measured: OrderedDict[bytes, Degradations] = OrderedDict()
-
-
-def measure_once(image: Image) -> Degradations:
-    """Measure one photograph as measure() does, unless it is among the last CACHE_SIZE ones.
-
-    A photograph has several candidates, and each is compared with the same measurements.
-    """
-    key = hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16, key=str(image.shape).encode()).digest()
-    if key not in _measured:
-        _measured[key] = measure(image)
-        if len(_measured) > CACHE_SIZE:
-            _measured.popitem(last=False)
-    _measured.move_to_end(key)
-    return _measured[key]
 
 
 def classify(d: Degradations) -> tuple[str, tuple[str, ...]]:
@@ -212,9 +193,10 @@ def grain(luma: Plane) -> float:
     2017), while the noise of a sensor is white. Averaging 2 x 2 px halves white noise and keeps grain, so noise beyond
     0.6 of that at full resolution is grain. Texture counts too if the picture has no smooth area.
     """
-    if min(luma.shape) < 64:
-        return 0.0
-    fine, coarse = _noise_at(luma), _noise_at(plane_ops.half(luma))
+    return _grain_beyond_noise(*_noise_levels(luma))
+
+
+def _grain_beyond_noise(fine: float, coarse: float) -> float:
     return float(np.sqrt(max(0.0, coarse**2 - (0.6 * fine) ** 2)))
 
 
@@ -226,7 +208,12 @@ def noise(plane: Plane) -> float:
     does not count. Noise that a camera has smoothed or compressed shows at half resolution: the larger value of both
     resolutions is returned.
     """
-    return max(_noise_at(plane), _noise_at(plane_ops.half(plane)) if min(plane.shape) >= 64 else 0.0)
+    return max(_noise_levels(plane))
+
+
+def _noise_levels(plane: Plane) -> tuple[float, float]:
+    """Return the noise at full and at half resolution; 0 at half resolution for a side of less than 64 px."""
+    return _noise_at(plane), _noise_at(plane_ops.half(plane)) if min(plane.shape) >= 64 else 0.0
 
 
 def _noise_at(plane: Plane) -> float:

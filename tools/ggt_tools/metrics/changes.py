@@ -110,16 +110,22 @@ def ringing(pair: Pair) -> float:
         return 0.0
     along *= inside
     across *= inside
-    energies = []
-    for plane in pair.grey:
-        fine = cv2.GaussianBlur(plane, (0, 0), 0.8) - cv2.blur(plane, (11, 11))
-        x, y = (cv2.Sobel(fine, cv2.CV_32F, *order, scale=0.125) for order in ((1, 0), (0, 1)))
-        xx, yy = x * x, y * y
-        capped = np.minimum(
-            1.0, 9.0 / (xx + yy + 1e-3)
-        )  # limits the weight of a real edge in the zone to that of a ripple
-        energies.append(float((((xx - yy) * along + 2.0 * x * y * across) * capped).sum()) / count)
+    energies = [
+        float(((difference * along + product * across) * weight).sum()) / count
+        for difference, product, weight in pair.of_each(_ripples)
+    ]
     return energies[1] - energies[0]
+
+
+def _ripples(grey: Plane) -> tuple[Plane, Plane, Plane]:
+    """Return x² - y² and 2 x y of the fine slopes x and y, and the weight of each pixel."""
+    cv2 = opencv()
+    fine = cv2.GaussianBlur(grey, (0, 0), 0.8) - cv2.blur(grey, (11, 11))
+    x, y = (cv2.Sobel(fine, cv2.CV_32F, *order, scale=0.125) for order in ((1, 0), (0, 1)))
+    xx, yy = x * x, y * y
+    # limits the weight of a real edge in the zone to that of a ripple
+    weight = np.minimum(1.0, 9.0 / (xx + yy + 1e-3))
+    return xx - yy, 2.0 * x * y, weight
 
 
 METRICS: dict[str, Callable[[Pair], float]] = {

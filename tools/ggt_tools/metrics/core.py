@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ggt_format.schema import Image
-from ggt_tools.imaging.degradations import Degradations, blur_at, measure, measure_once, strong_edges
+from ggt_tools.imaging.degradations import Degradations, Indices, blur_at, measure, strong_edges
 from ggt_tools.imaging.planes import Plane, opencv
 from ggt_tools.metrics import planes as plane_ops
 from ggt_tools.metrics.colours import ChromaMap, fit_chroma_map
@@ -26,43 +26,107 @@ Value = TypeVar("Value")
 Picture = TypeVar("Picture", Image, Plane)
 
 
+class Side:
+    """One image of a pair, and intermediate results of it that several metrics or several candidates share.
+
+    Args:
+        image: uint8 RGB (height, width, 3).
+    """
+
+    def __init__(self, image: Image) -> None:
+        self.image = image
+        self._computed: dict[Callable[[Plane], Any], Any] = {}
+
+    @cached_property
+    def grey_bytes(self) -> Image:
+        """Luma, uint8 (height, width)."""
+        grey: Image = opencv().cvtColor(self.image, opencv().COLOR_RGB2GRAY)
+        return grey
+
+    @cached_property
+    def grey(self) -> Plane:
+        """Luma, float32 (height, width), 0..255."""
+        return self.grey_bytes.astype(np.float32)
+
+    @cached_property
+    def small(self) -> Image:
+        """The image with a long edge of 192 px at most."""
+        return resize_to(self.image, 192)
+
+    @cached_property
+    def small_grey(self) -> Plane:
+        """Luma in 0..255 at 192 px long edge."""
+        return to_grey(self.small)
+
+    @cached_property
+    def grey256(self) -> Plane:
+        """Luma in 0..255 at 256 px long edge."""
+        return to_grey(resize_to(self.image, 256))
+
+    @cached_property
+    def degradations(self) -> Degradations:
+        """The measured degradations."""
+        return measure(self.image)
+
+    def compute_once(self, compute: Callable[[Plane], Value]) -> Value:
+        """Return compute(self.grey), which is called once and cached."""
+        if compute not in self._computed:
+            self._computed[compute] = compute(self.grey)
+        value: Value = self._computed[compute]
+        return value
+
+
 @dataclass(frozen=True)
 class Pair:
     """A pair, and intermediate results that several metrics share.
 
     Attributes:
         lq, gt: uint8 RGB (height, width, 3), of the same size.
+        lq_side: What was computed of `lq` for another candidate; None where nothing was.
     """
 
     lq: Image
     gt: Image
+    lq_side: Side | None = None
 
     @cached_property
+    def sides(self) -> tuple[Side, Side]:
+        """Intermediate results of lq and of gt."""
+        return self.lq_side or Side(self.lq), Side(self.gt)
+
+    @property
     def grey_bytes(self) -> tuple[Image, Image]:
         """Luma of lq and gt, uint8 (height, width)."""
-        cv2 = opencv()
-        return cv2.cvtColor(self.lq, cv2.COLOR_RGB2GRAY), cv2.cvtColor(self.gt, cv2.COLOR_RGB2GRAY)
+        return self.sides[0].grey_bytes, self.sides[1].grey_bytes
 
-    @cached_property
+    @property
     def grey(self) -> tuple[Plane, Plane]:
         """Luma of lq and gt, float32 (height, width), 0..255."""
-        lq, gt = self.grey_bytes
-        return lq.astype(np.float32), gt.astype(np.float32)
+        return self.sides[0].grey, self.sides[1].grey
 
-    @cached_property
+    @property
     def small(self) -> tuple[Image, Image]:
         """lq and gt with a long edge of 192 px at most."""
-        return resize_to(self.lq, 192), resize_to(self.gt, 192)
+        return self.sides[0].small, self.sides[1].small
 
-    @cached_property
+    @property
     def small_grey(self) -> tuple[Plane, Plane]:
         """Luma in 0..255 at 192 px long edge."""
-        return to_grey(self.small[0]), to_grey(self.small[1])
+        return self.sides[0].small_grey, self.sides[1].small_grey
 
-    @cached_property
+    @property
     def grey256(self) -> tuple[Plane, Plane]:
         """Luma in 0..255 at 256 px long edge."""
-        return to_grey(resize_to(self.lq, 256)), to_grey(resize_to(self.gt, 256))
+        return self.sides[0].grey256, self.sides[1].grey256
+
+    @property
+    def degradations(self) -> tuple[Degradations, Degradations]:
+        """The measured degradations of lq and gt."""
+        return self.sides[0].degradations, self.sides[1].degradations
+
+    def of_each(self, compute: Callable[[Plane], Value]) -> tuple[Value, Value]:
+        """Return compute(luma) of lq and of gt, each computed once and cached."""
+        return self.sides[0].compute_once(compute), self.sides[1].compute_once(compute)
 
     @cached_property
     def colours(self) -> ChromaMap:
@@ -70,11 +134,6 @@ class Pair:
         cv2 = opencv()
         lq, gt = (np.asarray(cv2.blur(small, (3, 3)), np.float32) for small in self.small)
         return fit_chroma_map(lq, gt)
-
-    @cached_property
-    def degradations(self) -> tuple[Degradations, Degradations]:
-        """The measured degradations of lq and gt."""
-        return measure_once(self.lq), measure(self.gt)
 
     @cached_property
     def _computed(self) -> dict[Callable[[Pair], Any], Any]:
@@ -168,7 +227,7 @@ def pattern(pair: Pair) -> float:
     natural logarithm of power, averaged over 128 px tiles with a Hann window (Welch, IEEE Trans. AU 15, 1967), minus
     the median of its surroundings. Ordinary detail has no such peak, and a periodic object has it in both images.
     """
-    lq, gt = (plane_ops.peaks(plane) for plane in pair.grey)
+    lq, gt = pair.of_each(plane_ops.peaks)
     rows, columns = np.meshgrid(np.fft.fftfreq(plane_ops.WELCH), np.fft.rfftfreq(plane_ops.WELCH), indexing="ij")
     fine = np.hypot(rows, columns) > 1 / 20
     lq_peaks = np.maximum(opencv().dilate(lq, np.ones((3, 3), np.uint8)), 0.0)
@@ -191,9 +250,10 @@ def shift(pair: Pair) -> float:
     Kuglin and Hines 1975; sub-pixel by the centroid of the peak. A peak below a tenth of that of a copy is uncertain.
     """
     cv2 = opencv()
-    lq, gt = (plane_ops.slopes(plane) for plane in pair.grey)
+    lq, gt = pair.of_each(plane_ops.slopes)
     window = cv2.createHanningWindow(lq.shape[::-1], cv2.CV_32F)
-    (right, down), response = cv2.phaseCorrelate(lq, gt, window)
+    # copies, because OpenCV applies the window in place
+    (right, down), response = cv2.phaseCorrelate(lq.copy(), gt.copy(), window)
     return float(np.hypot(right, down)) if response >= 0.10 else NAN
 
 
@@ -204,7 +264,7 @@ def detail_kept(pair: Pair) -> float:
     noise. Above 1, contrast or sharpness increased. Without such tiles it is 1.
     """
     cv2 = opencv()
-    lq, gt = (cv2.GaussianBlur(p, (0, 0), 1.0) - cv2.GaussianBlur(p, (0, 0), 3.0) for p in pair.grey)
+    lq, gt = pair.of_each(_band_pass)
     power, common = cv2.blur(lq * lq, (32, 32))[16::32, 16::32], cv2.blur(lq * gt, (32, 32))[16::32, 16::32]
     textured = power > (1.0 + 0.5 * pair.degradations[0].noise) ** 2
     if textured.sum() < 4:
@@ -220,8 +280,7 @@ def halo(pair: Pair) -> float:
     """
     cv2 = opencv()
     lq, gt = pair.grey
-    mean_l, mean_g = cv2.blur(lq, (33, 33)), cv2.blur(gt, (33, 33))
-    std_l, std_g = plane_ops.std(lq, mean_l), plane_ops.std(gt, mean_g)
+    (mean_l, std_l), (mean_g, std_g) = pair.of_each(_local_mean_and_std)
     level = (gt - mean_g) * np.minimum((std_l + 2.0) / (std_g + 2.0), 1.0) + mean_l
     window = np.ones((7, 7), np.uint8)
     over = np.maximum(level - cv2.dilate(lq, window), cv2.erode(lq, window) - level)
@@ -231,11 +290,27 @@ def halo(pair: Pair) -> float:
 
 def sharpness_gain(pair: Pair) -> float:
     """Measure by how many pixels the blur at edges of lq decreased; NaN without edges."""
-    cv2 = opencv()
-    lq, gt = pair.grey
-    edges = strong_edges(cv2.GaussianBlur(lq, (0, 0), 1.0))
-    before, after = blur_at(lq, edges), blur_at(gt, edges)
+    edges, before = pair.sides[0].compute_once(_blur_at_edges)
+    after = blur_at(pair.grey[1], edges)
     return float(np.median(before) - np.median(after)) if before.size >= 50 else NAN
+
+
+def _band_pass(grey: Plane) -> Plane:
+    """Return structure of 1 to 3 px."""
+    cv2 = opencv()
+    return np.asarray(cv2.GaussianBlur(grey, (0, 0), 1.0) - cv2.GaussianBlur(grey, (0, 0), 3.0), np.float32)
+
+
+def _local_mean_and_std(grey: Plane) -> tuple[Plane, Plane]:
+    """Return the mean and the standard deviation in 33 x 33 px around each pixel."""
+    mean = opencv().blur(grey, (33, 33))
+    return mean, plane_ops.std(grey, mean)
+
+
+def _blur_at_edges(grey: Plane) -> tuple[Indices, Plane]:
+    """Return the strong edges, and the blur at each of them in pixels."""
+    edges = strong_edges(opencv().GaussianBlur(grey, (0, 0), 1.0))
+    return edges, blur_at(grey, edges)
 
 
 def contrast_gain(pair: Pair) -> float:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from types import TracebackType
 
+import numpy as np
+
 from ggt_format.schema import Image
 from ggt_tools import records
 from ggt_tools.errors import ConfigError, PairError
@@ -20,6 +22,7 @@ from ggt_tools.imaging.planes import opencv
 from ggt_tools.metrics import changes, fidelity, identity, iqa, light, regions, text
 from ggt_tools.metrics import core as core_metrics
 from ggt_tools.metrics.iqa import weights
+from ggt_tools.processes import single_threaded_blas
 
 CORE = {**core_metrics.CORE, **light.METRICS, **changes.METRICS, **fidelity.METRICS}
 OWN = {**CORE, **regions.METRICS, **text.METRICS, **identity.METRICS}
@@ -116,6 +119,7 @@ class Scorer:
         self._models = iqa.Models(others, config)
         self.batch = self._models.batch
         self.is_on_gpu = self._models.is_on_gpu
+        self._side = core_metrics.Side(np.zeros((0, 0, 3), np.uint8))
         self.versions = {name: _version(name) for name in own}
         self.versions |= {name: self._models.versions[name] for name in others}
 
@@ -192,15 +196,18 @@ class Scorer:
         others = [name for name in names if name not in OWN]
         measured = self._models.measure([(lq, gt) for _, lq, gt in pairs], others)
         scores = []
-        for number, (candidate, lq, gt) in enumerate(pairs):
-            pair = core_metrics.Pair(lq, gt)
-            for name in names:
-                value = OWN[name](pair) if name in OWN else measured[name][number]
-                scores.append(
-                    records.Score(
-                        candidate=candidate, metric=name, metric_version=self.versions[name], value=float(value)
+        with single_threaded_blas():
+            for number, (candidate, lq, gt) in enumerate(pairs):
+                if lq is not self._side.image:  # the candidates of a photograph follow each other
+                    self._side = core_metrics.Side(lq)
+                pair = core_metrics.Pair(lq, gt, self._side)
+                for name in names:
+                    value = OWN[name](pair) if name in OWN else measured[name][number]
+                    scores.append(
+                        records.Score(
+                            candidate=candidate, metric=name, metric_version=self.versions[name], value=float(value)
+                        )
                     )
-                )
         return scores
 
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ggt_format.png import encode_png
 from ggt_format.schema import Image
 from ggt_tools.errors import ConfigError
 from ggt_tools.providers.clients import MAX_BATCH_BYTES, MAX_BATCH_SECONDS, batch_lines, gemini_client, gemini_faults
@@ -22,6 +21,7 @@ from ggt_tools.providers.faults import UNREADABLE, explain_unreadable, read_batc
 from ggt_tools.providers.gemini_reply import GeminiReply, generate, read_gemini_reply
 from ggt_tools.providers.protocol import Restored, Setting, read_options
 from ggt_tools.restorers.protocol import Request
+from ggt_tools.restorers.stored import png_of
 
 if TYPE_CHECKING:
     from google.genai import Client
@@ -51,7 +51,7 @@ class Gemini:
         """See Restorer.restore(); the errors are those of gemini_faults()."""
         from google.genai import types
 
-        content = [types.Part.from_text(text=prompt), types.Part.from_bytes(data=encode_png(image), mime_type=PNG)]
+        content = [types.Part.from_text(text=prompt), types.Part.from_bytes(data=png_of(image), mime_type=PNG)]
         config = types.GenerateContentConfig.model_validate(self._config(seed))
         with gemini_faults(self.model):
             answer = generate(self.client, self.model, types.Content(role="user", parts=content), config)
@@ -82,7 +82,7 @@ class Gemini:
         return batch.name or ""
 
     def _request(self, request: Request) -> dict[str, Any]:
-        data = base64.b64encode(encode_png(request.image)).decode()
+        data = base64.b64encode(png_of(request.image)).decode()
         parts = [{"text": request.prompt}, {"inlineData": {"mimeType": PNG, "data": data}}]
         return {"contents": [{"role": "user", "parts": parts}], "generationConfig": self._config(request.seed)}
 

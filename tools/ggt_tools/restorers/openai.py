@@ -28,7 +28,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ggt_format.png import encode_png
 from ggt_format.schema import Image
 from ggt_tools.errors import ConfigError, PairError
 from ggt_tools.providers.clients import (
@@ -46,6 +45,7 @@ from ggt_tools.providers.envelope import decode_base64
 from ggt_tools.providers.faults import UNREADABLE, explain_unreadable, read_batch_error, sanitize
 from ggt_tools.providers.protocol import Restored, Setting, read_options
 from ggt_tools.restorers.protocol import Request
+from ggt_tools.restorers.stored import png_of
 
 if TYPE_CHECKING:
     from openai import OpenAI as Client
@@ -85,7 +85,7 @@ class OpenAI:
 
     def restore(self, image: Image, prompt: str, *, seed: int) -> Restored:
         """See Restorer.restore(); the seed is ignored. The errors are those of openai_faults()."""
-        file = ("lq.png", encode_png(image), "image/png")
+        file = ("lq.png", png_of(image), "image/png")
         try:
             with openai_faults(self.model):
                 answer = self.client.images.with_raw_response.edit(
@@ -184,7 +184,7 @@ class Compatible:
                     body["image"] = _data_url(image)
                     answer = images.generate(model=self.model, prompt=prompt, extra_body=body)
                 else:
-                    file = ("lq.png", encode_png(image), "image/png")
+                    file = ("lq.png", png_of(image), "image/png")
                     answer = images.edit(model=self.model, prompt=prompt, image=file, extra_body=body)
                 return _restored(json.loads(answer.content), self._fetch)
         except PairError as fault:
@@ -258,7 +258,7 @@ def _value(text: str) -> Any:
 
 
 def _data_url(image: Image) -> str:
-    return "data:image/png;base64," + base64.b64encode(encode_png(image)).decode()
+    return "data:image/png;base64," + base64.b64encode(png_of(image)).decode()
 
 
 def _refusal(fault: PairError) -> Restored:

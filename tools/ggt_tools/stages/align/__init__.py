@@ -24,15 +24,15 @@ from ggt_format.schema import Image
 from ggt_tools.errors import PairError
 from ggt_tools.imaging import MAX_PIXELS, read_image
 from ggt_tools.imaging.planes import Plane, opencv
+from ggt_tools.processes import single_threaded_blas
 from ggt_tools.records import Candidate
-from ggt_tools.stages.align.blocks import SMALLEST, without_edge
+from ggt_tools.stages.align.blocks import SMALLEST, Photograph, Pyramid, luma_of, without_edge
 from ggt_tools.stages.align.colour import ColourMap, apply_colour_map, fit_colour_map
 from ggt_tools.stages.align.confidence import CONFIDENT as CONFIDENT
 from ggt_tools.stages.align.confidence import STILL as STILL
 from ggt_tools.stages.align.confidence import Belief, believe, clear_offset
 from ggt_tools.stages.align.fit import Fit, fit
 from ggt_tools.stages.align.geometry import Matrix, Warp, moved, places, scaling, warp_maps
-from ggt_tools.stages.align.residual import luma_of
 from ggt_tools.stages.align.residual import residual as residual
 from ggt_tools.stages.align.warp import add_warp
 
@@ -83,12 +83,13 @@ class InFrame:
     changes: tuple[str, ...] = ()  # of the reply's pixels before, as Conversion has them
 
 
-def align(reply: bytes, lq: Image, candidate: Candidate, *, colour: bool = False) -> InFrame:
+@single_threaded_blas()
+def align(reply: bytes, lq: Image | Photograph, candidate: Candidate, *, colour: bool = False) -> InFrame:
     """Undo what the call and the model did to the photograph's frame, in one resampling at most.
 
     Args:
         reply: the candidate's file as it came, of any size.
-        lq: the photograph, uint8 RGB.
+        lq: the photograph, uint8 RGB; or a Photograph, which keeps what was computed of it for further candidates.
         candidate: for the frame in which it was sent.
         colour: also undo a small shift of the colours, where the frame is certain. For photographs whose own colours
             are a target: ask colour.takes_colour_map.
@@ -104,13 +105,17 @@ def align(reply: bytes, lq: Image, candidate: Candidate, *, colour: bool = False
     except PairError as fault:
         said = str(fault).partition(". ")[0]  # without the advice, which is for the owner of a file
         return InFrame(image=None, reason=fault.reason, detail=f"{said}; {_advice(candidate)}")
+    photograph = lq if isinstance(lq, Photograph) else Photograph(lq)
     image: Image = np.asarray(decoded.image)
-    height, width = lq.shape[:2]
+    height, width = photograph.shape
+    # fewer pixels cannot be compared by blocks
+    is_large_enough = max(width, height) >= SMALLEST and min(width, height, *image.shape[:2]) >= 32
+    pyramid = Pyramid(without_edge(luma_of(image))) if is_large_enough else None
     frame = candidate.frame or (width, height, 0, 0, width, height)
     starts = _starts(image.shape[1], image.shape[0], frame)
     sent = starts[0]
     changed = abs(image.shape[1] * frame[1] / (image.shape[0] * frame[0]) - 1) > RATIO
-    found, belief = _fit(lq, image, starts)
+    found, belief = _fit(photograph, pyramid, starts)
     facts = _facts(found, belief)
     is_sure = belief.confidence >= CONFIDENT
     if not is_sure and changed:
@@ -129,8 +134,8 @@ def align(reply: bytes, lq: Image, candidate: Candidate, *, colour: bool = False
         beyond = _beyond(np.linalg.inv(nearest) @ matrix, width, height, missing)
     if beyond and not is_sure:  # without a warp: there is one only where it is sure
         matrix, model, beyond, missing = sent, "identity", "", _missing(sent, width, height, image)
-    if not is_sure and max(width, height) >= SMALLEST and min(*lq.shape[:2], *image.shape[:2]) >= 32:
-        offset, is_off = clear_offset(without_edge(luma_of(lq)), without_edge(luma_of(image)), matrix)
+    if not is_sure and pyramid is not None:
+        offset, is_off = clear_offset(photograph, pyramid, matrix)
         if is_off:
             beyond = f"most of it is about {offset:.0f} px (at 1024) from its place, and no one motion brings it back"
     if beyond:
@@ -146,12 +151,12 @@ def align(reply: bytes, lq: Image, candidate: Candidate, *, colour: bool = False
         )
     is_moved = model != "identity"
     brought, resampled = (_warped(image, matrix, warp, width, height), True) if is_moved else _sent(image, frame)
-    colour_map, uncorrected = fit_colour_map(lq, brought) if colour and is_sure else None, None
+    colour_map, uncorrected = fit_colour_map(photograph.image, brought) if colour and is_sure else None, None
     if colour_map is not None:
         exact = image.astype(np.float32)  # so that the pixels are rounded once, after both
         exact = _warped(exact, matrix, warp, width, height) if is_moved else _sent(exact, frame)[0]
         brought, uncorrected, resampled = apply_colour_map(exact, colour_map.matrix), brought, True
-    median, p99 = residual(lq, brought)
+    median, p99 = residual(photograph, brought)
     return InFrame(
         image=brought,
         colour=colour_map,
@@ -226,18 +231,17 @@ def _starts(width: int, height: int, frame: tuple[int, ...]) -> list[Matrix]:
     return starts
 
 
-def _fit(lq: Image, image: Image, starts: list[Matrix]) -> tuple[Fit | None, Belief]:
+def _fit(lq: Photograph, reply: Pyramid | None, starts: list[Matrix]) -> tuple[Fit | None, Belief]:
     """The fit and how far it is to be believed. It has a warp only where it is sure with it."""
-    if max(lq.shape[:2]) < SMALLEST or min(*lq.shape[:2], *image.shape[:2]) < 32:
+    if reply is None:
         return None, believe(None, 0.0)
-    planes = without_edge(luma_of(lq)), without_edge(luma_of(image))
-    height, width = lq.shape[:2]
-    found = fit(*planes, starts)
+    height, width = lq.shape
+    found = fit(lq, reply, starts)
     if found is None:
         return None, believe(None, 0.0)
     belief = believe(found, _largest(starts[0], found.matrix, None, width, height))
     # where the reply is resampled anyway, a warp costs nothing more
-    warped = add_warp(*planes, starts[0], found, WARP_GAIN if belief.apply else STILL)
+    warped = add_warp(lq, reply, starts[0], found, WARP_GAIN if belief.apply else STILL)
     if warped is not None:
         largest = _largest(starts[0], warped.matrix, warped.warp, width, height)
         warped_belief = believe(warped, largest)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
+from ggt_format.schema import Image
 from ggt_tools.imaging.planes import Plane, opencv
 from ggt_tools.stages.align.geometry import Matrix, Points, Warp, scaling, warp_maps
 
@@ -41,6 +43,12 @@ class Blocks:
         return len(self.structured)
 
 
+def luma_of(image: Image) -> Plane:
+    """Return luma in 0..255, float32, of uint8 RGB."""
+    luma: Plane = opencv().cvtColor(image, opencv().COLOR_RGB2GRAY).astype(np.float32)
+    return luma
+
+
 def smoothed(plane: Plane, sigma: float) -> Plane:
     """A Gaussian blur; a wide one is applied to a smaller copy, which differs little and costs much less."""
     cv2 = opencv()
@@ -61,7 +69,9 @@ def without_edge(luma: Plane) -> Plane:
     Screenshots, scans and figures have thin borders of their own, which stay in place whatever the content does.
     """
     edge = max(2, round(EDGE * max(luma.shape)))
-    return np.pad(luma[edge:-edge, edge:-edge], edge, mode="edge")
+    cv2 = opencv()
+    inner = luma[edge:-edge, edge:-edge].copy()  # OpenCV would look beyond a view of it
+    return np.asarray(cv2.copyMakeBorder(inner, edge, edge, edge, edge, cv2.BORDER_REPLICATE), np.float32)
 
 
 def local_contrast(luma: Plane) -> Plane:
@@ -94,20 +104,68 @@ class Pyramid:
         return plane, scaling(plane.shape[1] / self.luma.shape[1], plane.shape[0] / self.luma.shape[0])
 
 
+class Photograph:
+    """A photograph, and what was computed of it: all of its candidates are compared with the same.
+
+    Args:
+        image: uint8 RGB (height, width, 3).
+    """
+
+    def __init__(self, image: Image) -> None:
+        self.image = image
+        self._contrasts: dict[tuple[int, int], Plane] = {}
+        self._structured: dict[tuple[int, int, int, int], npt.NDArray[np.int_]] = {}
+
+    @cached_property
+    def luma(self) -> Plane:
+        """Luma in 0..255, float32."""
+        return luma_of(self.image)
+
+    @cached_property
+    def _inner_luma(self) -> Plane:
+        return without_edge(self.luma)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.image.shape[0], self.image.shape[1]
+
+    def contrast(self, width: int, height: int) -> Plane:
+        """Return the local contrast of the luma, without its edge, at a size."""
+        if (width, height) not in self._contrasts:
+            small = self._inner_luma
+            if small.shape != (height, width):
+                small = opencv().resize(small, (width, height), interpolation=opencv().INTER_AREA)
+            self._contrasts[width, height] = local_contrast(small)
+        return self._contrasts[width, height]
+
+    def structured_blocks(self, width: int, height: int, block: int, step: int) -> npt.NDArray[np.int_]:
+        """Return top and left (n, 2), at a size, of the blocks that have structure."""
+        spec = width, height, block, step
+        if spec not in self._structured:
+            cv2, contrast = opencv(), self.contrast(width, height)
+            corners = [
+                (top, left)
+                for top in _starts(height, block, step)
+                for left in _starts(width, block, step)
+                if cv2.meanStdDev(contrast[top : top + block, left : left + block])[1][0, 0] >= 0.15
+            ]
+            self._structured[spec] = np.array(corners, np.int_).reshape(-1, 2)
+        return self._structured[spec]
+
+
 class Level:
     """The photograph at one size, and the reply brought there."""
 
-    def __init__(self, lq: Plane, reply: Pyramid, level: tuple[int, int, int, int]) -> None:
-        cv2 = opencv()
+    def __init__(self, lq: Photograph, reply: Pyramid, level: tuple[int, int, int, int]) -> None:
         side, self.block, self.step, self.reach = level
         height, width = lq.shape
         scale = min(1.0, side / max(height, width))
         self.width, self.height = max(1, round(width * scale)), max(1, round(height * scale))
-        small = lq if scale == 1.0 else cv2.resize(lq, (self.width, self.height), interpolation=cv2.INTER_AREA)
         self.up = scaling(width / self.width, height / self.height)  # photograph <- level
         self.unit = 1024.0 / max(self.width, self.height)  # px at 1024 for a px of the level
-        self.contrast = local_contrast(small)
-        self.reply = reply
+        self.contrast = lq.contrast(self.width, self.height)
+        self.lq, self.reply = lq, reply
 
     def lifted(self, motion: Matrix) -> Matrix:
         """A motion in the level's pixels, in the photograph's."""
@@ -168,37 +226,40 @@ class Level:
     def blocks(self, matrix: Matrix, warp: Warp | None = None) -> Blocks:
         """Look for each block of the photograph in the reply, as `matrix` (reply <- photograph) brings it here."""
         cv2 = opencv()
-        reach, block = self.reach, self.block
+        reach = self.reach
         contrast, inside = self.warped(matrix, reach, warp)
-        height, width = min(block, self.height), min(block, self.width)
+        height, width = min(self.block, self.height) + 2 * reach, min(self.block, self.width) + 2 * reach
+        structured = self.lq.structured_blocks(self.width, self.height, self.block, self.step)
+        tops, lefts = structured.T
+        bottoms, rights = tops + height, lefts + width
         sums = cv2.integral(inside.astype(np.uint8))
-        at: list[tuple[float, float]] = []
-        structured: list[tuple[float, float]] = []
-        surfaces: list[Plane] = []
-        for top in _starts(self.height, block, self.step):
-            for left in _starts(self.width, block, self.step):
-                template = self.contrast[top : top + height, left : left + width]
-                if float(cv2.meanStdDev(template)[1][0, 0]) < 0.15:
-                    continue
-                centre = (left + (width - 1) / 2, top + (height - 1) / 2)
-                structured.append(centre)
-                bottom, right = top + height + 2 * reach, left + width + 2 * reach
-                covered = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
-                if not covered > 0.8 * (bottom - top) * (right - left):
-                    continue
-                surfaces.append(cv2.matchTemplate(contrast[top:bottom, left:right], template, cv2.TM_CCOEFF_NORMED))
-                at.append(centre)
+        covered = sums[bottoms, rights] - sums[tops, rights] - sums[bottoms, lefts] + sums[tops, lefts]
+        kept = structured[covered > 0.8 * height * width]
+        surfaces = [
+            cv2.matchTemplate(
+                contrast[top : top + height, left : left + width],
+                self.contrast[top : top + height - 2 * reach, left : left + width - 2 * reach],
+                cv2.TM_CCOEFF_NORMED,
+            )
+            for top, left in kept.tolist()
+        ]
         stack = np.array(surfaces, np.float64).reshape(-1, 2 * reach + 1, 2 * reach + 1)
         place, weight, found, peak, rival = _peaks(stack)
         return Blocks(
-            at=np.array(at).reshape(-1, 2),
+            at=self._centres(kept),
             moved=place - reach,
             weight=weight,
             found=found,
             peak=peak,
             rival=rival,
-            structured=np.array(structured).reshape(-1, 2),
+            structured=self._centres(structured),
         )
+
+    def _centres(self, corners: npt.NDArray[np.int_]) -> Points:
+        """(n, 2), x before y, of blocks by their top and left."""
+        size = np.array([min(self.block, self.width) - 1, min(self.block, self.height) - 1])
+        centres: Points = corners[:, ::-1] + size / 2
+        return centres
 
 
 def _starts(size: int, block: int, step: int) -> list[int]:

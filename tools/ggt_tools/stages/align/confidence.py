@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ggt_tools.imaging.planes import Plane
-from ggt_tools.stages.align.blocks import CLEAR, OFFSET_LEVEL, Level, Pyramid
+from ggt_tools.stages.align.blocks import CLEAR, OFFSET_LEVEL, Level, Photograph, Pyramid
 from ggt_tools.stages.align.fit import Fit
 from ggt_tools.stages.align.geometry import Matrix
 
@@ -75,22 +74,22 @@ def _half_at_one(badness: float) -> float:
     return 1.0 / (1.0 + badness)
 
 
-def clear_offset(lq: Plane, reply: Plane, matrix: Matrix) -> tuple[float, bool]:
+def clear_offset(lq: Photograph, reply: Pyramid, matrix: Matrix) -> tuple[float, bool]:
     """How far clearly matched blocks of the photograph are off in the reply as `matrix` places it, without any fit.
 
     A block is clearly matched where its correlation is high and no other place comes near it: repeated structure and
     texture do not count.
 
     Args:
-        lq: luma, float32.
-        reply: luma, float32, of any size.
+        lq: the photograph.
+        reply: luma of the reply, of any size.
         matrix: reply <- photograph.
 
     Returns:
         The median distance in px at 1024 (NaN where fewer than FEWEST_MATCHES blocks match), and whether the output is
         certainly off: enough blocks match, and most of them lie farther away than OFF.
     """
-    level = Level(lq, Pyramid(reply), OFFSET_LEVEL)
+    level = Level(lq, reply, OFFSET_LEVEL)
     blocks = level.blocks(matrix)
     correlation, margin = CLEAR
     clear = blocks.found & (blocks.peak > correlation) & (blocks.peak - blocks.rival > margin)

@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from ggt_tools.imaging.planes import Plane, opencv
-from ggt_tools.stages.align.blocks import LEVELS, Blocks, Level, Pyramid
+from ggt_tools.imaging.planes import opencv
+from ggt_tools.stages.align.blocks import LEVELS, Blocks, Level, Photograph, Pyramid
 from ggt_tools.stages.align.geometry import Matrix, Points, Warp, moved, places
 
 MODELS = {"translation": 2, "similarity": 4, "affine": 6, "homography": 8}  # and the numbers each has
@@ -95,29 +95,40 @@ class _System:
         self.largest = np.maximum(np.linalg.eigvalsh(blocks.weight)[:, -1], 1e-12)
 
     def solve(self, weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """The numbers (k,) of the model that fit best."""
+        """The numbers (m, k) of the model that fit best, for each row of `weights` (m, n)."""
         numbers = self.jacobian.shape[2]
-        normal = (weights @ self.normal).reshape(numbers, numbers)
-        ridge = 1e-9 * float(np.trace(normal)) + 1e-12
-        solution: npt.NDArray[np.float64] = np.linalg.solve(normal + ridge * np.eye(numbers), weights @ self.right)
+        # row by row, so that a row's result does not depend on the others
+        normal = np.array([row @ self.normal for row in weights]).reshape(-1, numbers, numbers)
+        right = np.array([row @ self.right for row in weights])
+        diagonal = np.arange(numbers)
+        normal[:, diagonal, diagonal] += (1e-9 * np.trace(normal, axis1=1, axis2=2) + 1e-12)[:, None]
+        solution: npt.NDArray[np.float64] = np.linalg.solve(normal, right[:, :, None])[:, :, 0]
         return solution
 
     def robust(self, weights: npt.NDArray[np.float64], *, rounds: int) -> npt.NDArray[np.float64]:
-        """The weights (n,) with those of outliers reduced (Geman and McClure 1985), round by round."""
+        """The weights (m, n) with those of outliers reduced (Geman and McClure 1985), row by row and round by round."""
         theta, part = self.solve(weights), weights > 0.05
         for _ in range(rounds):
-            distance = self.distance(self.jacobian @ theta)
-            scale = max(1.5 * float(np.median(distance[part])), 0.05) if part.any() else 1.0
+            distance = self.distance([self.jacobian @ row for row in theta])
+            scale = np.maximum(1.5 * _medians(distance, part), 0.05)[:, None]
             weights = np.where(part, 1.0 / (1.0 + (distance / (2.0 * scale)) ** 2) ** 2, 0.0)
             theta = self.solve(weights)
         return weights
 
-    def distance(self, predicted: Points) -> npt.NDArray[np.float64]:
-        """Pixels between found and predicted, for each block along the directions in which it can tell."""
+    def distance(self, predicted: Points | list[Points]) -> npt.NDArray[np.float64]:
+        """Pixels between found and predicted (..., n, 2), for each block along the directions in which it can tell."""
         residual = self.blocks.moved - predicted
-        toward = np.matmul(self.blocks.weight, residual[:, :, None])[:, :, 0]
-        distance: npt.NDArray[np.float64] = np.sqrt(np.maximum((toward * residual).sum(axis=1), 0.0) / self.largest)
+        toward = np.matmul(self.blocks.weight, residual[..., None])[..., 0]
+        distance: npt.NDArray[np.float64] = np.sqrt(np.maximum((toward * residual).sum(axis=-1), 0.0) / self.largest)
         return distance
+
+
+def _medians(values: npt.NDArray[np.float64], chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """The median (m,) of the chosen values of each row (m, n), 2/3 where none is chosen; no row needs a call."""
+    ordered = np.sort(np.where(chosen, values, np.inf), axis=1)
+    count, rows = chosen.sum(axis=1), np.arange(len(values))
+    medians = (ordered[rows, np.maximum(count - 1, 0) // 2] + ordered[rows, np.minimum(count // 2, count - 1)]) / 2.0
+    return np.asarray(np.where(count > 0, medians, 2.0 / 3.0))
 
 
 def _fit_level(
@@ -156,19 +167,19 @@ def _fit_level(
     usable = [model for model in models if 2 * len(units) >= 3 * MODELS[model]]
     richest = usable[-1]
     first = _System(_jacobian(units, MODELS[richest]), step)
-    weights = first.robust(weights, rounds=12)
-    halves = [
-        (first.robust(weights * one, rounds=4) * one, first.robust(weights * ~one, rounds=4) * ~one)
-        for one in _halves(step.at, 2.0 * level.block, 4 if ransac else 8)
-    ]
+    weights = first.robust(weights[None], rounds=12)
+    parts = _halves(step.at, 2.0 * level.block, 4 if ransac else 8)
+    halves = weights * np.concatenate([parts, ~parts])
+    halves = first.robust(halves, rounds=4) * (halves > 0.0)
     motions, variances = {}, {}
     for model in usable:
         linear = model != "homography"  # which is linear for small steps only
         system = _System(_jacobian(units, MODELS[model]), whole if linear else step)
         there = _jacobian(frame, MODELS[model])
-        matrix = np.linalg.inv(to_unit) @ _step(system.solve(weights) / half) @ to_unit
+        matrix = np.linalg.inv(to_unit) @ _step(system.solve(weights)[0] / half) @ to_unit
         motions[model] = matrix if linear else so_far @ matrix
-        apart = [there @ (system.solve(one) - system.solve(other)) for one, other in halves]
+        ones, others = np.split(system.solve(halves), 2)
+        apart = [there @ numbers for numbers in ones - others]
         # two halves differ by twice the deviation of the whole
         variances[model] = float(np.mean([share @ (a**2).sum(axis=1) for a in apart])) / 4.0
     errors = {}
@@ -190,27 +201,23 @@ def _fit_level(
     )
 
 
-def _halves(points: Points, side: float, count: int) -> list[npt.NDArray[np.bool_]]:
-    """Ways to part the blocks in two, neighbours together: what they share must not pass for agreement."""
+def _halves(points: Points, side: float, count: int) -> npt.NDArray[np.bool_]:
+    """(count, n) ways to part the blocks in two, neighbours together: what they share must not pass for agreement."""
     cell = (points // side).astype(int)
     names = cell[:, 0] * 1000 + cell[:, 1]
     every = np.unique(names)
     random = np.random.default_rng(0)
-    parts = []
-    for _ in range(count):
-        chosen = random.permutation(every)[: len(every) // 2]
-        parts.append(np.isin(names, chosen))
-    return parts
+    parts = [np.isin(names, random.permutation(every)[: len(every) // 2]) for _ in range(count)]
+    return np.array(parts)
 
 
-def fit(lq: Plane, reply: Plane, starts: Sequence[Matrix]) -> Fit | None:
-    """The motion that brings the reply's luma (float32, 0..255, any size) onto the photograph's.
+def fit(lq: Photograph, reply: Pyramid, starts: Sequence[Matrix]) -> Fit | None:
+    """The motion that brings the reply, of any size, onto the photograph.
 
     `starts`: matrices reply <- photograph to begin from, the one that the call itself made first; the one that ends
     best is gone on with. None: nothing fits.
     """
-    pyramid = Pyramid(reply)
-    first = Level(lq, pyramid, LEVELS[0])
+    first = Level(lq, reply, LEVELS[0])
     best: tuple[float, Matrix, Matrix] | None = None
     for start in starts:
         motion, likeness = np.eye(3), first.likeness(start)
@@ -233,7 +240,7 @@ def fit(lq: Plane, reply: Plane, starts: Sequence[Matrix]) -> Fit | None:
     for number, spec in enumerate(LEVELS[1:]):
         if number > 0 and max(lq.shape) <= LEVELS[number][0]:
             break
-        level = Level(lq, pyramid, spec)
+        level = Level(lq, reply, spec)
         solution = None
         for _ in range(1 if number == 2 else 2):
             blocks = level.blocks(start @ motion)

@@ -90,7 +90,7 @@ class Warp:
         across = spline_weights((np.arange(-margin, width + margin) + 0.5) / width * (columns - 3), columns - 3)
         down = spline_weights((np.arange(-margin, height + margin) + 0.5) / height * (rows - 3), rows - 3)
         parts = [down @ self.coefficients[..., part] @ across.T for part in range(2)]
-        return np.asarray(np.stack(parts, axis=2) * max(shape))
+        return np.moveaxis(np.stack(parts) * max(shape), 0, 2)  # each part lies in one piece
 
     @property
     def size(self) -> float:
@@ -119,5 +119,9 @@ def warp_maps(matrix: Matrix, warp: Warp, shape: tuple[int, int], margin: int = 
     x = np.arange(-margin, width + margin) + field[..., 0]
     y = np.arange(-margin, height + margin)[:, None] + field[..., 1]
     (a, b, c), (d, e, f), (g, h, i) = matrix
-    depth = g * x + h * y + i
-    return np.asarray((a * x + b * y + c) / depth, np.float32), np.asarray((d * x + e * y + f) / depth, np.float32)
+    x_map, y_map = a * x + b * y + c, d * x + e * y + f
+    if (g, h, i) != (0.0, 0.0, 1.0):
+        depth = g * x + h * y + i
+        x_map /= depth
+        y_map /= depth
+    return x_map.astype(np.float32), y_map.astype(np.float32)

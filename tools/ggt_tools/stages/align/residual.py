@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from ggt_format.schema import Image
-from ggt_tools.imaging.planes import Plane, opencv
-from ggt_tools.stages.align.blocks import SMALLEST, local_contrast
+from ggt_tools.imaging.planes import opencv
+from ggt_tools.stages.align.blocks import SMALLEST, Photograph, local_contrast, luma_of
 
 NAN = float("nan")
 
 
-def residual(lq: Image, gt: Image) -> tuple[float, float]:
+def residual(lq: Photograph, gt: Image) -> tuple[float, float]:
     """Local displacement between a photograph and its restoration: median and 99th percentile, in px at 1024.
 
     Dense inverse search flow (Kroeger et al., ECCV 2016) of local contrast at 512 px long edge, both ways; it counts
@@ -25,7 +25,7 @@ def residual(lq: Image, gt: Image) -> tuple[float, float]:
     size = (max(32, round(width * scale)), max(32, round(height * scale)))
     one, other = (
         local_contrast(luma if scale == 1.0 else cv2.resize(luma, size, interpolation=cv2.INTER_AREA))
-        for luma in (luma_of(lq), luma_of(gt))
+        for luma in (lq.luma, luma_of(gt))
     )
     first, second = (np.asarray(np.clip(plane * 50.0 + 128.0, 0, 255), np.uint8) for plane in (one, other))
     flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
@@ -40,8 +40,3 @@ def residual(lq: Image, gt: Image) -> tuple[float, float]:
     length = np.linalg.norm(there[counts], axis=1) * 1024.0 / max(first.shape)
     median, p99 = np.percentile(length, (50, 99))
     return float(median), float(p99)
-
-
-def luma_of(image: Image) -> Plane:
-    luma: Plane = opencv().cvtColor(image, opencv().COLOR_RGB2GRAY).astype(np.float32)
-    return luma

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from ggt_format.images import decode_image
-from ggt_format.png import encode_png
+from ggt_format.png import encode_png, read_png_bands
 from ggt_format.schema import Image
-from ggt_tools.errors import check_limit
+from ggt_tools.errors import ShardError, check_limit
 from ggt_tools.events import SILENT, Events, track
 from ggt_tools.executors import LOCAL, ExecutorConfig
 from ggt_tools.metrics import core
 from ggt_tools.metrics.scorer import CORE
 from ggt_tools.records import UNCORRECTED, Aligned, Candidate, Conversion, Photo, Score
 from ggt_tools.stages.align import CONFIDENT, VERSION, InFrame, align
+from ggt_tools.stages.align.blocks import Photograph
 from ggt_tools.stages.align.colour import takes_colour_map
 from ggt_tools.summary import Summary
 from ggt_tools.workspace.ledger import Ledger
@@ -64,22 +66,29 @@ def run(workspace: Path, config: AlignConfig, *, executor: ExecutorConfig = LOCA
         if config.dry_run:
             return Summary(stage="align", plan=(f"would align {len(planned)} candidates",))
         rejected, conversions, unsure_count = Counter[str](), Counter[str](), 0
+
+        @lru_cache(maxsize=1)  # the candidates of a photograph follow each other
+        def load_photograph(key: str) -> Photograph:
+            return Photograph(decode_image(ledger.image(photos[key].image), photos[key].subject))
+
         for candidate in track(events, planned, "align", len(planned)):
             photo, version = photos[candidate.key], target_versions[candidate.id]
-            lq = decode_image(ledger.image(photo.image), photo.subject)
-            result = align(ledger.image(candidate.image), lq, candidate, colour=version.endswith(WITH_COLOUR))
+            lq = load_photograph(candidate.key)
+            reply = ledger.image(candidate.image)
+            result = align(reply, lq, candidate, colour=version.endswith(WITH_COLOUR))
             if result.image is None:
                 events.warning(f"{photo.subject}: {result.reason}: {result.detail}")
                 rejected[result.reason] += 1
                 image = ""
             else:
                 unsure_count += result.confidence < CONFIDENT
-                image = ledger.put_image(encode_png(result.image))
+                is_stored = not result.resampled and holds_pixels(reply, result.image)
+                image = candidate.image if is_stored else ledger.put_image(encode_png(result.image))
             conversions.update(result.changes)
             ledger.add(
                 *_conversion(candidate, result),
                 _aligned(candidate, version, image, result),
-                *uncorrected_scores(candidate.id, lq, result),
+                *uncorrected_scores(candidate.id, lq.image, result),
             )
     return Summary(
         stage="align",
@@ -102,6 +111,14 @@ def _target_version(config: AlignConfig, photo: Photo, current: str | None) -> s
     if config.colour is None:
         return with_colour if current == with_colour else VERSION
     return with_colour if config.colour and takes_colour_map(photo.degradation) else VERSION
+
+
+def holds_pixels(reply: bytes, image: Image) -> bool:
+    """Return whether a reply is a banded PNG of these pixels, as our own restorers write; to encode it costs more."""
+    try:
+        return read_png_bands(reply, "the reply") is not None and np.array_equal(decode_image(reply), image)
+    except ShardError:  # a file that only looks like one of ours
+        return False
 
 
 def _conversion(candidate: Candidate, result: InFrame) -> list[Conversion]:

@@ -19,8 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from ggt_tools.imaging.planes import Plane
-from ggt_tools.stages.align.blocks import RIVAL_MARGIN, Blocks, Level, Pyramid
+from ggt_tools.stages.align.blocks import RIVAL_MARGIN, Blocks, Level, Photograph, Pyramid
 from ggt_tools.stages.align.fit import Fit, improvement_from
 from ggt_tools.stages.align.geometry import Floats, Matrix, Points, Warp, moved, spline_basis
 
@@ -59,12 +58,12 @@ class WarpFit:
     structured: Points  # (n, 2) centres of the blocks that have structure in the photograph, px of the level
 
 
-def add_warp(lq: Plane, reply: Plane, start: Matrix, fit: Fit, least_gain: float) -> Fit | None:
+def add_warp(lq: Photograph, reply: Pyramid, start: Matrix, fit: Fit, least_gain: float) -> Fit | None:
     """Add a smooth warp to a fit.
 
     Args:
-        lq: luma of the photograph, float32.
-        reply: luma of the reply, float32, of any size.
+        lq: the photograph.
+        reply: luma of the reply, of any size.
         start: reply <- photograph, as the call itself made it; `motion` and `improvement` are measured from there.
         fit: the motion of the whole frame.
         least_gain: px at 1024 by which the warp must bring the matches nearer.
@@ -75,7 +74,7 @@ def add_warp(lq: Plane, reply: Plane, start: Matrix, fit: Fit, least_gain: float
     """
     if fit.scatter < WORTH or fit.support < LEAST_SUPPORT:
         return None
-    level = Level(lq, Pyramid(reply), WARP_LEVEL)
+    level = Level(lq, reply, WARP_LEVEL)
     found = fit_warp(level, fit.matrix)
     if found is None or found.predicted < PREDICTED or found.scatter > FARTHEST:
         return None
@@ -189,9 +188,11 @@ class _System:
         self.basis, self.displacement, self.fold, self.bending = basis, displacement, fold, bending
         self.normal = np.zeros((FOLDS, *bending.shape))  # x and y of a coefficient are neighbours
         self.right = np.zeros((FOLDS, len(bending)))
+        self._sums: dict[tuple[int, ...], tuple[Matrix, Floats]] = {}
 
     def weigh(self, weights: Floats) -> None:
         """Set the weights (n,) of the matches."""
+        self._sums.clear()
         inner = self.information * (weights / float(self.sharpest.mean()))[:, None, None]
         toward = np.matmul(inner, self.displacement[:, :, None])[:, :, 0]
         for part in range(FOLDS):
@@ -205,23 +206,29 @@ class _System:
 
     def solve(self, penalty: int, folds: tuple[int, ...]) -> Floats:
         """The coefficients (2k,) that fit some of the folds best. `penalty`: which of PENALTIES."""
-        normal, right = self.normal[list(folds)].sum(axis=0), self.right[list(folds)].sum(axis=0)
-        ridge = 1e-6 * float(np.trace(normal)) / len(right) * np.eye(len(right))
+        normal, right = self._sum(folds)
         bending = PENALTIES[penalty] * len(folds) / FOLDS * self.bending
-        solution: Floats = np.linalg.solve(normal + ridge + bending, right)
+        solution: Floats = np.linalg.solve(np.asarray(normal + bending, np.float64), right)
         return solution
+
+    def _sum(self, folds: tuple[int, ...]) -> tuple[Matrix, Floats]:
+        """The normal equations of some folds, with a small ridge; kept, since each penalty asks for them."""
+        if folds not in self._sums:
+            normal, right = self.normal[list(folds)].sum(axis=0), self.right[list(folds)].sum(axis=0)
+            normal[np.diag_indices_from(normal)] += 1e-6 * float(np.trace(normal)) / len(right)
+            self._sums[folds] = normal, right
+        return self._sums[folds]
 
     def held_out(self) -> list[Floats]:
         """For each penalty, the distance (n,) of the matches from what a fit to the other folds predicts."""
-        distances = []
-        for penalty in range(len(PENALTIES)):
-            predicted = np.empty_like(self.displacement)
-            for part in range(FOLDS):
-                others = tuple(other for other in range(FOLDS) if other != part)
-                mine = self.fold == part
-                predicted[mine] = self.basis[mine] @ self.solve(penalty, others).reshape(-1, 2)
-            distances.append(self.distance(self.displacement - predicted))
-        return distances
+        predicted = np.empty((len(PENALTIES), *self.displacement.shape))
+        for part in range(FOLDS):
+            others = tuple(other for other in range(FOLDS) if other != part)
+            mine = self.fold == part
+            basis = self.basis[mine]
+            for penalty in range(len(PENALTIES)):
+                predicted[penalty, mine] = basis @ self.solve(penalty, others).reshape(-1, 2)
+        return [self.distance(self.displacement - points) for points in predicted]
 
     def distance(self, residual: Points) -> Floats:
         """(n,) pixels along the directions in which a match can tell."""

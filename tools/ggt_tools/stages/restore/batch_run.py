@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
-from ggt_format.images import decode_image
 from ggt_format.schema import Image
 from ggt_tools.clock import utc_now
 from ggt_tools.errors import ConfigError, PairError
@@ -19,6 +18,7 @@ from ggt_tools.providers.recording import SENT
 from ggt_tools.providers.service import ServiceConfig
 from ggt_tools.records import IN_FLIGHT, Candidate, Job, Photo
 from ggt_tools.restorers.protocol import BatchRestorer, Restorer
+from ggt_tools.restorers.stored import load_stored
 from ggt_tools.retries import retry
 from ggt_tools.stages.restore import Work, add_frame, check_candidate
 from ggt_tools.stages.restore.batches import (
@@ -174,7 +174,7 @@ class _BatchRun:
             self.ledger.add(replace(job, state=FAILED), *calls, *candidates)
 
     def _load(self, photo: Photo) -> Image:
-        return decode_image(self.ledger.image(photo.image), photo.file)
+        return load_stored(self.ledger.image(photo.image), photo.file)
 
     def _image_size(self, work: Work) -> int:
         """Estimate the bytes of the image that is sent: those of the photograph, and more for its padding."""

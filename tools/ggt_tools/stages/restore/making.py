@@ -14,6 +14,7 @@ from ggt_tools.events import Events
 from ggt_tools.providers.service import ServiceConfig
 from ggt_tools.records import Call, Candidate, Photo
 from ggt_tools.restorers.protocol import Restorer
+from ggt_tools.restorers.stored import load_stored
 from ggt_tools.stages.restore import Work, add_frame, restore
 from ggt_tools.stages.restore.credentials import settle
 from ggt_tools.summary import Summary
@@ -93,7 +94,8 @@ def make_candidates(
     counts = CandidateCounts()
 
     def load(photo: Photo) -> Image:
-        return decode_image(ledger.image(photo.image), photo.file)
+        load_pixels = load_stored if restorer.is_remote else decode_image
+        return load_pixels(ledger.image(photo.image), photo.file)
 
     def record(calls: Sequence[Call]) -> None:
         ledger.add(*(framed_works[call.work].candidate for call in calls), *calls)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from importlib.util import find_spec
 from itertools import groupby, islice
 
@@ -71,13 +71,24 @@ class Scoring:
         """What ready() gives, of a scorer that is there."""
         images = ImageFolder(store)
 
+        @lru_cache(maxsize=1)  # the candidates of a photograph follow each other, and share what is computed of it
+        def load_lq(name: str, key: str) -> Image:
+            return ggt_format.decode_image(images.image(name), key)
+
         def perform(works: Sequence[ScoreWork]) -> Iterator[Score | WorkFailure]:
             if scorer.is_on_gpu:
                 yield from _perform_on_gpu(scorer, works, images)
                 works = [_only_own(work) for work in works if any(metric in OWN for metric, _ in work.metrics)]
             for some in _batches(works, scorer.batch):
                 wanted = [metric for metric, _ in some[0].metrics]
-                pairs = [(work.candidate, *load_pair(images, work.key, work.lq, work.gt)) for work in some]
+                pairs = [
+                    (
+                        work.candidate,
+                        load_lq(work.lq, work.key),
+                        ggt_format.decode_image(images.image(work.gt), work.key),
+                    )
+                    for work in some
+                ]
                 try:
                     yield from scorer.score(pairs, wanted)
                 except PairError:
