@@ -172,7 +172,8 @@ def _priors_text(manifest: Mapping[str, Any]) -> str:
     if names := prior_only_degradations(manifest):
         text += (
             f'\nFor {", ".join(names)} there are only priors: `datasets` with `data_dir="data/{names[0]}"` returns\n'
-            'them as its split `train`, although they are not training pairs. Use `ggt100k.PairDataset(..., "prior")`.\n'
+            "them as its split `train`, although they are not training pairs. Use "
+            '`ggt100k.PairDataset(..., "prior")`.\n'
         )
     return text
 
