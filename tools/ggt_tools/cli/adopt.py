@@ -1,5 +1,3 @@
-"""The verb adopt."""
-
 from __future__ import annotations
 
 import argparse

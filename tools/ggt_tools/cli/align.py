@@ -1,5 +1,3 @@
-"""The verb align."""
-
 from __future__ import annotations
 
 import argparse

@@ -1,5 +1,3 @@
-"""The verb calibrate."""
-
 from __future__ import annotations
 
 import argparse

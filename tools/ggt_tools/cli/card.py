@@ -1,5 +1,3 @@
-"""The verb card."""
-
 from __future__ import annotations
 
 import argparse

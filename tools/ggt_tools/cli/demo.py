@@ -1,5 +1,3 @@
-"""The verb demo."""
-
 from __future__ import annotations
 
 import argparse

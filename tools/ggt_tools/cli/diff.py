@@ -1,5 +1,3 @@
-"""The verb diff."""
-
 from __future__ import annotations
 
 import argparse

@@ -1,5 +1,3 @@
-"""The verb evaluate."""
-
 from __future__ import annotations
 
 import argparse

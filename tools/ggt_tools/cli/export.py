@@ -1,5 +1,3 @@
-"""The verb export."""
-
 from __future__ import annotations
 
 import argparse

@@ -1,5 +1,3 @@
-"""The verb ingest."""
-
 from __future__ import annotations
 
 import argparse

@@ -1,5 +1,3 @@
-"""The verb pack."""
-
 from __future__ import annotations
 
 import argparse

@@ -1,5 +1,3 @@
-"""The verb prompt."""
-
 from __future__ import annotations
 
 import argparse

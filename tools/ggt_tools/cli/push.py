@@ -1,5 +1,3 @@
-"""The verb push."""
-
 from __future__ import annotations
 
 import argparse

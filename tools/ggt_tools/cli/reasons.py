@@ -1,5 +1,3 @@
-"""The verb reasons."""
-
 from __future__ import annotations
 
 import argparse

@@ -1,5 +1,3 @@
-"""The verb refine."""
-
 from __future__ import annotations
 
 import argparse

@@ -1,5 +1,3 @@
-"""The verb report."""
-
 from __future__ import annotations
 
 import argparse

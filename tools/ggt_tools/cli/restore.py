@@ -1,5 +1,3 @@
-"""The verb restore."""
-
 from __future__ import annotations
 
 import argparse

@@ -1,5 +1,3 @@
-"""The verb retry."""
-
 from __future__ import annotations
 
 import argparse

@@ -1,5 +1,3 @@
-"""The verb review."""
-
 from __future__ import annotations
 
 import argparse

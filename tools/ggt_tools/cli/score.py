@@ -1,5 +1,3 @@
-"""The verb score."""
-
 from __future__ import annotations
 
 import argparse

@@ -1,5 +1,3 @@
-"""The verb screen."""
-
 from __future__ import annotations
 
 import argparse

@@ -1,5 +1,3 @@
-"""The verb site."""
-
 from __future__ import annotations
 
 import argparse

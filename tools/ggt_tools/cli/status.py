@@ -1,5 +1,3 @@
-"""The verb status."""
-
 from __future__ import annotations
 
 import argparse

@@ -1,5 +1,3 @@
-"""The verb study."""
-
 from __future__ import annotations
 
 import argparse

@@ -1,5 +1,3 @@
-"""The verb train-classes."""
-
 from __future__ import annotations
 
 import argparse

@@ -1,5 +1,3 @@
-"""The verb train-fidelity."""
-
 from __future__ import annotations
 
 import argparse

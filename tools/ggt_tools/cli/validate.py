@@ -1,5 +1,3 @@
-"""The verb validate."""
-
 from __future__ import annotations
 
 import argparse

@@ -1,5 +1,3 @@
-"""The verb verdict."""
-
 from __future__ import annotations
 
 import argparse

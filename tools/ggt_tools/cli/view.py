@@ -1,5 +1,3 @@
-"""The verb view."""
-
 from __future__ import annotations
 
 import argparse

@@ -1,5 +1,3 @@
-"""The verb weights."""
-
 from __future__ import annotations
 
 import argparse

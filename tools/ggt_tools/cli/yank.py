@@ -1,5 +1,3 @@
-"""The verb yank."""
-
 from __future__ import annotations
 
 import argparse
