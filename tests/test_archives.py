@@ -171,7 +171,7 @@ def damaged(tar: bytes, case: str) -> list[bytes]:
         ("cut off", "x.tar.3"),
     ],
 )
-def test_parts_in_a_wrong_order_or_missing_are_told_by_the_bytes(case: str, part: str) -> None:
+def test_parts_in_a_wrong_order_or_missing_are_detected_by_their_bytes(case: str, part: str) -> None:
     """Where names tell nothing: parts that were renamed, or whose last one was never fetched."""
     tar = tar_of({f"{number}.png": bytes(range(256)) * 9 for number in range(16)})
     with pytest.raises(ConfigError) as caught:

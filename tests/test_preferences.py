@@ -156,7 +156,7 @@ def test_pairs_are_the_same_bytes_with_preferences_and_without(
     assert "3 photographs with preferences" in capsys.readouterr().out
 
 
-def test_a_row_tells_who_thought_what_and_names_nobody(release: Path) -> None:
+def test_a_row_holds_votes_and_opinions_without_names(release: Path) -> None:
     rows = {row["candidate"]: row for row in preference_table(ggt100k.open_root(str(release))).to_pylist()}
     kept, bad, away = rows["candidate-0"], rows["bad-0"], rows["away"]
     assert [row["rank"] for row in (kept, away, bad)] in ([0, 1, 2], [0, 2, 1])

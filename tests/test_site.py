@@ -83,7 +83,7 @@ def test_every_class_has_its_first_pairs_with_author_and_licence(site: Path, rel
     assert {f"https://huggingface.co/datasets/{REPO}", f"https://huggingface.co/datasets/{REPO}-preview"} <= links
 
 
-def test_it_tells_the_numbers_the_funnel_the_limits_and_how_to_load(site: Path, release: Release) -> None:
+def test_the_site_shows_numbers_funnel_limits_and_loading(site: Path, release: Release) -> None:
     text = " ".join(Page((site / "index.html").read_text(encoding="utf-8")).text.split())
     for name in release.degradations:
         assert name.replace("_", " ") in text

@@ -136,7 +136,7 @@ class ImageZip:
         return self._member(name).start
 
     def identify(self, name: str) -> str:
-        """Return a text that differs where the bytes of a member differ; "" where that cannot be told."""
+        """Return a text that differs where the bytes of a member differ; "" if that is unknown."""
         member = self._member(name)
         return f"{self._blob.identity}:{member.start}:{member.size}:{member.crc}" if self._blob.identity else ""
 

@@ -64,7 +64,7 @@ def c2pa_flag(key: str, candidate: str, data: bytes) -> Flag:
 
 
 def _boxes(data: bytes) -> Iterator[bytes]:
-    """Yield what the file holds where its format has room for a manifest store."""
+    """Yield the contents of the fields in which the file format stores a manifest store."""
     if data[:2] == b"\xff\xd8":
         yield from _of_jpeg(data)
     elif data[:8] == b"\x89PNG\r\n\x1a\n":

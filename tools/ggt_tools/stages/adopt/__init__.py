@@ -152,7 +152,7 @@ class ImportedPair:
         gt: File of the restored image.
         ref: File of the true ground truth; b"" where there is none.
         conversions: What was changed of the photograph, and of the output if it was changed.
-        origin: The files of the pair, where they can be told without reading them; else None.
+        origin: The files of the pair, if they are known without reading them; else None.
         split: As `ExternalPair.split`.
         remark: A message for the user; "" for none.
     """

@@ -63,7 +63,7 @@ def open_collection(
         tree: The files.
         subtrees: Paths: only files below one of them, or whose path is one of them, are opened.
         prefixed: As for `open_image_source`.
-        events: Told of progress.
+        events: Receives progress.
 
     Raises:
         ConfigError: An archive lacks a part or cannot be trusted, or nothing is below a subtree.

@@ -121,7 +121,7 @@ def archive_tree(path: Path) -> FileTree:
     if chosen is None:
         if not path.is_file():
             raise no_such_source(path)
-        # whatever its name says: a file that is no archive is told by its content
+        # whatever its name says: a file that is no archive is recognised by its content
         chosen = Archive(name=f"{path.name}.zip", parts=(path.name,))
     return FileTree(
         location=path,

@@ -27,7 +27,7 @@ class ImageSource:
         faults: A message for each folder that cannot be read.
         texts: Functions that read the texts (lists, manifests, read-me files) beside the images, by name.
         identify: Returns a text that differs where the bytes of an image differ, without reading them; "" where that
-            cannot be told.
+            is unknown.
         locate: Returns the number of the archive that holds an image, and its position there: the order in which
             images are read without going back.
     """

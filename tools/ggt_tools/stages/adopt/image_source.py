@@ -24,7 +24,7 @@ def open_image_source(
         location: A folder, an archive, one part of an archive, or a URL. Archives in a folder are read too.
         subtrees: Read only what is below these paths; empty for all.
         revision: Branch, tag or commit of a repository on the Hub.
-        events: Told of progress.
+        events: Receives progress.
 
     Raises:
         ConfigError: There is nothing, or an archive lacks a part or is not to be trusted as a whole.

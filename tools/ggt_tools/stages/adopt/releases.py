@@ -70,7 +70,7 @@ def open_release(
         class_names: Classes by the names of folders, or by the types of a manifest.
         test_list: Name of the list of the test split, in the release or on this machine; "" for none.
         columns: Columns of manifests; empty to find them by their usual names.
-        events: Told of progress.
+        events: Receives progress.
 
     Raises:
         ConfigError: The layout is not clear. The message says what was found, and how to state the layout.

@@ -1,4 +1,4 @@
-"""Pairs in a release that holds both sides: their roles, classes and splits are told by folders and ends of names.
+"""Pairs in a release that holds both sides: their roles, classes and splits are read from folders and ends of names.
 
     train/rain/LQ/0001.png    train/rain/HQ/0001.png
     Rain.zip: input/1.jpg     Rain.zip: target/1.png

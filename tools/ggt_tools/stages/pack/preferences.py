@@ -172,12 +172,12 @@ def _write_photo(job: PreferenceJob, photo: JudgedPhoto, file: Any) -> list[dict
     return rows
 
 
-def _candidate_pixels(job: PreferenceJob, photo: JudgedPhoto, each: JudgedCandidate) -> Image:
+def _candidate_pixels(job: PreferenceJob, photo: JudgedPhoto, judged: JudgedCandidate) -> Image:
     """Return the pixels of a candidate in the size of its photograph."""
-    where = f"{job.name}: key {photo.photo.key}: candidate {each.candidate.id}"
-    data = job.images.image(each.image)
-    if not each.is_aligned:
-        data = scale_reply(data, photo.photo, each.candidate, job.name)
+    where = f"{job.name}: key {photo.photo.key}: candidate {judged.candidate.id}"
+    data = job.images.image(judged.image)
+    if not judged.is_aligned:
+        data = scale_reply(data, photo.photo, judged.candidate, job.name)
     pixels = decode_image(data, where)
     if pixels.shape[:2] != (photo.photo.height, photo.photo.width):
         raise ShardError(f"{where}: has another size than its photograph. Run: ggt100k align WORKSPACE")
@@ -190,9 +190,9 @@ def _encode(pixels: Image, codec: str, key: str, member: str) -> bytes:
     return encode_png(np.ascontiguousarray(pixels), profile="shard")
 
 
-def _row(photo: JudgedPhoto, each: JudgedCandidate, rank: int, metrics: Sequence[str]) -> dict[str, Any]:
+def _row(photo: JudgedPhoto, judged: JudgedCandidate, rank: int, metrics: Sequence[str]) -> dict[str, Any]:
     """Return the facts of a candidate and its photograph, as the index and the JSON member hold them."""
-    about, candidate, verdict = photo.photo, each.candidate, each.verdict
+    about, candidate, verdict = photo.photo, judged.candidate, judged.verdict
     row = {
         "key": about.key,
         "degradation": about.degradation,
@@ -215,13 +215,13 @@ def _row(photo: JudgedPhoto, each: JudgedCandidate, rank: int, metrics: Sequence
         "stage": verdict.stage,
         "reason": verdict.reason,
         "evidence": list(map(str, verdict.evidence)),
-        "is_aligned": each.is_aligned,
-        "scores": {name: _single(each.scores.get(name, math.nan)) for name in metrics},
-        "votes_keep": each.votes.keep,
-        "votes_reject": each.votes.reject,
-        "votes_unsure": each.votes.unsure,
-        "preferred": each.preferred,
-        "compared": each.compared,
+        "is_aligned": judged.is_aligned,
+        "scores": {name: _single(judged.scores.get(name, math.nan)) for name in metrics},
+        "votes_keep": judged.votes.keep,
+        "votes_reject": judged.votes.reject,
+        "votes_unsure": judged.votes.unsure,
+        "preferred": judged.preferred,
+        "compared": judged.compared,
         "opinions": [
             {
                 "model": opinion.model,
@@ -234,7 +234,7 @@ def _row(photo: JudgedPhoto, each: JudgedCandidate, rank: int, metrics: Sequence
                 "instruction": opinion.instruction,
                 "defects": list(opinion.defects),
             }
-            for opinion in each.opinions
+            for opinion in judged.opinions
         ],
     }
     assert candidate_columns(metrics) == list(row)[list(row).index("candidate") :]

@@ -25,7 +25,7 @@ def run(release: str | Path, out: Path, config: SiteConfig, *, events: Events = 
         release: Folder or fsspec URL of the release, or "sample".
         out: Folder of the site: a new one, or one that holds a site.
         config: What is shown.
-        events: Told of progress.
+        events: Receives progress.
 
     Raises:
         ConfigError: `out` holds something else, the release must stay on this machine, or jinja2 is not installed.
