@@ -6,7 +6,11 @@ import hashlib
 import io
 import json
 import math
+import os
 import re
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -381,6 +385,20 @@ def test_wrong_arguments_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main(["view", "sample", "--revision", "v1"]) == 2
     assert main(["view", "sample", "--port", "99999"]) == 2
     assert "--port 99999: is not a port" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="needs SIGINT")
+def test_ctrl_c_ends_it_with_a_summary() -> None:
+    command = [sys.executable, "-u", "-m", "ggt_tools.cli", "view", "sample", "--port", "0"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    ) as process:
+        assert process.stdout is not None
+        site = Site(process.stdout.readline().removeprefix("view: open ").strip())
+        assert site.ask("GET", "/")[0] == 403, "it is answered once uvicorn runs, and handles the signal"
+        process.send_signal(signal.SIGINT)
+        assert (process.communicate(timeout=60)[0], process.returncode) == ("view: 16 pairs\n", 0)
 
 
 # --- the page in a browser --------------------------------------------------------------------------------------------

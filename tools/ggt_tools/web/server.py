@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -118,7 +119,8 @@ class Server:
 
     def serve(self) -> None:
         """Serve until the process is interrupted, or `stop` is called."""
-        self._server.run(sockets=[self._socket])
+        with suppress(KeyboardInterrupt):  # uvicorn has shut down, and raises it again: this is how users stop a page
+            self._server.run(sockets=[self._socket])
 
     def stop(self) -> None:
         """End `serve` from another thread."""
