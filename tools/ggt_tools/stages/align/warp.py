@@ -208,8 +208,7 @@ class _System:
         """The coefficients (2k,) that fit some of the folds best. `penalty`: which of PENALTIES."""
         normal, right = self._sum(folds)
         bending = PENALTIES[penalty] * len(folds) / FOLDS * self.bending
-        solution: Floats = np.linalg.solve(np.asarray(normal + bending, np.float64), right)
-        return solution
+        return np.asarray(np.linalg.solve(normal + bending, right), np.float64)
 
     def _sum(self, folds: tuple[int, ...]) -> tuple[Matrix, Floats]:
         """The normal equations of some folds, with a small ridge; kept, since each penalty asks for them."""
