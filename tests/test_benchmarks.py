@@ -152,7 +152,7 @@ def test_differing_rounds_are_repeated_once(field: Field, monkeypatch: pytest.Mo
     assert race(1.0, 1.2, 1.0, 1.3) == [1.0, 1.3]
 
 
-def test_the_pipeline_tells_the_cpu_seconds_of_each_stage() -> None:
+def test_the_pipeline_reports_the_cpu_seconds_of_each_stage() -> None:
     text = pipeline.bench(QUICK)
     for stage in ("ingest", "align, in place", "align, drifting", "score, core", "pack", "validate"):
         assert re.search(rf"^\| {stage} \| \d+\.\d{{3}} \|$", text, re.MULTILINE), text

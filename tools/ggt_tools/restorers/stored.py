@@ -10,7 +10,7 @@ from ggt_format.schema import Image
 
 
 class StoredPixels(np.ndarray):
-    """The pixels of a PNG file: uint8 RGB (height, width, 3). Whoever changes them works on a copy.
+    """The pixels of a PNG file: uint8 RGB (height, width, 3). To change them, copy them first.
 
     Attributes:
         png: The file; empty for what numpy derives from these pixels, such as a part or a copy.
