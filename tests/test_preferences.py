@@ -230,6 +230,15 @@ def test_a_release_with_preferences_passes(release: Path) -> None:
     assert list(validate(str(release))) == [] and list(validate(str(release), quick=True)) == []
 
 
+def test_in_the_jpeg_flavour_they_are_jpegs_and_pass(workspace: Path, tmp_path: Path) -> None:
+    out = tmp_path / "light"
+    assert main(["pack", str(workspace), str(out), "--preferences", "--codec", "jpeg"]) == 0
+    assert list(validate(str(out))) == []
+    pairs = ggt100k.PreferencePairs(out, where={"candidate": "bad-0"})
+    assert np.abs(pairs[0]["rejected"].astype(int) - picture(sum(b"bad-0"))).mean() < 8
+    assert ggt100k.PreferencePairs(out, decode=False)[0]["chosen"][:2] == b"\xff\xd8"
+
+
 def _edit_rows(root: Path, change: Callable[[list[dict[str, Any]]], object]) -> None:
     """Change rows of the index, and the manifest with it, so that only the rows are wrong."""
     table = pq.read_table(root / PREFERENCE_INDEX)
