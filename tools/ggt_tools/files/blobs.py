@@ -5,6 +5,7 @@ A blob keeps no file open, so thousands of them can exist, and several threads m
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import threading
@@ -199,7 +200,7 @@ class BlobFile(io.RawIOBase):
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._blob.size}[whence]
         if base + offset < 0:
-            raise ValueError(f"negative position {base + offset}")
+            raise OSError(errno.EINVAL, f"negative position {base + offset}")
         self._position = base + offset
         return self._position
 
