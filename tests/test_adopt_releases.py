@@ -257,9 +257,10 @@ def test_what_lies_at_the_root_is_explained(tmp_path: Path) -> None:
 
 
 def unclear() -> dict[str, bytes]:
-    """Folders whose names state nothing."""
+    """Folders whose names state nothing, and names that begin anew in each."""
     lq, gt = sides({"1": 1, "2": 2}, "A/drizzle/{}", "B/drizzle/{}")
-    return lq | gt
+    more = sides({"1": 3, "2": 4}, "A/Snow/{}", "B/Snow/{}")
+    return lq | gt | more[0] | more[1]
 
 
 LAYOUT = """
@@ -276,7 +277,7 @@ def test_a_layout_that_is_not_known_asks_for_a_mapping_file(tmp_path: Path) -> N
     with pytest.raises(ConfigError) as caught:
         run(tmp_path / "w", AdoptConfig(set="ggt-100k", root=root))
     message = str(caught.value)
-    assert message.startswith(f"{root}: no pair was found (4 no_role). ")
+    assert message.startswith(f"{root}: no pair was found (8 no_role). ")
     assert "GGT-100K/A/drizzle: 2 images (2 unknown)" in message and "--layout FILE.toml" in message
     template = message.partition("for example:\n")[2]
     (tmp_path / "x.toml").write_text(template)
@@ -285,7 +286,9 @@ def test_a_layout_that_is_not_known_asks_for_a_mapping_file(tmp_path: Path) -> N
     (tmp_path / "l.toml").write_text(LAYOUT)
     run(tmp_path / "w", AdoptConfig(set="ggt-100k", root=root, layout=tmp_path / "l.toml"))
     assert imported(tmp_path / "w") == {
-        f"GGT-100K/A/drizzle/{n}.png": (f"GGT-100K/B/drizzle/{n}.png", "rain") for n in "12"
+        f"GGT-100K/A/{folder}/{n}.png": (f"GGT-100K/B/{folder}/{n}.png", kind)
+        for folder, kind in (("drizzle", "rain"), ("Snow", "snow"))
+        for n in "12"
     }
 
 

@@ -19,7 +19,7 @@ from ggt_tools.files.blobs import Blob, in_part
 
 STEP = 1 << 18  # compressed bytes that are read at a time
 CURSORS = 4
-MAX_COPIES = 256  # of a gzip decompressor, each of about 50 kB
+MAX_COPIES = 64  # of the decompressor of one file, each of about 50 kB
 COPY_BYTES = 1 << 24  # decompressed bytes between two copies, at least
 MAGIC = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\0": "xz", b"BZh": "bzip2"}
 
@@ -58,7 +58,8 @@ class _Cursor:
     used: int = 0
 
     def copy(self) -> _Cursor:
-        return _Cursor(self.decompressor.copy(), self.read, self.position, self.pending)
+        """Return a cursor of its own. It reads the pending bytes again: copies are kept, and these are many bytes."""
+        return _Cursor(self.decompressor.copy(), self.read - len(self.pending), self.position)
 
 
 @dataclass(slots=True)
