@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.benchmarks import crops, decoders, loaders, material, pipeline
+from tests.benchmarks import adopting, basicsr, crops, decoders, loaders, material, pipeline
 from tests.benchmarks.field import Field, Options
 from tests.benchmarks.processes import ContestantFailed
 from tests.benchmarks.progress import Progress
@@ -156,3 +156,22 @@ def test_the_pipeline_tells_the_cpu_seconds_of_each_stage() -> None:
     text = pipeline.bench(QUICK)
     for stage in ("ingest", "align, in place", "align, drifting", "score, core", "pack", "validate"):
         assert re.search(rf"^\| {stage} \| \d+\.\d{{3}} \|$", text, re.MULTILINE), text
+
+
+def test_adopt_of_a_release_in_40_parts(tmp_path: Path) -> None:
+    """In small: every pair is imported once, and the second run reads none again."""
+    release = tmp_path / "r"
+    release.mkdir()
+    adopting.make(release, 60)
+    assert len(list(release.iterdir())) == 40
+    runs = {how: adopting.measure(tmp_path / "w", release, how) for how in ("dry", "run", "again")}
+    assert (runs["run"].counts, runs["again"].counts) == ((60, 0), (0, 60))
+    assert max(run.memory for run in runs.values()) < adopting.MOST_MEMORY
+    assert len((tmp_path / "w.csv").read_text().splitlines()) == 61
+
+
+def test_basicsr_reads_the_same_crops(field: Field) -> None:
+    for name in ("torch", "basicsr", "lmdb"):
+        pytest.importorskip(name)
+    text = basicsr.report(basicsr.measure(field.folder, QUICK), QUICK.pairs)
+    assert all(name in text for name in basicsr.READERS) and "to be reached: 6" in text
