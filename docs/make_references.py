@@ -68,6 +68,11 @@ def _overview(verbs: dict[str, argparse.ArgumentParser]) -> str:
         "input or set-up; 130 stopped by Ctrl-C.",
         "",
     ]
+    page += [
+        "Completion in bash and zsh: `pip install 'ggt100k[completion]'`, then put",
+        '`eval "$(register-python-argcomplete ggt100k)"` into `~/.bashrc` or `~/.zshrc`.',
+        "",
+    ]
     page += ["| command | does |", "|---|---|"]
     page += [f"| [`{verb}`]({_page_of(verb)}#{verb}) | {sub.description} |" for verb, sub in verbs.items()]
     for title in SHARED:

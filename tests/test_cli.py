@@ -238,6 +238,19 @@ def test_what_is_misspelt_is_named(argv: list[str], message: str, capsys: pytest
     assert capsys.readouterr().err == f"{message}\n"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("line", "completions"),
+    [("ggt100k ing", {"ingest "}), ("ggt100k ingest a b --lic", {"--licence "}), ("ggt100k reas", {"reasons "})],
+)
+def test_the_shell_completes_commands_and_options(line: str, completions: set[str], tmp_path: Path) -> None:
+    pytest.importorskip("argcomplete")
+    answer = {"_ARGCOMPLETE_STDOUT_FILENAME": str(tmp_path / "out"), "_ARGCOMPLETE_IFS": "|", "_ARGCOMPLETE": "1"}
+    environment = os.environ | answer | {"COMP_LINE": line, "COMP_POINT": str(len(line)), "PROGNAME": "ggt100k"}
+    subprocess.run([sys.executable, "-m", "ggt_tools.cli"], env=environment, check=True)
+    assert set((tmp_path / "out").read_text().split("|")) == completions
+
+
 def test_the_version() -> None:
     done = run_module("--version")
     assert (done.returncode, done.stdout, done.stderr) == (0, f"ggt100k {ggt100k.__version__}\n", "")

@@ -74,6 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         or set-up; 130 stopped by Ctrl-C.
     """
     argv = sys.argv[1:] if argv is None else argv
+    if "_ARGCOMPLETE" in os.environ:  # set by the shell alone, while it completes a line
+        _complete()
     verb = next((word for word in argv if not word.startswith("-")), "")
     if verb and verb not in VERBS:
         complain("", f"{verb}: is not a command. {_suggest(verb, VERBS)}List all commands: ggt100k --help")
@@ -105,6 +107,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         complain(options.verb, "stopped. Run the command again: it continues.")
         return 130
+
+
+def _complete() -> None:
+    """Print what may follow the line that the shell completes, and exit; do nothing without argcomplete."""
+    try:
+        import argcomplete
+    except ImportError:
+        return
+    argcomplete.autocomplete(_parser())
 
 
 def verb_module(verb: str) -> Any:
