@@ -232,7 +232,10 @@ def test_the_options_of_a_card_are_read_back_from_it(release: Path, options: Car
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"preview": "x"}, "--preview 'x': is not a repository of the Hub. Write it as ORG/ggt-100k-preview."),
+        (
+            {"preview": "x"},
+            "--preview 'x': is not a repository name. Write it as ORG/NAME, for example ORG/ggt-100k-preview.",
+        ),
         ({"gated_prompt": "a\x00"}, "--gated-prompt: holds control characters. Write plain text."),
         (
             {"paperswithcode_id": "GGT 100K"},
