@@ -353,8 +353,8 @@ def test_an_image_of_another_size_than_its_photograph_is_not_packed(
         ledger.add(Aligned(candidate="bad-0", version="1", image=image, reason=""))
     assert main(["pack", str(folder), str(tmp_path / "out"), "--preferences"]) == 2
     assert capsys.readouterr().err.endswith(
-        ": candidate bad-0: the stored image is 140 x 60 pixels, its photograph 90 x 70. The workspace is inconsistent: "
-        "pack without --preferences, or restore the workspace from a backup.\n"
+        ": candidate bad-0: the stored image is 140 x 60 pixels, its photograph 90 x 70. The workspace is "
+        "inconsistent: pack without --preferences, or restore the workspace from a backup.\n"
     )
 
 

@@ -217,7 +217,7 @@ def _read_release(root: Root, repo: str) -> Release:
     from ggt_tools.stages.card.release import Release
 
     if not REPOSITORY.fullmatch(repo):
-        raise ConfigError(f"--repo {repo!r}: is not a repository of the Hub. Write it as ORG/ggt-100k.")
+        raise ConfigError(f"--repo {repo!r}: is not a repository name. Write it as ORG/NAME, for example ORG/ggt-100k.")
     return Release.read(root, repo)
 
 
