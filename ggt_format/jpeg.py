@@ -162,14 +162,14 @@ def encode_jpeg(image: npt.NDArray[np.uint8], band_rows: int = BAND_ROWS, commen
 
     Args:
         image: uint8, height x width x 3.
-        band_rows: Rows of a band, a multiple of 8.
+        band_rows: Rows of a band, a positive multiple of 8.
         comment: The JPEG's comment, ASCII.
 
     Raises:
-        ValueError: A side is longer than 65,500 pixels, or `band_rows` is not a multiple of 8.
+        ValueError: A side is longer than 65,500 pixels, or `band_rows` is not a positive multiple of 8.
     """
     if band_rows < BLOCK or band_rows % BLOCK:
-        raise ValueError(f"band_rows={band_rows}: must be a multiple of {BLOCK}.")
+        raise ValueError(f"band_rows={band_rows}: must be a positive multiple of {BLOCK}.")
     row_blocks = -(-image.shape[1] // BLOCK)  # blocks of a row
     # each row of blocks has a whole number of intervals, so that a window needs the same intervals of all rows
     interval = next((n for n in range(INTERVAL, 3, -1) if row_blocks % n == 0), row_blocks)

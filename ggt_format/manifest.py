@@ -54,7 +54,7 @@ def _check_preferences(entry: Mapping[str, Any]) -> None:
     for name, file in {"the index of preferences": entry["index"], **entry["shards"]}.items():
         _check_numbers(name, file, "bytes")
         if not isinstance(file["sha256"], str):
-            raise ValueError(f"the checksum of {name!r} is not a string")
+            raise ValueError(f"preferences: {name}: sha256 is not a string")
 
 
 def _check_numbers(owner: str, entry: Mapping[str, Any], *names: str) -> None:

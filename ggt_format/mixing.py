@@ -28,7 +28,7 @@ class Mixture:
     Args:
         weights: The weight of each dataset. Only the ratios matter.
         size: Items of an epoch; None for the sum of the pairs of all datasets.
-        seed: A 64-bit integer that the order within each pass is drawn from.
+        seed: A signed 64-bit integer that the order within each pass is drawn from.
 
     Attributes:
         counts: Items of each dataset in an epoch: its share, rounded to a whole number, and at least 1.
@@ -48,7 +48,7 @@ class Mixture:
         if size is not None and (not hasattr(size, "__index__") or operator.index(size) < 1):
             raise ConfigError(f"mix(): size={size!r}: must be a whole number, 1 or more.")
         if not hasattr(seed, "__index__") or not -(1 << 63) <= operator.index(seed) < 1 << 63:
-            raise ConfigError(f"mix(): seed={seed!r}: must be a 64-bit integer.")
+            raise ConfigError(f"mix(): seed={seed!r}: must be a signed 64-bit integer, from -2**63 to 2**63 - 1.")
         self.datasets, self.weights = list(weights), [float(weight) for weight in weights.values()]
         self.seed = operator.index(seed)
         self._size = sum(map(len, self.datasets)) if size is None else operator.index(size)

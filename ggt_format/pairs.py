@@ -53,7 +53,7 @@ class PairDataset:
         columns: Further columns of the index to put into each item, such as `prompt`.
         crop: Side in pixels of a square window at the same position in both images, drawn from (seed, epoch, number);
             or a function (row, random generator) -> (top, left, height, width); None for whole images.
-        seed: A 64-bit integer that the windows are drawn from.
+        seed: A signed 64-bit integer that the windows are drawn from.
         transform: A function that is called with each item; its result becomes the item.
         decode: False returns `lq` and `gt` as the stored bytes.
         on_error: "raise" or "skip". "skip" leaves damaged pairs out of a batch, logs each, and counts them by message
@@ -93,7 +93,7 @@ class PairDataset:
                 raise ConfigError(f"crop={crop!r}: must be a number of pixels, 1 or more, or a function.")
             crop = operator.index(crop)
         if not hasattr(seed, "__index__") or not -(1 << 63) <= operator.index(seed) < 1 << 63:
-            raise ConfigError(f"seed={seed!r}: must be a 64-bit integer.")
+            raise ConfigError(f"seed={seed!r}: must be a signed 64-bit integer, from -2**63 to 2**63 - 1.")
         if crop is not None and not decode:
             raise ConfigError("crop: cannot be combined with decode=False, which returns whole images. Leave crop out.")
         self.root = resolve_root(name, data_dir, revision, storage_options)
@@ -290,16 +290,14 @@ class PairDataset:
             window = tuple(map(int, self.crop(facts | {"height": height, "width": width}, random)))
         else:
             side = self.crop or 0
-            spans = [
-                (int.from_bytes(part, "big"), length - side + 1)
-                for part, length in ((digest[:8], height), (digest[8:], width))
-            ]
-            window = (*(number % max(span, 1) for number, span in spans), side, side)
+            spans = ((digest[:8], height - side + 1), (digest[8:], width - side + 1))
+            window = (*(int.from_bytes(part, "big") % max(span, 1) for part, span in spans), side, side)
         top, left, rows, columns = window
         if min(top, left) < 0 or min(rows, columns) < 1 or top + rows > height or left + columns > width:
             raise ConfigError(
-                f"key {row['key']}: the window {window} does not fit into {height} x {width} pixels. "
-                'Use a smaller crop, or select larger images: where={"height": (512, None), "width": (512, None)}.'
+                f"key {row['key']}: the window (top, left, height, width) = {window} is not inside its {height} x "
+                f"{width} pixels. Use a smaller crop, or select larger images: "
+                f'where={{"height": ({rows}, None), "width": ({columns}, None)}}.'
             )
         return top, left, rows, columns
 

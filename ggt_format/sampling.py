@@ -38,7 +38,7 @@ class ElasticBatchSampler:
         shuffle: Draw another order for each epoch; False for the order of the pairs.
         drop_last: Leave out the last step of an epoch if it is not full. Otherwise its pairs are divided among the
             ranks, and some may get one pair less, or no batch.
-        seed: A 64-bit integer that the order is drawn from; it must be the same on every rank.
+        seed: A signed 64-bit integer that the order is drawn from; it must be the same on every rank.
 
     Raises:
         ConfigError: A number is out of range.
@@ -59,7 +59,7 @@ class ElasticBatchSampler:
             values = f"batch_size={batch_size}, rank={rank}, ranks={ranks}"
             raise ConfigError(f"{values}: batch_size must be 1 or more, and rank from 0 to ranks - 1.")
         if not -(1 << 63) <= operator.index(seed) < 1 << 63:
-            raise ConfigError(f"seed={seed!r}: must be a 64-bit integer.")
+            raise ConfigError(f"seed={seed!r}: must be a signed 64-bit integer, from -2**63 to 2**63 - 1.")
         self.pairs, self.batch_size, self.rank, self.ranks = pairs, batch_size, rank, ranks
         self.shuffle, self.drop_last, self.seed = shuffle, drop_last, seed
         self.epoch, self._done = 0, 0

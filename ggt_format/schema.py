@@ -45,10 +45,11 @@ def index_schema(metrics: Sequence[str]) -> pa.Schema:
 
     The facts come first, in the order of the pair's JSON member. The columns from `shard` on state where the bytes are.
     Offsets count from the start of the shard. `lq_bands` and `gt_bands` count from the start of the image: the start of
-    each band's IDAT chunk, and the end of the last one. They are empty for an image that is not banded.
+    each band (in a PNG its IDAT chunk, in a JPEG its coded data), and the end of the last one. They are empty for an
+    image that is not banded.
 
     Args:
-        metrics: Names of the scores.
+        metrics: Names of metrics. Each is a float32 field of `scores`, NaN where it was not measured.
     """
     texts = pa.list_(pa.string())
     facts = {

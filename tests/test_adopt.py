@@ -30,6 +30,7 @@ from ggt_tools.events import Recorded
 from ggt_tools.files import zips
 from ggt_tools.metrics.reference import psnr, ssim
 from ggt_tools.records import Adopted, Aligned, Candidate, Photo, Refusal, Score, Verdict
+from ggt_tools.stages.adopt.datasets import find_columns
 from ggt_tools.stages.adopt.drift import drift, shift
 from ggt_tools.stages.adopt.image_files import ImageSource
 from ggt_tools.stages.adopt.image_source import open_image_source
@@ -568,10 +569,15 @@ def test_a_run_returns_counts_and_is_failed_if_no_pair_is_imported(tmp_path: Pat
     assert nothing.is_failed and nothing.count("unmatched") == 3
 
 
+def test_a_set_without_image_columns_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^org/set: has no image columns\. Choose another dataset or file\.$"):
+        find_columns([], [], "org/set")
+
+
 @pytest.mark.parametrize("other", [("--pairs", "x"), ("--meta-info", "x.txt")])
 def test_a_map_and_another_list_exclude_each_other(other: tuple[str, str], tmp_path: Path) -> None:
     done = ggt("adopt", "mine", tmp_path / "w", "--map", "map.csv", *other, "--restorer", "m")
-    assert (done.code, "works with --outputs and --originals only" in done.err) == (2, True)
+    assert (done.code, f"cannot be combined with {other[0]}. Leave one" in done.err) == (2, True)
 
 
 # --- archives from outside --------------------------------------------------------------------------------------------
@@ -848,7 +854,8 @@ def test_metadata_of_an_imagefolder(tmp_path: Path) -> None:
     ]
     (place / "metadata.jsonl").write_text(json.dumps({"a_file_name": "in/1.png", "b_file_name": "out/1.png"}))
     assert mine(tmp_path, "--pairs", place).err == (
-        f"ggt100k adopt: {where}: the roles of the columns (a, b) are not clear. Name them: --columns LQ,GT\n"
+        f"ggt100k adopt: {where}: cannot tell which of the columns a, b hold the degraded and the restored images. "
+        "Name them, degraded first: --columns lq,gt\n"
     )
     assert mine(tmp_path, "--pairs", place, "--columns", "a,c").err == (
         f"ggt100k adopt: {where}: 'c' is not an image column. Image columns: a, b.\n"

@@ -232,7 +232,10 @@ def test_the_options_of_a_card_are_read_back_from_it(release: Path, options: Car
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"preview": "x"}, "--preview 'x': is not a repository of the Hub. Write it as ORG/ggt-100k-preview."),
+        (
+            {"preview": "x"},
+            "--preview 'x': is not a repository name. Write it as ORG/NAME, for example ORG/ggt-100k-preview.",
+        ),
         ({"gated_prompt": "a\x00"}, "--gated-prompt: holds control characters. Write plain text."),
         (
             {"paperswithcode_id": "GGT 100K"},
@@ -730,7 +733,9 @@ def test_equal_releases_give_equal_bytes_whatever_the_users_settings_are(hostile
 
 @pytest.mark.parametrize("repo", ["ggt-100k", "a/b/c", "a b/c", "org/", 'org/x"); import os', "-org/x\n"])
 def test_an_invalid_repository_name_is_refused(release: Path, repo: str) -> None:
-    with pytest.raises(ConfigError, match=r": is not a repository of the Hub\. Write it as ORG/ggt-100k\.$"):
+    with pytest.raises(
+        ConfigError, match=r": is not a repository name\. Write it as ORG/NAME, for example ORG/ggt-100k\.$"
+    ):
         card(ggt100k.open_root(str(release)), repo)
 
 

@@ -467,7 +467,7 @@ def test_a_part_judged_by_another_gate_is_not_packed(copy: Callable[[str], Path]
     done = ggt("pack", workspace, tmp_path / "out")
     said = (
         f"ggt100k pack: {workspace}: the candidates were judged by more than one gate. "
-        "Run verdict again, without --limit.\n"
+        f"Judge all by one: ggt100k verdict {workspace} --gate GATE\n"
     )
     assert (done.code, done.err) == (2, said)
 

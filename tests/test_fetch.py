@@ -304,13 +304,13 @@ def test_a_tls_handshake_without_an_answer_ends_at_the_timeout() -> None:
 @pytest.mark.parametrize(
     ("answer", "reason", "said"),
     [
-        (reply(status=404), "not_served", "the server answers 404. Remove it from the list."),
-        (reply(status=403), "not_served", "the server answers 403. Remove it from the list."),
-        (reply(status=204), "not_served", "the server answers 204. Remove it from the list."),
-        (reply(status=302), "not_served", "the server answers 302. Remove it from the list."),
-        (reply(status=500), "unreachable", "the server answers 500. Try again later."),
-        (reply(status=503), "unreachable", "the server answers 503. Try again later."),
-        (reply(status=429), "unreachable", "the server answers 429. Try again later."),
+        (reply(status=404), "not_served", "the server answers HTTP 404. Remove it from the list."),
+        (reply(status=403), "not_served", "the server answers HTTP 403. Remove it from the list."),
+        (reply(status=204), "not_served", "the server answers HTTP 204. Remove it from the list."),
+        (reply(status=302), "not_served", "the server answers HTTP 302. Remove it from the list."),
+        (reply(status=500), "unreachable", "the server answers HTTP 500. Try again later."),
+        (reply(status=503), "unreachable", "the server answers HTTP 503. Try again later."),
+        (reply(status=429), "unreachable", "the server answers HTTP 429. Try again later."),
         (reply(b"abc", length=9), "unreachable", "the file ended early. Try again later."),
         (
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nabc",

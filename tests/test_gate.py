@@ -95,7 +95,8 @@ BEST = '[best]\nby = ["quality_gain"]'
         ),
         (
             f'[must]\nstructure = {{ min = 0.3, reason = "Not stable", why = "w" }}\n{GAIN}\n{BEST}',
-            ": [must] structure reason: 'Not stable' is not a reason code. Use small letters, digits and _.",
+            ": [must] structure reason: 'Not stable' is not a reason code. "
+            "Start with a lower-case letter, then use lower-case letters, digits and _.",
         ),
         (
             f'[must]\nstructure = {{ min = 0.3, reason = "a" }}\n{GAIN}\n{BEST}',

@@ -85,7 +85,7 @@ def test_restarts_and_bands_cost_little() -> None:
 
 def test_a_band_is_a_multiple_of_a_block() -> None:
     for rows in (0, 7, 12):
-        with pytest.raises(ValueError, match=rf"^band_rows={rows}: must be a multiple of 8\.$"):
+        with pytest.raises(ValueError, match=rf"^band_rows={rows}: must be a positive multiple of 8\.$"):
             encode_jpeg(picture(1), rows)
 
 

@@ -344,6 +344,20 @@ def test_an_index_with_other_bytes_than_the_manifest_names_is_not_read(release: 
     )
 
 
+def test_an_image_of_another_size_than_its_photograph_is_not_packed(
+    workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(workspace, tmp_path / "w"))
+    with Ledger(folder) as ledger:
+        image = ledger.put_image(encode_png(picture(9, 60, 140)))
+        ledger.add(Aligned(candidate="bad-0", version="1", image=image, reason=""))
+    assert main(["pack", str(folder), str(tmp_path / "out"), "--preferences"]) == 2
+    assert capsys.readouterr().err.endswith(
+        ": candidate bad-0: the stored image is 140 x 60 pixels, its photograph 90 x 70. The workspace is "
+        "inconsistent: pack without --preferences, or restore the workspace from a backup.\n"
+    )
+
+
 def test_they_are_pushed_like_other_shards(release: Path) -> None:
     files = ggt100k.open_root(str(release)).files
     assert {SHARD, PREFERENCE_INDEX} <= files.keys()

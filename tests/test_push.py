@@ -205,8 +205,11 @@ def test_files_outside_the_release_are_not_uploaded(published: Hub, first: Path,
             "--repo some-org/ggt100k: datasets loads no repository that holds a script of the repository's own name, "
             "and ggt100k.py is pushed too. Name the repository some-org/ggt-100k.",
         ),
-        ({"repo": "ggt-100k"}, "--repo ggt-100k: is not a repository of the Hub. Write it as ORG/ggt-100k."),
-        ({"repo": "../a"}, "--repo ../a: is not a repository of the Hub. Write it as ORG/ggt-100k."),
+        (
+            {"repo": "ggt-100k"},
+            "--repo ggt-100k: is not a repository name. Write it as ORG/NAME, for example ORG/ggt-100k.",
+        ),
+        ({"repo": "../a"}, "--repo ../a: is not a repository name. Write it as ORG/NAME, for example ORG/ggt-100k."),
         (
             {"tag": "v1.0.0", "pull_request": True},
             "--tag v1.0.0: a tag names a commit of main, and a pull request may never be merged. Push without --tag "

@@ -814,7 +814,9 @@ def test_a_second_review_beside_the_first_is_refused(site: Site, sixty: Path) ->
             "that process."
         )
         assert first.url.startswith("http://127.0.0.1:")
-    with pytest.raises(ConfigError, match=rf"127.0.0.1:{site.port}: .*. Choose another --port"):
+    with pytest.raises(
+        ConfigError, match=rf"^127\.0\.0\.1, port {site.port}: cannot listen there: .*\. Choose another --port or"
+    ):
         Review(sixty, ReviewConfig(port=site.port))
     with Review(sixty, ReviewConfig(port=0)):
         pass

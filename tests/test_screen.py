@@ -686,6 +686,15 @@ def test_what_is_not_aligned_cannot_be_screened(tmp_path: Path) -> None:
     done = ggt("screen", folder)
     said = f"ggt100k screen: {folder}: nothing is aligned. Run: ggt100k align {folder}\n"
     assert (done.code, done.err) == (2, said)
+    with Ledger(folder) as ledger:
+        ledger.add(Aligned(candidate=pair.candidate.id, version="align-5", image="", reason="misaligned"))
+    for verb in ("screen", "score"):
+        done = ggt(verb, folder)
+        assert (done.code, done.err) == (
+            2,
+            f"ggt100k {verb}: {folder}: align rejected every candidate, so there is nothing to {verb}. "
+            f"See the reasons: ggt100k status {folder}\n",
+        )
 
 
 class Counting:

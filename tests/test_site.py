@@ -142,7 +142,7 @@ def test_the_pairs_of_the_large_slider_are_chosen_by_key(release: Release) -> No
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"repo": "x"}, "--repo 'x': is not a repository of the Hub. Write it as ORG/ggt-100k."),
+        ({"repo": "x"}, "--repo 'x': is not a repository name. Write it as ORG/NAME, for example ORG/ggt-100k."),
         ({"per_class": 61}, "--per-class 61: is not 1 to 60. Give such a number of pairs."),
         ({"hero": ("../x",)}, "--hero ../x: is not a key. Write 16 hexadecimal digits."),
         ({"hero": ("0" * 16,) * 13}, "--hero: 13 pairs are too many. Name at most 12."),

@@ -327,7 +327,7 @@ def test_missing_files_of_a_server_are_refusals(tmp_path: Path) -> None:
         path = write_list(tmp_path / "a.csv", [{"url": f"{url}/{name}"} for name in ("a", "missing?k=s3cret", "b")])
         found = list(from_rows(path).files)
     assert [reason(one) for one in found] == ["", "not_served", ""]
-    assert str(found[1].fault) == f"{found[1].name}: the server answers 404. Remove it from the list."
+    assert str(found[1].fault) == f"{found[1].name}: the server answers HTTP 404. Remove it from the list."
     assert "s3cret" not in str(found[1].fault)
 
 

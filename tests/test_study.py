@@ -81,7 +81,10 @@ def test_a_plan_has_defaults() -> None:
             ('["structure",', '["structur",'),
             "plan.toml: [criteria] fidelity: 'structur' is not known. ",
         ),
-        (('screen = ""', "best_of = 9"), "plan.toml: best_of: 9 is not between 2 and 6."),
+        (
+            ('screen = ""', "best_of = 9"),
+            "plan.toml: best_of: 9: the number of restorations shown at a time must be 2 to 6.",
+        ),
         (('screen = ""', "reviewers = true"), "plan.toml: reviewers: True is not a whole number of 1 or more."),
         (('with = "classical"', 'wiht = "x"'), "plan.toml: model 1: 'wiht' is not known. Did you mean with"),
         (('with = "classical"', 'with = ""'), "plan.toml: model 1: with: is missing. Write a text."),

@@ -50,7 +50,7 @@ class Workspace(Importing, Making, Judging, Reviewing):
             test: Number of pairs in the test split, at most a tenth of all pairs; below 1, their share; None for 500.
             base: The previous release, a folder or fsspec URL; "" for none.
             recompress: Whether to write PNG images of the base anew that have an older layout. Their pixels stay.
-            priors: Whether to add outputs that were rejected for their frame alone, as visual priors.
+            priors: Whether to add outputs that were rejected only because they are not aligned, as visual priors.
             forget_packed: Whether pairs of earlier releases without a test split may be in the test split; only if no
                 model was trained on these releases.
             preferences: Whether to add kept and rejected candidates, as preference shards.

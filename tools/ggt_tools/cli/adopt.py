@@ -33,9 +33,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     files = parser.add_argument_group("images in folders or archives")
     text = "Folder, zip, tar or URL of the restored images; of an archive in parts, any part"
     add_text(files, "--outputs", text, "PATH", default=None)
-    text = "The same of the degraded photographs; it may hold the true GT too"
+    text = "The same of the degraded photographs; it may hold the reference images (true GT) too"
     add_text(files, "--originals", text, "PATH", default=None)
-    add_text(files, "--refs", "The same of the true GT, if it is separate", "PATH", default=None)
+    add_text(files, "--refs", "The same of the reference images (true GT), if they are separate", "PATH", default=None)
     columns = "CSV with the columns original and output, and optionally class"
     add_path(files, "--map", f"{columns}: only the pairs that it lists are imported", "CSV")
     add_path(files, "--meta-info", "Meta info file of BasicSR that lists the files of both sides", "TXT")
@@ -47,9 +47,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_text(together, "--pairs", text, "PATH_OR_ID")
     text = "Folder, archive or URL that the file names of a manifest are relative to"
     add_text(together, "--images", text, "PATH", default=None, shown="the folder of the manifest")
-    text = "Endings of the file names of each side; a third one for the true GT."
+    text = "Endings of the file names of each side; a third one for the reference image (true GT)."
     together.add_argument("--suffixes", type=suffixes, default=(), metavar="_lq,_gt", help=text)
-    text = "Columns with images or file names; a third one for the true GT."
+    text = "Columns with images or file names; a third one for the reference image (true GT)."
     together.add_argument("--columns", type=names, default=(), metavar="LQ,GT", help=text)
     add_hub_dataset(together)
     facts = parser.add_argument_group("facts of the set")
@@ -59,13 +59,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_choice(
         facts,
         "--class",
-        "Class of the pairs that nothing else gives one, or folder to leave out pairs whose folders name none",
+        "Class of pairs for which neither a manifest nor a folder gives one; folder: leave such pairs out",
         ("", BY_FOLDER, *DEGRADATIONS),
         metavar="CLASS",
         shown="that of a known set, else mixed",
         dest="degradation",
     )
-    text = "Class that the name of a folder or a type in a manifest stands for; can be given several times"
+    text = (
+        "Map the name of a folder, or a type in a manifest, to a class, for example foggy=haze; can be given several "
+        "times"
+    )
     add_pairs(facts, "--class-names", text, "NAME=CLASS", dest="class_names")
     add_text(facts, "--author", "Author of the photographs")
     add_text(facts, "--url", "Address of the set")

@@ -62,8 +62,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_pairs(facts, "--flag-model", text, "NAME=FILE", dest="flag_models")
     pixels = parser.add_argument_group("selection and storage")
     text = (
-        "How a photograph becomes 1024 x 1024: crop a window, resize the shorter side and crop, or resize the longer "
-        "side and pad for the model's call"
+        "How a photograph is brought to size; crop: cut a 1024 x 1024 window; resize: shorter side to 1024, then crop; "
+        "pad: longer side to 1024, padded only when sent to a model"
     )
     add_choice(pixels, "--fit", text, FITS, "crop")
     text = "Reject photographs that look like one in this release, a folder or URL; can be given several times"

@@ -32,16 +32,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_number(parser, "--test", text, default=None, shown="500", kind=float)
     text = (
-        "Allow pairs of earlier releases without a test split in the test split; only if no model was trained on these "
-        "releases"
+        "Allow the test split to contain pairs of earlier releases that had no test split; use it only if no model was "
+        "trained on those releases"
     )
     add_flag(parser, "--forget-packed", text)
     text = (
-        "Add outputs that were rejected for their frame alone, as visual priors in shards of their own; without this "
-        "option, those of the base are removed"
+        "Add outputs that were rejected only because they are not aligned, as visual priors in separate shards; "
+        "without this option, the visual priors of the base are removed"
     )
     add_flag(parser, "--priors", text)
-    text = "Add kept and rejected candidates with reasons and opinions in shards of their own, for reward models"
+    text = (
+        "Add the kept and the rejected candidates, with reasons and opinions, as separate preference shards to train "
+        "reward models"
+    )
     add_flag(parser, "--preferences", text)
     add_choice(parser, "--codec", "Image format; jpeg has a third of the size", CODECS, "png")
     add_number(parser, "--shard-bytes", "Largest size of a shard", "BYTES", default=500_000_000)

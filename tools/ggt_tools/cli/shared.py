@@ -103,8 +103,17 @@ def add_vlm(group: Parser, purpose: str) -> None:
 
 def add_service(parser: argparse.ArgumentParser) -> None:
     """Options of `ServiceConfig`, which `build` makes of them where a Config has such a field."""
+    add_limits(parser)
+    model = parser.add_argument_group("model")
+    add_text(model, "--base-url", "Address of another server with the same API", "URL")
+    text = "Option of the model or restorer; can be given several times"
+    add_pairs(model, "--option", text, "NAME=VALUE", dest="options")
+
+
+def add_limits(parser: argparse.ArgumentParser) -> None:
+    """Options of `ServiceConfig` that do not depend on the model."""
     money = parser.add_argument_group("budget and rate limits of calls to a provider")
-    text = "Stop before all calls cost more than this"
+    text = "Stop before the calls of this workspace, earlier runs included, cost more than this, for example 20usd"
     add_number(money, "--budget", text, "USD", default=math.inf, shown="none", kind=usd)
     text = "Price of one call, for a model that prices.toml does not list"
     add_number(money, "--price", text, "USD", default=None, kind=usd)
@@ -122,10 +131,6 @@ def add_service(parser: argparse.ArgumentParser) -> None:
     add_number(money, "--attempts", "Attempts at a call that fails temporarily", default=6)
     text = "Give up on a call after this many seconds"
     add_number(money, "--timeout", text, "SECONDS", default=300.0, shown="300", kind=positive)
-    model = parser.add_argument_group("model")
-    add_text(model, "--base-url", "Address of another server with the same API", "URL")
-    text = "Option of the model or restorer; can be given several times"
-    add_pairs(model, "--option", text, "NAME=VALUE", dest="options")
 
 
 def add_where(parser: Parser) -> None:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from ggt_tools.cli.options import add_pairs, add_path
-from ggt_tools.cli.shared import add_service, build
+from ggt_tools.cli.shared import add_limits, build
 from ggt_tools.cli.show import Terminal, finish_result
 
 EXAMPLE = "ggt100k study workspace --plan plan.toml --budget 100usd"
@@ -18,7 +18,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_path(parser, "--out", "Page to write; its table is written beside it as CSV", "HTML")
     text = "Address of another server for a provider; can be given several times"
     add_pairs(parser, "--server", text, "PROVIDER=URL", dest="servers")
-    add_service(parser)
+    add_limits(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Count and name what a folder or an archive holds and no stage reads."""
+"""Count and list the files and folders that are not read from a folder or an archive."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SYSTEM_FOLDERS = frozenset(
 
 
 def folder_kind(name: str) -> str:
-    """Return the kind for which a folder of this name is passed over; "" where it is read."""
+    """Return the kind, such as "hidden_folder", under which a folder of this name is passed over; "" if it is read."""
     if name.lower() in THUMBNAIL_FOLDERS:
         return "thumbnail_folder"
     if name in (".", ".."):

@@ -42,17 +42,17 @@ class Side:
 
     @cached_property
     def small(self) -> Image:
-        """The image with a long edge of 192 px at most."""
+        """The image, uint8 RGB, reduced to a long edge of at most 192 px."""
         return resize_to(self.image, 192)
 
     @cached_property
     def small_grey(self) -> Plane:
-        """Luma in 0..255 at 192 px long edge."""
+        """Luma, float32 (height, width), 0..255, of the image reduced to a long edge of at most 192 px."""
         return to_grey(self.small)
 
     @cached_property
     def grey256(self) -> Plane:
-        """Luma in 0..255 at 256 px long edge."""
+        """Luma, float32 (height, width), 0..255, of the image reduced to a long edge of at most 256 px."""
         return to_grey(resize_to(self.image, 256))
 
     @cached_property
@@ -108,7 +108,7 @@ class Pair:
 
     @property
     def grey256(self) -> tuple[Plane, Plane]:
-        """Luma in 0..255 at 256 px long edge."""
+        """Luma of lq and gt, each float32 (height, width), 0..255, with a long edge of at most 256 px."""
         return self.sides[0].grey256, self.sides[1].grey256
 
     @property

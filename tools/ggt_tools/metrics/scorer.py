@@ -90,15 +90,15 @@ class Scorer:
     """Metrics with loaded models: `with Scorer(["core"]) as scorer: scorer.score(pairs)`.
 
     Args:
-        metrics: Names of metrics or sets.
-        config: Device, weights and processes of pyiqa's models.
+        metrics: Names of metrics, or of sets such as "core".
+        config: Device, weights and processes of pyiqa's models; None for the defaults.
 
     Attributes:
-        metrics: Names of the metrics that are measured.
-        versions: Version of each metric, which its scores state.
-        left_out: Metrics of a set that cannot be measured on this machine, with the reasons.
-        batch: Number of pairs that are best measured at the same time.
-        is_on_gpu: Whether models run on a GPU, where score_stored() is faster.
+        metrics: tuple of str, the names of the metrics that are measured.
+        versions: dict of str, the version of each metric by its name. Each score states it.
+        left_out: dict of str, the reasons by the names of those metrics of a set that cannot be measured here.
+        batch: int, the number of pairs to pass to score() at a time for the highest speed.
+        is_on_gpu: bool, whether models run on a GPU, where score_stored() is faster than score().
 
     Raises:
         ConfigError: A metric is unknown, or its package or weights are missing.
@@ -228,9 +228,12 @@ def expand(metrics: Sequence[str]) -> tuple[str, ...]:
 
 
 def available() -> list[tuple[str, bool, str]]:
-    """Return for each metric of the sets its name, whether it can be measured on this machine, and why not.
+    """List the metrics of the sets, and tell which of them can be measured on this machine.
 
     Models are loaded for this, which takes seconds. Nothing is downloaded.
+
+    Returns:
+        (name, is_measurable, reason) for each metric; `reason` says why it cannot be measured, and is "" if it can.
     """
     try:
         opencv()

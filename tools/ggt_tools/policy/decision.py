@@ -189,7 +189,10 @@ def _facts(where: str, value: Any, metrics: tuple[str, ...]) -> tuple[Fact, ...]
         check_names(place, listed, metrics)
         reasons: list[Any] = reason if isinstance(reason, list) else [reason]
         if not all(isinstance(each, str) and REASON.fullmatch(each) for each in reasons):
-            raise ConfigError(f"{place} reason: {reason!r} is not a reason code. Use small letters, digits and _.")
+            raise ConfigError(
+                f"{place} reason: {reason!r} is not a reason code. "
+                "Start with a lower-case letter, then use lower-case letters, digits and _."
+            )
         if len(reasons) not in (1, len(listed)):
             raise ConfigError(f"{place} reason: {len(reasons)} for {len(listed)} metrics. Give one, or one for each.")
         if not isinstance(if_measured, bool):

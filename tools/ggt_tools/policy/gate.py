@@ -302,7 +302,10 @@ def _rule(where: str, metric: str, table: Mapping[str, Any]) -> Rule:
 def _texts(where: str, table: Mapping[str, Any]) -> tuple[str, str]:
     reason, why = table.get("reason"), table.get("why")
     if not isinstance(reason, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", reason):
-        raise ConfigError(f"{where} reason: {reason!r} is not a reason code. Use small letters, digits and _.")
+        raise ConfigError(
+            f"{where} reason: {reason!r} is not a reason code. "
+            "Start with a lower-case letter, then use lower-case letters, digits and _."
+        )
     if not isinstance(why, str) or not why.strip():
         raise ConfigError(f"{where} why: is missing. Say why the threshold has this value.")
     return reason, why

@@ -64,7 +64,7 @@ def download(
                 with opener.open(request, timeout=TIMEOUT) as response:
                     digest = _copy(response, file, url, progress)
             except urllib.error.HTTPError as error:
-                raise ConfigError(f"{url}: the server answers {error.code}. Try again later.") from error
+                raise ConfigError(f"{url}: the server answers HTTP {error.code}. Try again later.") from error
             except (OSError, http.client.HTTPException) as error:
                 problem = getattr(error, "reason", None) or error
                 raise ConfigError(f"{url}: the download failed: {problem}. Try again later.") from error

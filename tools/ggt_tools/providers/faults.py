@@ -34,7 +34,10 @@ _LIKE_A_KEY = re.compile(
 
 
 class BadReply(Exception):
-    """A reply that was not read completely. It is raised during a call of an SDK; see translate_fault()."""
+    """A reply that cannot be used: too large, or its compression is damaged or was not requested.
+
+    It is raised during a call of an SDK; see translate_fault().
+    """
 
 
 def explain_unreadable(fault: Exception) -> str:

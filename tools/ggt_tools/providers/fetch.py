@@ -150,7 +150,7 @@ def _get(parts: SplitResult, name: str, config: FetchConfig, end: float, look_up
         if response.status != 200:
             reason = "unreachable" if response.status in TEMPORARY_STATUSES else "not_served"
             hint = "Try again later." if response.status in TEMPORARY_STATUSES else "Remove it from the list."
-            raise PairError(reason, f"{name}: the server answers {response.status}. {hint}")
+            raise PairError(reason, f"{name}: the server answers HTTP {response.status}. {hint}")
         data = _body(response, name, config, end)
         return 200, "", _decompress(data, response.headers.get("Content-Encoding", ""), name, config)
     finally:

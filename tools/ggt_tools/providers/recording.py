@@ -48,7 +48,9 @@ def works_in_open_jobs(ledger: Ledger) -> set[str]:
 
 
 def write_off_calls(ledger: Ledger, *stages: str, received: Container[str] = ()) -> None:
-    """End the calls that a killed run of these stages left in flight, except those of open batch jobs.
+    """Record in the ledger as ended the calls that a killed run left in flight; nothing is sent.
+
+    Calls of open batch jobs stay in flight.
 
     Args:
         ledger: The ledger of the workspace, whose lock is held.

@@ -1,4 +1,4 @@
-"""Parts of a reply of an OpenAI-compatible server, read without trust in their types."""
+"""Read parts of a reply of an OpenAI-compatible server; a value of an unexpected type raises nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def explain_missing_text(calls_tool: bool, finish_reason: str) -> str:
 
 
 def text_of_part(item: object) -> str:
-    """Return the text of a part of a message; "" if it has another type, such as a thought."""
+    """Return the text of a content part of a message; "" if the part is not text, for example a thought or an image."""
     if isinstance(item, str):
         return item
     part = as_object(item)
@@ -26,10 +26,10 @@ def text_of_part(item: object) -> str:
 
 
 def as_object(value: object) -> dict[str, Any]:
-    """Return a JSON object; {} for any other value."""
+    """Return `value` if it is a JSON object; {} for any other value."""
     return value if isinstance(value, dict) else {}
 
 
 def as_count(value: object) -> int:
-    """Return a number of tokens; 0 for any value that cannot be one."""
+    """Return `value` if it can be a number of tokens, an int from 0 to 10**9 - 1; 0 for any other value."""
     return value if isinstance(value, int) and 0 <= value < 10**9 else 0

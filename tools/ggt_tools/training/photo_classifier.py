@@ -66,9 +66,9 @@ class Samples:
     """Features and labels of samples.
 
     Attributes:
-        features: (n, features) as `describe` returns them.
-        labels: (n,) classes.
-        photographs: (n,) number of the photograph of each sample; -1 for labelled photographs.
+        features: float32 (n, d). Row i is the vector that `describe` returns for sample i.
+        labels: The class of each sample, n strings.
+        photographs: int64 (n,). The index of the clean photograph that each sample was made of; -1 for a labelled one.
     """
 
     features: npt.NDArray[np.float32]

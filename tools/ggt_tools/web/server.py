@@ -147,5 +147,8 @@ def _bound(address: Address) -> socket.socket:
         bound.listen(128)  # requests that come before the server runs wait for it
     except OSError as error:
         bound.close()
-        raise ConfigError(f"{address.host}:{address.port}: {error.strerror}. Choose another --port.") from error
+        raise ConfigError(
+            f"{address.host}, port {address.port}: cannot listen there: {error.strerror}. "
+            "Choose another --port or --host."
+        ) from error
     return bound

@@ -112,5 +112,10 @@ def find_columns(names: Sequence[str], requested: Sequence[str], where: str) -> 
         return list(requested)
     by_side = {side: [name for name in names if name.lower() in usual] for side, usual in COLUMN_NAMES.items()}
     if len(by_side["lq"]) != 1 or len(by_side["gt"]) != 1 or len(by_side["ref"]) > 1:
-        raise ConfigError(f"{where}: the roles of the columns ({existing}) are not clear. Name them: --columns LQ,GT")
+        if not names:
+            raise ConfigError(f"{where}: has no image columns. Choose another dataset or file.")
+        raise ConfigError(
+            f"{where}: cannot tell which of the columns {existing} hold the degraded and the restored images. "
+            "Name them, degraded first: --columns lq,gt"
+        )
     return [*by_side["lq"], *by_side["gt"], *by_side["ref"]]

@@ -70,8 +70,8 @@ class AdoptConfig:
         restorer: Model that made the outputs; "" for that of a known set.
         licence: Licence of the set as an SPDX identifier; "" where it is not stated: nothing of it can be pushed then.
         local_only: Why nothing of the set may be pushed; "" where its licence decides.
-        degradation: Class of the pairs that have none of their own; `folder` to leave out pairs whose folders name no
-            class; "" for that of a known set, or else mixed.
+        degradation: Class of pairs for which neither a manifest nor a folder gives one; `folder` to leave such pairs
+            out; "" for that of a known set, or else mixed.
         author: Author of the photographs.
         url: Address of the set.
         source_name: Name of the source; "" for the title of the set.
@@ -137,9 +137,8 @@ class AdoptConfig:
                 f"--pairs {self.pairs}: this takes the place of --outputs and --originals. Leave one of them out."
             )
         if self.map and (self.pairs or self.meta_info):
-            raise ConfigError(
-                f"--map {self.map}: this works with --outputs and --originals only. Leave the other list out."
-            )
+            other = "--pairs" if self.pairs else "--meta-info"
+            raise ConfigError(f"--map {self.map}: cannot be combined with {other}. Leave one of them out.")
         if self.images and Path(self.pairs).suffix.lower() not in MANIFESTS:
             raise ConfigError(f"--images {self.images}: this works with a manifest only. Name one: --pairs FILE.json")
 

@@ -53,7 +53,8 @@ class CardOptions:
     def __post_init__(self) -> None:
         if self.preview and not REPOSITORY.fullmatch(self.preview):
             raise ConfigError(
-                f"--preview {self.preview!r}: is not a repository of the Hub. Write it as ORG/ggt-100k-preview."
+                f"--preview {self.preview!r}: is not a repository name. Write it as ORG/NAME, for example "
+                "ORG/ggt-100k-preview."
             )
         if self.paperswithcode_id and not IDENTIFIER.fullmatch(self.paperswithcode_id):
             raise ConfigError(
@@ -216,7 +217,7 @@ def _read_release(root: Root, repo: str) -> Release:
     from ggt_tools.stages.card.release import Release
 
     if not REPOSITORY.fullmatch(repo):
-        raise ConfigError(f"--repo {repo!r}: is not a repository of the Hub. Write it as ORG/ggt-100k.")
+        raise ConfigError(f"--repo {repo!r}: is not a repository name. Write it as ORG/NAME, for example ORG/ggt-100k.")
     return Release.read(root, repo)
 
 

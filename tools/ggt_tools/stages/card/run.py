@@ -40,7 +40,9 @@ class CardConfig:
     def __post_init__(self) -> None:
         _ = self.options  # checks them
         if not REPOSITORY.fullmatch(self.repo):
-            raise ConfigError(f"--repo {self.repo!r}: is not a repository of the Hub. Write it as ORG/ggt-100k.")
+            raise ConfigError(
+                f"--repo {self.repo!r}: is not a repository name. Write it as ORG/NAME, for example ORG/ggt-100k."
+            )
 
 
 def run(release: str | Path, config: CardConfig, *, events: Events = SILENT) -> Summary:

@@ -207,7 +207,7 @@ def evaluate(
         measured = tuple(name for name in config.metric_names if name not in missing)
         if not measured:
             first = config.metric_names[0]
-            raise ConfigError(f"metric {first!r} cannot be measured: {missing[first]}")
+            raise ConfigError(f"none of the metrics can be measured here. {first}: {missing[first]}")
         metrics = (*measured, *unjudged)
         for number, key in enumerate(keys):
             if key in files:

@@ -91,9 +91,10 @@ def from_dataset(
 ) -> Source:
     """Open the images of a Hugging Face dataset; they are streamed, and their bytes are taken as they are stored.
 
-    The columns licence (or license), author, url and degradation are used if they exist and hold text. Each photograph
-    is named by the number of its row. A row may hold its image, or name a file of the dataset's own folder or
-    repository; no other file is opened.
+    The columns licence (or license), author, url and degradation are used if they exist and hold text; a degradation
+    that is not a known class is ignored. Each photograph is named by the number of its row. A row may hold its image,
+    or name a file of the dataset's own folder or repository; no other file is opened. A row whose image cannot be read
+    is yielded with its fault (a PairError), not raised.
 
     Args:
         dataset: Name on the Hub, or a folder.

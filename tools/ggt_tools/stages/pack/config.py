@@ -1,4 +1,4 @@
-"""What a release is to be: the options of pack."""
+"""Settings of pack: what a release contains and how it is written."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SHARD_BYTES = 500_000_000
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PackConfig:
-    """What a release is to be.
+    """Settings of pack.
 
     Attributes:
         version: Version of the dataset, three numbers.
@@ -23,7 +23,7 @@ class PackConfig:
         codec: "png", which keeps every pixel, or "jpeg", which has a third of the size.
         base: The previous release, a folder or fsspec URL; "" for none.
         recompress: Whether to write the base's PNGs anew that have an older layout. Their pixels stay.
-        priors: Whether to add outputs that were rejected for their frame alone, as visual priors.
+        priors: Whether to add outputs that were rejected only because they are not aligned, as visual priors.
         preferences: Whether to add kept and rejected candidates of the photographs, as preference shards.
         forget_packed: Whether pairs of earlier releases without a test split may be drawn for it all the same.
         limit: Pack at most this many pairs.

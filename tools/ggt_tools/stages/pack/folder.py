@@ -92,7 +92,10 @@ def _old_of(out: Path) -> Path:
 
 
 def begin(part: Path, plan: str) -> None:
-    """Prepare the folder `part` for a plan, given its digest: keep what a killed run of this plan has finished."""
+    """Prepare `part` for the plan with this digest.
+
+    Files of another plan are deleted; those that a killed run of this plan finished are kept.
+    """
     if part.exists() and read_plan(part) != plan:
         shutil.rmtree(part)
     _remove_partial_files(part)

@@ -118,9 +118,9 @@ def plan_release(
 ) -> ReleasePlan:
     """Decide what a release holds.
 
-    A pair of the base leaves if its key is in `removed`, is written anew if it is among `pairs` too, and else stays as
-    it is. Where no test split is known, neither from `test_keys` nor from the base, it is drawn now, of pairs that no
-    earlier release had.
+    A pair of the base leaves if its key is in `removed`. It is written anew if `pairs` has it with other facts, and
+    moves to another shard if its class changed. Otherwise its bytes are copied. Where no test split is known, neither
+    from `test_keys` nor from the base, it is drawn now, of pairs that no earlier release had.
 
     `priors` are all visual priors of the release: those of the base that are not among them leave. The photograph of a
     prior may be in train too, with another candidate: a network that takes a prior needs both. It is never one of the
@@ -129,14 +129,14 @@ def plan_release(
     Args:
         pairs: The pairs that the gate keeps.
         images: Where their images are.
-        config: What the release is to be.
+        config: Settings of pack.
         gate: Text of the gate that kept them.
         priors: Visual priors.
         judged: Photographs with rejected candidates, for the preference shards.
         removed: Keys of pairs that must not be in the release.
         test_keys: Keys of a test split that was drawn before.
         published_keys: Keys of pairs in earlier releases that had no test split.
-        phashes: Perceptual hashes that are known, by key; others are computed.
+        phashes: Known perceptual hashes by key, each 36 hex characters; others are computed.
         out: Folder of the release, for messages.
 
     Raises:

@@ -179,8 +179,13 @@ def _candidate_pixels(job: PreferenceJob, photo: JudgedPhoto, judged: JudgedCand
     if not judged.is_aligned:
         data = scale_reply(data, photo.photo, judged.candidate, job.name)
     pixels = decode_image(data, where)
-    if pixels.shape[:2] != (photo.photo.height, photo.photo.width):
-        raise ShardError(f"{where}: has another size than its photograph. Run: ggt100k align WORKSPACE")
+    height, width = pixels.shape[:2]
+    if (height, width) != (photo.photo.height, photo.photo.width):
+        raise ShardError(
+            f"{where}: the stored image is {width} x {height} pixels, its photograph {photo.photo.width} x "
+            f"{photo.photo.height}. The workspace is inconsistent: pack without --preferences, or restore the "
+            "workspace from a backup."
+        )
     return pixels
 
 

@@ -148,7 +148,8 @@ def _read_source(ledger: Ledger, workspace: Path, out: Path, config: PackConfig)
     gates = ledger.gates()
     if len(gates) > 1:
         raise ConfigError(
-            f"{workspace}: the candidates were judged by more than one gate. Run verdict again, without --limit."
+            f"{workspace}: the candidates were judged by more than one gate. Judge all by one: "
+            f"ggt100k verdict {workspace} --gate GATE"
         )
     keys = {pair.photo.key for pair in approved}
     packed_keys = frozenset(packed.key for packed in ledger.all(PackedPair))

@@ -58,7 +58,9 @@ class PreviewConfig:
     def __post_init__(self) -> None:
         for repo in (self.repo, self.release_repo):
             if not REPOSITORY.fullmatch(repo):
-                raise ConfigError(f"{repo}: is not a repository of the Hub. Write it as ORG/ggt-100k-preview.")
+                raise ConfigError(
+                    f"{repo}: is not a repository name. Write it as ORG/NAME, for example ORG/ggt-100k-preview."
+                )
         if self.repo.lower() == self.release_repo.lower():
             raise ConfigError(
                 f"{self.repo}: is the repository of the release itself. Give the preview one of its own, for example "

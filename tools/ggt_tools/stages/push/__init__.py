@@ -60,7 +60,9 @@ class PushConfig:
 
     def __post_init__(self) -> None:
         if not REPOSITORY.fullmatch(self.repo):
-            raise ConfigError(f"--repo {self.repo}: is not a repository of the Hub. Write it as ORG/ggt-100k.")
+            raise ConfigError(
+                f"--repo {self.repo}: is not a repository name. Write it as ORG/NAME, for example ORG/ggt-100k."
+            )
         if self.repo.split("/")[1].lower() == "ggt100k":
             raise ConfigError(
                 f"--repo {self.repo}: datasets loads no repository that holds a script of the repository's own name, "

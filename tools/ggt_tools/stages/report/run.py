@@ -74,7 +74,10 @@ def _read_facts(ledger: Ledger) -> ReportFacts:
     if not gates:
         raise ConfigError(f"{workspace}: nothing has been judged. Run: ggt100k verdict {workspace}")
     if len(gates) > 1:
-        raise ConfigError(f"{workspace}: was judged by more than one gate. Run ggt100k verdict without --limit.")
+        raise ConfigError(
+            f"{workspace}: the candidates were judged by more than one gate. Judge all by one: "
+            f"ggt100k verdict {workspace} --gate GATE"
+        )
     (gate_id,) = gates
     gate = parse_gate(workspace / f"gate {gate_id} of ledger.sqlite", ledger.gate_text(gate_id))
     photos = {photo.key: photo for photo in ledger.all(Photo)}

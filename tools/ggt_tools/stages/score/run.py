@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ggt_format.images import decode_image
 from ggt_tools.configs import check_minimum
-from ggt_tools.errors import ConfigError, check_limit
+from ggt_tools.errors import check_limit
 from ggt_tools.events import SILENT, Events
 from ggt_tools.executors import LOCAL, ExecutorConfig, merge_earlier_results, open_executor
 from ggt_tools.executors import run as run_tasks
@@ -22,6 +22,7 @@ from ggt_tools.metrics.scorer import OWN, Scorer
 from ggt_tools.records import Adopted, Aligned, Candidate, Flag, Photo, Score
 from ggt_tools.stages.score.worker import ScoreWork, Scoring, split_for_gpu
 from ggt_tools.summary import Summary
+from ggt_tools.workspace.aligned import aligned_images
 from ggt_tools.workspace.arrow import WorkFailure
 from ggt_tools.workspace.ledger import Ledger
 
@@ -179,10 +180,8 @@ def _plan(ledger: Ledger, scorer: Scorer) -> tuple[list[ScoreWork], int]:
     """Return what is to be measured of each candidate that lacks a score, and how many candidates are aligned."""
     photos = {photo.key: photo for photo in ledger.all(Photo)}
     present = {(s.candidate, s.metric) for s in ledger.all(Score) if scorer.versions.get(s.metric) == s.metric_version}
-    images = {aligned.candidate: aligned.image for aligned in ledger.all(Aligned) if aligned.image}
+    images = aligned_images(ledger, ledger.all(Candidate), "score")
     candidates = [candidate for candidate in ledger.all(Candidate) if candidate.id in images]
-    if not images and any(candidate.image for candidate in ledger.all(Candidate)):
-        raise ConfigError(f"{ledger.workspace}: nothing is aligned. Run: ggt100k align {ledger.workspace}")
     works = []
     for candidate in candidates:
         missing = [name for name in scorer.metrics if (candidate.id, name) not in present]

@@ -18,11 +18,12 @@ from ggt_tools.executors import run as run_tasks
 from ggt_tools.providers.recording import lock_calls, write_off_calls
 from ggt_tools.providers.service import ServiceConfig
 from ggt_tools.providers.vlm import VLM, vlm
-from ggt_tools.records import Aligned, Call, Candidate, Opinion, Photo, Verdict
+from ggt_tools.records import Call, Candidate, Opinion, Photo, Verdict
 from ggt_tools.stages.screen import CONTROL, VERSION, Work, plan_screen, screen
 from ggt_tools.stages.screen.scores import consensus, opinions_in_force, sees_control
 from ggt_tools.stages.screen.worker import Screening
 from ggt_tools.summary import Summary
+from ggt_tools.workspace.aligned import aligned_images
 from ggt_tools.workspace.ledger import Ledger
 
 
@@ -135,9 +136,7 @@ def _check_executor(config: ScreenConfig, executor: ExecutorConfig) -> None:
 def _plan(ledger: Ledger, model: VLM, config: ScreenConfig) -> _Plan:
     """Return the opinions that aligned candidates lack."""
     all_candidates = list(ledger.all(Candidate))
-    images = {aligned.candidate: aligned.image for aligned in ledger.all(Aligned) if aligned.image}
-    if not images and any(candidate.image for candidate in all_candidates):
-        raise ConfigError(f"{ledger.workspace}: nothing is aligned. Run: ggt100k align {ledger.workspace}")
+    images = aligned_images(ledger, all_candidates, "screen")
     photos = {photo.key: photo.image for photo in ledger.all(Photo)}
     # a verdict that follows from earlier opinions does not stop new ones
     verdicts = (verdict for verdict in ledger.all(Verdict) if verdict.stage != "screen")

@@ -71,7 +71,9 @@ class SiteConfig:
     def __post_init__(self) -> None:
         for option, repo in (("--repo", self.repo), ("--preview", self.preview)):
             if (repo or option == "--repo") and not REPOSITORY.fullmatch(repo):
-                raise ConfigError(f"{option} {repo!r}: is not a repository of the Hub. Write it as ORG/ggt-100k.")
+                raise ConfigError(
+                    f"{option} {repo!r}: is not a repository name. Write it as ORG/NAME, for example ORG/ggt-100k."
+                )
         if not 1 <= self.per_class <= MAX_PER_CLASS:
             raise ConfigError(
                 f"--per-class {self.per_class}: is not 1 to {MAX_PER_CLASS}. Give such a number of pairs."

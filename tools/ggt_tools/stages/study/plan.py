@@ -122,7 +122,10 @@ def parse_plan(path: Path, text: str) -> StudyPlan:
     }
     numbers = {name: _count(f"{where}: {name}", data.get(name, value)) for name, value in NUMBERS.items()}
     if not 2 <= numbers["best_of"] <= MAX_BEST_OF:
-        raise ConfigError(f"{where}: best_of: {numbers['best_of']} is not between 2 and {MAX_BEST_OF}.")
+        raise ConfigError(
+            f"{where}: best_of: {numbers['best_of']}: the number of restorations shown at a time must be 2 to "
+            f"{MAX_BEST_OF}."
+        )
     prompts = _strategies(f"{where}: prompts", data.get("prompts", ["fixed"]))
     criteria = as_table(f"{where}: [criteria]", data.get("criteria", {}))
     check_names(f"{where}: [criteria]", criteria, ("fidelity", "quality"))

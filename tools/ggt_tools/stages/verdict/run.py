@@ -30,7 +30,7 @@ KeyRange = tuple[str, str]  # the first key of a part of the photographs, and th
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerdictConfig:
-    """By what candidates are judged.
+    """Settings of verdict.
 
     Attributes:
         gate: Gate file, or the name of a gate of the package: offline, full. None for offline.
@@ -51,7 +51,7 @@ def run(workspace: Path, config: VerdictConfig, *, events: Events = SILENT) -> S
 
     Args:
         workspace: Folder of the workspace.
-        config: By what to judge.
+        config: Settings of verdict.
         events: Receives progress, as the number of parts of the workspace that are judged.
 
     Raises:
