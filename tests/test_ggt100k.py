@@ -566,7 +566,7 @@ def test_plain_datasets_reads_the_hubs_repository(releases: tuple[Hub, Path]) ->
 def test_an_unknown_revision_is_an_error(releases: tuple[Hub, Path]) -> None:
     hub, cwd = releases
     result = run_python(NOWHERE.format(', revision="v9"'), cwd, HF_ENDPOINT=hub.url)
-    line = "  hf://datasets/ggt-100k/ggt-100k: nothing of revision v9 is there"
+    line = "  hf://datasets/ggt-100k/ggt-100k: revision v9 does not exist"
     assert line in result.stdout.splitlines(), result.stderr
 
 

@@ -78,7 +78,7 @@ def test_a_missing_weight_names_file_and_location(tmp_path: Path) -> None:
             Models([metric], IqaConfig(weights=tmp_path, processes=1))
         said = str(caught.value)
         assert said.startswith(f"metric {metric!r} cannot be measured: its weights are missing. Download http")
-        assert said.endswith(f"{url} and put it at {place}")
+        assert said.endswith(f"{url} to {place}")
         assert "\n" not in said
 
 

@@ -64,7 +64,7 @@ def used(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tu
         Opened(environment, home, revision="v1.0.0")
     assert first.result["url"] == f"{URL}@{commit}"
     assert first.result["load"] == len(first.result["pairs"]) > 0
-    assert "cached commit" not in first.said
+    assert "from the cache" not in first.said
     yield environment, home, commit, first
 
 
@@ -75,7 +75,7 @@ def test_a_cached_release_opens_at_its_commit(offline: str, revision: str, used:
     environment, home, commit, first = used
     again = Opened(environment | ({"HF_HUB_OFFLINE": offline} if offline else {}), home, revision=revision)
     assert again.result == first.result
-    assert f"{URL}: opened at its cached commit {commit}, since the Hub cannot be reached: " in again.said
+    assert f"{URL}: opened from the cache at commit {commit}, because the Hub cannot be reached: " in again.said
 
 
 @pytest.mark.slow
@@ -86,7 +86,7 @@ def test_a_commit_is_named_in_the_url(used: Any, release: Path, tmp_path: Path) 
         first = Opened(environment, tmp_path, url=f"{URL}@{commit}")
     again = Opened(environment | {"HF_HUB_OFFLINE": "1"}, tmp_path, url=f"{URL}@{commit}")
     assert again.result == first.result
-    assert f"cached commit {commit}" in again.said
+    assert f"from the cache at commit {commit}" in again.said
 
 
 @pytest.mark.slow
@@ -103,7 +103,7 @@ def test_only_a_complete_snapshot_is_opened(whole: bool, release: Path, tmp_path
     if whole:
         assert Path(again.result["url"]).name == commit
         assert again.result["load"] == len(again.result["pairs"]) > 0
-        assert f"cached commit {commit}" in again.said
+        assert f"from the cache at commit {commit}" in again.said
     else:
         assert again.result["url"].startswith(f"ConfigError: {URL}: cannot be read: OfflineModeIsEnabled")
 

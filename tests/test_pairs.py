@@ -744,7 +744,7 @@ def test_a_damaged_cached_index_is_written_again(png: Path, tmp_path: Path) -> N
     for path in columns[::2]:
         path.write_bytes(path.read_bytes()[:200])
     again = run_python(code, tmp_path / "cwd")
-    assert again.stdout == f"{COUNT - TEST}\n" and "; it is made anew" in again.stderr
+    assert again.stdout == f"{COUNT - TEST}\n" and "The file is written again" in again.stderr
 
 
 def test_where_the_cache_cannot_be_written_the_index_stays_in_memory(png: Path, tmp_path: Path) -> None:

@@ -498,9 +498,9 @@ def test_refused_photographs_go_to_the_next_restorer(tmp_path: Path) -> None:
     with Models(
         lambda asked: refusal("no") if asked.kind == "generate" else Reply(image=encode_png(asked.pixels))
     ) as m:
-        well("restore", folder, "--with", "gemini", "--base-url", m.url)
+        assert ggt("restore", folder, "--with", "gemini", "--base-url", m.url).code == 1
         judge_all(folder, ["-"])
-        well("refine", folder, "--base-url", m.url)
+        assert ggt("refine", folder, "--base-url", m.url).code == 1
         judge_all(folder, ["-"])
         well("refine", folder, "--with", "gemini", "--with", "openai", "--base-url", m.v1)
         assert [asked.kind for asked in m.asked] == ["generate", "generate", "edit"]

@@ -657,7 +657,7 @@ def test_interrupted_votes_are_not_counted(tmp_path: Path) -> None:
         for room in (0.001, 0.011):  # for no call more, and for one
             spent = sum(call.usd for call in facts(folder, Call))
             done = ggt("screen", folder, *options(models, "--votes", "9", "--budget", f"{spent + room}"))
-            assert done.code == 2 and "raise --budget and run it again, it goes on" in done.err
+            assert done.code == 2 and "Raise --budget and run this again to continue" in done.err
             assert math.isnan(scores(folder, "candidate-0")["vlm_fidelity"])
             assert judged(folder, tmp_path) == {("unsure", "unmeasured_vlm_fidelity"): 1}
         well("screen", folder, *options(models, "--votes", "9"))

@@ -164,7 +164,7 @@ def test_where_mean_and_std(root: Path) -> None:
     ("options", "message"),
     [
         ({"scale": 4}, "scale: 4: LQ and GT image have the same size. Write scale: 1."),
-        ({"gt_size": 0}, "gt_size: 0: is not a number of pixels. Write for example gt_size: 256."),
+        ({"gt_size": 0}, "gt_size: 0: must be a number of pixels, 1 or more. Write for example gt_size: 256."),
         ({"mean": [0.5]}, "mean: [0.5]: has 1 numbers. Write three, for red, green and blue."),
     ],
 )

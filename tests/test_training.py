@@ -264,7 +264,7 @@ def test_a_model_is_trained_and_exported(
     printed = capsys.readouterr().out
     assert printed.startswith(
         "train-fidelity: 16 samples, 2 networks\n"
-        f"{folder / 'small.png'}: a side is too short to train on. It is left out.\n16 samples of 2"
+        f"{folder / 'small.png'}: a side is too short for training. The photograph is left out.\n16 samples of 2"
     )
     assert printed.count("epoch 1 of 1: loss ") == 2
     assert printed.endswith(f"fidelity.SHA256 = {hashlib.sha256(out.read_bytes()).hexdigest()}\n")

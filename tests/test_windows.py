@@ -107,8 +107,8 @@ def test_a_result_for_the_whole_file_is_cropped_to_the_imported_window(tmp_path:
     RESULTS[result](restored(image), out)
     said, candidate, aligned, found = finish(w, out)
     assert said[0] == (
-        "ggt100k restore: results: 1 of 1 results show the whole image of a file of which ingest took a window; align "
-        "cuts them to that window."
+        "ggt100k restore: results: 1 of 1 results show the whole image of a file of which ingest took a window. align "
+        "crops them to that window."
     )
     assert candidate.frame[:2] == (width, height)
     assert candidate.frame[4:] == (photo.width, photo.height)
@@ -162,8 +162,9 @@ def test_the_first_lines_say_what_will_not_fit_and_what_to_do(tmp_path: Path) ->
     w, out, _, _ = start(tmp_path, image)
     save(Image.fromarray(image[:, :700]), out / "IMG_1.png")
     assert verb("restore", w, "--with", f"folder:{out}")[1][0] == (
-        "ggt100k restore: results: 1 of 1 results have the sides of neither their photograph nor its file, and align "
-        "will refuse most of them. If they show whole files, take these into a new workspace: ggt100k ingest --fit pad."
+        "ggt100k restore: results: 1 of 1 results have the aspect ratio of neither their photograph nor its file. "
+        "align will reject most of them. If they show whole files, ingest these into a new workspace: "
+        "ggt100k ingest --fit pad."
     )
 
 
@@ -176,7 +177,7 @@ def test_a_photograph_without_a_recorded_window_is_reported_first(tmp_path: Path
     assert isinstance(maker, FramingRestorer)
     assert maker.frame(photo) == ()
     (note,) = maker.frame_notes([photo])
-    assert "(an older version took some in, and did not note its window)" in note
+    assert "(an older version ingested some without recording the window)" in note
 
 
 @pytest.mark.slow

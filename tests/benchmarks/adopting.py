@@ -33,7 +33,7 @@ MOST_MEMORY = 600e6
 FOLDER = 1_000  # images of a folder
 
 RUN = """
-import resource, sys, time
+import sys, time
 from pathlib import Path
 from ggt_tools.stages.adopt.run import AdoptConfig, run
 began, core_began = time.perf_counter(), time.process_time()
@@ -41,7 +41,9 @@ config = AdoptConfig(set="mine", root=sys.argv[2], restorer="m", licence="CC0-1.
                      csv=Path(sys.argv[1] + ".csv") if sys.argv[3] == "dry" else None)
 done = run(Path(sys.argv[1]), config)
 took = time.perf_counter() - began, time.process_time() - core_began
-print(*took, 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, *done.counts.values())
+# VmHWM, since ru_maxrss of a new process begins at that of its parent
+memory = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(*took, 1024 * memory, *done.counts.values())
 """
 
 
