@@ -136,7 +136,7 @@ def test_only_https_is_used_for_other_machines(tmp_path: Path) -> None:
 def test_an_error_of_the_server_leaves_no_file(tmp_path: Path) -> None:
     with (
         server({"/a": (404, {"Content-Length": "4"}, b"none")}) as url,
-        pytest.raises(ConfigError, match="answers 404"),
+        pytest.raises(ConfigError, match="answers HTTP 404"),
     ):
         download(f"{url}/a", tmp_path / "a.pth")
     with pytest.raises(ConfigError, match="the download failed"):
