@@ -66,6 +66,7 @@ def main() -> None:
     accelerator.print(
         f"loss {losses[0]:.4f} -> {losses[-1]:.4f} in {step} steps; equal weights: {len(weights.unique()) == 1}"
     )
+    accelerator.wait_for_everyone()  # a process that ends early may take the others' connection with it
     accelerator.end_training()
 
 
