@@ -690,10 +690,10 @@ def test_what_is_not_aligned_cannot_be_screened(tmp_path: Path) -> None:
         ledger.add(Aligned(candidate=pair.candidate.id, version="align-5", image="", reason="misaligned"))
     for verb in ("screen", "score"):
         done = ggt(verb, folder)
-        assert (done.code, done.err) == (
-            2,
+        assert done.code == 2
+        assert done.err.splitlines()[-1] == (  # without rapidocr, a line before it says that no text is read
             f"ggt100k {verb}: {folder}: align rejected every candidate, so there is nothing to {verb}. "
-            f"See the reasons: ggt100k status {folder}\n",
+            f"See the reasons: ggt100k status {folder}"
         )
 
 
