@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ from ggt_format.schema import MANIFEST, METRIC, PRIOR, index_schema
 from ggt_tools.records import Finding, Stage
 from ggt_tools.stages.adopt.sets import denies
 from ggt_tools.stages.card import front_matter
-from ggt_tools.stages.validate.findings import DOWNLOAD_FILE, finding
+from ggt_tools.stages.validate.findings import DOWNLOAD_FILE, finding, read_listed
 
 
 def check_files(root: Root) -> Iterator[Finding]:
@@ -143,16 +142,10 @@ def check_index(
         split_by_key: The splits of the keys that were read before; is filled with those of this index.
     """
     name = f"index/{split}.parquet"
-    try:
-        data = root.read(name)
-    except FileNotFoundError:
-        yield finding(name, "missing_file", "the manifest names it, but it is missing", DOWNLOAD_FILE)
+    data, wrong = read_listed(root, name, about["index"], DOWNLOAD_FILE)
+    yield from wrong
+    if data is None:
         return
-    except OSError as fault:
-        yield finding(name, "unreadable", f"cannot be read: {fault.strerror or fault}", DOWNLOAD_FILE)
-        return
-    if len(data) != about["index"]["bytes"] or hashlib.sha256(data).hexdigest() != about["index"]["sha256"]:
-        yield finding(name, "wrong_hash", "its bytes are not those that the manifest names", DOWNLOAD_FILE)
     try:
         file = pq.ParquetFile(pa.BufferReader(data))
         table = file.read()

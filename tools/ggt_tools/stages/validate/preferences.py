@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -21,7 +20,7 @@ from ggt_format.shard import encode_json, member_header
 from ggt_tools.errors import GGTError, ShardError
 from ggt_tools.records import Finding
 from ggt_tools.stages.adopt.sets import denies
-from ggt_tools.stages.validate.findings import DOWNLOAD_FILE, DOWNLOAD_SHARD, finding
+from ggt_tools.stages.validate.findings import DOWNLOAD_FILE, DOWNLOAD_SHARD, finding, read_listed
 
 DECISIONS = ("keep", "unsure", "reject")
 
@@ -106,16 +105,9 @@ def _check_shard(
     """Yield what is wrong with a shard: its checksum, or a byte that is not what the index says must be there."""
     if quick:
         return
-    try:
-        data = root.read(name)
-    except FileNotFoundError:
-        yield finding(name, "missing_file", "the manifest names it, but it is missing", DOWNLOAD_SHARD)
-        return
-    except OSError as fault:
-        yield finding(name, "unreadable", f"cannot be read: {fault.strerror or fault}", DOWNLOAD_SHARD)
-        return
-    if len(data) != facts["bytes"] or hashlib.sha256(data).hexdigest() != facts["sha256"]:
-        yield finding(name, "wrong_hash", "its bytes are not those that the manifest names", DOWNLOAD_SHARD)
+    data, wrong = read_listed(root, name, facts, DOWNLOAD_SHARD)
+    if data is None or wrong:
+        yield from wrong
         return
     codec, metrics, position = root.manifest["codec"], preference_metrics(root), 0
     for rows in photos:
